@@ -36,4 +36,8 @@ class DetachedThreads {
   const std::shared_ptr<State> state_;
 };
 
+// Does `job` on a thread that blocks all signals, and waits for it, at most `limit`. Returns
+// whether it was done; it may go on otherwise, so it may refer only to what it owns. Any thread.
+bool DoWithin(absl::Duration limit, std::function<void()> job);
+
 }  // namespace vmeventd

@@ -13,11 +13,23 @@ namespace vmeventd {
 // The payloads of a status from which its answer's details are made.
 inline constexpr char kReasonPayload[] = "reason";
 inline constexpr char kRetryPayload[] = "retry_ns";
+inline constexpr char kFactPrefix[] = "fact/";  // of the keys of ErrorInfo.metadata
 
 // Adds the reason for programs: the name of a value of the contract's ErrorReason, without its
 // prefix.
 inline absl::Status WithReason(absl::string_view reason, absl::Status status) {
   status.SetPayload(kReasonPayload, absl::Cord(reason));
+  return status;
+}
+
+inline bool HasReason(const absl::Status& status, absl::string_view reason) {
+  const auto found = status.GetPayload(kReasonPayload);
+  return found.has_value() && *found == reason;
+}
+
+// Adds a fact for programs to a status with a reason: an entry of its ErrorInfo's metadata.
+inline absl::Status WithFact(absl::string_view key, absl::string_view value, absl::Status status) {
+  status.SetPayload(absl::StrCat(kFactPrefix, key), absl::Cord(value));
   return status;
 }
 

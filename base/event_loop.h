@@ -78,7 +78,7 @@ class EventLoop {
   void RunOnce(absl::Duration timeout);
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   void Wake() const;
-  // Has the next turn call `function`. Functions of one thread run in order; those still pending
+  // The next turn calls `function`. Functions of one thread run in order; those still pending
   // are destroyed uncalled with the loop. The callers bound the backlog. Any thread.
   void Post(absl::AnyInvocable<void()> function);
 

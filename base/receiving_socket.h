@@ -18,7 +18,7 @@
 
 namespace vmeventd {
 
-// Has the kernel refuse descriptors, if it can, on `fd`: a Unix socket that is not connected yet,
+// Makes the kernel refuse descriptors, if it can, on `fd`: a Unix socket that is not connected yet,
 // or a listening one, for all that it accepts.
 void RefusePassedDescriptors(int fd);
 

@@ -65,7 +65,7 @@ inline absl::Status ErrnoStatus(const std::string& object, const std::string& wh
 // Never waits, whatever is there (a FIFO). Errors name the path;
 // RESOURCE_EXHAUSTED: out of descriptors.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
-// Reads an open file likewise, from its current offset. `path` is for errors.
+// Reads an open file in the same way, from its current offset. `path` is for errors.
 absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size_t max_bytes);
 
 // Syncs the directory of a file, so that a loss of power leaves the file's name there.

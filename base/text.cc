@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <numeric>
 #include <utility>
@@ -148,6 +149,11 @@ std::string PrintDuration(absl::Duration duration) {
     return absl::StrCat(duration / kDay, "d");
   }
   return absl::FormatDuration(duration);
+}
+
+std::string SignalName(int signal) {
+  const char* const name = sigabbrev_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
 }
 
 bool IsLoopback(const std::string& host) {

@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
-// Texts: UTF-8, quoting, misspelled names, durations, addresses. Pure; any thread.
+// Texts: UTF-8, quoting, misspelled names, durations, signals, addresses. Pure; any thread.
 
 namespace vmeventd {
 
@@ -50,6 +50,9 @@ std::optional<absl::Duration> ParseDuration(absl::string_view text);
 // Formats a duration so that ParseDuration reads it back: "30d", "1h30m", "500ms". `duration` is
 // finite and not negative.
 std::string PrintDuration(absl::Duration duration);
+
+// "SIGKILL"; "signal 99" of one without a name.
+std::string SignalName(int signal);
 
 // Returns whether a name, or an IP address in digits, is of this host alone.
 bool IsLoopback(const std::string& host);

@@ -73,6 +73,9 @@ int main(int argc, char** argv) {
     return access(path.c_str(), F_OK) == 0 || errno == EACCES;
   };
   context.now = absl::Now();
+  timespec up{};
+  if (clock_gettime(CLOCK_BOOTTIME, &up) == 0)
+    context.boot = context.now - absl::DurationFromTimespec(up);
   context.zone = LocalZone(context.now);
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   return static_cast<int>(vmeventd::client::Run(arguments, context));

@@ -28,6 +28,7 @@
 #include "server/host/host.h"
 #include "server/logging/logging.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/metrics_server.h"
 #include "spdlog/spdlog.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
@@ -60,8 +61,8 @@ WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int 
   options.last_words = std::make_shared<LastWordsReader>(files);
   options.session.last_words = true;
   options.session.powerdown_window = config.powerdown_window;
+  options.session.label_rules = config.labels;
   options.session.hang_check = config.hang_check;
-  options.session.shutdown_files = ShutdownFiles::kGaneti;
   options.session.event_limits = tuning.event_limits;
   options.max_vm_descriptors = vm_descriptors - files;
   return options;
@@ -71,6 +72,18 @@ JournalOptions ToJournalOptions(const Config& config) {
   return {.path = config.state_dir + "/journal.db",
           .retention_age = config.retention_age,
           .retention_events = config.retention_events};
+}
+
+GrpcServerOptions ServerOptions(const Config& config, const DescriptorShares& descriptors,
+                                TlsFiles* tls, const Tuning& tuning) {
+  return {.addresses = config.listens,
+          .tls = tls,
+          .operators = config.tls_operators,
+          .max_connections = descriptors.connections,
+          .arrivals = {.at_once = descriptors.arrivals},
+          .calls = {.streams = static_cast<int>(config.max_streams),
+                    .streams_of_peer = static_cast<int>(config.max_streams_per_peer())},
+          .list_rate = tuning.list_rate};
 }
 
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
@@ -116,45 +129,58 @@ void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) 
   }).detach();
 }
 
-// While this object exists, reports that the start waits for the disk of the state directory. The
-// service manager learns after 2 s that the daemon is ready: see Daemon::kReadyTimeout. A SIGTERM
-// or SIGINT, which every thread blocks, ends the process: nothing was observed yet, and what was
-// handed over stays stored.
+// While this object exists, reports that the start waits for the disk of the state directory: to
+// clients, and after 2 s to the service manager, which learns that the daemon is ready (see
+// Daemon::kReadyTimeout). A SIGTERM or SIGINT, which every thread blocks, ends the process: nothing
+// was observed yet, and what was handed over stays stored.
 class DiskWait {
  public:
-  DiskWait(std::string directory, const Clock* clock)
-      : directory_(std::move(directory)), clock_(clock), thread_([this] { Run(); }) {}
+  // `server` has the addresses and limits of the daemon's own server, which follows this one.
+  DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts, const Clock* clock)
+      : directory_(std::move(directory)),
+        server_options_(std::move(server)),
+        clock_(clock),
+        begin_(clock->Now().monotonic),
+        service_(std::move(facts), [this] { return What(); }),
+        thread_([this] { Run(); }) {}
   ~DiskWait() {
     // The thread waits for this signal, which ends nothing else.
     // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
+    if (server_ != nullptr) server_->Shutdown(absl::ZeroDuration());
   }
 
  private:
+  std::string What() const {
+    return absl::StrCat(
+        "the disk of ", directory_, ", which has not answered for ",
+        absl::FormatDuration(absl::Trunc(clock_->Now().monotonic - begin_, absl::Seconds(1))));
+  }
+
   void Run() {
+    // A disk that answers needs less, and clients then meet the daemon's own server alone.
+    constexpr absl::Duration kListen = absl::Milliseconds(500);
     constexpr absl::Duration kPatience = absl::Seconds(2);
-    constexpr timespec kTurn = {1, 0};
+    constexpr timespec kTurn = {0, 500'000'000};
     SetThreadName("signals");
     sigset_t stops;
     sigemptyset(&stops);
     for (const int number : {SIGTERM, SIGINT}) sigaddset(&stops, number);
-    const absl::Duration begin = clock_->Now().monotonic;
-    absl::Duration log_at = begin + kPatience;
+    absl::Duration log_at = begin_ + kPatience;
     for (;;) {
       siginfo_t info{};
       const int number = sigtimedwait(&stops, &info, &kTurn);
       if (number > 0 && info.si_pid == getpid()) return;  // the destructor's
       const absl::Duration now = clock_->Now().monotonic;
-      const std::string waits = absl::StrCat(
-          "the start waits for the disk of ", directory_, ", which has not answered for ",
-          absl::FormatDuration(absl::Trunc(now - begin, absl::Seconds(1))));
       if (number > 0) {
-        spdlog::error("stopping: the start was not done with {}", directory_);
+        spdlog::error("stopped during the start, while waiting for {}", directory_);
         spdlog::default_logger()->flush();
         _exit(0);
       }
-      if (now < begin + kPatience) continue;
+      if (now >= begin_ + kListen && !std::exchange(tried_, true)) Listen();
+      if (now < begin_ + kPatience) continue;
+      const std::string waits = absl::StrCat("the start waits for ", What());
       if (now >= log_at) {
         spdlog::error("{}; no VM is followed meanwhile", waits);
         log_at = now + absl::Minutes(1);
@@ -163,8 +189,24 @@ class DiskWait {
     }
   }
 
+  void Listen() {
+    absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+        GrpcServer::Start(server_options_, &service_, &refusals_, clock_);
+    if (!server.ok()) return;  // the daemon's own server reports it
+    server_ = *std::move(server);
+    for (const char* service : {"journal", "watch", "libvirt"}) {
+      server_->health().Set(service, false);
+    }
+  }
+
   const std::string directory_;
+  const GrpcServerOptions server_options_;
   const Clock* const clock_;
+  const absl::Duration begin_;
+  RefusalCounters refusals_;
+  StartingService service_;
+  bool tried_ = false;
+  std::unique_ptr<GrpcServer> server_;
   std::thread thread_;
 };
 
@@ -199,12 +241,14 @@ class Daemon {
          std::unique_ptr<TlsFiles> tls, std::unique_ptr<EventLog> log);
 
   absl::Status StartServer(const Config& config, const DescriptorShares& descriptors,
-                           double list_rate);
+                           const Tuning& tuning);
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
   void WatcherLoop();
   // Runs after each turn of the pump thread, on it.
   void OnPumpTurn();
   std::string StatusText() const;
+  // The watcher is silent, or not any more.
+  void OnSilence(bool silent, bool serving);
   // Serves from the first scan on, and notifies the service manager, until RequestStop.
   void ServeUntilStop();
   void Stop();
@@ -226,6 +270,7 @@ class Daemon {
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   Watchdog watchdog_{WatchdogInterval()};
+  Pulse pulse_;  // the watcher's
   // Destroyed first, because open streams and scrapes use the rest.
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
@@ -241,23 +286,31 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     if (!loaded.ok()) return loaded.status();
     libvirt = *std::move(loaded);
   }
-  std::optional<DiskWait> disk_wait(std::in_place, config.state_dir, clock);
-  absl::Status status = MakeOwnDirectory(config.state_dir);
-  if (status.ok()) status = CheckOwner(config.state_dir);
-  if (!status.ok()) return status;
-  absl::StatusOr<UniqueFd> lock = LockFile(config.state_dir + "/lock");
-  if (!lock.ok()) return lock.status();
   std::unique_ptr<TlsFiles> tls;
   if (config.tls().has_value()) {
     absl::StatusOr<std::unique_ptr<TlsFiles>> opened = TlsFiles::Open(*config.tls(), clock);
     if (!opened.ok()) return opened.status();
     tls = *std::move(opened);
   }
+  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
+  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
+                                                        static_cast<int>(config.max_connections));
+  // What ends while the disk hangs has its exit status.
+  auto held = std::make_shared<HeldProcesses>();
+  if (config.process_tracking) held->Open(descriptors.vms);
+  std::optional<DiskWait> disk_wait(
+      std::in_place, config.state_dir, ServerOptions(config, descriptors, tls.get(), tuning),
+      ServerFacts{.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
+      clock);
+  absl::Status status = MakeOwnDirectory(config.state_dir);
+  if (status.ok()) status = CheckOwner(config.state_dir);
+  if (!status.ok()) return status;
+  absl::StatusOr<UniqueFd> lock = LockFile(config.state_dir + "/lock");
+  if (!lock.ok()) return lock.status();
   const absl::StatusOr<std::string> node_id = NodeId(config.state_dir);
   if (!node_id.ok()) {
     spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
   }
-  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
   bool has_log = false;
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock,
@@ -269,10 +322,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!log.ok()) return log.status();
   disk_wait.reset();  // a stop that comes now hands over again
   Handover handover = UnpackHandover(std::move(parcel), has_log);
-  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
-                                                        static_cast<int>(config.max_connections));
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
+  watcher_options.held_processes = std::move(held);
   const std::string no_senders = signals.problem;
   std::shared_ptr<SignalTrace> trace = signals.trace;
   watcher_options.signals = std::move(signals);
@@ -282,6 +334,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   } else {
     watcher_options.host_shutdown.problem = std::string(host.status().message());
   }
+  watcher_options.session.last_watched = (*log)->last_watched();
+  watcher_options.follows_another = (*log)->follows_another();
+  watcher_options.is_handover = has_log;
   SavedRuns runs = (*log)->TakeRuns();
   (*log)->PutVms(VmsOf(runs, clock->Now()));
   for (auto& [run_id, run] : runs) {
@@ -300,7 +355,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);
   daemon->service_.SetWatcher(daemon->watcher_.get());
-  status = daemon->StartServer(config, descriptors, tuning.list_rate);
+  status = daemon->StartServer(config, descriptors, tuning);
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
@@ -312,13 +367,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   // Nobody misses what was switched off.
   if (!no_senders.empty() && config.process_tracking &&
       config.signal_senders != SignalSenders::kOff) {
-    spdlog::info("cannot see who sends signals to VMs: {}", no_senders);
+    spdlog::warn("cannot see who sends signals to VMs, so one that is killed is UNKNOWN: {}",
+                 no_senders);
   }
   return daemon;
 }
 
 absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& descriptors,
-                                 double list_rate) {
+                                 const Tuning& tuning) {
   if (descriptors.connections < config.max_connections) {
     spdlog::warn(
         "the limit of file descriptors leaves {} for connections of each listener, instead of {}: "
@@ -326,15 +382,7 @@ absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& d
         descriptors.connections, config.max_connections);
   }
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
-      {.addresses = config.listens,
-       .tls = tls_.get(),
-       .operators = config.tls_operators,
-       .max_connections = descriptors.connections,
-       .arrivals = {.at_once = descriptors.arrivals},
-       .calls = {.streams = static_cast<int>(config.max_streams),
-                 .streams_of_peer = static_cast<int>(config.max_streams_per_peer())},
-       .list_rate = list_rate},
-      &service_, &refusals_, clock_);
+      ServerOptions(config, descriptors, tls_.get(), tuning), &service_, &refusals_, clock_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   return absl::OkStatus();
@@ -388,6 +436,7 @@ void Daemon::WatcherLoop() {
       changed_.NotifyAll();
     }
     stop = stop_;
+    pulse_.Answer();
     watchdog_.Answer(Watchdog::kWatcher);
   }
   watcher_->RunOnce(absl::ZeroDuration());  // handles input so far
@@ -411,20 +460,35 @@ void Daemon::OnPumpTurn() {
   watchdog_.Answer(Watchdog::kPump);
 }
 
+void Daemon::OnSilence(bool silent, bool serving) {
+  if (silent) {
+    spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
+    server_->SetServing(false);
+    server_->health().Set("sources", false);
+    return;
+  }
+  spdlog::info("the watcher responds again");
+  server_->SetServing(serving);  // its next turn reports the sources
+}
+
 void Daemon::ServeUntilStop() {
   // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
   constexpr absl::Duration kSettleTime = absl::Seconds(10);
+  constexpr absl::Duration kAskInterval = absl::Seconds(1);
   absl::Duration now = clock_->Now().monotonic;
   const absl::Duration ready_by = now + kReadyTimeout;
   absl::Duration trim_at = absl::InfiniteDuration();
+  absl::Duration ask_at = now;
   bool serving = false;
+  bool silent = false;  // the watcher is
   bool ready = false;
   for (;;) {
-    const absl::Duration next = ready ? watchdog_.turn() : ready_by - now;
+    const absl::Duration next =
+        std::min({ready ? watchdog_.turn() : ready_by - now, ask_at - now, trim_at - now});
     bool begins = false;
     {
       const MutexLock lock(&mutex_);
-      begins = WaitUntil(&changed_, &mutex_, std::min(next, trim_at - now),
+      begins = WaitUntil(&changed_, &mutex_, next,
                          [this, serving]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                            return stop_ || (scanned_ && !serving);
                          });
@@ -446,6 +510,14 @@ void Daemon::ServeUntilStop() {
     if (!ready && (serving || now >= ready_by)) {
       ready = true;
       notify("READY=1");
+    }
+    if (now >= ask_at) {
+      ask_at = now + kAskInterval;
+      if (pulse_.Ask() != silent) {
+        silent = !silent;
+        OnSilence(silent, serving);
+      }
+      watcher_->Wake();
     }
     if (now >= trim_at) {
       malloc_trim(0);
@@ -507,6 +579,7 @@ void Daemon::Stop() {
   service_.SetWatcher(nullptr);  // refuses intents
   watcher_thread_.join();
   watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
+  watcher_->ReportWatched();
   // Nothing is read any more; each monitor's socket holds its QEMU's messages.
   std::optional<OpenRuns> handed;
   if (HasServiceManager()) handed = watcher_->HandOver();

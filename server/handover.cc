@@ -29,7 +29,7 @@ constexpr char kStoredName[] = "vmeventd-handover";
 // with an internal::Handover, which no queue is too small for; that socket; and the trace's. Each
 // message after it is a run's (HandedRun::state), with its connection, if it has one, and its
 // process, if that is tracked.
-constexpr char kFormat[] = "vmeventd-handover-6";
+constexpr char kFormat[] = "vmeventd-handover-7";
 constexpr size_t kMaxText = 2 * HandedRun::kMaxUnhandled;
 constexpr size_t kMaxDescriptors = 64;  // of a message
 // Limit of what waits in the queue. Without CAP_NET_ADMIN it is net.core.wmem_max.
@@ -111,6 +111,7 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   }
   handover.set_journal_id(contents.log.journal_id);
   handover.set_knows_runs(contents.log.knows_runs);
+  handover.set_watched_until(absl::ToUnixNanos(contents.log.watched_until));
   const Journal::Batch& unwritten = contents.log.unwritten;
   for (const EventPtr& event : unwritten.events) *handover.mutable_events() += event->field;
   for (const auto& [sequence, vm] : unwritten.stops) *handover.add_stops() = *vm;
@@ -134,6 +135,7 @@ absl::StatusOr<internal::Handover> ReadContents(const UniqueFd& file) {
 HandedLog ReadLog(const internal::Handover& contents) {
   const JournalEnd end{contents.journal_file(), contents.stored(), contents.newest()};
   HandedLog log{contents.journal_id(), end, contents.knows_runs()};
+  log.watched_until = absl::FromUnixNanos(contents.watched_until());
   for (const auto& [run_id, state] : contents.states()) log.runs[run_id] = {state};
   for (const auto& [run_id, last] : contents.last_sequences()) {
     log.runs[run_id].last_sequence = last;

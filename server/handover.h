@@ -33,7 +33,7 @@ HandedLog LogOf(const EventLog& log, const OpenRuns& open);
 // Packs a parcel. Logs runs that do not fit into the socket's queue. The error names the system
 // call that failed.
 absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents);
-// Has the service manager store such a parcel, and returns whether it does. Logs a failure.
+// Gives the service manager such a parcel to store, and returns whether it does. Logs a failure.
 bool StoreHandover(const HandoverContents& contents);
 
 // The VMs of open runs that a daemon left, as it left them, for answers before the watcher has

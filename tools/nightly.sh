@@ -12,6 +12,11 @@ readonly image_packages=(
 readonly rabbitmq_packages=(
   rabbitmq-server
 )
+# Compilers and libraries of gRPC's clients in Go and Java.
+readonly clients_packages=(
+  default-jdk-headless golang-go golang-google-grpc-dev golang-google-protobuf-dev libgrpc-java libnetty-java
+  libperfmark-java protobuf-compiler-grpc-java-plugin protoc-gen-go-grpc
+)
 readonly kubernetes_packages=(
   etcd-server golang-github-modern-go-reflect2-dev golang-go
 )
@@ -35,9 +40,12 @@ qemu             the guests once more, with the QEMU of the backports
 libvirt          the domains once more, with the libvirt of the backports
 nats             the fleet once more, with the NATS server of Debian unstable
 rabbitmq         the hook of nova on a real RabbitMQ
-managers         Ganeti, Incus and LXD as they really run, in chroots; writes docs/internals/managers.json [NAME...]; root
+clients          clients in Go, Java and Python, generated as docs/api.md says
+managers         Ganeti, Incus, LXD, nova and Podman as they really run; writes docs/internals/managers.json [NAME...]; root
+kernel           the kernel, libvirt and systemd of Debian 13 in a virtual machine, with packages built there; root
 kubernetes       the manifests and the hook of KubeVirt on a real kube-apiserver, which it builds
 debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
+bare             the commands of README.md on a bare Debian 12 and 13, in chroots [bookworm|trixie]; root
 image            builds the container image and runs it beside guests; root
 '
 
@@ -203,6 +211,14 @@ nightly_rabbitmq() {
   run_tests build/release nightly -R '^hooks[.]nova_rabbitmq$'
 }
 
+nightly_clients() {
+  build_targets release vmeventd vmevents fake_qemu
+  install_missing "${clients_packages[@]}"
+  need_npm
+  tools/contract/check.sh
+  run_tests build/release nightly -R '^clients[.]compiled$'
+}
+
 nightly_kubernetes() {
   build_targets release vmeventd vmevents fake_qemu
   install_missing "${kubernetes_packages[@]}"
@@ -212,7 +228,7 @@ nightly_kubernetes() {
 }
 
 # Each manager has a file in tests/system/managers/real, and a row in tools/managers_table.py.
-readonly real_managers=(ganeti incus lxd)
+readonly real_managers=(ganeti incus lxd nova podman)
 
 nightly_managers() {
   local name results=()
@@ -222,12 +238,27 @@ nightly_managers() {
   done
   build_programs
   deploy/build_package.sh build/release binary
+  if [[ " $* " == *" podman "* ]]; then
+    install_missing "${image_packages[@]}"
+    as_root tools/test_image.sh --archive build/image
+  fi
   for name in "$@"; do
     say "the manager $name"
     as_root tests/system/managers/real/run.sh "$name" build/release/package "$guest_dir" build/managers
     results+=("build/managers/$name.json")
   done
   tools/managers_table.py --write "${results[@]}"
+}
+
+nightly_kernel() {
+  as_root tools/debian13.sh ./dev nightly-part packages-inside
+  as_root tests/system/managers/real/run.sh kernel build/debian13/build/release/package "$guest_dir" build/managers
+}
+
+nightly_packages_inside() {
+  install_missing "${shipped_packages[@]}"
+  build_targets release vmeventd vmevents
+  deploy/build_package.sh build/release binary
 }
 
 nightly_debian13() { as_root tools/debian13.sh ./dev nightly-part debian13-inside "$@"; }
@@ -239,6 +270,12 @@ nightly_debian13_inside() {
   [[ ${1:-} != --build ]] || return 0
   build_targets quick watcher_test server_test client_test
   run_tests build/quick quick -R '^(watcher|server|client)_test' -j "$(($(jobs_at_a_time) * 2))"
+}
+
+nightly_bare() {
+  local release
+  (($# > 0)) || set -- bookworm trixie
+  for release in "$@"; do as_root tools/bare.sh "$release"; done
 }
 
 nightly_image() {

@@ -2,23 +2,22 @@
 # ./dev nightly image: builds the image of the Dockerfile and runs it beside real QEMU guests.
 #
 #   test_image.sh BIN_DIRECTORY GUEST_DIRECTORY LIBVIRT_CACHE WORK_DIRECTORY
+#   test_image.sh --archive WORK_DIRECTORY
 #
+# --archive builds vmeventd's image alone, and writes it to WORK_DIRECTORY/vmeventd.tar, for the tests of engines.
 # Needs root, buildah, libvirtd, mmdebstrap, runc, python3-yaml and qemu-system-x86, but no container engine: it
 # makes the base image from Debian packages, builds with buildah in a chroot, and runs the result with
 # runc. apt in the build uses this machine's sources, which the image does not keep. WORK_DIRECTORY
 # keeps the base and the layers, so that the next run is faster.
 set -euo pipefail
 
-[[ $# -eq 4 ]] ||
-  { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY LIBVIRT_CACHE WORK_DIRECTORY" >&2; exit 2; }
+[[ $# -eq 4 || $# -eq 2 && $1 == --archive ]] ||
+  { echo "usage: $0 BIN_DIRECTORY GUEST_DIRECTORY LIBVIRT_CACHE WORK_DIRECTORY | --archive WORK_DIRECTORY" >&2; exit 2; }
 [[ $EUID -eq 0 ]] || { echo "$0: must be root" >&2; exit 1; }
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-bin=$(cd "$1" && pwd)
-guest=$(cd "$2" && pwd)
-mkdir -p "$3" "$4"
-libvirt_cache=$(cd "$3" && pwd)
-work=$(cd "$4" && pwd)
-readonly root bin guest libvirt_cache work
+mkdir -p "${!#}"
+work=$(cd "${!#}" && pwd)
+readonly root work
 readonly base=localhost/vmeventd-base:latest image=localhost/vmeventd:latest
 readonly libvirt_image=localhost/vmeventd-libvirt:latest client_image=localhost/vmevents:latest
 readonly kubevirt_image=localhost/vmeventd-kubevirt:latest
@@ -139,6 +138,16 @@ make_base
 base_digest=$(build inspect --type image --format '{{.FromImageDigest}}' "$base")
 say "building the image"
 build_image --tag "$image"
+if [[ $1 == --archive ]]; then
+  rm -f "$work/vmeventd.tar"
+  build push --quiet "$image" "docker-archive:$work/vmeventd.tar:localhost/vmeventd:1.0.0"
+  exit
+fi
+mkdir -p "$3"
+bin=$(cd "$1" && pwd)
+guest=$(cd "$2" && pwd)
+libvirt_cache=$(cd "$3" && pwd)
+readonly bin guest libvirt_cache
 build_image --build-arg LIBVIRT=yes --tag "$libvirt_image"
 build_image --target client --tag "$client_image"
 build_image --target kubevirt --tag "$kubevirt_image"

@@ -3,18 +3,21 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <variant>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/event_filter.h"
 #include "base/uuid.h"
 #include "client/connect/connection.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/output/trouble.h"
 
 namespace vmeventd::client {
 namespace {
@@ -22,16 +25,14 @@ namespace {
 bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
 
 // The part of the filter that the request of a list cannot have.
-bool PassesEnds(const NodeVm& one, const VmsCommand& command) {
-  const v1::EventFilter& filter = command.filter;
+bool PassesEnds(const NodeVm& one, const VmsCommand& command, const FilterLists& filter) {
   if (!IsWanted(command.states, one.vm.state()) || (IsStopped(one) && !command.include_stopped) ||
-      !HasLabels(one.vm.ref(), filter.labels())) {
+      !filter.PassesRest(one.vm.ref())) {
     return false;
   }
-  if (filter.classes_size() + filter.causes_size() == 0) return true;
   const v1::ShutdownDetail* end = one.end();
-  return end != nullptr && IsWanted(filter.classes(), end->shutdown_class()) &&
-         IsWanted(filter.causes(), end->cause());
+  return end == nullptr ? filter.PassesEnd(0, 0)
+                        : filter.PassesEnd(end->shutdown_class(), end->cause());
 }
 
 // Crashes first.
@@ -50,22 +51,22 @@ using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Resp
 
 // Asks the server once. CANCELLED: there is no connection.
 template <typename Request, typename Response>
-grpc::Status Ask(const CommandContext& context, Method<Request, Response> method,
-                 const Request& request, Response* response) {
-  if (!context.connected.ok()) return grpc::Status::CANCELLED;
+grpc::Status Ask(const DaemonNode& daemon, Method<Request, Response> method, const Request& request,
+                 Response* response) {
+  if (!daemon.connected.ok()) return grpc::Status::CANCELLED;
   grpc::ClientContext call;
   SetRequestDeadline(&call);
-  return (context.stub.get()->*method)(&call, request, response);
+  return (daemon.stub.get()->*method)(&call, request, response);
 }
 
 // Asks for all pages, and calls `take` with each until it returns false.
 template <typename Request, typename Response, typename Take>
-std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, Response> method,
+std::optional<Failure> ReadPages(const DaemonNode& daemon, Method<Request, Response> method,
                                  Request request, const Take& take) {
   do {
     Response page;
-    const grpc::Status status = Ask(context, method, request, &page);
-    if (!status.ok()) return context.Explain(status);
+    const grpc::Status status = Ask(daemon, method, request, &page);
+    if (!status.ok()) return daemon.Explain(status);
     if (!take(&page)) break;
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
@@ -73,146 +74,63 @@ std::optional<Failure> ReadPages(const CommandContext& context, Method<Request, 
 }
 
 // Explains why an intent could not be declared.
-Failure ExplainNoIntent(const DeclareIntentCommand& command, const CommandContext& context,
+Failure ExplainNoIntent(const DeclareIntentCommand& command, const DaemonNode& daemon,
                         const grpc::Status& status) {
-  const std::string name = EscapeForTerminal(command.name);
-  const std::string message = EscapeForTerminal(status.error_message());
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    const std::string run =
-        command.run_id.empty()
-            ? ""
-            : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\"");
-    return {ExitCode::kNotFound,
-            absl::StrCat("no VM \"", name, "\"", run, " runs on the node of vmeventd at ",
-                         ToText(context.address), "; `vmevents vms` lists those that run")};
+  const google::rpc::ErrorInfo info = InfoOf(status);
+  const auto fact = [&info](const std::string& key, const std::string& otherwise = "") {
+    const auto found = info.metadata().find(key);
+    return EscapeForTerminal(found == info.metadata().end() ? otherwise : found->second);
+  };
+  const std::string name = fact("vm_name", command.name);
+  std::string why = EscapeForTerminal(status.error_message());
+  switch (ReasonOf(status)) {
+    case v1::ERROR_REASON_NO_SUCH_VM:
+      return {ExitCode::kNotFound,
+              absl::StrCat(
+                  "no VM \"", name, "\"",
+                  command.run_id.empty()
+                      ? ""
+                      : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\""),
+                  " runs on the node of vmeventd at ", ToText(daemon.address),
+                  "; `vmevents vms` lists those that run")};
+    case v1::ERROR_REASON_SEVERAL_VMS_RUN:
+      why = absl::StrCat("several VMs are meant; choose one with --run RUN_ID: ",
+                         absl::StrReplaceAll(fact("run_ids"), {{",", ", "}}));
+      break;
+    case v1::ERROR_REASON_INTENT_IS_OPEN:
+      why = absl::StrCat("the run has an open intent, ", fact("intent_id"), ", declared by \"",
+                         fact("actor"),
+                         "\": leave it open, or withdraw it first with `vmevents intent withdraw ",
+                         fact("intent_id"), "`");
+      break;
+    case v1::ERROR_REASON_END_IS_DECIDED:
+    case v1::ERROR_REASON_INTENT_IS_LATE:
+    case v1::ERROR_REASON_RUN_IS_LATER:
+      break;
+    default:
+      return daemon.Explain(status);
   }
-  if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION &&
-      status.error_code() != grpc::StatusCode::ALREADY_EXISTS) {
-    return context.Explain(status);
-  }
-  // "the run has an open intent, ID, declared by "alice": ... with WithdrawIntent".
-  const std::vector<std::string> parts = absl::StrSplit(message, ", ");
-  const std::string withdraw =
-      absl::StrCat("`vmevents intent withdraw ", parts.size() > 1 ? parts[1] : "ID", "`");
-  return {ExitCode::kFailed,
-          absl::StrCat("\"", name, "\": ",
-                       absl::StrReplaceAll(absl::StripPrefix(message, "vm_name: "),
-                                           {{"started_before: ", ""},
-                                            {"WithdrawIntent", withdraw},
-                                            {"set run_id to", "choose one with --run RUN_ID:"}}))};
+  return {ExitCode::kFailed, absl::StrCat("\"", name, "\": ", why)};
 }
 
-constexpr uint64_t kMaxEnds = 1000;  // limit of STOPPED events of a frame of `top`, in memory
-
-// Moves to the upper left corner, and clears from there.
-constexpr char kRedraw[] = "\x1b[H\x1b[J";
-
-// The VMs by state.
-std::optional<Failure> AddVms(DaemonLists* lists, FactList* facts) {
-  NodeVms vms;
-  if (auto failure = lists->ReadVms({}, /*stopped_too=*/false, &vms)) return failure;
-  std::map<v1::VmState, int> states;
-  int problems = 0;
-  int intents = 0;
-  for (const NodeVm& one : vms) {
-    ++states[one.vm.state()];
-    problems += one.vm.problems_size() > 0 ? 1 : 0;
-    intents += one.vm.has_intent() ? 1 : 0;
+// Explains that no event matches.
+std::string NothingFound(const EventsCommand& command, ListSource* source, absl::TimeZone zone) {
+  if (command.since && *command.since > absl::Now()) {
+    return "no events match: --since is in the future; a time without a date is one of today";
   }
-  std::vector<std::string> parts = {absl::StrCat(vms.size())};
-  for (const auto& [state, count] : states) {
-    parts.push_back(absl::StrCat(ShortName(state), " ", count));
-  }
-  if (problems > 0) parts.push_back(absl::StrCat("with problems ", problems));
-  if (intents > 0) parts.push_back(absl::StrCat("with intents ", intents));
-  facts->Add("VMs", absl::StrJoin(parts, "  "), problems > 0 ? Color::kYellow : Color::kNone);
-  return std::nullopt;
-}
-
-// The state of the node: its facts, then the newest ends of the window.
-std::optional<Failure> MakeFrame(const TopCommand& command, const CommandContext& context,
-                                 const TableStyle& style, size_t height, std::string* frame) {
-  const absl::Time now = style.now();
-  v1::GetServerInfoResponse info;
-  if (auto failure = ReadInfo(context, &info)) return failure;
-  const absl::Duration answer_time = style.now() - now;
-  FactList facts(Painter(style.color), 8, style.width);
-  const std::string up =
-      info.has_start_time()
-          ? absl::StrCat("up ", ShortDurationText(now - FromProto(info.start_time())), "  ")
-          : "";
-  facts.Add(EscapeForTerminal(info.node()),
-            absl::StrCat("vmeventd ", info.version(), "  ", up, LocalTimeText(now, style.zone)));
-  DaemonLists lists(context);
-  if (auto failure = AddVms(&lists, &facts)) return failure;
-
-  EventsCommand of_window;
-  of_window.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  of_window.since = now - command.window;
-  of_window.last = kMaxEnds;
-  NodeEvents ends;
-  std::map<v1::ShutdownClass, int> classes;
-  absl::Duration lag;  // the longest time from QEMU's report of an end to its event
-  uint64_t read = 0;
-  const auto unread = lists.ReadEvents(of_window, [&](NodeEvent one) {
-    const v1::Event& end = one.event;
-    if (end.type() != v1::EVENT_TYPE_STOPPED) return true;  // a GAP passes every filter
-    ++classes[end.shutdown().shutdown_class()];
-    if (end.has_qemu_time()) {
-      lag = std::max(lag, FromProto(end.observe_time()) - FromProto(end.qemu_time()));
-    }
-    if (ends.size() < height) ends.push_back(std::move(one));
-    return ++read < kMaxEnds;
+  std::string begin;
+  EventsCommand oldest;
+  oldest.limit = 1;
+  const auto unread = source->ReadEvents(oldest, [&](const NodeEvent& one) {
+    begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromProto(one.event.observe_time()), zone);
+    return false;
   });
-  const std::string counts =
-      absl::StrCat(read < kMaxEnds ? "" : "at least ", EndsText(classes, command.window));
-  // A journal that cannot be read does not hide how the node is.
-  facts.Add("Ends", unread ? unread->sentence : counts, unread ? Color::kRed : Color::kNone);
-  facts.Add("Streams", absl::StrCat(info.streams()));
-  if (command.once) {
-    const auto unwell = RunCommand(HealthCommand{.all = true}, context);
-    facts.Add("Health", unwell ? unwell->sentence : "SERVING", unwell ? Color::kRed : Color::kNone);
-  }
-  const bool writable = info.journal_writable();
-  facts.Add(
-      "Journal",
-      absl::StrCat(writable ? "writable" : "NOT WRITABLE", "  ",
-                   info.newest_sequence() == 0 ? "no events"
-                                               : absl::StrCat("events ", info.oldest_sequence(),
-                                                              " to ", info.newest_sequence())),
-      writable ? Color::kNone : Color::kRed);
-  facts.Add("Lag",
-            absl::StrCat(lag == absl::ZeroDuration() ? ""
-                                                     : absl::StrCat("at most ", DurationText(lag),
-                                                                    " from QEMU to the event  "),
-                         "answer in ", DurationText(answer_time)));
-  if (const int unfollowed = info.unfollowed_sockets_size(); unfollowed > 0) {
-    facts.Add("Sockets",
-              absl::StrCat(unfollowed, unfollowed < kMaxUnfollowed ? "" : " or more",
-                           " without a VM: see vmevents info"),
-              Color::kYellow);
-  }
-  *frame = facts.Take();
-  if (ends.empty()) return std::nullopt;
-  const auto table = Formatter(Form::kTable, style).FormatEvents(ends);
-  if (table.ok()) absl::StrAppend(frame, "\n", *table);
-  return std::nullopt;
+  if (unread) return "no events match";
+  return absl::StrCat("no events match; the journal ",
+                      begin.empty() ? "has no event" : absl::StrCat("begins ", begin));
 }
 
 }  // namespace
-
-CommandContext::CommandContext(ServerAddress server, Formatter* shows, Output* prints)
-    : address(std::move(server)), formatter(shows), output(prints) {
-  const auto channel = Connect(address);
-  connected = channel.status();
-  if (!channel.ok()) return;
-  stub = v1::VmEventService::NewStub(*channel);
-  health = grpc::health::v1::Health::NewStub(*channel);
-}
-
-Failure CommandContext::Explain(const grpc::Status& status) const {
-  return connected.ok() ? ExplainFailure(address, status) : ExplainNoChannel(address, connected);
-}
 
 std::optional<Failure> FromPrint(const absl::Status& status) {
   if (status.ok() || absl::IsCancelled(status)) return std::nullopt;
@@ -226,9 +144,7 @@ std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, std::string* empty) {
   constexpr size_t kTogether = 1000;  // printed
-  *empty = command.since && *command.since > absl::Now()
-               ? "no events match: --since is in the future; a time without a date is one of today"
-               : "no events match";
+  bool found = false;
   absl::Status printed;
   NodeEvents events;
   uint64_t left = command.most();
@@ -239,44 +155,57 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     return printed.ok();
   };
   std::optional<Failure> failure = source->ReadEvents(command, [&](NodeEvent event) {
-    empty->clear();
+    found = true;
     if (command.counts(event)) --left;
     events.push_back(std::move(event));
     return (command.last || events.size() < kTogether || print()) && left > 0;
   });
   if (command.last && !command.newest_first) absl::c_reverse(events);
   if (!events.empty() && printed.ok()) print();
+  if (!found && !failure) *empty = NothingFound(command, source, formatter->zone());
   return printed.ok() ? failure : FromPrint(printed);
 }
 
 NodeVms RowsOf(NodeVms runs, bool runs_known) {
-  std::map<std::tuple<std::string, std::string, std::string, std::string>, NodeVm> rows;
+  VmUuids uuids;
+  for (const NodeVm& run : runs) {
+    uuids.Add(VmUuids::PlaceOf(run.vm.ref(), run.node), run.vm.ref().uuid());
+  }
+  std::map<std::pair<VmUuids::Place, std::string>, NodeVm> rows;
   // The newest last; those that live behind the others.
   const auto rank = [](const NodeVm& run) {
     return std::pair(!IsStopped(run), FromProto(run.vm.state_time()));
   };
   absl::c_stable_sort(runs, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
+  NodeVms list;
   for (NodeVm& run : runs) {
-    NodeVm& row =
-        rows[{run.vm.ref().name(), run.node.cluster, run.node.name, run.vm.ref().source()}];
+    const VmUuids::Place place = VmUuids::PlaceOf(run.vm.ref(), run.node);
+    NodeVm& row = rows[{place, uuids.Of(place, run.vm.ref().uuid())}];
+    // A clone may have its original's path, and so its name: both live.
+    if (!row.vm.ref().run_id().empty() && !IsStopped(row)) {
+      list.push_back(std::exchange(row, {}));
+      if (runs_known) row.ends = 0;
+    }
     if (runs_known) row.ends = row.ends.value_or(0) + (IsStopped(run) ? 1 : 0);
-    if (IsStopped(run)) row.last_end = run.vm.shutdown();
+    if (IsStopped(run)) {
+      row.last_end = run.vm.shutdown();
+      row.last_end_time = FromProto(run.vm.state_time());
+    }
     row.vm = std::move(run.vm);
     row.node = std::move(run.node);
   }
-  NodeVms list;
   for (auto& [key, row] : rows) list.push_back(std::move(row));
   return list;
 }
 
-void SortVms(const VmsCommand& command, NodeVms* vms) {
+void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now) {
   const auto newest_first = [](const google::protobuf::Timestamp& time) {
     return -absl::ToUnixNanos(FromProto(time));
   };
   // Rows of equal numbers are by name.
   const auto numbers = [&](const NodeVm& one) -> std::pair<int64_t, int64_t> {
     const int64_t age = newest_first(one.vm.state_time());
-    switch (command.order) {
+    switch (command.order.value_or(VmOrder::kState)) {
       case VmOrder::kState:
         if (command.runs) return {newest_first(one.vm.start_time()), 0};
         return {one.vm.state(), IsStopped(one) ? age : 0};
@@ -288,6 +217,8 @@ void SortVms(const VmsCommand& command, NodeVms* vms) {
         return {-one.ends.value_or(0), 0};
       case VmOrder::kClass:
         return {RankOf(one), 0};
+      case VmOrder::kTrouble:
+        return {static_cast<int64_t>(TroubleOf(one, now)), one.vm.state()};
     }
     return {};
   };
@@ -309,11 +240,16 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   if (!command.runs) filter.clear_labels();
   std::optional<Failure> failure = source->ReadVms(filter, /*stopped_too=*/true, &vms);
   if (!command.runs) vms = RowsOf(std::move(vms), source->knows_runs());
-  std::erase_if(vms, [&](const NodeVm& one) { return !PassesEnds(one, command); });
+  const FilterLists lists(command.filter);
+  std::erase_if(vms, [&command, &lists, now = absl::Now()](const NodeVm& one) {
+    if (!PassesEnds(one, command, lists)) return true;
+    return command.trouble && TroubleOf(one, now) == TroubleKind::kNone;
+  });
   if (vms.empty()) {
     const bool filtered = command.filter.ByteSizeLong() > 0 || !command.states.empty();
-    *empty = command.include_stopped ? "no VMs match"
-             : filtered              ? "no VMs match; --all includes those that have stopped"
+    *empty = command.trouble           ? "no VM has trouble"
+             : command.include_stopped ? "no VMs match"
+             : filtered                ? "no VMs match; --all includes those that have stopped"
                         : "no VM runs, as far as vmeventd sees; `vmevents doctor` on the "
                           "node shows what prevents it from seeing one";
     return failure;
@@ -330,11 +266,55 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   if (command.until) *first.mutable_end_time() = ToProto(*command.until);
   first.set_newest_first(command.reads_newest_first());
   first.set_page_size(static_cast<int32_t>(std::min(command.most(), kLargestPage)));
-  return ReadPages(context_, &Stub::ListEvents, first, [&](v1::ListEventsResponse* page) {
+  return ReadPages(daemon_, &Stub::ListEvents, first, [&](v1::ListEventsResponse* page) {
     auto* const events = page->mutable_events();
     return std::all_of(events->begin(), events->end(),
                        [&](v1::Event& event) { return take({std::move(event)}); });
   });
+}
+
+std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, absl::TimeZone zone,
+                                                NodeCounts* counts) {
+  v1::CountEventsRequest first;
+  *first.mutable_filter() = command.events.filter;
+  if (command.events.since) *first.mutable_start_time() = ToProto(*command.events.since);
+  if (command.events.until) *first.mutable_end_time() = ToProto(*command.events.until);
+  first.set_by(command.by_node ? v1::COUNT_KEY_CLASS : command.by);
+  if (command.by >= v1::COUNT_KEY_DAY) {
+    first.mutable_utc_offset()->set_seconds(zone.At(absl::Now()).offset);
+  }
+  return ReadPages(daemon_, &Stub::CountEvents, first, [&](v1::CountEventsResponse* page) {
+    for (v1::EventCount& one : *page->mutable_counts()) {
+      counts->push_back({std::move(*one.mutable_key()), one.events()});
+    }
+    if (page->others() > 0) counts->push_back({"(others)", page->others()});
+    return true;
+  });
+}
+
+std::optional<Failure> RunList(const StatsCommand& command, ListSource* source, absl::TimeZone zone,
+                               Formatter* formatter, Output* output, std::string* empty) {
+  NodeCounts all;
+  auto failure = source->CountEvents(command, zone, &all);
+  std::map<std::string, uint64_t> sums;
+  for (const NodeCount& one : all) {
+    sums[command.by_node ? one.node.full_name() : one.key] += one.events;
+  }
+  NodeCounts counts;
+  for (const auto& [key, events] : sums) counts.push_back({key.empty() ? "-" : key, events});
+  // Times in their order, all else by how often.
+  if (command.by < v1::COUNT_KEY_DAY || command.by_node) {
+    absl::c_stable_sort(counts,
+                        [](const NodeCount& a, const NodeCount& b) { return a.events > b.events; });
+  }
+  if (counts.empty()) *empty = "no events match";
+  if (failure && counts.empty()) return failure;
+  const std::string by =
+      command.by_node
+          ? "node"
+          : absl::AsciiStrToLower(absl::StripPrefix(v1::CountKey_Name(command.by), "COUNT_KEY_"));
+  const auto printed = PrintText(formatter->FormatCounts(by, counts, command.csv), output);
+  return printed ? printed : failure;
 }
 
 std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool stopped_too,
@@ -346,7 +326,7 @@ std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool 
   *first.mutable_labels() = filter.labels();
   first.set_include_stopped(stopped_too);
   first.set_page_size(static_cast<int32_t>(kLargestPage));
-  return ReadPages(context_, &Stub::ListVms, first, [&](v1::ListVmsResponse* page) {
+  return ReadPages(daemon_, &Stub::ListVms, first, [&](v1::ListVmsResponse* page) {
     for (v1::Vm& vm : *page->mutable_vms()) {
       if (!IsWanted(filter.run_ids(), vm.ref().run_id())) continue;
       vms->push_back({std::move(vm), {.journal_id = page->journal_id()}});
@@ -355,34 +335,117 @@ std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool 
   });
 }
 
-std::optional<Failure> RunCommand(const IntentsCommand& /*command*/,
-                                  const CommandContext& context) {
+std::optional<Failure> RunList(const IntentsCommand& /*command*/, ListSource* source,
+                               Formatter* formatter, Output* output) {
   NodeVms vms;
-  if (auto failure = DaemonLists(context).ReadVms({}, /*stopped_too=*/false, &vms)) return failure;
+  auto failure = source->ReadVms({}, /*stopped_too=*/false, &vms);
   std::erase_if(vms, [](const NodeVm& one) { return !one.vm.has_intent(); });
-  return PrintText(context.formatter->FormatIntents(vms), context.output);
+  if (failure && vms.empty()) return failure;
+  const auto printed = PrintText(formatter->FormatIntents(vms), output);
+  return printed ? printed : failure;
 }
+
+namespace {
+
+// The answer of a node, or why there is none.
+template <typename Answer>
+struct NodeAnswer {
+  std::optional<Failure> failure;
+  Answer answer;
+};
+
+// Asks all nodes at once.
+template <typename Answer, typename Question>
+std::vector<NodeAnswer<Answer>> AskNodes(const std::vector<DaemonNode>& nodes,
+                                         const Question& question) {
+  std::vector<NodeAnswer<Answer>> answers(nodes.size());
+  AskAll(nodes.size(),
+         [&](size_t i) { answers[i].failure = question(nodes[i], &answers[i].answer); });
+  return answers;
+}
+
+template <typename Answers>
+std::optional<Failure> FailureOf(const Answers& answers, const PrintSentence& note) {
+  std::vector<std::optional<Failure>> failures;
+  failures.reserve(answers.size());
+  for (const auto& one : answers) failures.push_back(one.failure);
+  return ReportFailures(failures, note);
+}
+
+// The node on which one VM is that the question finds. Of several nodes it asks all. A node that
+// does not answer is noted, or is the failure if none of the others has it.
+template <typename Has>
+std::variant<const DaemonNode*, Failure> FindNode(const CommandContext& context,
+                                                  absl::string_view what, const Has& has) {
+  if (context.nodes.size() == 1) return &context.nodes.front();
+  const auto answers = AskNodes<bool>(
+      context.nodes, [&](const DaemonNode& node, bool* found) -> std::optional<Failure> {
+        NodeVms vms;
+        auto failure = DaemonLists(node).ReadVms({}, /*stopped_too=*/false, &vms);
+        *found = absl::c_any_of(vms, has);
+        return failure;
+      });
+  std::vector<const DaemonNode*> found;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const DaemonNode& node = context.nodes[i];
+    if (answers[i].answer) found.push_back(&node);
+    if (answers[i].answer) names.push_back(EscapeForTerminal(node.name));
+  }
+  const auto away = FailureOf(answers, context.note);
+  if (found.size() == 1) {
+    if (away) context.note(away->sentence);
+    return found.front();
+  }
+  if (found.size() > 1) {
+    return Failure{ExitCode::kFailed, absl::StrCat(what, " is on ", found.size(), " nodes, ",
+                                                   absl::StrJoin(names, " and "),
+                                                   ": name the one that is meant with --server")};
+  }
+  const auto add_name = [](std::string* out, const DaemonNode& node) {
+    absl::StrAppend(out, EscapeForTerminal(node.name));
+  };
+  if (away) {
+    return Failure{away->code, absl::StrCat(what, " is on no node that answers; ", away->sentence)};
+  }
+  return Failure{ExitCode::kNotFound, absl::StrCat(what, " is on none of the nodes ",
+                                                   absl::StrJoin(context.nodes, ", ", add_name))};
+}
+
+}  // namespace
 
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context) {
+  const auto node =
+      FindNode(context, absl::StrCat("the VM \"", EscapeForTerminal(command.name), "\""),
+               [&](const NodeVm& one) {
+                 const v1::VmRef& ref = one.vm.ref();
+                 const bool named =
+                     ref.name() == command.name ||
+                     (ParseUuid(command.name) && ParseUuid(ref.uuid()) == ParseUuid(command.name));
+                 return named && (command.run_id.empty() || ref.run_id() == command.run_id);
+               });
+  if (const auto* failure = std::get_if<Failure>(&node)) return *failure;
+  const DaemonNode& daemon = *std::get<const DaemonNode*>(node);
   v1::DeclareIntentRequest request;
   request.set_run_id(command.run_id);
   request.set_actor(command.actor);
   request.set_reason(command.reason);
   if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
+  request.set_request_id(command.request_id);
   if (command.started_before) {
     *request.mutable_started_before() = ToProto(*command.started_before);
   }
   v1::DeclareIntentResponse response;
   request.set_vm_name(command.name);
-  grpc::Status status = Ask(context, &Stub::DeclareIntent, request, &response);
+  grpc::Status status = Ask(daemon, &Stub::DeclareIntent, request, &response);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND && ParseUuid(command.name)) {
     request.clear_vm_name();
     request.set_uuid(command.name);
-    status = Ask(context, &Stub::DeclareIntent, request, &response);
+    status = Ask(daemon, &Stub::DeclareIntent, request, &response);
   }
-  if (!status.ok()) return ExplainNoIntent(command, context, status);
-  NodeVm vm;
+  if (!status.ok()) return ExplainNoIntent(command, daemon, status);
+  NodeVm vm = {.node = {.name = daemon.name}};
   vm.vm.mutable_ref()->set_name(request.vm_name());
   vm.vm.mutable_ref()->set_uuid(request.uuid());
   *vm.vm.mutable_intent() = std::move(*response.mutable_intent());
@@ -391,50 +454,71 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
 
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                                   const CommandContext& context) {
+  const auto node = FindNode(
+      context, absl::StrCat("the open intent \"", EscapeForTerminal(command.intent_id), "\""),
+      [&](const NodeVm& one) { return one.vm.intent().intent_id() == command.intent_id; });
+  if (const auto* failure = std::get_if<Failure>(&node)) return *failure;
+  const DaemonNode& daemon = *std::get<const DaemonNode*>(node);
   v1::WithdrawIntentRequest request;
   request.set_intent_id(command.intent_id);
   v1::WithdrawIntentResponse response;
-  const grpc::Status status = Ask(context, &Stub::WithdrawIntent, request, &response);
+  const grpc::Status status = Ask(daemon, &Stub::WithdrawIntent, request, &response);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
     return Failure{ExitCode::kNotFound,
                    absl::StrCat("\"", EscapeForTerminal(command.intent_id),
                                 "\" is not the ID of an open intent; `vmevents intent list` shows "
                                 "those that are open")};
   }
-  if (!status.ok()) return context.Explain(status);
+  if (!status.ok()) return daemon.Explain(status);
   return std::nullopt;
 }
 
-std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info) {
-  const grpc::Status status = Ask(context, &Stub::GetServerInfo, v1::GetServerInfoRequest(), info);
-  if (!status.ok()) return context.Explain(status);
+std::optional<Failure> ReadInfo(const DaemonNode& daemon, v1::GetServerInfoResponse* info) {
+  const grpc::Status status = Ask(daemon, &Stub::GetServerInfo, v1::GetServerInfoRequest(), info);
+  if (!status.ok()) return daemon.Explain(status);
   return std::nullopt;
 }
 
 std::optional<Failure> RunCommand(const InfoCommand& /*command*/, const CommandContext& context) {
-  v1::GetServerInfoResponse response;
-  if (auto failure = ReadInfo(context, &response)) return failure;
-  return PrintText(context.formatter->FormatInfo(response), context.output);
+  const auto answers = AskNodes<v1::GetServerInfoResponse>(context.nodes, ReadInfo);
+  for (const auto& one : answers) {
+    if (one.failure) continue;
+    auto printed = PrintText(context.formatter->FormatInfo(one.answer), context.output);
+    if (printed) return printed;
+  }
+  return FailureOf(answers, context.note);
 }
 
 std::optional<Failure> RunCommand(const StreamsCommand& /*command*/,
                                   const CommandContext& context) {
-  Formatter::Streams streams;
-  auto failure = ReadPages(context, &Stub::ListStreams, v1::ListStreamsRequest(),
-                           [&](v1::ListStreamsResponse* page) {
-                             streams.MergeFrom(page->streams());
-                             return true;
-                           });
-  if (failure) return failure;
-  return PrintText(context.formatter->FormatStreams(streams), context.output);
+  using Streams = std::vector<NodeStream>;
+  const auto answers =
+      AskNodes<Streams>(context.nodes, [](const DaemonNode& daemon, Streams* streams) {
+        return ReadPages(daemon, &Stub::ListStreams, v1::ListStreamsRequest(),
+                         [&](v1::ListStreamsResponse* page) {
+                           for (v1::Stream& one : *page->mutable_streams()) {
+                             streams->push_back({std::move(one), {.name = daemon.name}});
+                           }
+                           return true;
+                         });
+      });
+  Streams all;
+  for (const auto& one : answers) all.insert(all.end(), one.answer.begin(), one.answer.end());
+  auto failure = FailureOf(answers, context.note);
+  if (failure && all.empty()) return failure;
+  const auto printed = PrintText(context.formatter->FormatStreams(all), context.output);
+  return printed ? printed : failure;
 }
 
-std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+std::optional<Failure> ReadHealth(const HealthCommand& command, const DaemonNode& daemon,
+                                  ServiceStates* states) {
   using Health = grpc::health::v1::HealthCheckResponse;
   // The services, the server as a whole first, and what it means that one does not serve: completes
   // "vmeventd at ADDRESS".
   const std::map<std::string, std::string> known = {
-      {"", " is not serving: it is starting or stopping; see its log"},
+      {"",
+       " is not serving: it is starting or stopping, or its watcher does not respond; `vmevents "
+       "info` or its log shows why"},
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
       {"libvirt",
        " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
@@ -444,7 +528,7 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
        " has no source of VMs: no watched directory exists and no libvirt is connected; run "
        "`vmevents doctor` on the node"},
       {"watch", " misses a directory of --watch; `vmevents info` names it"}};
-  if (!context.connected.ok()) return context.Explain({});
+  if (!daemon.connected.ok()) return daemon.Explain({});
   auto asked = known;
   if (!command.all) {
     asked = {{command.service, known.at(known.contains(command.service) ? command.service : "")}};
@@ -456,45 +540,40 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
     grpc::ClientContext call;
     SetRequestDeadline(&call, command.timeout);
     Health response;
-    const grpc::Status status = context.health->Check(&call, request, &response);
+    const grpc::Status status = daemon.health->Check(&call, request, &response);
     if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
       const auto add_name = [](std::string* out, const auto& one) { *out += one.first; };
       return Failure{ExitCode::kNotFound,
-                     absl::StrCat("vmeventd at ", ToText(context.address), " has no service \"",
+                     absl::StrCat("vmeventd at ", ToText(daemon.address), " has no service \"",
                                   EscapeForTerminal(service), "\": omit it, or name ",
                                   v1::VmEventService::service_full_name(),
                                   absl::StrJoin(known, ", ", add_name))};
     }
-    if (!status.ok()) return context.Explain(status);
-    if (context.formatter != nullptr) {
-      const std::string shown = !command.all ? "" : service.empty() ? "vmeventd" : service;
-      const auto text = context.formatter->FormatHealth(shown, response);
-      if (auto failure = PrintText(text, context.output)) return failure;
-    }
+    if (!status.ok()) return daemon.Explain(status);
+    states->emplace_back(!command.all ? "" : service.empty() ? "vmeventd" : service, response);
     if (response.status() == Health::SERVING) continue;
     absl::StrAppend(&faults, faults.empty() ? "" : "; it", why);
   }
   if (faults.empty()) return std::nullopt;
-  return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(context.address), faults)};
+  return Failure{ExitCode::kFailed, absl::StrCat("vmeventd at ", ToText(daemon.address), faults)};
 }
 
-std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,
-                              const TopEnvironment& environment) {
-  std::string frame;  // of the last answer
-  while (true) {
-    const auto [style, height] = environment.style();
-    std::string shown;
-    if (auto failure = MakeFrame(command, context, style, height, &frame)) {
-      if (frame.empty()) return failure;
-      shown = absl::StrCat(absl::StrJoin(WrapText(failure->sentence, style.width), "\n"), "\n");
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+  const auto answers = AskNodes<ServiceStates>(
+      context.nodes, [&command](const DaemonNode& daemon, ServiceStates* states) {
+        return ReadHealth(command, daemon, states);
+      });
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const std::string& node = context.nodes[i].name;
+    ServiceStates states = answers[i].answer;
+    // A node that is away is a row, too.
+    if (states.empty() && !node.empty()) states.emplace_back();
+    for (const auto& [service, response] : states) {
+      const auto text = context.formatter->FormatHealth(node, service, response);
+      if (auto failure = PrintText(text, context.output)) return failure;
     }
-    std::vector<std::string> lines = absl::StrSplit(shown + frame, '\n');
-    lines.resize(std::min(lines.size() - 1, height));
-    shown = absl::StrCat(environment.live ? kRedraw : "", absl::StrJoin(lines, "\n"), "\n");
-    const absl::Status written = context.output->Write(shown);
-    if (!written.ok()) return FromPrint(written);
-    if (!environment.live || environment.wait(command.interval)) return std::nullopt;
   }
+  return FailureOf(answers, context.note);
 }
 
 }  // namespace vmeventd::client

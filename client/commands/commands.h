@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -30,7 +33,7 @@
 #include "vmeventd/v1/vm_events.pb.h"
 
 // The commands. Lists of what one daemon, several daemons or a fleet know are each written once,
-// for a ListSource; the others ask one daemon one question. And the sources of the events of one
+// for a ListSource; the others ask each daemon one question. And the sources of the events of one
 // daemon, and of several as one.
 
 namespace vmeventd::client {
@@ -51,14 +54,30 @@ struct EventsCommand {
 };
 
 // Order of the rows of `vms`; the index of ValuesOf("--sort-by").
-enum class VmOrder { kState, kName, kAge, kEnds, kClass };
+enum class VmOrder { kState, kName, kAge, kEnds, kClass, kTrouble };
 
 struct VmsCommand {
   v1::EventFilter filter;  // no types; classes and causes are of the end that is shown
   std::vector<v1::VmState> states;
   bool include_stopped = false;
-  bool runs = false;  // a row for each run instead of each VM, the newest first
-  VmOrder order = VmOrder::kState;
+  bool runs = false;             // a row for each run instead of each VM, the newest first
+  bool trouble = false;          // only VMs that need somebody: see output/trouble.h
+  std::optional<VmOrder> order;  // default kState
+};
+
+// Counts of events.
+struct StatsCommand {
+  EventsCommand events;  // which; no limits. By default STOPPED alone
+  v1::CountKey by = v1::COUNT_KEY_WHO;
+  bool by_node = false;  // a count for each node, instead of `by`
+  bool csv = false;
+};
+
+// Parts of the report that a node is asked for.
+struct ReportQuestion {
+  absl::Time since;  // reports the ends at or after this time
+  std::function<absl::Time()> now = absl::Now;
+  bool health = false;  // asks each service whether it serves
 };
 
 // A source of lists: one daemon, several, or a fleet. Calls block; one thread.
@@ -76,6 +95,14 @@ class ListSource {
   // name and then by node; with a failure, those of the nodes that answered.
   virtual std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                          NodeVms* vms) = 0;
+  // Appends what each node counted; keys may come several times. By node, the keys count for
+  // nothing.
+  virtual std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
+                                             NodeCounts* counts) = 0;
+  // Appends what each node reports of itself, with the ends since a time. A node that does not
+  // answer is a report too; the failure is then that of one of them.
+  virtual std::optional<Failure> ReadReports(const ReportQuestion& question,
+                                             NodeReports* reports) = 0;
   // Returns whether it knows each run of a VM, and not its newest alone.
   virtual bool knows_runs() const { return true; }
 };
@@ -86,16 +113,42 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, std::string* empty);
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, std::string* empty);
+std::optional<Failure> RunList(const StatsCommand& command, ListSource* source, absl::TimeZone zone,
+                               Formatter* formatter, Output* output, std::string* empty);
 
-// One row for each VM: its run that lives, or else the newest. `runs_known`: all of its runs are
-// there, so that its ends can be counted. Pure.
+// The UUIDs of the VMs that have one name in one place. Two of different UUIDs are two VMs; what
+// has none is of the one that the place knows, as QEMU reports its UUID some time after its start.
+class VmUuids {
+ public:
+  // A VM's name, cluster, node and source.
+  using Place = std::tuple<std::string, std::string, std::string, std::string>;
+  static Place PlaceOf(const v1::VmRef& vm, const MessageNode& node) {
+    return {vm.name(), node.cluster, node.name, vm.source()};
+  }
+  void Add(const Place& place, const std::string& uuid) {
+    if (!uuid.empty()) uuids_[place].insert(uuid);
+  }
+  // Returns the VM's UUID, where a run of it has `uuid`; empty: it has none, or is one of several.
+  std::string Of(const Place& place, const std::string& uuid) const {
+    const auto known = uuids_.find(place);
+    const bool is_only = known != uuids_.end() && known->second.size() == 1;
+    return uuid.empty() && is_only ? *known->second.begin() : uuid;
+  }
+
+ private:
+  std::map<Place, std::set<std::string>> uuids_;
+};
+
+// One row for each VM: its run that lives, or else the newest; each run, where several live.
+// `runs_known`: all of its runs are there, so that its ends can be counted. Pure.
 NodeVms RowsOf(NodeVms runs, bool runs_known);
-// Sorts the rows of `vms`: by state RUNNING first, and the stopped ones by the newest end. Pure.
-void SortVms(const VmsCommand& command, NodeVms* vms);
+// Sorts the rows of `vms`: by state RUNNING first, and the stopped ones by the newest end; by
+// trouble the worst first, and then by state. Pure.
+void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now = absl::Now());
 
 // The failure of a command whose output failed: none if the output's reader has gone.
 std::optional<Failure> FromPrint(const absl::Status& status);
-// Writes the text. Errors as of FromPrint().
+// Writes the text. Errors: see FromPrint().
 std::optional<Failure> PrintText(const absl::StatusOr<std::string>& text, Output* output);
 
 // The server's default applies if there is no ttl.
@@ -106,6 +159,7 @@ struct DeclareIntentCommand {
   std::string reason;
   std::optional<absl::Duration> ttl;
   std::optional<absl::Time> started_before;
+  std::string request_id{};
 };
 
 struct IntentsCommand {};
@@ -126,45 +180,73 @@ struct HealthCommand {
   bool all = false;  // the server, and each service
 };
 
-// The server to ask, and the output, whose pointers must outlive it; they may be null where a
-// command does not use them. Copies share the connection.
-struct CommandContext {
+// A daemon to ask. Copies share the connection.
+struct DaemonNode {
   // Connects with the first request. A fault of the address or of its TLS files fails each request.
-  explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
-                          Output* prints = nullptr);
+  explicit DaemonNode(ServerAddress server);
   // Explains why a request failed.
   Failure Explain(const grpc::Status& status) const;
 
+  std::string name;  // shown with its answers; empty: it is asked alone
   ServerAddress address;
-  Formatter* formatter;
-  Output* output;
   absl::Status connected;  // of Connect(); the stubs are null if it failed
   std::shared_ptr<v1::VmEventService::StubInterface> stub;
   std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
 };
 
-// Each prints the server's answer and returns nothing, or the failure. It blocks for at most
-// kRequestTimeout per request, or as the command states. An output whose reader has gone is no
-// failure. A health without a formatter is not printed.
+// Calls `ask` with each number below `count`, at most `at_once` of them together, each on another
+// thread. Returns when all have returned.
+inline constexpr size_t kAskedAtOnce = 64;
+void AskAll(size_t count, const std::function<void(size_t)>& ask, size_t at_once = kAskedAtOnce);
+
+// Notes all failures but the one that is returned: the first of a node that is away, else the
+// first.
+std::optional<Failure> ReportFailures(const std::vector<std::optional<Failure>>& failures,
+                                      const PrintSentence& note);
+
+// The servers to ask, and the output, whose pointers must outlive it; they may be null where a
+// command does not use them.
+struct CommandContext {
+  explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
+                          Output* prints = nullptr)
+      : nodes{DaemonNode(std::move(server))}, formatter(shows), output(prints) {}
+  CommandContext(std::vector<DaemonNode> servers, Formatter* shows, Output* prints,
+                 PrintSentence print_note)
+      : nodes(std::move(servers)), formatter(shows), output(prints), note(std::move(print_note)) {}
+
+  std::vector<DaemonNode> nodes;  // at least one
+  Formatter* formatter;
+  Output* output;
+  PrintSentence note = [](const std::string& /*sentence*/) {};
+};
+
+// Each asks all servers at once, prints what they answer in their order, and returns nothing, or a
+// failure. It blocks for at most kRequestTimeout per request, or as the command states. An output
+// whose reader has gone is no failure.
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context);
-std::optional<Failure> RunCommand(const IntentsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const InfoCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const StreamsCommand& command, const CommandContext& context);
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
+// Prints the open intents.
+std::optional<Failure> RunList(const IntentsCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output);
 
 // The lists of one daemon.
 class DaemonLists : public ListSource {
  public:
-  explicit DaemonLists(CommandContext context) : context_(std::move(context)) {}
+  explicit DaemonLists(DaemonNode daemon) : daemon_(std::move(daemon)) {}
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                  NodeVms* vms) override;
+  std::optional<Failure> ReadReports(const ReportQuestion& question, NodeReports* reports) override;
+  std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
+                                     NodeCounts* counts) override;
 
  private:
-  const CommandContext context_;
+  const DaemonNode daemon_;
 };
 
 struct NodeLists {
@@ -173,19 +255,31 @@ struct NodeLists {
 };
 // The lists of several nodes as one: events by time, where those of one node stay in order, and
 // VMs by name. Asks all nodes at once, each on a thread of its own. A failed node is noted, the
-// others' answers count; the result is then the last node's failure.
+// others' answers count; ReportFailures() makes the result then.
 std::unique_ptr<ListSource> MergeLists(std::vector<NodeLists> nodes, PrintSentence note);
 
-// The server's own state. The caller prints it.
-std::optional<Failure> ReadInfo(const CommandContext& context, v1::GetServerInfoResponse* info);
+// The server's own state.
+std::optional<Failure> ReadInfo(const DaemonNode& daemon, v1::GetServerInfoResponse* info);
+
+// The services that were asked, and what each answered.
+using ServiceStates = std::vector<std::pair<std::string, grpc::health::v1::HealthCheckResponse>>;
+std::optional<Failure> ReadHealth(const HealthCommand& command, const DaemonNode& daemon,
+                                  ServiceStates* states);
 
 struct WhyCommand {
-  v1::EventFilter filter;  // selects at least one VM; no types
+  v1::EventFilter filter;  // no types; empty only with a time
   bool markdown = false;   // for a ticket
+  std::optional<absl::Time> since;
+  std::optional<absl::Time> until;
+
+  // Returns whether it asks for ends, by class, cause or time, and not for VMs.
+  bool is_of_ends() const {
+    return filter.classes_size() + filter.causes_size() > 0 || since || until;
+  }
 };
 
 // The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
-// journal names. `where` as of RunWhy().
+// journal names. `where`: see RunWhy().
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
                                   ListSource* source);
 
@@ -193,17 +287,22 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
 // other names are with them.
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter);
 
-// Prints the story of each VM: it has one, also if it moved to another node. VMs of one name have a
-// story each if their UUIDs differ, or if several of them run. NOT_FOUND's code if a name has none;
+// Prints the story of each end that is asked for, the newest first; NOT_FOUND's code: there is
+// none. Or else the story of each VM: it has one, also if it moved to another node. VMs of one name
+// have a story each if their UUIDs differ, or if several of them run. A name that no VM has may be
+// the pid of one: of the living run, else of the newest. NOT_FOUND's code if a name has none;
 // `where` completes "is known" of that sentence, such as " in the fleet".
 std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now);
 
+// `status`, for programs.
+struct StatusCommand {};
+
 struct TopCommand {
   absl::Duration interval = absl::Seconds(2);
   absl::Duration window = absl::Minutes(15);
-  bool once = false;  // one frame, with the daemon's health
+  bool once = false;  // one frame, with the health of each node
 };
 
 struct TopEnvironment {
@@ -214,8 +313,12 @@ struct TopEnvironment {
 };
 
 // Draws frames. A server that fails later is shown in the frame, and asked again.
-std::optional<Failure> RunTop(const TopCommand& command, const CommandContext& context,
+std::optional<Failure> RunTop(const TopCommand& command, ListSource* source, Output* output,
                               const TopEnvironment& environment);
+
+// The nodes as they are, for programs.
+std::optional<Failure> RunList(const StatusCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output);
 
 // Ends a stream that is silent for so long, while it is read.
 struct Silence {

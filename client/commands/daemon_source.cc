@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands/commands.h"
 #include "client/connect/connection.h"
@@ -73,7 +72,7 @@ class WatchCursor {
     return !replaced;
   }
 
-  // The snapshot is complete as of this Progress.
+  // This Progress completes the snapshot.
   void OnSnapshotDone(const v1::Progress& progress) {
     if (AwaitsSnapshot()) *this = WatchCursor(FromNow{});
     OnProgress(progress);
@@ -298,10 +297,13 @@ class DaemonSource : public ReconnectingSource {
     if (stopped()) return Close(ExitCode::kOk);
     if (cursor_ && code == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
     const bool refused = code == grpc::StatusCode::RESOURCE_EXHAUSTED;
-    // gRPC's words: the daemon may be back while its certificate is still wrong.
-    const bool wrong_tls =
-        is_loss_noted() && address_.tls && absl::StrContains(status.error_message(), "andshake");
-    if (refused || wrong_tls || !MayRetry(code) || !ever_established()) {
+    // The daemon may be back while its certificate is still wrong.
+    if (is_loss_noted() && address_.tls && code == grpc::StatusCode::UNAVAILABLE &&
+        ReasonOf(status) == v1::ERROR_REASON_UNSPECIFIED) {
+      const std::string fault = ExplainTlsFault(address_);
+      if (!fault.empty()) return HandleFailure({ExitCode::kUnreachable, fault}, MayRetry(code));
+    }
+    if (refused || !MayRetry(code) || !ever_established()) {
       const grpc::Status ended(grpc::StatusCode::UNKNOWN, "it ended the stream");
       return HandleFailure(ExplainFailure(address_, status.ok() ? ended : status), MayRetry(code));
     }
@@ -333,8 +335,7 @@ class DaemonSource : public ReconnectingSource {
 
   void HandleOutOfRange(const grpc::Status& status) {
     const std::optional<WatchPosition> before = cursor_->position();
-    // The ErrorInfo's reason.
-    const bool damaged = absl::StrContains(status.error_details(), "JOURNAL_DAMAGED");
+    const bool damaged = ReasonOf(status) == v1::ERROR_REASON_JOURNAL_DAMAGED;
     if (!cursor_->OnOutOfRange(damaged)) return Close(std::nullopt);
     NoteGap(absl::StrCat(EscapeForTerminal(status.error_message()), "; continuing with ",
                          damaged ? "new events of vmeventd at "

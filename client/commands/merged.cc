@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstdint>
-#include <future>
 #include <map>
 #include <thread>
 #include <utility>
@@ -90,13 +89,17 @@ class MergedLists : public ListSource {
     constexpr absl::Duration kForever = absl::InfiniteDuration();
     EventMerger merger(nodes_.size(), {kForever, kForever, command.reads_newest_first()});
     std::stop_source stop;
-    Answers answers = AskAll([&](size_t i) {
-      auto failure = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
-        event.node.name = nodes_[i].name;
-        return merger.Add({i, NodeEvents{std::move(event)}}, stop.get_token());
-      });
-      merger.Add({i, Source::Ended{}}, stop.get_token());
-      return failure;
+    Failures failures(nodes_.size());
+    // All at once: the merger waits for an event of each.
+    std::jthread asking([&] {
+      const auto ask = [&](size_t i) {
+        failures[i] = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {
+          event.node.name = nodes_[i].name;
+          return merger.Add({i, NodeEvents{std::move(event)}}, stop.get_token());
+        });
+        merger.Add({i, Source::Ended{}}, stop.get_token());
+      };
+      AskAll(nodes_.size(), ask, nodes_.size());
     });
     bool wanted = true;
     for (size_t reading = nodes_.size(); wanted && reading > 0;) {
@@ -107,48 +110,59 @@ class MergedLists : public ListSource {
       }
     }
     stop.request_stop();
-    return Report(std::move(answers));
+    asking.join();
+    return ReportFailures(failures, note_);
   }
 
   std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                  NodeVms* vms) override {
-    std::vector<NodeVms> answers(nodes_.size());
-    std::optional<Failure> failure = Report(AskAll(
-        [&](size_t i) { return nodes_[i].lists->ReadVms(filter, stopped_too, &answers[i]); }));
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-      for (NodeVm& vm : answers[i]) {
-        vm.node.name = nodes_[i].name;
-        vms->push_back(std::move(vm));
-      }
-    }
+    auto failure = Collect(vms, [&](ListSource* lists, NodeVms* answer) {
+      return lists->ReadVms(filter, stopped_too, answer);
+    });
     absl::c_stable_sort(*vms, [](const NodeVm& a, const NodeVm& b) {
       return a.vm.ref().name() < b.vm.ref().name();
     });
     return failure;
   }
 
- private:
-  using Answers = std::vector<std::future<std::optional<Failure>>>;
-
-  // Runs `ask` for each node on a thread of its own.
-  Answers AskAll(const std::function<std::optional<Failure>(size_t)>& ask) const {
-    Answers answers;
-    for (size_t i = 0; i < nodes_.size(); ++i) {
-      answers.push_back(std::async(std::launch::async, ask, i));
-    }
-    return answers;
+  std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
+                                     NodeCounts* counts) override {
+    return Collect(counts, [&](ListSource* lists, NodeCounts* answer) {
+      return lists->CountEvents(command, zone, answer);
+    });
   }
 
-  // Waits for all. Notes all failures but the last, which it returns.
-  std::optional<Failure> Report(Answers answers) const {
-    std::optional<Failure> last;
-    for (auto& answer : answers) {
-      std::optional<Failure> failure = answer.get();
-      if (!failure) continue;
-      if (last) note_(last->sentence);
-      last = std::move(failure);
+  std::optional<Failure> ReadReports(const ReportQuestion& question,
+                                     NodeReports* reports) override {
+    return Collect(reports, [&](ListSource* lists, NodeReports* answer) {
+      return lists->ReadReports(question, answer);
+    });
+  }
+
+ private:
+  using Failures = std::vector<std::optional<Failure>>;
+
+  static void Name(const std::string& node, NodeVm* vm) { vm->node.name = node; }
+  static void Name(const std::string& node, NodeCount* count) { count->node.name = node; }
+  static void Name(const std::string& node, NodeReport* report) {
+    report->node.name = node;
+    for (NodeVm& vm : report->vms) vm.node.name = node;
+    for (NodeEvent& end : report->ends) end.node.name = node;
+  }
+
+  // Asks all nodes, and appends what they answer, named, in the order of the nodes.
+  template <typename List, typename Ask>
+  std::optional<Failure> Collect(List* all, const Ask& ask) {
+    std::vector<List> answers(nodes_.size());
+    Failures failures(nodes_.size());
+    AskAll(nodes_.size(), [&](size_t i) { failures[i] = ask(nodes_[i].lists.get(), &answers[i]); });
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      for (auto& item : answers[i]) {
+        Name(nodes_[i].name, &item);
+        all->push_back(std::move(item));
+      }
     }
-    return last;
+    return ReportFailures(failures, note_);
   }
 
   const std::vector<NodeLists> nodes_;

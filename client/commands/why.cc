@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <map>
 #include <set>
@@ -5,6 +7,8 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -54,7 +58,7 @@ class StoryCollector {
     ended_.insert(end.event.vm().run_id());
     VmStory story = {.name = end.event.vm().name()};
     if (TimeOf(end) > now_ - kCountedEnds) ++story.ends[end.event.shutdown().shutdown_class()];
-    VmStory* const known = &stories_[KeyOf(end.event.vm(), end.node)];
+    VmStory* const known = StoryOf(end.event.vm(), end.node);
     story.end = std::move(end);
     Merge(std::move(story), known);
   }
@@ -65,39 +69,66 @@ class StoryCollector {
         !ended_.contains(run.vm.ref().run_id())) {
       AddEnd(EndOf(run));
     }
-    VmStory* const known = &stories_[KeyOf(run.vm.ref(), run.node)];
+    VmStory* const known = StoryOf(run.vm.ref(), run.node);
     std::string name = run.vm.ref().name();
     Merge({.name = std::move(name), .vm = std::move(run)}, known);
   }
 
-  // By name.
+  // By name; of those of one name the one that has it now comes first.
   VmStories Take() const {
+    VmUuids uuids;
+    for (const auto& [key, story] : stories_) uuids.Add(key.first, key.second);
+    std::map<std::pair<VmUuids::Place, std::string>, VmStory> of_places;
+    for (const auto& [key, story] : stories_) {
+      Merge(story, &of_places[{key.first, uuids.Of(key.first, key.second)}]);
+    }
     // A VM without a UUID may have moved to another node, to a source of the same name.
     std::map<std::tuple<std::string, std::string, std::string>, VmStories> vms;
-    for (const auto& [key, story] : stories_) {
-      const v1::VmRef& ref = story.ref();
-      const std::string& uuid =
-          ref.uuid().empty() && story.end ? story.end->event.vm().uuid() : ref.uuid();
-      vms[{story.name, uuid, uuid.empty() ? ref.source() : ""}].push_back(story);
+    for (const auto& [key, story] : of_places) {
+      const std::string& uuid = key.second;
+      vms[{story.name, uuid, uuid.empty() ? story.ref().source() : ""}].push_back(story);
     }
-    VmStories stories;
+    std::vector<std::pair<std::string, VmStory>> stories;  // each after its UUID
     for (const auto& [key, of_nodes] : vms) {
       // It is not known which of several VMs that live an end is of.
       const auto alive = absl::c_count_if(
           of_nodes, [](const VmStory& story) { return story.vm && IsAlive(*story.vm); });
       for (const VmStory& story : of_nodes) {
-        if (alive > 1 || &story == &of_nodes.front()) stories.emplace_back();
-        Merge(story, &stories.back());
+        if (alive > 1 || &story == &of_nodes.front())
+          stories.emplace_back(std::get<1>(key), VmStory());
+        Merge(story, &stories.back().second);
       }
     }
-    return stories;
+    for (auto& one : stories) {
+      VmStory& story = one.second;
+      story.is_former =
+          !one.first.empty() && !LivesNow(story) && absl::c_any_of(stories, [&](const auto& other) {
+            return other.second.name == story.name && !other.first.empty() &&
+                   other.first != one.first &&
+                   (LivesNow(other.second) || LastTime(other.second) > LastTime(story));
+          });
+    }
+    absl::c_stable_sort(stories, [](const auto& a, const auto& b) {
+      const auto rank = [](const VmStory& story) {
+        return std::tuple(absl::string_view(story.name), story.is_former,
+                          story.is_former ? -absl::ToUnixNanos(LastTime(story)) : 0);
+      };
+      return rank(a.second) < rank(b.second);
+    });
+    VmStories result;
+    for (auto& [uuid, story] : stories) result.push_back(std::move(story));
+    return result;
   }
 
  private:
-  // The VM's name, cluster, node and source.
-  using Key = std::tuple<std::string, std::string, std::string, std::string>;
-  static Key KeyOf(const v1::VmRef& vm, const MessageNode& node) {
-    return {vm.name(), node.cluster, node.name, vm.source()};
+  VmStory* StoryOf(const v1::VmRef& vm, const MessageNode& node) {
+    return &stories_[{VmUuids::PlaceOf(vm, node), vm.uuid()}];
+  }
+  static bool LivesNow(const VmStory& story) { return story.vm && IsAlive(*story.vm); }
+  // When it was last known of, of a VM that is gone.
+  static absl::Time LastTime(const VmStory& story) {
+    return std::max(story.end ? TimeOf(*story.end) : absl::InfinitePast(),
+                    story.vm ? FromProto(story.vm->vm.state_time()) : absl::InfinitePast());
   }
 
   static void Merge(VmStory more, VmStory* story) {
@@ -110,7 +141,7 @@ class StoryCollector {
   }
 
   const absl::Time now_;
-  std::map<Key, VmStory> stories_;
+  std::map<std::pair<VmUuids::Place, std::string>, VmStory> stories_;  // by UUID in each place
   std::set<std::string> ended_;  // the runs whose ends were added
 };
 
@@ -169,6 +200,31 @@ NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   return vms;
 }
 
+// The newest run whose process is or was the one of that pid; unset: none is known.
+std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const v1::EventFilter& filter) {
+  int64_t pid = 0;
+  if (filter.vm_names_size() != 1 || !absl::SimpleAtoi(filter.vm_names(0), &pid) || pid <= 0) {
+    return std::nullopt;
+  }
+  NodeVms runs;
+  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &runs));
+  std::erase_if(runs, [pid](const NodeVm& one) { return one.vm.ref().pid() != pid; });
+  v1::EventFilter of_run;
+  if (!runs.empty()) {
+    of_run.add_run_ids(absl::c_min_element(runs, IsNewer)->vm.ref().run_id());
+    return of_run;
+  }
+  EventsCommand ends;
+  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  ends.newest_first = true;
+  static_cast<void>(source->ReadEvents(ends, [&](const NodeEvent& end) {
+    if (end.event.vm().pid() != pid) return true;
+    of_run.add_run_ids(end.event.vm().run_id());
+    return false;
+  }));
+  return of_run.run_ids().empty() ? std::nullopt : std::optional(of_run);
+}
+
 Names NamesOf(const NodeVms& vms) {
   Names names;
   for (const NodeVm& one : vms) names.insert(one.vm.ref().name());
@@ -181,15 +237,26 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_vie
   NodeVms all;
   static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
   const Names names = NamesOf(all);
-  const std::string nearest = NearestName(unknown.front(), {names.begin(), names.end()});
+  // The VMs whose names begin like that, else the one that is spelled alike.
+  constexpr size_t kProposed = 10;
+  std::vector<std::string> begun;
+  for (const std::string& name : names) {
+    if (absl::StartsWith(name, unknown.front())) begun.push_back(EscapeForTerminal(name));
+  }
+  const size_t more = begun.size() - std::min(begun.size(), kProposed);
+  if (more > 0) begun.resize(kProposed);
+  const std::string nearest =
+      !begun.empty()
+          ? absl::StrCat(absl::StrJoin(begun, ", "),
+                         more > 0 ? absl::StrCat(" or ", more, " more") : "")
+          : EscapeForTerminal(NearestName(unknown.front(), {names.begin(), names.end()}));
   const auto quote = [](std::string* out, const std::string& name) {
     absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
   };
   return NotFound(absl::StrCat("VM ", absl::StrJoin(unknown, ", ", quote)), where,
-                  names.empty() ? "; no VM is"
-                  : nearest.empty()
-                      ? kListHint
-                      : absl::StrCat("; did you mean ", EscapeForTerminal(nearest), "?"));
+                  names.empty()     ? "; no VM is"
+                  : nearest.empty() ? kListHint
+                                    : absl::StrCat("; did you mean ", nearest, "?"));
 }
 
 }  // namespace
@@ -238,9 +305,40 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
   return ExplainUnknown(unknown, where, source);
 }
 
+namespace {
+
+std::optional<Failure> ExplainEnds(const WhyCommand& command, absl::string_view where,
+                                   ListSource* source, Formatter* formatter, Output* output) {
+  EventsCommand ends;
+  ends.filter = command.filter;
+  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  ends.since = command.since;
+  ends.until = command.until;
+  ends.newest_first = true;
+  std::optional<Failure> failure = TakeUuids(source, &ends.filter);
+  if (failure) return failure;
+  bool found = false;
+  std::optional<Failure> unprinted;
+  failure = source->ReadEvents(ends, [&](NodeEvent end) {
+    if (end.event.type() != v1::EVENT_TYPE_STOPPED) return true;  // a GAP passes every filter
+    found = true;
+    VmStory story = {.name = end.event.vm().name(), .shared = true};
+    story.end = std::move(end);
+    unprinted = PrintText(formatter->FormatWhy(story), output);
+    return !unprinted;
+  });
+  if (unprinted) return unprinted;
+  if (failure || found) return failure;
+  failure = CheckNames(command.filter, where, source);
+  return failure ? failure : NotFound("end that matches", where, "");
+}
+
+}  // namespace
+
 std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now) {
+  if (command.is_of_ends()) return ExplainEnds(command, where, source, formatter, output);
   v1::EventFilter filter = command.filter;
   NodeVms runs;
   std::optional<Failure> failure = TakeUuids(source, &filter);
@@ -285,6 +383,13 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {
     return NotFound("such run", where, "; `vmevents vms NAME --runs -o wide` lists those of a VM");
+  }
+  if (stories.empty()) {
+    if (auto of_pid = FilterOfPid(source, filter)) {
+      WhyCommand of_run = command;
+      of_run.filter = *std::move(of_pid);
+      return RunWhy(of_run, where, source, formatter, output, now);
+    }
   }
   const std::vector<std::string> unknown = UnknownNames(filter, names);
   if (!unknown.empty()) return ExplainUnknown(unknown, where, source);

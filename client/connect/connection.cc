@@ -17,6 +17,7 @@
 #include "base/unix_address.h"
 #include "client/output/terminal_text.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/create_channel_posix.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 
@@ -81,6 +82,7 @@ absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options) {
 // A page waits while the server limits the rate of pages, for 1.5 s at most.
 constexpr char kServiceConfig[] = R"({"methodConfig": [{
     "name": [{"service": "vmeventd.v1.VmEventService", "method": "ListEvents"},
+             {"service": "vmeventd.v1.VmEventService", "method": "CountEvents"},
              {"service": "vmeventd.v1.VmEventService", "method": "ListVms"}],
     "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s",
                     "backoffMultiplier": 2, "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]}}]})";
@@ -115,6 +117,11 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& addr
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetServiceConfigJSON(kServiceConfig);
+  if (address.is_ssh()) {
+    absl::StatusOr<UniqueFd> socket = StartSsh(address);
+    if (!socket.ok()) return socket.status();
+    return grpc::CreateCustomInsecureChannelFromFd("ssh", socket->Release(), arguments);
+  }
   if (!address.is_unix()) {
     return grpc::CreateCustomChannel(ToGrpcTarget(address), credentials, arguments);
   }

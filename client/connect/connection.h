@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/openssl_ptr.h"
+#include "base/system.h"
 #include "client/connect/server_address.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
@@ -54,6 +55,11 @@ absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options);
 // FAILED_PRECONDITION: a TLS file is unusable; the sentence of LoadTlsFiles(). UNAVAILABLE: the
 // directory of a Unix socket cannot be opened now.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address);
+
+// Starts ssh, and returns a non-blocking socket to the vmeventd of that host, by `vmevents proxy`
+// there. Closing it ends ssh. What ssh reports goes to standard error. UNAVAILABLE: it cannot be
+// started.
+absl::StatusOr<UniqueFd> StartSsh(const ServerAddress& address);
 
 // Sets a request's deadline to `timeout` from now.
 void SetRequestDeadline(grpc::ClientContext* context, absl::Duration timeout = kRequestTimeout);

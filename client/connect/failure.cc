@@ -10,7 +10,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/system.h"
@@ -120,14 +119,32 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
                        " doctor` shows why")};
 }
 
-Failure ExplainUnavailable(const ServerAddress& address, const std::string& message) {
-  const ProbeResult probe = Probe(address);
-  // gRPC's error for a server that accepts the connection and does not speak HTTP/2.
-  const bool no_answer = absl::StrContains(message, "failed to connect to all addresses");
-  if (no_answer || probe.error != 0) return {ExitCode::kUnreachable, probe.why};
+// Returns whether a server of HTTP/2 is there, which sends its settings first.
+bool Answers(const ServerAddress& address) {
+  if (address.is_ssh()) return false;
+  if (address.tls) return ExplainTlsFault(address).empty();
+  absl::StatusOr<UniqueFd> socket = UniqueFd();
+  if (address.is_unix()) {
+    const absl::StatusOr<UnixAddress> target = UnixAddress::Open(address.path);
+    *socket = NewSocket(AF_UNIX);
+    if (!target.ok() || !socket->valid() || target->Connect(socket->get()) != 0) return false;
+  } else {
+    socket = ConnectTcp(address);
+  }
+  char byte = 0;
+  return socket.ok() && recv(socket->get(), &byte, 1, 0) == 1;
+}
+
+Failure ExplainUnavailable(const ServerAddress& address, const grpc::Status& status) {
+  const bool of_vmeventd = ReasonOf(status) != v1::ERROR_REASON_UNSPECIFIED;
+  const ProbeResult probe = of_vmeventd ? ProbeResult() : Probe(address);
+  if (!of_vmeventd && (probe.error != 0 || !Answers(address))) {
+    return {ExitCode::kUnreachable, probe.why};
+  }
   return {ExitCode::kUnreachable,
-          absl::StrCat("vmeventd at ", ToText(address), " is not available now (", message, ")",
-                       absl::StrContains(message, "try again") ? "" : ": try again")};
+          absl::StrCat("vmeventd at ", ToText(address), " is not available now (",
+                       EscapeForTerminal(status.error_message()), ")",
+                       of_vmeventd ? "" : ": try again")};
 }
 
 }  // namespace
@@ -167,7 +184,28 @@ std::string TlsOptionsOf(const ServerAddress& address) {
 }
 
 ProbeResult Probe(const ServerAddress& address) {
+  if (address.is_ssh()) {
+    return {EHOSTUNREACH, absl::StrCat("vmeventd at ", ToText(address),
+                                       " cannot be reached: ssh, or `vmevents proxy` there, has "
+                                       "reported why")};
+  }
   return address.is_unix() ? ProbeUnix(address.path) : ProbeTcp(address);
+}
+
+google::rpc::ErrorInfo InfoOf(const grpc::Status& status) {
+  google::rpc::Status details;
+  google::rpc::ErrorInfo info;
+  if (!details.ParseFromString(status.error_details())) return info;
+  for (const google::protobuf::Any& detail : details.details()) {
+    if (detail.UnpackTo(&info) && info.domain() == "vmeventd") return info;
+  }
+  return {};
+}
+
+v1::ErrorReason ReasonOf(const grpc::Status& status) {
+  v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
+  v1::ErrorReason_Parse(absl::StrCat("ERROR_REASON_", InfoOf(status).reason()), &reason);
+  return reason;
 }
 
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status) {
@@ -176,7 +214,7 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
   const char* what = " could not do this: ";
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-      return ExplainUnavailable(address, message);
+      return ExplainUnavailable(address, status);
     case grpc::StatusCode::NOT_FOUND:
       return {ExitCode::kNotFound, message};
     case grpc::StatusCode::DEADLINE_EXCEEDED:
@@ -198,7 +236,9 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
       what = " does not permit this: ";  // the message names who may call and how to get the right
       break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      what = " is at one of its limits; try again later, or raise --max-streams of vmeventd: ";
+      what = ReasonOf(status) == v1::ERROR_REASON_TOO_MANY_STREAMS
+                 ? " is at one of its limits; try again later, or raise --max-streams of vmeventd: "
+                 : " is at one of its limits; try again later: ";
       break;
     default:
       break;
@@ -208,7 +248,9 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
 
 Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& status) {
   const std::string message(status.message());
-  if (absl::IsUnavailable(status)) return ExplainUnavailable(address, EscapeForTerminal(message));
+  if (absl::IsUnavailable(status)) {
+    return ExplainUnavailable(address, {grpc::StatusCode::UNAVAILABLE, message});
+  }
   return {ExitCode::kFailed, message};
 }
 

@@ -6,7 +6,9 @@
 #include "absl/status/statusor.h"
 #include "base/system.h"
 #include "client/connect/server_address.h"
+#include "google/rpc/status.pb.h"
 #include "grpcpp/support/status.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
 
@@ -27,8 +29,13 @@ struct Failure {
   std::string sentence;
 };
 
+// What a failed call's status has for programs; empty: it is not vmeventd's, as where gRPC itself
+// failed.
+google::rpc::ErrorInfo InfoOf(const grpc::Status& status);
+v1::ErrorReason ReasonOf(const grpc::Status& status);
+
 // Explains an RPC's status, which must not be OK. If the server could not be reached, it probes
-// the address for the cause, which takes at most 4 s.
+// the address for the cause, which takes at most 10 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
 
 // Explains Connect()'s status, which must not be OK.
@@ -45,6 +52,12 @@ struct ProbeResult {
 
 // Probes with stat() and connect(), which takes at most 2 s for each address of a host.
 ProbeResult Probe(const ServerAddress& address);
+
+// The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
+// sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
+// address, with or without TLS as that specifies. Blocks for at most 6 s. The caller must ignore
+// SIGPIPE.
+std::string ExplainTlsFault(const ServerAddress& address);
 
 // The --tls options of the address to paste, each after a blank; empty: none.
 std::string TlsOptionsOf(const ServerAddress& address);

@@ -20,7 +20,7 @@ namespace {
 absl::Status BadAddress(absl::string_view text, absl::string_view what) {
   return absl::InvalidArgumentError(
       absl::StrCat("the server address \"", text, "\" ", what,
-                   "; write unix:/run/vmeventd/vmeventd.sock, HOST or HOST:PORT"));
+                   "; write unix:/run/vmeventd/vmeventd.sock, HOST, HOST:PORT or ssh://HOST"));
 }
 
 absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
@@ -34,6 +34,29 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
   }
   ServerAddress address;
   address.path = std::string(path);
+  return address;
+}
+
+bool IsPort(absl::string_view port);
+
+// "alice@node1:2222". A word that ssh could take for an option is none.
+absl::StatusOr<ServerAddress> ParseSsh(absl::string_view text) {
+  absl::string_view rest = absl::StripPrefix(text, "ssh://");
+  ServerAddress address;
+  const size_t colon = rest.rfind(':');
+  if (colon != absl::string_view::npos && rest.back() != ']') {
+    address.port = std::string(rest.substr(colon + 1));
+    if (!IsPort(address.port)) return BadAddress(text, "has no port from 1 to 65535");
+    rest = rest.substr(0, colon);
+  }
+  const bool good = std::all_of(rest.begin(), rest.end(), [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("-._@[]:%", c);
+  });
+  const absl::string_view host = rest.substr(rest.rfind('@') + 1);
+  if (!good || host.empty() || rest[0] == '-' || rest[0] == '@' || host[0] == '-') {
+    return BadAddress(text, "names no host, as ssh://node1 or ssh://alice@node1 does");
+  }
+  address.ssh = absl::StrReplaceAll(rest, {{"[", ""}, {"]", ""}});
   return address;
 }
 
@@ -53,13 +76,17 @@ std::string HostAndPort(absl::string_view host, absl::string_view port) {
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
                                                  absl::string_view default_port) {
   if (absl::StartsWith(text, "unix:") || absl::StartsWith(text, "/")) return ParseUnix(text);
+  if (absl::StartsWith(text, "ssh://")) return ParseSsh(text);
   if (text.empty()) return BadAddress(text, "is empty");
   if (absl::StrContains(text, "://")) return BadAddress(text, "is a URL");
   if (absl::StrContains(text, '/')) {
     return BadAddress(text, "looks like a path, which must begin with unix: or /");
   }
   if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    return BadAddress(text, "is only a number and names no host");
+    return absl::InvalidArgumentError(absl::StrCat("the address \"", text,
+                                                   "\" is only a number and names no host; write "
+                                                   "127.0.0.1:",
+                                                   text));
   }
   absl::string_view host = text;
   absl::string_view port = default_port;
@@ -99,11 +126,16 @@ ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_d
 
 std::string ToText(const ServerAddress& address) {
   if (address.is_unix()) return absl::StrCat("unix:", EscapeForTerminal(address.path));
+  if (address.is_ssh()) {
+    return absl::StrCat("ssh://", EscapeForTerminal(address.ssh), address.port.empty() ? "" : ":",
+                        address.port);
+  }
   return HostAndPort(address.host, address.port);
 }
 
 std::string NodeName(const ServerAddress& address) {
   if (address.is_unix()) return absl::StrCat("unix:", address.path);
+  if (address.is_ssh()) return ToText(address);
   const std::string text = HostAndPort(address.host, address.port);
   return std::string(absl::StripSuffix(text, absl::StrCat(":", kDefaultPort)));
 }

@@ -22,12 +22,14 @@ struct TlsOptions {
 };
 
 struct ServerAddress {
-  std::string path;  // path of the Unix socket; empty: TCP
+  std::string path;  // path of the Unix socket; empty: TCP or SSH
+  std::string ssh;   // the host to log in to, as "alice@node1"; empty: none. `port` may be empty
   std::string host;  // host without the brackets of an IPv6 address
   std::string port;
   std::optional<TlsOptions> tls;  // for TCP only; unset: no TLS
 
   bool is_unix() const { return !path.empty(); }
+  bool is_ssh() const { return !ssh.empty(); }
   // The name that the server's certificate must have. Requires `tls`.
   const std::string& tls_name() const { return tls->server_name.empty() ? host : tls->server_name; }
 };
@@ -37,8 +39,8 @@ inline constexpr char kDefaultPort[] = "9555";
 // The socket of the system's daemon.
 inline constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 
-// Parses unix:PATH, /PATH, HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the fault and the
-// correct form.
+// Parses unix:PATH, /PATH, HOST[:PORT], [IPV6][:PORT] or ssh://[USER@]HOST[:PORT]. INVALID_ARGUMENT
+// names the fault and the correct form.
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
                                                  absl::string_view default_port = kDefaultPort);
 

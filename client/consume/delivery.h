@@ -28,7 +28,7 @@ class CursorFile {
   // Keyed by server.
   using Positions = std::map<std::string, WatchPosition>;
   // The file's content, which another process may write. NOT_FOUND: there is no such file. Other
-  // errors as of Open().
+  // errors: see Open().
   static absl::StatusOr<Positions> Read(const std::string& path);
   // Reads the file, which need not exist. FAILED_PRECONDITION: it is a link, no regular file, or
   // not a cursor, or another process has it. One stored position belongs to one server, whatever

@@ -19,6 +19,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/system.h"
+#include "base/text.h"
 #include "client/output/event_text.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"

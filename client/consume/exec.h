@@ -52,7 +52,7 @@ class CommandRunner : public EventConsumer {
     std::string command;
     OnFailure on_failure = OnFailure::kStop;
     bool gaps = true;  // runs for a GAP of the whole node as well; otherwise notes it
-    // Runs it once; errors as of RunCommandCall().
+    // Runs it once; errors: see RunCommandCall().
     std::function<absl::Status(const CommandCall&)> run;
     // Waits before it runs a failed command again; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;

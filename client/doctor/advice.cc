@@ -25,9 +25,40 @@ std::string PlainArguments(const std::string& path) {
                       ",server=on,wait=off -mon chardev=vmev,mode=control");
 }
 
+// Returns what gives the extra arguments that the shell command `get` prints a monitor at `path`. A
+// clone has those of its original: `shared` is the path of its monitor, if that is known.
+std::string ArgumentsWith(const std::string& path, const std::string& get, const NodeProcess& qemu,
+                          const std::string& shared) {
+  const bool has_one = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
+    return absl::StrContains(argument, "id=vmev,");
+  });
+  if (!shared.empty()) {
+    return absl::StrCat("$(", get, " | sed 's|", absl::StrReplaceAll(shared, {{".", "[.]"}}), "|",
+                        path, "|g')");
+  }
+  if (!has_one) return absl::StrCat("$(", get, ") ", PlainArguments(path));
+  return absl::StrCat("$(", get, " | sed 's|id=vmev,path=[^,]*|id=vmev,path=", path, "|')");
+}
+
+// A VM's number in Proxmox VE, by its pid file .../100.pid.
+std::string ProxmoxId(const NodeProcess& qemu) {
+  const std::string file = GivenValue(qemu.arguments, "-pidfile");
+  const std::string id(absl::StripSuffix(file.substr(file.rfind('/') + 1), ".pid"));
+  return id.empty() ? "VMID" : id;
+}
+
+// The command that prints the extra arguments that Proxmox VE gives a VM, and the line that sets
+// them.
+std::string GetProxmoxArguments() {
+  return absl::StrCat("qm config ", kVm, " | sed -n 's/^args: //p'");
+}
+Step SetProxmoxArguments(const std::string& arguments) {
+  return {Place::kShell, absl::StrCat("qm set ", kVm, " --args \"", arguments, "\"")};
+}
+
 // Incus and LXD, whose commands are the same.
-MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu,
-                          const OwnPlace& place) {
+MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, const OwnPlace& place,
+                          const std::string& shared) {
   const std::string name = ParseQemuArguments(qemu.arguments).name;
   // The directory of an instance in another project is called PROJECT_NAME.
   std::string directory = GivenValue(qemu.arguments, "-readconfig");
@@ -43,23 +74,16 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu,
   }
   // A snap sees the host's files there.
   if (absl::StartsWith(directory, "/var/snap/")) path = "/var/lib/snapd/hostfs" + path;
-  // A copy has the raw.qemu of its original, with the original's path.
-  const bool has_one = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
-    return absl::StrContains(argument, "id=vmev,");
-  });
   const auto get = [&client](const char* key) {
-    return absl::StrCat("$(", client, " config get ", kVm, " ", key);
+    return absl::StrCat(client, " config get ", kVm, " ", key);
   };
-  const std::string arguments =
-      has_one
-          ? absl::StrCat(get("raw.qemu"), " | sed 's|id=vmev,path=[^,]*|id=vmev,path=", path, "|')")
-          : absl::StrCat(get("raw.qemu"), ") ", PlainArguments(path));
   return {
       .what = "Its manager takes the settings while the VM is off: the lines stop and start it.",
       .steps = {{Place::kShell, absl::StrCat(client, " stop ", kVm)},
                 {Place::kShell,
-                 absl::StrCat(client, " config set ", kVm, " raw.qemu=\"", arguments, "\"")},
-                {Place::kShell, absl::StrCat(client, " config set ", kVm, " raw.apparmor=\"",
+                 absl::StrCat(client, " config set ", kVm, " raw.qemu=\"",
+                              ArgumentsWith(path, get("raw.qemu"), qemu, shared), "\"")},
+                {Place::kShell, absl::StrCat(client, " config set ", kVm, " raw.apparmor=\"$(",
                                              get("raw.apparmor"), "; echo '", path, " rw,')\"")},
                 {Place::kShell, absl::StrCat(client, " start ", kVm)}},
       .needs_place = true,
@@ -68,8 +92,8 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu,
 
 }  // namespace
 
-MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu,
-                            const OwnPlace& place) {
+MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
+                            const std::string& shared) {
   const std::string path = PathIn(place);
   const std::string name = ParseQemuArguments(qemu.arguments).name;
   if (manager == nullptr) {
@@ -86,22 +110,17 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu,
   }
   switch (manager->id) {
     case ManagerId::kIncus:
-      return AdviseIncus("incus", qemu, place);
+      return AdviseIncus("incus", qemu, place, shared);
     case ManagerId::kLxd:
-      return AdviseIncus("lxc", qemu, place);
+      return AdviseIncus("lxc", qemu, place, shared);
     case ManagerId::kProxmox: {
-      // .../100.pid
-      std::string id = GivenValue(qemu.arguments, "-pidfile");
-      id = std::string(absl::StripSuffix(id.substr(id.rfind('/') + 1), ".pid"));
-      if (id.empty()) id = "VMID";
-      return {.what =
-                  "The line keeps the --args that the VM has. They take effect at its next "
-                  "start by Proxmox VE, such as qm reboot.",
-              .steps = {{Place::kShell,
-                         absl::StrCat("qm set ", kVm, " --args \"$(qm config ", kVm,
-                                      " | sed -n 's/^args: //p') ", PlainArguments(path), "\"")}},
-              .needs_place = true,
-              .vm = id};
+      return {
+          .what =
+              "The line keeps the other --args that the VM has. They take effect at its next "
+              "start by Proxmox VE, such as qm reboot.",
+          .steps = {SetProxmoxArguments(ArgumentsWith(path, GetProxmoxArguments(), qemu, shared))},
+          .needs_place = true,
+          .vm = ProxmoxId(qemu)};
     }
     case ManagerId::kGaneti:
       return {.what =
@@ -150,6 +169,36 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu,
       break;
   }
   return {.what = absl::StrCat("It cannot be followed: ", manager->way, ".")};
+}
+
+MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu, bool is_of_nova) {
+  constexpr char kArguments[] = "-device pvpanic";
+  if (manager == nullptr) {
+    return {.what = "Give it one at its next start.", .steps = {{Place::kQemu, kArguments}}};
+  }
+  switch (manager->id) {
+    case ManagerId::kProxmox:
+      return {.what =
+                  "The line keeps the --args that the VM has. They take effect at its next start "
+                  "by Proxmox VE, such as qm reboot.",
+              .steps = {SetProxmoxArguments(
+                  absl::StrCat("$(", GetProxmoxArguments(), ") ", kArguments))},
+              .vm = ProxmoxId(qemu)};
+    case ManagerId::kMicrovm:
+      return {
+          .what = "Give it one in the VM's NixOS configuration, and restart it.",
+          .steps = {{Place::kManager, "microvm.qemu.extraArgs = [ \"-device\" \"pvpanic\" ];"}}};
+    case ManagerId::kLibvirt:
+    case ManagerId::kLibvirtSession:
+      if (is_of_nova) return {.what = "nova has none for guests of x86: there is none to give."};
+      return {.what =
+                  "It belongs into <devices> of the domain's XML (virsh edit), from its next "
+                  "start on. A tool above libvirt may write that XML.",
+              .steps = {{Place::kManager, "<panic model='isa'/>"}}};
+    default:
+      return {.what = absl::StrCat("QEMU's arguments are ", kArguments,
+                                   ", where its manager takes arguments.")};
+  }
 }
 
 std::string MakePlace(const OwnPlace& place, bool has_systemd) {

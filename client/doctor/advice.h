@@ -33,7 +33,13 @@ struct MonitorAdvice {
 };
 
 // `manager` is null where none is known. The steps of Place::kQemu have the socket's path alone.
-MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place);
+// `shared` is the path of another VM's monitor in its arguments, which the new one replaces; empty:
+// there is none that is known.
+MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
+                            const std::string& shared);
+
+// Returns how a QEMU of x86 gets a panic device. No steps: there is no line for it.
+MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu, bool is_of_nova);
 
 // The line that makes the directory, also at the next boot.
 std::string MakePlace(const OwnPlace& place, bool has_systemd);

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/doctor.h"
+#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/qemu_texts.h"
@@ -124,6 +125,14 @@ class Doctor {
 
   Diagnosis Finish() && {
     diagnosis_ = {.asked = Asked(), .examined = facts_.examined};
+    if (!facts_.info.waits_for().empty()) {
+      Add("start", {facts_.address},
+          absl::StrCat("vmeventd starts and waits for ", facts_.info.waits_for(),
+                       ": no VM is followed until it answers."),
+          "dmesg | tail");
+      for (Finding& finding : diagnosis_.findings) Complete(&finding);
+      return std::move(diagnosis_);
+    }
     LookAtJournal();
     LookAtRights();
     LookAtSignals();
@@ -135,10 +144,12 @@ class Doctor {
     for (const NodeProcess& process : facts_.processes) LookAtProcess(process);
     LookAtDaemonsProblems();
     for (Finding& finding : diagnosis_.findings) Complete(&finding);
+    for (Finding& hint : diagnosis_.hints) Complete(&hint);
     return std::move(diagnosis_);
   }
 
  private:
+  static constexpr char kPanicDevice[] = "panic-device";
   // In a line for the shell: the words of all subjects. No argument of a process has a NUL.
   static constexpr absl::string_view kWords = {"\0words", 6};
 
@@ -153,7 +164,11 @@ class Doctor {
   // their lines.
   void Add(const std::string& kind, Subject subject, const std::string& what,
            std::vector<Step> steps) {
-    std::vector<Finding>& findings = diagnosis_.findings;
+    AddTo(&diagnosis_.findings, kind, std::move(subject), what, std::move(steps));
+  }
+  static void AddTo(std::vector<Finding>* list, const std::string& kind, Subject subject,
+                    const std::string& what, std::vector<Step> steps) {
+    std::vector<Finding>& findings = *list;
     auto same = absl::c_find_if(findings, [&](const Finding& one) {
       return one.kind == kind && one.what == what && one.steps == steps;
     });
@@ -182,7 +197,9 @@ class Doctor {
       }
       if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
       step.line = absl::StrReplaceAll(step.line, {{kVm, vm}, {kWords, finding->words}});
-      if (step.place == Place::kQemu) step.line = MonitorArguments(step.line);
+      if (step.place == Place::kQemu && finding->kind != kPanicDevice) {
+        step.line = MonitorArguments(step.line);
+      }
       steps.push_back(std::move(step));
     }
     if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
@@ -245,26 +262,43 @@ class Doctor {
                                " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
   }
 
-  static constexpr char kShowCapabilities[] = "systemctl show vmeventd | grep Capabilities=";
-
   void LookAtSignals() {
     const std::string& problem = facts_.info.signal_senders().problem();
     // A watch that the user switched off is no finding.
     if (problem.empty() || absl::StartsWith(problem, "--")) return;
+    const auto is = [&](absl::string_view cause) { return absl::StrContains(problem, cause); };
     const bool is_contained = daemon_ != nullptr && IsContained(*daemon_);
-    Step step = {Place::kContainer, ""};
-    const char* needs = " Its container needs an option, in Kubernetes the same of its manifest.";
-    if (absl::StrContains(problem, "PID namespace")) {
-      step.line = "--pid host";
+    const std::string unit = DaemonUnit();
+    const char* needs = "";
+    Step step = {Place::kShell, "man vmeventd"};
+    if (is("PID namespace")) {
+      step = {Place::kContainer, "--pid host"};
       needs = " Its container needs an option, in Kubernetes hostPID: true.";
-    } else if (is_contained && absl::StrContains(problem, "CAP_")) {
-      step.line = "--cap-add BPF --cap-add PERFMON";
-    } else if (is_contained && absl::StrContains(problem, "seccomp")) {
-      step.line = kSeccompOption;
-    } else {
-      needs = "";
-      step = {Place::kShell,
-              absl::StrContains(problem, "CAP_") ? kShowCapabilities : "man vmeventd"};
+    } else if (is("user namespace")) {
+      needs = " The kernel shows them only to a vmeventd that root runs outside of one.";
+      step.line = "cat /proc/self/uid_map";
+    } else if (is_contained && (is("CAP_") || is("seccomp") || is("BTF"))) {
+      needs = " Its container needs an option, in Kubernetes the same of its manifest.";
+      step = {Place::kContainer, is("CAP_")      ? "--cap-add BPF --cap-add PERFMON"
+                                 : is("seccomp") ? kSeccompOption
+                                                 : "-v /sys/kernel/btf:/sys/kernel/btf:ro"};
+    } else if (is("CAP_") && !unit.empty()) {
+      needs = " The lines give them to its unit.";
+      step.line = ChangeUnit(unit, "senders-capabilities.conf",
+                             "AmbientCapabilities=CAP_BPF CAP_PERFMON\\n"
+                             "CapabilityBoundingSet=CAP_BPF CAP_PERFMON");
+    } else if (is("CAP_")) {
+      needs = " A service of the system, or root, can have them.";
+      step.line = "systemctl enable --now vmeventd";
+    } else if (is("seccomp") && !unit.empty()) {
+      needs = " The line permits bpf to its unit.";
+      step.line = ChangeUnit(unit, "senders-seccomp.conf", "SystemCallFilter=bpf");
+    } else if (is("BTF")) {
+      needs = " Boot a kernel that has them, as those of the distributions do.";
+      step.line = "grep CONFIG_DEBUG_INFO_BTF= /boot/config-$(uname -r)";
+    } else if (is("locked down for")) {
+      needs = " Boot without lockdown=confidentiality: integrity permits it.";
+      step.line = "cat /sys/kernel/security/lockdown; uname -r";
     }
     Add("senders", {facts_.address},
         absl::StrCat("vmeventd cannot see who sends a signal, so a VM that is killed is UNKNOWN: ",
@@ -300,7 +334,12 @@ class Doctor {
           {{Place::kConfiguration, ""}});
     }
     const std::string root = QuoteForShell(place.spec.root());
-    if (!place.exists) {
+    if (place.hangs) {
+      Add("hang", subject,
+          "The file system of the directory does not answer: its VMs are UNREACHABLE, and new ones "
+          "are not found. vmeventd follows them again once it answers.",
+          "findmnt -o TARGET,SOURCE,FSTYPE");
+    } else if (!place.exists) {
       Add("directory", subject,
           "The directory does not exist. vmeventd follows its sockets once it does; check the "
           "spelling.",
@@ -455,6 +494,7 @@ class Doctor {
     const auto followed =
         absl::c_find_if(facts_.vms, [&](const v1::Vm& one) { return one.ref().pid() == qemu.pid; });
     const v1::Vm* const vm = followed == facts_.vms.end() ? nullptr : &*followed;
+    if (arguments.no_panic_device) HintAtPanicDevice(subject, qemu, vm);
     const bool is_well = vm != nullptr && vm->problems().empty();
     if (is_well) ++diagnosis_.followed;
     if (qemu.stopped()) {
@@ -484,6 +524,15 @@ class Doctor {
           absl::StrCat(facts_.client, " doctor"));
     }
     const Manager* const manager = ManagerOf(qemu.arguments, qemu.cgroups);
+    if (vm != nullptr && SharesPath(*vm)) {
+      ++diagnosis_.followed;
+      return AddSharedPath(subject, VmNameOf(vm->monitor_path()), vm->monitor_path(),
+                           ProblemsText(*vm), qemu, manager);
+    }
+    if (const v1::UnfollowedSocket* const hidden = vm == nullptr ? HiddenAs(arguments) : nullptr) {
+      return AddSharedPath(subject, VmNameOf(hidden->path()), hidden->path(),
+                           hidden->problem().text(), qemu, manager);
+    }
     const std::vector<Monitor> monitors = MonitorsOf(qemu, arguments, manager, vm);
     if (monitors.empty() && vm == nullptr) {
       if (manager != nullptr && IsLibvirt(*manager)) return FollowLibvirt(subject, qemu, *manager);
@@ -515,6 +564,24 @@ class Doctor {
     } else {
       AddUnwatched(subject, qemu, manager, monitors);
     }
+  }
+
+  void HintAtPanicDevice(Subject subject, const NodeProcess& qemu, const v1::Vm* vm) {
+    // The machine microvm has no bus for one.
+    if (absl::c_any_of(qemu.arguments, [](const std::string& argument) {
+          return absl::StrContains(argument, "microvm");
+        })) {
+      return;
+    }
+    const bool is_of_nova = vm != nullptr && vm->ref().labels().contains("nova.name");
+    MonitorAdvice advice =
+        AdvisePanicDevice(ManagerOf(qemu.arguments, qemu.cgroups), qemu, is_of_nova);
+    if (!advice.vm.empty()) subject.name = advice.vm;
+    AddTo(&diagnosis_.hints, kPanicDevice, std::move(subject),
+          absl::StrCat("Without a panic device a panic of the guest is no CRASH: it looks like a "
+                       "reboot or a hang. ",
+                       advice.what),
+          std::move(advice.steps));
   }
 
   // The obstacle between vmeventd and the monitor, whose path is the subject; none without a kind.
@@ -605,11 +672,13 @@ class Doctor {
         std::move(steps));
   }
 
-  // Reports that a QEMU needs a monitor for vmeventd, and how it gets one.
+  // Reports that a QEMU needs a monitor for vmeventd, and how it gets one. `shared`: the path that
+  // its monitor has, and must not have.
   void AddOwnMonitor(const char* kind, Subject subject, const std::string& what,
-                     const NodeProcess& qemu, const Manager* manager) {
+                     const NodeProcess& qemu, const Manager* manager,
+                     const std::string& shared = "") {
     const OwnPlace place = PlaceFor(qemu, manager);
-    MonitorAdvice advice = AdviseMonitor(manager, qemu, place);
+    MonitorAdvice advice = AdviseMonitor(manager, qemu, place, shared);
     std::vector<Step> steps;
     if (advice.needs_place && !place.is_there) {
       steps.push_back({Place::kShell, MakePlace(place, facts_.has_systemd)});
@@ -622,6 +691,53 @@ class Doctor {
     }
     subject.name = advice.vm;
     Add(kind, std::move(subject), absl::StrCat(what, " ", advice.what), std::move(steps));
+  }
+
+  static bool SharesPath(const v1::Vm& vm) {
+    return absl::c_any_of(vm.problems(), [](const v1::Problem& problem) {
+      return problem.code() == v1::PROBLEM_CODE_PATH_SHARED;
+    });
+  }
+
+  // The report of a QEMU that cannot be followed, as its path leads to another one; null: none.
+  const v1::UnfollowedSocket* HiddenAs(const QemuArguments& qemu) const {
+    const auto& all = facts_.info.unfollowed_sockets();
+    const auto found = absl::c_find_if(all, [&qemu](const v1::UnfollowedSocket& one) {
+      return one.problem().code() == v1::PROBLEM_CODE_PATH_SHARED &&
+             (one.name() == qemu.name || one.name() == qemu.id);
+    });
+    return found == all.end() ? nullptr : &*found;
+  }
+
+  // The name that a socket at `path` gives its VM; empty: it is not watched.
+  std::string VmNameOf(const std::string& path) const {
+    for (const WatchedPlace& place : facts_.watches) {
+      if (const auto name = place.spec.VmName(path)) return *name;
+    }
+    return "";
+  }
+
+  // Reports a QEMU that shares `path`, which gives it `name`, with another one. A clone is to be
+  // changed: its own name is another.
+  void AddSharedPath(const Subject& subject, const std::string& name, const std::string& path,
+                     const std::string& problem, const NodeProcess& qemu, const Manager* manager) {
+    const std::string what = absl::StrCat("vmeventd reports: ", problem, ".");
+    const QemuArguments arguments = ParseQemuArguments(qemu.arguments);
+    if (name != arguments.name && name != arguments.id) {
+      // Its arguments may call the file otherwise, as by /var/run.
+      const auto own = absl::c_find_if(arguments.monitors, [&path](const QmpMonitor& one) {
+        return FileOf(one.path) == FileOf(path);
+      });
+      return AddOwnMonitor("shared-path", subject,
+                           absl::StrCat(what, " It needs a monitor at a path of its own, in place ",
+                                        "of the one at ", path, "."),
+                           qemu, manager, own == arguments.monitors.end() ? path : own->path);
+    }
+    Add("shared-path", subject,
+        absl::StrCat(what,
+                     " The other VM is to be changed. vmeventd can connect to this one again from "
+                     "its own next start on."),
+        absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
   }
 
   // Reports monitors of which no --watch takes one.
@@ -655,6 +771,12 @@ class Doctor {
                      absl::StrCat(what, refused, ". It has it again from its next start on."),
                      absl::StrCat("ls -li ", QuoteForShell(path)));
         }
+        continue;
+      }
+      if (qemu.own_tmp &&
+          (absl::StartsWith(path, "/tmp/") || absl::StartsWith(path, "/var/tmp/"))) {
+        refused = absl::StrCat(": its monitor ", path,
+                               " is in a /tmp of its unit, which is another one at each start");
         continue;
       }
       if (!monitor.is_seen) return AddUnseen(subject, qemu, monitor);
@@ -759,16 +881,20 @@ class Doctor {
 
   // Problems from the daemon that no finding above explains.
   void LookAtDaemonsProblems() {
-    const auto text = [](std::string* out, const v1::Problem& problem) { *out += problem.text(); };
     for (const v1::Vm& vm : facts_.vms) {
       if (vm.problems().empty() || explained_.contains(vm.ref().pid())) continue;
-      Add("problem", {vm.ref().name()},
-          absl::StrCat("vmeventd reports: ", absl::StrJoin(vm.problems(), "; ", text), "."),
+      Add("problem", {vm.ref().name()}, absl::StrCat("vmeventd reports: ", ProblemsText(vm), "."),
           absl::StrCat(facts_.client, " vms"));
     }
     for (const v1::UnfollowedSocket& socket : facts_.info.unfollowed_sockets()) {
       // The finding of its QEMU has more.
-      if (socket.problem().code() == v1::PROBLEM_CODE_MANAGERS_OWN && facts_.examined) continue;
+      const v1::ProblemCode code = socket.problem().code();
+      if (facts_.examined && code == v1::PROBLEM_CODE_MANAGERS_OWN) continue;
+      if (code == v1::PROBLEM_CODE_PATH_SHARED &&
+          absl::c_any_of(diagnosis_.findings,
+                         [](const Finding& one) { return one.kind == "shared-path"; })) {
+        continue;
+      }
       if (const NodeProcess* const qemu = ListenerAt(socket.path());
           qemu != nullptr && socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
         Add("problem", {socket.path(), absl::StrCat(qemu->pid)},

@@ -44,10 +44,10 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
       absl::StrAppend(&text, std::string(indent, ' '), painter.Paint(line, color_of_lines), "\n");
     }
   };
-  for (const Finding& finding : diagnosis.findings) {
+  const auto add_finding = [&](const Finding& finding, Color color_of_kind) {
     add_lines(0, Subjects(finding), Color::kBold);
     text.pop_back();
-    absl::StrAppend(&text, "  ", painter.Paint(finding.kind, Color::kYellow), "\n");
+    absl::StrAppend(&text, "  ", painter.Paint(finding.kind, color_of_kind), "\n");
     add_lines(4, EscapeForTerminal(finding.what), Color::kNone);
     for (const Step& step : finding.steps) {
       for (const absl::string_view line : absl::StrSplit(step.line, '\n')) {
@@ -57,7 +57,9 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
       }
     }
     text += '\n';
-  }
+  };
+  for (const Finding& finding : diagnosis.findings) add_finding(finding, Color::kYellow);
+  for (const Finding& hint : diagnosis.hints) add_finding(hint, Color::kDim);
   std::string summary = absl::StrCat(diagnosis.asked, ". ");
   const auto add = [&summary](size_t count, const char* what) {
     if (count > 0) absl::StrAppend(&summary, ", ", count, what);
@@ -73,9 +75,11 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   } else if (diagnosis.examined) {
     summary += "No QEMU runs here. ";
   }
+  const std::string hints = Count(diagnosis.hints.size(), "hint");
   absl::StrAppend(&summary,
                   diagnosis.findings.empty() ? "No" : absl::StrCat(diagnosis.findings.size()),
-                  diagnosis.findings.size() == 1 ? " finding." : " findings.");
+                  diagnosis.findings.size() == 1 ? " finding" : " findings",
+                  diagnosis.hints.empty() ? "." : absl::StrCat(", ", hints, "."));
   add_lines(0, EscapeForTerminal(summary), Color::kNone);
   return text;
 }

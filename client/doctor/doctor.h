@@ -46,6 +46,7 @@ struct NodeProcess {
   // Facts of a QEMU alone:
   bool sees_network = true;  // the Unix sockets of its network namespace are known
   bool own_root = false;     // its root directory is another one: it runs in a container
+  bool own_tmp = false;      // only its /tmp is another one, as in a unit with PrivateTmp=
   std::string frozen_by;     // the cgroup that is frozen; empty: none is
   bool dumps_core = false;
   // The paths at which vmeventd finds its sockets, by those that it bound them to, as far as they
@@ -65,6 +66,7 @@ inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
 struct WatchedPlace {
   WatchSpec spec;
   bool exists = false;  // the directory, as the doctor sees it
+  bool hangs = false;   // the doctor has not looked at it
   // The users who may make a socket in it.
   uint32_t owner = 0;
   bool open_to_all = false;
@@ -112,31 +114,28 @@ struct Finding {
 
 struct Diagnosis {
   std::string asked;      // the daemon that was asked, and whether it answered
-  bool examined = false;  // as of NodeFacts
+  bool examined = false;  // see NodeFacts
   size_t qemus = 0;
   size_t followed = 0;
   size_t followed_elsewhere = 0;  // by another vmeventd than the one that was asked
   size_t usable = 0;              // not followed, with a monitor that vmeventd may take
   std::vector<Finding> findings;
+  // For people: what would have vmeventd see more of VMs that it follows well. They make no
+  // failure.
+  std::vector<Finding> hints;
 };
 
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);
 
 // The diagnosis where the daemon gives no answer. `why` is a sentence, `probe` that of its address,
-// `client` as of NodeFacts.
+// `client`: see NodeFacts.
 Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
                           const ProbeResult& probe, const std::string& client);
 
 // Adds the facts of this node, whose daemon has answered. Connects to no socket. An error names
 // what could not be read.
 absl::Status ReadNode(NodeFacts* facts);
-
-// The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
-// sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
-// address, with or without TLS as that specifies. Blocks for at most 6 s. The caller must ignore
-// SIGPIPE.
-std::string ExplainTlsFault(const ServerAddress& address);
 
 // The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);

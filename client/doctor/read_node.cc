@@ -21,6 +21,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -126,7 +127,8 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
   process->pid = pid;
   process->program = std::string(absl::StripSuffix(*program, "\n"));
   process->state = state[0][0];
-  process->arguments = SplitCommandLine(*arguments);
+  process->arguments = WithProgram(SplitCommandLine(*arguments),
+                                   ReadLink(absl::StrCat(directory, "/exe")), process->program);
   struct stat owner = {};
   if (::stat(directory.c_str(), &owner) == 0) {
     process->user = UserName(owner.st_uid);
@@ -136,7 +138,9 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
   if (IsQemu(process->arguments)) {
     process->frozen_by = FrozenCgroup(pid);
     process->dumps_core = DumpsCore(pid);
-    process->own_root = !IsSameFile("/", absl::StrCat(directory, "/root/"));
+    const std::string root = absl::StrCat(directory, "/root/");
+    process->own_root = !IsSameFile("/", root);
+    process->own_tmp = !process->own_root && !IsSameFile("/tmp", root + "tmp");
   }
   if (process->program == kDaemonProgram) ReadRights(directory, process);
   ReadSockets(absl::StrCat(directory, "/fd"), process);
@@ -311,6 +315,12 @@ std::optional<std::string> PathSeenBy(const std::string& viewer, const std::stri
   return std::nullopt;
 }
 
+bool Hangs(const NodeFacts& facts, const std::string& path) {
+  return absl::c_any_of(facts.watches, [&path](const WatchedPlace& place) {
+    return place.hangs && absl::StartsWith(path, place.spec.root() + "/");
+  });
+}
+
 // Reads where vmeventd finds the sockets of a QEMU.
 void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
   const std::string owner = absl::StrCat("/proc/", qemu->pid);
@@ -325,6 +335,7 @@ void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
     if (!socket.listening || !is_own || socket.path.empty()) continue;
     std::string path = socket.path;
     if (path[0] != '/') path = absl::StrCat(directory, "/", path);
+    if (Hangs(facts, path)) continue;
     struct stat file {};
     if (::stat(absl::StrCat(owner, "/root", path).c_str(), &file) != 0 ||
         (socket.file != 0 && socket.file != static_cast<uint32_t>(file.st_ino))) {
@@ -363,6 +374,11 @@ absl::Status ReadNode(NodeFacts* facts) {
     auto spec = ParseWatchSpec(absl::StrCat(directory.path(), ":", directory.pattern()));
     if (!spec.ok()) continue;
     WatchedPlace place = {*std::move(spec)};
+    if (directory.problem().code() == v1::PROBLEM_CODE_DIRECTORY_HANGS) {
+      place.exists = place.hangs = true;
+      facts->watches.push_back(std::move(place));
+      continue;
+    }
     place.exists = IsDirectory(place.spec.root());
     struct stat status {};
     if (::stat(place.spec.root().c_str(), &status) == 0) {

@@ -162,6 +162,14 @@ absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
   return absl::OkStatus();
 }
 
+// Reports that two nodes have one name.
+std::string SharedName(const v1::NodeHeartbeat& node) {
+  return EscapeForTerminal(absl::StrCat("two nodes publish as ", node.cluster(), "/", node.node(),
+                                        ", with the journals ", node.journal_id(), " and ",
+                                        node.other_journal_id(),
+                                        ": give one of them another name with vmeventd's --node"));
+}
+
 // The latest heartbeat of each node that passes the filter, by cluster and node. Errors as of
 // ReadFleetVms().
 using NodeKey = std::pair<std::string, std::string>;
@@ -171,10 +179,12 @@ absl::StatusOr<std::map<NodeKey, v1::NodeHeartbeat>> ReadFleetNodes(NatsConnecti
   std::map<NodeKey, v1::NodeHeartbeat> nodes;
   absl::Status status =
       ReadBucket<v1::NodeHeartbeat>(connection, kNodesBucket, filter, env,
-                                    [&nodes](const MessageNode& origin, v1::NodeHeartbeat node) {
+                                    [&](const MessageNode& origin, v1::NodeHeartbeat node) {
                                       // Its sender writes what it likes, but under its own key.
                                       node.set_cluster(origin.cluster);
                                       node.set_node(origin.name);
+                                      if (!node.other_journal_id().empty())
+                                        env.note(SharedName(node));
                                       nodes[{origin.cluster, origin.name}] = std::move(node);
                                     });
   if (!status.ok()) return status;
@@ -302,6 +312,61 @@ std::optional<Failure> FleetLists::ReadVms(const v1::EventFilter& vm_filter, boo
     });
     return absl::OkStatus();
   });
+}
+
+std::optional<Failure> FleetLists::CountEvents(const StatsCommand& /*command*/,
+                                               absl::TimeZone /*zone*/, NodeCounts* /*counts*/) {
+  return Failure{ExitCode::kUsage, "stats: vmeventd counts; name its nodes with --server HOST"};
+}
+
+std::optional<Failure> FleetLists::ReadReports(const ReportQuestion& question,
+                                               NodeReports* reports) {
+  Formatter::Heartbeats nodes;
+  NodeVms vms;
+  if (auto failure = ReadNodes(&nodes)) return failure;
+  if (auto failure = ReadVms({}, /*stopped_too=*/false, &vms)) return failure;
+  std::map<NodeKey, NodeReport*> by_key;
+  reports->reserve(reports->size() + static_cast<size_t>(nodes.size()));
+  std::vector<std::string> silent;
+  for (const v1::NodeHeartbeat& node : nodes) {
+    NodeReport& report = reports->emplace_back();
+    report.node = {.name = node.node(), .cluster = node.cluster(), .journal_id = node.journal_id()};
+    report.lag = LagOf(node);
+    report.info.set_node(node.node());
+    report.info.set_version(node.version());
+    report.info.set_journal_id(node.journal_id());
+    report.info.set_newest_sequence(node.newest_sequence());
+    report.info.set_vms(static_cast<int32_t>(node.vms()));
+    const NodeState state = StateOf(node, env_.now());
+    if (state != NodeState::kUp) {
+      const std::string name = EscapeForTerminal(absl::StrCat(node.cluster(), "/", node.node()));
+      report.problem =
+          absl::StrCat(name, state == NodeState::kStopped ? " publishes no more" : " is silent",
+                       ", since ", DurationText(env_.now() - FromProto(node.time())));
+      silent.push_back(report.problem);
+    }
+    by_key[{node.cluster(), node.node()}] = &report;
+  }
+  const auto report_of = [&by_key](const MessageNode& node) {
+    const auto found = by_key.find({node.cluster, node.name});
+    return found == by_key.end() ? nullptr : found->second;
+  };
+  for (NodeVm& vm : vms) {
+    NodeReport* const report = report_of(vm.node);
+    if (report != nullptr) report->vms.push_back(std::move(vm));
+  }
+  EventsCommand ends;
+  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  ends.since = question.since;
+  auto failure = ReadEvents(ends, [&](NodeEvent one) {
+    NodeReport* const report = report_of(one.node);
+    const bool is_end = one.event.type() == v1::EVENT_TYPE_STOPPED;  // a GAP passes every filter
+    if (report != nullptr && is_end) report->ends.push_back(std::move(one));
+    return true;
+  });
+  for (NodeReport& report : *reports) absl::c_reverse(report.ends);
+  if (failure || silent.empty()) return failure;
+  return Failure{ExitCode::kUnreachable, absl::StrJoin(silent, "; ")};
 }
 
 std::optional<Failure> FleetLists::ReadNodes(Formatter::Heartbeats* nodes) const {

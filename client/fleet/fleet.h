@@ -61,7 +61,7 @@ inline constexpr absl::Duration kMaxSkew = absl::Minutes(5);
 struct FleetEnvironment {
   std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()> connect;
   std::string servers;             // names the servers in messages
-  std::vector<std::string> nodes;  // globs, as of FleetFilter
+  std::vector<std::string> nodes;  // globs, see FleetFilter
   PrintSentence note;
   std::function<absl::Time()> now = absl::Now;    // the time to compare heartbeats with
   std::function<absl::Time()> clock = SteadyNow;  // is never set
@@ -105,6 +105,11 @@ class FleetLists : public ListSource {
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                  NodeVms* vms) override;
+  // Refuses: a fleet's stream counts nothing.
+  std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
+                                     NodeCounts* counts) override;
+  // By the heartbeats: a node that is silent is one that is away.
+  std::optional<Failure> ReadReports(const ReportQuestion& question, NodeReports* reports) override;
   bool knows_runs() const override { return false; }
   // The latest heartbeat of each node, by cluster and node.
   std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;

@@ -7,9 +7,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/event_filter.h"
 #include "base/patterns.h"
 #include "base/text.h"
-#include "base/uuid.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/terminal_text.h"
@@ -223,54 +223,34 @@ std::string KeySubjects(absl::string_view bucket, const FleetFilter& filter) {
   return KeySubject(bucket, absl::StrCat(node, ".", VmToken(filter.events.vm_names())));
 }
 
-namespace {
-
-// Returns whether the list is empty, or has an entry that `matches`.
-template <typename List, typename Matches>
-bool IsAny(const List& list, const Matches& matches) {
-  return list.empty() || absl::c_any_of(list, matches);
-}
-
-// Matches entries that are the name, or a glob of it.
-auto NameIs(absl::string_view name) {
-  return [name](const std::string& entry) { return entry == name || Glob(entry).Matches(name); };
-}
-
-}  // namespace
-
 bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node) {
   const std::string whole = absl::StrCat(cluster, "/", node);
-  return IsAny(filter.nodes, [&](const std::string& entry) {
-    return NameIs(absl::StrContains(entry, '/') ? whole : node)(entry);
-  });
+  return filter.nodes.empty() || absl::c_any_of(filter.nodes, [&](const std::string& entry) {
+           const absl::string_view name = absl::StrContains(entry, '/') ? whole : node;
+           return entry == name || Glob(entry).Matches(name);
+         });
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
-  const v1::EventFilter& events = filter.events;
-  return PassesNode(filter, origin.cluster, origin.name) &&
-         IsAny(events.vm_names(), NameIs(vm.name())) &&
-         IsAny(events.sources(), NameIs(vm.source())) && IsWanted(events.run_ids(), vm.run_id()) &&
-         HasLabels(vm, events.labels()) && IsAny(events.uuids(), [&vm](const std::string& entry) {
-           const std::optional<Uuid> wanted = ParseUuid(entry);
-           return wanted && wanted == ParseUuid(vm.uuid());
-         });
+  return PassesNode(filter, origin.cluster, origin.name) && FilterLists(filter.events).PassesVm(vm);
 }
 
 bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {
   const absl::Time time = FromProto(event.observe_time());
   if (filter.since && time < *filter.since) return false;
-  if (filter.until && time >= *filter.until) return false;
-  if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) {
-    return PassesNode(filter, origin.cluster, origin.name);
-  }
-  if (!IsWanted(filter.events.types(), event.type())) return false;
-  const bool of_end = !filter.events.classes().empty() || !filter.events.causes().empty();
-  if (of_end && (!event.has_shutdown() ||
-                 !IsWanted(filter.events.classes(), event.shutdown().shutdown_class()) ||
-                 !IsWanted(filter.events.causes(), event.shutdown().cause()))) {
-    return false;
-  }
-  return Passes(filter, origin, event.vm());
+  // One that nobody saw when it happened may have been before.
+  const absl::Time began = event.shutdown().has_last_seen_time()
+                               ? FromProto(event.shutdown().last_seen_time())
+                           : event.unwatched().has_start() ? FromProto(event.unwatched().start())
+                                                           : time;
+  if (filter.until && std::min(began, time) >= *filter.until) return false;
+  if (!PassesNode(filter, origin.cluster, origin.name)) return false;
+  if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) return true;
+  const v1::ShutdownDetail& end = event.shutdown();
+  return FilterLists(filter.events)
+      .PassesEvent(
+          event.type(), end.shutdown_class(), [&end] { return end.cause(); },
+          [&event] { return event.vm(); });
 }
 
 }  // namespace client

@@ -163,8 +163,10 @@ class FleetWatch : public ReconnectingSource {
   absl::Status TakeSnapshot(const StreamState& state) {
     absl::StatusOr<NodeVms> all = ReadFleetVms(connection_.get(), filter_, env_);
     if (!all.ok()) return all.status();
-    for (const auto& [vm, node, ends, last_end] : *all) {
-      snapshot_[{node.cluster, node.name, vm.ref().name()}] = {node.journal_id, vm.last_sequence()};
+    for (const NodeVm& one : *all) {
+      const v1::Vm& vm = one.vm;
+      snapshot_[{one.node.cluster, one.node.name, vm.ref().name()}] = {one.node.journal_id,
+                                                                       vm.last_sequence()};
     }
     std::erase_if(*all, [](const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; });
     Add(*std::move(all));

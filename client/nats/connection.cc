@@ -47,7 +47,7 @@ absl::StatusOr<std::vector<client::ServerAddress>> ParseNatsServers(absl::string
       return InvalidText(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
     }
     auto server = client::ParseServerAddress(part, /*default_port=*/"4222");
-    if (!server.ok() || server->is_unix()) {
+    if (!server.ok() || server->host.empty()) {
       return InvalidText(whole, "is no server; write nats://HOST or nats://HOST:PORT");
     }
     if (tls) server->tls.emplace();

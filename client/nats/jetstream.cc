@@ -70,7 +70,7 @@ auto ParseAnswer(absl::string_view text, const Parse& parse)
 }
 
 // Result of `parse` for the answer to a request of the API about a stream. UNAVAILABLE: the server
-// has no JetStream, or as of NatsConnection::Request.
+// has no JetStream; other errors: see NatsConnection::Request.
 template <typename Parse>
 auto Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
          const json& body, const Parse& parse,

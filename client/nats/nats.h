@@ -85,7 +85,7 @@ class NatsConnection {
 
   // Sends a message without a reply, and returns the data of the answer. Nobody else can send one.
   // UNAVAILABLE: none came, or the connection is lost. NOT_FOUND: nobody serves the subject.
-  // INVALID_ARGUMENT: as of Publish().
+  // INVALID_ARGUMENT: see Publish().
   virtual absl::StatusOr<std::string> Request(const NatsMessage& message,
                                               absl::Duration timeout = kRequestTimeout) = 0;
   // Sends a message at once, without confirmation of its arrival. INVALID_ARGUMENT: it is larger
@@ -120,7 +120,7 @@ absl::Status CheckDomain(absl::string_view domain);
 
 // Creates a stream with these settings, which are JSON, or turns off the unsafe settings of the one
 // that is there and sets the number of its replicas; 0: as it is, and 1 of what is made. Returns a
-// line on that, for people. FAILED_PRECONDITION: the server refuses it. Other errors as of
+// line on that, for people. FAILED_PRECONDITION: the server refuses it. Other errors: see
 // ReadStreamState().
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& settings, int replicas);
@@ -152,7 +152,7 @@ absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::stri
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
                                               absl::string_view subjects);
 
-// Has the stream store a message, and returns its sequence there. INVALID_ARGUMENT: the stream
+// Stores a message in the stream, and returns its sequence there. INVALID_ARGUMENT: the stream
 // never takes this message. After another error it may be stored.
 absl::StatusOr<uint64_t> Store(NatsConnection* connection, absl::string_view stream,
                                const NatsMessage& message, absl::Duration timeout);
@@ -184,7 +184,7 @@ class StreamReader {
 
   // `subjects` must not overlap; none: all of the stream's. A server before 2.10 knows one subject
   // only, and sends all messages if there are more. `clock` is one that is never set. `connection`
-  // must outlive the reader. Errors as of ReadStreamState().
+  // must outlive the reader. Errors: see ReadStreamState().
   static absl::StatusOr<std::unique_ptr<StreamReader>> Open(
       NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
       const ReadStart& start, std::function<absl::Time()> clock);

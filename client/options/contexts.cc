@@ -1,9 +1,11 @@
 #include <string>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/text.h"
 #include "client/options/parser.h"
 
 // Errors are values.
@@ -21,6 +23,13 @@ std::string SettingText(absl::string_view key, const toml::node& value) {
   return text;
 }
 
+// "; did you mean tls-ca?"; empty: no setting is near.
+std::string NearestSetting(const std::string& typed, const std::vector<std::string>& known) {
+  const bool is_server = typed == "server" || typed == "host" || typed == "hosts";
+  const std::string nearest = is_server && known.size() > 2 ? "servers" : NearestName(typed, known);
+  return nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?");
+}
+
 // `directory` is that of the file.
 Settings ReadContext(const CLI::App& app, const std::string& name, const toml::table& table,
                      absl::string_view directory) {
@@ -29,8 +38,10 @@ Settings ReadContext(const CLI::App& app, const std::string& name, const toml::t
     const std::string setting(key.str());
     const std::string option = setting == "servers" ? "--server" : absl::StrCat("--", setting);
     if (!absl::c_linear_search(kAccessOptions, option)) {
-      Wrong(absl::StrCat("\"", setting, "\" of the context \"", name,
-                         "\" is not known; the keys are servers, tls-ca, tls-cert, tls-key, "
+      Wrong(absl::StrCat("\"", setting, "\" of the context \"", name, "\" is not known",
+                         NearestSetting(setting, {"servers", "tls-ca", "tls-cert", "tls-key",
+                                                  "tls-server-name", "credentials", "nats-domain"}),
+                         "; the keys are servers, tls-ca, tls-cert, tls-key, "
                          "tls-server-name, credentials and nats-domain; a name with a dot needs "
                          "quotation marks, as [contexts.\"node1.example\"]"));
     }
@@ -72,8 +83,9 @@ Contexts ReadFile(const CLI::App& app, const std::string& path, const std::strin
         }
       }
     } else {
-      Wrong(absl::StrCat("\"", std::string(key.str()),
-                         "\" is not a known setting; use current = \"NAME\" and sections "
+      Wrong(absl::StrCat("\"", std::string(key.str()), "\" is not a known setting",
+                         NearestSetting(std::string(key.str()), {"current", "contexts"}),
+                         "; use current = \"NAME\" and sections "
                          "[contexts.NAME]"));
     }
   }

@@ -50,6 +50,7 @@ const std::string& CheckText(const std::string& text) {
 // takes.
 absl::Time ReadTime(const OptionContext& context, const std::string& text,
                     absl::string_view others = "") {
+  if (text == "boot" && context.boot > absl::InfinitePast()) return context.boot;
   const absl::StatusOr<absl::Time> time = ParseTimeText(text, context.now, context.zone);
   if (!time.ok()) Wrong(absl::StrCat(time.status().message(), others));
   return *time;
@@ -85,7 +86,7 @@ void ReadText(const std::string& text, std::optional<T>* value) {
 
 // The index of a text in ValuesOf(value_name).
 int ReadChoice(const char* value_name, absl::string_view text) {
-  absl::ConsumePrefix(&text, "=");  // "-o=json", as of kubectl
+  absl::ConsumePrefix(&text, "=");  // "-o=json", as kubectl has it
   const std::vector<std::string> values = ValuesOf(value_name);
   const auto found = absl::c_find(values, absl::AsciiStrToLower(text));
   if (found == values.end()) {
@@ -102,7 +103,7 @@ using Take = std::function<void(const std::string& text)>;
 CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::string& value_name,
                        const char* help, const Take& take) {
   const auto take_one = [take](std::string& text) {
-    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // as of Parse()
+    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // see Parse()
     take(text);
     return std::string();
   };
@@ -386,7 +387,8 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddFilter(app, &push->follow.watch.filter);
   AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch)
       ->check(UpTo(kMaxBatch));
-  AddValue(app, "--timeout", "DURATION", "of a request, 1s to 10m; default 30s", &push->timeout);
+  AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
+           &push->timeout);
   AddFile(app, "--secret-file",
           "sign each request by the secret in this file; two lines while it is replaced",
           &push->secret_file);
@@ -426,18 +428,24 @@ void AddPush(CLI::App* program, Reading* reading) {
           &push->metrics_file);
   CLI::Option* status =
       AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
-  AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
-          &push->retry_set_aside)
-      ->excludes(status);
+  CLI::Option* retry =
+      AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
+              &push->retry_set_aside)
+          ->excludes(status);
+  AddFlag(app, "--test", "send one event that is marked as a test, and show the answer",
+          &push->test)
+      ->excludes(status)
+      ->excludes(retry)
+      ->excludes(cluster);
 }
 
 void AddWeb(CLI::App* program, Reading* reading) {
   const auto [app, command] = Add<WebCommand>(program, reading, "web", "Serve a page for browsers");
   command->listen = {.host = "127.0.0.1", .port = "9557"};
-  AddOption(app, "--listen", "HOST:PORT", "where it listens; default 127.0.0.1:9557",
+  AddOption(app, "--listen", "HOST:PORT", "address to listen on (default 127.0.0.1:9557)",
             [command = command](const std::string& text) {
               command->listen = Need(ParseServerAddress(text, "9557"));
-              if (command->listen.is_unix()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
+              if (command->listen.host.empty()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
             });
   AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
   AddFile(app, "--web-client-ca",
@@ -447,6 +455,13 @@ void AddWeb(CLI::App* program, Reading* reading) {
   AddFile(app, "--token-file", "serve only browsers that send the token in this file",
           &command->token_file);
   AddNode(app, reading);
+}
+
+void CheckTimes(std::optional<absl::Time> since, std::optional<absl::Time> until) {
+  if (!since || !until || *since < *until) return;
+  Wrong(
+      "--since is not before --until, so no event can match; a time without a date is one of "
+      "today");
 }
 
 // `events` and what begins as `list` does.
@@ -479,11 +494,7 @@ CLI::App* AddEvents(CLI::App* program, Reading* reading, const char* name, const
                             ->excludes(until, newest, limit);
   for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {
-    if (list->since && list->until && *list->since >= *list->until) {
-      Wrong(
-          "--since is not before --until, so no event can match; a time without a date is one of "
-          "today");
-    }
+    CheckTimes(list->since, list->until);
     if (follow->empty()) {
       reading->line.command = *list;
       return;
@@ -504,7 +515,7 @@ void CheckVms(VmsCommand* vms) {
   const v1::EventFilter& filter = vms->filter;
   const bool names_one = !absl::c_all_of(filter.vm_names(), IsGlob);
   const int of_ends = filter.classes_size() + filter.causes_size() + filter.run_ids_size();
-  if (vms->runs || of_ends > 0 || names_one ||
+  if (vms->runs || vms->trouble || of_ends > 0 || names_one ||
       absl::c_linear_search(vms->states, v1::VM_STATE_STOPPED)) {
     vms->include_stopped = true;
   }
@@ -521,26 +532,44 @@ void AddVms(CLI::App* program, Reading* reading) {
              [vms = vms](int state) { vms->states.push_back(static_cast<v1::VmState>(state)); });
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
-  AddChoice(app, "--sort-by", "ORDER", "state, name, age, ends or class; default state",
-            &vms->order);
+  AddFlag(app, "--trouble",
+          "only VMs with a problem or a late intent, that stand, or crashed within 24 hours",
+          &vms->trouble);
+  AddOption(app, "--sort-by", "ORDER",
+            "state, name, age, ends, class or trouble; default state, on a terminal trouble",
+            [vms = vms](const std::string& text) {
+              vms->order = static_cast<VmOrder>(ReadChoice("ORDER", text));
+            });
 }
 
 void AddWhy(CLI::App* program, Reading* reading) {
   const auto check = [](WhyCommand* why) {
-    if (why->filter.ByteSizeLong() == 0) Wrong("why: which VM? Write `vmevents why NAME`");
+    if (why->filter.ByteSizeLong() == 0 && !why->is_of_ends()) {
+      Wrong("why: which VM? Write `vmevents why NAME`");
+    }
+    CheckTimes(why->since, why->until);
   };
   const auto [app, command] =
       Add<WhyCommand>(program, reading, "why", "Show why VMs ended, and what they do now", check);
   app->alias("vm")->alias("describe");
   AddNode(app, reading);
   AddNames(app, &command->filter);
-  AddRun(app, &command->filter);
+  AddEnds(app, &command->filter);
+  AddOption(app, "--since", "TIME", "each end at or after this time",
+            [reading, why = command](const std::string& text) {
+              why->since = ReadTime(reading->context, text);
+            });
+  AddOption(app, "--until", "TIME", "each end before this time",
+            [reading, why = command](const std::string& text) {
+              why->until = ReadTime(reading->context, text);
+            });
   AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
 }
 
 void AddStatus(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "status", "Show vmeventd's state, or why a VM ended");
   const auto why = std::make_shared<WhyCommand>();
+  AddNode(app, reading);
   AddList(app, "NAME", "", "a VM, for `why`",
           [=](const std::string& text) { AddVmName(text, &why->filter); });
   app->callback([=] {
@@ -549,9 +578,34 @@ void AddStatus(CLI::App* program, Reading* reading) {
     } else if (reading->line.for_people()) {
       reading->line.command = TopCommand{.window = absl::Hours(24), .once = true};
     } else {
-      reading->line.command = InfoCommand{};
+      reading->line.command = StatusCommand{};
     }
   });
+}
+
+void AddStats(CLI::App* program, Reading* reading) {
+  const auto check = [=](StatsCommand* stats) {
+    EventsCommand& events = stats->events;
+    if (events.filter.types().empty()) events.filter.add_types(v1::EVENT_TYPE_STOPPED);
+    stats->csv = reading->line.format == OutputFormat::kCsv;
+  };
+  const auto [app, stats] =
+      Add<StatsCommand>(program, reading, "stats", "Count the ends of VMs", check);
+  EventsCommand* const events = &stats->events;
+  AddOption(app, "--since", "TIME", "only events at or after this time",
+            [=](const std::string& text) { events->since = ReadTime(reading->context, text); });
+  AddOption(app, "--until", "TIME", "only events before this time",
+            [=](const std::string& text) { events->until = ReadTime(reading->context, text); });
+  AddOption(app, "--by", "KEY",
+            "who, vm, class, cause, type, day, hour, minute or node; default who",
+            [stats = stats](const std::string& text) {
+              // The values before "node" are those of CountKey.
+              const int key = ReadChoice("KEY", text) + 1;
+              stats->by_node = !v1::CountKey_IsValid(key);
+              if (!stats->by_node) stats->by = static_cast<v1::CountKey>(key);
+            });
+  AddNames(app, &events->filter);
+  AddFilter(app, &events->filter);
 }
 
 void AddTop(CLI::App* program, Reading* reading) {
@@ -560,6 +614,7 @@ void AddTop(CLI::App* program, Reading* reading) {
   };
   const auto [app, command] =
       Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", check);
+  AddNode(app, reading);
   AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
            &command->interval);
   AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
@@ -611,9 +666,12 @@ void AddIntent(CLI::App* program, Reading* reading) {
             [=, declare = declare](const std::string& text) {
               declare->started_before = ReadTime(reading->context, text);
             });
-  Add<IntentsCommand>(intent, reading, "list", "List the open intents")
-      .first->alias("ls")
-      ->alias("get");
+  AddValue(app, "--request-id", "ID",
+           "a retry with it is the same intent, and `intent list -o json` shows it",
+           &declare->request_id);
+  CLI::App* list = Add<IntentsCommand>(intent, reading, "list", "List the open intents").first;
+  list->alias("ls")->alias("get");
+  AddNode(list, reading);
   const auto [withdraw, withdrawn] =
       Add<WithdrawIntentCommand>(intent, reading, "withdraw", "Withdraw a declared intent");
   withdraw->alias("delete")->alias("rm");
@@ -623,6 +681,7 @@ void AddIntent(CLI::App* program, Reading* reading) {
 void AddHealth(CLI::App* program, Reading* reading) {
   const auto [app, health] =
       Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves");
+  AddNode(app, reading);
   CLI::Option* service = AddValue(app, "SERVICE", "", "one of its services", &health->service);
   AddFlag(app, "--all", "each of its services, a line each", &health->all)->excludes(service);
   AddValue(app, "--timeout", "DURATION", "how long to wait for the answer, such as 1s; default 5s",
@@ -633,8 +692,8 @@ void AddGeneral(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
   Access* access = &reading->access;
   AddList(app, "--server", "ADDR",
-          "where vmeventd listens, or nats://, see below; watch, push, web, events, vms and why "
-          "merge several, separated by commas; may be repeated",
+          "where vmeventd listens, or nats://, see below; several, separated by commas, are asked "
+          "at once; may be repeated",
           [=](const std::string& text) { access->servers.push_back(text); });
   AddValue(app, "--context", "NAME",
            "the TLS files, and without --server the servers, of this context in the configuration "
@@ -655,7 +714,8 @@ void AddGeneral(CLI::App* app, Reading* reading) {
             "leaf nodes of others",
             &access->nats_domain);
   AddChoice(app, "-o,--output", "FORMAT",
-            "table or wide for people; json, jsonl (the same) or name for programs; default table",
+            "table or wide for people; json, jsonl (the same), name, or csv of stats for programs; "
+            "default table",
             &line->format);
   AddChoice(app, "--color", "WHEN",
             "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);
@@ -687,19 +747,28 @@ void Define(CLI::App* app, Reading* reading) {
   AddEvents(app, reading, "crashes", "List the VMs that crashed", crashes)->group("");
   AddVms(app, reading);
   AddWhy(app, reading);
+  AddStats(app, reading);
   AddStatus(app, reading);
   AddTop(app, reading);
   AddFleet(app, reading);
   AddIntent(app, reading);
-  Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state");
+  AddNode(Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state").first, reading);
   Add<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is");
   AddHealth(app, reading);
   Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs");
+  Add<ProxyCommand>(app, reading, "proxy", "Connect standard input and output to vmeventd's socket")
+      .first->group("");
   CLI::App* help = AddCommand(app, "help", "Explain a command");
   AddList(help, "COMMAND", "", "the command", [](const std::string& /*text*/) {});
   AddCommand(app, "version", "Print the version");
   CLI::App* completion = AddCommand(app, "completion", "Print the completion script of a shell");
-  AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish", &reading->shell)->required();
+  CLI::Option* shell =
+      AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish; default $SHELL", &reading->shell);
+  completion->callback([=] {
+    if (!shell->empty()) return;
+    const std::string named = reading->context.variable("SHELL");
+    reading->shell = ReadChoice("SHELL", named.substr(named.rfind('/') + 1));
+  });
 }
 
 }  // namespace vmeventd::client

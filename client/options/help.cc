@@ -14,12 +14,12 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kProgram[] =
-    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, or nats://HOST:PORT, a
-NATS server of a fleet of nodes. Without --server it is that of --context, else
-$VMEVENTS_SERVER, else that of the current context, else
-unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that exists, else
-unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS. vmevents(1)
-describes contexts, the variables of the environment and the output.
+    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, ssh://HOST, to which
+ssh logs in, or nats://HOST:PORT, a NATS server of a fleet of nodes. Without
+--server it is that of --context, else $VMEVENTS_SERVER, else that of the
+current context, else unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that
+exists, else unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS.
+vmevents(1) describes contexts, the variables of the environment and the output.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -40,7 +40,8 @@ constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
      R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
 the daemon comes back, with nothing lost or repeated; if events may be missing,
-it prints GAP on standard error. A GAP of the whole node passes every filter.
+it prints GAP on standard error. A GAP of the whole node passes every filter; it
+runs a command and counts only if nothing is filtered or --type has gap.
 
 With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
 event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
@@ -60,7 +61,8 @@ Examples:
 receiver has answered 2xx: each event is delivered at least once, those of a
 node in order. It retries; an answer of 410 ends it. An event that is answered
 by 400, 413 or 422 goes into the file set-aside.jsonl of its state directory,
-$XDG_STATE_HOME/vmevents/push/TARGET. docs/act.md has the formats and templates.
+$XDG_STATE_HOME/vmevents/push/TARGET. A GAP of the whole node is sent only if
+nothing is filtered or --type has gap. docs/act.md has formats and templates.
 
 nats://HOST:PORT, or tls://, names a NATS server of a fleet: the events of the
 one node go into its stream, from the oldest on, and with them the state of each
@@ -69,6 +71,7 @@ VM and a heartbeat (docs/many-nodes.md).
 Examples:
   vmevents push https://events.example/vms --secret-file secret
   vmevents push --template slack.json --url-file slack.url --class crash
+  vmevents push --template slack.json --url-file slack.url --test
   vmevents push tls://nats1,nats2 --cluster prod --push-credentials node7.creds
   vmevents push --status https://events.example/vms)"},
     {"web",
@@ -91,6 +94,7 @@ Those that run come first, then those that have stopped, the newest end first.
 Examples:
   vmevents vms --all                      include stopped VMs
   vmevents vms web1 --runs                each run of web1, and how it ended
+  vmevents vms --trouble                  those that need somebody
   vmevents vms --all --sort-by ends       what ends most often
   vmevents vms --class crash              those that crashed
   vmevents vms --cause host-kill          those that somebody killed
@@ -105,10 +109,19 @@ Examples:
   vmevents why 'web*' db1
   vmevents why web1 --markdown            for a ticket
   vmevents why web1 --run RUN_ID          the end of an earlier run)"},
+    {"stats",
+     R"(It counts the ends of VMs, the most first, by who ended them: the actor of an
+intent, else the sender of the signal, else the manager, the guest or the host.
+
+Examples:
+  vmevents stats --since 7d                 who ends the most
+  vmevents stats --since 7d --by vm --class crash
+  vmevents stats --since 30d --by day -o csv)"},
     {"status",
-     R"(It shows vmeventd on this node: whether it serves, the VMs by state, the ends of
-the last 24 hours by class, and the latest of them. With NAME it does what
-`vmevents why NAME` does. With -o json it prints what `vmevents info` prints.
+     R"(It shows vmeventd on this node: whether it serves, the VMs by state, those in
+trouble, the ends of the last 24 hours by class, and the latest of them. Several
+nodes, or those of a fleet, are a row each. With NAME it does what
+`vmevents why NAME` does.
 
 Examples:
   vmevents status

@@ -28,10 +28,11 @@ constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
     {"follow monitor subscribe qemu-monitor-event stream", "watch"},
     {"wait", "watch NAME --type stopped --count 1"},
     {"show inspect dominfo domstate timeline reason cause domjobinfo domid domuuid domcontrol "
-     "domblkerror",
+     "domblkerror dumpxml",
      "why NAME"},
     {"nodeinfo hostname uri cluster-info system", "info"},
-    {"stat stats domstats", "top"},
+    {"stat domstats", "top"},
+    {"maintenance maintain", "intent declare; it says who is about to stop a VM, and why"},
     {"ping healthz is-active", "health"},
     {"check diagnose debug", "doctor"},
     {"nodes node hosts", "info, or fleet for many nodes"},
@@ -43,7 +44,7 @@ constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
     {"webhook post notify", "push"},
     {"start stop restart shutdown destroy reboot reset kill rm delete run create apply edit pause "
      "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
-     "poweroff exec attach console",
+     "poweroff exec attach console login ssh",
      "; vmevents starts, stops and changes no VM: use virsh, qm or systemctl, and declare who does "
      "it with `intent declare`"},
 
@@ -70,7 +71,7 @@ constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
     {"-S --since-time --start --start-time --begin --after -b --boot", "--since"},
     {"-U --until-time --end --end-time --before", "--until"},
     {"--grep -g --event --events --kind -t", "--type"},
-    {"-p --priority --severity --level", "--class"},
+    {"-p --priority --severity --level", "--class crash"},
     {"--filter", "--vm, --type, --class, --cause or --source"},
     {"-u --unit --for --domain --field-selector --name-filter", "--vm"},
     {"--selector --labels", "--label"},
@@ -81,6 +82,8 @@ constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
     {"--failed --crashed --crash", "--class crash"},
     {"-c --connect -H --host -M --machine -s --uri --address --addr --socket --endpoint",
      "--server"},
+    {"-P --port", "--server HOST:PORT"},
+    {"-P --port", "--listen HOST:PORT"},
     {"--kubeconfig --cluster", "--context"},
     {"--json -j --yaml", "-o json"},
     {"--wide --full --show-labels --details --long -x", "-o wide"},
@@ -171,13 +174,14 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
 
 std::vector<std::string> ValuesOf(const std::string& value_name) {
   static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
-      {"FORMAT", {"table", "wide", "json", "jsonl", "name"}},
+      {"FORMAT", {"table", "wide", "json", "jsonl", "name", "csv"}},
       {"KIND", {"cloudevents", "json"}},
       {"WHEN", {"auto", "always", "never"}},
       {"ACTION", {"stop", "retry", "skip"}},
-      {"ORDER", {"state", "name", "age", "ends", "class"}},
+      {"ORDER", {"state", "name", "age", "ends", "class", "trouble"}},
+      {"KEY", {"who", "vm", "class", "cause", "type", "day", "hour", "minute", "node"}},
       {"START", {"now", "oldest", "snapshot"}},
-      {"TIME", {"today", "yesterday", "midnight"}},
+      {"TIME", {"today", "yesterday", "midnight", "noon", "boot", "monday"}},
       {"SERVICE",
        {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
       {"SHELL", {"bash", "zsh", "fish"}},

@@ -37,9 +37,8 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
   for (const CLI::App* one = &LastCommand(app); one != &app; one = one->get_parent()) {
     names = absl::StrCat(" ", one->get_name(), names);
   }
-  const absl::string_view sentence = absl::StripTrailingAsciiWhitespace(what);
-  return {ExitCode::kUsage, "",
-          absl::StrCat(EscapeForTerminal(sentence), " (see vmevents", names, " --help)")};
+  const std::string fault = EscapeForTerminal(absl::StripTrailingAsciiWhitespace(what));
+  return {ExitCode::kUsage, "", absl::StrCat(fault, " (see vmevents", names, " --help)"), fault};
 }
 
 // Explains a word that the command does not take.
@@ -98,9 +97,10 @@ void Parse(CLI::App* app, std::vector<std::string> arguments) {
   for (std::string& word : arguments) {
     has_options = has_options && word != "--";
     uint64_t count = 0;
-    if (has_options && !is_value && (word == "-la" || word == "-al")) word = "--all";  // as of ls
+    if (has_options && !is_value && (word == "-la" || word == "-al"))
+      word = "--all";  // as ls has it
     if (has_options && !is_value && word[0] == '-' && absl::SimpleAtoi(word.substr(1), &count)) {
-      word.insert(1, "-last=");  // "-20", as of tail
+      word.insert(1, "-last=");  // "-20", as tail has it
     }
     is_value = absl::StartsWith(word, "-") && TakesValue(*app, word);
     // CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
@@ -140,6 +140,10 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
       }
       words.emplace_back("--help");
       return ParseCommandLine(words, context);
+    }
+    if (reading.line.format == OutputFormat::kCsv &&
+        !std::holds_alternative<StatsCommand>(reading.line.command)) {
+      Wrong("--output: only stats prints csv; use json, and jq's @csv");
     }
     ReadServers(&app, &reading);
   } catch (const CLI::ParseError& error) {

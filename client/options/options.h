@@ -30,11 +30,12 @@ struct OptionContext {
   // Returns whether a path exists, or may exist: see DefaultServerAddress().
   std::function<bool(const std::string& path)> may_exist;
   absl::Time now;
+  absl::Time boot = absl::InfinitePast();  // of this host; InfinitePast: not known
   absl::TimeZone zone;
 };
 
 // As in ValuesOf("--output"). JSON is always an object a line.
-enum class OutputFormat { kTable, kWide, kJson, kJsonLines, kName };
+enum class OutputFormat { kTable, kWide, kJson, kJsonLines, kName, kCsv };
 enum class ColorMode { kAuto, kAlways, kNever };
 
 // `watch` and `events -f`.
@@ -47,10 +48,8 @@ struct FollowCommand {
   std::string exec;                       // command for /bin/sh; empty: prints the events
   OnFailure on_failure = OnFailure::kStop;
 
-  // Returns whether a GAP of the whole node counts, and runs `exec`.
-  bool asks_for_gaps() const {
-    return AsksForGaps(watch.filter) && (exec.empty() || watch.filter.types_size() > 0);
-  }
+  // Returns whether a GAP of the whole node counts, runs `exec`, and is pushed.
+  bool asks_for_gaps() const { return AsksForGaps(watch.filter); }
 };
 
 // `push`.
@@ -75,6 +74,7 @@ struct PushCommand {
   std::string metrics_file;
   bool status = false;           // shows what the push last did
   bool retry_set_aside = false;  // has what was set aside sent again
+  bool test = false;             // sends one marked event instead, and shows the answer
   // Sends nothing itself.
   bool only_asks() const { return status || retry_set_aside; }
 };
@@ -89,12 +89,15 @@ struct WebCommand {
 // `doctor`, which looks at this node.
 struct DoctorCommand {};
 
+// `proxy`, the other end of ssh://.
+struct ProxyCommand {};
+
 // `fleet`, which shows the nodes.
 struct FleetCommand {};
 
 // The parsed and checked command line.
 struct CommandLine {
-  std::vector<ServerAddress> servers;  // more than one only for a command that merges them
+  std::vector<ServerAddress> servers;  // at least one, unless a fleet is asked
   std::string origin;                  // what names them, unless options do; empty: nothing does
   std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is empty then
   std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
@@ -116,15 +119,17 @@ struct CommandLine {
   }
   std::variant<FollowCommand, PushCommand, WebCommand, TopCommand, WhyCommand, EventsCommand,
                VmsCommand, DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,
-               StreamsCommand, HealthCommand, DoctorCommand, FleetCommand, FleetCreateCommand>
+               StatusCommand, StatsCommand, ProxyCommand, StreamsCommand, HealthCommand,
+               DoctorCommand, FleetCommand, FleetCreateCommand>
       command;
 };
 
 // The command line is already answered: by --help, --version or a complaint.
 struct Answered {
   ExitCode code = ExitCode::kOk;
-  std::string out;  // text for standard output
-  std::string err;  // text for standard error: a sentence, safe for a terminal
+  std::string out;      // text for standard output
+  std::string err;      // text for standard error: a sentence, safe for a terminal
+  std::string fault{};  // of a command line that is wrong: the sentence without where to look
 };
 
 // `arguments` without the program's name. Pure, but for the context's functions.

@@ -85,7 +85,7 @@ std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter();
 // help gives the value. Empty: any text.
 std::vector<std::string> ValuesOf(const std::string& value_name);
 
-// The script of a shell, which asks `vmevents __complete`; `shell` as of Reading.
+// The script of a shell, which asks `vmevents __complete`; `shell`: see Reading.
 const char* CompletionScript(int shell);
 
 // The command that the scripts run: its arguments are the words before the cursor, of which the

@@ -94,11 +94,14 @@ void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
   bool used = line->fleet.has_value();
   if (used) line->fleet->tls = tls;
   for (ServerAddress& server : line->servers) {
+    if (server.is_ssh() && given) {
+      Wrong(absl::StrCat("--tls-*: ", ToText(server), " has SSH instead of TLS; leave them out"));
+    }
     if (server.is_unix() && given) {
       Wrong(absl::StrCat("--tls-*: a Unix socket (", ToText(server),
                          ") has no TLS; name a server with --server HOST:PORT"));
     }
-    if (server.is_unix()) continue;
+    if (server.is_unix() || server.is_ssh()) continue;
     server.tls = tls;
     used = true;
   }
@@ -117,18 +120,22 @@ void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
 // Checks whether the command and the kind of servers fit each other.
 void CheckServers(const CLI::App& command, const CommandLine& line, absl::string_view origin) {
   const std::string& name = command.get_name();
-  // Those that may ask a fleet may ask several servers, and so may `status NAME`.
-  const bool asks_several = command.get_option_no_throw("--node") != nullptr ||
-                            std::holds_alternative<WhyCommand>(line.command);
+  const CLI::App* last = &command;  // of "intent list" the latter
+  bool asks_fleets = command.get_option_no_throw("--node") != nullptr;
+  while (!last->get_subcommands().empty()) {
+    last = last->get_subcommands().front();
+    asks_fleets = asks_fleets || last->get_option_no_throw("--node") != nullptr;
+  }
   if (!line.fleet && (name == "fleet" || !line.nodes.empty())) {
     Wrong(absl::StrCat(name == "fleet" ? "fleet" : "--node",
                        ": asks NATS servers; name them with --server nats://HOST[,HOST...]"));
   }
-  if (line.servers.size() == 1) return;
-  if (!asks_several) {
+  if (line.fleet && !asks_fleets) {
     Wrong(absl::StrCat(origin, ": ", name,
-                       " asks one vmeventd, and this names many; name one with --server HOST"));
+                       " asks vmeventd itself, and these are NATS servers; name its nodes with "
+                       "--server HOST[,HOST...]"));
   }
+  if (line.servers.size() == 1) return;
   const auto* push = std::get_if<PushCommand>(&line.command);
   const auto* follow = push ? &push->follow : std::get_if<FollowCommand>(&line.command);
   if (follow != nullptr && std::holds_alternative<FromSequence>(follow->watch.start)) {

@@ -1,7 +1,5 @@
 #include "client/output/event_text.h"
 
-#include <csignal>
-#include <cstring>
 #include <map>
 #include <vector>
 
@@ -13,7 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "base/patterns.h"
+#include "base/text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/descriptor.h"
@@ -40,47 +38,6 @@ std::string SenderName(const v1::SignalSender& sender) {
   if (sender.kernel()) return "the kernel";
   return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
                                   : EscapeForTerminal(sender.command());
-}
-
-// "bash (pid 7, uid 0, /system.slice/x.service)", at the beginning of a sentence.
-std::string SenderWords(const v1::SignalSender& sender) {
-  if (sender.kernel()) return "The kernel";
-  if (sender.command().empty()) return absl::StrCat("Process ", sender.pid());
-  std::string words =
-      absl::StrCat(SenderName(sender), " (pid ", sender.pid(), ", uid ", sender.uid());
-  if (sender.cgroup().size() > 1) {
-    absl::StrAppend(&words, ", ", EscapeForTerminal(sender.cgroup()));
-  }
-  return absl::StrCat(words, ")", sender.of_qemu() ? ", of QEMU itself," : "");
-}
-
-std::string CrashSentence(const v1::ShutdownDetail& shutdown) {
-  const int signal = shutdown.exit_signal().number();
-  const bool sent = shutdown.has_sender();
-  // QEMU aborts where it finds a fault of its own.
-  const bool aborted = signal == SIGABRT && (!sent || shutdown.sender().of_qemu());
-  std::string text = signal != 0 ? absl::StrCat("QEMU was killed by ", SignalName(signal),
-                                                aborted ? ": a crash of QEMU itself."
-                                                        : ", which counts as a crash of QEMU.")
-                                 : absl::StrCat("QEMU exited with code ", shutdown.exit_code(),
-                                                ": an error of its own.");
-  if (sent) return absl::StrCat(text, " ", SenderWords(shutdown.sender()), " sent the signal.");
-  if (shutdown.has_intent()) return text;
-  return text + (signal == 0 || aborted ? " No request to end it was seen."
-                                        : " Who sends this signal is not recorded.");
-}
-
-// The sentence of the event's message, which has the class before it and the evidence behind it.
-std::string MessageSentence(const v1::ShutdownDetail& shutdown, absl::string_view text) {
-  absl::ConsumePrefix(&text, absl::StrCat(ShortName(shutdown.shutdown_class()), ": "));
-  text = text.substr(0, text.find(". Seen: "));
-  // The intent stands on a line of its own.
-  const v1::Intent& intent = shutdown.intent();
-  absl::ConsumeSuffix(&text,
-                      absl::StrCat(", as ", intent.actor(), " intended (", intent.reason(), ")"));
-  std::string sentence = text.empty() ? CauseWords(shutdown.cause()) : EscapeForTerminal(text);
-  sentence[0] = absl::ascii_toupper(static_cast<unsigned char>(sentence[0]));
-  return absl::EndsWith(sentence, ".") ? sentence : sentence + ".";
 }
 
 std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
@@ -142,8 +99,16 @@ absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descri
                                   absl::string_view name) {
   const absl::string_view prefix = PrefixOf(descriptor);
   const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(name), {{"-", "_"}});
-  const auto* value =
-      descriptor.FindValueByName(absl::StrCat(prefix, absl::StripPrefix(upper, prefix)));
+  // Words that people use for some.
+  static constexpr std::pair<absl::string_view, absl::string_view> kOthers[] = {
+      {"EVENT_TYPE_END", "STOPPED"},           {"EVENT_TYPE_ENDED", "STOPPED"},
+      {"EVENT_TYPE_STOP", "STOPPED"},          {"EVENT_TYPE_START", "STARTED"},
+      {"SHUTDOWN_CAUSE_OOM", "OUT_OF_MEMORY"}, {"SHUTDOWN_CAUSE_PANIC", "GUEST_PANIC"}};
+  std::string full = absl::StrCat(prefix, absl::StripPrefix(upper, prefix));
+  for (const auto& [other, known] : kOthers) {
+    if (full == other) full = absl::StrCat(prefix, known);
+  }
+  const auto* value = descriptor.FindValueByName(full);
   if (value != nullptr && value->number() != 0) return value->number();
   if (&descriptor == v1::EventType_descriptor()) {
     for (int type = 1; type <= v1::EventType_MAX; ++type) {  // 0 is unspecified
@@ -173,6 +138,13 @@ std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duratio
                       all == 0 ? "" : ": ", absl::StrJoin(classes, ", "));
 }
 
+std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone zone) {
+  return absl::StrCat(info.events(), info.events() == 1 ? " event" : " events",
+                      info.has_oldest_time() ? absl::FormatTime(" since %Y-%m-%d %H:%M:%S",
+                                                                FromProto(info.oldest_time()), zone)
+                                             : "");
+}
+
 std::string SubjectWord(absl::string_view name) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
 }
@@ -189,13 +161,36 @@ std::string SubjectWords(const v1::Event& event) {
                           : absl::StrCat(".", word(shutdown_class, "class")));
 }
 
+std::string PauseWords(absl::string_view run_state) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
+      {"paused", "by a command of the host (stop)"},
+      {"prelaunch", "held before its start (-S)"},
+      {"inmigrate", "waits for an incoming migration"},
+      {"finish-migrate", "at the end of a migration"},
+      {"postmigrate", "migrated away, or its memory saved to a file"},
+      {"save-vm", "its state is being saved"},
+      {"restore-vm", "its state is being restored"},
+      {"io-error", "after an I/O error"},
+      {"watchdog", "by its watchdog"},
+      {"internal-error", "after an internal error of KVM or QEMU"},
+      {"guest-panicked", "its guest's kernel panicked"},
+      {"debug", "by a debugger"},
+      {"colo", "waits for its COLO replica"},
+  };
+  for (const auto& [name, words] : kWords) {
+    if (name == run_state) return std::string(words);
+  }
+  return run_state.empty() ? "" : absl::StrCat("run state ", EscapeForTerminal(run_state));
+}
+
 std::string CauseWords(v1::ShutdownCause cause) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(cause)), {{"_", " "}});
 }
 
-std::string SignalName(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
+std::string ProblemsText(const v1::Vm& vm) {
+  return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const v1::Problem& problem) {
+    absl::StrAppend(out, problem.text());
+  });
 }
 
 std::string LabelsText(const v1::VmRef& vm) {
@@ -204,14 +199,6 @@ std::string LabelsText(const v1::VmRef& vm) {
     absl::StrAppend(out, label.first, "=",
                     absl::StrReplaceAll(label.second, {{",", "\\,"}, {"\\", "\\\\"}}));
   });
-}
-
-bool HasLabels(const v1::VmRef& vm,
-               const google::protobuf::RepeatedPtrField<std::string>& selectors) {
-  return selectors.empty() || absl::c_any_of(selectors, [&vm](const std::string& text) {
-           const absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
-           return selector.ok() && selector->Matches(vm.labels());
-         });
 }
 
 std::string IntentPrefix(const v1::ShutdownDetail& shutdown) {
@@ -232,37 +219,21 @@ std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
   return text;
 }
 
+std::string EndedBetween(const v1::ShutdownDetail& shutdown, absl::Time noticed,
+                         absl::TimeZone zone, bool names_day) {
+  if (!shutdown.has_last_seen_time()) return "";
+  return absl::StrCat("ended ",
+                      BetweenText(FromProto(shutdown.last_seen_time()), noticed, zone, names_day));
+}
+
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {
-  const int signal =
-      shutdown.has_sender() ? shutdown.sender().signal() : shutdown.exit_signal().number();
-  std::string text = MessageSentence(shutdown, message);
-  switch (shutdown.cause()) {
-    case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
-    case v1::SHUTDOWN_CAUSE_HOST_KILL:
-    case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
-      text = shutdown.has_sender() ? absl::StrCat(SenderWords(shutdown.sender()), " sent QEMU ",
-                                                  SignalName(signal), ".")
-             : signal != 0
-                 ? absl::StrCat("QEMU was ended by ", SignalName(signal), "; sender not recorded.")
-                 : "The host sent QEMU a signal to end; which one and its sender are not recorded.";
-      break;
-    case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
-      text = CrashSentence(shutdown);
-      break;
-    case v1::SHUTDOWN_CAUSE_UNOBSERVED:
-      // An intent shows who ended it, whoever sent the signal.
-      if (!shutdown.has_intent() || shutdown.shutdown_class() != v1::SHUTDOWN_CLASS_ADMIN) break;
-      text = signal != 0 ? absl::StrCat("QEMU was ended by ", SignalName(signal), ", as intended.")
-                         : "It ended as intended; how was not seen.";
-      break;
-    case v1::SHUTDOWN_CAUSE_HOST_POWERDOWN:
-      if (!shutdown.has_powerdown_age()) break;
-      text = absl::StrCat("The host pressed the power button, and the guest obeyed after ",
-                          DurationText(FromProto(shutdown.powerdown_age())), ".");
-      break;
-    default:
-      break;
-  }
+  std::string text = message.empty() ? CauseWords(shutdown.cause()) : EscapeForTerminal(message);
+  // The name of a process stays as it is.
+  const std::string& command = shutdown.sender().command();
+  const bool is_name = !command.empty() && absl::StartsWith(message, command);
+  if (!is_name) text[0] = absl::ascii_toupper(static_cast<unsigned char>(text[0]));
+  text += ".";
+  if (shutdown.never_ran()) text += " The VM never ran in this QEMU.";
   for (const int caveat : shutdown.caveats()) text += CaveatSentence(caveat, shutdown);
   return text;
 }

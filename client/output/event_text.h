@@ -9,7 +9,6 @@
 #include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/generated_enum_reflection.h"
-#include "google/protobuf/repeated_ptr_field.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // Texts of an event's fields, for tables, `why`, commands, mails and subjects. The enums' names are
@@ -49,11 +48,15 @@ inline constexpr absl::Duration kCountedEnds = absl::Hours(24);
 // "3 in the last 24 h: USER 1, CRASH 2".
 std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window);
 
+// "37 events since 2026-11-28 20:57:53" of a journal.
+std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone zone);
+
+// Why a VM is paused, by QEMU's run state: "waits for an incoming migration". Escaped; empty of an
+// empty one.
+std::string PauseWords(absl::string_view run_state);
+
 // "guest poweroff" for GUEST_POWEROFF.
 std::string CauseWords(v1::ShutdownCause cause);
-
-// "SIGKILL"; "signal 99" of one without a name.
-std::string SignalName(int signal);
 
 // Who intended the end, and why, before its description: "alice: ticket 4711; ". Escaped.
 std::string IntentPrefix(const v1::ShutdownDetail& shutdown);
@@ -63,15 +66,20 @@ std::string IntentPrefix(const v1::ShutdownDetail& shutdown);
 // Escaped.
 std::string ShortEnd(const v1::ShutdownDetail& shutdown);
 
-// The end by its facts: which signal, who sent it, which exit code; else by the STOPPED's
-// `message`, which may be empty. One or more escaped sentences, without the intent.
+// "ended between 2026-07-01 11:45:46 and 11:46:00" of an end that nobody saw as it happened, and
+// that was noticed then; else "". As BetweenText().
+std::string EndedBetween(const v1::ShutdownDetail& shutdown, absl::Time noticed,
+                         absl::TimeZone zone, bool names_day = true);
+
+// The end as the STOPPED's `message` has it, and what makes that doubtful. One or more escaped
+// sentences, without the intent. An empty message: the cause alone.
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
+
+// The texts of the VM's problems, with "; " between them; not escaped.
+std::string ProblemsText(const v1::Vm& vm);
 
 // "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
 // before it, as in a selector.
 std::string LabelsText(const v1::VmRef& vm);
-// Returns whether the VM passes EventFilter.labels, as for the daemon.
-bool HasLabels(const v1::VmRef& vm,
-               const google::protobuf::RepeatedPtrField<std::string>& selectors);
 
 }  // namespace vmeventd::client

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
     case v1::SHUTDOWN_CLASS_CRASH:
       return "CRASHED";
     case v1::SHUTDOWN_CLASS_UNKNOWN:
+      if (shutdown.never_ran()) return "ENDED BEFORE IT RAN";
       return shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN ? "FAILED TO START"
                                                               : "ENDED, UNKNOWN WHY";
     default:
@@ -61,20 +63,28 @@ class StoryWriter {
   std::string Text() const {
     const std::string name = EscapeForTerminal(story_.name);
     const std::string& at = moved_ ? story_.end->node.name : node_.name;
-    const std::string place = at.empty() ? "" : absl::StrCat(" on ", EscapeForTerminal(at));
+    const std::string place = absl::StrCat(
+        at.empty() ? "" : absl::StrCat(" on ", EscapeForTerminal(at)),
+        story_.is_former ? absl::StrCat(", another VM of this name, ", Which(), ", gone:") : "");
     const std::string verdict =
         story_.end ? VerdictWords(story_.end->event.shutdown()) : "has not ended";
     const std::string when = When();
     const std::string body = absl::StrCat(story_.end ? absl::StrCat(End(), "\n") : "", Now());
+    const std::string present = Present();
     if (style_.markdown) {
-      return absl::StrCat("**", ForMarkdown(name), ForMarkdown(place), " ", verdict, "** ", when,
+      return absl::StrCat(present.empty() ? "" : absl::StrCat("**", ForMarkdown(present), "**\n\n"),
+                          "**", ForMarkdown(name), ForMarkdown(place), " ", verdict, "** ", when,
                           "\n\n```text\n", body, "```\n");
     }
     const size_t used = DisplayWidth(name) + DisplayWidth(place) + verdict.size() + 4 + when.size();
     const bool fits = width_ == 0 || used <= width_;
     const Color color =
         story_.end ? ColorOf(story_.end->event.shutdown().shutdown_class()) : Color::kNone;
-    return absl::StrCat(painter_.Paint(name, Color::kBold), place, " ",
+    std::string first;
+    for (const std::string& line : WrapText(present, width_ == 0 ? SIZE_MAX : width_)) {
+      if (!line.empty()) absl::StrAppend(&first, painter_.Paint(line, Color::kYellow), "\n");
+    }
+    return absl::StrCat(first, painter_.Paint(name, Color::kBold), place, " ",
                         painter_.Paint(verdict, color),
                         !fits        ? "\n  "
                         : story_.end ? "   "
@@ -92,6 +102,30 @@ class StoryWriter {
     return today && !style_.markdown ? absl::FormatTime("%H:%M:%S", time, style_.zone)
                                      : DayAndTime(time);
   }
+  // "disk2 is PAUSED since 21:00:00: paused by QEMU after an I/O error" of a VM that is there and
+  // ails, which matters more than how a run before ended; else "".
+  std::string Present() const {
+    if (!story_.vm || node_.stale_since) return "";
+    const v1::Vm& vm = story_.vm->vm;
+    const bool ails = vm.state() == v1::VM_STATE_PAUSED || vm.state() == v1::VM_STATE_UNREACHABLE ||
+                      vm.problems_size() > 0;
+    if (vm.state() == v1::VM_STATE_STOPPED || !ails) return "";
+    const std::string problems = ProblemsText(vm);
+    const std::string pause = problems.empty() ? PauseWords(vm.pause_reason()) : "";
+    return absl::StrCat(
+        EscapeForTerminal(absl::StrCat(
+            story_.name, node_.name.empty() ? "" : absl::StrCat(" on ", node_.name), " is ",
+            ShortName(vm.state()),
+            vm.has_state_time() ? absl::StrCat(" since ", Since(FromProto(vm.state_time()))) : "",
+            problems.empty() ? "" : ": ", problems)),
+        pause.empty() ? "" : ": ", pause);
+  }
+  // Tells the VM from others of its name.
+  std::string Which() const {
+    const v1::VmRef& vm = story_.ref();
+    return EscapeForTerminal(vm.uuid().empty() ? absl::StrCat("run ", vm.run_id())
+                                               : absl::StrCat("UUID ", vm.uuid()));
+  }
   std::string Ago(absl::Time time) const { return absl::StrCat(DurationText(now_ - time), " ago"); }
 
   std::string When() const {
@@ -105,11 +139,21 @@ class StoryWriter {
     const v1::ShutdownDetail& shutdown = story_.end->event.shutdown();
     const v1::EndNumbers& numbers = shutdown.numbers();
     return absl::StrCat(
-        DayAndTime(time), " (", Ago(time), ")",
-        shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN ? ", before it ran"
+        shutdown.has_last_seen_time()
+            ? absl::StrCat(BetweenText(FromProto(shutdown.last_seen_time()), time, style_.zone),
+                           absl::FormatTime(" %Z", time, style_.zone))
+            : DayAndTime(time),
+        " (", Ago(time), ")",
+        shutdown.never_ran() ? absl::StrCat(", before it ran", HeldFor(numbers))
+        : shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN ? ", before it was seen running"
         : numbers.ran_for().seconds() > 0
             ? absl::StrCat(", after running ", DurationText(FromProto(numbers.ran_for())))
             : "");
+  }
+
+  static std::string HeldFor(const v1::EndNumbers& numbers) {
+    if (numbers.ran_for().seconds() == 0) return "";
+    return absl::StrCat(", held for ", DurationText(FromProto(numbers.ran_for())));
   }
 
   std::string End() const {
@@ -179,6 +223,9 @@ class StoryWriter {
     if (vm.has_state_time()) absl::StrAppend(&state, " since ", Since(FromProto(vm.state_time())));
     if (vm.ref().pid() != 0) absl::StrAppend(&state, " (pid ", vm.ref().pid(), ")");
     if (moved_) absl::StrAppend(&state, " on ", node_.name);
+    if (const std::string why = PauseWords(vm.pause_reason()); !why.empty()) {
+      absl::StrAppend(&state, ": ", why);
+    }
     if (vm.has_shutdown()) absl::StrAppend(&state, ": ", CauseWords(vm.shutdown().cause()));
     return state;
   }
@@ -199,7 +246,7 @@ class StoryWriter {
         facts.Add("", problem.text(), Color::kYellow);
       }
     }
-    if (story_.end) facts.Add("Ends", EndsText(story_.ends, kCountedEnds));
+    if (story_.end && story_.vm) facts.Add("Ends", EndsText(story_.ends, kCountedEnds));
     const v1::VmRef& vm = story_.ref();
     std::string which = QuoteForShell(EscapeForTerminal(PatternFor(story_.name)));
     if (absl::StartsWith(which, "-")) which.insert(0, "-- ");

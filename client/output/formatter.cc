@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
+#include "client/output/trouble.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
@@ -56,11 +59,13 @@ Color TypeColor(v1::EventType type) {
 
 // The end in one line: with its evidence in a wide table.
 std::string EndLine(const v1::ShutdownDetail& shutdown, absl::string_view message, bool wide) {
-  if (!wide) return ShortEnd(shutdown);
+  const std::string in_short = ShortEnd(shutdown);
+  if (!wide) return in_short;
   const std::string evidence = absl::StrJoin(
       shutdown.evidence(), ", ",
       [](std::string* out, const v1::Evidence& one) { absl::StrAppend(out, one.what()); });
-  return absl::StrCat(IntentPrefix(shutdown), EndSentence(shutdown, message),
+  return absl::StrCat(message.empty() ? absl::StrCat(in_short, ".")
+                                      : IntentPrefix(shutdown) + EndSentence(shutdown, message),
                       evidence.empty() ? "" : absl::StrCat(" Seen: ", evidence, "."));
 }
 
@@ -69,15 +74,29 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
   std::string detail = event.message();
   if (detail.empty()) detail = event.qmp_event();
   // The message of a declaration has it.
-  if (event.has_intent() && !absl::StrContains(event.message(), event.intent().reason())) {
+  if (event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN && event.has_intent()) {
     absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ", event.intent().actor(), ": ",
                     event.intent().reason());
+  }
+  constexpr v1::EventType kOfState[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_PAUSED,
+                                        v1::EVENT_TYPE_STATE_CHANGED,
+                                        v1::EVENT_TYPE_MONITOR_RESTORED};
+  const std::string why = PauseWords(event.pause_reason());
+  if (!why.empty() && absl::c_linear_search(kOfState, event.type())) {
+    absl::StrAppend(&detail, ": ", why);
   }
   return detail;
 }
 
 Cell ClassCell(const v1::ShutdownDetail& shutdown) {
   return {ClassWord(shutdown), ColorOf(shutdown.shutdown_class())};
+}
+
+// Of a row that has the day.
+std::string DetailText(const v1::Event& event, absl::TimeZone zone, bool wide) {
+  const std::string between =
+      EndedBetween(event.shutdown(), FromProto(event.observe_time()), zone, /*names_day=*/false);
+  return absl::StrCat(between, between.empty() ? "" : ": ", WhatHappened(event, wide));
 }
 
 // The present state of the VM, then its last end.
@@ -88,6 +107,9 @@ std::string WhyText(const NodeVm& one, bool wide) {
         absl::StrCat("intent of ", one.vm.intent().actor(), ": ", one.vm.intent().reason()));
   }
   for (const v1::Problem& problem : one.vm.problems()) parts.push_back(problem.text());
+  if (const std::string why = PauseWords(one.vm.pause_reason()); !why.empty()) {
+    parts.push_back(absl::StrCat("paused ", why));
+  }
   if (one.end() != nullptr) parts.push_back(EndLine(*one.end(), "", wide));
   return absl::StrJoin(parts, "; ");
 }
@@ -99,6 +121,7 @@ std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; 
 Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   const NodeState state = StateOf(node, now);
   if (state == NodeState::kStopped) return {"push stopped", Color::kDim};
+  if (!node.other_journal_id().empty()) return {"name shared", Color::kRed};
   return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
@@ -123,6 +146,13 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                    {"node", JsonText(node.name)},
                    {"stale", node.stale_since ? "true" : ""},
                    {"", json}});
+}
+
+absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone) {
+  const std::string pause = PauseWords(one.event.pause_reason());
+  return ObjectOf({{"", ToJson(one.event, one.node)},
+                   {"detail", JsonText(DetailText(one.event, zone, /*wide=*/false))},
+                   {"pause_text", pause.empty() ? "" : JsonText(pause)}});
 }
 
 std::string JsonText(const nlohmann::ordered_json& json) {
@@ -202,8 +232,8 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
     row.Add({"RUN", least(48)}, {event.vm().run_id()});
     row.Add({"LABELS", least(8)}, {OrDash(LabelsText(event.vm()))});
   }
-  row.Add({"DETAIL"},
-          {absl::StrCat(event.durable() ? "" : "(not durable) ", WhatHappened(event, wide))});
+  row.Add({"DETAIL"}, {absl::StrCat(event.durable() ? "" : "(not durable) ",
+                                    DetailText(event, style_.zone, wide))});
   return row;
 }
 
@@ -218,7 +248,7 @@ Cell Formatter::NodeCell(const MessageNode& node) const {
 
 absl::StatusOr<std::string> Formatter::Line(const std::string& name,
                                             const absl::StatusOr<std::string>& json) const {
-  if (form_ == Form::kJson) return json.ok() ? absl::StrCat(*json, "\n") : json;
+  if (form_ == Form::kJson) return json.ok() && !json->empty() ? absl::StrCat(*json, "\n") : json;
   const std::string text = name.empty() ? "" : absl::StrCat(EscapeForTerminal(name), "\n");
   return style_.before.empty() ? text : absl::StrCat(text, style_.before, text);
 }
@@ -240,6 +270,7 @@ absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf
   std::optional<ColumnLayout> own;
   if (layout == nullptr) layout = &own;
   std::vector<Row> rows;
+  rows.reserve(static_cast<size_t>(list.size()));
   for (const One& one : list) rows.push_back(make_row(one));
   if (!layout->has_value()) {
     layout->emplace(make_row(One()).columns, painter_);
@@ -258,7 +289,10 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
   return FormatList(
       events,
       [](const NodeEvent& one) { return one.event.vm().name(); },  // empty of the node's own
-      [](const NodeEvent& one) { return ToJson(one.event, one.node); },
+      [this](const NodeEvent& one) -> absl::StatusOr<std::string> {
+        if (!style_.node_events && !one.event.has_vm()) return "";
+        return style_.texts ? ToJsonWithTexts(one, style_.zone) : ToJson(one.event, one.node);
+      },
       [this, &events](const NodeEvent& one) { return EventRow(one, events.empty()); },
       &event_layout_);
 }
@@ -266,10 +300,18 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
 absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
   for (const NodeVm& one : vms) NoteCluster(one.node);
   const bool ends = absl::c_any_of(vms, [](const NodeVm& one) { return one.ends.has_value(); });
-  const auto json_of = [](const NodeVm& one) {
-    return ObjectOf({{"", ToJson(one.vm, one.node)},
-                     {"ends", one.ends ? absl::StrCat(*one.ends) : ""},
-                     {"last_end", one.ends.value_or(0) > 0 ? ToJson(one.last_end) : ""}});
+  const auto json_of = [texts = style_.texts](const NodeVm& one) {
+    const bool ended = one.ends.value_or(0) > 0;
+    const std::string pause = PauseWords(one.vm.pause_reason());
+    return ObjectOf(
+        {{"", ToJson(one.vm, one.node)},
+         {"ends", one.ends ? absl::StrCat(*one.ends) : ""},
+         {"last_end", ended ? ToJson(one.last_end) : ""},
+         {"last_end_time", ended ? JsonText(absl::FormatTime(absl::RFC3339_full, one.last_end_time,
+                                                             absl::UTCTimeZone()))
+                                 : ""},
+         {"end_text", texts && one.end() != nullptr ? JsonText(ShortEnd(*one.end())) : ""},
+         {"pause_text", texts && !pause.empty() ? JsonText(pause) : ""}});
   };
   // A column of UUIDs, or else of runs, tells VMs apart that have one name on a node.
   std::map<std::string, std::set<std::string>> ids;
@@ -312,10 +354,140 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
       vms, [](const NodeVm& one) { return one.vm.ref().name(); }, json_of, make_row);
 }
 
+absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, absl::Time now) {
+  for (const NodeReport& report : reports) NoteCluster(report.node);
+  const auto ends_of = [now](const NodeReport& report) {
+    std::map<v1::ShutdownClass, int> ends;
+    for (const NodeEvent& end : report.ends) {
+      const bool recent = FromProto(end.event.observe_time()) > now - kCountedEnds;
+      if (recent) ++ends[end.event.shutdown().shutdown_class()];
+    }
+    return ends;
+  };
+  const auto make_row = [&](const NodeReport& report) {
+    const v1::GetServerInfoResponse& info = report.info;
+    const bool known = report.problem.empty() || report.lag.has_value();
+    const size_t troubled = TroubledVms(report, now).size();
+    int sum = 0;
+    int crashes = 0;
+    for (const auto& [shutdown_class, count] : ends_of(report)) {
+      sum += count;
+      if (shutdown_class == v1::SHUTDOWN_CLASS_CRASH) crashes = count;
+    }
+    const auto or_dash = [known](const Cell& cell) { return known ? cell : Cell{"-"}; };
+    const bool broken = !report.lag && !info.journal_writable();
+    Row row;
+    row.Add({"NODE"}, {NodeCell(report.node).text, Color::kBold});
+    row.Add({"UP"}, !report.problem.empty() ? Cell{report.lag ? "SILENT" : "AWAY", Color::kRed}
+                    : info.has_start_time()
+                        ? Cell{ShortDurationText(now - FromProto(info.start_time()))}
+                        : Cell{"yes", Color::kGreen});
+    row.Add({"VMS"}, or_dash({absl::StrCat(info.vms())}));
+    row.Add({"TROUBLE"},
+            or_dash({absl::StrCat(troubled), troubled > 0 ? Color::kRed : Color::kNone}));
+    row.Add({"ENDS-24H"},
+            or_dash({absl::StrCat(report.all_ends ? "" : ">=", sum,
+                                  crashes == 0 ? "" : absl::StrCat(", CRASH ", crashes)),
+                     crashes > 0 ? Color::kRed : Color::kNone}));
+    row.Add({"JOURNAL"}, or_dash(broken                   ? Cell{"NOT WRITABLE", Color::kRed}
+                                 : !report.unread.empty() ? Cell{"NOT READABLE", Color::kRed}
+                                 : report.lag             ? Cell{absl::StrCat("lag ", *report.lag)}
+                                                          : Cell{"writable"}));
+    row.Add({"VERSION"}, or_dash({info.version()}));
+    if (style_.wide) row.Add({"PROBLEM"}, {OrDash(absl::StrCat(report.problem, report.unhealthy))});
+    return row;
+  };
+  const auto json_of = [&](const NodeReport& report) -> absl::StatusOr<std::string> {
+    nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+    for (const auto& [shutdown_class, count] : ends_of(report)) {
+      ends[ShortName(shutdown_class)] = count;
+    }
+    nlohmann::ordered_json troubled = nlohmann::ordered_json::array();
+    for (const NodeVm& one : TroubledVms(report, now)) {
+      troubled.push_back({{"vm", one.vm.ref().name()},
+                          {"run_id", one.vm.ref().run_id()},
+                          {"state", ShortName(one.vm.state())},
+                          {"why", TroubleText(one, now)}});
+    }
+    v1::GetServerInfoResponse info = report.info;
+    if (!report.node.name.empty()) info.set_node(report.node.name);
+    return ObjectOf(
+        {{"cluster", report.node.cluster.empty() ? "" : JsonText(report.node.cluster)},
+         {"", report.problem.empty() || report.lag ? ToJson(info)
+                                                   : ObjectOf({{"node", JsonText(info.node())}})},
+         {"reachable", report.problem.empty() ? "true" : "false"},
+         {"problem", JsonText(report.problem.empty() ? report.unhealthy : report.problem)},
+         {"lag", report.lag ? absl::StrCat("\"", *report.lag, "\"") : ""},
+         {"trouble", JsonText(troubled)},
+         {"ends_in_24h", JsonText(ends)}});
+  };
+  return FormatList(
+      reports,
+      [](const NodeReport& report) {
+        return report.node.name.empty() ? report.info.node() : report.node.full_name();
+      },
+      json_of, make_row);
+}
+
+absl::StatusOr<std::string> Formatter::FormatCounts(const std::string& by, const NodeCounts& counts,
+                                                    bool csv) {
+  if (csv) {
+    const auto quoted = [](absl::string_view text) {
+      return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
+    };
+    std::string text = style_.headings ? absl::StrCat(by, ",events\n") : "";
+    for (const NodeCount& one : counts) {
+      absl::StrAppend(&text, quoted(EscapeForTerminal(one.key)), ",", one.events, "\n");
+    }
+    return text;
+  }
+  const auto make_row = [&by](const NodeCount& one) {
+    Row row;
+    row.Add({"EVENTS", 6}, {absl::StrCat(one.events)});
+    row.Add({absl::AsciiStrToUpper(by)}, {one.key, Color::kBold});
+    return row;
+  };
+  return FormatList(
+      counts, [](const NodeCount& one) { return one.key; },
+      [&by](const NodeCount& one) {
+        return ObjectOf({{by, JsonText(one.key)}, {"events", absl::StrCat(one.events)}});
+      },
+      make_row);
+}
+
+std::string Formatter::FormatTrouble(Vms vms, absl::Time now, size_t max) {
+  if (vms.empty()) return "";
+  const Vms shown = vms.subspan(0, max);
+  for (const NodeVm& one : shown) NoteCluster(one.node);
+  const auto make_row = [&](const NodeVm& one) {
+    Row row;
+    if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
+    row.Add(NameColumn("IN TROUBLE"), {one.vm.ref().name(), Color::kBold});
+    row.Add({"STATE"}, {ShortName(one.vm.state()), ColorOf(one.vm.state())});
+    const absl::Duration age = now - FromProto(one.vm.state_time());
+    row.Add({"AGE"}, {one.vm.has_state_time() ? ShortDurationText(age) : "-"});
+    row.Add({"CAUSE"}, {TroubleText(one, now)});
+    return row;
+  };
+  const auto table = FormatList(
+      shown, [](const NodeVm&) { return ""; }, [](const NodeVm&) { return ""; }, make_row);
+  std::string names;
+  for (const NodeVm& one : shown) {
+    absl::StrAppend(&names, " ", EscapeForTerminal(QuoteForShell(one.vm.ref().name())));
+  }
+  const std::string more = vms.size() == shown.size()
+                               ? ""
+                               : absl::StrCat("and ", vms.size() - shown.size(),
+                                              " more: ", style_.client, " vms --trouble\n");
+  return absl::StrCat(*table, more, "why: ", style_.client, " why", names, "\n");
+}
+
 absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
+  for (const NodeVm& one : vms) NoteCluster(one.node);
   const auto make_row = [this](const NodeVm& one) {
     const v1::Intent& intent = one.vm.intent();
     Row row;
+    if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
     row.Add({"INTENT"}, {intent.intent_id()});
     row.Add({"VM"}, {one.vm.ref().name(), Color::kBold});
     row.Add({"ACTOR"}, {intent.actor()});
@@ -326,7 +498,9 @@ absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {
   return FormatList(
       vms, [](const NodeVm& one) { return one.vm.intent().intent_id(); },
       [](const NodeVm& one) {
-        return ObjectOf({{"vm", ToJson(one.vm.ref())}, {"", ToJson(one.vm.intent())}});
+        return ObjectOf({{"node", one.node.name.empty() ? "" : JsonText(one.node.name)},
+                         {"vm", ToJson(one.vm.ref())},
+                         {"", ToJson(one.vm.intent())}});
       },
       make_row);
 }
@@ -341,10 +515,16 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   };
   facts.Add("version", info.version());
   facts.Add("node", info.node());
+  if (!info.waits_for().empty()) {
+    facts.Add("starting", absl::StrCat("waits for ", info.waits_for()), Color::kYellow);
+    facts.Add("started", SinceText(info.start_time()));
+    return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", facts.Take());
+  }
   facts.Add("node id", info.node_id());
   facts.Add("started", SinceText(info.start_time()));
   facts.Add("journal", info.journal_id());
   add("writable", YesNo(info.journal_writable()), info.journal_problem(), !info.journal_writable());
+  facts.Add("stored", StoredEvents(info, style_.zone));
   facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
   facts.Add("newest event", absl::StrCat(info.newest_sequence()));
   facts.Add("VMs", absl::StrCat(info.vms()));
@@ -365,7 +545,9 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   for (const v1::WatchedDirectory& directory : info.directories()) {
     facts.Add("watched",
               absl::StrCat(directory.path(), ":", directory.pattern(), "  ",
-                           directory.present() ? Count(directory.sockets(), "socket") : "missing"),
+                           directory.has_problem() ? directory.problem().text()
+                           : directory.present()   ? Count(directory.sockets(), "socket")
+                                                   : "missing"),
               directory.present() ? Color::kNone : Color::kYellow);
   }
   for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
@@ -385,40 +567,44 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
     facts.Add("libvirt", absl::StrCat(connection.uri(), "  ", state),
               connection.connected() ? Color::kNone : Color::kYellow);
   }
-  return facts.Take();
+  return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", facts.Take());
 }
 
-absl::StatusOr<std::string> Formatter::FormatStreams(const Streams& streams) {
-  const auto make_row = [this](const v1::Stream& stream) {
-    v1::WatchEventsRequest filters;  // as the contract's text has them
-    if (stream.has_filter()) *filters.mutable_filter() = stream.filter();
-    *filters.mutable_any_of() = stream.any_of();
+absl::StatusOr<std::string> Formatter::FormatStreams(const std::vector<NodeStream>& streams) {
+  const auto make_row = [this](const NodeStream& one) {
+    const v1::Stream& stream = one.stream;
     const std::string names = absl::StrJoin(stream.certificate_names(), ", ");
     Row row;
+    if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
     row.Add({"STREAM"}, {stream.stream_id()});
     row.Add({"CLIENT"}, {names.empty() ? stream.peer() : names, Color::kBold});
     row.Add({"OPEN"}, {SinceText(stream.open_time())});
     row.Add({"SEQUENCE"}, {absl::StrCat(stream.sequence())});
     row.Add({"LAG"},
             {absl::StrCat(stream.lag()), stream.lag() > 0 ? Color::kYellow : Color::kNone});
-    row.Add({"FILTER"}, {OrDash(filters.ShortDebugString())});
+    row.Add({"FILTER"}, {OrDash(stream.filter().ShortDebugString())});
     return row;
   };
   return FormatList(
-      streams, [](const v1::Stream& stream) { return stream.stream_id(); },
-      [](const v1::Stream& stream) { return ToJson(stream); }, make_row);
+      streams, [](const NodeStream& one) { return one.stream.stream_id(); },
+      [](const NodeStream& one) { return ToJson(one.stream, one.node); }, make_row);
 }
 
-absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view service,
+absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view node,
+                                                    absl::string_view service,
                                                     const Health& health) {
   const std::string& name = Health::ServingStatus_Name(health.status());
   if (form_ != Form::kTable) {
-    const std::string text(service);
+    const std::string text(service.empty() ? node : service);
     return Line(text.empty() ? name : text,
-                ObjectOf({{"service", text.empty() ? "" : JsonText(text)}, {"", ToJson(health)}}));
+                ObjectOf({{"node", node.empty() ? "" : JsonText(std::string(node))},
+                          {"service", service.empty() ? "" : JsonText(std::string(service))},
+                          {"", ToJson(health)}}));
   }
-  if (!service.empty()) return absl::StrFormat("%-8s  %s\n", service, name);
-  return absl::StrCat(name.empty() ? absl::StrCat(health.status()) : name, "\n");
+  std::string line;
+  if (!node.empty()) line = absl::StrFormat("%-16s  ", EscapeForTerminal(node));
+  if (!service.empty()) absl::StrAppendFormat(&line, "%-8s  ", service);
+  return absl::StrCat(line, name.empty() ? absl::StrCat(health.status()) : name, "\n");
 }
 
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
@@ -472,7 +658,7 @@ absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
                         {"vm", story.vm ? ToJson(story.vm->vm, story.vm->node) : ""},
                         {"last_end", story.end ? ToJson(story.end->event, story.end->node) : ""},
                         {"ends_in_24h", JsonText(ends)},
-                        {"text", style_.story_text ? JsonText(StoryText(story, style_)) : ""}}));
+                        {"text", style_.texts ? JsonText(StoryText(story, style_)) : ""}}));
 }
 
 }  // namespace vmeventd::client

@@ -48,7 +48,8 @@ struct TableStyle {
   bool markdown = false;  // of `why`
   // Begins the commands to paste: this program with the options that name its server.
   std::string client = "vmevents";
-  bool story_text = false;  // of `why`: JSON has the table's text too
+  bool node_events = true;  // JSON has events of the node as a whole, too: GAPs
+  bool texts = false;       // JSON has the table's texts too: of `why`, and as ToJsonWithTexts()
   // The columns of the terminal: a row is cut there. 0: no limit.
   size_t width = 0;
   bool brief = false;  // a time of this year is shown without it
@@ -74,11 +75,12 @@ class Formatter {
   using Events = absl::Span<const NodeEvent>;
   using Vms = absl::Span<const NodeVm>;
   using Health = grpc::health::v1::HealthCheckResponse;
-  using Streams = google::protobuf::RepeatedPtrField<v1::Stream>;
   using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
 
   explicit Formatter(Form form, TableStyle style = {})
       : form_(form), style_(std::move(style)), painter_(style_.color) {}
+
+  absl::TimeZone zone() const { return style_.zone; }
 
   // Called repeatedly as events arrive, in order. The first text of a table begins with the
   // heading: without events it is that alone, for rows of usual widths.
@@ -90,10 +92,20 @@ class Formatter {
   // The open intents of these VMs; each VM has one.
   absl::StatusOr<std::string> FormatIntents(Vms vms);
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info);
-  // The open streams of a daemon.
-  absl::StatusOr<std::string> FormatStreams(const Streams& streams);
-  // `service` is empty where one was asked for alone.
-  absl::StatusOr<std::string> FormatHealth(absl::string_view service, const Health& health);
+  // A row for each node. JSON has the members of GetServerInfoResponse, then reachable, problem,
+  // lag, trouble and ends_in_24h.
+  absl::StatusOr<std::string> FormatNodes(const NodeReports& reports, absl::Time now);
+  // The first `max` of these VMs, which have trouble, and the lines that explain them. For people.
+  std::string FormatTrouble(Vms vms, absl::Time now, size_t max);
+  // Counts by `by`, as "class". JSON has the members `by` and "events"; `csv` needs the form of a
+  // table.
+  absl::StatusOr<std::string> FormatCounts(const std::string& by, const NodeCounts& counts,
+                                           bool csv);
+  // The open streams, each with the node that has it.
+  absl::StatusOr<std::string> FormatStreams(const std::vector<NodeStream>& streams);
+  // `service` is empty where one was asked for alone, `node` where one node was.
+  absl::StatusOr<std::string> FormatHealth(absl::string_view node, absl::string_view service,
+                                           const Health& health);
   // The nodes of a fleet, as they are at `now`.
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now);
 
@@ -151,6 +163,9 @@ Color ColorOf(v1::ShutdownClass shutdown_class);
 // The object begins with the members "cluster", if there is one, and "node" if a `node` is given.
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    const MessageNode& node = {});
+
+// The event, with the members "detail", as the table has it, and "pause_text".
+absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone);
 
 // The value in one line; what is not UTF-8 in it is replaced.
 std::string JsonText(const nlohmann::ordered_json& json);

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -23,8 +24,12 @@ namespace {
 std::optional<absl::Duration> ParseAge(absl::string_view text) {
   if (absl::StartsWith(text, "+")) return std::nullopt;  // journalctl's time to come
   absl::ConsumePrefix(&text, "-");
-  absl::ConsumeSuffix(&text, " ago");
+  const bool ago = absl::ConsumeSuffix(&text, " ago");
   std::string plain(text);
+  // "a week ago", "an hour ago".
+  if (ago && (absl::ConsumePrefix(&text, "an ") || absl::ConsumePrefix(&text, "a "))) {
+    plain = absl::StrCat("1", text);
+  }
   for (const absl::string_view word :
        {"second", "sec", "minute", "min", "hour", "hr", "day", "week"}) {
     const absl::string_view unit = word.substr(0, 1);
@@ -70,6 +75,30 @@ std::optional<absl::Time> ParseDateAndZone(absl::string_view text, absl::TimeZon
   return time;
 }
 
+// "monday": the last one, today included.
+std::optional<absl::CivilDay> ParseWeekday(absl::string_view text, absl::CivilDay today) {
+  for (int days = 0; days < 7; ++days) {
+    const absl::CivilDay day = today - days;
+    const std::string name = absl::AsciiStrToLower(
+        absl::FormatTime("%A", absl::FromCivil(day, absl::UTCTimeZone()), absl::UTCTimeZone()));
+    if (absl::AsciiStrToLower(text) == name) return day;
+  }
+  return std::nullopt;
+}
+
+// "8pm", "8 am".
+std::optional<int> ParseHour(absl::string_view text) {
+  const std::string word = absl::StrReplaceAll(absl::AsciiStrToLower(text), {{" ", ""}});
+  absl::string_view digits = word;
+  const bool afternoon = absl::ConsumeSuffix(&digits, "pm");
+  int hour = 0;
+  if ((!afternoon && !absl::ConsumeSuffix(&digits, "am")) || digits.size() > 2 ||
+      !absl::SimpleAtoi(digits, &hour) || hour < 1 || hour > 12) {
+    return std::nullopt;
+  }
+  return hour % 12 + (afternoon ? 12 : 0);
+}
+
 // Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
 struct DurationForm {
   int64_t fine, limit, unit, part;
@@ -111,6 +140,12 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
     time = absl::FromCivil(today - days, zone);
   } else if (text == "last night") {
     time = absl::FromCivil(absl::CivilHour(today) - 6, zone);
+  } else if (text == "noon") {
+    time = absl::FromCivil(absl::CivilHour(today) + 12, zone);
+  } else if (const auto day = ParseWeekday(text, today)) {
+    time = absl::FromCivil(*day, zone);
+  } else if (const auto hour = ParseHour(text)) {
+    time = absl::FromCivil(absl::CivilHour(today) + *hour, zone);
   } else if (absl::ConsumePrefix(&clock, "today ")) {
     time = ParseDate(absl::StrCat(absl::FormatCivilTime(today), " ", clock), zone);
   } else if (absl::ConsumePrefix(&clock, "yesterday ")) {
@@ -150,6 +185,15 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
 
 std::string ShortDurationText(absl::Duration duration) {
   return InUnits(duration, {"s", "m", "h", "d", "y"}, "");
+}
+
+std::string BetweenText(absl::Time from, absl::Time to, absl::TimeZone zone, bool names_day) {
+  constexpr char kTime[] = "%H:%M:%S";
+  constexpr char kDayAndTime[] = "%Y-%m-%d %H:%M:%S";
+  const bool same_day = absl::ToCivilDay(from, zone) == absl::ToCivilDay(to, zone);
+  return absl::StrCat("between ",
+                      absl::FormatTime(same_day && !names_day ? kTime : kDayAndTime, from, zone),
+                      " and ", absl::FormatTime(same_day ? kTime : kDayAndTime, to, zone));
 }
 
 std::string DurationText(absl::Duration duration) {

@@ -20,9 +20,12 @@ namespace vmeventd::client {
 //   as `why` and journalctl      "Fri 2026-11-27 18:25:35 UTC", also with a fraction, or with the
 //   show it                    name that `zone` has at that time, or without the day
 //   a day, or a time of today   2026-07-01, 12:00, 12:00:30, in `zone`
-//   that long ago               10m, -10m, 1h30m, 10min, "1 hour ago" (units w d h m s ms)
+//   that long ago               10m, -10m, 1h30m, 10min, "1 hour ago", "a week ago" (units w d h m
+//   s
+//                              ms)
 //   seconds since 1970          @1782907200
 //   now, today or midnight, yesterday, "last week" (seven days ago), at midnight in `zone`
+//   noon, 8pm                   of today; monday, at its midnight: the last one, today included
 //   last night                  18:00 of the day before, in `zone`
 // INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp, to the
 // nanosecond; a finer time is rounded down.
@@ -40,6 +43,10 @@ inline std::string LocalTimeText(absl::Time time, absl::TimeZone zone) {
 inline std::string Rfc3339Text(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
 }
+
+// "between 2026-07-01 11:45:46 and 11:46:00" in `zone`. A day of both is there once, or not at all
+// without `names_day`.
+std::string BetweenText(absl::Time from, absl::Time to, absl::TimeZone zone, bool names_day = true);
 
 // A duration in a sentence: "350 ms", "29 s", "5 min 30 s", "14 min", "3 h 20 min", "12 d".
 std::string DurationText(absl::Duration duration);

@@ -60,6 +60,20 @@ std::string KeyOf(const std::string& host, absl::string_view url) {
   return absl::StrCat(host.substr(0, kMaxOfName), "-", HmacOf("", url).substr(0, kDigits));
 }
 
+// Scheme and host, safe for a terminal: the rest of a URL may be a secret.
+std::string ShownUrl(CURLU* url) {
+  const std::string port = PartOf(url, CURLUPART_PORT);
+  return EscapeForTerminal(absl::StrCat(PartOf(url, CURLUPART_SCHEME), "://",
+                                        PartOf(url, CURLUPART_HOST), port.empty() ? "" : ":",
+                                        port));
+}
+
+std::string ShownUrl(const char* url) {
+  const std::unique_ptr<CURLU, CurlFree> parsed(CURL_FUNCTION(curl_url)());
+  if (CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, url, 0) != CURLUE_OK) return "";
+  return ShownUrl(parsed.get());
+}
+
 absl::Status PlainText(absl::string_view target, absl::string_view scheme) {
   return absl::InvalidArgumentError(absl::StrCat("URL: ", target,
                                                  " would get the events as plain text; write ",
@@ -101,7 +115,6 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
   }
   const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
   const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
-  const std::string port = PartOf(parsed.get(), CURLUPART_PORT);
   if (code != CURLUE_OK || (scheme != "https" && scheme != "http")) {
     return wrong("URL: it is no URL of HTTP; write https://HOST/PATH");
   }
@@ -109,8 +122,7 @@ absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure)
     return wrong("URL: the part after # is never sent; remove it");
   }
   PushTarget target;
-  target.shown = EscapeForTerminal(
-      absl::StrCat(scheme, "://", host, port.empty() ? "" : absl::StrCat(":", port)));
+  target.shown = ShownUrl(parsed.get());
   // curl resolves localhost to loopback by itself.
   const std::string digits(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
   if (scheme == "http" && !insecure && !IsLoopback(digits)) {
@@ -218,9 +230,12 @@ HttpAnswer Post(HttpClient* client, const std::string& body,
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RESPONSE_CODE, &status);
   curl_off_t retry_after = 0;
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RETRY_AFTER, &retry_after);
+  char* redirection = nullptr;  // the handle's
+  CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_REDIRECT_URL, &redirection);
   return {.status = static_cast<int>(status),
           .retry_after = absl::Seconds(retry_after),
-          .body = client->body};
+          .body = client->body,
+          .redirection = redirection == nullptr ? "" : ShownUrl(redirection)};
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ struct HttpAnswer {
   std::string fault = {};           // reason why not; safe for a terminal
   absl::Duration retry_after = {};  // time that its Retry-After, a number or a date, asks to wait
   std::string body = {};            // beginning of the body
+  std::string redirection = {};     // scheme and host that a redirection points to
   bool stopped = false;             // a stop broke it off
 };
 
@@ -56,6 +57,10 @@ using HttpPost =
 // missing: it brings 26 libraries, which every command would load.
 absl::StatusOr<HttpPost> MakeHttpPost(const std::string& url, const TlsOptions& tls,
                                       absl::Duration timeout, std::stop_token stop);
+
+// The result for people: why it was not delivered, or what a receiver that took it said. One line,
+// safe for a terminal.
+std::string ReasonOf(const HttpAnswer& answer);
 
 enum class PushFormat { kCloudEvents, kJson, kTemplate };
 // "cloudevents" and so on, as --format takes it.
@@ -73,8 +78,12 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
 
 // Returns the template, JSON in whose strings a field stands as "{{vm}} on {{node}}". The fields
 // are the variables of EventVariables(), as "run_id"; and "text", which is cut after 1,000 columns,
-// "event_id" and "journal_id". INVALID_ARGUMENT names the fault.
+// "subject", "severity", "event_id" and "journal_id". INVALID_ARGUMENT names the fault, such as an
+// example's "REPLACE-...".
 absl::StatusOr<std::string> CheckTemplate(const std::string& form);
+
+// An event for a receiver to be tried with. It says that it is none, and is of no VM that exists.
+NodeEvent TrialEvent(const std::string& node, absl::Time now);
 
 // The line of an event that was set aside, and the event of such a line, which no cursor passes.
 // INVALID_ARGUMENT: it is none.
@@ -130,6 +139,8 @@ class PushLog {
 
   const PushState& state() const { return state_; }
   void Note(const std::string& sentence) const { env_.note(sentence); }
+  // GAPs of the whole node that nobody asked for.
+  void LeftOut(Formatter::Events events);
   // The receiver took the events.
   void Delivered(Formatter::Events events);
   void SetAside(Formatter::Events events, const std::string& reason);
@@ -138,6 +149,8 @@ class PushLog {
   // Waits before the next attempt: twice as long each time, and for `at_least`. The events wait, if
   // there are any. Returns whether to stop instead.
   bool Retry(const std::string& reason, Formatter::Events events, absl::Duration at_least = {});
+  // What is wrong although events are delivered; empty: nothing. Noted once.
+  void Warn(const std::string& warning);
   // The receiver can be reached again.
   void Recovered();
   // `why` there is no connection to the source; empty: there is one. Called again and again.
@@ -178,9 +191,10 @@ class Pusher : public PushSink {
   // The longest pause that a receiver can ask for.
   static constexpr absl::Duration kLongestRetryAfter = absl::Hours(1);
 
-  // `limit` of the events of a request, and `form`, as of BodyOf(). `log` outlives the pusher.
-  Pusher(PushFormat format, std::string form, size_t limit, PushLog* log)
-      : format_(format), form_(std::move(form)), limit_(limit), log_(log) {}
+  // `limit` of the events of a request, `form` (see BodyOf()), and whether `gaps` of the whole
+  // node are sent. `log` outlives the pusher.
+  Pusher(PushFormat format, std::string form, size_t limit, bool gaps, PushLog* log)
+      : format_(format), form_(std::move(form)), limit_(limit), gaps_(gaps), log_(log) {}
 
   size_t together() const override { return limit_; }
   // CANCELLED: it was stopped, or the receiver wants no more (410) and the log has Ended().
@@ -199,6 +213,7 @@ class Pusher : public PushSink {
   const PushFormat format_;
   const std::string form_;
   const size_t limit_;
+  const bool gaps_;
   PushLog* const log_;
 };
 

@@ -86,6 +86,13 @@ std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone 
   return facts.Take();
 }
 
+void PushLog::LeftOut(Formatter::Events events) {
+  for (const NodeEvent& one : events) {
+    env_.note(absl::StrCat("GAP: ", EscapeForTerminal(one.event.message())));
+  }
+  Done(events);
+}
+
 void PushLog::Delivered(Formatter::Events events) {
   state_.set_requests(state_.requests() + 1);
   state_.set_delivered_events(state_.delivered_events() + static_cast<uint32_t>(events.size()));
@@ -113,7 +120,15 @@ bool PushLog::Retry(const std::string& reason, Formatter::Events events, absl::D
   return env_.wait(std::max(backoff_.Next(env_.random()), at_least));
 }
 
+void PushLog::Warn(const std::string& warning) {
+  if (state_.warning() == warning) return;
+  state_.set_warning(warning);
+  if (!warning.empty()) env_.note(warning);
+  env_.report(state_);
+}
+
 void PushLog::Recovered() {
+  state_.clear_error();
   if (!state_.has_failing_since() && noted_.empty()) return;
   state_.clear_failing_since();
   backoff_.Reset();
@@ -161,9 +176,17 @@ void PushLog::NoteFailure(const std::string& reason, absl::string_view then) {
 }
 
 absl::Status Pusher::Consume(Formatter::Events events) {
+  const auto is_left_out = [this](const NodeEvent& one) { return !gaps_ && !one.event.has_vm(); };
   size_t limit = limit_;
   while (!events.empty()) {
-    const size_t count = std::min(limit, events.size());
+    if (is_left_out(events.front())) {
+      log_->LeftOut(events.first(1));
+      events.remove_prefix(1);
+      continue;
+    }
+    const auto together = events.first(std::min(limit, events.size()));
+    const size_t count =
+        static_cast<size_t>(absl::c_find_if(together, is_left_out) - together.begin());
     const absl::Status status = Send(events.first(count));
     if (absl::IsOutOfRange(status)) {
       limit = count / 2;
@@ -181,20 +204,20 @@ namespace {
 constexpr int kAboutEvents[] = {400, 413, 422};
 constexpr int kGone = 410;
 
-// Reason why it was not delivered, for people. One line, safe for a terminal.
+}  // namespace
+
 std::string ReasonOf(const HttpAnswer& answer) {
   constexpr size_t kMaxOfBody = 300;
   if (answer.status == 0) return answer.fault;
   if (answer.status / 100 == 3) {
-    return absl::StrCat("it answers ", answer.status,
-                        ", a redirection, which is not followed; name the URL that it leads to");
+    return absl::StrCat("it answers ", answer.status, ", a redirection",
+                        answer.redirection.empty() ? "" : " to ", answer.redirection,
+                        ", which is not followed; name the URL that it leads to");
   }
   const std::string body = EscapeForTerminal(
       absl::StripAsciiWhitespace(absl::string_view(answer.body).substr(0, kMaxOfBody)));
   return absl::StrCat("it answers ", answer.status, body.empty() ? "" : ": ", body);
 }
-
-}  // namespace
 
 absl::Status Pusher::Send(Formatter::Events events) {
   const absl::Status too_many = absl::OutOfRangeError("too many events");

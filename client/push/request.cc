@@ -47,30 +47,51 @@ absl::StatusOr<Json> JsonOf(const NodeEvent& one, bool cloud_event) {
 }
 
 std::string PlaceOf(const MessageNode& node) {
-  if (node.name.empty()) return "the fleet";
-  return absl::StrCat(node.cluster.empty() ? "" : absl::StrCat(node.cluster, "/"), node.name);
+  return node.name.empty() ? "the fleet" : node.full_name();
 }
 
 // "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
-// The message gives its first sentence, without the class, which stands before.
 std::string Sentence(const v1::Event& event, const MessageNode& node) {
   std::string text = event.vm().name().empty()
                          ? PlaceOf(node)
                          : absl::StrCat(event.vm().name(), " on ", PlaceOf(node));
   absl::StrAppend(&text, ": ", ShortName(event.type()));
-  std::string message = event.message().substr(0, event.message().find(". "));
+  std::string message = event.message();
   if (event.has_shutdown()) {
     absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
                     ShortName(event.shutdown().cause()), ")");
     message = EndSentence(event.shutdown(), event.message());
     if (absl::StartsWith(message, "The ")) message[0] = 't';
-    message = absl::StrCat(IntentPrefix(event.shutdown()), message);
+    const std::string between =
+        EndedBetween(event.shutdown(), FromProto(event.observe_time()), absl::UTCTimeZone());
+    message = absl::StrCat(IntentPrefix(event.shutdown()),
+                           between.empty() ? "" : absl::StrCat(between, " UTC: "), message);
   }
   message = std::string(absl::StripSuffix(message, "."));
   if (!message.empty()) absl::StrAppend(&text, ": ", message);
   const auto& words = event.shutdown().last_words().lines();
   if (!words.empty()) absl::StrAppend(&text, "; QEMU's last words: ", *words.rbegin());
   return text;
+}
+
+// PagerDuty's severities.
+absl::string_view SeverityOf(const v1::Event& event) {
+  if (event.type() == v1::EVENT_TYPE_GAP) return "warning";
+  switch (event.shutdown().shutdown_class()) {
+    case v1::SHUTDOWN_CLASS_CRASH:
+      return "critical";
+    case v1::SHUTDOWN_CLASS_UNKNOWN:
+      return "error";
+    default:
+      return "info";
+  }
+}
+
+// Name of the VM, or of the node of an event that is of no VM. For titles, where receivers expect
+// markup: its signs are replaced.
+std::string SubjectOf(const v1::Event& event, const MessageNode& node) {
+  return absl::StrReplaceAll(event.has_vm() ? event.vm().name() : PlaceOf(node),
+                             {{"<", "_"}, {">", "_"}, {"&", "_"}, {"@", "_"}, {"*", "_"}});
 }
 
 // The fields of a template, each as it stands in a string of JSON, without the quotation marks.
@@ -83,6 +104,8 @@ std::map<std::string, std::string> FieldsOf(const v1::Event& event, const Messag
     fields[absl::StrCat("{{", name, "}}")] = text.substr(1, text.size() - 2);
   };
   add("text", CutText(EscapeForTerminal(Sentence(event, node)), kMaxText));
+  add("subject", SubjectOf(event, node));
+  add("severity", SeverityOf(event));
   add("event_id", absl::StrCat(SourceOf(node), "#", IdOf(event)));
   add("journal_id", node.journal_id);
   for (const auto& [name, value] : EventVariables(event, node)) {
@@ -96,6 +119,20 @@ std::map<std::string, std::string> FieldsOf(const v1::Event& event, const Messag
 absl::string_view NameOf(PushFormat format) {
   static constexpr absl::string_view kNames[] = {"cloudevents", "json", "template"};
   return kNames[static_cast<size_t>(format)];
+}
+
+NodeEvent TrialEvent(const std::string& node, absl::Time now) {
+  NodeEvent one;
+  one.node = {node, "", "test", {}};
+  // Receivers that know an event by its id take a second one.
+  one.event.set_sequence(static_cast<uint64_t>(absl::ToUnixSeconds(now)));
+  *one.event.mutable_observe_time() = ToProto(now);
+  one.event.set_type(v1::EVENT_TYPE_STOPPED);
+  one.event.set_state(v1::VM_STATE_STOPPED);
+  one.event.mutable_vm()->set_name("vmevents-test");
+  one.event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
+  one.event.set_message("This is a test of vmevents push: no VM has ended.");
+  return one;
 }
 
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
@@ -130,6 +167,12 @@ absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
     const absl::string_view what = error.what();
     return absl::InvalidArgumentError(
         absl::StrCat("is not JSON: ", EscapeForTerminal(what.substr(what.find(' ') + 1))));
+  }
+  constexpr char kPlaceholder[] = "REPLACE-";  // of the examples
+  if (const size_t at = form.find(kPlaceholder); at != form.npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "has \"", EscapeForTerminal(form.substr(at, std::min(kMaxShown, form.find('"', at) - at))),
+        "\"; write your own value there"));
   }
   std::vector<std::string> names;
   std::string rest = form;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
@@ -224,12 +225,32 @@ ExitCode AskToRetry(const PushFiles& files) {
   return ExitCode::kOk;
 }
 
+// Sends one event that is no VM's, and prints what the receiver says.
+ExitCode SendTest(const PushCommand& command, const PushTarget& target, const std::string& form,
+                  Output* output) {
+  const auto post = MakeHttpPost(target.url, command.tls, command.timeout, std::stop_token());
+  if (!post.ok()) return Fail(post.status());
+  char host[HOST_NAME_MAX + 1] = "";
+  gethostname(host, sizeof(host) - 1);
+  const NodeEvent event = TrialEvent(host, absl::Now());
+  const absl::StatusOr<PushBody> body = BodyOf(command.format, form, {&event, 1});
+  if (!body.ok()) return Fail(body.status());
+  const auto headers = HeadersOf(command, *body);
+  if (!headers.ok()) return Fail(headers.status());
+  const HttpAnswer answer = (*post)(body->text, *headers);
+  const std::string said = absl::StrCat(target.shown, ": ", ReasonOf(answer));
+  if (answer.status / 100 != 2) return Fail(absl::UnavailableError(said));
+  const auto failure = PrintText(said + "\n", output);
+  return failure ? Fail(*failure) : ExitCode::kOk;
+}
+
 // Delivers by requests, and again what AskToRetry() has moved.
 class HttpSink : public Pusher {
  public:
   HttpSink(const PushRun& push, PushFiles files, std::string form, HttpPost post)
       : Pusher(push.command.format, std::move(form),
-               push.command.format == PushFormat::kTemplate ? 1 : push.command.batch, push.log),
+               push.command.format == PushFormat::kTemplate ? 1 : push.command.batch,
+               push.command.follow.asks_for_gaps(), push.log),
         command_(push.command),
         files_(std::move(files)),
         post_(std::move(post)) {}
@@ -371,6 +392,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (!form.ok()) return wrong(form.status());
   if (const auto now = HeadersOf(command, {}); !now.ok()) return wrong(now.status());
   if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
+
+  if (command.test) return SendTest(command, target, *form, output);
 
   // Runs before anything that may start a thread. Nothing is printed on standard output.
   StopSource& stop = StopBySignals(/*output=*/-1);

@@ -33,6 +33,8 @@ constexpr absl::Duration kBucketTimeout = absl::Seconds(2);
 constexpr absl::Duration kBucketRetry = absl::Seconds(10);
 // A server that acknowledges nothing for so long is lost.
 constexpr absl::Duration kEventTimeout = absl::Seconds(10);
+// Time for which another node under this name is reported after its last event.
+constexpr absl::Duration kOtherReported = absl::Minutes(10);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 
 // Publishes the events of one node into the fleet's stream, at least once and in order; and, behind
@@ -178,6 +180,8 @@ class FleetSink : public PushSink {
     if (!last.ok() && !absl::IsNotFound(last.status())) return last.status();
     const std::string server = CursorKeys(push_.line).front();
     const std::optional<WatchPosition> position = push_.cursor->Find(server);
+    const bool published = position && position->sequence > 0;
+    if (published && position->journal_id == node_.journal_id) FindOther(last);
     MessageNode of = node_;
     if (position) of.journal_id = position->journal_id;
     const std::optional<uint64_t> stored = last.ok() ? SequenceIn(last->message, of) : std::nullopt;
@@ -201,6 +205,23 @@ class FleetSink : public PushSink {
     if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();
     return PublishGap(of, 1, acknowledged,
                       "it was created again, was restored, or has deleted them");
+  }
+
+  // Notices another node that publishes under this name, by its message behind one of this node's
+  // present journal.
+  void FindOther(const absl::StatusOr<StoredMessage>& last) {
+    const std::string source = last.ok() ? last->message.header("ce-source") : "";
+    const absl::Time now = SteadyNow();
+    if (!source.empty() && source != SourceOf(node_)) {
+      other_ = source.substr(source.rfind('/') + 1);
+      other_seen_ = now;
+    }
+    if (now - other_seen_ >= kOtherReported) other_.clear();
+    push_.log->Warn(
+        other_.empty() ? ""
+                       : EscapeForTerminal(absl::StrCat(
+                             "another node publishes as ", node_.full_name(), ", with the journal ",
+                             other_, ": give one of them another name with vmeventd's --node")));
   }
 
   // Checks that the stream still has the node's last message, unless its limits have deleted that.
@@ -244,6 +265,10 @@ class FleetSink : public PushSink {
     if (const auto failure = ReadInfo(*daemon_, &info)) {
       return absl::UnavailableError(failure->sentence);
     }
+    if (published_ > 0) {
+      FindOther(ReadLastMessage(connection_.get(), kFleetStream,
+                                NodeSubjectPrefix(node_.cluster, node_.name) + ">"));
+    }
     const bool known = info.journal_id() == node_.journal_id;
     heartbeat_.set_cluster(node_.cluster);
     heartbeat_.set_node(node_.name);
@@ -252,6 +277,7 @@ class FleetSink : public PushSink {
     heartbeat_.set_newest_sequence(known ? info.newest_sequence() : published_);
     heartbeat_.set_published_sequence(published_);
     heartbeat_.set_vms(static_cast<uint64_t>(info.vms()));
+    heartbeat_.set_other_journal_id(other_);
     *heartbeat_.mutable_time() = ToProto(absl::Now());
     *heartbeat_.mutable_interval() = ToProto(kHeartbeatInterval);
     const PushState& state = push_.log->state();
@@ -324,14 +350,16 @@ class FleetSink : public PushSink {
   const bool json_;                           // payloads
   std::string unsafe_;                        // what was noted of the stream's settings
   std::map<std::string, std::string> noted_;  // of each bucket
-  std::optional<CommandContext> daemon_;      // is asked for its VMs
+  std::optional<DaemonNode> daemon_;          // is asked for its VMs
   std::unique_ptr<NatsConnection> connection_;
   MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;
   uint64_t last_message_ = 0;    // the node's last of the stream; 0: it has none
   uint64_t states_until_ = 0;    // the bucket has the states up to this event; 0: none
   v1::NodeHeartbeat heartbeat_;  // the last; empty: there was none
-  bool was_behind_ = false;      // it counts events that waited to be published
+  std::string other_;            // the journal of another node of this name; empty: there is none
+  absl::Time other_seen_ = absl::InfinitePast();  // steady
+  bool was_behind_ = false;                       // it counts events that waited to be published
   // When to write next; and when to write all states, so that what the bucket lost comes back.
   // Steady.
   absl::Time heartbeat_due_ = absl::InfinitePast();

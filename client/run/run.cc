@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -130,9 +131,17 @@ class LiveScreen {
 };
 
 Form FormOf(const CommandLine& line) {
-  return line.for_people()                    ? Form::kTable
+  const bool csv = line.format == OutputFormat::kCsv;  // a table without blanks
+  return line.for_people() || csv             ? Form::kTable
          : line.format == OutputFormat::kName ? Form::kName
                                               : Form::kJson;
+}
+
+// The filter of events; null: the command has none.
+const v1::EventFilter* FilterOf(const CommandLine& line) {
+  if (const auto* events = std::get_if<EventsCommand>(&line.command)) return &events->filter;
+  const auto* follow = std::get_if<FollowCommand>(&line.command);
+  return follow == nullptr ? nullptr : &follow->watch.filter;
 }
 
 TableStyle StyleOf(const CommandLine& line) {
@@ -146,12 +155,16 @@ TableStyle StyleOf(const CommandLine& line) {
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal().ws_col;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
+  // Programs that filter want the VMs' events alone.
+  const v1::EventFilter* filter = FilterOf(line);
+  style.node_events = line.for_people() || filter == nullptr || AsksForGaps(*filter);
   style.brief = isatty(STDOUT_FILENO) == 1;  // programs that read the table want every date
   style.now = absl::Now;
   return style;
 }
 
-ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output) {
+ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output,
+                  const PrintSentence& note) {
   const bool live = isatty(STDOUT_FILENO) == 1 && !command.once;
   // Runs before anything that may start a thread.
   StopSource& stop =
@@ -169,7 +182,9 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
     return std::pair(style, size.ws_row > 1 ? size.ws_row - 1 : 24);
   };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
-  const auto failure = RunTop(command, CommandContext(line.server(), nullptr, output), environment);
+  // A frame shows which nodes are away.
+  const auto lists = ListsOf(line, live ? [](const std::string& /*sentence*/) {} : note);
+  const auto failure = RunTop(command, lists.get(), output, environment);
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
@@ -197,35 +212,49 @@ std::string WhySilent(const ServerAddress& server, const Failure& failure,
                       "--server");
 }
 
-// `doctor`: prints what is wrong on this node, and fails where anything is.
-ExitCode RunDoctor(const CommandLine& line, Output* output) {
-  const ServerAddress& server = line.server();
+// Finds what is wrong with a daemon and, if it is here, on this node.
+absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLine& line) {
+  const ServerAddress& server = daemon.address;
   NodeFacts facts;
   facts.address = ToText(server);
   // The client of another user, by sudo, has neither this environment nor its contexts.
-  if (absl::StrContains(line.client, " --server ")) {
+  if (line.servers.size() == 1 && absl::StrContains(line.client, " --server ")) {
     facts.client = line.client;
   } else if (server.path != kSystemSocket) {
     absl::StrAppend(&facts.client, " --server ", QuoteForShell(facts.address),
                     TlsOptionsOf(server));
   }
-  const CommandContext daemon(server);
   NodeVms all;
   auto failure = ReadInfo(daemon, &facts.info);
+  if (!failure && !facts.info.waits_for().empty()) return Diagnose(facts);
   if (!failure) failure = DaemonLists(daemon).ReadVms({}, /*stopped_too=*/false, &all);
   for (NodeVm& vm : all) facts.vms.push_back(std::move(vm.vm));
-  Diagnosis diagnosis;
   if (failure) {
     const ProbeResult probe = Probe(server);
-    diagnosis = DiagnoseSilence(server, WhySilent(server, *failure, probe), probe, facts.client);
-  } else {
-    if (server.is_unix() || IsLoopback(server.host)) {
-      if (const auto read = ReadNode(&facts); !read.ok()) return Fail(read);
-    }
-    diagnosis = Diagnose(facts);
+    return DiagnoseSilence(server, WhySilent(server, *failure, probe), probe, facts.client);
   }
-  if (failure = PrintText(TextOf(diagnosis, line), output); failure) return Fail(*failure);
-  return diagnosis.findings.empty() ? ExitCode::kOk : ExitCode::kFailed;
+  if (server.is_unix() || IsLoopback(server.host)) {
+    if (const auto read = ReadNode(&facts); !read.ok()) return read;
+  }
+  return Diagnose(facts);
+}
+
+// `doctor`: prints what is wrong on each node, and fails where anything is.
+ExitCode RunDoctor(const CommandLine& line, Output* output) {
+  const std::vector<DaemonNode> nodes = NodesOf(line);
+  std::vector<absl::StatusOr<Diagnosis>> diagnoses(nodes.size());
+  AskAll(nodes.size(), [&](size_t i) { diagnoses[i] = DiagnoseNode(nodes[i], line); });
+  bool is_well = true;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!diagnoses[i].ok()) return Fail(diagnoses[i].status());
+    is_well = is_well && diagnoses[i]->findings.empty();
+    std::string text = TextOf(*diagnoses[i], line);
+    if (nodes.size() > 1 && line.for_people()) {
+      text = absl::StrCat(i == 0 ? "" : "\n", EscapeForTerminal(nodes[i].name), ":\n", text);
+    }
+    if (const auto failure = PrintText(text, output)) return Fail(*failure);
+  }
+  return is_well ? ExitCode::kOk : ExitCode::kFailed;
 }
 
 // A command in a sentence asks the same server, unless it is for another host or names one.
@@ -240,6 +269,22 @@ std::string WithClient(const std::string& sentence, const CommandLine& line) {
                                         {"`vmevents ", own}});
 }
 
+// The heartbeats of a fleet's nodes. Of a node that is not heard of `health` makes a failure.
+std::optional<Failure> ShowFleet(const CommandLine& line, Formatter* formatter, Output* output,
+                                 const PrintSentence& note) {
+  Formatter::Heartbeats nodes;
+  auto failure = FleetLists(FleetOf(line, note)).ReadNodes(&nodes);
+  const absl::Time now = absl::Now();
+  if (!failure) failure = PrintText(formatter->FormatFleet(nodes, now), output);
+  if (failure || !std::holds_alternative<HealthCommand>(line.command)) return failure;
+  for (const v1::NodeHeartbeat& node : nodes) {
+    if (StateOf(node, now) == NodeState::kUp) continue;
+    return Failure{ExitCode::kUnreachable,
+                   absl::StrCat(EscapeForTerminal(node.node()), " publishes nothing now")};
+  }
+  return std::nullopt;
+}
+
 ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* output,
                       const PrintSentence& note) {
   const auto run = [&](const auto& command) -> ExitCode {
@@ -249,19 +294,27 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
       return RunFollow(command, line, formatter);
     } else if constexpr (std::is_same_v<Command, PushCommand>) {
       return RunPush(command, line, output);
+    } else if constexpr (std::is_same_v<Command, ProxyCommand>) {
+      return RunProxy(line);
     } else if constexpr (std::is_same_v<Command, WebCommand>) {
       return RunWeb(command, line);
     } else if constexpr (std::is_same_v<Command, TopCommand>) {
-      return RunTopOf(command, line, output);
+      return RunTopOf(command, line, output, note);
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
       return RunDoctor(line, output);
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
       failure =
           RunWhy(command, Where(line), ListsOf(line, note).get(), formatter, output, absl::Now());
+    } else if constexpr (std::is_same_v<Command, StatsCommand>) {
+      std::string empty;
+      const auto lists = ListsOf(line, note);
+      failure = RunList(command, lists.get(), line.zone, formatter, output, &empty);
+      if (!failure && !empty.empty() && line.for_people()) note(empty);
+    } else if constexpr (std::is_same_v<Command, StatusCommand> ||
+                         std::is_same_v<Command, IntentsCommand>) {
+      failure = RunList(command, ListsOf(line, note).get(), formatter, output);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
-      Formatter::Heartbeats nodes;
-      failure = FleetLists(FleetOf(line, note)).ReadNodes(&nodes);
-      if (!failure) failure = PrintText(formatter->FormatFleet(nodes, absl::Now()), output);
+      failure = ShowFleet(line, formatter, output, note);
     } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
       const auto connection = ConnectNats(*line.fleet);
       const absl::StatusOr<std::string> made =
@@ -276,12 +329,19 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
       const auto lists = ListsOf(line, note);
       Command list = command;
       std::string empty;
+      if constexpr (std::is_same_v<Command, VmsCommand>) {
+        if (!list.order && !list.runs && line.for_people() && isatty(STDOUT_FILENO) == 1) {
+          list.order = VmOrder::kTrouble;
+        }
+      }
       failure = TakeUuids(lists.get(), &list.filter);
       if (!failure) failure = RunList(list, lists.get(), formatter, output, &empty);
       if (!failure) failure = CheckNames(list.filter, Where(line), lists.get());
       if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else {
-      failure = RunCommand(command, CommandContext(line.server(), formatter, output));
+      failure = line.fleet
+                    ? ShowFleet(line, formatter, output, note)
+                    : RunCommand(command, CommandContext(NodesOf(line), formatter, output, note));
     }
     if (!failure) return ExitCode::kOk;
     note(absl::StrCat(failure->sentence,
@@ -300,11 +360,15 @@ ExitCode RunLine(const CommandLine& line) {
   std::vector<std::string> notes;
   const auto note = [&](const std::string& sentence) {
     const std::lock_guard<std::mutex> lock(mutex);
-    notes.push_back(WithClient(sentence, line));
+    std::string shown = WithClient(sentence, line);
+    // Several lists of a command may find the same.
+    if (!absl::c_linear_search(notes, shown)) notes.push_back(std::move(shown));
   };
   const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||
                        std::holds_alternative<VmsCommand>(line.command);
-  FILE* const pager = is_long && line.pager && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
+  // A terminal without a cursor, as of an editor, has no use for a pager.
+  const bool pages = line.pager && absl::NullSafeStringView(getenv("TERM")) != "dumb";
+  FILE* const pager = is_long && pages && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : fileno(pager));
   ExitCode code = RunCommandOf(line, &formatter, &output, note);
   if (pager != nullptr) {

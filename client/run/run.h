@@ -42,9 +42,14 @@ StopSource& StopBySignals(int output, int keys = -1);
 // started.
 FILE* StartPager();
 
+// The daemons that the command line names, at least one, each with a name if there are several or
+// they are to be `named`: that of its node, or its address where it does not report one in time, or
+// one that another has too. Asks all at once.
+std::vector<DaemonNode> NodesOf(const CommandLine& line, bool named = false);
 // The lists of the server, of the servers, or of the fleet that the command line names. `note` is
-// called by any thread.
-std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note);
+// called by any thread. `names` gets those of the servers, or that of the fleet.
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note,
+                                    std::vector<std::string>* names = nullptr);
 // Completes "is known".
 std::string Where(const CommandLine& line);
 FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note);
@@ -87,6 +92,10 @@ std::unique_ptr<PushSink> MakeFleetSink(const PushRun& push);
 // not every user may read. INVALID_ARGUMENT names the option and the fault.
 absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
                                        bool secret = true);
+
+// `proxy`: copies standard input to vmeventd's Unix socket and its answers to standard output,
+// until one of them ends.
+ExitCode RunProxy(const CommandLine& line);
 
 // `web`, until a signal ends it, which it blocks: call it before any thread starts.
 ExitCode RunWeb(const WebCommand& command, const CommandLine& line);

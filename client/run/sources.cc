@@ -20,34 +20,29 @@ namespace {
 // Patience for a node's name, which is not worth more.
 constexpr absl::Duration kNameWait = absl::Seconds(2);
 
-// Returns the name of each server: the name of its node, or its address where it does not report
-// one in time, or one that another has too. Asks all at once.
-std::vector<std::string> NodeNames(const std::vector<ServerAddress>& servers) {
-  std::vector<std::future<std::string>> answers;
-  answers.reserve(servers.size());
-  for (const ServerAddress& server : servers) {
-    answers.push_back(std::async(std::launch::async, [&server] {
-      const CommandContext daemon(server);
-      if (!daemon.connected.ok()) return std::string();
-      grpc::ClientContext call;
-      SetRequestDeadline(&call, kNameWait);
-      v1::GetServerInfoResponse info;
-      (void)daemon.stub->GetServerInfo(&call, {}, &info);
-      return info.node();
-    }));
-  }
-  std::vector<std::string> names;
-  names.reserve(servers.size());
-  for (std::future<std::string>& answer : answers) names.push_back(answer.get());
-  std::map<std::string, int> servers_of;
-  for (const std::string& name : names) ++servers_of[name];
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (names[i].empty() || servers_of[names[i]] > 1) names[i] = NodeName(servers[i]);
-  }
-  return names;
-}
-
 }  // namespace
+
+std::vector<DaemonNode> NodesOf(const CommandLine& line, bool named) {
+  std::vector<DaemonNode> nodes;
+  for (const ServerAddress& server : line.servers) nodes.emplace_back(server);
+  if (nodes.size() == 1 && !named) return nodes;
+  AskAll(nodes.size(), [&nodes](size_t i) {
+    DaemonNode& node = nodes[i];
+    if (!node.connected.ok()) return;
+    grpc::ClientContext call;
+    // A login takes longer than a connection.
+    SetRequestDeadline(&call, node.address.is_ssh() ? kRequestTimeout : kNameWait);
+    v1::GetServerInfoResponse info;
+    (void)node.stub->GetServerInfo(&call, {}, &info);
+    node.name = info.node();
+  });
+  std::map<std::string, int> servers_of;
+  for (const DaemonNode& node : nodes) ++servers_of[node.name];
+  for (DaemonNode& node : nodes) {
+    if (node.name.empty() || servers_of[node.name] > 1) node.name = NodeName(node.address);
+  }
+  return nodes;
+}
 
 FleetEnvironment FleetOf(const CommandLine& line, PrintSentence note) {
   return {[fleet = *line.fleet] { return ConnectNats(fleet); }, ToText(*line.fleet), line.nodes,
@@ -60,16 +55,22 @@ std::string Where(const CommandLine& line) {
   return absl::StrCat(" to vmeventd at ", ToText(line.server()));
 }
 
-std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note) {
+std::unique_ptr<ListSource> ListsOf(const CommandLine& line, PrintSentence note,
+                                    std::vector<std::string>* names) {
+  if (line.fleet && names != nullptr) names->push_back(ToText(*line.fleet));
   if (line.fleet) return std::make_unique<FleetLists>(FleetOf(line, std::move(note)));
   // Programs get the node's name also of one daemon.
-  if (line.servers.size() == 1 && !line.is_json()) {
-    return std::make_unique<DaemonLists>(CommandContext(line.server()));
+  std::vector<DaemonNode> daemons = NodesOf(line, /*named=*/line.is_json());
+  for (const DaemonNode& daemon : daemons) {
+    if (names != nullptr) names->push_back(daemon.name);
   }
-  const std::vector<std::string> names = NodeNames(line.servers);
+  if (daemons.front().name.empty()) {
+    return std::make_unique<DaemonLists>(std::move(daemons.front()));
+  }
   std::vector<NodeLists> nodes;
-  for (size_t i = 0; i < names.size(); ++i) {
-    nodes.push_back({names[i], std::make_unique<DaemonLists>(CommandContext(line.servers[i]))});
+  for (DaemonNode& daemon : daemons) {
+    std::string name = daemon.name;
+    nodes.push_back({std::move(name), std::make_unique<DaemonLists>(std::move(daemon))});
   }
   return MergeLists(std::move(nodes), std::move(note));
 }
@@ -130,11 +131,11 @@ std::unique_ptr<Source> MakeSource(const FollowCommand& command, const CommandLi
   if (watches.size() == 1) {
     return WatchDaemon(std::move(watches[0]), line.server(), {stop, note});
   }
-  const std::vector<std::string> names = NodeNames(line.servers);
+  const std::vector<DaemonNode> daemons = NodesOf(line);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < watches.size(); ++i) {
     watches[i].wait = true;  // a node that is down does not end the watch
-    nodes.push_back({names[i], std::move(watches[i]), line.servers[i]});
+    nodes.push_back({daemons[i].name, std::move(watches[i]), line.servers[i]});
   }
   return WatchNodes(std::move(nodes), stop, note);
 }

@@ -1,17 +1,21 @@
 #include "client/web/api.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <mutex>
 #include <optional>
 #include <variant>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/patterns.h"
 #include "base/text.h"
 #include "client/output/formatter.h"
@@ -26,8 +30,9 @@ namespace {
 
 // Options that a query may have; each command knows some of them.
 constexpr absl::string_view kParameters[] = {
-    "all", "cause", "class", "from",    "journal", "label", "last", "limit", "newest-first", "node",
-    "run", "runs",  "since", "sort-by", "source",  "state", "type", "until", "uuid",         "vm"};
+    "all",          "by",   "cause", "class", "from",  "journal", "label",  "last",
+    "limit",        "node", "run",   "runs",  "since", "sort-by", "source", "state",
+    "newest-first", "type", "until", "uuid",  "vm",    "zone"};
 
 class TextOutput : public Output {
  public:
@@ -38,7 +43,24 @@ class TextOutput : public Output {
   std::string text;
 };
 
-// Answers with what the command of `vms`, `events` or `why` prints, as an array of `name`.
+// A zone of this host's database, else UTC: the page then shows times in UTC too.
+absl::TimeZone ZoneOf(const std::string& name) {
+  // A name alone, and one that exists: Abseil takes paths too, and remembers each text that it is
+  // asked for.
+  const bool is_name = absl::c_all_of(name, [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("_+-/", c);
+  });
+  struct stat file {};
+  absl::TimeZone zone = absl::UTCTimeZone();
+  if (is_name && !absl::StartsWith(name, "/") && !absl::StrContains(name, "//") &&
+      stat(absl::StrCat("/usr/share/zoneinfo/", name).c_str(), &file) == 0 &&
+      S_ISREG(file.st_mode)) {
+    absl::LoadTimeZone(name, &zone);
+  }
+  return zone;
+}
+
+// Answers with what the command prints, as an array of `name`.
 WebAnswer Collect(const char* name, const CommandLine& query) {
   std::mutex mutex;
   nlohmann::ordered_json problems = nlohmann::ordered_json::array();
@@ -47,33 +69,40 @@ WebAnswer Collect(const char* name, const CommandLine& query) {
     problems.push_back(sentence);
   };
   TextOutput output;
-  Formatter formatter(Form::kJson, {.zone = query.zone, .story_text = true, .now = absl::Now});
-  const auto lists = ListsOf(query, note);
+  Formatter formatter(Form::kJson, {.zone = query.zone, .texts = true, .now = absl::Now});
+  std::vector<std::string> servers;
+  const auto lists = ListsOf(query, note, &servers);
   std::string empty;  // the list says it
   std::optional<Failure> failure;
   if (const auto* vms = std::get_if<VmsCommand>(&query.command)) {
     failure = RunList(*vms, lists.get(), &formatter, &output, &empty);
   } else if (const auto* events = std::get_if<EventsCommand>(&query.command)) {
     failure = RunList(*events, lists.get(), &formatter, &output, &empty);
+  } else if (const auto* stats = std::get_if<StatsCommand>(&query.command)) {
+    failure = RunList(*stats, lists.get(), query.zone, &formatter, &output, &empty);
+  } else if (const auto* status = std::get_if<StatusCommand>(&query.command)) {
+    failure = RunList(*status, lists.get(), &formatter, &output);
   } else {
     failure = RunWhy(std::get<WhyCommand>(query.command), "", lists.get(), &formatter, &output,
                      absl::Now());
   }
   if (failure && output.text.empty()) {
     const int status = failure->code == ExitCode::kNotFound      ? 404
+                       : failure->code == ExitCode::kUsage       ? 400
                        : failure->code == ExitCode::kUnreachable ? 503
                                                                  : 502;
     return ErrorAnswer(status, failure->sentence);
   }
   if (failure) note(failure->sentence);
   const absl::string_view list = absl::StripSuffix(output.text, "\n");
-  const auto add = [](std::string* out, const auto& server) { *out += ToText(server); };
-  const std::string source =
-      query.fleet ? ToText(*query.fleet) : absl::StrJoin(query.servers, ", ", add);
-  return {
-      200, "application/json",
-      absl::StrCat("{\"source\":", JsonText(source), ",\"problems\":", JsonText(problems), ",\"",
-                   name, "\":[\n", absl::StrReplaceAll(list, {{"\n", ",\n"}}), "\n]}\n")};
+  const nlohmann::ordered_json head = {{"servers", servers},
+                                       {"fleet", query.fleet.has_value()},
+                                       {"zone", query.zone.name()},
+                                       {"problems", problems}};
+  const std::string members = JsonText(head);
+  return {200, "application/json",
+          absl::StrCat(absl::StripSuffix(members, "}"), ",\"", name, "\":[\n",
+                       absl::StrReplaceAll(list, {{"\n", ",\n"}}), "\n]}\n")};
 }
 
 }  // namespace
@@ -94,6 +123,10 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
     arguments = {"vms"};
   } else if (path == "/api/v1/events") {
     arguments = {"events"};
+  } else if (path == "/api/v1/counts") {
+    arguments = {"stats"};
+  } else if (path == "/api/v1/nodes") {
+    arguments = {"status", "--output=json"};
   } else if (path == "/api/v1/events/stream") {
     arguments = {"watch"};
   } else if (absl::StartsWith(path, kVm)) {
@@ -104,7 +137,8 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
   } else {
     return ErrorAnswer(404,
                        "there is no such page; the pages are /, /api/v1/vms, /api/v1/vms/NAME, "
-                       "/api/v1/events, /api/v1/events/stream and /healthz");
+                       "/api/v1/events, /api/v1/events/stream, /api/v1/counts, /api/v1/nodes and "
+                       "/healthz");
   }
   auto line = Parse(std::move(arguments), query);
   if (!line.ok()) return ErrorAnswer(400, line.status().message());
@@ -115,6 +149,8 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
     return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxEvents,
                                          " events; ask for others with since and until"));
   }
+  if (std::holds_alternative<StatsCommand>(line->command)) return Collect("counts", *line);
+  if (std::holds_alternative<StatusCommand>(line->command)) return Collect("nodes", *line);
   auto* const why = std::get_if<WhyCommand>(&line->command);
   if (why == nullptr) return Follow(*std::move(line), last_event_id);
   *why->filter.mutable_vm_names(0) = PatternFor(path.substr(kVm.size()));
@@ -123,6 +159,9 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
 
 absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments,
                                           const WebQuery& query) const {
+  OptionContext context;  // a query is not of this user and configuration
+  context.now = absl::Now();
+  context.zone = line_.zone;
   for (const auto& [name, value] : query) {
     if (!absl::c_linear_search(kParameters, name)) {
       return absl::InvalidArgumentError(absl::StrCat("\"", name,
@@ -134,20 +173,20 @@ absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments,
       return absl::InvalidArgumentError(
           absl::StrCat("the parameter ", name, " is empty; give it a value"));
     }
+    if (name == "zone") {
+      context.zone = ZoneOf(value);
+      continue;
+    }
     arguments.push_back(absl::StrCat("--", name, value.empty() ? "" : "=", value));
   }
   // The checks depend on the kind and the number of servers alone.
   for (size_t i = 0; i < std::max<size_t>(line_.servers.size(), 1); ++i) {
     arguments.push_back(line_.fleet ? "--server=nats://x" : absl::StrCat("--server=unix:/", i));
   }
-  OptionContext context;  // a query is not of this user and configuration
-  context.now = absl::Now();
-  context.zone = line_.zone;
   auto parsed = ParseCommandLine(arguments, context);
   if (const auto* wrong = std::get_if<Answered>(&parsed)) {
-    const absl::string_view sentence = wrong->err;
-    return absl::InvalidArgumentError(
-        absl::StripPrefix(sentence.substr(0, sentence.rfind(" (see ")), "--"));
+    // It begins with the option, which is the parameter with two dashes.
+    return absl::InvalidArgumentError(absl::StripPrefix(wrong->fault, "--"));
   }
   auto& line = std::get<CommandLine>(parsed);
   line.format = OutputFormat::kJson;
@@ -178,11 +217,13 @@ WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
   }
   CursorFile::Positions behind;
   for (const auto& [server, position] : *positions) behind[keys[server]] = position;
+  const absl::TimeZone zone = query.zone;
   const auto make = [counted, behind, query = std::move(query)](StopSource* stop,
                                                                 const PrintSentence& note) {
     return MakeSource(std::get<FollowCommand>(query.command), query, behind, stop, note);
   };
-  return {200, "text/event-stream", "", std::make_unique<EventStream>(make, *positions, stop_)};
+  return {200, "text/event-stream", "",
+          std::make_unique<EventStream>(make, *positions, zone, stop_)};
 }
 
 }  // namespace vmeventd::client

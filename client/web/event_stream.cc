@@ -86,7 +86,7 @@ void EventStream::TakeEvents(NodeEvents events) {
   for (NodeEvent& one : events) {
     const ServerPosition& behind = one.resume_after;
     if (!behind.position.journal_id.empty()) positions_[behind.server] = behind.position;
-    const absl::StatusOr<std::string> json = ToJson(one.event, one.node);
+    const absl::StatusOr<std::string> json = ToJsonWithTexts(one, zone_);
     if (!json.ok()) {
       Note(std::string(json.status().message()));
       source_.reset();

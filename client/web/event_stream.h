@@ -33,9 +33,10 @@ class EventStream {
  public:
   // Makes the source. The stop source outlives it; `note` may be called by any thread.
   using Make = std::function<std::unique_ptr<Source>(StopSource* stop, const PrintSentence& note)>;
-  // Begins behind the positions. `stop` ends the stream.
-  EventStream(Make make, StreamPositions positions, std::stop_token stop)
+  // Begins behind the positions. `zone` is that of the texts. `stop` ends the stream.
+  EventStream(Make make, StreamPositions positions, absl::TimeZone zone, std::stop_token stop)
       : make_(std::move(make)),
+        zone_(zone),
         positions_(std::move(positions)),
         on_stop_(std::move(stop), [this] { stop_.Stop(); }) {}
 
@@ -52,6 +53,7 @@ class EventStream {
   void NoteOpen();
 
   const Make make_;  // lives as long as the stream: it counts the open ones
+  const absl::TimeZone zone_;
   int socket_ = -1;
   StopSource stop_;
   StreamPositions positions_;

@@ -27,13 +27,13 @@ _vmeventd() {
     --signal-senders) words='auto off require' ;;
     --log-level) words='trace debug info warn error' ;;
     --log-format) words='text json' ;;
-    --libvirt | --listen | --metrics-listen | --metrics-vms | --tls-operator | --powerdown-window | --hang-check | \
+    --libvirt | --listen | --metrics-listen | --metrics-vms | --tls-operator | --label | --powerdown-window | --hang-check | \
       --retention-age | --retention-events | --max-connections | --max-streams | --node)
       return
       ;;
     *)
       words='-h --help --version --config --check-config --watch --watch-manager-sockets
-        --libvirt --listen --metrics-listen --metrics-vms --insecure-listen --state-dir --powerdown-window --hang-check --retention-age --retention-events
+        --libvirt --listen --metrics-listen --metrics-vms --insecure-listen --state-dir --label --powerdown-window --hang-check --retention-age --retention-events
         --process-tracking --signal-senders --tls-cert --tls-key --tls-client-ca --tls-operator
         --max-connections --max-streams --log-level --log-format --node'
       ;;

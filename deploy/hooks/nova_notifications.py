@@ -12,12 +12,12 @@ It reads the bus, the exchange, the topics and the kind of queues from nova's ow
 since each has a bus of its own. nova-vmeventd.service, beside it, runs it as a service.
 
 The notification and the stop are sent at the same time. If the VM has ended first, the intent comes too late and is
-refused; the verdict is then by the evidence alone, and the log has who asked. An intent is never for the instance's next
+refused; the verdict is then by the evidence alone, and the event INTENT_LATE tells who asked. An intent is never for the instance's next
 run: nova-compute writes the time into the notification, by the same clock as the vmeventd of its node. What has waited on the
 bus for longer than a minute declares nothing.
 
-An operation that fails, or is over while the VM runs on, withdraws its intent. The reason of an intent has nova's request id,
-by which it is found.
+An operation that fails, or is over while the VM runs on, withdraws its intent. An intent's request_id is nova's request, the
+operation and the instance, by which it is found.
 
 Its queue is "vmeventd". nova's own queues, "versioned_notifications.info" and ".error", fill up where no other program
 reads them: limit all as /usr/share/doc/vmeventd/act.md describes.
@@ -61,17 +61,16 @@ def vmevents(host, *arguments):
 
 
 def withdraw(host, uuid, operation, request):
-    """Withdraws the intents of a request; of all instances and operations where these are None."""
+    """Withdraws the intent of a request for an operation on an instance; all of the request where these are None."""
     status, output, error = vmevents(host, "-o", "jsonl", "intent", "list")
     if status != 0:
         log(f"{host}: the intents of {request} stay open: {error}")
         return
     for intent in map(json.loads, output.splitlines()):
-        if intent["actor"] != ACTOR or not intent["reason"].endswith(f", {request}"):
+        own = intent["request_id"].split("/")
+        if intent["actor"] != ACTOR or len(own) != 3 or own[0] != request:
             continue
-        if uuid is not None and intent["vm"].get("uuid") != uuid:
-            continue
-        if operation is not None and not intent["reason"].startswith(f"{words(operation)} by "):
+        if operation is not None and own[1:] != [operation, uuid]:
             continue
         status, _, error = vmevents(host, "intent", "withdraw", intent["intent_id"])
         if status not in (0, NOT_FOUND):  # not found: it has ended with its run
@@ -127,9 +126,10 @@ class Endpoint:
             log(f"{host}: {uuid}: no intent for {reason}: it began at {began}")
             return
         status, _, error = vmevents(host, "intent", "declare", uuid, "--actor", ACTOR, "--reason", reason, "--ttl", "10m",
-                                    "--started-before", f"{began}Z")
+                                    "--started-before", f"{began}Z", "--request-id", f"{request}/{operation}/{uuid}")
         if status == NOT_FOUND:
-            if who:  # nova itself stops what has ended already
+            # nova itself stops what has ended already; shelving and deleting go on after a stop
+            if who and instance.get("power_state") != "shutdown":
                 log(f"{host}: {uuid} had ended before the intent came: {reason}")
         elif status != 0:
             log(f"{host}: {uuid}: no intent for {reason}: {error}")
@@ -163,7 +163,7 @@ def make_listener(arguments):
 def main():
     listener = make_listener(sys.argv[1:])
     listener.start()
-    listener.wait()
+    threading.Event().wait()  # until a signal
 
 
 if __name__ == "__main__":

@@ -87,21 +87,27 @@ void Clients::Add(const std::string& name, CallPeer caller, std::function<void()
       name, Connection{std::make_shared<const CallPeer>(std::move(caller)), std::move(cut)});
 }
 
-std::string Clients::FindExcess(const std::string& peer, CallKind kind, OpenCalls all,
-                                OpenCalls of_peer) {
+absl::Status Clients::CheckExcess(const std::string& peer, CallKind kind, OpenCalls all,
+                                  OpenCalls of_peer) {
   const bool stream = kind == CallKind::kStream;
+  const auto refuse = [stream](int limit, const std::string& why) {
+    return WithFact("limit", absl::StrCat(limit),
+                    WithReason(stream ? "TOO_MANY_STREAMS" : "TOO_MANY_CALLS",
+                               absl::ResourceExhaustedError(why)));
+  };
   const char* const what = stream ? "streams" : "calls other than WatchEvents";
   const int limit_of_peer = stream ? limits_.streams_of_peer : limits_.other_calls_of_peer;
   if (of_peer.of(kind) >= limit_of_peer) {
     refusals_->Count(stream ? Refusal::kStreamsPerPeer : Refusal::kCallsPerPeer);
-    return absl::StrCat("too many ", what, ": at most ", limit_of_peer, " may be open from ", peer);
+    return refuse(limit_of_peer, absl::StrCat("too many ", what, ": at most ", limit_of_peer,
+                                              " may be open from ", peer));
   }
   const int limit = stream ? limits_.streams : limits_.other_calls;
   if (all.of(kind) >= limit) {
     refusals_->Count(stream ? Refusal::kStreams : Refusal::kCalls);
-    return absl::StrCat("too many ", what, ": at most ", limit, " may be open");
+    return refuse(limit, absl::StrCat("too many ", what, ": at most ", limit, " may be open"));
   }
-  return "";
+  return absl::OkStatus();
 }
 
 Clients::Call Clients::Count(CallKind kind, const Connection& connection) {
@@ -119,12 +125,9 @@ absl::StatusOr<Clients::Call> Clients::Begin(const std::string& name, CallKind k
   const CallPeer& caller = *found->second.caller;
   const Share& share = shares_[caller.listener];
   const auto of_peer = share.peers.find(caller.peer);
-  const std::string excess = FindExcess(
-      caller.peer, kind, share.all, of_peer == share.peers.end() ? OpenCalls() : of_peer->second);
-  if (!excess.empty()) {
-    return WithReason(kind == CallKind::kStream ? "TOO_MANY_STREAMS" : "TOO_MANY_CALLS",
-                      absl::ResourceExhaustedError(excess));
-  }
+  absl::Status excess = CheckExcess(caller.peer, kind, share.all,
+                                    of_peer == share.peers.end() ? OpenCalls() : of_peer->second);
+  if (!excess.ok()) return excess;
   return Count(kind, found->second);
 }
 

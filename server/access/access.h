@@ -137,7 +137,7 @@ class Clients {
     ~Call() {
       if (clients_ != nullptr) clients_->End(*this);
     }
-    // Has the call hold so many bytes, instead of those before. RESOURCE_EXHAUSTED, counted: too
+    // The call holds so many bytes now, instead of those before. RESOURCE_EXHAUSTED, counted: too
     // many are held already.
     absl::Status Hold(size_t bytes) { return clients_->Hold(this, bytes); }
     const CallPeer& caller() const { return *caller_; }
@@ -195,8 +195,9 @@ class Clients {
     OpenCalls all;
     absl::flat_hash_map<std::string, OpenCalls> peers;
   };
-  // Names the limit that one more call of this kind would exceed; empty: none.
-  std::string FindExcess(const std::string& peer, CallKind kind, OpenCalls all, OpenCalls of_peer);
+  // RESOURCE_EXHAUSTED: the limit that one more call of this kind would exceed.
+  absl::Status CheckExcess(const std::string& peer, CallKind kind, OpenCalls all,
+                           OpenCalls of_peer);
   Call Count(CallKind kind, const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const Call& call);
   absl::Status Hold(Call* call, size_t bytes);

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <istream>
 #include <map>
 #include <memory>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -21,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/detached_threads.h"
 #include "base/system.h"
 #include "base/text.h"
 #include "watcher/core/managers.h"
@@ -244,10 +247,25 @@ absl::Status CheckAccess(const Config& config) {
   return absl::OkStatus();
 }
 
+// The monitors of a manager that `watch` takes, by its own path or by the one to which links lead.
+std::optional<ManagerMonitors> MonitorsTakenBy(WatchSpec watch) {
+  std::optional<ManagerMonitors> named = FindManagerMonitors(watch);
+  if (named.has_value()) return named;
+  const auto target = std::make_shared<std::string>();
+  const bool answers = DoWithin(kFileSystemPatience, [path = watch.directory, target] {
+    std::error_code error;
+    *target = std::filesystem::weakly_canonical(path, error).string();
+  });
+  // Each of its sockets is checked again before it is connected to.
+  if (!answers || target->empty()) return std::nullopt;
+  watch.directory = *target;
+  return FindManagerMonitors(watch);
+}
+
 absl::Status CheckWatches(const Config& config) {
   if (config.watch_manager_sockets) return absl::OkStatus();
   for (const WatchSpec& watch : config.watches) {
-    const std::optional<ManagerMonitors> monitors = FindManagerMonitors(watch);
+    const std::optional<ManagerMonitors> monitors = MonitorsTakenBy(watch);
     if (!monitors.has_value()) continue;
     return Invalid("--watch",
                    absl::StrCat(Quote(watch.text()), " would take a monitor, ", monitors->sockets,

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "server/config/tls_files.h"
 #include "spdlog/common.h"
+#include "watcher/core/label_rule.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd {
@@ -24,6 +25,9 @@ namespace vmeventd {
 extern const char kVersion[];
 // For people, what is followed where the configuration names no source.
 extern const char kDefaultSources[];
+
+// Longest time that reading the configuration waits for the file system of a directory in it.
+inline constexpr absl::Duration kFileSystemPatience = absl::Seconds(1);
 
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
@@ -78,6 +82,7 @@ struct Config {
   absl::Duration hang_check = absl::Seconds(30);  // InfiniteDuration: off
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
+  std::vector<LabelRule> labels;
   bool process_tracking = true;
   SignalSenders signal_senders = SignalSenders::kAuto;
   std::string node;  // empty: the host name

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -13,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/detached_threads.h"
 #include "base/text.h"
 #include "server/config/config.h"
 
@@ -26,9 +28,13 @@ constexpr int64_t kMaxMetricsVms = 1'000;
 constexpr int64_t kMaxEvents = 1'000'000'000'000;
 
 absl::Status CheckDirectory(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
-    return InvalidText(path, S_ISSOCK(info.st_mode)
+  const auto there = std::make_shared<struct stat>();
+  // One that hangs is reported by the daemon as it runs.
+  const bool answers = DoWithin(kFileSystemPatience, [path, there] {
+    if (stat(path.c_str(), there.get()) != 0) there->st_mode = S_IFDIR;
+  });
+  if (answers && !S_ISDIR(there->st_mode)) {
+    return InvalidText(path, S_ISSOCK(there->st_mode)
                                  ? "is a socket; write its directory and a pattern, in quotes: "
                                    "'/run/vms:*.qmp' or '/run/vms/*/qmp.sock'"
                                  : "exists and is not a directory");
@@ -254,6 +260,13 @@ std::vector<Flag> MakeFlags() {
              0),
       One("state-dir", "DIR", &Config::state_dir, ReadStateDir, Same,
           "The daemon's directory, which contains the journal"),
+      List(
+          "label", "PATTERN:KEY=VALUE,...", &Config::labels,
+          [](const std::string& text) { return ParseLabelRule(text); },
+          [](const LabelRule& rule) { return rule.text(); },
+          [](const LabelRule& rule) { return rule.text(); },
+          "Give VMs whose name matches PATTERN, such as web*, these labels when they start, unless "
+          "they have their own of those keys; repeatable"),
       Time("powerdown-window", &Config::powerdown_window,
            "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
            "host; such as 3s, 10m or 1h30m"),

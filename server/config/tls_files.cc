@@ -73,7 +73,7 @@ int SelectHttp2(SSL*, const unsigned char** selected, unsigned char* selected_si
   return SSL_TLSEXT_ERR_OK;
 }
 
-// Has the context require a certificate of one of the file's authorities.
+// Makes the context require a certificate of one of the file's authorities.
 absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
   if (absl::Status status = CheckFile(file); !status.ok()) return status;
   X509_STORE* const store = SSL_CTX_get_cert_store(context);

@@ -14,11 +14,16 @@ constexpr int kMaxTurns = 15;
 }  // namespace
 
 bool EventListing::Take(const EventRecord& event, bool durable) {
-  return page_.Looks() && (!IsInTime(event) || !matcher_.Matches(event) ||
-                           page_.Add([&event, durable](std::string* out) {
-                             AppendEvent(event, out);
-                             if (!durable) out->back() = 0;
-                           }));
+  if (!page_.Looks()) return false;
+  if (!IsInTime(event) || !matcher_.Matches(event)) return true;
+  if (count_ != nullptr) {
+    count_(event);
+    return true;
+  }
+  return page_.Add([&event, durable](std::string* out) {
+    AppendEvent(event, out);
+    if (!durable) out->back() = 0;
+  });
 }
 
 absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>& reader) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,7 +15,8 @@
 
 namespace vmeventd {
 
-// A page of the events that were observed in [start, end).
+// A page of the events of [start, end): one between whose `since` and observe_time a part of that
+// is.
 struct ListBounds {
   absl::Time start = absl::InfinitePast();
   absl::Time end = absl::InfiniteFuture();
@@ -27,9 +29,12 @@ struct ListBounds {
 class EventListing {
  public:
   // `log` outlives it. The page ends before it has more than `max_bytes`, if it has two events.
+  // With `count` it has none: that is called with each instead.
+  using Count = std::function<void(const EventRecord&)>;
   EventListing(const EventLog* log, EventMatcher matcher, const ListBounds& bounds,
-               size_t max_bytes)
+               size_t max_bytes, Count count = nullptr)
       : log_(log),
+        count_(std::move(count)),
         matcher_(std::move(matcher)),
         bounds_(bounds),
         max_bytes_(max_bytes),
@@ -48,10 +53,11 @@ class EventListing {
   // Adds the event if it passes. False: the turn is over.
   bool Take(const EventRecord& event, bool durable);
   bool IsInTime(const EventRecord& event) const {
-    return event.observe_time >= bounds_.start && event.observe_time < bounds_.end;
+    return event.observe_time >= bounds_.start && event.since < bounds_.end;
   }
 
   const EventLog* const log_;
+  const Count count_;
   const EventMatcher matcher_;
   const ListBounds bounds_;
   const size_t max_bytes_;

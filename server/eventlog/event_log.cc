@@ -26,6 +26,12 @@ JournalBounds BoundsBefore(uint64_t first) {
   return {.oldest = first, .newest = first - 1, .deleted = first - 1};
 }
 
+// The first event that was handed over without being written; else `next`.
+uint64_t FirstOf(const std::optional<HandedLog>& handed, uint64_t next) {
+  if (!handed.has_value() || handed->unwritten.events.empty()) return next;
+  return handed->unwritten.events.front()->sequence;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
@@ -93,8 +99,13 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
   if (!begin.replaced.empty()) {
     spdlog::error("{}: {}; the journal is {} now", path, begin.replaced, begin.after.journal_id);
   }
-  return std::unique_ptr<EventLog>(
-      new EventLog(options, clock, std::move(begin), std::move(handed)));
+  const absl::Time handed_until = handed.has_value() ? handed->watched_until : absl::InfinitePast();
+  const bool follows_another =
+      handed.has_value() || !mark->journal_id.empty() || (begin.problem.ok() && !begin.created);
+  std::unique_ptr<EventLog> log(new EventLog(options, clock, std::move(begin), std::move(handed)));
+  log->follows_another_ = follows_another;
+  log->last_watched_ = handed_until > absl::InfinitePast() ? handed_until : ReadAlive(path);
+  return log;
 }
 
 EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
@@ -106,19 +117,19 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       clock_(clock),
       knows_runs_(handed.has_value() && handed->knows_runs),
       given_(begin_.through),
-      newest_(begin_.through),
-      bounds_(BoundsBefore(begin_.through + 1)),
-      wanted_mark_(begin_.through + kReservedSequences) {
+      backlog_(options_.max_backlog_bytes, begin_.through,
+               BoundsBefore(FirstOf(handed, begin_.through + 1))),
+      newest_(begin_.through) {
   saved_ = handed.has_value() ? std::move(handed->runs) : std::exchange(begin.runs, {});
   if (handed.has_value()) {
     for (auto& [run_id, run] : saved_) {
+      handed_runs_.insert(run_id);
       const auto known = begin.runs.extract(run_id);  // the others are over
       if (known) run.last_sequence = std::max(run.last_sequence, known.mapped().last_sequence);
     }
     const MutexLock turn(&turn_);
     const MutexLock recording(&recording_);
     const std::vector<EventPtr>& events = handed->unwritten.events;
-    if (!events.empty()) bounds_ = BoundsBefore(events.front()->sequence);
     // Each by itself, so that the oldest can be dropped.
     for (const EventPtr& event : events) {
       batch_.Put(event);
@@ -133,9 +144,10 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
     const MutexLock lock(&mutex_);
     file_ = begin.file;
     if (begin.problem.ok()) {
-      EndOpen(std::move(begin));
+      TakeJournal(std::move(begin));
     } else {
-      Fail(begin.problem);
+      meters_.write_errors.Add();
+      backlog_.Fail(begin.problem, clock_->Now().monotonic);
       opened_ = std::move(begin);
     }
   }
@@ -163,18 +175,18 @@ void EventLog::Close(absl::Duration timeout) {
   }
   Wake();
   const MutexLock lock(&mutex_);
-  if (threads_.size() < 2 || close_at_.has_value()) return;
-  while (!close_at_.has_value()) closing_.Wait(&mutex_);
+  if (threads_.size() < 2 || backlog_.close_at().has_value()) return;
+  while (!backlog_.close_at().has_value()) closing_.Wait(&mutex_);
   WaitUntil(&closing_, &mutex_, timeout,
-            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return closed_; });
+            [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return backlog_.closed(); });
 }
 
 HandedLog EventLog::HandOver() const {
   const MutexLock lock(&mutex_);
   const JournalEnd end{file_, RangeLocked().durable, newest_};
-  HandedLog handed{identity_.journal_id, end, open_ || knows_runs_};
-  if (in_flight_.has_value()) handed.unwritten = in_flight_->batch;
-  for (const Unwritten& each : unwritten_) handed.unwritten.Add(each.batch);
+  HandedLog handed{identity_.journal_id, end, backlog_.open() || knows_runs_};
+  handed.watched_until = backlog_.watched_until();
+  handed.unwritten = backlog_.All();
   return handed;
 }
 
@@ -196,7 +208,7 @@ void EventLog::PutVmsLocked(std::vector<VmRecordPtr> vms) {
 
 void EventLog::Trim() {
   // The others wait for the disk, or to be public.
-  const uint64_t committed = std::min(bounds_.newest, newest_);
+  const uint64_t committed = std::min(backlog_.bounds().newest, newest_);
   while (ring_.size() > 1 && ring_.front()->sequence <= committed && memory_ > ring_bytes_) {
     memory_ -= ring_.front()->memory();
     ring_.pop_front();
@@ -204,21 +216,23 @@ void EventLog::Trim() {
 }
 
 EventRange EventLog::RangeLocked() const {
+  const JournalBounds& bounds = backlog_.bounds();
   EventRange range{.newest = newest_,
-                   .unbroken_from = std::min(bounds_.deleted, newest_) + 1,
-                   .committed = std::min(bounds_.newest, newest_)};
+                   .unbroken_from = std::min(bounds.deleted, newest_) + 1,
+                   .committed = std::min(bounds.newest, newest_)};
   // Nothing is known of a journal before it is open.
-  if (open_) range.durable = range.committed;
-  if (!hole_.empty()) range.durable = std::min(range.durable, hole_.first - 1);
-  const bool in_journal = open_ && bounds_.oldest <= range.committed;
-  range.oldest = in_journal ? bounds_.oldest : OldestInMemory();
+  if (backlog_.open()) range.durable = range.committed;
+  const Hole& hole = backlog_.hole();
+  if (!hole.empty()) range.durable = std::min(range.durable, hole.first - 1);
+  const bool in_journal = backlog_.open() && bounds.oldest <= range.committed;
+  range.oldest = in_journal ? bounds.oldest : OldestInMemory();
   return range;
 }
 
 absl::StatusOr<uint64_t> EventLog::CursorAfter(const AfterSequence& start) const {
   const EventRange range = RangeLocked();
   const bool same = start.journal_id == identity_.journal_id;
-  if (!open_ && (!same || start.sequence + 1 < range.unbroken_from)) return NotOpen();
+  if (!backlog_.open() && (!same || start.sequence + 1 < range.unbroken_from)) return NotOpen();
   if (!same) {
     return WithReason(
         "JOURNAL_REPLACED",
@@ -246,10 +260,8 @@ StreamBegin EventLog::BeginSnapshot() const {
   VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
   if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, latest};
   if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
-    std::vector<VmRecordPtr> running = vms_.ListAfter(nullptr);
-    std::erase_if(running, [](const VmRecordPtr& vm) { return vm->stopped(); });
-    latest =
-        std::make_shared<const VmSnapshot>(VmSnapshot{std::move(running), newest_, vms_version_});
+    latest = std::make_shared<const VmSnapshot>(
+        VmSnapshot{vms_.ListAfter(nullptr), newest_, vms_version_});
     snapshots_.push_back(latest);
   }
   return {latest->sequence, {}, latest};
@@ -257,17 +269,21 @@ StreamBegin EventLog::BeginSnapshot() const {
 
 absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
   const MutexLock lock(&mutex_);
-  if (std::holds_alternative<FromSnapshot>(start)) return BeginSnapshot();
   StreamBegin begin;
+  if (const auto* snapshot = std::get_if<FromSnapshot>(&start)) {
+    begin = BeginSnapshot();
+    begin.with_stopped = snapshot->stopped;
+    return begin;
+  }
   begin.cursor = newest_;
   if (const auto* after = std::get_if<AfterSequence>(&start)) {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
     if (!cursor.ok()) return cursor.status();
     begin.cursor = *cursor;
   } else if (const auto* since = std::get_if<Since>(&start)) {
-    if (!open_) return NotOpen();
+    if (!backlog_.open()) return NotOpen();
     begin.locate = since->time;
-    begin.cursor = std::min(bounds_.deleted, newest_);
+    begin.cursor = std::min(backlog_.bounds().deleted, newest_);
   }
   return begin;
 }
@@ -304,19 +320,17 @@ ReadResult EventLog::ReadUncommitted() const {
 EventLog::Health EventLog::health() const {
   Health health;
   const MutexLock lock(&mutex_);
-  health.dropped_events = dropped_;
+  health.dropped_events = backlog_.refused();
   const absl::Duration now = clock_->Now().monotonic;
-  // A disk on which each write is slow does not work again after each.
-  health.journal_writable = IsWritable() && now >= settled_at_;
-  if (!health.journal_writable) health.journal_problem = Problem();
-  if (since_ != absl::InfiniteDuration()) health.journal_age = now - since_;
-  if (FirstUnwritten() != nullptr) health.journal_age = now - FirstUnwritten()->added;
-  health.published_durable = open_ && bounds_.newest >= newest_;
+  health.journal_writable = backlog_.IsSettled(now);
+  if (!health.journal_writable) health.journal_problem = Problem(now);
+  if (backlog_.since() != absl::InfiniteDuration()) health.journal_age = now - backlog_.since();
+  if (backlog_.First() != nullptr) health.journal_age = now - backlog_.First()->added;
+  health.journal = backlog_.bounds();
+  health.published_durable = backlog_.open() && health.journal.newest >= newest_;
   health.ring_bytes = memory_;
-  if (in_flight_.has_value()) health.backlog_events = in_flight_->batch.events.size();
-  for (const Unwritten& each : unwritten_) health.backlog_events += each.batch.events.size();
-  health.backlog_bytes = bytes_;
-  health.journal = bounds_;
+  health.backlog_events = backlog_.CountEvents();
+  health.backlog_bytes = backlog_.bytes();
   health.vms = static_cast<int>(vms_.running_count());
   return health;
 }
@@ -324,7 +338,7 @@ EventLog::Health EventLog::health() const {
 absl::StatusOr<JournalReader*> EventLog::Reader() {
   {
     const MutexLock lock(&mutex_);
-    if (!open_) return NotOpen();
+    if (!backlog_.open()) return NotOpen();
   }
   if (reader_ == nullptr) {
     absl::StatusOr<std::unique_ptr<JournalReader>> opened = JournalReader::Open(options_.path);

@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -23,6 +24,7 @@
 #include "base/counter.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
+#include "server/eventlog/backlog.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
@@ -35,7 +37,8 @@ namespace vmeventd {
 
 struct EventLogOptions {
   JournalOptions journal;        // the sequence mark is the file `sequence` beside it
-  size_t ring_bytes = 16 << 20;  // limit of the newest events in memory; those that wait are beyond
+  size_t ring_bytes = 16 << 20;  // maximum size of the recent events in memory; events that wait
+                                 // for the disk are not counted
   std::string node_id{};         // empty: not known
 };
 
@@ -53,17 +56,20 @@ struct JournalEnd {
 // Log of a daemon that stops, for the next one.
 struct HandedLog {
   std::string journal_id;
-  JournalEnd end;            // `newest` is the last sequence that it gave
-  bool knows_runs = true;    // `runs` has all that are open in the journal
-  Journal::Batch unwritten;  // events, and VMs that stopped
-  SavedRuns runs;            // that are open
+  JournalEnd end;                                   // `newest` is the last sequence that it gave
+  bool knows_runs = true;                           // `runs` has all that are open in the journal
+  Journal::Batch unwritten;                         // events, and VMs that stopped
+  SavedRuns runs;                                   // that are open
+  absl::Time watched_until = absl::InfinitePast();  // see ReadAlive()
 };
 // Returns what the daemon before handed over, if it left the journal with the end that was found.
 using TakeHanded = std::function<std::optional<HandedLog>(const JournalEnd& found)>;
 
 // Start of a stream or a listing.
 struct FromNow {};
-struct FromSnapshot {};
+struct FromSnapshot {
+  bool stopped = false;  // with the VMs that have stopped
+};
 struct AfterSequence {
   uint64_t sequence = 0;
   std::string journal_id;
@@ -79,7 +85,8 @@ struct StreamBegin {
   // Time at which the stream begins, which is behind `cursor`; the journal finds the sequence, and
   // earlier events are skipped. Unset: `cursor` counts. InfinitePast: at the oldest event.
   std::optional<absl::Time> locate;
-  VmSnapshotPtr snapshot;  // state as of `cursor`, if requested
+  VmSnapshotPtr snapshot;     // the VMs at `cursor`, if requested
+  bool with_stopped = false;  // its VMs that have stopped are wanted
 };
 
 // Identity of the journal that gives the sequences, and of its node.
@@ -110,7 +117,7 @@ struct ReadResult {
 };
 
 // A question for the history thread that may take several turns. Each gets the journal's reader, or
-// why there is none, takes some milliseconds at the most, and returns whether it was the last.
+// why there is none, takes some milliseconds at most, and returns whether it was the last.
 using HistoryQuery = std::function<absl::StatusOr<bool>(const absl::StatusOr<JournalReader*>&)>;
 
 // Meters of published events and of the journal's writing. The log counts, any thread reads.
@@ -148,7 +155,8 @@ class EventLog final : public EventSink {
   // to read, or to read as durable.
   using Subscriber = std::function<void(bool published)>;
   struct Health {
-    // False: a write has failed, or lasts longer than kMaxCommit, or one has within kSettled.
+    // False: a write has failed, or lasts longer than Backlog::kMaxCommit, or one has
+    // within Backlog::kSettled.
     bool journal_writable = true;
     std::string journal_problem;    // the file, and why it cannot be written
     absl::Duration journal_age;     // how long the oldest change has waited to be written
@@ -161,8 +169,6 @@ class EventLog final : public EventSink {
     int vms = 0;  // that have not stopped
   };
   static constexpr absl::Duration kPatience = absl::Seconds(1);
-  static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
-  static constexpr absl::Duration kSettled = absl::Seconds(5);
   static constexpr absl::Duration kMaxRead = absl::Seconds(10);
 
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
@@ -181,10 +187,16 @@ class EventLog final : public EventSink {
   // kMaxPushed updates wait for that.
   void Push(VmUpdate update) override;
   void EndTurn() override;
+  // Recorded once all that was pushed before is in the journal.
+  void Watched(absl::Time until) override;
   static constexpr size_t kMaxPushed = 256;
 
   // Returns the open runs that Open found, for the watcher; once.
   SavedRuns TakeRuns() { return std::exchange(saved_, {}); }
+  // Returns how far the daemon before has watched; InfinitePast: not known, or there was none.
+  absl::Time last_watched() const { return last_watched_; }
+  // Returns whether there was a daemon before.
+  bool follows_another() const { return follows_another_; }
   // Makes VMs known before the watcher publishes them.
   void PutVms(std::vector<VmRecordPtr> vms) ABSL_LOCKS_EXCLUDED(mutex_) {
     const MutexLock lock(&mutex_);
@@ -261,24 +273,15 @@ class EventLog final : public EventSink {
     std::vector<StopLine> stop_lines;
     std::vector<absl::Duration> observed;  // observation times of the events
   };
-  // Those of a turn, and perhaps the next, that are written together, until they are, or are
-  // dropped.
-  struct Unwritten {
-    uint64_t turn = 0;
-    absl::Duration added;
-    Journal::Batch batch;
-  };
-  enum class Work { kNone, kOpen, kMark, kAppend, kRetain };
   // Limit of the snapshots that streams still send: beyond it, a stream begins with the latest of
   // them, and with the events since.
   static constexpr size_t kMaxSnapshots = 64;
-  static constexpr absl::Duration kRetry = absl::Seconds(1);  // of a journal that fails
 
   EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
            std::optional<HandedLog> handed);
 
-  // The watcher's thread, and a pump for a GAP of its own: event_log_pump.cc. Each event gets its
-  // sequence, and with it its place among the changes.
+  // Recording, by the watcher's thread, and by a pump for a GAP of its own: event_log_recording.cc.
+  // Each event gets its sequence, and with it its place among the changes.
   void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Adds what was taken to the changes.
@@ -301,39 +304,19 @@ class EventLog final : public EventSink {
   bool PublishDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   void ReportWritability() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
 
-  // The writer: event_log_pump.cc, too.
+  // The writer: event_log_writer.cc.
+
   // The journal is damaged, as `found` says if it is DATA_LOSS: nothing more is written, and the
   // next start replaces it.
   void CheckDamage(const absl::Status& found);
-  // Time at which there is something to write, on the monotonic clock; zero: now.
-  absl::Duration NextWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Work ChooseWork(Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Adds what was taken to what waits.
-  void AddUnwritten(const Unwritten& added) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Takes what waits first.
-  const Journal::Batch* TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Drops the oldest of two that wait. False: there are fewer.
-  bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndAppend(bool ok) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes over the journal, which is open.
-  void EndOpen(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool IsWritable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return open_ && status_.ok() && clock_->Now().monotonic < since_ + kMaxCommit;
-  }
+  void TakeJournal(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Forgets what the backlog has no room for.
+  void DropSome(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why the journal is not writable.
+  std::string Problem(absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // ": the disk does not answer, for 3s now".
   static std::string NoAnswerFor(absl::Duration hung);
-  // Why it is not writable.
-  std::string Problem() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Changes that wait longest for the disk; null: there are none.
-  const Unwritten* FirstUnwritten() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (in_flight_.has_value()) return &*in_flight_;
-    return unwritten_.empty() ? nullptr : &unwritten_.front();
-  }
-  // Returns whether nothing of that turn, or of one before it, waits for the disk.
-  bool IsWritten(uint64_t turn) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return FirstUnwritten() == nullptr || turn < FirstUnwritten()->turn;
-  }
 
   // The public state: event_log.cc.
 
@@ -360,7 +343,11 @@ class EventLog final : public EventSink {
   const SequenceMark begin_;  // the journal's id, and the sequence behind which new events begin
   const Clock* const clock_;
   SavedRuns saved_;
-  const bool knows_runs_;                // all that are open in the journal were handed over
+  absl::Time last_watched_;
+  bool follows_another_ = false;
+  const bool knows_runs_;  // all that are open in the journal were handed over
+  // The ids of runs that were handed over; complete before the threads start.
+  absl::flat_hash_set<std::string> handed_runs_;
   std::vector<Subscriber> subscribers_;  // complete before the threads start
   std::vector<VmUpdate> pushed_;         // in this turn of the watcher's thread, which has it
   TurnQueue reads_;
@@ -384,16 +371,11 @@ class EventLog final : public EventSink {
   std::pair<uint64_t, uint64_t> reported_durable_ ABSL_GUARDED_BY(turn_);
 
   mutable Mutex mutex_;
-  CondVar changed_;                                              // of woken_
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;                   // a pump is to take a turn
-  CondVar closing_;                                              // of close_at_ and closed_
-  std::deque<Unwritten> unwritten_ ABSL_GUARDED_BY(mutex_);      // by their turns
-  std::optional<Unwritten> in_flight_ ABSL_GUARDED_BY(mutex_);   // those before, being written
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;                     // size of all of them
+  CondVar changed_;                             // of woken_
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // a pump is to take a turn
+  CondVar closing_;                             // of the backlog's close_at() and closed()
   std::deque<Unpublished> unpublished_ ABSL_GUARDED_BY(mutex_);  // by their turns
-  uint64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;                 // events that were not taken
-  uint64_t dropped_unnamed_ ABSL_GUARDED_BY(mutex_) = 0;  // those of them that no GAP has counted
-
+  Backlog backlog_ ABSL_GUARDED_BY(mutex_);
   // The public state.
   // The newest events, in order; those behind newest_ are not public yet. Sequences may be missing.
   std::deque<EventPtr> ring_ ABSL_GUARDED_BY(mutex_);
@@ -404,30 +386,10 @@ class EventLog final : public EventSink {
   bool reported_writable_ ABSL_GUARDED_BY(mutex_) = true;
   mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
 
-  // The journal, as who writes knows it.
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // a thread does
-  bool open_ ABSL_GUARDED_BY(mutex_) = false;
   std::string file_ ABSL_GUARDED_BY(mutex_);  // see JournalEnd
-  JournalBounds bounds_ ABSL_GUARDED_BY(mutex_);
-  Hole hole_ ABSL_GUARDED_BY(mutex_);
-  uint64_t named_by_ ABSL_GUARDED_BY(mutex_) = 0;  // the GAP of hole_; 0: there is none yet
-  // The disk works again since hole_ grew last, so that one GAP names all of it.
-  bool gap_is_due_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);  // of the last attempt to write
-  absl::Duration retry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  // Begin of what is under way, or waits for its turn; Infinite: nothing does.
-  absl::Duration since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
-  absl::Duration settled_at_ ABSL_GUARDED_BY(mutex_);  // kSettled after the last slow write
-  uint64_t mark_ ABSL_GUARDED_BY(mutex_) = 0;          // as written; 0: not yet
-  uint64_t wanted_mark_ ABSL_GUARDED_BY(mutex_);
-  absl::Duration expiry_at_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  bool retained_ ABSL_GUARDED_BY(mutex_) = false;  // in the last turn
   // For the pump, without its journal.
   std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
   bool pushed_all_ ABSL_GUARDED_BY(mutex_) = false;
-  // The newest sequence, once nothing more is pushed and all of it is public.
-  std::optional<uint64_t> close_at_ ABSL_GUARDED_BY(mutex_);
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   // Begin of the history thread's turn; Infinite: it takes none.
   absl::Duration reading_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();

@@ -9,7 +9,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -23,12 +26,28 @@ namespace vmeventd {
 namespace {
 
 constexpr int64_t kApplicationId = 0x766D6576;  // "vmev"
-constexpr int64_t kSchemaVersion = 5;
+constexpr int64_t kSchemaVersion = 6;
 constexpr int64_t kRetainStep = 1'000;
 constexpr int64_t kCountStep = 10'000;
 
-// Types that retention deletes last: STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN, GAP.
+// The types of kEvidence, as SQL has them.
 #define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
+
+// Returns whether the list at the end of `sql` has the numbers of those types, in their order.
+template <size_t kCount>
+constexpr bool ListsTypes(absl::string_view sql, const v1::EventType (&types)[kCount]) {
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  size_t at = 0;
+  for (const v1::EventType type : types) {
+    int number = 0;
+    while (at < sql.size() && !is_digit(sql[at])) ++at;
+    for (; at < sql.size() && is_digit(sql[at]); ++at) number = 10 * number + (sql[at] - '0');
+    if (number != type) return false;
+  }
+  return sql.substr(at) == ")";
+}
+static_assert(ListsTypes(VMEVENTD_EVIDENCE, kEvidence), "not the types of kEvidence");
+static_assert(ListsTypes(VMEVENTD_ENDS, kEndTypes), "not the types of kEndTypes");
 
 constexpr char kSchema[] = R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,11 +65,15 @@ constexpr char kSchema[] = R"sql(
     type INTEGER NOT NULL,
     class INTEGER,
     vm INTEGER NOT NULL,
-    event BLOB NOT NULL);
+    event BLOB NOT NULL,
+    since INTEGER);
   CREATE INDEX stored_by_vm ON stored(sequence >> 13, vm, type);
   CREATE INDEX stored_by_time ON stored(time);
+  CREATE INDEX stored_by_since ON stored(since) WHERE since IS NOT NULL;
+  CREATE INDEX stored_ends ON stored(sequence, class) WHERE )sql" VMEVENTD_ENDS R"sql(;
   CREATE VIEW events AS
-    SELECT sequence, time, type, class, name AS vm, run, source, event, ref, stored.vm AS vm_id
+    SELECT sequence, time, type, class, name AS vm, run, source, event, ref, stored.vm AS vm_id,
+      since
     FROM stored LEFT JOIN vms ON vms.id = stored.vm;
   CREATE TABLE runs(run TEXT PRIMARY KEY, sequence INTEGER NOT NULL, state BLOB NOT NULL);
   CREATE TABLE stopped_vms(sequence INTEGER PRIMARY KEY, vm BLOB NOT NULL);
@@ -97,6 +120,9 @@ constexpr char kDeleteGoing[] = R"sql(
 
 std::string MarkPath(const std::string& journal_path) {
   return std::filesystem::path(journal_path).parent_path() / "sequence";
+}
+std::string AlivePath(const std::string& journal_path) {
+  return std::filesystem::path(journal_path).parent_path() / "alive";
 }
 std::string DamagePath(const std::string& path) { return path + ".damaged"; }
 
@@ -206,10 +232,19 @@ void CreateSchema(SqliteDatabase& database, const std::string& path,
 
 }  // namespace
 
-bool IsEvidence(v1::EventType type) {
-  return type == v1::EVENT_TYPE_STARTED || type == v1::EVENT_TYPE_STOPPED ||
-         type == v1::EVENT_TYPE_INTENT_DECLARED || type == v1::EVENT_TYPE_INTENT_WITHDRAWN ||
-         type == v1::EVENT_TYPE_GAP;
+bool IsEvidence(v1::EventType type) { return absl::c_linear_search(kEvidence, type); }
+
+std::string EvidenceNames() {
+  std::string names;
+  for (const v1::EventType type : kEvidence) {
+    const bool is_last = type == *std::rbegin(kEvidence);
+    absl::StrAppend(&names,
+                    names.empty() ? ""
+                    : is_last     ? " and "
+                                  : ", ",
+                    EventTypeName(static_cast<EventType>(type)));
+  }
+  return names;
 }
 
 std::string FileIdentity(const std::string& path) {
@@ -233,6 +268,30 @@ absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path) {
   if (words.size() != 2 || !absl::SimpleAtoi(words[1], &mark.through)) return SequenceMark();
   mark.journal_id = std::string(words[0]);
   return mark;
+}
+
+absl::Time ReadAlive(const std::string& journal_path) {
+  const absl::StatusOr<std::string> text = ReadSmallFile(AlivePath(journal_path));
+  absl::Time until;
+  std::string error;
+  const bool is_known =
+      text.ok() &&
+      absl::ParseTime(absl::RFC3339_full, absl::StripAsciiWhitespace(*text), &until, &error);
+  return is_known ? until : absl::InfinitePast();
+}
+
+absl::Status WriteAlive(const std::string& journal_path, absl::Time until) {
+  const std::string path = AlivePath(journal_path);
+  const UniqueFd fd(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
+  if (!fd.valid()) return ErrnoStatus(path, "cannot be opened", errno);
+  // Has one length for all times, as the mark has.
+  const std::string text =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%E9S+00:00\n", until, absl::UTCTimeZone());
+  if (pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+    return ErrnoStatus(path, "cannot be written", errno);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark) {
@@ -266,6 +325,7 @@ EventRecord RecordOfRow(const SqliteQuery& row) {
           .type = static_cast<v1::EventType>(row.Int(2)),
           .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
           .observe_time = absl::FromUnixNanos(row.Int(1)),
+          .since = absl::FromUnixNanos(row.Int(6)),
           .event = row.Bytes(4),
           .vm_ref = row.Bytes(5)};
 }
@@ -460,10 +520,10 @@ void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
     const auto vm = Parsed<v1::VmRef>(event->vm_ref);
     const uint64_t vm_id = FindVm(vm, event->vm_ref);
     SqliteQuery(*database_,
-                "INSERT INTO stored(sequence, time, type, class, vm, event)"
-                " VALUES(?, ?, ?, nullif(?, 0), ?, ?)",
+                "INSERT INTO stored(sequence, time, type, class, vm, event, since)"
+                " VALUES(?1, ?2, ?3, nullif(?4, 0), ?5, ?6, nullif(?7, ?2))",
                 event->sequence, absl::ToUnixNanos(event->observe_time), int{event->type},
-                int{event->shutdown_class}, vm_id, event->event)
+                int{event->shutdown_class}, vm_id, event->event, absl::ToUnixNanos(event->since))
         .Run();
     bounds->newest = event->sequence;
     ++inserted;

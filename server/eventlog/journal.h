@@ -59,6 +59,11 @@ struct SequenceMark {
 // Empty if there is none. An error: it cannot be read now.
 absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path);
 absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark);
+// How far the daemon has watched, in the file `alive` beside the database: everything that happened
+// to VMs until then is in the journal. Not synced: a loss of power may leave an earlier one.
+// InfinitePast: it is not known.
+absl::Time ReadAlive(const std::string& journal_path);
+absl::Status WriteAlive(const std::string& journal_path, absl::Time until);
 // Number of sequences to reserve: more than there are events while a disk hangs.
 inline constexpr uint64_t kReservedSequences = 1'000'000'000;
 
@@ -70,9 +75,13 @@ struct Hole {
   bool empty() const { return last == 0; }
 };
 
-// Returns whether events of that type are dropped and deleted last: STARTED, STOPPED, INTENT_* and
-// GAP.
+// Types of the events that are dropped and deleted last.
+inline constexpr v1::EventType kEvidence[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
+                                              v1::EVENT_TYPE_INTENT_DECLARED,
+                                              v1::EVENT_TYPE_INTENT_WITHDRAWN, v1::EVENT_TYPE_GAP};
 bool IsEvidence(v1::EventType type);
+// For people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP".
+std::string EvidenceNames();
 
 // The identity of a file, "INODE BIRTH" with the birth in nanoseconds, which a copy does not have.
 // The birth is 0 where the file system does not store it.
@@ -111,7 +120,7 @@ class Journal {
   // Opens or creates it for a daemon that has begun without it, after `begin`. Moves nothing aside.
   // DATA_LOSS: it is damaged, or has later events.
   static absl::StatusOr<Opened> OpenLate(const JournalOptions& options, const SequenceMark& begin);
-  // Has the next Open replace the journal, whose damage was found in use. Any thread.
+  // The next Open replaces the journal, whose damage was found in use. Any thread.
   static void ReportDamage(const std::string& path, absl::string_view why);
 
   const std::string& journal_id() const { return journal_id_; }
@@ -131,8 +140,8 @@ class Journal {
   bool RetentionIsDue() const;
   // Deletes at most a thousand events, once all are counted, and returns whether more is to do.
   // Beyond the age the oldest go, if nobody set the clock lately. Beyond the number, those of the
-  // VMs with the most events, oldest first, but for STARTED, STOPPED, INTENT_* and GAP, which go
-  // last. The newest event stays.
+  // VMs with the most events, oldest first, but for kEvidence, which goes last. The newest event
+  // stays.
   absl::StatusOr<bool> Retain(Instant now);
   // Interval of looks for events beyond the age.
   static constexpr absl::Duration kExpiry = absl::Minutes(10);
@@ -238,8 +247,14 @@ class JournalReader {
   absl::Status damage_;                     // as it was confirmed
 };
 
-// Begin of a statement that reads events.
-#define VMEVENTD_SELECT_EVENTS "SELECT sequence, time, type, class, event, ref FROM events WHERE "
+// The types of kEndTypes, as SQL has them. The index stored_ends has those: a statement uses it by
+// this very text.
+#define VMEVENTD_ENDS "type IN (2, 3, 20)"
+
+// Begin of a statement that reads events: from a table, or from all.
+#define VMEVENTD_SELECT_FROM \
+  "SELECT sequence, time, type, class, event, ref, ifnull(since, time) FROM "
+#define VMEVENTD_SELECT_EVENTS VMEVENTD_SELECT_FROM "events WHERE "
 // The event of such a row. The views live until the next step.
 EventRecord RecordOfRow(const SqliteQuery& row);
 // Events are indexed by groups of 2^13 sequences, and in each by the VM: so what is written

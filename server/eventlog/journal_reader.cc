@@ -122,6 +122,8 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
         bounds.Uint(1));
   }
   const uint64_t first = FirstSince(time);
+  // The oldest that is retained; what was thinned out before it is gone too.
+  if (time == absl::InfinitePast() && first != 0) return first;
   // Events deleted just before it may have been observed since then.
   SqliteQuery before(*database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
                      first == 0 ? kMaxSequence : first);
@@ -162,6 +164,14 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
                     " FROM stored INDEXED BY stored_by_time WHERE time < ?1))",
                     absl::ToUnixNanos(end))
             .Number();
+    // Those that were observed later, and may have happened before.
+    const uint64_t unseen =
+        SqliteQuery(*database_,
+                    "SELECT max(sequence) FROM stored INDEXED BY stored_by_since"
+                    " WHERE since < ?1 AND time >= ?2",
+                    absl::ToUnixNanos(end), absl::ToUnixNanos(start))
+            .Number();
+    within.second = std::max(within.second, unseen);
   }
   return within;
 } catch (const SQLite::Exception& error) {
@@ -172,8 +182,9 @@ EventPtr JournalReader::RetentionGap(uint64_t sequence, const Hole& missing) {
   SqliteQuery after(*database_, "SELECT time FROM stored WHERE sequence > ? LIMIT 1", sequence);
   return GapAt(
       sequence, GapReason::kRetention,
-      "the journal was full: retention has deleted events of the VMs with the most of them, but "
-      "for STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP",
+      absl::StrCat("the journal was full: retention has deleted events of the VMs with the "
+                   "most of them, but for ",
+                   EvidenceNames()),
       absl::FromUnixNanos(after.Next() ? after.Int(0) : 0), missing);
 }
 
@@ -233,6 +244,21 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     absl::StrAppend(&sql, "sequence >> 13 = ? AND vm_id IN (SELECT id FROM vms WHERE name IN (?");
     for (size_t i = 1; i < wanted.size(); ++i) absl::StrAppend(&sql, ", ?");
     absl::StrAppend(&sql, ")) AND ");
+  }
+  if (names == nullptr && matcher.is_of_ends()) {
+    // A search for ends passes all that is no end.
+    sql = VMEVENTD_SELECT_FROM
+        "stored INDEXED BY stored_ends"
+        " LEFT JOIN vms ON vms.id = stored.vm WHERE " VMEVENTD_ENDS " AND ";
+    if (matcher.classes() != 0) {
+      // A GAP has none.
+      std::string classes;
+      for (int one = 1; one < 64; ++one) {
+        if ((matcher.classes() >> one & 1) != 0)
+          absl::StrAppend(&classes, classes.empty() ? "" : ", ", one);
+      }
+      absl::StrAppend(&sql, "(class IS NULL OR class IN (", classes, ")) AND ");
+    }
   }
   absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
   SQLite::Statement statement(Connect(), sql);

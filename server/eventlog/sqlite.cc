@@ -1,8 +1,26 @@
 #include "server/eventlog/sqlite.h"
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
 #include "base/clock.h"
 
 namespace vmeventd {
+namespace {
+
+// Returns whether what a check has found is a page that cannot be read now: SQLite reports that as
+// it reports damage, and has the code of the error in the text alone.
+bool IsUnreadable(absl::string_view found) {
+  constexpr absl::string_view kCode = "error code=";
+  constexpr int kPrimary = 0xff;
+  const size_t at = found.find(kCode);
+  if (at == found.npos) return false;
+  absl::string_view digits = found.substr(at + kCode.size());
+  digits = digits.substr(0, digits.find_first_not_of("0123456789"));
+  int code = 0;
+  return absl::SimpleAtoi(digits, &code) && (code & kPrimary) == SQLITE_IOERR;
+}
+
+}  // namespace
 
 absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) try {
   SqliteDatabase database(path);
@@ -15,6 +33,9 @@ absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) 
   if (check.Next() && check.Bytes(0) == "ok") {
     return absl::UnavailableError(
         absl::StrCat(damage.message(), "; the file passes a check and is opened again"));
+  }
+  if (IsUnreadable(check.Bytes(0))) {
+    return absl::UnavailableError(absl::StrCat(path, ": cannot be read: ", check.Bytes(0)));
   }
   return absl::DataLossError(absl::StrCat(damage.message(), ": ", check.Bytes(0)));
 } catch (const SQLite::Exception& error) {

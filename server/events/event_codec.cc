@@ -1,5 +1,7 @@
 #include "server/events/event_codec.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -12,6 +14,7 @@ void CompleteEvent(const v1::Vm* vm, uint64_t sequence, v1::Event* event) {
   if (vm == nullptr) return;
   *event->mutable_vm() = vm->ref();
   event->set_state(vm->state());
+  event->set_pause_reason(vm->pause_reason());
   *event->mutable_problems() = vm->problems();
 }
 
@@ -65,6 +68,13 @@ LoggedEvent::LoggedEvent(const EventRecord& record) : EventRecord(record) {
 }
 
 EventPtr Logged(v1::Event event) {
+  const absl::Time observed = FromTimestamp(event.observe_time());
+  absl::Time since = observed;
+  if (event.shutdown().has_last_seen_time()) {
+    since = FromTimestamp(event.shutdown().last_seen_time());
+  } else if (event.unwatched().has_start()) {
+    since = FromTimestamp(event.unwatched().start());
+  }
   const std::string vm_ref = Serialized(event.vm());
   event.clear_vm();
   event.clear_durable();
@@ -73,7 +83,8 @@ EventPtr Logged(v1::Event event) {
       EventRecord{.sequence = event.sequence(),
                   .type = event.type(),
                   .shutdown_class = event.shutdown().shutdown_class(),
-                  .observe_time = FromTimestamp(event.observe_time()),
+                  .observe_time = observed,
+                  .since = std::min(since, observed),
                   .event = rest,
                   .vm_ref = vm_ref});
 }

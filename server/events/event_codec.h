@@ -36,6 +36,8 @@ struct EventRecord {
   v1::EventType type{};
   v1::ShutdownClass shutdown_class{};  // UNSPECIFIED if the event has none
   absl::Time observe_time;
+  // Before observe_time: nobody saw when it happened, between the two. Else observe_time.
+  absl::Time since;
   absl::string_view event;   // the message without its VmRef and `durable`
   absl::string_view vm_ref;  // the same bytes whenever it is; empty: of the node as a whole
 

@@ -78,7 +78,7 @@ class VmRegistry {
   std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;
 };
 
-// The VMs that run, in order, as of a sequence. Immutable.
+// The known VMs, stopped ones too, in order, at a sequence. Immutable.
 struct VmSnapshot {
   std::vector<VmRecordPtr> vms;
   uint64_t sequence = 0;

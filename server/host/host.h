@@ -68,11 +68,29 @@ absl::Duration WatchdogInterval();
 // at its start; none: there is none. Closes the others. Call it once.
 UniqueFd TakeStoredDescriptor(const std::string& name);
 bool HasServiceManager();
-// Has it store `fd`, which stays the caller's, as `name`, even if nothing holds its other end, and
-// pass it to the next process of this service. It drops it without FileDescriptorStoreMax= in the
-// unit, and when the service is stopped and not started again. Waits up to `timeout` until it has
-// it. The error is the reason why it cannot be stored.
+// Gives it `fd`, which stays the caller's, to store as `name`, even if nothing holds its other end,
+// and pass it to the next process of this service. It drops it without FileDescriptorStoreMax= in
+// the unit, and when the service is stopped and not started again. Waits up to `timeout` until it
+// has it. The error is the reason why it cannot be stored.
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
+
+// Finds out whether a thread still does its turns, which somebody wakes once a second.
+class Pulse {
+ public:
+  // A thread that has answered none of the last questions is silent. They are counted, because time
+  // also passes while the whole process is stopped.
+  static constexpr int kQuestions = 5;
+
+  // Asks the thread once more. Returns whether it is silent. One thread.
+  bool Ask();
+  // Records that the thread has done a turn. Any thread.
+  void Answer() { answered_ = asked_.load(); }
+
+ private:
+  std::atomic<uint64_t> asked_ = 0;
+  std::atomic<uint64_t> answered_ = 0;
+  int unanswered_ = 0;
+};
 
 // Decides when to notify the service manager that the daemon is alive: as long as every watched
 // thread still does its turns. Asks the threads thirty times within the manager's limit, so that a

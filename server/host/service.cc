@@ -1,5 +1,6 @@
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -55,6 +56,12 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
   if (result > 0) return absl::OkStatus();
   if (result == 0) return absl::FailedPreconditionError("there is no service manager");
   return absl::ErrnoToStatus(-result, "the service manager does not accept them");
+}
+
+bool Pulse::Ask() {
+  unanswered_ = answered_ == asked_ ? 0 : std::min(unanswered_ + 1, kQuestions);
+  if (unanswered_ == 0) ++asked_;
+  return unanswered_ == kQuestions;
 }
 
 bool Watchdog::Turn(absl::Duration now) {

@@ -4,8 +4,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/error_reason.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/grpc.h"
@@ -23,6 +25,11 @@ grpc::Status ToGrpc(const absl::Status& status) {
     google::rpc::ErrorInfo info;
     info.set_domain("vmeventd");
     info.set_reason(std::string(*reason));
+    status.ForEachPayload([&info](absl::string_view key, const absl::Cord& value) {
+      if (absl::ConsumePrefix(&key, kFactPrefix)) {
+        (*info.mutable_metadata())[std::string(key)] = std::string(value);
+      }
+    });
     details.add_details()->PackFrom(info);
   }
   if (const auto retry = status.GetPayload(kRetryPayload); retry.has_value()) {

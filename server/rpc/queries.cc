@@ -19,6 +19,7 @@
 #include "base/uuid.h"
 #include "server/eventlog/event_listing.h"
 #include "server/events/event_codec.h"
+#include "server/rpc/event_counts.h"
 #include "server/rpc/request_checks.h"
 
 namespace vmeventd {
@@ -34,7 +35,7 @@ constexpr int kVmsALook = 16;
 template <typename Request>
 std::string QuestionOf(Request request) {
   request.clear_page_token();
-  request.clear_page_size();
+  if constexpr (requires { request.clear_page_size(); }) request.clear_page_size();
   if constexpr (requires { request.clear_filter(); }) {
     if (request.filter().ByteSizeLong() == 0) request.clear_filter();  // which means the same
   }
@@ -145,11 +146,12 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
     const size_t listed = std::min(running.size(), kMaxListed);
     std::vector<absl::string_view> ids;
     for (size_t i = 0; i < listed; ++i) ids.emplace_back(running[i]->run_id);
-    return WithReason(
-        "SEVERAL_VMS_RUN",
-        absl::FailedPreconditionError(absl::StrCat(
-            field, ": ", running.size(), " VMs ", described, " run; set run_id to one of ",
-            absl::StrJoin(ids, ", "), running.size() > listed ? ", ..." : "")));
+    return WithFact(
+        "run_ids", absl::StrJoin(ids, ","),
+        WithReason("SEVERAL_VMS_RUN", absl::FailedPreconditionError(absl::StrCat(
+                                          field, ": ", running.size(), " VMs ", described,
+                                          " run; set run_id to one of ", absl::StrJoin(ids, ", "),
+                                          running.size() > listed ? ", ..." : ""))));
   }
   if (unseen != nullptr) return unseen;
   if (stopped != nullptr) return stopped;
@@ -188,39 +190,65 @@ class Queries::WaitingList {
 
 void Queries::ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
                          const std::function<bool()>& cancelled, const Answer& answer) {
-  absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
+  const absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
   if (!bounds.ok()) return answer(bounds.status());
-  const std::string question = QuestionOf(request);
-  if (!request.page_token().empty()) {
+  const auto finish = [](const EventListing& listing, const std::string& next_token) {
+    v1::ListEventsResponse rest;
+    rest.set_next_page_token(next_token);
+    return absl::StrCat(listing.events(), rest.SerializeAsString());
+  };
+  Collect({QuestionOf(request), request.page_token(), *bounds, EventMatcher(request.filter()),
+           nullptr, finish},
+          peer, cancelled, answer);
+}
+
+void Queries::CountEvents(const v1::CountEventsRequest& request, const std::string& peer,
+                          const std::function<bool()>& cancelled, const Answer& answer) {
+  const absl::StatusOr<ListBounds> bounds = CheckCountEvents(request);
+  if (!bounds.ok()) return answer(bounds.status());
+  const auto counts =
+      std::make_shared<EventCounts>(request.by(), absl::Seconds(request.utc_offset().seconds()));
+  const auto finish = [counts](const EventListing& /*listing*/, const std::string& next_token) {
+    v1::CountEventsResponse response = counts->Take();
+    response.set_next_page_token(next_token);
+    return response.SerializeAsString();
+  };
+  Collect({QuestionOf(request), request.page_token(), *bounds, EventMatcher(request.filter()),
+           [counts](const EventRecord& event) { counts->Add(event); }, finish},
+          peer, cancelled, answer);
+}
+
+void Queries::Collect(Page page, const std::string& peer, const std::function<bool()>& cancelled,
+                      const Answer& answer) {
+  if (!page.token.empty()) {
     const absl::StatusOr<std::string> position =
-        ReadPageToken(log_->identity().journal_id, question, request.page_token());
+        ReadPageToken(log_->identity().journal_id, page.question, page.token);
     if (!position.ok()) return answer(position.status());
-    if (!absl::SimpleAtoi(*position, &bounds->from)) {
+    if (!absl::SimpleAtoi(*position, &page.bounds.from)) {
       return answer(absl::InvalidArgumentError("page_token: its position is not a sequence"));
     }
   }
   if (absl::Status hung = log_->CheckReads(); !hung.ok()) return answer(hung);
-  const auto listing = std::make_shared<EventListing>(
-      log_, EventMatcher(RequestFilter{request.filter(), request.any_of()}), *bounds,
-      kMaxResponseBytes - kReservedBytes);
+  const auto listing =
+      std::make_shared<EventListing>(log_, std::move(page.matcher), page.bounds,
+                                     kMaxResponseBytes - kReservedBytes, std::move(page.count));
   const auto waiting = std::make_shared<WaitingList>(cancelled, answer);
   {
     const MutexLock lock(&mutex_);
     waiting_.push_back(waiting);
   }
   log_->PostQuery(peer,
-                  [log = log_, question, waiting,
+                  [log = log_, question = page.question, finish = page.finish, waiting,
                    listing](const absl::StatusOr<JournalReader*>& journal) -> absl::StatusOr<bool> {
                     absl::StatusOr<bool> done = absl::CancelledError("the call was cancelled");
                     if (!waiting->over()) done = listing->Continue(journal);
                     if (!done.ok()) waiting->Finish(ReadError(done.status()));
                     if (!done.ok() || !*done) return done;
-                    v1::ListEventsResponse rest;
-                    if (listing->next() != 0) {
-                      rest.set_next_page_token(MakePageToken(log->identity().journal_id, question,
-                                                             absl::StrCat(listing->next())));
-                    }
-                    waiting->Finish(absl::StrCat(listing->events(), rest.SerializeAsString()));
+                    const std::string token =
+                        listing->next() == 0 ? ""
+                                             : MakePageToken(log->identity().journal_id, question,
+                                                             absl::StrCat(listing->next()));
+                    waiting->Finish(finish(*listing, token));
                     return true;
                   });
 }

@@ -9,7 +9,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "server/eventlog/event_listing.h"
 #include "server/eventlog/event_log.h"
+#include "server/events/event_matcher.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
@@ -29,6 +31,9 @@ class Queries {
   using Answer = std::function<void(const absl::StatusOr<std::string>&)>;
   void ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
                   const std::function<bool()>& cancelled, const Answer& answer);
+  // In the same way.
+  void CountEvents(const v1::CountEventsRequest& request, const std::string& peer,
+                   const std::function<bool()>& cancelled, const Answer& answer);
   // Answers what waits for a disk that hangs. Call it about every second.
   void EndHung();
   absl::StatusOr<std::string> ListVms(const v1::ListVmsRequest& request) const;
@@ -36,6 +41,19 @@ class Queries {
 
  private:
   class WaitingList;
+
+  // Collects one page in turns, and answers with what `finish` makes of it and of the next token.
+  using Finish = std::function<std::string(const EventListing&, const std::string& next_token)>;
+  struct Page {
+    std::string question;
+    std::string token;  // of the request
+    ListBounds bounds;
+    EventMatcher matcher;
+    EventListing::Count count;
+    Finish finish;
+  };
+  void Collect(Page page, const std::string& peer, const std::function<bool()>& cancelled,
+               const Answer& answer);
 
   EventLog* const log_;
   Mutex mutex_;

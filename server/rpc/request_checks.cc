@@ -131,22 +131,6 @@ class Checker {
     // A wildcard in the id of a run is none.
     Names(field + ".run_ids", filter.run_ids(), kMaxListEntries);
   }
-  // Checks `filter` and `any_of`, whose patterns with a wildcard count together.
-  template <typename Request>
-  void Filters(const Request& request) {
-    Filter("filter", request.filter());
-    Each("any_of", request.any_of(), kMaxAnyOf,
-         [this](const auto& at, const auto& filter) { Filter(at, filter); });
-    if (!ok()) return;
-    Texts names = request.filter().vm_names();
-    Texts sources = request.filter().sources();
-    for (const v1::EventFilter& filter : request.any_of()) {
-      names.MergeFrom(filter.vm_names());
-      sources.MergeFrom(filter.sources());
-    }
-    Globs("any_of.vm_names", names, kMaxGlobs);
-    Globs("any_of.sources", sources, kMaxGlobs);
-  }
   // Checks what names a VM: by its name, its UUID or both.
   void Vm(const std::string& field, const std::string& name, const std::string& run_id,
           const std::string& uuid) {
@@ -193,6 +177,21 @@ class Checker {
     }
     return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
   }
+  // The times of a list.
+  template <typename Request>
+  ListBounds Bounds(const Request& request) {
+    ListBounds bounds;
+    if (request.has_start_time()) bounds.start = Time("start_time", request.start_time());
+    if (request.has_end_time()) bounds.end = Time("end_time", request.end_time());
+    if (bounds.start >= bounds.end) {
+      const auto text = [](absl::Time time) {
+        return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+      };
+      Refuse("start_time", text(bounds.start),
+             absl::StrCat("must be before end_time, ", text(bounds.end)));
+    }
+    return bounds;
+  }
   WatchStart Start(const v1::WatchEventsRequest& request) {
     using Case = v1::WatchEventsRequest::StartCase;
     Length("journal_id", request.journal_id(), kMaxNameBytes);
@@ -204,6 +203,9 @@ class Checker {
     if (!after && !request.journal_id().empty()) {
       Refuse("journal_id", Quote(request.journal_id()), "is allowed only with after_sequence");
     }
+    if (request.snapshot_stopped() && request.start_case() != Case::kSnapshot) {
+      Refuse("snapshot_stopped", "true", "is allowed only with snapshot");
+    }
     switch (request.start_case()) {
       case Case::kAfterSequence:
         return AfterSequence{request.after_sequence(), request.journal_id()};
@@ -214,7 +216,7 @@ class Checker {
         return Since{absl::InfinitePast()};
       case Case::kSnapshot:
         if (!request.snapshot()) Refuse("snapshot", "false", "must be true or not set");
-        return FromSnapshot{};
+        return FromSnapshot{request.snapshot_stopped()};
       default:
         return FromNow{};
     }
@@ -228,7 +230,7 @@ class Checker {
 
 absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& request) {
   Checker check;
-  check.Filters(request);
+  check.Filter("filter", request.filter());
   WatchRequest out{check.Start(request), std::nullopt, request.durable_only()};
   const absl::Duration interval = check.Duration(
       "progress_interval", request.progress_interval(), absl::ZeroDuration(), absl::Seconds(1),
@@ -248,19 +250,26 @@ absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& reques
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request) {
   Checker check;
-  check.Filters(request);
-  ListBounds bounds;
-  if (request.has_start_time()) bounds.start = check.Time("start_time", request.start_time());
-  if (request.has_end_time()) bounds.end = check.Time("end_time", request.end_time());
-  if (bounds.start >= bounds.end) {
-    const auto text = [](absl::Time time) {
-      return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-    };
-    check.Refuse("start_time", text(bounds.start),
-                 absl::StrCat("must be before end_time, ", text(bounds.end)));
-  }
+  check.Filter("filter", request.filter());
+  ListBounds bounds = check.Bounds(request);
   bounds.page_size = check.PageSize(request.page_size());
   bounds.newest_first = request.newest_first();
+  check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
+  return check.Result(bounds);
+}
+
+absl::StatusOr<ListBounds> CheckCountEvents(const v1::CountEventsRequest& request) {
+  Checker check;
+  check.Filter("filter", request.filter());
+  const ListBounds bounds = check.Bounds(request);
+  if (request.by() == v1::COUNT_KEY_UNSPECIFIED || !v1::CountKey_IsValid(request.by())) {
+    check.Refuse("by", absl::StrCat(static_cast<int>(request.by())), "is not a known CountKey");
+  }
+  constexpr int64_t kDay = 24 * 60 * 60;
+  if (request.utc_offset().seconds() < -kDay || request.utc_offset().seconds() > kDay) {
+    check.Refuse("utc_offset", absl::StrCat(request.utc_offset().seconds(), " s"),
+                 "must be at most 24 h either way");
+  }
   check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
   return check.Result(bounds);
 }

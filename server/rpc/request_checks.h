@@ -9,7 +9,7 @@
 #include "server/eventlog/event_listing.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/node/node_watcher.h"
+#include "watcher/node/intent_requests.h"
 
 // Checks requests against the contract, without regard to what is known or retained. An error is
 // INVALID_ARGUMENT and names the field, its value and the rule. Pure; any thread.
@@ -23,7 +23,6 @@ inline constexpr size_t kMaxNameBytes = 1'024;    // size of a name or a pattern
 // while it is open.
 inline constexpr size_t kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
-inline constexpr size_t kMaxAnyOf = 16;
 inline constexpr size_t kMaxSelectors = 100;  // selectors of labels
 inline constexpr size_t kMaxPageTokenBytes = size_t{8} << 10;
 inline constexpr int kDefaultPageSize = 100;
@@ -39,6 +38,8 @@ absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& requ
 absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request);
 
 absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request);
+
+absl::StatusOr<ListBounds> CheckCountEvents(const v1::CountEventsRequest& request);
 
 // Returns the page size.
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);

@@ -1,6 +1,8 @@
 #include "server/rpc/vm_event_service.h"
 
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -10,6 +12,38 @@
 #include "server/rpc/request_checks.h"
 
 namespace vmeventd {
+
+namespace {
+
+std::string PathOf(absl::string_view method) {
+  return absl::StrCat("/vmeventd.v1.VmEventService/", method);
+}
+
+}  // namespace
+
+void StartingService::AddTo(CallService* methods, AccessPolicy* /*policy*/,
+                            std::function<std::vector<v1::Listener>()> listeners) {
+  const google::protobuf::ServiceDescriptor& service =
+      *v1::GetServerInfoRequest::descriptor()->file()->FindServiceByName("VmEventService");
+  for (int i = 0; i < service.method_count(); ++i) {
+    const std::string& name = service.method(i)->name();
+    if (name == "GetServerInfo") continue;
+    methods->Add(PathOf(name), [this](IncomingCall* call) {
+      call->Answer(WithReason(
+          "JOURNAL_UNAVAILABLE",
+          absl::UnavailableError(absl::StrCat("vmeventd starts and waits for ", waits_for_()))));
+    });
+  }
+  methods->Add(PathOf("GetServerInfo"), [this, listeners](IncomingCall* call) {
+    v1::GetServerInfoResponse info;
+    info.set_version(facts_.version);
+    info.set_node(facts_.node);
+    *info.mutable_start_time() = ToTimestamp(facts_.start_time);
+    info.set_waits_for(waits_for_());
+    for (v1::Listener& listener : listeners()) *info.add_listeners() = std::move(listener);
+    call->Answer(info.SerializeAsString());
+  });
+}
 
 VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
                                RefusalCounters* refusals)
@@ -36,20 +70,16 @@ void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
                            std::function<std::vector<v1::Listener>()> listeners) {
   policy_ = policy;
   listeners_ = std::move(listeners);
-  const auto path = [](const char* name) {
-    return absl::StrCat("/vmeventd.v1.VmEventService/", name);
-  };
   // A method of `object` that answers at once.
   const auto add = [&]<typename Request, typename Object>(
                        const char* name, unsigned needs, const Object* object,
                        absl::StatusOr<std::string> (Object::*answer)(const Request&) const) {
-    methods->Add(path(name), [this, needs, object, answer](IncomingCall* call) {
+    methods->Add(PathOf(name), [this, needs, object, answer](IncomingCall* call) {
       Request request;
       const absl::Status status = Admit(*call, needs, &request);
       call->Answer(status.ok() ? (object->*answer)(request) : status);
     });
   };
-  add("RequestProgress", kNothing, this, &VmEventService::RequestProgress);
   add("ListStreams", kOperator | kRate, this, &VmEventService::ListStreams);
   add("ListVms", kRate, &queries_, &Queries::ListVms);
   add("GetVm", kNothing, &queries_, &Queries::GetVm);
@@ -57,10 +87,11 @@ void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
   using Method = void (VmEventService::*)(IncomingCall*);
   const auto add_late = [&](const char* name, Method method, CallKind kind = CallKind::kOther) {
     methods->Add(
-        path(name), [this, method](IncomingCall* call) { (this->*method)(call); }, kind);
+        PathOf(name), [this, method](IncomingCall* call) { (this->*method)(call); }, kind);
   };
   add_late("WatchEvents", &VmEventService::WatchEvents, CallKind::kStream);
   add_late("ListEvents", &VmEventService::ListEvents);
+  add_late("CountEvents", &VmEventService::CountEvents);
   add_late("DeclareIntent", &VmEventService::DeclareIntent);
   add_late("WithdrawIntent", &VmEventService::WithdrawIntent);
 }
@@ -95,14 +126,7 @@ void VmEventService::WatchEvents(IncomingCall* call) {
   const absl::StatusOr<WatchRequest> checked = CheckWatchEvents(request);
   if (!checked.ok()) return hub_->Refuse(call, checked.status());
   const CallPeer caller = call->caller();  // a call that is refused may be gone soon
-  hub_->Open(call, *checked, {request.filter(), request.any_of()}, caller);
-}
-
-absl::StatusOr<std::string> VmEventService::RequestProgress(
-    const v1::RequestProgressRequest& request) const {
-  absl::Status status = CheckName("stream_id", request.stream_id());
-  if (status.ok()) status = hub_->RequestProgress(request.stream_id());
-  return status.ok() ? absl::StatusOr<std::string>("") : status;
+  hub_->Open(call, *checked, request.filter(), caller);
 }
 
 absl::StatusOr<std::string> VmEventService::ListStreams(
@@ -121,6 +145,32 @@ void VmEventService::ListEvents(IncomingCall* call) {
       [call](const absl::StatusOr<std::string>& answer) { call->Answer(answer); });
 }
 
+void VmEventService::CountEvents(IncomingCall* call) {
+  v1::CountEventsRequest request;
+  const absl::Status status = Admit(*call, kRate, &request);
+  if (!status.ok()) return call->Answer(status);
+  queries_.CountEvents(
+      request, call->caller().peer, [call] { return call->cancelled(); },
+      [call](const absl::StatusOr<std::string>& answer) { call->Answer(answer); });
+}
+
+std::optional<v1::VmRef> VmEventService::EndedRun(const IntentRequest& request) const {
+  if (request.started_before == absl::InfiniteFuture()) return std::nullopt;
+  const std::vector<VmRecordPtr> named = log_->Vms(
+      [&](const VmRegistry& vms, uint64_t) { return vms.Named(request.vm_name, request.uuid); });
+  for (const VmRecordPtr& record : named) {
+    if (!record->stopped() || (!request.run_id.empty() && record->run_id != request.run_id))
+      continue;
+    v1::Vm vm;
+    // The registry's own.
+    if (!vm.ParseFromString(record->encoded) || !vm.has_start_time()) continue;
+    const bool lived = FromTimestamp(vm.start_time()) < request.started_before &&
+                       request.started_before <= FromTimestamp(vm.state_time());
+    if (lived) return vm.ref();
+  }
+  return std::nullopt;
+}
+
 void VmEventService::DeclareIntent(IncomingCall* call) {
   const auto declare = [&]() -> absl::Status {
     v1::DeclareIntentRequest request;
@@ -129,6 +179,7 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
     checked->intent_id = RandomUuid();
+    checked->ended = EndedRun(*checked);
     const CallPeer& caller = call->caller();
     checked->declared_by = caller.certificate_names.empty()
                                ? caller.peer
@@ -184,6 +235,10 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
   *info.mutable_start_time() = ToTimestamp(facts_.start_time);
   info.set_streams(hub_->stream_count());
   EventLog::Health health = log_->health();
+  info.set_events(static_cast<uint64_t>(health.journal.events));
+  if (health.journal.oldest_time < absl::InfiniteFuture()) {
+    *info.mutable_oldest_time() = ToTimestamp(health.journal.oldest_time);
+  }
   info.set_vms(health.vms);
   info.set_journal_writable(health.journal_writable);
   info.set_journal_problem(std::move(health.journal_problem));

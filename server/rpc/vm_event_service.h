@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -26,19 +28,44 @@ struct ServerFacts {
   absl::Time start_time;
 };
 
-// The methods of vmeventd.v1.VmEventService. Any thread; no method blocks.
-class VmEventService {
+// The methods of vmeventd.v1.VmEventService, as a GrpcServer serves them.
+class ServiceMethods {
+ public:
+  virtual ~ServiceMethods() = default;
+  // Adds the methods. `policy`, which decides who may call, outlives them; `listeners` are called
+  // for GetServerInfo by any thread. Once.
+  virtual void AddTo(CallService* methods, AccessPolicy* policy,
+                     std::function<std::vector<v1::Listener>()> listeners) = 0;
+  // Call it about every second.
+  virtual void CheckDeadlines() = 0;
+};
+
+// They while the start waits for the disk: GetServerInfo reports that, and all others are
+// UNAVAILABLE. Any thread; no method blocks.
+class StartingService : public ServiceMethods {
+ public:
+  // `waits_for` is what GetServerInfo reports, at any time.
+  StartingService(ServerFacts facts, std::function<std::string()> waits_for)
+      : facts_(std::move(facts)), waits_for_(std::move(waits_for)) {}
+
+  void AddTo(CallService* methods, AccessPolicy* policy,
+             std::function<std::vector<v1::Listener>()> listeners) override;
+  void CheckDeadlines() override {}
+
+ private:
+  const ServerFacts facts_;
+  const std::function<std::string()> waits_for_;
+};
+
+// They once it serves. Any thread; no method blocks.
+class VmEventService : public ServiceMethods {
  public:
   // All pointers must outlive the service.
   VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub, RefusalCounters* refusals);
 
-  // Adds the methods. `policy`, which decides who may call, outlives them; `listeners` are called
-  // for GetServerInfo by any thread. Once.
   void AddTo(CallService* methods, AccessPolicy* policy,
-             std::function<std::vector<v1::Listener>()> listeners);
-
-  // Call it about every second.
-  void CheckDeadlines() {
+             std::function<std::vector<v1::Listener>()> listeners) override;
+  void CheckDeadlines() override {
     hub_->CheckDeadlines();
     queries_.EndHung();
   }
@@ -58,13 +85,15 @@ class VmEventService {
   template <typename Request>
   absl::Status Admit(const IncomingCall& call, unsigned needs, Request* request) const;
 
-  absl::StatusOr<std::string> RequestProgress(const v1::RequestProgressRequest& request) const;
   absl::StatusOr<std::string> ListStreams(const v1::ListStreamsRequest& request) const;
   absl::StatusOr<std::string> GetServerInfo(const v1::GetServerInfoRequest& request) const;
 
   void WatchEvents(IncomingCall* call);
   void ListEvents(IncomingCall* call);
+  void CountEvents(IncomingCall* call);
   void DeclareIntent(IncomingCall* call);
+  // The run that the request would mean, had it not stopped: it lived at `started_before`.
+  std::optional<v1::VmRef> EndedRun(const IntentRequest& request) const;
   void WithdrawIntent(IncomingCall* call);
 
   // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call

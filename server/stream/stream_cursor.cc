@@ -22,6 +22,7 @@ StreamCursor::StreamCursor(const EventLog* log, const Clock* clock, StreamBegin 
       locates_(begin.locate.has_value()),
       interval_(interval),
       snapshot_(std::move(begin.snapshot)),
+      with_stopped_(begin.with_stopped),
       page_{.clock = clock} {}
 
 StreamCursor::Step StreamCursor::Next(size_t max_bytes) {
@@ -108,7 +109,7 @@ bool StreamCursor::TakeVms() {
   for (; snapshot_vm_ < snapshot_->vms.size(); ++snapshot_vm_) {
     if (!page_.Looks()) return false;
     const VmRecord& vm = *snapshot_->vms[snapshot_vm_];
-    if (!matcher_.MatchesVm(vm)) continue;
+    if ((vm.stopped() && !with_stopped_) || !matcher_.MatchesVm(vm)) continue;
     const auto append = [&vm](std::string* out) {
       AppendField(v1::WatchEventsResponse::kSnapshotVmsFieldNumber, vm.encoded, out);
     };

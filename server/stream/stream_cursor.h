@@ -15,7 +15,7 @@ namespace vmeventd {
 
 // Position of one WatchEvents stream in the log. It queues nothing, so that a slow reader costs
 // what one message costs. Knows nothing of the network. One thread at a time. A call takes some
-// milliseconds at the most, whatever the filter.
+// milliseconds at most, whatever the filter.
 class StreamCursor {
  public:
   // Limit of a message with more than one event or VM.
@@ -48,7 +48,7 @@ class StreamCursor {
   // Reads a page of the journal, after a step that asks for it. OUT_OF_RANGE: what comes next is no
   // longer retained.
   absl::Status ReadJournal(JournalReader* journal, size_t max_bytes = kMaxMessageBytes);
-  // Has it report its Progress once there is nothing to send, and when nothing of a page matches.
+  // Reports Progress once there is nothing to send, and when nothing of a page matches.
   void RequestProgress() { progress_wanted_ = true; }
 
   // Everything matching up to this sequence is in the messages so far. Never falls.
@@ -91,9 +91,10 @@ class StreamCursor {
   uint64_t owed_ = 0;
   const absl::Duration interval_;
   absl::Duration progress_due_ = absl::InfiniteDuration();
-  VmSnapshotPtr snapshot_;  // snapshot being sent; null: none
-  size_t snapshot_vm_ = 0;  // next to send
-  EventPage page_;          // the next message
+  VmSnapshotPtr snapshot_;   // snapshot being sent; null: none
+  const bool with_stopped_;  // sends its VMs that have stopped, too
+  size_t snapshot_vm_ = 0;   // next to send
+  EventPage page_;           // the next message
   // The journal has what follows up to this sequence.
   uint64_t journal_through_ = 0;
   bool has_read_ = false;  // the journal, since the last step

@@ -1,23 +1,22 @@
 #include "server/stream/stream_hub.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/system.h"
-#include "base/text.h"
 
 namespace vmeventd {
 namespace {
 
-v1::Stream Describe(const RequestFilter& filter, const CallPeer& peer, absl::Time now) {
+v1::Stream Describe(const v1::EventFilter& filter, const CallPeer& peer, absl::Time now) {
   v1::Stream stream;
   stream.set_stream_id(absl::BytesToHexString(RandomBytes(8)));
   stream.set_peer(peer.peer);
   for (const std::string& name : peer.certificate_names) stream.add_certificate_names(name);
-  if (filter.filter.ByteSizeLong() > 0) *stream.mutable_filter() = filter.filter;
-  *stream.mutable_any_of() = filter.any_of;
+  if (filter.ByteSizeLong() > 0) *stream.mutable_filter() = filter;
   *stream.mutable_open_time() = ToTimestamp(now);
   return stream;
 }
@@ -50,26 +49,22 @@ void StreamHub::WakeStreams() {
   });
 }
 
-void StreamHub::Open(StreamCall* call, const WatchRequest& request, const RequestFilter& filter,
+void StreamHub::Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
                      const CallPeer& peer) {
   const absl::Status status = OpenStream(call, request, filter, peer);
   if (!status.ok()) Refuse(call, status);
 }
 
 absl::Status StreamHub::OpenStream(StreamCall* call, const WatchRequest& request,
-                                   const RequestFilter& filter, const CallPeer& peer) {
+                                   const v1::EventFilter& filter, const CallPeer& peer) {
   const absl::StatusOr<StreamBegin> begin = log_->Begin(request.start);
   if (!begin.ok()) return begin.status();
   const absl::Duration interval = request.progress_interval.value_or(options_.progress_interval);
   v1::Stream description = Describe(filter, peer, clock_->Now().wall);
   // A name takes at most twice as much in the matcher as in the description, and a selector of
   // labels at most 2 KiB.
-  size_t bytes = 3 * description.SpaceUsedLong();
-  const auto count = [&bytes](const v1::EventFilter& one) {
-    bytes += size_t{2'048} * static_cast<size_t>(one.labels_size());
-  };
-  count(filter.filter);
-  for (const v1::EventFilter& one : filter.any_of) count(one);
+  const size_t bytes =
+      3 * description.SpaceUsedLong() + size_t{2'048} * static_cast<size_t>(filter.labels_size());
   if (absl::Status held = call->Hold(bytes); !held.ok()) return held;
   const auto stream = std::make_shared<WatchStream>(
       this, call, description,
@@ -104,22 +99,6 @@ v1::ListStreamsResponse StreamHub::List(const StreamPage& page, uint64_t newest)
   return response;
 }
 
-absl::Status StreamHub::RequestProgress(const std::string& stream_id) {
-  std::shared_ptr<WatchStream> stream;
-  {
-    const MutexLock lock(&mutex_);
-    const auto found = streams_.find(stream_id);
-    if (found != streams_.end()) stream = found->second;
-  }
-  if (stream == nullptr) {
-    return WithReason("NO_SUCH_STREAM",
-                      absl::NotFoundError(
-                          absl::StrCat("stream_id: no open stream has the id ", Quote(stream_id))));
-  }
-  stream->RequestProgress();
-  return absl::OkStatus();
-}
-
 void StreamHub::StreamDone(WatchStream* stream) {
   std::shared_ptr<WatchStream> released;  // destroyed without the lock
   const MutexLock lock(&mutex_);
@@ -127,14 +106,31 @@ void StreamHub::StreamDone(WatchStream* stream) {
   if (found == streams_.end()) return;
   released = std::move(found->second);
   streams_.erase(found);
+  ++ended_;
   if (streams_.empty()) changed_.NotifyAll();
 }
 
 size_t StreamHub::MessageBytes() const {
-  // 990 streams of one peer take half as much besides.
-  constexpr size_t kAllBytes = size_t{32} << 20;
-  const MutexLock lock(&mutex_);
-  return std::min(options_.message_bytes, kAllBytes / std::max<size_t>(1, streams_.size()));
+  // 1,000 streams of one peer take 20 MiB besides, and its connections 12 MiB in the relay.
+  constexpr size_t kAllBytes = size_t{16} << 20;
+  constexpr size_t kMinBytes = size_t{8} << 10;
+  const size_t left = kAllBytes - std::min<size_t>(kAllBytes, in_flight_);
+  return std::min(options_.message_bytes, std::max(kMinBytes, left / 16));
+}
+
+void StreamHub::TrimMemory(absl::Duration now) {
+  // glibc holds what many streams have freed, because it lies between what is still used.
+  constexpr int kManyStreams = 100;
+  constexpr absl::Duration kSettleTime = absl::Seconds(10);
+  {
+    const MutexLock lock(&mutex_);
+    if (ended_ < kManyStreams) return;
+    if (trim_at_ == absl::InfiniteDuration()) trim_at_ = now + kSettleTime;
+    if (now < trim_at_) return;
+    trim_at_ = absl::InfiniteDuration();
+    ended_ = 0;
+  }
+  malloc_trim(0);
 }
 
 std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
@@ -148,6 +144,7 @@ std::vector<std::shared_ptr<WatchStream>> StreamHub::Streams() const {
 void StreamHub::CheckDeadlines() {
   const absl::Duration now = clock_->Now().monotonic;
   for (const auto& stream : Streams()) stream->CheckDeadline(now);
+  TrimMemory(now);
 }
 
 void StreamHub::Drain(absl::Duration timeout) {
@@ -155,10 +152,11 @@ void StreamHub::Drain(absl::Duration timeout) {
   for (const auto& stream : Streams()) stream->Wake();
   WaitUntilEmpty(timeout);
   for (const auto& stream : Streams()) {
-    stream->End(absl::UnavailableError(
-                    "vmeventd is shutting down and the client did not read in time; resume after "
-                    "the last sequence received"),
-                /*cut=*/true);
+    stream->End(
+        WithReason("SHUTTING_DOWN",
+                   absl::UnavailableError("vmeventd is shutting down and the client did not read "
+                                          "in time; resume after the last sequence received")),
+        /*cut=*/true);
   }
   WaitUntilEmpty(absl::Milliseconds(200));
 }

@@ -30,7 +30,7 @@ namespace vmeventd {
 struct StreamOptions {
   absl::Duration progress_interval = absl::Seconds(10);  // default of a client that sets none
   absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
-  size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit while few streams are open
+  size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit while few messages are in flight
 };
 
 class StreamHub;
@@ -110,7 +110,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   void Begin();
   // There may be something to send, or to end.
   void Wake();
-  // Has it send a Progress once it has sent everything that is published by now.
+  // Sends a Progress once everything that is published by now was sent.
   void RequestProgress() {
     beat_ = true;
     Wake();
@@ -123,7 +123,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
 
   // Its description, `newest` being the newest event.
   v1::Stream Describe(uint64_t newest) const;
-  // Events up to this sequence have been passed to the network, or do not match.
+  // Events up to this sequence were passed to the network, or do not match.
   uint64_t delivered() const { return delivered_; }
   const std::string& id() const { return description_.stream_id(); }
 
@@ -198,20 +198,17 @@ class StreamHub {
   StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads = 2);
   ~StreamHub();
   // Answers one call of `peer`, whose turns alternate with those of others, or refuses it.
-  void Open(StreamCall* call, const WatchRequest& request, const RequestFilter& filter,
+  void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
             const CallPeer& peer);
   // Returns the open streams, by their ids; `newest` is the newest event.
   v1::ListStreamsResponse List(const StreamPage& page, uint64_t newest) const;
-  // Has the stream of that Progress.stream_id send a Progress once it has caught up. NOT_FOUND: no
-  // such stream is open.
-  absl::Status RequestProgress(const std::string& stream_id);
   // Ends a call with `status`, and counts that.
   void Refuse(StreamCall* call, const absl::Status& status) {
     meters_.CountEnd(status, StreamEnd::kLimit, StreamEnd::kShutdown);
     call->End(status);
   }
 
-  // Has each stream look for new events, in its next turn. Never waits for one.
+  // Each stream looks for new events in its next turn. Never waits for one.
   void WakeStreams();
   // Runs one turn of a stream; false: none waits.
   bool RunTurn() { return turns_.RunTurn(); }
@@ -236,12 +233,14 @@ class StreamHub {
   friend class WatchStream;
 
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
-                          const RequestFilter& filter, const CallPeer& peer);
+                          const v1::EventFilter& filter, const CallPeer& peer);
   // Removes a stream whose call is done and which is not used any more; the hub destroys it.
   void StreamDone(WatchStream* stream);
-  // Limit of one message: less if more streams are open, so that all messages together stay in
-  // bounds even if no client reads.
+  // Limit of the next message: less while more bytes are in flight, so that all messages together
+  // stay in bounds even if no client reads.
   size_t MessageBytes() const;
+  // Gives freed memory back to the kernel, some time after many streams have ended.
+  void TrimMemory(absl::Duration now);
   std::vector<std::shared_ptr<WatchStream>> Streams() const;
   void WaitUntilEmpty(absl::Duration timeout) {
     const MutexLock lock(&mutex_);
@@ -257,6 +256,9 @@ class StreamHub {
   mutable Mutex mutex_;
   CondVar changed_;
   absl::btree_map<std::string, std::shared_ptr<WatchStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  int ended_ ABSL_GUARDED_BY(mutex_) = 0;  // since the last TrimMemory that gave memory back
+  absl::Duration trim_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  std::atomic<size_t> in_flight_{0};  // bytes of all messages whose write is pending
 
   std::atomic<bool> draining_{false};  // nothing more will be published
   std::atomic<bool> wake_waits_{false};

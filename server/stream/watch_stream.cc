@@ -89,6 +89,7 @@ void WatchStream::Send() {
   if (writes) {
     const grpc::Slice slice(std::exchange(step.message, {}));
     message_ = grpc::ByteBuffer(&slice, 1);
+    hub_->in_flight_ += message_.Length();
   }
   if (step.events == 0) delivered_ = cursor_.sequence();
   {
@@ -144,6 +145,7 @@ void WatchStream::OnWriteDone(bool ok) {
   {
     const MutexLock lock(&mutex_);
     if (ok) CountMessage();
+    hub_->in_flight_ -= message_.Length();
     message_.Clear();
     pending_ = Pending::kNothing;
     since_ = hub_->clock_->Now().monotonic;

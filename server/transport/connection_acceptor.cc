@@ -288,15 +288,20 @@ void ConnectionAcceptor::RefuseForDescriptors(size_t listener) {
 }
 
 void ConnectionAcceptor::RunRelay() {
+  // Ticks after the last connection: what it used is given back in one of them.
+  constexpr int kLastTicks = 15;
+  int ticks_left = 0;
   absl::Time ticked = SteadyNow();
   const auto wait = [&] {
-    if (connections_.empty()) return absl::InfiniteDuration();
+    if (!connections_.empty()) ticks_left = kLastTicks;
+    if (ticks_left == 0) return absl::InfiniteDuration();
     return std::max(absl::ZeroDuration(), ticked + kTick - SteadyNow());
   };
   while (RelayOnce(wait())) {
     const absl::Time now = SteadyNow();
     if (now - ticked < kTick) continue;
     ticked = now;
+    ticks_left = std::max(0, ticks_left - 1);
     options_.tick();
   }
 }

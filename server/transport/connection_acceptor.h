@@ -165,7 +165,7 @@ class ConnectionAcceptor {
 
   // Calls `done` on the relay's thread once both threads have had a turn. Any thread.
   void CallInTurn(std::function<void()> done);
-  // Has the accepting thread close its sockets; connections stay. Any thread.
+  // Makes the accepting thread close its sockets; connections stay. Any thread.
   void StopAccepting() {
     accept_loop_->Post([this] {
       accepting_ = false;

@@ -53,7 +53,7 @@ void SetOptions(const GrpcServerOptions& options, grpc::ServerBuilder* builder) 
 
 }  // namespace
 
-GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
+GrpcServer::GrpcServer(GrpcServerOptions options, ServiceMethods* service,
                        RefusalCounters* refusals, const Clock* clock)
     : options_(std::move(options)),
       service_(service),
@@ -63,7 +63,7 @@ GrpcServer::GrpcServer(GrpcServerOptions options, VmEventService* service,
       gate_(&clients_, clock, refusals) {}
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions options,
-                                                              VmEventService* service,
+                                                              ServiceMethods* service,
                                                               RefusalCounters* refusals,
                                                               const Clock* clock) {
   // The last server that goes would shut down the library with it, and that waits up to 10 s for a

@@ -40,7 +40,7 @@ class GrpcServer {
   // process listens on a Unix socket. The pointers, and options.tls, outlive the server. Health
   // is NOT_SERVING at first, its service "listen" SERVING if all addresses are listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
-                                                           VmEventService* service,
+                                                           ServiceMethods* service,
                                                            RefusalCounters* refusals,
                                                            const Clock* clock);
   ~GrpcServer();
@@ -69,14 +69,14 @@ class GrpcServer {
   int open_calls() const { return clients_.open_calls(); }
 
  private:
-  GrpcServer(GrpcServerOptions options, VmEventService* service, RefusalCounters* refusals,
+  GrpcServer(GrpcServerOptions options, ServiceMethods* service, RefusalCounters* refusals,
              const Clock* clock);
   absl::Status Start();
   // Sets the state of the health service "listen".
   void ShowListening();
 
   const GrpcServerOptions options_;
-  VmEventService* const service_;
+  ServiceMethods* const service_;
   RefusalCounters* const refusals_;
   const Clock* const clock_;
   Clients clients_;

@@ -32,19 +32,18 @@ constexpr size_t kMinPieceIn = 64;  // avoids reads of a few bytes after too muc
 constexpr absl::Duration kPeerPause = absl::Milliseconds(50);
 constexpr size_t kMaxPeers = 16'384;
 constexpr int kPiecesOut = 4;  // pieces of one connection before the next has its turn
+// Limit of the bytes that wait for all clients, beyond which little more is read for each.
+constexpr size_t kMuchWaiting = 8 << 20;
+constexpr size_t kSmallPieceOut = 4 << 10;
 // Time for the client of a connection that gRPC has closed to read what was sent before, and to
 // close.
 constexpr absl::Duration kLinger = absl::Seconds(10);
 // The same for a connection closed because of what its client sent.
 constexpr absl::Duration kGoodbye = absl::Seconds(2);
 
-// Removes what was sent, and the memory with the last of it.
+// Removes what was sent, and its memory.
 void Consume(std::string* waiting, size_t sent) {
-  if (sent == waiting->size()) {
-    *waiting = std::string();
-  } else {
-    waiting->erase(0, sent);
-  }
+  if (sent > 0) *waiting = std::string(*waiting, sent);
 }
 
 // Socket buffer sizes; the kernel doubles them, and counts its own overhead.
@@ -408,6 +407,7 @@ void Relay::Push(Connection* connection, absl::string_view bytes) {
   if (bytes.empty()) return;
   if (connection->to_client.empty()) connection->took_at = now();
   absl::StrAppend(&connection->to_client, bytes);
+  waiting_out_ += bytes.size();
 }
 
 void Relay::MoveOut(Connection* connection) {
@@ -417,10 +417,12 @@ void Relay::MoveOut(Connection* connection) {
       if (sent < 0) return Close(connection);
       if (sent > 0) connection->took_at = now();
       Consume(&connection->to_client, static_cast<size_t>(sent));
+      waiting_out_ -= static_cast<size_t>(sent);
       if (!connection->to_client.empty()) break;
     }
     if (connection->server_ended) return FinishOut(connection);
-    const ssize_t size = connection->server.Receive(buffer_.data(), buffer_.size());
+    const size_t wanted = waiting_out_ < kMuchWaiting ? buffer_.size() : kSmallPieceOut;
+    const ssize_t size = connection->server.Receive(buffer_.data(), wanted);
     if (size < 0) break;
     if (size == 0) {
       connection->server_ended = true;
@@ -428,9 +430,8 @@ void Relay::MoveOut(Connection* connection) {
     }
     const absl::string_view bytes(buffer_.data(), static_cast<size_t>(size));
     if (!TakeOut(connection, bytes)) return Close(connection);
-    // Fewer bytes than the buffer holds: nothing more is pending, and epoll reports later data.
-    if (bytes.size() < buffer_.size() / 2 && !connection->server_hung_up &&
-        connection->to_client.empty()) {
+    // Fewer bytes than wanted: nothing more is pending, and epoll reports later data.
+    if (bytes.size() < wanted / 2 && !connection->server_hung_up && connection->to_client.empty()) {
       break;
     }
   }
@@ -536,6 +537,7 @@ void Relay::CloseAll() {
 
 void Relay::Close(Connection* connection) {
   const Id id = connection->id;
+  waiting_out_ -= connection->to_client.size();
   loop_->CancelTimer(&connection->timer);
   // epoll_wait holds the sockets that it looks at: it may drop the last reference, and then closes.
   loop_->Remove(connection->client.fd());

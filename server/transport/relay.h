@@ -85,8 +85,8 @@ struct RelayLimits {
 // checks each frame of a client (ClientFrames), and bounds their rates, before gRPC sees it,
 // because gRPC 1.51 aborts if a connection always has more to read
 // (docs/internals/adr/0012-a-relay.md). Nothing of a client is read before the server has sent its
-// SETTINGS. It holds at most 64 KiB of a connection; an end that does not read holds up the other
-// one.
+// SETTINGS. It holds at most 64 KiB of a connection, and 4 KiB while 8 MiB wait for all clients; an
+// end that does not read holds up the other one.
 //
 // Loop thread, but for Cut.
 class Relay {
@@ -170,7 +170,8 @@ class Relay {
   Id next_id_ = 0;
   absl::flat_hash_map<Id, std::unique_ptr<Connection>> connections_;
   std::array<char, 64 << 10> buffer_;
-  std::string to_server_;  // buffer of one turn
+  std::string to_server_;   // buffer of one turn
+  size_t waiting_out_ = 0;  // bytes of all connections that their clients have not taken
 };
 
 }  // namespace vmeventd

@@ -151,8 +151,6 @@ class Run {
 void Fuzz_vm_session(absl::string_view input) {
   if (input.empty()) return;
   vmeventd::SessionOptions options;
-  options.shutdown_files =
-      (input[0] & 1) != 0 ? vmeventd::ShutdownFiles::kOn : vmeventd::ShutdownFiles::kOff;
   Run run(&options, (input[0] & 2) != 0);
   for (size_t i = 1; i + 1 < input.size() && !run.done(); i += 2) {
     run.Step(static_cast<uint8_t>(input[i]), static_cast<uint8_t>(input[i + 1]));

@@ -47,7 +47,7 @@ std::vector<HandedRun> ThreeRuns() {
   std::vector<HandedRun> runs(3);
   for (int i = 0; i < 3; ++i) {
     runs[i].state.set_run_id(absl::StrCat("run ", i));
-    runs[i].state.set_speaker_pid(i);
+    runs[i].state.set_sender_pid(i);
     if (i != 1) runs[i].connection = NewSocket();
     if (i == 2) continue;
     runs[i].state.set_pid(100 + i);
@@ -64,7 +64,7 @@ TEST(HandoverTest, RunsComeWithTheirDescriptors) {
   ASSERT_EQ(read.runs.size(), 3u);
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(read.runs[i].state.run_id(), runs[i].state.run_id());
-    EXPECT_EQ(read.runs[i].state.speaker_pid(), runs[i].state.speaker_pid());
+    EXPECT_EQ(read.runs[i].state.sender_pid(), runs[i].state.sender_pid());
     ASSERT_EQ(read.runs[i].connection.valid(), i != 1);
     ASSERT_EQ(read.runs[i].process.valid(), i != 2);
     if (i != 1) {

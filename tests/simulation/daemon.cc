@@ -117,13 +117,19 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
 
 absl::Status Daemon::Watch(const Options& options, Store* store) {
   WatcherOptions watcher_options;
-  absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.qmp");
+  absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.kvmd");
   if (!watch.ok()) return watch.status();
   watcher_options.watches = {*std::move(watch)};
   watcher_options.command_lines = std::make_shared<CommandLines>();
-  watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
-  // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
-  if (watcher_options.signals.trace->fd() < 0) watcher_options.signals = {nullptr, "no descriptor"};
+  if (kernel_->features().signals) {
+    watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
+    // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
+    if (watcher_options.signals.trace->fd() < 0) {
+      watcher_options.signals = {nullptr, "no descriptor"};
+    }
+  } else {
+    watcher_options.signals = {nullptr, "no CAP_BPF"};
+  }
   watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
   // Acts as epoll_create1() that is out of descriptors.
   if (watcher_options.host_shutdown.source->fd() < 0) {
@@ -136,6 +142,12 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
+  // A directory that answers at once, or whenever its thread has a turn.
+  watcher_options.directory_patience =
+      kernel_->random().OneIn(2) ? absl::InfiniteDuration() : absl::ZeroDuration();
+  watcher_options.session.last_watched = log_->last_watched();
+  watcher_options.follows_another = log_->follows_another();
+  watcher_options.is_handover = store->log.has_value();
   const SavedRuns runs = log_->TakeRuns();
   log_->PutVms(VmsOf(runs, kernel_->Now()));
   for (const auto& [run_id, run] : runs) {
@@ -175,6 +187,7 @@ absl::Duration Daemon::pump_due() const {
 void Daemon::Stop(Store* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
+  watcher_->ReportWatched();
   std::optional<OpenRuns> handed;
   if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();

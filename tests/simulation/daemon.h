@@ -110,6 +110,8 @@ class Daemon {
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }
   // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
   bool has_journal() const { return EventLogForTests::IsOpen(*log_); }
+  // Returns whether all that it has seen is in the journal.
+  bool all_is_written() const { return !PumpIsDue() && EventLogForTests::AllIsWritten(*log_); }
   // Runs that were handed over to it, and those of them that it goes on with.
   size_t handed() const { return handed_; }
   // The last sequence of a daemon that handed over what waited for the disk; 0: none did.

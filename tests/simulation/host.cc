@@ -42,7 +42,7 @@ std::string UseOf(absl::string_view call, const std::string& path) {
   }
   if (path == kWatchedDirectory) return "open of the directory";
   if (absl::EndsWith(path, ".shutdown")) return "open of the shutdown file";
-  if (absl::EndsWith(path, ".qmp")) return "open of a socket";
+  if (absl::EndsWith(path, ".kvmd")) return "open of a socket";
   return absl::StrCat("open of ", path);
 }
 
@@ -238,12 +238,11 @@ void Host::AimKill() {
     const char* call;
     const char* path_end;
   };
-  static constexpr Place kPlaces[] = {{"write", "journal.db"},     {"fsync", "journal.db"},
-                                      {"write", "journal.db-wal"}, {"fsync", "journal.db-wal"},
-                                      {"write", "sequence"},       {"fsync", "sequence"},
-                                      {"open", ".shutdown"},       {"fchmod", ".shutdown"},
-                                      {"unlink", ".shutdown"},     {"recv", ".qmp"},
-                                      {"fchmod", ".shutdown"}};
+  static constexpr Place kPlaces[] = {
+      {"write", "journal.db"},     {"fsync", "journal.db"}, {"write", "journal.db-wal"},
+      {"fsync", "journal.db-wal"}, {"write", "sequence"},   {"fsync", "sequence"},
+      {"open", ".shutdown"},       {"fchmod", ".shutdown"}, {"unlink", ".shutdown"},
+      {"recv", ".kvmd"},           {"fchmod", ".shutdown"}};
   if (kills_ <= 0) return;
   if (random_->OneIn(2)) {
     const Place& place = kPlaces[random_->Below(std::size(kPlaces))];

@@ -1,6 +1,9 @@
 #include "tests/simulation/judge.h"
 
+#include <sys/wait.h>
+
 #include <algorithm>
+#include <csignal>
 #include <set>
 #include <utility>
 
@@ -10,7 +13,6 @@
 #include "absl/strings/str_join.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
-#include "tests/simulation/reference.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
@@ -40,6 +42,9 @@ ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
   if (rule == "qemu-killed") return ShutdownClass::kAdmin;
   return is;
 }
+
+// A monitor that closed so long before the process was gone was lost.
+constexpr absl::Duration kMonitorGrace = absl::Milliseconds(900);
 
 // It has one monitor, at which it has always listened itself.
 bool IsAlone(const Life& life) {
@@ -209,26 +214,19 @@ void Judge::CheckDomains(const Daemon& daemon) {
   }
 }
 
-std::map<int, size_t> Judge::KeptSayings(const Life& life) const {
-  std::set<int64_t> stamps;  // stamps of QEMU's events
-  for (const auto& [sequence, entry] : entries_) {
-    const v1::Event& event = entry.event;
-    if (entry.lost || event.vm().run_id() != life.run_id || !event.has_qemu_time()) continue;
-    stamps.insert(event.qemu_time().seconds() * 1'000'000 + event.qemu_time().nanos() / 1000);
-  }
-  std::map<int, size_t> read;
-  std::map<int, size_t> kept;
-  for (const Saying& saying : life.sayings) {
-    if (!saying.was_read()) continue;
-    const size_t count = ++read[saying.daemon];
-    if (stamps.contains(saying.wall_us) || stopped_in_order_.contains(saying.daemon)) {
-      kept[saying.daemon] = count;
+// What was read by a turn of the loop is handed to the log by that turn, but what changed without
+// an event in a flood, which is saved a moment later.
+void Judge::MarkKept(const Daemon& daemon) {
+  constexpr absl::Duration kSaves = absl::Milliseconds(200);
+  const absl::Duration now = kernel_->monotonic();
+  const bool written = daemon.all_is_written();
+  for (const auto& life : world_->lives()) {
+    for (auto it = life->sayings.rbegin(); it != life->sayings.rend() && !it->kept; ++it) {
+      if (!it->was_read()) continue;
+      it->read_by = std::min(it->read_by, now);
+      it->kept = written && it->read_by + kSaves <= now;
     }
   }
-  if (!without_runs_.empty()) {
-    kept.erase(kept.begin(), kept.lower_bound(without_runs_.rbegin()->first));
-  }
-  return kept;
 }
 
 std::map<uint64_t, v1::Event> Judge::ReadJournal(uint64_t first, uint64_t last) {
@@ -310,6 +308,9 @@ void Judge::BeginsWithoutRuns(int number) {
   story_->Reach("a daemon begins without the open runs");
   without_runs_[number] = started_at_;
   known_uuids_.clear();
+  for (const auto& life : world_->lives()) {
+    for (Saying& saying : life->sayings) saying.kept = false;
+  }
 }
 
 bool Judge::MayLackStop(const std::string& run_id) const {
@@ -449,6 +450,7 @@ void Judge::AfterWriter(const Daemon& daemon) {
     story_->Fail("events are deleted for their age, and the clock has not run for ten minutes");
   }
   thinned_ = std::max(thinned_, daemon.journal().thinned);
+  MarkKept(daemon);
 }
 
 void Judge::AfterPump(Daemon* daemon, int number) {
@@ -555,7 +557,20 @@ void Judge::Add(const v1::Event& event, int daemon) {
   TakeOtherRunId(event.vm());
   if (event.has_vm()) CheckRef(event);
   CheckGap(event, daemon);
-  if (event.type() == v1::EVENT_TYPE_STOPPED) CheckStop(event, daemon);
+  if (event.type() == v1::EVENT_TYPE_STOPPED) {
+    CheckStop(event, daemon);
+    CheckTimes(event);
+  }
+}
+
+// The process that ended unseen was there at its last sign of life.
+void Judge::CheckTimes(const v1::Event& stopped) const {
+  const Life* const life = LifeOf(stopped.vm().run_id());
+  if (clock_steps_ || life == nullptr || !stopped.shutdown().has_last_seen_time()) return;
+  const absl::Time gone = kernel_->Now().wall - (kernel_->monotonic() - life->gone_at);
+  if (gone >= FromTimestamp(stopped.shutdown().last_seen_time())) return;
+  story_->Fail("life ", life->number, " ended at ", absl::FormatTime(gone),
+               ", and was seen alive later: ", stopped.ShortDebugString());
 }
 
 // A run that was handed over has no GAP.
@@ -597,7 +612,9 @@ void Judge::AfterStop() {
   for (auto& [sequence, entry] : entries_) {
     entry.written = !entry.lost && (!gave_up_ || sequence <= durable_);
   }
-  stopped_in_order_.insert(number_);
+  for (const auto& life : world_->lives()) {
+    for (Saying& saying : life->sayings) saying.kept = saying.kept || saying.was_read();
+  }
 }
 
 bool Judge::IsLatest(const Life& life) const {
@@ -684,6 +701,198 @@ bool Judge::IsWithdrawn(const Life& life) const {
   });
 }
 
+bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
+  const v1::ShutdownDetail& detail = stopped.shutdown();
+  const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
+  const bool doubted =
+      absl::c_linear_search(detail.caveats(), v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN);
+  // A guest that obeys looks as one that powers itself off where nobody saw the press, of which the
+  // caveat tells. A watchdog presses as well.
+  const bool pressed =
+      life.ending == &endings::kGuestObeysPress || life.ending == &endings::kWatchdogPresses;
+  if (pressed && is == ShutdownClass::kUser && doubted) return true;
+  // The counter of a cgroup does not say which of its processes was killed: without records of
+  // signals a kill counts as one for memory, if another was killed for that since the daemon began
+  // to follow the VM.
+  const bool killed = life.process->wait_status == SIGKILL;
+  if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= started_at_) return true;
+  // Nobody had asked for the run state of a VM that ends as soon as it is connected to.
+  const bool asked = absl::c_any_of(life.sayings, [](const Saying& saying) {
+    return saying.kind == Saying::Kind::kRunState && saying.was_read();
+  });
+  return life.ending == &endings::kInternalError && is == ShutdownClass::kAdmin && !asked;
+}
+
+std::string Judge::FaultOfProcess(const Life& life, int daemon) const {
+  if (life.ended_under != daemon) return "its process ended while no daemon or another one ran";
+  // A parent that reaps late leaves no status in time.
+  const bool reads_exit = kernel_->features().pidfd_exit &&
+                          life.process->reaped_at < life.gone_at + absl::Milliseconds(50);
+  if (!reads_exit) return "its exit status cannot be read";
+  const bool killed = life.sender != -1;
+  // The counter of its cgroup shows a kill for memory, too.
+  if (killed && life.kill_seen_by != daemon && life.ending != &endings::kRunsOutOfMemory) {
+    return "nobody recorded who sent its signal";
+  }
+  if (life.uuid.empty()) {
+    return life.gone_at - life.left_daemon_at < kMonitorGrace ? ""
+                                                              : "its monitor was not followed then";
+  }
+  return life.reported.has_value() || killed ? "" : "libvirt does not know how it ended";
+}
+
+std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
+  using enum Saying::Kind;
+  const Ending& ending = *life.ending;
+  if (ending.truth == ShutdownClass::kUnknown) return "nobody knows who ended it";
+  if (kernel_->refused_at() >= life.began) return "descriptors ran out";
+  if (options_.max_vm_descriptors != Daemon::Options().max_vm_descriptors) {
+    return "VMs may have few descriptors";
+  }
+  if (kernel_->clock_set_at() >= life.began) return "the clock was set";
+  if (stopped.vm().pid() != life.process->pid) return "its process was not known";
+  if (&ending == &endings::kKilledInMigration || &ending == &endings::kDomainKilledInMigration) {
+    return "it may live on where it was migrated to";
+  }
+  if (&ending == &endings::kCrashes && life.guest_can_exit) return "its guest may have ended it";
+  // What it said before a daemon had asked for its run state does not count, but for what stands.
+  const auto first = absl::c_find_if(life.sayings, [](const Saying& saying) {
+    return saying.kind == kRunState && saying.was_read();
+  });
+  if (first == life.sayings.end()) return "it was never asked for its run state";
+  for (auto it = life.sayings.begin(); it != life.sayings.end(); ++it) {
+    if (it->unsure) return "libvirt said it before its first list";
+    const bool matters = it > first
+                             ? it->kind != kRunState && it->kind != kOther
+                             : it->kind != kRunState && it->kind != kOther && it->kind != kResume;
+    const bool known = it->was_read() && (it->kept || it->daemon == daemon);
+    if (matters && !known) return "not all that it said was read, and written";
+  }
+  if (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at) {
+    return "a reset of it may have been missed";
+  }
+  if (life.resumed_since) return "it may have returned to a snapshot";
+  if (&ending == &endings::kMigrated || &ending == &endings::kInternalError) {
+    const bool answered = absl::c_any_of(life.sayings, [&](const Saying& saying) {
+      return saying.kind == kRunState && saying.was_read() &&
+             (saying.kept || saying.daemon == daemon) &&
+             saying.text == (&ending == &endings::kMigrated ? "postmigrate" : "internal-error");
+    });
+    if (!answered) return "its run state was not asked for in time";
+  }
+  const bool reported = absl::c_any_of(life.sayings, [&](const Saying& saying) {
+    return saying.kind == kManager && saying.was_read() && saying.daemon == daemon;
+  });
+  if (!life.uuid.empty() && !reported) return "libvirt has not reported its end";
+  if (ending.by == Ending::By::kProcess) return FaultOfProcess(life, daemon);
+  const bool followed = life.uuid.empty() ? life.gone_at - life.left_daemon_at < kMonitorGrace
+                                          : life.unseen_at < life.sayings.back().at;
+  if (life.no_shutdown && (life.ended_under != daemon || !followed)) {
+    return "it may have come up again";
+  }
+  return "";
+}
+
+void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon,
+                       const std::set<bool>& intended) {
+  const v1::ShutdownDetail& detail = stopped.shutdown();
+  const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
+  // A process that is not known has an end that shows nothing: its QEMU has never spoken.
+  const std::string fault = life.ending == nullptr ? "it lives" : FaultOf(life, stopped, daemon);
+  story_->Reach(fault.empty() ? "an end without faults" : absl::StrCat("fault: ", fault));
+  std::set<ShutdownClass> allowed;
+  for (const bool is_intended : intended) {
+    const auto add = [&](ShutdownClass each) {
+      allowed.insert(is_intended ? Intended(each, detail.rule()) : each);
+    };
+    if (life.ending != nullptr) add(life.ending->truth);
+    if (!fault.empty()) add(ShutdownClass::kUnknown);
+  }
+  if (!allowed.contains(is) && (life.ending == nullptr || !IsException(life, stopped))) {
+    std::vector<std::string> names;
+    names.reserve(allowed.size());
+    for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
+    story_->Fail("life ", life.number, " (", life.ending == nullptr ? "" : life.ending->what,
+                 ") is classified ", ShutdownClassName(is), " by ", detail.rule(), "; it may be ",
+                 absl::StrJoin(names, " or "), fault.empty() ? "" : absl::StrCat(", as ", fault));
+  }
+  if (life.ending != nullptr) CheckDetail(life, stopped, fault, daemon);
+  CheckEvidence(life, detail, daemon);
+}
+
+void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
+                        int daemon) const {
+  const v1::ShutdownDetail& detail = stopped.shutdown();
+  const Ending& ending = *life.ending;
+  const auto wrong = [&](const auto&... what) {
+    story_->Fail("life ", life.number, " (", ending.what, "), by ", detail.rule(), ": ", what...);
+  };
+  const auto cause = static_cast<ShutdownCause>(detail.cause());
+  // Others judge these.
+  const bool others = cause == ShutdownCause::kHostShutdown ||
+                      cause == ShutdownCause::kUnobserved || detail.has_intent() ||
+                      ending.causes.size() == 0;
+  const bool unread = absl::c_any_of(life.sayings, [](const Saying& saying) {
+    return (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) &&
+           !saying.was_read();
+  });
+  const bool doubtful =
+      unread || life.resumed_since || life.others_oom_kill > -absl::InfiniteDuration() ||
+      (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at);
+  const bool legacy_press = life.major < 4 && cause == ShutdownCause::kHostPowerdown &&
+                            life.pressed > -absl::InfiniteDuration();
+  if (static_cast<ShutdownClass>(detail.shutdown_class()) == ending.truth && !others && !doubtful &&
+      !legacy_press) {
+    const auto known = absl::c_find(ending.causes, cause);
+    const bool exact = fault.empty() && life.major >= 4;
+    if (known == ending.causes.end() || (exact && known != ending.causes.begin())) {
+      wrong("its cause is said to be ", ShutdownCauseName(cause));
+    }
+  }
+  if (detail.has_sender()) {
+    const int64_t sender = detail.sender().kernel() ? 0 : detail.sender().pid();
+    if (sender != life.sender) wrong("sender ", sender, " instead of ", life.sender);
+  } else if (fault.empty() && life.major >= 4 && life.kill_seen_by == daemon && life.sender != -1 &&
+             (ending.by == Ending::By::kProcess || &ending == &endings::kSignal)) {
+    wrong("its sender ", life.sender, " is missing");
+  }
+  const int status = life.process->wait_status;
+  const bool by_signal = WIFSIGNALED(status);
+  if ((detail.has_exit_code() && (by_signal || detail.exit_code() != WEXITSTATUS(status))) ||
+      (detail.has_exit_signal() &&
+       detail.exit_signal().number() != (by_signal ? WTERMSIG(status) : 0))) {
+    wrong("its process ended otherwise: wait status ", status);
+  }
+}
+
+// Each entry of its evidence stands: it was said since the last reset that the daemon has read.
+void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
+  using enum Saying::Kind;
+  std::set<Saying::Kind> said;
+  for (const Saying& saying : life.sayings) {
+    const bool known = saying.was_read() && (saying.kept || saying.daemon == daemon);
+    if (saying.kind == kReset && known) said.clear();
+    said.insert(saying.kind);
+    if (saying.kind == kRunState && saying.text == "guest-panicked") said.insert(kPanic);
+  }
+  const auto check = [&](absl::string_view what, Saying::Kind kind) {
+    if (said.contains(kind)) return;
+    story_->Fail("life ", life.number, " has the evidence \"", what,
+                 "\", which was not said since its last reset");
+  };
+  if (detail.has_panic()) check("panic", kPanic);
+  if (detail.cause() == v1::SHUTDOWN_CAUSE_HOST_POWERDOWN) check("powerdown age", kPowerdown);
+  constexpr std::pair<absl::string_view, Saying::Kind> kEntries[] = {
+      {"POWERDOWN", kPowerdown},  {"WATCHDOG", kWatchdog},
+      {"GUEST_PANICKED", kPanic}, {"SUSPEND_DISK", kHibernate},
+      {"SHUTDOWN", kShutdown},    {"the guest outlived its watchdog", kWatchdog}};
+  for (const v1::Evidence& entry : detail.evidence()) {
+    for (const auto& [text, kind] : kEntries) {
+      if (absl::StartsWith(entry.what(), text)) check(entry.what(), kind);
+    }
+  }
+}
+
 void Judge::CheckStop(const v1::Event& event, int daemon) {
   const Life* const life = LifeOf(event.vm().run_id());
   for (const Declared& intent : life == nullptr ? std::vector<Declared>() : life->intents) {
@@ -723,15 +932,6 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
       !last->was_read() && !last->heard_by->reset) {
     story_->Fail("STOPPED ", event.sequence(), " of life ", life->number,
                  " came before its SHUTDOWN was read");
-  }
-  const bool host_shut_down = kernel_->HostWas(true, life->began, life->gone_at);
-  // A parent that reaps late leaves no status in time.
-  const bool reads_exit = kernel_->features().pidfd_exit && !short_of_descriptors_ &&
-                          life->process->reaped_at < life->gone_at + absl::Milliseconds(50);
-  std::set<ShutdownClass> allowed =
-      AllowedClasses(*life, daemon, KeptSayings(*life), host_shut_down, reads_exit);
-  if (is_unknown || (life->launcher != nullptr && event.vm().pid() == life->launcher->pid)) {
-    allowed.insert(ShutdownClass::kUnknown);  // its QEMU has never spoken
   }
   CheckHostShutdown(*life, event, daemon);
   if (life->daemons == std::set<int>{daemon} && daemon == number_) CheckSaid(*life);
@@ -778,42 +978,22 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
         must_be_intended || (!Forgets(intent) && intent.answered < decided_at &&
                              intent.asked + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
   }
-  if (may_be_intended) {
-    std::set<ShutdownClass> intended;
-    for (const ShutdownClass each : allowed) intended.insert(Intended(each, rule));
-    if (must_be_intended) {
-      allowed = intended;
-    } else {
-      allowed.insert(intended.begin(), intended.end());
-    }
-  }
+  std::set<bool> intended;
+  if (!must_be_intended) intended.insert(false);
+  if (may_be_intended) intended.insert(true);
   const bool rebooted = life->boot_id != kernel_->boot_id();
   const bool by_reboot = rule == "host-rebooted" || rule == "host-shutdown-unseen";
   if (daemon == number_ && rebooted && !by_reboot) {
     story_->Fail("life ", life->number, " ended with its host, and not by ", rule);
   }
-  if (by_reboot) {
-    allowed = {rule == "host-rebooted" ? ShutdownClass::kUnknown : ShutdownClass::kAdmin};
-    if (!rebooted) story_->Fail("life ", life->number, " ends by a reboot, and there was none");
+  if (by_reboot && !rebooted) {
+    story_->Fail("life ", life->number, " ends by a reboot, and there was none");
   }
-  if (!allowed.contains(is)) {
-    std::vector<std::string> names;
-    names.reserve(allowed.size());
-    for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
-    story_->Fail("life ", life->number, " (", life->ending, ") is classified ",
-                 ShutdownClassName(is), " by ", rule, "; it may be ", absl::StrJoin(names, " or "));
+  if (by_reboot &&
+      is != (rule == "host-rebooted" ? ShutdownClass::kUnknown : ShutdownClass::kAdmin)) {
+    story_->Fail("life ", life->number, " ends by ", rule, " and is ", ShutdownClassName(is));
   }
-  if (rule == "guest-hibernate" || rule == "legacy-hibernate") {
-    const Saying* reset = nullptr;  // last reset since the guest began to hibernate
-    for (const Saying& saying : life->sayings) {
-      if (saying.kind == Saying::Kind::kHibernate) reset = nullptr;
-      if (saying.kind == Saying::Kind::kReset && saying.was_read()) reset = &saying;
-    }
-    if (reset != nullptr && reset->daemon == daemon) {
-      story_->Fail("life ", life->number, " is said to have hibernated by ", rule,
-                   ", and was reset since");
-    }
-  }
+  if (!by_reboot) CheckClass(*life, event, daemon, intended);
   if (!life->uuid.empty() || !IsLatest(*life)) return;  // a domain has no file
   if (life->listed_as != life->name) return;            // the file is its other name's
   const bool there = kernel_->disk().Find(

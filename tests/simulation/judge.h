@@ -106,6 +106,7 @@ class Judge {
   // The event names its VM as that is, and forgets nothing that events before it knew.
   void CheckRef(const v1::Event& event);
   void CheckGap(const v1::Event& event, int daemon) const;
+  void CheckTimes(const v1::Event& stopped) const;
   // Returns whether the withdrawal of an intent for it was published.
   bool IsWithdrawn(const Life& life) const;
   // Checks that no VM that is known to run has the shutdown file of an end that was none.
@@ -115,10 +116,22 @@ class Judge {
   void TakeUnseenDomain(const v1::VmRef& vm);
   void TakeOtherRunId(const v1::VmRef& vm);
   void TakeRunId(const std::string& run_id, Life* life);
-  // The number of each daemon's sayings of the life that are in the journal for certain: all of a
-  // daemon that stopped in order; of another one, up to the last event that is not lost, since what
-  // an event changed is committed with it.
-  std::map<int, size_t> KeptSayings(const Life& life) const;
+  // Marks what daemons have read by now and what is in the journal of it.
+  void MarkKept(const Daemon& daemon);
+  // A fault that may have hidden something of the life's end from the daemon that reports it.
+  // Empty: none, so that the class must be the true one, and not UNKNOWN.
+  std::string FaultOf(const Life& life, const v1::Event& stopped, int daemon) const;
+  // Likewise, of a life that ended by how its process ended.
+  std::string FaultOfProcess(const Life& life, int daemon) const;
+  // The documented exceptions: another class than the true one, and not UNKNOWN.
+  bool IsException(const Life& life, const v1::Event& stopped) const;
+  // Checks the class of an end by that of the world, whatever the intents.
+  void CheckClass(const Life& life, const v1::Event& stopped, int daemon,
+                  const std::set<bool>& intended);
+  // Checks what else it says: cause, sender, exit status, panic, evidence.
+  void CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
+                   int daemon) const;
+  void CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const;
 
   void CheckInTime(const v1::Event& event) const;
   // Checks that each thing that a life has said has an event, or is counted by a GAP.
@@ -159,7 +172,6 @@ class Judge {
   bool gave_up_ = false;                     // the daemon's queue for the disk has dropped events
   std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count them
   std::vector<absl::Duration> dropped_at_;   // times of the GAPs for what the disk's queue drops
-  std::set<int> stopped_in_order_;           // daemons whose journal has all that they have read
   // The daemons that began without the open runs of those before, and when.
   std::map<int, absl::Duration> without_runs_;
   bool short_of_descriptors_ = false;

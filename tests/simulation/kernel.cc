@@ -163,13 +163,15 @@ void Kernel::Record(SignalRecord record) {
   ++rings->counter;
 }
 
-void Kernel::SendSignal(const ProcessPtr& process, int signal, int64_t sender) {
+void Kernel::SendSignal(const ProcessPtr& process, int signal, int64_t sender,
+                        const std::string& command) {
   if (process->state != Process::State::kLives) return;
   // The QEMU's user, who is not the one that sends the signal.
   constexpr ProcessMark kQemu{.uid = 107, .cgroup = 2};
   SignalRecord record{
       .target = process->pid, .signal = signal, .by_kernel = sender == 0, .sender = sender};
   record.sender_mark = sender == process->pid ? kQemu : ProcessMark{.uid = 0, .cgroup = 1};
+  record.sender_comm = command;
   record.target_mark = kQemu;
   Record(std::move(record));
 }
@@ -285,7 +287,9 @@ void Kernel::CloseServer(const ConnectionPtr& connection) {
 bool Kernel::HasRoom(absl::string_view call, const std::string& what) const {
   if (dead_ || bystander_ || descriptor_fault_ == nullptr) return true;
   const int error = descriptor_fault_(call, what);
-  return error == 0 || Fail(error) == 0;
+  if (error == 0) return true;
+  refused_at_ = monotonic_;
+  return Fail(error) == 0;
 }
 
 int Kernel::Add(Descriptor descriptor) {

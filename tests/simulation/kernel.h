@@ -78,6 +78,7 @@ class Kernel : public Clock {
     bool pidfs = true;          // an inode for each process, Linux 6.9
     bool pidfd_exit = true;     // PIDFD_INFO_EXIT, Linux 6.15
     bool reads_zombies = true;  // ptrace access to the QEMUs
+    bool signals = true;        // records of signals
   };
 
   Kernel(Random* random, Features features);
@@ -97,7 +98,13 @@ class Kernel : public Clock {
   absl::Duration monotonic() const { return monotonic_; }
   int64_t wall_ns() const { return absl::ToInt64Nanoseconds(wall_offset_ + monotonic_); }
   void AdvanceTo(absl::Duration monotonic) { monotonic_ = std::max(monotonic_, monotonic); }
-  void StepWallClock(absl::Duration by) { wall_offset_ += by; }
+  void StepWallClock(absl::Duration by) {
+    wall_offset_ += by;
+    clock_set_at_ = monotonic_;
+  }
+  // The last time at which that was done, and at which the daemon got no descriptor.
+  absl::Duration clock_set_at() const { return clock_set_at_; }
+  absl::Duration refused_at() const { return refused_at_; }
   uint64_t ticks() const {  // since boot
     return static_cast<uint64_t>(absl::ToInt64Milliseconds(monotonic_ - booted_) / 10);
   }
@@ -111,8 +118,10 @@ class Kernel : public Clock {
   ProcessPtr Living(int64_t pid) const;
   void Exit(const ProcessPtr& process, int wait_status);
   void Reap(const ProcessPtr& process);
-  // A signal is sent to it, and `sender` is gone at once; 0: the kernel sends it.
-  void SendSignal(const ProcessPtr& process, int signal, int64_t sender);
+  // A signal is sent to it, and `sender` is gone at once; 0: the kernel sends it. `command` is the
+  // sender's name.
+  void SendSignal(const ProcessPtr& process, int signal, int64_t sender,
+                  const std::string& command = "");
   // The kernel is about to kill it for its memory.
   void NameVictim(const ProcessPtr& process);
   // The daemon's records of these, in a ring of its own: a descriptor that is readable while there
@@ -281,6 +290,8 @@ class Kernel : public Clock {
   Disk disk_;
   absl::Duration monotonic_ = absl::Seconds(1000);
   absl::Duration booted_;
+  absl::Duration clock_set_at_ = -absl::InfiniteDuration();
+  mutable absl::Duration refused_at_ = -absl::InfiniteDuration();
   absl::Duration wall_offset_ = absl::Seconds(1'790'000'000);
   std::string boot_id_;
   std::map<int64_t, ProcessPtr> processes_;

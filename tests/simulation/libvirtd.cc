@@ -91,6 +91,7 @@ void Libvirtd::Stop() {
   story_->Say("libvirtd", "ends");
   story_->Reach("libvirtd ends");
   runs_ = false;
+  LoseSight();
   link_ = nullptr;
   // A thread may take its place meanwhile; likewise below.
   if (const Callback callback = callback_; callback != nullptr) {
@@ -176,7 +177,13 @@ void Libvirtd::set_daemon(int number) {
   if (number == 0) ends_.NotifyAll();
 }
 
+void Libvirtd::LoseSight() {
+  if (link_ == nullptr) return;
+  for (Life* const life : domains_) life->unseen_at = kernel_->monotonic();
+}
+
 void Libvirtd::Forget() {
+  LoseSight();
   callback_ = nullptr;
   link_ = nullptr;
 }

@@ -62,6 +62,8 @@ class Libvirtd : public LibvirtApi {
  private:
   class Client;
   bool IsListened() const { return callback_ != nullptr && link_ != nullptr; }
+  // The daemon has lost its connection, if it had one.
+  void LoseSight();
   // The next thing that the connection is sent is `saying`.
   void Hear(Life* life, Saying* saying);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);

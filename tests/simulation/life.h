@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "tests/simulation/endings.h"
 #include "tests/simulation/kernel.h"
-#include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd::simulation {
@@ -40,6 +40,9 @@ struct Saying {
   uint64_t end = 0;
   int daemon = 0;       // number of the daemon that heard it
   bool unsure = false;  // libvirt said it before its first list, which may be older or newer
+  // Time by which it was read, and whether what followed from it is in the journal for certain.
+  absl::Duration read_by = absl::InfiniteDuration();
+  bool kept = false;
 
   // Returns whether it was sent to a daemon, and whether that has read it.
   bool was_sent() const { return heard_by != nullptr && heard_by->of_daemon; }
@@ -92,9 +95,21 @@ struct Life {
   std::vector<Saying> sayings;
   // Those that have had a connection, or to which libvirt has spoken of the domain.
   std::set<int> daemons;
-  // The true cause of its end; a class is set with the step that decides.
-  std::string ending;
-  std::optional<ShutdownClass> truth;
+  // How it ends, as the step says that decides; null: nothing has decided yet.
+  const Ending* ending = nullptr;
+  // Time of the last press of its power button that counts: no reset came since, and no return to a
+  // snapshot of before.
+  absl::Duration pressed = -absl::InfiniteDuration();
+  // Time of the last press, panic or watchdog since the last reset, which would make it void; and
+  // whether it was resumed since, as by a return to a snapshot.
+  absl::Duration voidable = -absl::InfiniteDuration();
+  bool resumed_since = false;
+  bool stricken = false;        // by a panic or its watchdog, and not reset since
+  bool guest_can_exit = false;  // its command line has a device by which the guest ends it
+  // Sender of the signal that ends it; 0: the kernel, -1: nobody.
+  int64_t sender = -1;
+  // The last time at which another process of its cgroup was killed for memory.
+  absl::Duration others_oom_kill = -absl::InfiniteDuration();
   std::optional<ManagerEnd> reported;  // end that libvirt reports; unset: as it seems
   std::vector<Declared> intents;
 
@@ -103,15 +118,17 @@ struct Life {
   absl::Duration kept_at = absl::ZeroDuration();
   // Time at which its last client's connection was closed, if that was a daemon's.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
+  // Last time at which a daemon lost sight of it, or libvirt did.
+  absl::Duration unseen_at = -absl::InfiniteDuration();
   bool process_gone = false;
   bool gone = false;  // the process, and its next life may begin
   absl::Duration gone_at = absl::InfiniteDuration();
-  // Set if another process killed it, and the daemon that read the kernel's records then; 0: none.
-  bool killed_by_host = false;
+  // The daemon that read the kernel's records as its signal was sent; 0: none.
   int kill_seen_by = 0;
   uint64_t earlier_inode = 0;     // the newest file when a daemon connected first
   int kill_ring = 0;              // the kernel's ring that has the record of it
   int victim_seen_by = 0;         // the daemon that followed it as the kernel named its victim
+  int ended_under = 0;            // the daemon that ran as its process ended; 0: none
   bool ended_unattended = false;  // its process ended while no daemon ran
   int handed_to = 0;              // the last daemon to which its monitor was handed over
   int process_handed_to = 0;      // for a domain: the last daemon to which its process was

@@ -212,7 +212,14 @@ bool Lister::IsListed(const v1::Event& event) const {
   }
   const absl::Time time = FromTimestamp(event.observe_time());
   if (question_.has_start_time() && time < FromTimestamp(question_.start_time())) return false;
-  return !question_.has_end_time() || time < FromTimestamp(question_.end_time());
+  // One that nobody saw when it happened may have been before.
+  absl::Time since = time;
+  if (event.shutdown().has_last_seen_time()) {
+    since = std::min(time, FromTimestamp(event.shutdown().last_seen_time()));
+  } else if (event.unwatched().has_start()) {
+    since = std::min(time, FromTimestamp(event.unwatched().start()));
+  }
+  return !question_.has_end_time() || since < FromTimestamp(question_.end_time());
 }
 
 uint64_t Lister::FirstAfter(uint64_t done, uint64_t newest) const {

@@ -32,6 +32,7 @@ Kernel::Features ChooseFeatures(Random* random) {
   features.pidfs = features.peer_pidfd && !random->OneIn(4);
   features.pidfd_exit = features.pidfs && !random->OneIn(4);
   features.reads_zombies = !random->OneIn(4);
+  features.signals = !random->OneIn(5);
   return features;
 }
 
@@ -179,8 +180,8 @@ class Simulation {
     daemon_ = *std::move(daemon);
     started_at_ = kernel_.monotonic();
     judge_.set_short_of_descriptors(host_.short_of_descriptors());
-    if (daemon_->handed() > 0) world_.GoOn(store_.daemon, number_);
-    world_.GoOnWithProcesses(number_, daemon_->domains());
+    if (daemon_->handed() > 0) world_.Resume(store_.daemon, number_);
+    world_.ResumeWithProcesses(number_, daemon_->domains());
     judge_.AfterStart(daemon_.get(), number_);
   }
 

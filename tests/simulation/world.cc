@@ -14,8 +14,8 @@ namespace vmeventd::simulation {
 namespace {
 
 // Major and minor.
-constexpr std::pair<int, int> kVersions[] = {{1, 4}, {2, 5}, {2, 9}, {2, 10}, {3, 1},
-                                             {4, 2}, {7, 2}, {8, 2}, {10, 0}, {11, 0}};
+constexpr std::pair<int, int> kVersions[] = {{2, 10}, {2, 12}, {3, 1},  {4, 2},
+                                             {7, 2},  {8, 2},  {10, 0}, {11, 0}};
 
 }  // namespace
 
@@ -60,17 +60,20 @@ std::string World::RunIdOf(const std::string& path, const Process& process) cons
                     .start_ticks = process.start_ticks});
 }
 
-std::string World::CommandLineOf(const Life& life) {
+std::string World::CommandLineOf(Life* life) {
   std::vector<std::string> arguments = {"qemu-system-x86_64", "-qmp",
-                                        absl::StrCat("unix:", life.socket, ",server=on")};
+                                        absl::StrCat("unix:", life->socket, ",server=on")};
   if (random_->OneIn(4)) {
     arguments[0] = "/usr/bin/a-launcher";
     arguments.insert(arguments.end(), {"-name", "another", "-uuid", "another"});
   } else {
     story_->Reach("a QEMU's command line can be read");
-    if (!random_->OneIn(3)) arguments.insert(arguments.end(), {"-name", life.name});
+    if (life->no_shutdown) arguments.emplace_back("-no-shutdown");
+    life->guest_can_exit = random_->OneIn(8);
+    if (life->guest_can_exit) arguments.insert(arguments.end(), {"-device", "isa-debug-exit"});
+    if (!random_->OneIn(3)) arguments.insert(arguments.end(), {"-name", life->name});
     if (!random_->OneIn(3)) {
-      arguments.insert(arguments.end(), {"-uuid", UuidOf(life)});
+      arguments.insert(arguments.end(), {"-uuid", UuidOf(*life)});
     } else {
       arguments.insert(arguments.end(), {"-readconfig", "its UUID"});
     }
@@ -94,9 +97,9 @@ void World::Begin(const std::string& name) {
   life->no_reboot = random_->OneIn(4);
   life->began = now();
   life->process = kernel_->Start(absl::StrCat("/vm-", life->number));
-  life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".qmp");
+  life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".kvmd");
   life->listed_as = name;
-  life->process->command_line = CommandLineOf(*life);
+  life->process->command_line = CommandLineOf(life);
   if (life->process->command_line.starts_with("qemu") && random_->OneIn(8)) {
     story_->Reach("a QEMU has another name");  // -name process=
     life->process->program = name;
@@ -186,6 +189,11 @@ void World::NextStep(Life* life) {
                              &World::MigrationFails,
                              &World::HostBeginsToShutDown,
                              &World::HibernatesInVain,
+                             &World::WatchdogResets,
+                             &World::WatchdogIsOutlived,
+                             &World::ReturnsToSnapshot,
+                             &World::InternalError,
+                             &World::AnotherIsOutOfMemory,
                              &World::DownAndUpUnseen,
                              &World::LoseMonitor,
                              &World::Hang,
@@ -197,6 +205,10 @@ void World::NextStep(Life* life) {
                                &World::Quit,
                                &World::Signal,
                                &World::Kill,
+                               &World::KillForMemory,
+                               &World::EndByHost,
+                               &World::DebuggerKills,
+                               &World::GuestExits,
                                &World::EndsWithHost,
                                &World::Crash,
                                &World::OutOfMemory,
@@ -224,7 +236,7 @@ void World::NextStep(Life* life) {
 // The monitor
 
 std::string World::SecondSocketOf(const Life& life) {
-  return absl::StrCat(kWatchedDirectory, "/", life.name, "-b.qmp");
+  return absl::StrCat(kWatchedDirectory, "/", life.name, "-b.kvmd");
 }
 
 // A client of one of two sockets has the other one wait.
@@ -280,6 +292,7 @@ void World::Serve(Life* life) {
   }
   if (life->client->client_closed) {
     Kernel::CloseServer(life->client);
+    if (life->client_daemon != 0) life->unseen_at = now();
     life->client = nullptr;
     life->negotiated = false;
     return;
@@ -321,7 +334,7 @@ void World::Answer(Life* life, absl::string_view command) {
     life->negotiated = true;
     Send(life, "{\"return\": {}}\r\n");
     // An event may come before the answers to what is asked next.
-    if (plan_.calm == 0 && !life->truth.has_value() && random_->OneIn(20)) {
+    if (plan_.calm == 0 && life->ending == nullptr && random_->OneIn(20)) {
       Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
     }
   } else if (is("query-status")) {
@@ -355,6 +368,21 @@ void World::Send(Life* life, const std::string& bytes) {
 
 void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
                 std::string text) {
+  if (kind == Saying::Kind::kReset) {
+    life->pressed = life->voidable = -absl::InfiniteDuration();
+    life->resumed_since = life->stricken = false;
+  } else if (kind == Saying::Kind::kResume) {
+    life->resumed_since = life->voidable > -absl::InfiniteDuration();
+  } else if (kind == Saying::Kind::kPowerdown || kind == Saying::Kind::kPanic ||
+             kind == Saying::Kind::kWatchdog) {
+    life->voidable = now();
+    if (kind != Saying::Kind::kPowerdown) {
+      life->stricken = true;
+    } else {
+      life->pressed = now();
+      if (!life->stricken) life->resumed_since = false;
+    }
+  }
   Saying saying{
       .kind = kind, .text = std::move(text), .at = now(), .wall_us = kernel_->wall_ns() / 1000};
   const bool heard = life->client != nullptr && life->negotiated && !life->client->client_closed;
@@ -380,13 +408,11 @@ void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::st
 
 void World::SayShutdown(Life* life, absl::string_view reason) {
   const bool guest = absl::string_view(reason).substr(0, 6) == "guest-";
-  const bool has_guest = life->major > 2 || (life->major == 2 && life->minor >= 10);
-  std::string data;
-  if (has_guest) data = absl::StrCat("{\"guest\": ", guest ? "true" : "false");
+  std::string data = absl::StrCat("{\"guest\": ", guest ? "true" : "false");
   if (life->major >= 4) absl::StrAppend(&data, ", \"reason\": \"", reason, "\"");
-  if (has_guest) data += "}";
+  data += "}";
   Say(life, Saying::Kind::kShutdown, "SHUTDOWN", data, life->major >= 4 ? std::string(reason) : "");
-  if (has_guest) life->sayings.back().guest = guest;
+  life->sayings.back().guest = guest;
 }
 
 void World::Pause(Life* life, absl::string_view run_state) {
@@ -406,12 +432,11 @@ void World::ResumeWithin(absl::Duration high, Life* life) {
   });
 }
 
-void World::Decide(Life* life, ShutdownClass truth, absl::string_view ending) {
-  if (life->truth.has_value()) return;  // the first cause wins
-  life->truth = truth;
-  life->ending = std::string(ending);
-  story_->Say(life->name, "truth: ", ending);
-  story_->Reach("ending ", ending);
+void World::Decide(Life* life, const Ending& ending) {
+  if (life->ending != nullptr) return;
+  life->ending = &ending;
+  story_->Say(life->name, "truth: ", ending.what);
+  story_->Reach("ending ", ending.what);
 }
 
 // The end
@@ -449,6 +474,7 @@ void World::Leave(Life* life) {
 }
 
 void World::CloseClient(Life* life) {
+  if (life->client_daemon != 0) life->unseen_at = now();
   life->kept_at = now();
   Kernel::CloseServer(life->client);
   life->client = nullptr;
@@ -494,6 +520,7 @@ void World::ProcessEnds(Life* life, int wait_status) {
   kernel_->Exit(life->process, wait_status);
   life->process_gone = true;
   life->ended_unattended = daemon_ == 0;
+  life->ended_under = daemon_;
   life->gone_at = now();
   story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
                                           life->process->pid, wait_status));
@@ -503,7 +530,7 @@ void World::ProcessEnds(Life* life, int wait_status) {
   AllAreGone(life);
 }
 
-void World::GoOn(int from, int to) {
+void World::Resume(int from, int to) {
   for (const std::unique_ptr<Life>& life : lives_) {
     if (life->attached == nullptr || !life->attached->kept || life->attached->client_closed)
       continue;
@@ -522,7 +549,7 @@ void World::GoOn(int from, int to) {
   }
 }
 
-void World::GoOnWithProcesses(int to, const std::set<std::string>& run_ids) {
+void World::ResumeWithProcesses(int to, const std::set<std::string>& run_ids) {
   for (const std::unique_ptr<Life>& life : lives_) {
     if (!run_ids.contains(life->run_id)) continue;
     life->process_handed_to = to;
@@ -536,8 +563,8 @@ void World::KillAll() {
   for (const std::unique_ptr<Life>& life : lives_) {
     if (life->launcher != nullptr) EndHelper(life->launcher);
     if (life->gone) continue;
-    Decide(life.get(), ShutdownClass::kUnknown, "the host goes down");
-    life->truth = ShutdownClass::kUnknown;
+    life->ending = nullptr;  // whatever it was about to end by
+    Decide(life.get(), endings::kHostGoesDown);
     ProcessEnds(life.get(), 9);
   }
 }

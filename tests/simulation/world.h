@@ -48,9 +48,9 @@ class World {
   }
 
   // The daemon `to` goes on with what `from` handed over: has all that it has read.
-  void GoOn(int from, int to);
+  void Resume(int from, int to);
   // Hands over the processes of these domains.
-  void GoOnWithProcesses(int to, const std::set<std::string>& run_ids);
+  void ResumeWithProcesses(int to, const std::set<std::string>& run_ids);
 
   // Time at which the next thing happens by itself; InfiniteDuration: nothing will.
   absl::Duration next() const;
@@ -79,7 +79,7 @@ class World {
   std::string RunIdOf(const std::string& path, const Process& process) const;
   void Begin(const std::string& name);
   // The command line of its process: one that QEMU was started with, or something else's.
-  std::string CommandLineOf(const Life& life);
+  std::string CommandLineOf(Life* life);
   void BeginSocket(Life* life);
   void BeginLauncher(Life* life);
   // Reaps it once it has ended, and it has listened for no VM.
@@ -104,7 +104,8 @@ class World {
   void Pause(Life* life, absl::string_view run_state);
   void Resume(Life* life);
   void ResumeWithin(absl::Duration high, Life* life);
-  void Decide(Life* life, ShutdownClass truth, absl::string_view ending);
+  // The first that decides wins.
+  void Decide(Life* life, const Ending& ending);
 
   // Steps while it lives.
   void Reboot(Life* life);
@@ -124,6 +125,11 @@ class World {
   void DownAndUpUnseen(Life* life);
   void HibernatesInVain(Life* life);
   void WatchdogPause(Life* life);
+  void WatchdogResets(Life* life);
+  void WatchdogIsOutlived(Life* life);
+  void ReturnsToSnapshot(Life* life);
+  void InternalError(Life* life);
+  void AnotherIsOutOfMemory(Life* life);
   void DeclareIntent(Life* life);
   void MigrationFails(Life* life);
   // The host begins to shut down, and cancels that some time later.
@@ -136,6 +142,10 @@ class World {
   void Quit(Life* life);
   void Signal(Life* life);
   void Kill(Life* life);
+  void KillForMemory(Life* life);
+  void EndByHost(Life* life);
+  void DebuggerKills(Life* life);
+  void GuestExits(Life* life);
   void EndsWithHost(Life* life);
   void Crash(Life* life);
   void OutOfMemory(Life* life);
@@ -173,6 +183,9 @@ class World {
   void Leave(Life* life);
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
+  // A signal is sent to it by a process that is gone at once, by the kernel (0), or by itself; the
+  // first is what ends it.
+  void SendSignal(Life* life, int signal, int64_t sender, const std::string& command);
   void HostKills(Life* life);
   // A process that is no VM's.
   void EndHelper(const ProcessPtr& process);

@@ -32,16 +32,28 @@ void World::BeginDomain(Life* life) {
 }
 
 void World::NextDomainStep(Life* life) {
-  constexpr Step kSteps[] = {
-      &World::Reboot,           &World::StopAndContinue,     &World::Sleep,
-      &World::PanicAndReset,    &World::DiskError,           &World::PressIgnored,
-      &World::DownAndUp,        &World::WatchdogPause,       &World::DeclareIntent,
-      &World::HibernatesInVain, &World::DomainMigrationFails};
+  constexpr Step kSteps[] = {&World::Reboot,
+                             &World::StopAndContinue,
+                             &World::Sleep,
+                             &World::PanicAndReset,
+                             &World::DiskError,
+                             &World::PressIgnored,
+                             &World::DownAndUp,
+                             &World::WatchdogPause,
+                             &World::DeclareIntent,
+                             &World::HibernatesInVain,
+                             &World::DomainMigrationFails,
+                             &World::WatchdogResets,
+                             &World::WatchdogIsOutlived,
+                             &World::ReturnsToSnapshot,
+                             &World::AnotherIsOutOfMemory};
   constexpr Step kEndings[] = {&World::GuestPowersOff,
                                &World::PowerdownObeyed,
                                &World::Quit,
                                &World::Signal,
                                &World::Kill,
+                               &World::KillForMemory,
+                               &World::EndByHost,
                                &World::Crash,
                                &World::OutOfMemory,
                                &World::Panic,
@@ -92,7 +104,7 @@ void World::DomainArrives(Life* life) {
       Resume(life);
       return NextStep(life);
     }
-    Decide(life, ShutdownClass::kAdmin, "an incoming migration fails");
+    Decide(life, endings::kIncomingFails);
     Migration(life, "failed");
     ProcessEnds(life, 1 << 8);
   });
@@ -121,7 +133,7 @@ void World::DomainMigrationFails(Life* life) {
 void World::DomainMigrates(Life* life) {
   StopToMigrate(life);
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
-    Decide(life, ShutdownClass::kAdmin, "a domain migrates");
+    Decide(life, endings::kDomainMigrates);
     Migration(life, "completed");
     life->reported = ManagerEnd::kMigrated;
     Leave(life);
@@ -131,19 +143,19 @@ void World::DomainMigrates(Life* life) {
 void World::DomainIsKilledAsItMigrates(Life* life) {
   StopToMigrate(life);
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
-    Decide(life, ShutdownClass::kUnknown, "SIGKILL while a domain migrates");
+    Decide(life, endings::kDomainKilledInMigration);
     HostKills(life);
   });
 }
 
 void World::DomainIsDestroyed(Life* life) {
-  Decide(life, ShutdownClass::kAdmin, "a domain is destroyed");
+  Decide(life, endings::kDomainDestroyed);
   life->reported = ManagerEnd::kDestroyed;
   ShutDown(life, "host-signal");
 }
 
 void World::DomainThatHangsIsDestroyed(Life* life) {
-  Decide(life, ShutdownClass::kAdmin, "a domain that hangs is destroyed");
+  Decide(life, endings::kHangingDomainDestroyed);
   life->reported = ManagerEnd::kDestroyed;
   HostKills(life);
 }
@@ -153,7 +165,7 @@ void World::DomainIsSaved(Life* life) {
   Migration(life, "setup");
   Migration(life, "active");
   In(absl::ZeroDuration(), absl::Seconds(5), life, [this, life] {
-    Decide(life, ShutdownClass::kAdmin, "a domain is saved");
+    Decide(life, endings::kDomainSaved);
     Migration(life, "completed");
     life->reported = ManagerEnd::kSaved;
     Leave(life);
@@ -162,7 +174,7 @@ void World::DomainIsSaved(Life* life) {
 
 // `virsh dump --crash`.
 void World::DomainIsDumped(Life* life) {
-  Decide(life, ShutdownClass::kUnknown, "a domain is dumped and ended");
+  Decide(life, endings::kDomainDumped);
   life->reported = ManagerEnd::kCrashed;
   ProcessEnds(life, 0);
 }

@@ -10,14 +10,17 @@ namespace {
 constexpr absl::Duration kNow = absl::ZeroDuration();
 constexpr absl::Duration kWindow = absl::Minutes(10);
 
-// Time of the last press of its power button since its last reset.
-absl::Duration PressedAt(const Life& life) {
-  absl::Duration pressed = -absl::InfiniteDuration();
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind == Saying::Kind::kPowerdown) pressed = saying.at;
-    if (saying.kind == Saying::Kind::kReset) pressed = -absl::InfiniteDuration();
-  }
-  return pressed;
+// Processes of the host's that send signals, and are gone at once: no VM has their numbers.
+constexpr int64_t kInit = 1;
+constexpr int64_t kManager = 297;
+constexpr int64_t kAnotherManager = 298;
+constexpr int64_t kKiller = 299;
+constexpr int64_t kMemoryKiller = 300;
+constexpr int64_t kTheKernel = 0;
+
+// Returns whether it is too close to decide whether a press still counts.
+bool PressIsBorderline(const Life& life, absl::Duration now) {
+  return absl::AbsDuration(now - life.pressed - kWindow) < absl::Minutes(1);
 }
 
 }  // namespace
@@ -171,6 +174,70 @@ void World::WatchdogPause(Life* life) {
   ResumeWithin(absl::Seconds(20), life);
 }
 
+// The watchdog resets the guest, as it does by default.
+void World::WatchdogResets(Life* life) {
+  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"reset\"}", "reset");
+  if (!life->no_reboot) return Reboot(life);
+  Decide(life, endings::kWatchdogExpires);
+  ShutDown(life, "guest-reset");
+}
+
+// The watchdog presses the power button, and the guest lives on: until it reboots, or for longer
+// than the press counts.
+void World::WatchdogIsOutlived(Life* life) {
+  const absl::Duration voidable = life->voidable;
+  const bool stricken = life->stricken;
+  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
+  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  if (!life->no_reboot && random_->OneIn(2)) {
+    return In(kNow, absl::Seconds(20), life, [this, life] { Reboot(life); });
+  }
+  In(kWindow + absl::Minutes(2), kWindow + absl::Minutes(3), life,
+     [this, life, voidable, stricken] {
+       life->voidable = voidable;
+       life->stricken = stricken;
+       NextStep(life);
+     });
+}
+
+// `loadvm`, to before what happened last.
+void World::ReturnsToSnapshot(Life* life) {
+  if (random_->OneIn(2)) {
+    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+  } else {
+    Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  }
+  In(kNow, absl::Seconds(20), life, [this, life] {
+    Pause(life, "restore-vm");
+    In(kNow, absl::Seconds(1), life, [this, life] {
+      life->pressed = -absl::InfiniteDuration();
+      Resume(life);
+      NextStep(life);
+    });
+  });
+}
+
+// KVM cannot run the guest any more: somebody resets it, or ends QEMU.
+void World::InternalError(Life* life) {
+  Pause(life, "internal-error");
+  In(absl::Milliseconds(100), absl::Seconds(20), life, [this, life] {
+    if (random_->OneIn(3)) {
+      Decide(life, endings::kInternalError);
+      return ShutDown(life, "host-qmp-quit");
+    }
+    Say(life, Saying::Kind::kReset, "RESET", "");
+    Resume(life);
+    NextStep(life);
+  });
+}
+
+void World::AnotherIsOutOfMemory(Life* life) {
+  story_->Say(life->name, "another process of its cgroup is killed for memory");
+  kernel_->CountOomKill(life->process->cgroup);
+  life->others_oom_kill = now();
+  NextStep(life);
+}
+
 void World::DeclareIntent(Life* life) {
   const absl::Duration ttl =
       random_->OneIn(2) ? absl::Hours(2) : absl::Seconds(random_->Between(1, 60));
@@ -214,13 +281,11 @@ void World::HostBeginsToShutDown(Life* life) {
 // Endings
 
 void World::GuestPowersOff(Life* life) {
-  const absl::Duration age = now() - PressedAt(*life);
-  if (absl::AbsDuration(age - kWindow) < absl::Minutes(1)) {  // too close to decide
+  if (PressIsBorderline(*life, now())) {
     return In(absl::Minutes(2), absl::Minutes(3), life, [this, life] { GuestPowersOff(life); });
   }
-  const bool obeyed = age <= kWindow;
-  Decide(life, obeyed ? ShutdownClass::kAdmin : ShutdownClass::kUser,
-         obeyed ? "the guest powers off after a press" : "the guest powers off");
+  const bool obeyed = now() - life->pressed <= kWindow;
+  Decide(life, obeyed ? endings::kGuestObeysPress : endings::kGuestPowersOff);
   if (!life->no_shutdown) return ShutDown(life, "guest-shutdown");
   SayShutdown(life, "guest-shutdown");
   Pause(life, "shutdown");
@@ -231,7 +296,7 @@ void World::GuestPowersOff(Life* life) {
 }
 
 void World::StaysDown(Life* life) {
-  life->no_shutdown = true;
+  if (!life->no_shutdown) return NextStep(life);
   GuestPowersOff(life);
 }
 
@@ -241,7 +306,7 @@ void World::PowerdownObeyed(Life* life) {
 }
 
 void World::Quit(Life* life) {
-  Decide(life, ShutdownClass::kAdmin, "quit");
+  Decide(life, endings::kQuit);
   ShutDown(life, "host-qmp-quit");
 }
 
@@ -252,55 +317,97 @@ void World::StopQuit(Life* life) {
 
 void World::Signal(Life* life) {
   if (random_->OneIn(6)) {
-    Decide(life, ShutdownClass::kAdmin, "SIGTERM while it starts");
+    Decide(life, endings::kEarlySignal);
+    SendSignal(life, SIGTERM, kManager, "manager");
     return ProcessEnds(life, SIGTERM);
   }
-  Decide(life, ShutdownClass::kAdmin, "SIGTERM");
+  Decide(life, endings::kSignal);
+  constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP};
+  SendSignal(life, kSignals[random_->Below(std::size(kSignals))], kManager, "manager");
   ShutDown(life, "host-signal");
+  if (random_->OneIn(2)) return;
+  // Somebody loses patience.
+  In(kNow, absl::Milliseconds(30), life,
+     [this, life] { SendSignal(life, SIGTERM, kAnotherManager, "impatient"); });
+}
+
+void World::SendSignal(Life* life, int signal, int64_t sender, const std::string& command) {
+  if (life->sender == -1) {
+    life->sender = sender;
+    life->kill_ring = kernel_->ring();
+    if (life->kill_ring != 0) life->kill_seen_by = daemon_;
+  }
+  kernel_->SendSignal(life->process, signal, sender, command);
 }
 
 // Kills it by a process of the host's that is gone at once.
 void World::HostKills(Life* life) {
-  constexpr int64_t kGoneAtOnce = 299;
-  life->killed_by_host = true;
-  life->kill_ring = kernel_->ring();
-  if (life->kill_ring != 0) life->kill_seen_by = daemon_;
-  kernel_->SendSignal(life->process, SIGKILL, kGoneAtOnce);
+  SendSignal(life, SIGKILL, kKiller, "kill");
   ProcessEnds(life, SIGKILL);
 }
 
 void World::Kill(Life* life) {
   if (random_->OneIn(2)) {
-    Decide(life, ShutdownClass::kAdmin, "SIGKILL of the host's");
+    Decide(life, endings::kKilledByHost);
     return HostKills(life);
   }
   if (random_->OneIn(2)) {
-    Decide(life, ShutdownClass::kCrash, "SIGKILL of its own");
-    kernel_->SendSignal(life->process, SIGKILL, life->process->pid);
+    Decide(life, endings::kKillsItself);
+    SendSignal(life, SIGKILL, life->process->pid, life->process->program);
   } else {
-    Decide(life, ShutdownClass::kCrash, "SIGKILL of the kernel's");
-    kernel_->SendSignal(life->process, SIGKILL, 0);
+    Decide(life, endings::kKilledByKernel);
+    SendSignal(life, SIGKILL, kTheKernel, "");
   }
   ProcessEnds(life, SIGKILL);
+}
+
+void World::KillForMemory(Life* life) {
+  Decide(life, endings::kKilledForMemory);
+  SendSignal(life, SIGKILL, kMemoryKiller, "earlyoom");
+  ProcessEnds(life, SIGKILL);
+}
+
+void World::EndByHost(Life* life) {
+  Decide(life, endings::kEndedByHost);
+  SendSignal(life, SIGQUIT, kKiller, "kill");
+  ProcessEnds(life, SIGQUIT);
+}
+
+void World::DebuggerKills(Life* life) {
+  Pause(life, "paused");
+  In(absl::Milliseconds(100), absl::Seconds(5), life, [this, life] {
+    Decide(life, endings::kDebuggerKills);
+    ProcessEnds(life, 0);
+  });
+}
+
+void World::GuestExits(Life* life) {
+  if (!life->guest_can_exit) return NextStep(life);
+  Decide(life, endings::kGuestExits);
+  ProcessEnds(life, 3 << 8);
 }
 
 // Says both at once: nothing but the order of what is said shows that one came before the other.
 void World::EndsWithHost(Life* life) {
   ShutHostDown();
-  Decide(life, ShutdownClass::kAdmin, "the host shuts down");
-  if (random_->OneIn(4)) return HostKills(life);
+  if (random_->OneIn(4)) {
+    Decide(life, endings::kKilledAsHostShutsDown);
+    return HostKills(life);
+  }
+  Decide(life, endings::kHostShutsDown);
+  SendSignal(life, SIGTERM, kInit, "systemd");
   ShutDown(life, "host-signal");
 }
 
 void World::Crash(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "QEMU crashes");
+  Decide(life, endings::kCrashes);
   ProcessEnds(life, random_->OneIn(2) ? SIGSEGV | 0x80 : 1 << 8);
 }
 
 void World::OutOfMemory(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "out of memory");
+  Decide(life, endings::kRunsOutOfMemory);
   life->process->killed = true;
-  kernel_->SendSignal(life->process, SIGKILL, 0);
+  SendSignal(life, SIGKILL, kTheKernel, "");
   kernel_->NameVictim(life->process);
   if (kernel_->ring() != 0 && life->negotiated) life->victim_seen_by = life->client_daemon;
   kernel_->CountOomKill(life->process->cgroup);
@@ -308,7 +415,7 @@ void World::OutOfMemory(Life* life) {
 }
 
 void World::Panic(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "the guest panics");
+  Decide(life, endings::kGuestPanics);
   const bool newer = life->major >= 4;
   if (!newer || !random_->OneIn(4)) {  // an old panic device leaves only the reason
     Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
@@ -318,7 +425,7 @@ void World::Panic(Life* life) {
 }
 
 void World::PanicPauseQuit(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "the guest panics and is paused");
+  Decide(life, endings::kGuestPanics);
   Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
   Pause(life, "guest-panicked");
   In(kNow, absl::Minutes(1), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
@@ -327,35 +434,37 @@ void World::PanicPauseQuit(Life* life) {
 void World::RebootExit(Life* life) {
   if (!life->no_reboot) return NextStep(life);
   if (random_->OneIn(3)) {
-    Decide(life, ShutdownClass::kAdmin, "system_reset under -no-reboot");
+    Decide(life, endings::kSystemReset);
     SayShutdown(life, "host-qmp-system-reset");
   } else if (random_->OneIn(3)) {
-    Decide(life, ShutdownClass::kCrash, "the guest panics and reboots under -no-reboot");
+    Decide(life, endings::kGuestPanics);
     Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
     SayShutdown(life, "guest-reset");
   } else {
-    Decide(life, ShutdownClass::kUser, "the guest reboots under -no-reboot");
+    if (PressIsBorderline(*life, now())) return NextStep(life);
+    const bool pressed = life->major < 4 && now() - life->pressed <= kWindow;
+    Decide(life, pressed ? endings::kGuestRebootsAfterPress : endings::kGuestReboots);
     SayShutdown(life, "guest-reset");
   }
   Leave(life);
 }
 
 void World::WatchdogPoweroff(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "watchdog, poweroff");
+  Decide(life, endings::kWatchdogExpires);
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"poweroff\"}", "poweroff");
   Leave(life);
 }
 
 void World::WatchdogShutdown(Life* life) {
-  Decide(life, ShutdownClass::kCrash, "watchdog, shutdown");
+  Decide(life, endings::kWatchdogPresses);
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
   Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
   In(kNow, absl::Seconds(20), life, [this, life] { ShutDown(life, "guest-shutdown"); });
 }
 
 void World::Hibernate(Life* life) {
-  if (now() - PressedAt(*life) < kWindow + absl::Minutes(1)) return NextStep(life);
-  Decide(life, ShutdownClass::kUser, "the guest hibernates");
+  if (now() - life->pressed < kWindow + absl::Minutes(1)) return NextStep(life);
+  Decide(life, endings::kGuestHibernates);
   Say(life, Saying::Kind::kHibernate, "SUSPEND_DISK", "");
   ShutDown(life, "guest-shutdown");
 }
@@ -363,7 +472,7 @@ void World::Hibernate(Life* life) {
 void World::Migrate(Life* life) {
   Pause(life, "finish-migrate");
   In(kNow, absl::Milliseconds(4), life, [this, life] {
-    Decide(life, ShutdownClass::kAdmin, "migrated away");
+    Decide(life, endings::kMigrated);
     life->run_state = "postmigrate";
     In(absl::Milliseconds(1), absl::Seconds(30), life,
        [this, life] { ShutDown(life, "host-qmp-quit"); });
@@ -374,24 +483,24 @@ void World::Migrate(Life* life) {
 void World::KilledAsItMigrates(Life* life) {
   Pause(life, "finish-migrate");
   In(kNow, absl::Milliseconds(60), life, [this, life] {
-    Decide(life, ShutdownClass::kUnknown, "SIGKILL while a migration finishes");
+    Decide(life, endings::kKilledInMigration);
     HostKills(life);
   });
 }
 
 void World::HostError(Life* life) {
   if (life->major < 4) return NextStep(life);
-  Decide(life, ShutdownClass::kCrash, "host error");
+  Decide(life, endings::kHostFails);
   ShutDown(life, "host-error");
 }
 
 void World::WindowClosed(Life* life) {
-  Decide(life, ShutdownClass::kAdmin, "window closed");
+  Decide(life, endings::kWindowClosed);
   ShutDown(life, "host-ui");
 }
 
 void World::ExitsSilently(Life* life) {
-  Decide(life, ShutdownClass::kUnknown, "QEMU goes without a word");
+  Decide(life, endings::kExitsSilently);
   Leave(life);
 }
 

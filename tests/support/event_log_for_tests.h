@@ -11,11 +11,17 @@ namespace vmeventd {
 struct EventLogForTests {
   static JournalBounds BoundsOf(const EventLog& log) {
     const MutexLock lock(&log.mutex_);
-    return log.bounds_;
+    return log.backlog_.bounds();
   }
   static bool IsOpen(const EventLog& log) {
     const MutexLock lock(&log.mutex_);
-    return log.open_;
+    return log.backlog_.open();
+  }
+  // Returns whether all that it has taken is in the journal.
+  static bool AllIsWritten(const EventLog& log) {
+    const MutexLock lock(&log.mutex_);
+    const Backlog& backlog = log.backlog_;
+    return backlog.open() && backlog.status().ok() && backlog.First() == nullptr;
   }
   // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
   static absl::Duration NextStep(const EventLog& log) {
@@ -24,7 +30,7 @@ struct EventLogForTests {
   }
   static absl::Duration NextWrite(const EventLog& log) {
     const MutexLock lock(&log.mutex_);
-    return log.NextWrite();
+    return log.backlog_.NextWrite();
   }
 };
 

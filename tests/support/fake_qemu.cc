@@ -253,7 +253,7 @@ class Server {
       return monitors_.size() - 1;
     }
     Monitor& monitor = monitors_.at(request.at("monitor").get<size_t>());
-    if (what == "speak") return ForkSpeaker(monitor, request.at("bytes").get<std::string>());
+    if (what == "speak") return ForkSender(monitor, request.at("bytes").get<std::string>());
     if (what == "listen") monitor.Listen();
     if (what == "behave") monitor.SetBehavior(request.at("behavior").get<FakeMonitor>());
     if (what == "send")
@@ -290,7 +290,7 @@ class Server {
     AwaitLeash();
   }
 
-  json ForkSpeaker(const Monitor& monitor, const std::string& bytes) const {
+  json ForkSender(const Monitor& monitor, const std::string& bytes) const {
     std::array<int, 2> spoken{};  // the child closes its end
     Check(pipe(spoken.data()) == 0, "pipe");
     const pid_t child = Fork();
@@ -419,7 +419,7 @@ std::vector<std::string> FakeQemu::CommandsOfClient(int monitor) {
 
 void FakeQemu::ForkHolder() { holder_ = Request({{"do", "fork"}}).get<pid_t>(); }
 
-pid_t FakeQemu::ForkSpeaker(int monitor, const std::string& bytes) {
+pid_t FakeQemu::ForkSender(int monitor, const std::string& bytes) {
   return Request({{"do", "speak"}, {"monitor", monitor}, {"bytes", bytes}}).get<pid_t>();
 }
 

@@ -69,7 +69,7 @@ class FakeQemu {
   void ForkHolder();
   // Forks a child that sends that to the connected client, once, and then lives on until the test
   // ends. Returns its pid.
-  pid_t ForkSpeaker(int monitor, const std::string& bytes);
+  pid_t ForkSender(int monitor, const std::string& bytes);
 
   // Gives the process another name than a QEMU's, as a launcher's.
   void Rename(const std::string& name);

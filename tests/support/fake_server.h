@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,6 +15,7 @@
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "google/rpc/status.pb.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "tests/support/proto_text.h"
@@ -100,6 +102,19 @@ auto Answers(const std::string& text) {
 }
 inline auto Refuses(const grpc::Status& status) {
   return [status](const auto& /*request*/, auto* /*response*/) { return status; };
+}
+
+// A failed call with the facts for programs that vmeventd gives, whatever its sentence is.
+inline grpc::Status WithInfo(grpc::StatusCode code, const std::string& message,
+                             const std::string& reason,
+                             const std::map<std::string, std::string>& metadata = {}) {
+  google::rpc::ErrorInfo info;
+  info.set_domain("vmeventd");
+  info.set_reason(reason);
+  info.mutable_metadata()->insert(metadata.begin(), metadata.end());
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  return {code, message, details.SerializeAsString()};
 }
 
 // A FakeService on a Unix socket, which can be stopped and restarted, with gRPC's health service.

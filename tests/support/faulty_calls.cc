@@ -2,20 +2,39 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
+#include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
+#include <string>
+#include <string_view>
 #include <utility>
 
 namespace {
 
-// Faults for the calling thread; -1 and 0: the calls work.
-thread_local int entries_left = -1;
+// Faults of all threads; -1: the calls work.
+std::atomic<int> entries_left = -1;
+// Faults for the calling thread; 0: the calls work.
 thread_local int peer_error = 0;
 thread_local std::function<void()> before_peer;
 thread_local pid_t gone_peer = 0;
 thread_local pid_t reused_by = 0;
+
+std::mutex hang_mutex;
+std::condition_variable hang_ends;
+std::string hanging;  // a directory; empty: none hangs
+
+void WaitWhileHanging(const char* path) {
+  std::unique_lock<std::mutex> lock(hang_mutex);
+  hang_ends.wait(lock, [path] {
+    return hanging.empty() || std::string_view(path).substr(0, hanging.size()) != hanging;
+  });
+}
 
 constexpr int kSoPeerPidfd = 77;
 
@@ -36,6 +55,19 @@ extern "C" dirent* readdir(DIR* directory) {
   }
   if (entries_left > 0) --entries_left;
   return next(directory);
+}
+
+extern "C" int inotify_add_watch(int fd, const char* path, uint32_t mask) noexcept {
+  static const auto next = Next<int (*)(int, const char*, uint32_t)>("inotify_add_watch");
+  WaitWhileHanging(path);
+  return next(fd, path, mask);
+}
+
+extern "C" int statx(int directory, const char* path, int flags, unsigned mask,
+                     struct statx* status) noexcept {
+  static const auto next = Next<int (*)(int, const char*, int, unsigned, struct statx*)>("statx");
+  WaitWhileHanging(path);
+  return next(directory, path, flags, mask, status);
 }
 
 extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
@@ -70,6 +102,15 @@ FaultyPeerCredentials::FaultyPeerCredentials(int error) : ScopedFault([] { peer_
 BeforePeerCredentials::BeforePeerCredentials(std::function<void()> then)
     : ScopedFault([] { before_peer = {}; }) {
   before_peer = std::move(then);
+}
+HangingDirectory::HangingDirectory(std::string directory)
+    : ScopedFault([] {
+        const std::lock_guard<std::mutex> lock(hang_mutex);
+        hanging.clear();
+        hang_ends.notify_all();
+      }) {
+  const std::lock_guard<std::mutex> lock(hang_mutex);
+  hanging = std::move(directory);
 }
 ReusedPeerPid::ReusedPeerPid(pid_t gone, pid_t now) : ScopedFault([] { gone_peer = 0; }) {
   gone_peer = gone;

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <string>
 
 namespace vmeventd {
 
@@ -40,6 +41,12 @@ struct BeforePeerCredentials : ScopedFault {
 // and `now` has its id: getsockopt(2) names that one.
 struct ReusedPeerPid : ScopedFault {
   ReusedPeerPid(pid_t gone, pid_t now);
+};
+
+// inotify_add_watch(2) and statx(2) do not return for paths below `directory`, as in a file system
+// that hangs. Of all threads.
+struct HangingDirectory : ScopedFault {
+  explicit HangingDirectory(std::string directory);
 };
 
 }  // namespace vmeventd

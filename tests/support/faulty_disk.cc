@@ -9,6 +9,7 @@ namespace {
 
 int fail_code = SQLITE_OK;
 int read_code = SQLITE_OK;
+int64_t fail_from = 0;
 int calls_until_failure = 0;
 bool syncs_paused = false;
 
@@ -29,7 +30,7 @@ int FailOrForward(sqlite3_file* file, Args... args) {
 }
 
 int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
-  if (read_code != SQLITE_OK) return read_code;
+  if (read_code != SQLITE_OK && at >= fail_from) return read_code;
   return sqlite_shim::Forward<&sqlite3_io_methods::xRead, int>(file, to, size, at);
 }
 
@@ -64,7 +65,10 @@ FaultyDisk::~FaultyDisk() {
 
 void FaultyDisk::Pause(bool pause) { syncs_paused = pause; }
 
-void FaultyDisk::FailReads(int code) { read_code = code; }
+void FaultyDisk::FailReads(int code, int64_t from) {
+  read_code = code;
+  fail_from = from;
+}
 
 void FaultyDisk::Fail(int code, int after) {
   fail_code = code;

@@ -148,7 +148,8 @@ std::string GuestSector(bool obeys_power_button, bool reboots_after_panic) {
   return BootSector(code);
 }
 
-Guest::Guest(GuestOptions options) : options_(std::move(options)), uuid_(RandomUuid()) {
+Guest::Guest(GuestOptions options)
+    : options_(std::move(options)), uuid_(options_.uuid.empty() ? RandomUuid() : options_.uuid) {
   const std::string control_path = options_.directory + "/" + name() + ".control";
   // A QEMU that ran under this name may have left its socket behind.
   std::filesystem::remove(control_path);

@@ -47,6 +47,7 @@ inline constexpr char kGuestKernelArguments[] =
 
 struct GuestOptions {
   std::string name = "vm1";
+  std::string uuid = "";  // empty: a VM of its own
   std::string directory;  // the directory of NAME.kvmd, the followed monitor
   Boot boot = Boot::kSector;
   std::string program = "qemu-system-x86_64";

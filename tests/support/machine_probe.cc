@@ -84,6 +84,11 @@ std::string WhyNoProcConnector() {
   return ProcConnectorIsForAll() || HasCapability(CAP_NET_ADMIN) ? "" : "no CAP_NET_ADMIN";
 }
 
+std::string WhyNoFuse() {
+  if (access("/dev/fuse", R_OK | W_OK) != 0) return "no /dev/fuse";
+  return HasCapability(CAP_SYS_ADMIN) ? "" : "no CAP_SYS_ADMIN";
+}
+
 std::string WhyNoExitStatus() {
   std::string pidfd = WhyNoPidfdExitStatus();
   if (pidfd.empty()) return "";

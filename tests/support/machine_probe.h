@@ -17,6 +17,8 @@ std::string WhyNoPidfdExitStatus();
 std::string WhyNoProcConnector();
 // From either.
 std::string WhyNoExitStatus();
+// File systems of programs (FUSE), which take /dev/fuse and the right to mount.
+std::string WhyNoFuse();
 
 // The process connector takes no CAP_NET_ADMIN: since Linux 6.6.
 bool ProcConnectorIsForAll();

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/problem_texts.h"
+#include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
 namespace vmeventd::e2e {
@@ -17,6 +19,8 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Pair;
+using testing::UnorderedElementsAre;
 
 class AttachTest : public E2eTest {
  protected:
@@ -37,6 +41,38 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
   EXPECT_EQ(WaitStopped("vm2").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_CRASH);
   booted->PowerOff();
   EXPECT_EQ(WaitStopped("vm3").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
+}
+
+TEST_F(AttachTest, LabelsAreOfQemusCommandLineAndThenOfTheDaemonsRules) {
+  StartDaemonAndStream(Options({"--label", "vm*:app=web,tier=front", "--label", "vm1:tier=back"}));
+  const auto guest = StartGuest(
+      {.arguments = {"-fw_cfg", "name=opt/vmeventd/labels,string=project=demo,,app=own"}});
+  EXPECT_THAT(
+      WaitFollowed("vm1").vm().labels(),
+      UnorderedElementsAre(Pair("app", "own"), Pair("project", "demo"), Pair("tier", "front")));
+}
+
+TEST_F(AttachTest, APauseHasQemusReason) {
+  StartDaemonAndStream();
+  const auto wait_for = [&](const std::string& vm, const std::string& reason) {
+    WaitUntil(absl::StrCat(vm, " is paused for ", reason),
+              [&] { return daemon().GetVm(vm).pause_reason() == reason; });
+  };
+  const auto held = StartGuest({.name = "held", .arguments = {"-S"}, .wait_until_ready = false});
+  const auto waits =
+      StartGuest({.name = "waits", .arguments = {"-incoming", "defer"}, .wait_until_ready = false});
+  EXPECT_EQ(stream().Wait("held", v1::EVENT_TYPE_STARTED).pause_reason(), "prelaunch");
+  EXPECT_EQ(stream().Wait("waits", v1::EVENT_TYPE_STARTED).pause_reason(), "inmigrate");
+  wait_for("held", "prelaunch");
+  wait_for("waits", "inmigrate");
+  held->manager().Execute("cont");
+  EXPECT_EQ(stream().Wait("held", v1::EVENT_TYPE_RESUMED).pause_reason(), "");
+  held->manager().Execute("stop");
+  wait_for("held", "paused");
+  held->manager().Execute("quit");
+  EXPECT_FALSE(ExpectStopped(kHostQuit, "held").shutdown().never_ran());
+  waits->Signal(SIGTERM);
+  EXPECT_TRUE(ExpectStopped(kHostSignal, "waits").shutdown().never_ran());
 }
 
 TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {

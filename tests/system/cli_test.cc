@@ -23,6 +23,7 @@ class CliTest : public E2eTest {
   void SetUp() override {
     StartDaemonAndStream();
     const auto guest = StartEmptyGuest("vm1");
+    uuid_ = guest->uuid();
     WaitFollowed("vm1");
     guest->manager().Execute("quit");
     WaitStopped("vm1");
@@ -51,6 +52,8 @@ class CliTest : public E2eTest {
     return types;
   }
 
+  std::string uuid_;  // of vm1
+
  private:
   std::unique_ptr<Guest> running_;
 };
@@ -71,7 +74,7 @@ TEST_F(CliTest, ShowsVmsWithTheirVerdicts) {
 }
 
 TEST_F(CliTest, WhyShowsTheLastEndOfAVmThatRunsAgain) {
-  const auto guest = StartEmptyGuest("vm1");
+  const auto guest = StartGuest({.name = "vm1", .uuid = uuid_, .boot = Boot::kNothing});
   WaitFollowed("vm1");
   const CommandResult result = Vmevents({"why", "vm1"});
   EXPECT_EQ(result.exit_code, 0) << result.error;

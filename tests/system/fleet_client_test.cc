@@ -89,7 +89,8 @@ class FleetClientTest : public JournalTestBase {
     for (const char* const node : {"n1", "n2"}) StartNode(node);
   }
 
-  void StartNode(const std::string& node) {
+  // `name`: of the host; empty: as the node.
+  void StartNode(const std::string& node, const std::string& name = "") {
     DaemonOptions options = Options();
     const std::string home = dir() / node;
     fs::create_directories(Watched(node));
@@ -98,7 +99,12 @@ class FleetClientTest : public JournalTestBase {
     options.state_dir = home + "/state";
     options.log_file = home + "/log";
     options.tuning = {"event-limits=off"};
-    options.wrapper = {"unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", node};
+    options.wrapper = {"unshare",
+                       "--uts",
+                       "sh",
+                       "-c",
+                       "hostname \"$0\" && exec \"$@\"",
+                       name.empty() ? node : name};
     daemons_[node] = std::make_unique<Daemon>(options);
     if (!pushes_.contains(node)) {
       pushes_[node] = std::make_unique<FleetPush>(daemons_[node]->server_address(), nats().url(),
@@ -251,6 +257,25 @@ TEST_F(FleetClientTest, SeveralNodesAndNames) {
   EXPECT_THAT(Ask({"events", "--node", "test/*"}), IsEmpty());
   EXPECT_THAT(Ask({"events", "--type", "started", "-n", "2"}), SizeIs(2));
   EXPECT_THAT(Ask({"events", "--until", "1h"}), IsEmpty());
+}
+
+TEST_F(FleetClientTest, TwoNodesOfOneNameAreNoticed) {
+  ChattyVm one(Watched("n1"), "web1");
+  one.Speak(1);
+  WaitPublished(2);
+  push("n1").WaitPosition(2);
+  StartNode("n3", "n1");
+  ChattyVm other(Watched("n3"), "web2");
+  other.Speak(1);
+  WaitPublished(4);
+  // The first looks at its name at its next heartbeat, and at a start.
+  push("n1").End(SIGTERM);
+  push("n1").Start();
+  push("n1").WaitLog("another node publishes as prod/n1");
+  WaitUntil("the fleet says so", [&] {
+    const std::vector<json> nodes = Ask({"fleet", "--node", "n1"});
+    return nodes.size() == 1 && nodes[0]["state"] == "name shared";
+  });
 }
 
 TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {

@@ -82,7 +82,7 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   EXPECT_TRUE(IsServing(daemon().channel()));
   EventStream resumed(daemon().channel(), After(last.sequence(), journal_id));
   const v1::Event gap = resumed.Wait("a GAP of the node", [](const v1::Event& e) {
-    return e.type() == v1::EVENT_TYPE_GAP && !e.has_vm();
+    return e.type() == v1::EVENT_TYPE_GAP && !e.has_vm() && e.has_missing();
   });
   EXPECT_GT(gap.sequence(), last.sequence());
   KillDaemon();

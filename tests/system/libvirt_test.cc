@@ -196,11 +196,15 @@ TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   WaitNewest(1);
   const v1::Vm vm = daemon().GetVm("vm1");
   EXPECT_EQ(vm.state(), v1::VM_STATE_PAUSED);
+  EXPECT_EQ(vm.pause_reason(), "paused");
   EXPECT_EQ(vm.ref().pid(), libvirtd().Pid("vm1"));
   EXPECT_EQ(vm.ref().uuid() + "\n\n", libvirtd().Virsh({"domuuid", "vm1"}));
   EXPECT_EQ(vm.monitor_path(), "");
   libvirtd().Virsh({"resume", "vm1"});
   stream().Wait("vm1", v1::EVENT_TYPE_RESUMED);
+  libvirtd().Virsh({"suspend", "vm1"});
+  WaitUntil("libvirt has said why it is paused",
+            [&] { return daemon().GetVm("vm1").pause_reason() == "paused"; });
   libvirtd().Virsh({"destroy", "vm1"});
   WaitStopped();
   ExpectOneStopped();

@@ -122,7 +122,7 @@ class Vmeventd(Observer):
         who = shutdown["shutdown_class"].removeprefix("SHUTDOWN_CLASS_")
         cause = shutdown["cause"].removeprefix("SHUTDOWN_CAUSE_").lower().replace("_", " ")
         return {"said": f"{who}, {cause}", "who": None if who == "UNKNOWN" else who,
-                "evidence": stops[0]["message"]}
+                "evidence": f"{stops[0]['message']}. Seen: " + ", ".join(each["what"] for each in shutdown["evidence"])}
 
 
 class Kvmd(Observer):

@@ -100,7 +100,7 @@ absl::Time FileCounter::Wait(int count) {
   char bytes[65536];
   while (seen_ < count) {
     pollfd readable{fd_.get(), POLLIN, 0};
-    if (poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(e2e::kPatience))) <= 0) {
+    if (poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(e2e::Patience()))) <= 0) {
       e2e::Fail(absl::StrCat("only ", seen_, " of ", count, " shutdown files were made"));
     }
     const ssize_t size = read(fd_.get(), bytes, sizeof(bytes));

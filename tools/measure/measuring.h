@@ -45,7 +45,7 @@ class FileCounter {
  public:
   explicit FileCounter(const std::string& directory);
 
-  // Returns when there were `count` since the counter was made; fails after e2e::kPatience.
+  // Returns when there were `count` since the counter was made; fails after e2e::Patience().
   absl::Time Wait(int count);
 
  private:

@@ -80,7 +80,7 @@ Subscribers::~Subscribers() {
 }
 
 absl::Time Subscribers::WaitDelivered(uint64_t events) {
-  const absl::Time deadline = absl::Now() + e2e::kPatience;
+  const absl::Time deadline = absl::Now() + e2e::Patience();
   const MutexLock lock(&mutex_);
   if (delivered_ >= events) return absl::Now();
   target_ = events;

@@ -54,7 +54,6 @@ def main():
                     r"http://\S+/", pathlib.Path(f"{directory}/log").read_text(encoding="utf-8")))
                 window.driver.get(note[0])
                 world.wait_until("it is drawn", lambda: "web3" in window.text("#rows") and window.text("#status") == "live")
-                window.run("document.getElementById('source').textContent = 'unix:/run/vmeventd/vmeventd.sock'")
                 window.driver.save_screenshot(str(picture))
             finally:
                 window.close()

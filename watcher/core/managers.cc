@@ -144,8 +144,11 @@ bool IsOf(ManagerId manager, const Arguments& arguments, absl::string_view cgrou
     case ManagerId::kLxd:
       return absl::StrContains(GivenValue(arguments, "-readconfig"), "/lxd/");
     case ManagerId::kMicrovm:
-      return absl::StartsWith(FileOf(arguments[0]), "microvm@") ||
-             absl::StrContains(cgroups, "/microvm@");
+      // Its arguments call the monitor "NAME.sock", in the directory in which it runs.
+      return absl::StrContains(cgroups, "/microvm@") ||
+             (AnyHas(arguments, "microvm") &&
+              MonitorNamed(arguments, "*.sock") ==
+                  absl::StrCat(GivenValue(arguments, "-name"), ".sock"));
     case ManagerId::kLima:
       return absl::StartsWith(GivenValue(arguments, "-name"), "lima-") &&
              !MonitorNamed(arguments, "qmp.sock").empty();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/patterns.h"
 #include "base/text.h"
 #include "base/uuid.h"
 #include "watcher/core/names.h"
@@ -57,7 +58,7 @@ std::optional<std::string> Find(const Options& options, absl::string_view key) {
 // Only a monitor that listens can be connected to.
 bool Listens(const Options& options) {
   const std::string server = Find(options, "server").value_or("off");
-  return server == "on" || server == "yes" || server == "true";
+  return server == "on" || server == "yes" || server == "true" || server == "y";
 }
 
 // Path at which the socket of "socket,path=...,server=on" listens.
@@ -168,15 +169,48 @@ bool MayReportPanic(absl::string_view argument) {
                      [&](absl::string_view text) { return absl::StrContains(argument, text); });
 }
 
+// "project=p,tier=db", by key; of a key that comes twice the first counts.
+Labels LabelsIn(absl::string_view text) {
+  std::map<std::string, std::string> labels;
+  for (const absl::string_view one : absl::StrSplit(text, ',')) {
+    const std::pair<absl::string_view, absl::string_view> label =
+        absl::StrSplit(one, absl::MaxSplits('=', 1));
+    if (!IsLabelKey(label.first) || labels.size() == kMaxLabels) continue;
+    labels.emplace(label.first, Utf8Prefix(OneLine(label.second), kMaxLabelValueBytes));
+  }
+  return {labels.begin(), labels.end()};
+}
+
 }  // namespace
 
-bool IsQemu(const std::vector<std::string>& arguments) {
-  if (arguments.empty()) return false;
-  absl::string_view name = arguments.front();
+bool IsQemuProgram(absl::string_view name) {
   name.remove_prefix(name.rfind('/') + 1);
   // NixOS calls a wrapped program ".qemu-system-x86_64-wrapped".
   if (absl::ConsumePrefix(&name, ".")) absl::ConsumeSuffix(&name, "-wrapped");
-  return absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" || name == "kvm";
+  // Not qemu-nbd, qemu-storage-daemon and the like.
+  return absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" || name == "kvm" ||
+         name == "kvm-spice" || name == "qemu";
+}
+
+bool IsQemu(const std::vector<std::string>& arguments) {
+  return !arguments.empty() && IsQemuProgram(arguments.front());
+}
+
+std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::string_view file,
+                                     absl::string_view name) {
+  if (arguments.empty() || IsQemu(arguments)) return arguments;
+  absl::ConsumeSuffix(&file, " (deleted)");  // since the process began
+  for (const absl::string_view program : {file, name}) {
+    if (!IsQemuProgram(program)) continue;
+    arguments[0] = std::string(program);
+    return arguments;
+  }
+  // An AppImage or Conda may start the loader: "ld-linux-x86-64.so.2 --library-path DIRS PROGRAM".
+  const absl::string_view loader = file.substr(file.rfind('/') + 1);
+  if (!absl::StartsWith(loader, "ld-") && !absl::StartsWith(loader, "ld.so")) return arguments;
+  const auto program = std::find_if(arguments.begin() + 1, arguments.end(), IsQemuProgram);
+  if (program != arguments.end()) arguments.erase(arguments.begin(), program);
+  return arguments;
 }
 
 std::vector<std::string> SplitCommandLine(absl::string_view text) {
@@ -229,6 +263,11 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
       result.stays_down |= absl::EndsWith(value, "pause") || absl::StrContains(value, "=pause,");
     } else if (option == "name") {
       result.name = NameOf(value, options);
+    } else if (option == "fw_cfg" &&
+               Find(options, "name").value_or(std::string(first)) == "opt/vmeventd/labels") {
+      result.labels = LabelsIn(Find(options, "string").value_or(""));
+    } else if (option == "id") {
+      result.id = std::string(value);
     } else if (option == "chardev") {
       const auto id = Find(options, "id");
       if (const auto socket = SocketOf(options); id && socket) sockets[*id] = *socket;
@@ -240,7 +279,8 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
       // "unix:PATH,server=on" or "chardev:ID".
       if (absl::ConsumePrefix(&value, "chardev:")) {
         used.emplace_back(value);
-      } else if (absl::ConsumePrefix(&first, "unix:") && Listens(options)) {
+      } else if (absl::ConsumePrefix(&first, "unix:") && Listens(options) &&
+                 !absl::StartsWith(value, "unix:fd=")) {  // Kata passes one that listens
         result.monitors.push_back({std::string(first), -1});
       }
     }

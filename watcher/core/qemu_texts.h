@@ -24,6 +24,7 @@ struct QmpMonitor {
 
 struct QemuArguments {
   std::string name;  // the name in -name; may be empty
+  std::string id;    // the value of -id, by which Proxmox VE gives the VMID; may be empty
   std::vector<QmpMonitor> monitors;
   // QEMU's answers to query-name and query-uuid, where its command line leaves no doubt: it
   // has a QMP monitor and no -readconfig, and the option once. Unset: only QEMU knows.
@@ -35,7 +36,19 @@ struct QemuArguments {
   // It is of x86, and nothing in its command line reports a guest's panic: no pvpanic, no crash
   // registers of Hyper-V; and it reads no further file (-readconfig).
   bool no_panic_device = false;
+  // Those of -fw_cfg name=opt/vmeventd/labels,string=KEY=VALUE,,KEY=VALUE: invalid keys, and labels
+  // beyond the limits, are dropped.
+  Labels labels;
 };
+
+// Returns whether a program's file or process has such a name as a QEMU's that runs a VM.
+bool IsQemuProgram(absl::string_view name);
+
+// The arguments of a process with QEMU as the first one, if that is its program: it may have been
+// started by another name (`exec -a`), or by the loader of an AppImage. `file` is the target of its
+// /proc/PID/exe, or empty; `name` is its /proc/PID/comm.
+std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::string_view file,
+                                     absl::string_view name);
 
 // Returns whether the command line is of a QEMU that runs a VM.
 bool IsQemu(const std::vector<std::string>& arguments);

@@ -165,7 +165,9 @@ absl::StatusOr<QmpMessage> ParseQmpMessage(absl::string_view line) {
   if (!message.is_object()) return Malformed("a line that is no JSON object");
   if (message.contains("event")) return ParseEvent(std::move(message));
   if (message.contains("return")) return QmpReturn{std::move(message["return"])};
-  if (Member(message, "error") != nullptr) return QmpReturn{};
+  if (const QmpObject* const error = Member(message, "error")) {
+    return QmpReturn{.command_not_found = QmpText(*error, "class") == "CommandNotFound"};
+  }
   if (const QmpObject* body = Member(message, "QMP")) return ParseGreeting(*body);
   return Malformed("an object that is no greeting, reply or event");
 }

@@ -61,7 +61,8 @@ struct QmpGreeting {
 // clang-tidy does not see that moving JSON allocates nothing.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 struct QmpReturn {
-  QmpObject value;  // null: QEMU refuses the command
+  QmpObject value;                 // null: QEMU refuses the command
+  bool command_not_found = false;  // because it has none of that name
 };
 
 // NOLINTNEXTLINE(bugprone-exception-escape): as above

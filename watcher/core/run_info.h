@@ -73,6 +73,7 @@ struct ProcessEnd {
   // Reason why the sender of its SIGKILL or SIGQUIT is unknown, unless a SignalSent named it.
   std::string sender_unknown = {};
   bool unseen = false;              // it ended while vmeventd was restarted
+  bool late = false;                // it had ended when vmeventd looked for it
   std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
 };
 
@@ -94,6 +95,7 @@ struct MonitorInfo {
   bool guest_can_exit = false;  // QemuArguments, like the next
   bool stays_down = false;
   bool no_panic_device = false;
+  Labels labels;
 };
 
 }  // namespace vmeventd

@@ -47,14 +47,6 @@ bool IsGanetiControlDirectory(absl::string_view directory);
 // The watch of Ganeti's directory where the configuration names no source.
 WatchSpec GanetiIfThere();
 
-// Choice of the monitors beside which NAME.shutdown is written. Only Ganeti reads it, and a
-// directory of others need not be writable.
-enum class ShutdownFiles {
-  kOff,
-  kGaneti,  // beside sockets whose names end with .kvmd
-  kOn,      // beside every socket; for tests
-};
-
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/civil_time.h"
 #include "google/protobuf/util/time_util.h"
 
 namespace vmeventd {
@@ -35,6 +37,14 @@ google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
       absl::ToInt64Nanoseconds(duration));
 }
 
+std::string TimesText(absl::Time from, absl::string_view word, absl::Time to) {
+  const absl::TimeZone utc = absl::UTCTimeZone();
+  const bool same_day = absl::ToCivilDay(from, utc) == absl::ToCivilDay(to, utc);
+  return absl::StrCat(
+      absl::FormatTime("%Y-%m-%d %H:%M:%S", from, utc), " ", word, " ",
+      absl::FormatTime(same_day ? "%H:%M:%S UTC" : "%Y-%m-%d %H:%M:%S UTC", to, utc));
+}
+
 v1::SignalSender ToProto(const SignalSender& sender) {
   v1::SignalSender out;
   out.set_signal(sender.signal);
@@ -46,6 +56,10 @@ v1::SignalSender ToProto(const SignalSender& sender) {
   out.set_cgroup(sender.cgroup);
   out.set_of_qemu(sender.of_qemu && !sender.descent_unproven);
   out.set_said_by_qemu(sender.said_by_qemu);
+  if (sender.login_uid.has_value()) out.set_login_uid(*sender.login_uid);
+  if (sender.login_session.has_value()) out.set_login_session(*sender.login_session);
+  out.set_login_user(sender.login_user);
+  out.set_remote_host(sender.remote_host);
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "vmeventd/contract/enums.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -20,6 +21,8 @@ namespace vmeventd {
 google::protobuf::Timestamp ToTimestamp(absl::Time time);
 absl::Time FromTimestamp(const google::protobuf::Timestamp& time);
 google::protobuf::Duration ToProtoDuration(absl::Duration duration);
+// "2026-11-28 21:12:38 and 21:12:53 UTC" with the word "and" in between.
+std::string TimesText(absl::Time from, absl::string_view word, absl::Time to);
 
 // A problem of a VM, a socket or a connection. No text: there is none.
 struct Problem {
@@ -92,6 +95,12 @@ struct SignalSender {
   // QEMU can have given it its name.
   bool of_qemus_user = false;
   bool said_by_qemu = false;  // nobody but its last words names it: `pid` and `command`
+  // Who had logged in, from whom it descends, and the session, by the kernel's audit; unset:
+  // nobody, or not known.
+  std::optional<uint32_t> login_uid = {};
+  std::optional<uint32_t> login_session = {};
+  std::string login_user = {};   // as systemd-logind has it, like the next; empty: not known
+  std::string remote_host = {};  // from where; empty: from here
 };
 
 v1::SignalSender ToProto(const SignalSender& sender);
@@ -129,6 +138,9 @@ class EventSink {
 
   // A turn of the loop is over: nothing is pushed before it has waited for input again.
   virtual void EndTurn() {}
+
+  // All that happened to the VMs until then was pushed before.
+  virtual void Watched(absl::Time /*until*/) {}
 };
 
 }  // namespace vmeventd

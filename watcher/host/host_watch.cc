@@ -57,7 +57,7 @@ class SystemBus : public HostShutdownApi {
 
  private:
   // Service that says it, and the questions that it was asked.
-  struct Speaker {
+  struct Announcer {
     const char* name;  // on the bus
     const char* path;
     const char* interface;
@@ -73,20 +73,20 @@ class SystemBus : public HostShutdownApi {
 
   HostShutdownState State() const {
     HostShutdownState state;
-    state.known =
-        bus_ == nullptr || std::all_of(speakers_.begin(), speakers_.end(),
-                                       [](const Speaker& speaker) { return speaker.answered; });
-    for (const Speaker& speaker : speakers_) {
-      if (!speaker.shutting_down) continue;
+    state.known = bus_ == nullptr ||
+                  std::all_of(announcers_.begin(), announcers_.end(),
+                              [](const Announcer& announcer) { return announcer.answered; });
+    for (const Announcer& announcer : announcers_) {
+      if (!announcer.shutting_down) continue;
       state.shutting_down = true;
-      state.by = speaker.for_people;
+      state.by = announcer.for_people;
       break;
     }
     if (!state.shutting_down) state.by = last_;
     state.problem = problem_;
-    const bool nobody = std::all_of(speakers_.begin(), speakers_.end(), [](const Speaker& speaker) {
-      return speaker.answered && speaker.owner.empty();
-    });
+    const bool nobody = std::all_of(
+        announcers_.begin(), announcers_.end(),
+        [](const Announcer& announcer) { return announcer.answered && announcer.owner.empty(); });
     if (bus_ != nullptr && nobody) {
       state.problem = "neither systemd-logind nor systemd is on the system bus";
     }
@@ -109,19 +109,19 @@ class SystemBus : public HostShutdownApi {
   int Listen() {
     int result = Match(kBusName, "/org/freedesktop/DBus", kBusName, "NameOwnerChanged", OnOwner);
     if (result >= 0) {
-      const Speaker& logind = speakers_[kLogind];
+      const Announcer& logind = announcers_[kLogind];
       result = Match(logind.name, logind.path, logind.interface, "PrepareForShutdown", OnPrepare);
     }
-    const Speaker& systemd = speakers_[kSystemd];
+    const Announcer& systemd = announcers_[kSystemd];
     for (const char* signal : {"JobNew", "JobRemoved"}) {
       if (result >= 0) {
         result = Match(systemd.name, systemd.path, systemd.interface, signal, OnJob);
       }
     }
-    for (size_t i = 0; i < speakers_.size() && result >= 0; ++i) {
-      speakers_[i].answered = false;
+    for (size_t i = 0; i < announcers_.size() && result >= 0; ++i) {
+      announcers_[i].answered = false;
       result = Call(kBusName, "/org/freedesktop/DBus", kBusName, "GetNameOwner", kOwnerAnswers[i],
-                    {speakers_[i].name});
+                    {announcers_[i].name});
     }
     return result;
   }
@@ -147,32 +147,33 @@ class SystemBus : public HostShutdownApi {
   }
 
   void SetOwner(size_t i, absl::string_view owner) {
-    Speaker& speaker = speakers_[i];
-    speaker.owner = std::string(owner);
-    speaker.answered = owner.empty();
+    Announcer& announcer = announcers_[i];
+    announcer.owner = std::string(owner);
+    announcer.answered = owner.empty();
     if (owner.empty()) return;
     // Without it systemd sends no signals, unless another has asked for them.
-    if (i == kSystemd) Call(speaker.name, speaker.path, speaker.interface, "Subscribe", Ignore, {});
-    Call(speaker.name, speaker.path, "org.freedesktop.DBus.Properties", "Get", kPropertyAnswers[i],
-         {speaker.interface, speaker.property});
+    if (i == kSystemd)
+      Call(announcer.name, announcer.path, announcer.interface, "Subscribe", Ignore, {});
+    Call(announcer.name, announcer.path, "org.freedesktop.DBus.Properties", "Get",
+         kPropertyAnswers[i], {announcer.interface, announcer.property});
   }
 
   void Say(size_t i, bool shutting_down) {
     retry_ = kFirstRetryMicroseconds;
-    speakers_[i].answered = true;
-    speakers_[i].shutting_down = shutting_down;
-    last_ = speakers_[i].for_people;
+    announcers_[i].answered = true;
+    announcers_[i].shutting_down = shutting_down;
+    last_ = announcers_[i].for_people;
   }
 
   // Any client of the bus may send any signal to this one.
   bool IsFrom(size_t i, sd_bus_message* message) const {
     const char* const sender = sd_bus_message_get_sender(message);
-    return sender != nullptr && sender == speakers_[i].owner;
+    return sender != nullptr && sender == announcers_[i].owner;
   }
 
   void Disconnect(std::string problem) {
     bus_.reset();
-    for (Speaker& speaker : speakers_) speaker.owner.clear();
+    for (Announcer& announcer : announcers_) announcer.owner.clear();
     problem_ = std::move(problem);
     sd_event_source* timer = nullptr;
     sd_event_add_time_relative(event_.get(), &timer, CLOCK_MONOTONIC, retry_, 0, OnRetry, this);
@@ -193,8 +194,8 @@ class SystemBus : public HostShutdownApi {
     auto* const bus = static_cast<SystemBus*>(self);
     const char* const sender = sd_bus_message_get_sender(message);
     if (sender == nullptr || std::strcmp(sender, kBusName) != 0) return 0;
-    for (size_t i = 0; i < bus->speakers_.size(); ++i) {
-      if (std::strcmp(name, bus->speakers_[i].name) == 0) bus->SetOwner(i, owner);
+    for (size_t i = 0; i < bus->announcers_.size(); ++i) {
+      if (std::strcmp(name, bus->announcers_[i].name) == 0) bus->SetOwner(i, owner);
     }
     return 0;
   }
@@ -218,7 +219,7 @@ class SystemBus : public HostShutdownApi {
     if (sd_bus_message_is_method_error(message, nullptr) != 0 ||
         (i == kLogind ? sd_bus_message_read(message, "v", "b", &preparing)
                       : sd_bus_message_read(message, "v", "s", &state)) < 0) {
-      bus->speakers_[i].answered = true;
+      bus->announcers_[i].answered = true;
     } else {
       bus->Say(i, preparing != 0 || std::strcmp(state, "stopping") == 0);
     }
@@ -263,7 +264,7 @@ class SystemBus : public HostShutdownApi {
   const std::unique_ptr<sd_event, Release> event_;
   std::unique_ptr<sd_event_source, Release> retry_timer_;
   std::unique_ptr<sd_bus, Release> bus_;  // null: not connected
-  std::array<Speaker, 2> speakers_{{
+  std::array<Announcer, 2> announcers_{{
       {"org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
        "PreparingForShutdown", "systemd-logind"},
       {"org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",

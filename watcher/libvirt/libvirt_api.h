@@ -38,9 +38,11 @@ struct ActiveDomain {
 // libvirt's report on a domain's life, as far as it adds to QEMU's own events.
 struct DomainLifecycle {
   std::string text;                              // for people: "stopped, destroyed"
-  bool started = false;                          // or else it has stopped
+  bool started = false;                          // or else it has stopped, or was paused
   std::optional<ManagerEnd> end = std::nullopt;  // why it has stopped; unset: it does not say
   bool incoming = false;                         // it has started and waits for its VM to arrive
+  // It neither started nor stopped, but was paused: why, in QEMU's words ("io-error").
+  std::string paused_for = {};
 };
 
 // Contents of a running domain's XML, as virDomainGetXMLDesc writes it.
@@ -90,7 +92,7 @@ class LibvirtApi {
    public:
     // Closes it.
     virtual ~Connection() = default;
-    // The domains that run, as of some moment of the call. It asks for the state of each, as the
+    // The domains that run at some moment of the call. It asks for the state of each, as the
     // driver of containers has no call for that of all.
     virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
     // Details of the running domain with that UUID.

@@ -98,6 +98,9 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
 }
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
+  if (!message.lifecycle.paused_for.empty()) {
+    return OnPaused(link, message.domain, message.lifecycle);
+  }
   if (link->changed.has_value()) link->changed->insert(message.domain.uuid);
   if (message.lifecycle.started) {
     OnStarted(link, message.domain, message.lifecycle);
@@ -125,6 +128,17 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
     }
   }
   Look(link, name, life);
+}
+
+void LibvirtSource::OnPaused(Link* link, const DomainName& name, const DomainLifecycle& lifecycle) {
+  const auto it = link->domains.find(name.uuid);
+  if (it == link->domains.end()) return;
+  const Domain& domain = it->second;
+  if (domain.run != nullptr && IsPlainlySameLife(*domain.run, name)) {
+    domain.run->OnPaused(lifecycle);
+  } else if (domain.next != nullptr && domain.next->id == name.id) {
+    Hold(link, domain.next.get(), lifecycle);
+  }
 }
 
 void LibvirtSource::OnStopped(Link* link, const DomainName& name,
@@ -198,8 +212,11 @@ void LibvirtSource::Release(Link* link, LibvirtRun* run, NewLife* life) {
     if (FindRun(*link, uuid) != run) return;
     if (const auto* const event = std::get_if<QmpEvent>(&what); event != nullptr) {
       run->OnQmpEvent(*event);
+    } else if (const auto& lifecycle = std::get<DomainLifecycle>(what);
+               !lifecycle.paused_for.empty()) {
+      run->OnPaused(lifecycle);
     } else {
-      run->OnStopped(std::get<DomainLifecycle>(what));
+      run->OnStopped(lifecycle);
     }
   }
 }

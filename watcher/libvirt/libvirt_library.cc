@@ -133,6 +133,8 @@ constexpr StateCode kStateCodes[] = {
     {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_WATCHDOG, "watchdog"},
     {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_CRASHED, "guest-panicked"},
     {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_SHUTTING_DOWN, "shutdown"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_SAVE, "save-vm"},
+    {VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_SNAPSHOT, "save-vm"},
     {VIR_DOMAIN_PAUSED, kAny, "paused"},
     {VIR_DOMAIN_CRASHED, kAny, "guest-panicked"},
     // libvirt is about to end a QEMU whose guest has shut down, or has asked its guest to.
@@ -183,6 +185,25 @@ DomainLifecycle StoppedEvent(int detail) {
   return {.text = "stopped"};
 }
 
+struct PauseCode {
+  int detail;  // of VIR_DOMAIN_EVENT_SUSPENDED
+  const char* run_state;
+};
+constexpr PauseCode kPauseCodes[] = {
+    {VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED, "finish-migrate"},
+    {VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY, "finish-migrate"},
+    {VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY_FAILED, "finish-migrate"},
+    {VIR_DOMAIN_EVENT_SUSPENDED_IOERROR, "io-error"},
+    {VIR_DOMAIN_EVENT_SUSPENDED_WATCHDOG, "watchdog"},
+};
+
+DomainLifecycle SuspendedEvent(int detail) {
+  for (const PauseCode& code : kPauseCodes) {
+    if (code.detail == detail) return {.text = "suspended", .paused_for = code.run_state};
+  }
+  return {.text = "suspended", .paused_for = "paused"};
+}
+
 // Unset: it adds nothing to QEMU's own events.
 std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
@@ -192,6 +213,7 @@ std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
                                        detail == VIR_DOMAIN_EVENT_STARTED_RESTORED};
   }
   if (event == VIR_DOMAIN_EVENT_STOPPED) return StoppedEvent(detail);
+  if (event == VIR_DOMAIN_EVENT_SUSPENDED) return SuspendedEvent(detail);
   return std::nullopt;
 }
 

@@ -60,7 +60,7 @@ std::vector<DomainProcess> FindProcesses(const ProcessPlace& place,
 
 // Messages of libvirt's threads to the loop thread.
 
-// The domains that run, as of some moment. The first one shows that the connection was made. Events
+// The domains that run at some moment. The first one shows that the connection was made. Events
 // that came while it was listed precede it; they may be older or newer than the list.
 struct DomainsListed {
   std::vector<ActiveDomain> domains;

@@ -90,7 +90,7 @@ std::optional<HandedRun> LibvirtRun::HandOver() {
   return handed;
 }
 
-bool LibvirtRun::GoOn(HandedRun* handed) {
+bool LibvirtRun::ResumeFrom(HandedRun* handed) {
   return session().away() && tracked() && handed->process.valid() && !handed->connection.valid() &&
          TrackHanded(std::move(handed->process)).ok();
 }

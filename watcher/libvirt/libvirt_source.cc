@@ -65,6 +65,7 @@ LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, EventSink* si
       wake_(std::make_shared<const UniqueFd>(std::move(wake))),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
       sockets_(context->loop, GlobsOf(context->options->libvirts),
+               context->options->directory_patience,
                [this](const std::vector<SocketGlobWatcher::Change>& changes) {
                  has_unused_ = true;
                  for (const auto& [spec, path, gone] : changes) {
@@ -106,10 +107,13 @@ void LibvirtSource::EndTurn() {
   threads_.StartMissing();
   for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
-  if (!first_scan_done_ && started_ && std::all_of(links_.begin(), links_.end(), tried)) {
+  if (!first_scan_done_ && started_ && (sockets_.looked() || sockets_.hangs()) &&
+      std::all_of(links_.begin(), links_.end(), tried)) {
     // The only reporter of how its domains end is gone for good.
     const auto is_orphan = [](const LibvirtRun&, const Link& link) { return !link.reachable(); };
-    for (LibvirtRun* run : RunsThat(is_orphan)) run->OnLibvirtGone();
+    if (sockets_.looked()) {
+      for (LibvirtRun* run : RunsThat(is_orphan)) run->OnLibvirtGone();
+    }
     first_scan_done_ = true;
   }
   if (std::exchange(has_unused_, false)) DropUnused();
@@ -318,7 +322,7 @@ bool LibvirtSource::is_open() const {
 }
 
 bool LibvirtSource::reaches_all() const {
-  return std::none_of(links_.begin(), links_.end(), [](const auto& entry) {
+  return !sockets_.hangs() && std::none_of(links_.begin(), links_.end(), [](const auto& entry) {
     const Link& link = *entry.second;
     return link.reachable() && !link.connected && !link.problem.empty();
   });

@@ -53,7 +53,10 @@ class LibvirtRun : public VmRun {
   void OnListed(int64_t domain_id, const std::string& run_state);
   // libvirt is connected, and the domain does not run.
   void OnNotListed();
-  void OnQmpEvent(const QmpEvent& event) { HearEvent(event); }
+  void OnQmpEvent(const QmpEvent& event) { HandleQmpEvent(event); }
+  void OnPaused(const DomainLifecycle& lifecycle) {
+    Hand(input::ReportedPause{lifecycle.paused_for});
+  }
   void OnStopped(const DomainLifecycle& lifecycle);
   // It is a container, and began again with that id and process; kind kUntracked: that is not seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
@@ -63,7 +66,7 @@ class LibvirtRun : public VmRun {
   void OnProcessFound(PeerProcess process);
   // libvirt's connection is a session of its own, which cannot be handed over.
   std::optional<HandedRun> HandOver() override;
-  bool GoOn(HandedRun* handed) override;
+  bool ResumeFrom(HandedRun* handed) override;
   // The connection to libvirt ended; or its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
@@ -244,11 +247,12 @@ class LibvirtSource : public RunSource, public FdHandler {
   void ApplyList(Link* link, const std::vector<ActiveDomain>& list);
   void OnListed(Link* link, const ActiveDomain& active);
   void OnStarted(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
+  void OnPaused(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
   void OnStopped(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
   // The life of that id that follows the domain's run, if any: another one is over.
   static NewLife* NextLife(Link* link, Domain* domain, int64_t id);
   static void DropNext(Link* link, Domain* domain);
-  // Has the domain's process looked for, once for a life.
+  // Starts the search for the domain's process, once for a life.
   static void Look(Link* link, const DomainName& domain, NewLife* life);
   static void Hold(Link* link, NewLife* life, std::variant<QmpEvent, DomainLifecycle> what);
   // Hands in what was held, while `run` is the domain's.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,13 +12,14 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/patterns.h"
+#include "watcher/runs/directory_thread.h"
 
 namespace vmeventd {
 
 // Finds the sockets whose paths match patterns with wildcards in any part, by looking once in a
-// second. A part before the first wildcard may be a symbolic link, as /var/run is; what a wildcard
-// matches, and what lies below, may not. A look is bounded; what takes long is done less often.
-// Loop thread.
+// second, on a thread of its own. A part before the first wildcard may be a symbolic link, as
+// /var/run is; what a wildcard matches, and what lies below, may not. A look is bounded; what takes
+// long is done less often. While one hangs, what was found stays. Loop thread.
 class SocketGlobWatcher {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
@@ -30,18 +32,22 @@ class SocketGlobWatcher {
     std::string path;
     bool gone = false;  // or else the socket is there, or another one in its place
   };
-  // Called with what each look has found, from Start and timers.
+  // Called with what each look has found, from Start and the loop.
   using Callback = std::function<void(const std::vector<Change>& changes)>;
 
   // `patterns` are absolute, without empty parts, "." and ".."; one without a wildcard matches
   // nothing. `loop` outlives the watcher.
-  SocketGlobWatcher(EventLoop* loop, const std::vector<std::string>& patterns, Callback on_look);
+  SocketGlobWatcher(EventLoop* loop, const std::vector<std::string>& patterns,
+                    absl::Duration patience, Callback on_look);
   ~SocketGlobWatcher() { loop_->CancelTimer(&next_); }
   SocketGlobWatcher(const SocketGlobWatcher&) = delete;
   SocketGlobWatcher& operator=(const SocketGlobWatcher&) = delete;
 
   // Reports the sockets that are there, and from then on what changes.
   void Start();
+  // Returns whether a look was done, or there is no pattern to look for.
+  bool looked() const { return looked_; }
+  bool hangs() const { return thread_.hangs(); }
 
  private:
   struct Part {
@@ -57,25 +63,21 @@ class SocketGlobWatcher {
     int64_t changed_ns = 0;              // another socket may have the inode
     bool operator==(const Socket&) const = default;
   };
+  using Sockets = std::map<std::string, Socket>;  // by path
+  // One look, on the thread.
+  class Look;
 
   void Scan();
-  // Looks in the directory `path` for what part `at` of the pattern matches.
-  void Enter(int spec, size_t at, const std::string& path);
-  void Look(int spec, size_t at, const std::string& path);
-  // Counts something of which there may be no more than `limit`. Returns whether the limit holds.
-  bool Count(size_t* count, size_t limit, const char* what);
+  void OnLook(Sockets found, std::string limited, absl::Duration took);
 
   EventLoop* const loop_;
   const Callback on_look_;
-  std::vector<Pattern> patterns_;
-  std::map<std::string, Socket> sockets_;  // reported ones, by path
+  std::shared_ptr<const std::vector<Pattern>> patterns_;
+  DirectoryThread thread_;
+  Sockets sockets_;  // reported ones
   TimerId next_;
-  // Sockets of the look that is under way.
-  std::map<std::string, Socket> found_;
-  size_t entries_ = 0;
-  size_t new_sockets_ = 0;  // those that were reported included
-  bool limited_ = false;
-  bool warned_ = false;
+  bool looked_ = false;
+  bool warned_ = false;  // that the last look met a limit
 };
 
 }  // namespace vmeventd

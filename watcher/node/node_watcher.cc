@@ -5,11 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "base/error_reason.h"
 #include "base/event_loop.h"
-#include "base/mutex.h"
-#include "base/text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
@@ -33,6 +29,34 @@ HandedExits HandedExitsOf(const WatcherOptions& options) {
   return exits;
 }
 
+// Pause between reports of how far the watcher has watched; and before the next attempt, where
+// something is not known yet.
+constexpr absl::Duration kReportPause = absl::Seconds(10);
+constexpr absl::Duration kReportRetry = absl::Seconds(1);
+
+// The GAP for the time in which nobody watched. `since`: InfinitePast if it is not known.
+v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& ends) {
+  const bool is_known = since > absl::InfinitePast();
+  since = std::min(since, until);
+  const std::string times =
+      is_known
+          ? TimesText(since, "(last sign of life) to", until)
+          : absl::StrCat("the stop of the vmeventd before, whose time is not known, to ",
+                         absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", until, absl::UTCTimeZone()));
+  const std::string missed =
+      ends.unknown > 0
+          ? absl::StrCat(ends.unknown, ends.unknown == 1 ? " end in between is UNKNOWN"
+                                                         : " ends in between are UNKNOWN")
+      : ends.all > 0 ? absl::StrCat("how ", ends.all == 1 ? "the VM" : "the VMs",
+                                    " that ended in between ended is known")
+                     : "no VM that ran before has ended in between";
+  v1::Event gap = MakeGap(GapReason::kNotWatched,
+                          absl::StrCat("vmeventd did not watch from ", times, ": ", missed), until);
+  if (is_known) *gap.mutable_unwatched()->mutable_start() = ToTimestamp(since);
+  *gap.mutable_unwatched()->mutable_end() = ToTimestamp(until);
+  return gap;
+}
+
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
@@ -48,7 +72,7 @@ class NodeWatcherImpl : public NodeWatcher {
         host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
         sink_(sink),
         table_(sink, &context_.meters),
-        intents_(loop_.get(), &table_, options_.session.event_limits) {
+        intents_(loop_.get(), &table_, sink, options_.session.event_limits) {
     context_.loop = loop_.get();
     context_.exit_statuses = exit_statuses_.get();
     if (!signals_.state().active()) context_.oom_counters = &oom_counters_;
@@ -86,8 +110,11 @@ class NodeWatcherImpl : public NodeWatcher {
       // The runs come first, so that what is found in the directories is known for theirs.
       std::vector<HandedRun> handed_runs;
       if (options_.handed_runs != nullptr) handed_runs = std::move(*options_.handed_runs);
-      RestoreRuns(&context_, &table_, sources_, std::exchange(options_.saved_runs, {}),
-                  std::move(handed_runs));
+      const bool all_continue =
+          RestoreRuns(&context_, &table_, sources_, std::exchange(options_.saved_runs, {}),
+                      std::move(handed_runs));
+      was_away_ = options_.follows_another && !(options_.is_handover && all_continue);
+      if (options_.held_processes != nullptr) options_.held_processes->Clear();
       exit_statuses_->ForgetHanded();
       for (RunSource* source : sources_) source->Start();
       started_ = true;
@@ -97,7 +124,13 @@ class NodeWatcherImpl : public NodeWatcher {
     table_.EndTurn();
     for (RunSource* source : sources_) source->EndTurn();
     if (started_ && first_scan_done()) intents_.Handle();
+    if (was_away_ || loop_->Now().monotonic >= report_at_) Report();
     sink_->EndTurn();
+  }
+
+  void ReportWatched() override {
+    const OnThread here(&loop_role_);
+    Report();
   }
 
   void Wake() override { loop_->Wake(); }
@@ -159,6 +192,21 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
  private:
+  void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(loop_role_) {
+    const Instant now = loop_->Now();
+    // Of a process that is gone the end is yet to be published.
+    const bool is_known = started_ && first_scan_done() && !table_.HasEnding();
+    report_at_ = now.monotonic + (is_known ? kReportPause : kReportRetry);
+    loop_->SetTimer(&report_timer_, report_at_, [] {});  // makes a turn
+    if (!is_known) return;
+    if (std::exchange(was_away_, false)) {
+      sink_->Push(
+          {std::nullopt, Absence(options_.session.last_watched, now.wall, table_.late_ends())});
+    }
+    sink_->EndTurn();
+    sink_->Watched(now.wall - (now.monotonic - loop_->turn_began()));
+  }
+
   // The loop thread alone touches what this role guards, and what leads to the runs; what other
   // threads ask for has locks or atomics of its own.
   ThreadRole loop_role_;
@@ -176,33 +224,11 @@ class NodeWatcherImpl : public NodeWatcher {
   std::vector<RunSource*> sources_;  // all of them
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
+  bool was_away_ ABSL_GUARDED_BY(loop_role_) =
+      false;  // since the daemon before this one, which no GAP says yet
+  absl::Duration report_at_ = absl::ZeroDuration();  // time for ReportWatched()
+  TimerId report_timer_;
 };
-
-// The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".
-std::pair<std::string, std::string> Described(const IntentRequest& request) {
-  if (!request.uuid.has_value()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name))};
-  if (request.vm_name.empty()) return {"uuid", "with that UUID"};
-  return {"uuid", absl::StrCat("named ", Quote(request.vm_name), " with that UUID")};
-}
-
-// When the run's process started, by the clock as it is now; else when the run was found.
-absl::Time StartOf(const VmRun& run) {
-  const uint64_t ticks = run.info().start_ticks;
-  return ticks != 0 ? ProcessStartTime(ticks) : run.session().attached_at().wall;
-}
-
-absl::Status Ambiguous(const IntentRequest& request, const std::vector<VmRun*>& runs) {
-  const auto [field, described] = Described(request);
-  constexpr size_t kMaxListed = 10;
-  std::vector<absl::string_view> ids;
-  for (const VmRun* run : runs) {
-    if (ids.size() < kMaxListed) ids.emplace_back(run->info().run_id);
-  }
-  return WithReason("SEVERAL_VMS_RUN",
-                    absl::FailedPreconditionError(absl::StrCat(
-                        field, ": ", runs.size(), " VMs ", described, " run; set run_id to one of ",
-                        absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : "")));
-}
 
 }  // namespace
 
@@ -215,131 +241,6 @@ absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions 
   auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop));
   if (absl::Status status = watcher->AddSources(); !status.ok()) return status;
   return watcher;
-}
-
-// Intents
-
-IntentRequests::~IntentRequests() {
-  for (const Task& task : Take()) task.done(absl::UnavailableError("the watcher has stopped"));
-}
-
-void IntentRequests::Declare(IntentRequest request,
-                             std::function<void(absl::StatusOr<v1::Intent>)> done) {
-  Add({[this, request = std::move(request)](const Done& then) { HandleDeclare(request, then); },
-       std::move(done)});
-}
-
-void IntentRequests::Withdraw(std::string intent_id, std::function<void(absl::Status)> done) {
-  Add({[this, id = std::move(intent_id)](const Done& then) { HandleWithdraw(id, then); },
-       [done = std::move(done)](const absl::StatusOr<v1::Intent>& withdrawn) {
-         done(withdrawn.status());
-       }});
-}
-
-void IntentRequests::Add(Task task) {
-  if (unanswered_->fetch_add(1) >= kMaxIntentRequests) {
-    --*unanswered_;
-    return task.done(WithReason(
-        "TOO_MANY_INTENTS",
-        absl::ResourceExhaustedError(absl::StrCat(
-            kMaxIntentRequests, " requests about intents are waiting already; try again later"))));
-  }
-  task.done = [unanswered = unanswered_,
-               done = std::move(task.done)](absl::StatusOr<v1::Intent> said) {
-    --*unanswered;
-    done(std::move(said));
-  };
-  {
-    MutexLock lock(&mutex_);
-    tasks_.push_back(std::move(task));
-  }
-  loop_->Wake();
-}
-
-std::vector<IntentRequests::Task> IntentRequests::Take() {
-  MutexLock lock(&mutex_);
-  return std::exchange(tasks_, {});
-}
-
-void IntentRequests::Handle() {
-  for (const Task& task : Take()) task.handle(task.done);
-}
-
-absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
-  std::vector<VmRun*> runs;
-  // Lives() may end a run, and with it its entry in the table.
-  std::vector<VmRun*> named =
-      request.uuid.has_value() ? runs_->WithUuid(*request.uuid) : runs_->Named(request.vm_name);
-  for (VmRun* run : named) {
-    const bool meant = (request.run_id.empty() || run->info().run_id == request.run_id) &&
-                       (request.vm_name.empty() || run->info().name == request.vm_name);
-    if (meant && run->Lives() && run->published()) runs.push_back(run);
-  }
-  const auto later = [&](const VmRun* run) { return StartOf(*run) >= request.started_before; };
-  const bool any_later = std::erase_if(runs, later) > 0;
-  if (runs.size() == 1) return runs.front();
-  if (runs.size() > 1) return Ambiguous(request, runs);
-  const auto [field, described] = Described(request);
-  if (any_later) {
-    return WithReason("RUN_IS_LATER",
-                      absl::FailedPreconditionError(
-                          "started_before: what runs now started later than the operation began"));
-  }
-  if (request.run_id.empty()) {
-    return WithReason("NO_SUCH_VM",
-                      absl::NotFoundError(absl::StrCat(field, ": no VM ", described, " runs")));
-  }
-  return WithReason("NO_SUCH_VM",
-                    absl::NotFoundError(absl::StrCat("run_id: no run ", Quote(request.run_id),
-                                                     " of a VM ", described, " is open")));
-}
-
-void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
-  const absl::StatusOr<VmRun*> run = RunFor(request);
-  if (!run.ok()) return done(run.status());
-  if (const v1::Intent* own = (*run)->session().IntentOfRequest(request.request_id);
-      own != nullptr) {
-    if (own->actor() == request.actor && own->reason() == request.reason) {
-      return (*run)->Confirm([done, intent = *own] { done(intent); });
-    }
-    return done(absl::AlreadyExistsError(
-        absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
-                     own->intent_id(), ", of another actor or reason: use a new one")));
-  }
-  if (const v1::Intent* open = (*run)->session().open_intent();
-      open != nullptr && open->actor() != request.actor) {
-    return done(
-        WithReason("INTENT_IS_OPEN", absl::AlreadyExistsError(absl::StrCat(
-                                         "vm_name: the run has an open intent, ", open->intent_id(),
-                                         ", declared by ", Quote(open->actor()),
-                                         ": leave it open, or withdraw it first with "
-                                         "WithdrawIntent"))));
-  }
-  if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) return done(std::move(counts));
-  if (limited_ && !node_intents_.Take(loop_->Now().monotonic)) {
-    return done(
-        WithReason("TOO_MANY_INTENTS",
-                   absl::ResourceExhaustedError(absl::StrCat(
-                       "too many intents were declared on this node: at most ", kNodeIntents.burst,
-                       " at once and ", kNodeIntents.per_second, " a second; try again later"))));
-  }
-  v1::Intent intent;
-  intent.set_intent_id(request.intent_id);
-  intent.set_actor(request.actor);
-  intent.set_reason(request.reason);
-  *intent.mutable_expire_time() = ToTimestamp(loop_->Now().wall + request.ttl);
-  intent.set_declared_by(request.declared_by);
-  (*run)->DeclareIntent(intent, request.request_id, [done, intent] { done(intent); });
-}
-
-void IntentRequests::HandleWithdraw(const std::string& intent_id, const Done& done) {
-  VmRun* const run = runs_->FindByIntent(intent_id);
-  if (run == nullptr) {
-    return done(WithReason(
-        "NO_SUCH_INTENT",
-        absl::NotFoundError(absl::StrCat("intent_id: no intent ", Quote(intent_id), " is open"))));
-  }
-  run->WithdrawIntent([done] { done(v1::Intent()); });
 }
 
 }  // namespace vmeventd

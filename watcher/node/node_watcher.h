@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,86 +7,19 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
-#include "base/event_loop.h"
-#include "base/mutex.h"
-#include "base/uuid.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_watch.h"
+#include "watcher/node/intent_requests.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
-
-// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
-inline constexpr int kMaxIntentRequests = 1000;
-
-// Rate limit of a node's declarations. Each makes two events, which no other limit holds back: they
-// may not push the history out of the journal faster than VMs may.
-inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
-
-// Request of DeclareIntent. Texts are UTF-8 and within their limits.
-struct IntentRequest {
-  std::string vm_name;  // this or `uuid`, or both
-  std::string run_id;   // empty: the one run of that name
-  std::string intent_id;
-  std::string actor;
-  std::string reason;
-  absl::Duration ttl;
-  std::string request_id;   // empty: a retry is another declaration
-  std::string declared_by;  // the caller, as the server knows it
-  std::optional<Uuid> uuid;
-  absl::Time started_before =
-      absl::InfiniteFuture();  // the run started before, by the node's clock
-};
-
-// Requests about intents from other threads, carried out on the loop thread.
-// NodeWatcher::DeclareIntent says what `done` gets. Requests still pending when this is destroyed
-// get UNAVAILABLE.
-class IntentRequests {
- public:
-  // Both outlive this. Without `limited` any number is declared.
-  IntentRequests(EventLoop* loop, RunTable* runs, bool limited)
-      : loop_(loop), runs_(runs), limited_(limited) {}
-  ~IntentRequests();
-
-  // Any thread.
-  void Declare(IntentRequest request, std::function<void(absl::StatusOr<v1::Intent>)> done);
-  void Withdraw(std::string intent_id, std::function<void(absl::Status)> done);
-
-  // Carries out the pending requests. Loop thread.
-  void Handle();
-
- private:
-  // Gets an empty intent where one was withdrawn.
-  using Done = std::function<void(absl::StatusOr<v1::Intent>)>;
-  struct Task {
-    std::function<void(const Done& done)> handle;
-    Done done;
-  };
-
-  void Add(Task task);
-  std::vector<Task> Take();
-  void HandleDeclare(const IntentRequest& request, const Done& done);
-  void HandleWithdraw(const std::string& intent_id, const Done& done);
-  // The run that `request` means, if it lives.
-  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
-
-  EventLoop* const loop_;
-  RunTable* const runs_;
-  const bool limited_;
-  TokenBucket node_intents_{kNodeIntents};
-  Mutex mutex_;
-  std::vector<Task> tasks_ ABSL_GUARDED_BY(mutex_);
-  // Number of requests without an answer yet; their callbacks may outlive this.
-  const std::shared_ptr<std::atomic<int>> unanswered_ = std::make_shared<std::atomic<int>>(0);
-};
 
 // Counters of the watcher, since it was made; each only grows, unless it says "now".
 struct WatcherCounters : WatcherMeters {
@@ -108,7 +40,7 @@ struct WatcherCounters : WatcherMeters {
 // Follows every QEMU whose monitor socket appears in the watched directories, and every domain of
 // the libvirts that were named, and pushes what happens to each to `sink`. Owns all sessions,
 // connections and watches. For the loop thread, where nothing else is said; none blocks but
-// RunOnce, for its timeout at the most.
+// RunOnce, for its timeout at most.
 class NodeWatcher {
  public:
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
@@ -122,6 +54,9 @@ class NodeWatcher {
   virtual void RunOnce(absl::Duration timeout) = 0;
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
+  // Reports to the sink how far it has watched, as it does from time to time. After the last
+  // RunOnce. Loop thread.
+  virtual void ReportWatched() = 0;
 
   // Hands the open runs over, to the daemon that continues them; publishes first what is to be
   // saved of them. Unset: it has not taken on the runs of the daemon before yet, and knows none.
@@ -135,7 +70,8 @@ class NodeWatcher {
   // loop thread or the sink's: with the intent after its INTENT_DECLARED is public, or with
   //   NOT_FOUND            no such VM, or no such run, runs
   //   FAILED_PRECONDITION  several VMs of that name run; the message lists their run ids; or the
-  //                        run's end is decided, or it started later than asked for
+  //                        run's end is decided or over, and INTENT_LATE is public; or it started
+  //                        later than asked for
   //   ALREADY_EXISTS       the run has an open intent, of another request_id; the message names it
   //   RESOURCE_EXHAUSTED   kMaxIntentRequests wait for their answers
   //   UNAVAILABLE          the watcher was destroyed before

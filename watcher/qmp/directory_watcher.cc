@@ -26,7 +26,9 @@ constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM |
                            IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR;
 constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
 constexpr absl::Duration kRetryInterval = absl::Seconds(1);
-constexpr absl::Duration kCheckInterval = absl::Seconds(10);
+// A look at a root; every fifth is one at all directories.
+constexpr absl::Duration kCheckInterval = absl::Seconds(2);
+constexpr int kRootChecks = 5;
 // Limit of sockets in the directory of one VM.
 constexpr size_t kMaxSocketsOfVm = 16;
 constexpr size_t kReadBytes = 64 << 10;
@@ -40,19 +42,78 @@ std::string Failed(absl::string_view what, const std::string& path, int error) {
 }
 
 constexpr char kTooMany[] = "it has more sockets than vmeventd follows in one directory";
+constexpr char kHangs[] =
+    "its file system has not answered for 5 s: its VMs are not found or connected to until it does";
+
+}  // namespace
+
+struct DirectoryWatcher::Border {
+  UniqueFd inotify;
+  std::vector<WatchSpec> specs;
+};
+
+struct DirectoryWatcher::Look {
+  int watch = -1;
+  std::string problem;
+  bool scanned = false;
+  bool opened = false;       // the rest is the scan's
+  bool complete = false;     // nothing is missing in `known`
+  std::vector<Entry> known;  // entries that were there before
+  std::vector<Entry> fresh;  // others
+  std::vector<std::string> gone;
+  std::string unmatched;  // a socket that is not one of the spec's; empty: none was seen
+  std::string link;       // a link to a socket; empty: none was seen
+};
+
+namespace {
+
+// What the directory's thread does.
+
+// Watches what is at `path` by now. Returns -1 if that is no directory or may not be watched.
+int WatchPath(int inotify, const std::string& path, std::string* problem) {
+  struct stat status;
+  if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
+    *problem = absl::StrCat(absl::CHexEscape(path),
+                            " was removed on the host side of its mount, and a directory created "
+                            "there since is not visible here: mount its parent instead");
+    return -1;
+  }
+  const int watch = inotify_add_watch(inotify, path.c_str(), kMask);
+  if (watch < 0 && errno != ENOENT && errno != ENOTDIR) *problem = Failed("watch", path, errno);
+  return watch;
+}
+
+// Returns whether an entry is to be followed, which is at `path` from the descriptor `at`.
+bool IsWanted(const WatchSpec& spec, bool has_directories, const std::string& name, int at,
+              const std::string& path, SeenSocket* socket, std::string* link) {
+  struct stat status;
+  if (has_directories) {
+    return spec.DirectoryOf(name).has_value() && fstatat(at, path.c_str(), &status, 0) == 0 &&
+           S_ISDIR(status.st_mode);
+  }
+  if (!spec.TakesFile(name)) return false;
+  const int error = LookAtSocket(path, socket, at);
+  if (error == ENOTSOCK && fstatat(at, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
+      S_ISSOCK(status.st_mode)) {
+    *link = name;
+  }
+  return error == 0;
+}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
-    EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate, size_t max_sockets) {
+    EventLoop* loop, std::vector<WatchSpec> specs, std::vector<DirectoryThread*> threads,
+    Delegate* delegate, size_t max_sockets) {
   UniqueFd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) {
     return absl::ErrnoToStatus(
         errno, "cannot create an inotify instance (see fs.inotify.max_user_instances)");
   }
-  std::unique_ptr<DirectoryWatcher> watcher(
-      new DirectoryWatcher(loop, std::move(specs), delegate, max_sockets, std::move(inotify)));
-  if (absl::Status status = loop->Add(watcher->inotify_.get(), EPOLLIN, watcher.get());
+  std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
+      loop, std::move(specs), std::move(threads), delegate, max_sockets, std::move(inotify)));
+  if (absl::Status status = loop->Add(watcher->border_->inotify.get(), EPOLLIN, watcher.get());
       !status.ok()) {
     return status;
   }
@@ -60,64 +121,71 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
 }
 
 DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
-                                   Delegate* delegate, size_t max_sockets, UniqueFd inotify)
+                                   std::vector<DirectoryThread*> threads, Delegate* delegate,
+                                   size_t max_sockets, UniqueFd inotify)
     : loop_(loop),
+      threads_(std::move(threads)),
       delegate_(delegate),
-      inotify_(std::move(inotify)),
-      specs_(std::move(specs)),
-      last_number_(static_cast<int>(specs_.size()) - 1) {
+      border_(std::make_shared<Border>(Border{std::move(inotify), std::move(specs)})),
+      progress_(border_->specs.size()),
+      last_number_(static_cast<int>(border_->specs.size()) - 1) {
   for (int spec = 0; spec <= last_number_; ++spec) {
-    directories_.try_emplace(spec, spec, specs_[spec].root(), max_sockets);
+    directories_.try_emplace(spec, spec, border_->specs[spec].root(), max_sockets);
   }
 }
 
 DirectoryWatcher::~DirectoryWatcher() {
   loop_->CancelTimer(&retry_timer_);
   loop_->CancelTimer(&check_timer_);
-  loop_->Remove(inotify_.get());
+  loop_->Remove(border_->inotify.get());
+}
+
+const WatchSpec& DirectoryWatcher::spec(const Directory& directory) const {
+  return border_->specs[directory.spec];
 }
 
 void DirectoryWatcher::Start() {
   EvaluateAll(true);
   CheckLater();
-  for (const auto& [number, directory] : directories_) {
-    if (!directory.entry.empty()) continue;
-    if (directory.sockets == 0 && !directory.unmatched.empty()) WarnOfPattern(directory);
-    if (directory.watch >= 0 || !directory.problem.empty()) continue;
-    if (specs_[directory.spec].optional) {
-      spdlog::info("{} does not exist: its VMs are followed once it does", directory.path);
-      continue;
-    }
-    spdlog::warn(
-        "{} does not exist: its VMs are followed once it does; check --watch if it should exist",
-        absl::CHexEscape(directory.path));
+}
+
+void DirectoryWatcher::WarnOf(const Directory& root) const {
+  if (root.sockets == 0 && !root.unmatched.empty()) WarnOfPattern(root);
+  if (root.watch >= 0 || !root.problem.empty()) return;
+  if (spec(root).optional) {
+    spdlog::info("{} does not exist: its VMs are followed once it does", root.path);
+    return;
   }
+  spdlog::warn(
+      "{} does not exist: its VMs are followed once it does; check --watch if it should exist",
+      absl::CHexEscape(root.path));
 }
 
 void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
-  const WatchSpec& spec = specs_[root.spec];
+  const WatchSpec& watched = spec(root);
   std::string hint;
-  if (!spec.has_directories()) {
+  if (!watched.has_directories()) {
     const size_t dot = root.unmatched.rfind('.');
-    const WatchSpec other = {spec.directory,
+    const WatchSpec other = {watched.directory,
                              "*" + root.unmatched.substr(std::min(dot, root.unmatched.size()))};
     if (!FindManagerMonitors(other).has_value()) {
       hint = absl::StrCat(": if it is a monitor of a VM, write --watch '",
                           absl::CHexEscape(other.text()), "'");
     }
   }
-  spdlog::warn("no socket in {} matches {}, but {} exists{}", absl::CHexEscape(spec.directory),
-               absl::CHexEscape(spec.pattern), absl::CHexEscape(root.unmatched), hint);
+  spdlog::warn("no socket in {} matches {}, but {} exists{}", absl::CHexEscape(watched.directory),
+               absl::CHexEscape(watched.pattern), absl::CHexEscape(root.unmatched), hint);
 }
 
 void DirectoryWatcher::OnFdReady(uint32_t) {
   std::array<char, kReadBytes> buffer;
-  const ssize_t size = read(inotify_.get(), buffer.data(), buffer.size());
+  const ssize_t size = read(border_->inotify.get(), buffer.data(), buffer.size());
   if (size > 0) Dispatch(absl::string_view(buffer.data(), static_cast<size_t>(size)));
 }
 
 void DirectoryWatcher::Dispatch(absl::string_view bytes) {
   std::vector<int> changed;
+  std::map<int, std::set<std::string>> names;  // of entries, by directory
   bool overflow = false;
   inotify_event event;
   while (bytes.size() >= sizeof(event)) {
@@ -127,68 +195,232 @@ void DirectoryWatcher::Dispatch(absl::string_view bytes) {
     bytes.remove_prefix(sizeof(event) + padded.size());
     if (event.mask & IN_Q_OVERFLOW) overflow = true;
     const auto it = users_.find(event.wd);
-    if (it == users_.end()) continue;             // of a watch that is not needed any more
-    const std::vector<int> numbers = it->second;  // to look may change it
+    if (it == users_.end()) {
+      // Of a watch that is not needed any more, or of one that a look under way has set.
+      for (auto& [number, directory] : directories_) {
+        if (directory.looking) directory.look_again = directory.needs_scan = true;
+      }
+      continue;
+    }
+    const std::vector<int>& numbers = it->second;
     if ((event.mask & kSelfMask) || name.empty()) {
       changed.insert(changed.end(), numbers.begin(), numbers.end());
       if (event.mask & IN_IGNORED) users_.erase(it);  // the kernel has dropped the watch
       continue;
     }
-    for (const int number : numbers) Look(number, name);
+    for (const int number : numbers) names[number].insert(name);
   }
   if (overflow) {
     overflows_.Add();
     spdlog::warn("the inotify queue overflowed: reading all watched directories again");
     return EvaluateAll(true);
   }
+  for (auto& [number, of_directory] : names) LookAt(number, std::move(of_directory));
   for (const int number : changed) Evaluate(number, false);
-  ReportDirectories();
 }
 
 void DirectoryWatcher::EvaluateAll(bool scan_always) {
   std::vector<int> numbers;
   for (const auto& [number, directory] : directories_) numbers.push_back(number);
   for (const int number : numbers) Evaluate(number, scan_always);
+}
+
+void DirectoryWatcher::OnHangChange(int spec) {
+  Directory& root = directories_.at(spec);
+  if (threads_[spec]->hangs()) {
+    progress_[spec].read = false;
+    SetProblem(&root, kHangs);
+    return ReportDirectories();
+  }
+  spdlog::info("{} answers again: reading it", absl::CHexEscape(root.path));
+  std::vector<int> numbers;
+  for (const auto& [number, directory] : directories_) {
+    if (directory.spec == spec) numbers.push_back(number);
+  }
+  for (const int number : numbers) Evaluate(number, true);
   ReportDirectories();
+}
+
+void DirectoryWatcher::BeginLook(int number, Directory* directory, std::function<Look()> look,
+                                 void (DirectoryWatcher::*on_seen)(int number, const Look& look)) {
+  const int spec = directory->spec;
+  directory->looking = true;
+  directory->look_again = false;
+  ++progress_[spec].looks;
+  threads_[spec]->Run(
+      [this, number, spec, on_seen, look = std::move(look)]() -> DirectoryThread::Then {
+        return [this, number, spec, on_seen, seen = std::make_unique<Look>(look())] {
+          (this->*on_seen)(number, *seen);
+          AfterLook(spec, number);
+        };
+      },
+      [this, number, spec] {
+        if (Directory* const dropped = EndLook(number)) dropped->needs_scan = true;
+        AfterLook(spec, number);
+      });
+}
+
+DirectoryWatcher::Directory* DirectoryWatcher::EndLook(int number) {
+  const auto it = directories_.find(number);
+  if (it == directories_.end()) return nullptr;
+  it->second.looking = false;
+  return &it->second;
+}
+
+void DirectoryWatcher::AfterLook(int spec, int number) {
+  const auto it = directories_.find(number);
+  if (it != directories_.end() && it->second.look_again) Evaluate(number, false);
+  Progress& progress = progress_[spec];
+  if (--progress.looks > 0) return;
+  ReportDirectories();
+  if (threads_[spec]->hangs() || std::exchange(progress.read, true)) return;
+  if (!std::exchange(progress.ever_read, true)) WarnOf(directories_.at(spec));
+  delegate_->OnRead(spec);
 }
 
 void DirectoryWatcher::Evaluate(int number, bool scan_always) {
   const auto it = directories_.find(number);
   if (it == directories_.end()) return;  // its root has lost it meanwhile
   Directory& directory = it->second;
-  std::string problem;
-  const int watch = Watch(directory.path, &problem);
-  const bool changed = watch != directory.watch;
-  SetWatch(number, watch);
-  if (watch < 0) {
-    if (changed && directory.entry.empty()) {
-      spdlog::info("{} does not exist", absl::CHexEscape(directory.path));
-    }
-    directory.left_out = directory.needs_scan = false;
-    DropEntries(number, {});
-    RetryLater();
-  } else if (changed || scan_always || directory.needs_scan) {
-    if (changed && specs_[directory.spec].optional) {
-      spdlog::info("found {}: following its VMs", directory.path);
-    }
-    Scan(number, &problem);
-  } else {
-    return;  // as before
+  directory.needs_scan |= scan_always;
+  if (threads_[directory.spec]->hangs()) return;  // once it answers
+  if (directory.looking) {
+    directory.look_again = true;
+    return;
   }
-  SetProblem(&directory, std::move(problem));
+  const bool needs_scan = std::exchange(directory.needs_scan, false) || directory.watch < 0;
+  const auto look = [border = border_, path = directory.path, spec = directory.spec,
+                     has_directories = HasDirectories(directory), needs_scan,
+                     max_entries = directory.max_entries,
+                     entries = needs_scan ? directory.entries : decltype(directory.entries)()] {
+    Look seen;
+    seen.watch = WatchPath(border->inotify.get(), path, &seen.problem);
+    if (seen.watch < 0 || !needs_scan) return seen;
+    seen.scanned = true;
+    DIR* const stream = opendir(path.c_str());
+    if (stream == nullptr) {
+      seen.problem = Failed("read", path, errno);
+      return seen;
+    }
+    seen.opened = true;
+    const auto type = has_directories ? DT_DIR : DT_SOCK;
+    while (true) {
+      errno = 0;  // 0 as well at the end
+      // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
+      const dirent* const entry = readdir(stream);
+      if (entry == nullptr) break;
+      Entry found{.name = entry->d_name};
+      if (found.name == "." || found.name == "..") continue;
+      if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
+      if (!IsWanted(border->specs[spec], has_directories, found.name, dirfd(stream), found.name,
+                    &found.socket, &seen.link)) {
+        if (entry->d_type == DT_SOCK) seen.unmatched = found.name;
+      } else if (entries.contains(found.name)) {
+        seen.known.push_back(std::move(found));
+      } else if (seen.fresh.size() <= max_entries) {
+        seen.fresh.push_back(std::move(found));
+      }
+    }
+    const int error = errno;
+    seen.complete = error == 0;
+    if (!seen.complete) seen.problem = Failed("read all of", path, error);
+    closedir(stream);
+    return seen;
+  };
+  BeginLook(number, &directory, look, &DirectoryWatcher::OnEvaluated);
 }
 
-int DirectoryWatcher::Watch(const std::string& path, std::string* problem) const {
-  struct stat status;
-  if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
-    *problem = absl::StrCat(absl::CHexEscape(path),
-                            " was removed on the host side of its mount, and a directory created "
-                            "there since is not visible here: mount its parent instead");
-    return -1;
+void DirectoryWatcher::OnEvaluated(int number, const Look& look) {
+  Directory* const directory = EndLook(number);
+  if (directory == nullptr) return DropWatchIfUnused(look.watch);
+  const bool changed = look.watch != directory->watch;
+  SetWatch(number, look.watch);
+  std::string problem = look.problem;
+  if (look.watch < 0) {
+    if (changed && directory->entry.empty()) {
+      spdlog::info("{} does not exist", absl::CHexEscape(directory->path));
+    }
+    directory->left_out = directory->needs_scan = false;
+    DropEntries(number, {});
+    RetryLater();
+  } else if (look.scanned) {
+    if (changed && spec(*directory).optional) {
+      spdlog::info("found {}: following its VMs", directory->path);
+    }
+    OnScan(number, look, &problem);
+  } else {
+    if (changed) Evaluate(number, true);
+    return;
   }
-  const int watch = inotify_add_watch(inotify_.get(), path.c_str(), kMask);
-  if (watch < 0 && errno != ENOENT && errno != ENOTDIR) *problem = Failed("watch", path, errno);
-  return watch;
+  SetProblem(directory, std::move(problem));
+}
+
+void DirectoryWatcher::OnScan(int number, const Look& look, std::string* problem) {
+  Directory& directory = directories_.at(number);
+  if (std::exchange(directory.scanned, true)) rescans_.Add();
+  directory.unreadable = !look.opened;
+  // Sockets that were there stay known: a full descriptor table removes none.
+  if (!look.opened) return ScanLater(&directory);
+  directory.left_out = false;
+  if (!look.unmatched.empty()) directories_.at(directory.spec).unmatched = look.unmatched;
+  WarnOfLink(&directory, look.link);
+  if (look.complete) {
+    absl::flat_hash_set<std::string> known;
+    for (const Entry& entry : look.known) known.insert(entry.name);
+    DropEntries(number, known);
+  } else {
+    ScanLater(&directory);  // sockets that were not listed may be there all the same
+  }
+  for (const Entry& entry : look.known) OnEntry(number, entry);
+  for (const Entry& entry : look.fresh) {
+    if (AddEntry(&directory, entry.name)) OnEntry(number, entry);
+  }
+  if (directory.left_out && problem->empty()) *problem = kTooMany;
+}
+
+void DirectoryWatcher::WarnOfLink(Directory* directory, const std::string& name) {
+  if (name.empty() || std::exchange(directory->link_logged, true)) return;
+  spdlog::warn(
+      "{} is a symbolic link to a socket, which is not followed: watch the directory of the "
+      "socket itself",
+      absl::CHexEscape(Join(directory->path, name)));
+}
+
+void DirectoryWatcher::LookAt(int number, std::set<std::string> names) {
+  const auto it = directories_.find(number);
+  if (it == directories_.end()) return;
+  Directory& directory = it->second;
+  // The present state counts, whatever the events said: later events are in the queue.
+  if (directory.looking || threads_[directory.spec]->hangs()) return Evaluate(number, true);
+  const auto look = [border = border_, path = directory.path, spec = directory.spec,
+                     has_directories = HasDirectories(directory), names = std::move(names)] {
+    Look seen;
+    for (const std::string& name : names) {
+      Entry entry{.name = name};
+      if (IsWanted(border->specs[spec], has_directories, name, AT_FDCWD, Join(path, name),
+                   &entry.socket, &seen.link)) {
+        seen.fresh.push_back(std::move(entry));
+      } else {
+        seen.gone.push_back(name);
+      }
+    }
+    return seen;
+  };
+  BeginLook(number, &directory, look, &DirectoryWatcher::OnLookedAt);
+}
+
+void DirectoryWatcher::OnLookedAt(int number, const Look& look) {
+  Directory* const directory = EndLook(number);
+  if (directory == nullptr) return;
+  WarnOfLink(directory, look.link);
+  for (const std::string& name : look.gone) RemoveEntry(number, name);
+  for (const Entry& entry : look.fresh) {
+    if (AddEntry(directory, entry.name)) {
+      OnEntry(number, entry);
+    } else {
+      SetProblem(directory, kTooMany);
+    }
+  }
 }
 
 void DirectoryWatcher::SetWatch(int number, int watch) {
@@ -200,82 +432,17 @@ void DirectoryWatcher::SetWatch(int number, int watch) {
   it->second.erase(std::find(it->second.begin(), it->second.end(), number));
   if (!it->second.empty()) return;
   users_.erase(it);
-  inotify_rm_watch(inotify_.get(), before);  // EINVAL: the kernel was first
+  DropWatchIfUnused(before);
+}
+
+void DirectoryWatcher::DropWatchIfUnused(int watch) {
+  if (watch < 0 || users_.contains(watch)) return;
+  inotify_rm_watch(border_->inotify.get(), watch);  // EINVAL: the kernel was first
 }
 
 std::string DirectoryWatcher::BelowRoot(const Directory& directory, const std::string& name) const {
   const std::string path = Join(directory.path, name);
-  return std::string(absl::StripPrefix(path, specs_[directory.spec].PathOf("")));
-}
-
-bool DirectoryWatcher::IsWanted(Directory* directory, const std::string& name, int at,
-                                const std::string& path) {
-  const WatchSpec& spec = specs_[directory->spec];
-  struct stat status;
-  if (HasDirectories(*directory)) {
-    return spec.DirectoryOf(name).has_value() && fstatat(at, path.c_str(), &status, 0) == 0 &&
-           S_ISDIR(status.st_mode);
-  }
-  if (!spec.TakesFile(name) || fstatat(at, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-    return false;
-  }
-  if (S_ISSOCK(status.st_mode)) return true;
-  if (S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
-      S_ISSOCK(status.st_mode) && !std::exchange(directory->link_logged, true)) {
-    spdlog::warn(
-        "{} is a symbolic link to a socket, which is not followed: watch the directory of the "
-        "socket itself",
-        absl::CHexEscape(Join(directory->path, name)));
-  }
-  return false;
-}
-
-void DirectoryWatcher::Scan(int number, std::string* problem) {
-  Directory& directory = directories_.at(number);
-  if (directory.scanned) rescans_.Add();
-  directory.scanned = true;
-  directory.needs_scan = directory.unreadable = false;
-  DIR* const stream = opendir(directory.path.c_str());
-  if (stream == nullptr) {
-    // Sockets that were there stay known: a full descriptor table removes none.
-    const int error = errno;
-    *problem = Failed("read", directory.path, error);
-    directory.unreadable = true;
-    ScanLater(&directory);
-    return;
-  }
-  directory.left_out = false;
-  const auto type = HasDirectories(directory) ? DT_DIR : DT_SOCK;
-  absl::flat_hash_set<std::string> known;
-  std::vector<std::string> fresh;
-  while (true) {
-    errno = 0;  // 0 as well at the end
-    const dirent* const entry = readdir(stream);
-    if (entry == nullptr) break;
-    const std::string name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
-    if (!IsWanted(&directory, name, dirfd(stream), name)) {
-      if (entry->d_type == DT_SOCK) directories_.at(directory.spec).unmatched = name;
-    } else if (directory.entries.contains(name)) {
-      known.insert(name);
-    } else if (fresh.size() <= directory.max_entries) {
-      fresh.push_back(name);
-    }
-  }
-  if (const int error = errno; error != 0) {
-    // Sockets that were not listed may be there all the same.
-    *problem = Failed("read all of", directory.path, error);
-    ScanLater(&directory);
-  } else {
-    DropEntries(number, known);
-  }
-  closedir(stream);
-  for (const std::string& name : known) OnEntry(number, name);
-  for (const std::string& name : fresh) {
-    if (AddEntry(&directory, name)) OnEntry(number, name);
-  }
-  if (directory.left_out && problem->empty()) *problem = kTooMany;
+  return std::string(absl::StripPrefix(path, spec(directory).PathOf("")));
 }
 
 bool DirectoryWatcher::AddEntry(Directory* directory, const std::string& name) {
@@ -290,17 +457,17 @@ bool DirectoryWatcher::AddEntry(Directory* directory, const std::string& name) {
   return true;
 }
 
-void DirectoryWatcher::OnEntry(int number, const std::string& name) {
+void DirectoryWatcher::OnEntry(int number, const Entry& entry) {
   Directory& directory = directories_.at(number);
-  const WatchSpec& spec = specs_[directory.spec];
   if (!HasDirectories(directory)) {
-    return delegate_->OnSocket(directory.spec, BelowRoot(directory, name));
+    return delegate_->OnSocket(directory.spec, BelowRoot(directory, entry.name), entry.socket);
   }
-  const auto [it, is_new] = directory.numbers.try_emplace(name, last_number_ + 1);
+  const auto [it, is_new] = directory.numbers.try_emplace(entry.name, last_number_ + 1);
   if (is_new) {
     directories_
-        .try_emplace(++last_number_, directory.spec, *spec.DirectoryOf(name), kMaxSocketsOfVm)
-        .first->second.entry = name;
+        .try_emplace(++last_number_, directory.spec, *spec(directory).DirectoryOf(entry.name),
+                     kMaxSocketsOfVm)
+        .first->second.entry = entry.name;
   }
   Evaluate(it->second, false);
 }
@@ -329,21 +496,6 @@ void DirectoryWatcher::DropEntries(int number, const absl::flat_hash_set<std::st
   for (const std::string& name : gone) RemoveEntry(number, name);
 }
 
-void DirectoryWatcher::Look(int number, const std::string& name) {
-  const auto it = directories_.find(number);
-  if (it == directories_.end()) return;
-  Directory& directory = it->second;
-  // The present state counts, whatever the event said: later events are in the queue.
-  if (!IsWanted(&directory, name, AT_FDCWD, Join(directory.path, name))) {
-    return RemoveEntry(number, name);
-  }
-  if (AddEntry(&directory, name)) {
-    OnEntry(number, name);
-  } else {
-    SetProblem(&directory, kTooMany);
-  }
-}
-
 void DirectoryWatcher::SetProblem(Directory* directory, std::string problem) {
   if (problem == directory->problem) return;
   if (!problem.empty()) {
@@ -360,35 +512,44 @@ void DirectoryWatcher::RetryLater() {
       if (directory.watch < 0 || directory.needs_scan) numbers.push_back(number);
     }
     for (const int number : numbers) Evaluate(number, false);
-    ReportDirectories();
   });
 }
 
 void DirectoryWatcher::CheckLater() {
   loop_->SetTimerIn(&check_timer_, kCheckInterval, [this] {
-    EvaluateAll(false);
+    if (++checks_ % kRootChecks == 0) {
+      EvaluateAll(false);
+    } else {
+      for (int spec = 0; spec < static_cast<int>(threads_.size()); ++spec) Evaluate(spec, false);
+    }
     CheckLater();
   });
 }
 
 bool DirectoryWatcher::any_present() const {
-  return std::any_of(directories_.begin(), directories_.end(),
-                     [](const auto& directory) { return directory.second.present(); });
+  return std::any_of(directories_.begin(), directories_.end(), [this](const auto& entry) {
+    return entry.second.present() && !threads_[entry.second.spec]->hangs();
+  });
 }
 
 void DirectoryWatcher::ReportDirectories() {
   std::vector<v1::WatchedDirectory> now;
-  for (int spec = 0; spec < static_cast<int>(specs_.size()); ++spec) {
-    const Directory& root = directories_.at(spec);
-    if (specs_[spec].optional && root.watch < 0) continue;
+  for (const auto& [number, root] : directories_) {
+    if (!root.entry.empty()) continue;
+    const WatchSpec& spec = this->spec(root);
+    const bool hangs = threads_[root.spec]->hangs();
+    if (spec.optional && root.watch < 0 && !hangs) continue;
     v1::WatchedDirectory& directory = now.emplace_back();
-    directory.set_path(EscapeNonUtf8(specs_[spec].directory));
-    directory.set_pattern(EscapeNonUtf8(specs_[spec].pattern));
-    directory.set_present(root.present());
+    directory.set_path(EscapeNonUtf8(spec.directory));
+    directory.set_pattern(EscapeNonUtf8(spec.pattern));
+    directory.set_present(root.present() && !hangs);
     directory.set_sockets(root.sockets);
+    if (hangs)
+      *directory.mutable_problem() = ToProto(Problem{ProblemCode::kDirectoryHangs, kHangs});
   }
   const auto same = [](const v1::WatchedDirectory& a, const v1::WatchedDirectory& b) {
-    return a.present() == b.present() && a.sockets() == b.sockets();
+    return a.present() == b.present() && a.sockets() == b.sockets() &&
+           a.has_problem() == b.has_problem();
   };
   if (std::equal(now.begin(), now.end(), reported_.begin(), reported_.end(), same)) return;
   reported_ = now;

@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +20,8 @@
 #include "base/system.h"
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/qmp/monitor_connection.h"
+#include "watcher/runs/directory_thread.h"
 
 namespace vmeventd {
 
@@ -26,8 +30,11 @@ namespace vmeventd {
 //
 // A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
 // time, and so may its parents. inotify reports some of that, so each path is watched once more
-// every 10 s, and each second while nothing is there: the kernel names a watch by the inode, so
-// that another watch than before means another directory, which is read.
+// every 10 s, a root every 2 s, and each second while nothing is there: the kernel names a watch by
+// the inode, so that another watch than before means another directory, which is read.
+//
+// The thread of a spec looks at its directories, one look at each at a time. What happens during a
+// look makes another one follow it. While the thread hangs, all that was there stays known.
 //
 // Loop thread.
 class DirectoryWatcher : public FdHandler {
@@ -37,12 +44,15 @@ class DirectoryWatcher : public FdHandler {
     virtual ~Delegate() = default;
     // A socket of spec number `spec` is there, called `below` in its root: new, replaced, changed,
     // or seen by a scan. May be called again for a socket that the delegate knows.
-    virtual void OnSocket(int spec, const std::string& below) = 0;
+    virtual void OnSocket(int spec, const std::string& below, const SeenSocket& socket) = 0;
     // It is not there any more.
     virtual void OnSocketGone(int spec, const std::string& below) = 0;
+    // Everything in the directories of the spec was looked at, for the first time, or for the first
+    // time since they hung.
+    virtual void OnRead(int spec) = 0;
     // The directories as they are now, in the order of the specs, without optional ones that are
-    // not there; `present` or `sockets` of one of them differs from the last call. A directory that
-    // cannot be read is not `present`.
+    // not there; `present`, `sockets` or the problem of one of them differs from the last call. A
+    // directory that cannot be read, or hangs, is not `present`.
     virtual void OnDirectories(std::vector<v1::WatchedDirectory> directories) = 0;
   };
 
@@ -54,17 +64,18 @@ class DirectoryWatcher : public FdHandler {
 
   static constexpr size_t kMaxSockets = 20'000;  // in one directory
 
-  // `loop` and `delegate` outlive the watcher. A socket beyond the limit is not followed until a
-  // scan finds room for it. The error names the call that failed.
-  static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(EventLoop* loop,
-                                                                  std::vector<WatchSpec> specs,
-                                                                  Delegate* delegate,
-                                                                  size_t max_sockets = kMaxSockets);
+  // `loop`, `threads`, one for each spec, and `delegate` outlive the watcher. A socket beyond the
+  // limit is not followed until a scan finds room for it. The error names the call that failed.
+  static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(
+      EventLoop* loop, std::vector<WatchSpec> specs, std::vector<DirectoryThread*> threads,
+      Delegate* delegate, size_t max_sockets = kMaxSockets);
   ~DirectoryWatcher() override;
 
   // Sets all watches, then scans all directories, and calls the delegate, not before. Once, at the
   // start.
   void Start();
+  // hangs() of the thread of that spec has changed.
+  void OnHangChange(int spec);
 
   void OnFdReady(uint32_t events) override;
   // Handles whole records as read from the inotify descriptor.
@@ -87,7 +98,9 @@ class DirectoryWatcher : public FdHandler {
     std::string entry;  // its name in the root; empty: it is the root
     int watch = -1;     // the kernel gives each inode one, and never one number twice
     bool scanned = false;
-    bool needs_scan = false;                        // the next look at its path has to scan
+    bool needs_scan = false;                        // the next look has to scan
+    bool looking = false;                           // a look is under way
+    bool look_again = false;                        // another one has to follow it
     bool unreadable = false;                        // the last scan failed
     bool link_logged = false;                       // that a link to a socket is not followed
     bool left_out = false;                          // entries are there that are not in `entries`
@@ -100,36 +113,64 @@ class DirectoryWatcher : public FdHandler {
     bool present() const { return watch >= 0 && !unreadable; }
   };
 
-  DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs, Delegate* delegate,
-                   size_t max_sockets, UniqueFd inotify);
+  // What looks have to do with, which may outlive the watcher.
+  struct Border;
+  // What the directory's thread has seen.
+  struct Look;
+  struct Entry {
+    std::string name;
+    SeenSocket socket;  // of a directory: nothing
+  };
+  // The looks of a spec.
+  struct Progress {
+    int looks = 0;           // under way
+    bool read = false;       // all of it was looked at, and it has not hung since
+    bool ever_read = false;  // all of it was looked at once
+  };
+
+  DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs,
+                   std::vector<DirectoryThread*> threads, Delegate* delegate, size_t max_sockets,
+                   UniqueFd inotify);
 
   // An entry's path below the root of its spec.
   std::string BelowRoot(const Directory& directory, const std::string& name) const;
   // Returns whether it has a directory for each VM.
   bool HasDirectories(const Directory& directory) const {
-    return directory.entry.empty() && specs_[directory.spec].has_directories();
+    return directory.entry.empty() && spec(directory).has_directories();
   }
+  const WatchSpec& spec(const Directory& directory) const;
 
   void EvaluateAll(bool scan_always);
   // Watches what is at the directory's path, and scans it if it is another one than before.
   void Evaluate(int number, bool scan_always);
-  // Watches what is at `path` by now. Returns -1 if that is no directory or may not be watched.
-  int Watch(const std::string& path, std::string* problem) const;
+  // Looks at entries of which inotify has reported something.
+  void LookAt(int number, std::set<std::string> names);
+  void OnEvaluated(int number, const Look& look);
+  void OnLookedAt(int number, const Look& look);
+  // Has the thread look at the directory: calls `look` there, and then `on_seen`.
+  void BeginLook(int number, Directory* directory, std::function<Look()> look,
+                 void (DirectoryWatcher::*on_seen)(int number, const Look& look));
+  // Returns the directory of a look that has ended; null: it is not needed any more.
+  Directory* EndLook(int number);
+  // The outcome of a look was handled, or it was dropped.
+  void AfterLook(int spec, int number);
   void SetWatch(int number, int watch);
-  void Scan(int number, std::string* problem);
-  // Returns whether an entry is to be followed, which is at `path` from the descriptor `at`.
-  bool IsWanted(Directory* directory, const std::string& name, int at, const std::string& path);
+  void DropWatchIfUnused(int watch);
+  // Handles the outcome of a scan.
+  void OnScan(int number, const Look& look, std::string* problem);
   // Adds an entry. False: there is no room.
   bool AddEntry(Directory* directory, const std::string& name);
   // Reports a socket, or follows a directory, in the entries of a directory.
-  void OnEntry(int number, const std::string& name);
+  void OnEntry(int number, const Entry& entry);
   void RemoveEntry(int number, const std::string& name);
   // Forgets the directory's entries but those in `except`.
   void DropEntries(int number, const absl::flat_hash_set<std::string>& except);
-  void Look(int number, const std::string& name);
-  void SetProblem(Directory* directory, std::string problem);
+  // Reports at the start what is not there as it should be.
+  void WarnOf(const Directory& root) const;
+  void WarnOfLink(Directory* directory, const std::string& name);
   // Reports sockets none of which matches.
   void WarnOfPattern(const Directory& root) const;
+  void SetProblem(Directory* directory, std::string problem);
   // Looks again at the directories that are missing or have to be scanned.
   void RetryLater();
   void ScanLater(Directory* directory) {
@@ -140,9 +181,10 @@ class DirectoryWatcher : public FdHandler {
   void ReportDirectories();
 
   EventLoop* const loop_;
+  const std::vector<DirectoryThread*> threads_;  // by spec
   Delegate* const delegate_;
-  const UniqueFd inotify_;
-  const std::vector<WatchSpec> specs_;
+  const std::shared_ptr<const Border> border_;
+  std::vector<Progress> progress_;  // by spec
   // By number: the roots have those of their specs, and no number is used twice.
   std::map<int, Directory> directories_;
   int last_number_ = 0;
@@ -150,6 +192,7 @@ class DirectoryWatcher : public FdHandler {
   std::vector<v1::WatchedDirectory> reported_;
   TimerId retry_timer_;
   TimerId check_timer_;
+  int checks_ = 0;
   Counter overflows_;
   Counter rescans_;
   Counter left_out_;

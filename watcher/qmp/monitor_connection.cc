@@ -32,17 +32,16 @@ std::string TextMember(const QmpObject& value, const char* name) {
 
 // The birth time, where the file system has one (ext4, XFS, Btrfs, tmpfs since Linux 6.0), is not
 // changed by a chmod as the ctime is.
-int Identify(int directory, const char* path, int flags, SocketIdentity* identity,
-             uint32_t* owner = nullptr) {
+int Identify(int directory, const char* path, int flags, SeenSocket* seen) {
   struct statx status {};
   if (statx(directory, path, flags, STATX_BASIC_STATS | STATX_BTIME, &status) != 0) return errno;
   if (!S_ISSOCK(status.stx_mode)) return ENOTSOCK;
   const statx_timestamp& made =
       (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_ctime;
-  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
-  identity->inode = status.stx_ino;
-  identity->made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec;
-  if (owner != nullptr) *owner = status.stx_uid;
+  seen->identity = {.device = makedev(status.stx_dev_major, status.stx_dev_minor),
+                    .inode = status.stx_ino,
+                    .made_ns = made.tv_sec * 1'000'000'000 + made.tv_nsec};
+  seen->owner = status.stx_uid;
   return 0;
 }
 
@@ -51,16 +50,13 @@ int Identify(int directory, const char* path, int flags, SocketIdentity* identit
 int OpenSocketFile(absl::string_view path, SocketFile* file) {
   UniqueFd fd(open(std::string(path).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid()) return errno;
-  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, &file->identity, &file->owner);
-      error != 0) {
-    return error;
-  }
+  if (const int error = Identify(fd.get(), "", AT_EMPTY_PATH, file); error != 0) return error;
   file->fd = std::move(fd);
   return 0;
 }
 
-int IdentifySocket(absl::string_view path, SocketIdentity* identity, uint32_t* owner) {
-  return Identify(AT_FDCWD, std::string(path).c_str(), AT_SYMLINK_NOFOLLOW, identity, owner);
+int LookAtSocket(absl::string_view path, SeenSocket* seen, int directory) {
+  return Identify(directory, std::string(path).c_str(), AT_SYMLINK_NOFOLLOW, seen);
 }
 
 int ConnectTo(const SocketFile& file, UniqueFd* connection) {
@@ -69,8 +65,8 @@ int ConnectTo(const SocketFile& file, UniqueFd* connection) {
   RefusePassedDescriptors(socket.get());
   const int error = UnixAddress::OfFile(file.fd.get()).Connect(socket.get());
   if (error != 0) return error;
-  // Has each message name its sender. Not before the connect, which would then bind the socket to a
-  // name; at once, before a greeting is sent.
+  // Makes the kernel name the sender of each message. Not before the connect, which would then bind
+  // the socket to a name; at once, before a greeting is sent.
   const int on = 1;
   if (setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return errno;
   *connection = std::move(socket);
@@ -99,15 +95,15 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   return status;
 }
 
-absl::Status MonitorConnection::GoOn(const internal::HandedRun& handed) {
+absl::Status MonitorConnection::ResumeFrom(const internal::HandedRun& handed) {
   if (absl::Status status = Start(); !status.ok()) return status;
   phase_ = Phase::kReady;
   handshake_.reset();
   unhandled_ = handed.unhandled();
-  speaker_.pid = static_cast<pid_t>(handed.speaker_pid());
+  sender_.pid = static_cast<pid_t>(handed.sender_pid());
   status_wanted_ = handed.status_wanted();
   agent_wanted_ = handed.agent_wanted();
-  pacer_.GoOn(handed.answer_due(), handed.ending(), loop_->Now().monotonic);
+  pacer_.Resume(handed.answer_due(), handed.ending(), loop_->Now().monotonic);
   SendNext();
   return absl::OkStatus();
 }
@@ -118,7 +114,7 @@ bool MonitorConnection::HandOver(HandedRun* handed) {
   if (unhandled.size() > HandedRun::kMaxUnhandled) return false;
   internal::HandedRun& state = handed->state;
   state.set_unhandled(unhandled);
-  state.set_speaker_pid(speaker_.pid);
+  state.set_sender_pid(sender_.pid);
   state.set_answer_due(pacer_.outstanding());
   state.set_ending(pacer_.ending());
   // The next daemon does not know what the answer is to.
@@ -188,9 +184,9 @@ void MonitorConnection::Read(size_t max_bytes, bool to_the_end) {
 
 bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* total) {
   const absl::Span<char> buffer = budget_->buffer();
-  const pid_t speaker = speaker_.pid;
+  const pid_t sender = sender_.pid;
   const size_t wanted = std::min(max_bytes - *total, buffer.size());
-  const ssize_t size = socket_.Receive(buffer.data(), wanted, &speaker_);
+  const ssize_t size = socket_.Receive(buffer.data(), wanted, &sender_);
   if (size < 0) {
     if (errno == EINTR) return true;
     if (errno == EAGAIN) return false;
@@ -209,8 +205,8 @@ bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* tota
   }
   const auto bytes = static_cast<size_t>(size);
   *total += bytes;
-  if (speaker_.pid != speaker) {
-    const std::string refusal = delegate_->OnSpeaker(speaker_.pid);
+  if (sender_.pid != sender) {
+    const std::string refusal = delegate_->OnSender(sender_.pid);
     if (!refusal.empty()) Fail(refusal, true);
     if (!socket_.valid()) return false;
   }
@@ -240,7 +236,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
     ReadCommandLine();
     SendNext();
   } else {
-    OnReply(std::get<QmpReturn>(*message).value);
+    OnReply(std::get<QmpReturn>(*message));
   }
   return absl::OkStatus();
 }
@@ -256,14 +252,16 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
   delegate_->OnEvent(event);
 }
 
-// `value` is null for an error: the answer is then not known, and the handshake continues.
-void MonitorConnection::OnReply(const QmpObject& value) {
+// The value is null for an error: the answer is then not known, and the handshake continues.
+void MonitorConnection::OnReply(const QmpReturn& reply) {
+  const QmpObject& value = reply.value;
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked
   StopHandshakeTimer();
   switch (phase_) {
     case Phase::kGreeting:
       return;
     case Phase::kCapabilities:
+      handshake_->negotiated = !value.is_null();
       ReadCommandLine();
       phase_ = Phase::kUuid;
       handshake_->quiet_start_ends = loop_->Now().monotonic + kQuietStart;
@@ -277,6 +275,8 @@ void MonitorConnection::OnReply(const QmpObject& value) {
       phase_ = Phase::kStatus;
       break;
     case Phase::kStatus: {
+      runs_no_vm_ = handshake_->negotiated && reply.command_not_found;
+      if (runs_no_vm_) return Fail("it does not know query-status, so it runs no VM", true);
       handshake_->info.run_state = TextMember(value, "status");
       phase_ = Phase::kReady;
       const std::unique_ptr<Handshake> handshake = std::move(handshake_);
@@ -337,8 +337,8 @@ void MonitorConnection::SendNext() {
 
 void MonitorConnection::ReadCommandLine() {
   // A greeting that comes with the connection does not name its sender, but the next answer does.
-  if (command_lines_ == nullptr || handshake_->command_line != nullptr || speaker_.pid <= 0) return;
-  handshake_->command_line = command_lines_->Begin(speaker_.pid);
+  if (command_lines_ == nullptr || handshake_->command_line != nullptr || sender_.pid <= 0) return;
+  handshake_->command_line = command_lines_->Begin(sender_.pid);
 }
 
 absl::Duration MonitorConnection::UseCommandLine() {
@@ -354,6 +354,7 @@ absl::Duration MonitorConnection::UseCommandLine() {
     handshake_->info.guest_can_exit = found->guest_can_exit;
     handshake_->info.stays_down = found->stays_down;
     handshake_->info.no_panic_device = found->no_panic_device;
+    handshake_->info.labels = found->labels;
     if (const auto& name = found->certain_name; name.has_value() && name->size() <= kMaxTextBytes) {
       handshake_->info.qemu_name = *name;
       handshake_->name_known = true;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -38,19 +39,26 @@ using InodeKey = std::pair<dev_t, ino_t>;
 
 inline InodeKey InodeOf(const SocketIdentity& socket) { return {socket.device, socket.inode}; }
 
-// A socket's file, as opened for a connect that follows no link and reaches this file alone.
-struct SocketFile {
-  UniqueFd fd;  // O_PATH
+// A socket's file as it was seen.
+struct SeenSocket {
   SocketIdentity identity;
   uint32_t owner = 0;  // the file's user
 };
+
+// A socket's file, as opened for a connect that follows no link and reaches this file alone.
+struct SocketFile : SeenSocket {
+  UniqueFd fd;  // O_PATH
+};
+
+// These look at file systems, which may hang: for a DirectoryThread.
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
 // anything but a socket, links included.
 int OpenSocketFile(absl::string_view path, SocketFile* file);
 
-// Identifies the socket at `path`, and its user, without opening it; the same errors.
-int IdentifySocket(absl::string_view path, SocketIdentity* identity, uint32_t* owner = nullptr);
+// Looks at the socket at `path`, from the descriptor `directory`, without opening it; the same
+// errors.
+int LookAtSocket(absl::string_view path, SeenSocket* seen, int directory = AT_FDCWD);
 
 // Connects to it without waiting. Messages read from `connection` name their sender; read them
 // through a ReceivingSocket. Returns 0 or the errno.
@@ -92,7 +100,7 @@ class MonitorBudget {
 // query-status) and then reads for ever. The status comes last, so that no event stands between its
 // reply and OnReady. Afterwards it sends what it is asked to ask. It sends no other command: it
 // observes. All commands pass a CommandPacer, which lets one out at a time and none to a QEMU that
-// may be ending. Name and UUID are not asked where the speaker's command line has them, and what
+// may be ending. Name and UUID are not asked where the sender's command line has them, and what
 // is asked comes some time after the capabilities (docs/internals/qemu.md).
 //
 // Peers cannot take the loop from each other: each is read up to MonitorBudget::kTurnBytes in a
@@ -116,7 +124,7 @@ class MonitorConnection : public FdHandler {
     virtual ~Delegate() = default;
     // The process `pid` has sent what comes next, another one or none what came before. Returns why
     // it may not, which closes the connection; empty: it may. May close the connection; reads none.
-    virtual std::string OnSpeaker(int64_t pid) = 0;
+    virtual std::string OnSender(int64_t pid) = 0;
     // No greeting came within the time that Start() was given.
     virtual void OnGreetingLate() = 0;
     // During the handshake, each kNudgeInterval in which an answer does not come; `last`: after
@@ -140,7 +148,7 @@ class MonitorConnection : public FdHandler {
   absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
   // Resumes, in place of Start, where the connection of the daemon before this one stopped. Nothing
   // is handled before the loop's next turn or Drain. An error as above.
-  absl::Status GoOn(const internal::HandedRun& handed);
+  absl::Status ResumeFrom(const internal::HandedRun& handed);
   // Stops at this very point of what the peer says, of a connection that is ready, and passes its
   // socket and position to the caller: it is closed without OnClosed, and the peer does not notice.
   // False, and nothing is done: more waits to be handled than can be handed over.
@@ -157,6 +165,9 @@ class MonitorConnection : public FdHandler {
   // Closes without OnClosed.
   void Close();
 
+  // Returns whether the peer speaks QMP and has no VM, as qemu-storage-daemon: it does not know
+  // query-status. The connection fails with that.
+  bool runs_no_vm() const { return runs_no_vm_; }
   bool open() const { return socket_.valid(); }
   bool greeted() const { return phase_ != Phase::kGreeting; }
   bool ready() const { return phase_ == Phase::kReady; }
@@ -168,8 +179,9 @@ class MonitorConnection : public FdHandler {
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
   struct Handshake {
     MonitorInfo info;
+    bool negotiated = false;  // it has accepted qmp_capabilities
     bool name_known = false;  // known without asking
-    // The speaker's, from the greeting until it is used, and the deadline of the wait for it.
+    // The sender's, from the greeting until it is used, and the deadline of the wait for it.
     std::shared_ptr<const CommandLines::Read> command_line;
     absl::Duration quiet_start_ends;
     absl::Duration deadline;  // the pending answer's
@@ -186,13 +198,13 @@ class MonitorConnection : public FdHandler {
   bool HandleLines(absl::string_view bytes);
   absl::Status OnLine(absl::string_view line);
   void OnEvent(const QmpEvent& event);
-  void OnReply(const QmpObject& value);
+  void OnReply(const QmpReturn& reply);
   void OnReadyReply(const QmpObject& value);
   // Sends the next command that is wanted, now or when the pacer permits it.
   void SendNext();
-  // Begins to read the speaker's command line, if the speaker is known.
+  // Begins to read the sender's command line, if the sender is known.
   void ReadCommandLine();
-  // Uses the speaker's command line, once it is known or took too long. Returns the time at which
+  // Uses the sender's command line, once it is known or took too long. Returns the time at which
   // the next question may be sent.
   absl::Duration UseCommandLine();
   // The next command; empty: none is wanted.
@@ -213,7 +225,7 @@ class MonitorConnection : public FdHandler {
   size_t held_ = 0;                       // memory of an incomplete line, as accounted for
   // The process that sent what was read last, which need not be the one that listened. Any process
   // with this socket open may send.
-  ucred speaker_{};
+  ucred sender_{};
   Phase phase_ = Phase::kGreeting;
   CommandPacer pacer_;
   TimerId next_command_;
@@ -221,6 +233,7 @@ class MonitorConnection : public FdHandler {
   std::optional<Question> asked_;
   bool status_wanted_ = false;
   bool agent_wanted_ = false;
+  bool runs_no_vm_ = false;
   std::unique_ptr<GuestAgentProbe> probe_;  // the one under way
 };
 

@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <functional>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -10,12 +13,18 @@
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
+namespace {
+
+constexpr char kNotAVm[] =
+    "its QMP server runs no VM, as qemu-storage-daemon: vmeventd leaves it alone";
+
+}  // namespace
 
 QmpRun::QmpRun(RunContext* context, RunTable* table, SocketConnector* connector, VmSession session)
     : VmRun(context, table, std::move(session)),
       connector_(connector),
       known_(tracked()),
-      spoken_(VmRun::session().answered()) {}
+      greeted_(VmRun::session().answered()) {}
 
 QmpRun::~QmpRun() { RetireConnection(); }
 
@@ -53,16 +62,16 @@ std::optional<HandedRun> QmpRun::HandOver() {
   return handed;
 }
 
-bool QmpRun::GoOn(HandedRun* handed) {
-  const bool watched = sockets_.home->run == this && sockets_.home->spec >= 0;
-  if (!watched || !session().away() || !spoken_ || !handed->connection.valid() ||
+bool QmpRun::ResumeFrom(HandedRun* handed) {
+  // Another QEMU may have bound its path since: that one's socket is not read here.
+  if (sockets_.home->spec < 0 || !session().away() || !greeted_ || !handed->connection.valid() ||
       tracked() != handed->process.valid()) {
     return false;
   }
   if (tracked() && !TrackHanded(std::move(handed->process)).ok()) return false;
   std::unique_ptr<MonitorConnection> connection =
       NewConnection(ReceivingSocket(std::move(handed->connection), &context_->closer));
-  if (!connection->GoOn(handed->state).ok()) {
+  if (!connection->ResumeFrom(handed->state).ok()) {
     if (tracked()) process().Release();
     return false;
   }
@@ -70,7 +79,7 @@ bool QmpRun::GoOn(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  mutable_session().GoOn(Now());
+  mutable_session().Resume(Now());
   return true;
 }
 
@@ -86,14 +95,21 @@ void QmpRun::Ask(Question question) {
   if (connection_ != nullptr) connection_->Request(question);
 }
 
-bool QmpRun::OwnsName() const {
+std::function<bool()> QmpRun::OwnsName() const {
   const SocketSlot& home = *sockets_.home;
-  if (home.run != nullptr && home.run != this) return false;
-  if (!session().away()) return true;
+  if (home.run != nullptr && home.run != this) return nullptr;
+  if (!session().away()) return [] { return true; };
   // A later run may be there and not be known yet.
-  SocketIdentity there;
-  return IdentifySocket(home.path, &there) != 0 || IsSocketOf(home, there);
+  std::optional<InodeKey> inode;
+  if (home.run == this) inode = InodeOf(home.socket);
+  return [path = home.path, socket = info().socket, inode] {
+    SeenSocket there;
+    return LookAtSocket(path, &there) != 0 || there.identity == socket ||
+           InodeOf(there.identity) == inode;
+  };
 }
+
+DirectoryThread* QmpRun::Thread() const { return connector_->ThreadOf(sockets_.home->spec); }
 
 // The process
 
@@ -118,25 +134,25 @@ void QmpRun::EndWithProcess() {
   if (!over()) process().AwaitEnd();
 }
 
-std::string QmpRun::OnSpeaker(int64_t pid) {
+std::string QmpRun::OnSender(int64_t pid) {
   if (!context_->options->process_tracking) return "";
   if (tracked()) {
-    spoken_ = true;
+    greeted_ = true;
     // In a foreign PID namespace nobody knows who speaks.
     if (pid == info().pid || info().pid == 0) return "";
     return absl::StrCat("process ", pid, " answers on it instead of the VM's process ", info().pid);
   }
-  if (spoken_) return "";  // nobody knows who is QEMU
-  absl::StatusOr<PeerProcess> speaker = IdentifyByPid(pid);
-  if (speaker.ok() && speaker->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
-  if (!speaker.ok() || context_->vm_descriptors >= context_->max_vm_descriptors) {
+  if (greeted_) return "";  // nobody knows who is QEMU
+  absl::StatusOr<PeerProcess> sender = IdentifyByPid(pid);
+  if (sender.ok() && sender->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
+  if (!sender.ok() || context_->vm_descriptors >= context_->max_vm_descriptors) {
     if (published()) return kOutOfDescriptorsProblem;
     connector_->OnNoVm(this, {ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
     return "";
   }
-  spoken_ = true;
-  if (!published() && connector_->LeaveToOther(this, *speaker)) return "";
-  TrackInstead(*std::move(speaker)).IgnoreError();  // else the monitor's end is the run's
+  greeted_ = true;
+  if (!published() && connector_->LeaveToOther(this, *sender)) return "";
+  TrackInstead(*std::move(sender)).IgnoreError();  // else the monitor's end is the run's
   return "";
 }
 
@@ -147,7 +163,12 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   ready_since_ = Now().monotonic;
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
+  if (!published() && info.run_state != "inmigrate" &&
+      connector_->IsNamedAfterAnother(*this, info.qemu_name)) {
+    mutable_session().Rename(info.qemu_name);
+  }
   connector_->OnMonitorReady(this, info.uuid);
+  if (!info.labels.empty()) Hand(input::NewLabels{info.labels});  // before STARTED, which has them
   Hand(input::MonitorReady{info});
 }
 
@@ -162,6 +183,7 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
 void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   const std::string reason(why);
   const bool greeted = connection_->greeted();
+  const bool runs_no_vm = connection_->runs_no_vm();
   const absl::Duration answered_for =
       std::max(absl::ZeroDuration(), Now().monotonic - ready_since_);
   RetireConnection();
@@ -169,6 +191,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
     Hand(input::MonitorClosed{reason});
     return EndWithProcess();
   }
+  if (runs_no_vm && !published()) return connector_->OnNoVm(this, {ProblemCode::kNotAVm, kNotAVm});
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
     if (!std::exchange(protocol_error_logged_, true)) {
@@ -182,7 +205,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   Hand(input::MonitorClosed{reason});
   // A missing SHUTDOWN is no evidence where its process was gone before it could be followed.
-  if (protocol_error || (awaits_speaker() && sockets_.listener_seen)) mutable_session().LoseSight();
+  if (protocol_error || (awaits_sender() && sockets_.listener_seen)) mutable_session().LoseSight();
   if (protocol_error) {
     ReportProblem({ProblemCode::kNotQmp, absl::StrCat("monitor closed by vmeventd: ", reason)});
   } else if (!tracked()) {
@@ -214,10 +237,16 @@ void QmpRun::OnGreetingLate() {
 // docs/internals/qemu.md). One more connection sets it free, and is closed at once: it takes
 // nobody's place.
 void QmpRun::OnReplyLate(bool last) {
-  SocketFile file;
-  UniqueFd nudge;
-  if (OpenSocketFile(info().raw_path, &file) == 0) ConnectTo(file, &nudge);
-  ReceivingSocket(std::move(nudge), &context_->closer).Reset();
+  Thread()->Run(
+      [path = std::string(info().raw_path), closer = &context_->closer]() -> DirectoryThread::Then {
+        SocketFile file;
+        UniqueFd nudge;
+        if (OpenSocketFile(path, &file) == 0) ConnectTo(file, &nudge);
+        return [nudge = std::move(nudge), closer]() mutable {
+          ReceivingSocket(std::move(nudge), closer).Reset();
+        };
+      },
+      [] {});
   if (!last) return;
   spdlog::warn("QEMU does not answer on the monitor of {}", absl::Utf8SafeCHexEscape(info().name));
   ReportProblem({ProblemCode::kNoAnswer, "QEMU does not answer on its monitor"});

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -18,11 +21,13 @@
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/directory_watcher.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/directory_thread.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
@@ -50,11 +55,15 @@ struct SocketSlot {
 
   TimerId retry;
   absl::Duration backoff;  // the last wait; zero: none yet
+  // Names what its directory's thread does for it; 0: nothing.
+  uint64_t attempt = 0;
+  bool try_again = false;  // once that has ended
 
   SocketIdentity socket;  // as seen last
   // The end of the run that was attached by `socket` was seen: nobody listens on it again, and its
   // file is what a QEMU leaves that is killed, or that may not remove it as another user.
   bool end_seen = false;
+  bool runs_no_vm = false;  // who listens at `socket`: it is left alone
 
   // A listener whose name is not a QEMU's, and its command line once that is read.
   struct ListeningProcess {
@@ -101,14 +110,14 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // Takes over a new connection, to the socket `identity`, and closes the one it has.
   absl::Status Attach(ReceivingSocket socket, const SocketIdentity& identity);
   // Returns whether the first to speak on its monitor is to be followed.
-  bool awaits_speaker() const {
-    return !spoken_ && !tracked() && context_->options->process_tracking;
+  bool awaits_sender() const {
+    return !greeted_ && !tracked() && context_->options->process_tracking;
   }
 
   bool connected() const override { return connection_ != nullptr; }
   std::optional<HandedRun> HandOver() override;
   // Only where its socket is watched.
-  bool GoOn(HandedRun* handed) override;
+  bool ResumeFrom(HandedRun* handed) override;
   void ReadNow() override {
     if (connection_ != nullptr) connection_->Drain();
   }
@@ -127,13 +136,14 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnProcessGone() override;
   void Ask(Question question) override;
   void Disconnect() override { RetireConnection(); }
-  bool OwnsName() const override;
+  std::function<bool()> OwnsName() const override;
+  DirectoryThread* Thread() const override;
 
-  std::string OnSpeaker(int64_t pid) override;
+  std::string OnSender(int64_t pid) override;
   void OnGreetingLate() override;
   void OnReplyLate(bool last) override;
   void OnReady(const MonitorInfo& info) override;
-  void OnEvent(const QmpEvent& event) override { HearEvent(event); }
+  void OnEvent(const QmpEvent& event) override { HandleQmpEvent(event); }
   void OnRunStateReply(absl::string_view run_state) override;
   void OnGuestAgentReply(const GuestAgentInfo& agent) override { Hand(input::AgentAnswer{agent}); }
   void OnClosed(absl::string_view why, bool protocol_error) override;
@@ -149,7 +159,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
   const bool known_;                                       // its process was, before anybody spoke
-  bool spoken_;                  // somebody has spoken on its monitor as QEMU does
+  bool greeted_;                 // somebody has spoken on its monitor as QEMU does
   bool answered_ = false;        // a handshake was completed
   bool silence_logged_ = false;  // logged since it was ready, as the next one
   bool protocol_error_logged_ = false;
@@ -161,8 +171,9 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 // several slots may be ways to one run. A run is made for a process that is a QEMU's by its name or
 // its command line, or else for the process that greets as a QEMU.
 //
-// A slot without a connection to its run has a timer, and TryConnect() is its one step: it looks at
-// the socket, finds its run, connects, or waits for longer than before. Loop thread.
+// A slot without a connection to its run has a timer, and TryConnect() begins its one attempt: the
+// directory's thread looks at the socket, its run is found, the thread connects, or the slot waits
+// for longer than before. What hangs there holds no other directory. Loop thread.
 class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
  public:
   // All but the runs in the table outlive the connector, which outlives those. An error names the
@@ -184,9 +195,12 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // No VM that anybody knows of is behind the socket of `run`, of which nothing was published: it
   // is discarded.
   void OnNoVm(QmpRun* run, const Problem& problem);
-  // `speaker` is the first to speak on the monitor of `run`. Returns whether another run follows
+  // Returns whether the path of `run` names another VM, whose QEMU runs: one that is called
+  // `qemu_name` took it, as a clone does.
+  bool IsNamedAfterAnother(const QmpRun& run, absl::string_view qemu_name) const;
+  // `sender` is the first to speak on the monitor of `run`. Returns whether another run follows
   // it: then `run` was discarded.
-  bool LeaveToOther(QmpRun* run, const PeerProcess& speaker);
+  bool LeaveToOther(QmpRun* run, const PeerProcess& sender);
 
   // For runs: the shares of their monitors, and the end of a connection that may be on the call
   // stack.
@@ -195,6 +209,10 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
     closed_connections_.push_back(std::move(connection));
   }
 
+  // The thread of the directory of spec number `spec`; -1: of all others.
+  DirectoryThread* ThreadOf(int spec) const {
+    return threads_[static_cast<size_t>(spec + 1)].get();
+  }
   // Returns whether a watched directory is there.
   bool is_open() const { return directories_->any_present(); }
 
@@ -209,15 +227,27 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
  private:
   static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
 
-  SocketConnector(RunContext* context, RunTable* table)
-      : context_(context), table_(table), watches_(context->options->watches) {}
+  // The attempts for the slots of one spec.
+  struct Attempts {
+    int under_way = 0;
+    bool tried = false;  // each that was there when the directory was read first was begun
+  };
 
-  void OnSocket(int spec, const std::string& below) override;
+  SocketConnector(RunContext* context, RunTable* table);
+
+  void OnSocket(int spec, const std::string& below, const SeenSocket& socket) override;
   void OnSocketGone(int spec, const std::string& below) override;
+  void OnRead(int spec) override;
   void OnDirectories(std::vector<v1::WatchedDirectory> directories) override {
     const MutexLock lock(&mutex_);
     watched_ = std::move(directories);
   }
+
+  // The thread of that spec hangs, or answers again.
+  void OnHangChange(int spec);
+  // Ends untracked runs of that spec, whose directory was read, to which no socket leads.
+  void EndLostRuns(int spec);
+  void CheckFirstScan();
 
   // Slots.
   // Finds the slot of that path, or makes it.
@@ -234,34 +264,55 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   // Returns whether it has been tried for so long that its problem is to be reported.
   bool TriedForLong(const SocketSlot& slot) const;
   // The problem of a VM that gets no descriptors, its slot's run or a new one; null: there is room.
-  const char* Shortage(const SocketSlot& slot, const SocketFile& file) const;
+  const char* Shortage(const SocketSlot& slot, const SeenSocket& seen) const;
   // Reports that there are none, and tries again later.
   void AwaitDescriptors(SocketSlot* slot, const char* shortage);
   // If `socket`, at the slot's path, is another than the run's: that run has its connection and its
   // process, and the slot none.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
   void TryConnect(SocketSlot* slot);
+  // The directory's thread calls `work`; what that returns is called then with the slot, if
+  // it is still there.
+  using WithSlot = absl::AnyInvocable<void(SocketSlot* slot)>;
+  // `descriptors` are held for it until it ends.
+  void BeginAttempt(SocketSlot* slot, int descriptors, std::function<WithSlot()> work);
+  // Number of descriptors that the slot's run still lacks.
+  int DescriptorsFor(const SocketSlot& slot) const;
+  SocketSlot* EndAttempt(const std::string& path, uint64_t attempt, int spec);
+  // `error` of looking at the slot's socket; 0: it was seen. `owner` is the manager that needs it,
+  // by the path to which links lead; null: none does.
+  void OnSeen(SocketSlot* slot, int error, const SeenSocket& seen, const Manager* owner);
   // Returns whether a connect can harm nobody: programs that serve one client, such as virtiofsd
   // and swtpm, end with it. Where another program than a QEMU may listen, a QEMU's command line
   // must name the socket as a monitor; until that is known, it is looked for later.
-  bool MayConnect(SocketSlot* slot);
+  bool MayConnect(SocketSlot* slot, const Manager* owner);
+  // Reports that the monitor is `owner`'s, and looks again later.
+  void LeaveToManager(SocketSlot* slot, const Manager& owner);
   void OnNotConnected(SocketSlot* slot, int error);
-  void Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket);
+  void Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket);
   // Returns whether `peer`, who listens, is a QEMU: by its name or, where it was given another one,
   // by its command line, which is read for the next attempt.
   bool IsQemuAt(SocketSlot* slot, const PeerProcess& peer) const;
+
+  // QEMUs that share a path, and sockets named after another VM: path_conflicts.h.
+  // Looks for them after that time, or earlier.
+  void CheckPathsIn(absl::Duration delay);
+  void CheckPaths();
+  // Reports them as the problems of VMs, and QEMUs that cannot be followed as sockets without a VM.
+  void ReportPathConflicts(const std::vector<CommandLines::Monitors::Qemu>& qemus);
+  void SetPathProblem(QmpRun* run, const std::string& problem);
 
   // Runs.
   // `run`, if it is this source's.
   QmpRun* Own(VmRun* run) const;
   // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
-  QmpRun* RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer);
-  RunInfo Describe(const SocketSlot& slot, const SocketFile& file, const PeerProcess& peer);
+  QmpRun* RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer);
+  RunInfo Describe(const SocketSlot& slot, const SeenSocket& seen, const PeerProcess& peer);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
   // Saves by which socket, of which user, the run was attached.
-  void SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket, uint32_t owner);
+  void SetSocket(QmpRun* run, SocketSlot* slot, const SeenSocket& seen);
   void ForgetSocket(QmpRun* run);
   // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
   static void EndUntrackedRun(SocketSlot* slot);
@@ -275,13 +326,25 @@ class SocketConnector : public RunSource, public DirectoryWatcher::Delegate {
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections_;
   absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;  // that was attached by each socket last
+  // By spec, those of other directories first: see ThreadOf().
+  std::vector<std::unique_ptr<DirectoryThread>> threads_;
+  std::vector<Attempts> attempts_;
+  uint64_t last_attempt_ = 0;
   bool first_scan_done_ = false;
+  TimerId path_check_;
+  absl::Duration path_check_at_ = absl::InfiniteDuration();
+  // A read of all QEMUs' command lines, while the check waits for it until that time.
+  std::shared_ptr<const CommandLines::Monitors> qemus_;
+  absl::Duration qemus_due_;
+  bool has_path_conflicts_ = false;  // at the last check
   std::unique_ptr<DirectoryWatcher> directories_;
 
   mutable Mutex mutex_;
   std::vector<v1::WatchedDirectory> watched_ ABSL_GUARDED_BY(mutex_);
   // By the raw bytes of their paths.
   std::map<std::string, v1::UnfollowedSocket> unfollowed_ ABSL_GUARDED_BY(mutex_);
+  // By their process: QEMUs whose path leads to another one.
+  std::map<int64_t, v1::UnfollowedSocket> hidden_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace vmeventd

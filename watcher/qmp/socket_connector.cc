@@ -1,10 +1,14 @@
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <filesystem>
+#include <map>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/system.h"
@@ -12,6 +16,7 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/names.h"
 #include "watcher/core/specs.h"
+#include "watcher/qmp/path_conflicts.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
@@ -29,6 +34,12 @@ constexpr absl::Duration kFirstHeldRetry = absl::Seconds(1);
 // Shortest time for which a monitor must have answered to get a quick reconnect.
 constexpr absl::Duration kSteadyMonitor = absl::Seconds(10);
 
+// A QEMU that ends may live beside the next one for as long as this.
+constexpr absl::Duration kPathGrace = absl::Seconds(10);
+constexpr absl::Duration kPathRecheck = absl::Seconds(10);  // while QEMUs share a path
+constexpr absl::Duration kScanTime = absl::Seconds(5);      // limit of waiting for command lines
+constexpr absl::Duration kScanPoll = absl::Milliseconds(100);
+
 // Owner of a run whose socket is gone.
 constexpr uint32_t kUnknownOwner = ~0U;
 
@@ -42,6 +53,9 @@ constexpr char kListenerGone[] =
 constexpr char kOutOfShare[] =
     "the VMs of this socket's user have three quarters of the file descriptors: the VM is not "
     "followed; raise LimitNOFILE of the service";
+constexpr char kPathLost[] =
+    "another QEMU has bound or removed the path of its monitor, and vmeventd cannot connect to it "
+    "again: at its next start, give each VM a path of its own";
 constexpr char kNoMonitor[] =
     "no running QEMU's command line names this socket as a QMP monitor: a QEMU that ended has left "
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
@@ -73,6 +87,14 @@ Problem CannotConnect(absl::string_view why) {
   return {ProblemCode::kCannotConnect, absl::StrCat("cannot connect to the monitor: ", why)};
 }
 
+// The manager that needs the monitor at `path`, whatever links lead there; null: none.
+const Manager* OwnerOfFile(const std::string& path) {
+  const std::filesystem::path file(path);
+  std::error_code error;
+  const std::filesystem::path directory = std::filesystem::canonical(file.parent_path(), error);
+  return error ? nullptr : OwnerOfPath((directory / file.filename()).string());
+}
+
 // Returns whether the command line of who listens there has been read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot) {
   if (!slot.listener.has_value()) return false;
@@ -82,11 +104,24 @@ bool SaysQemu(const SocketSlot& slot) {
 
 }  // namespace
 
+SocketConnector::SocketConnector(RunContext* context, RunTable* table)
+    : context_(context), table_(table), watches_(context->options->watches) {
+  for (int spec = -1; spec < static_cast<int>(watches_.size()); ++spec) {
+    threads_.push_back(std::make_unique<DirectoryThread>(
+        context->loop, context->options->directory_patience, [this, spec] { OnHangChange(spec); }));
+  }
+  attempts_.resize(threads_.size());
+}
+
 absl::StatusOr<std::unique_ptr<SocketConnector>> SocketConnector::Create(RunContext* context,
                                                                          RunTable* table) {
   std::unique_ptr<SocketConnector> connector(new SocketConnector(context, table));
-  absl::StatusOr<std::unique_ptr<DirectoryWatcher>> directories =
-      DirectoryWatcher::Create(context->loop, context->options->watches, connector.get());
+  std::vector<DirectoryThread*> threads;
+  for (size_t spec = 0; spec < connector->watches_.size(); ++spec) {
+    threads.push_back(connector->ThreadOf(static_cast<int>(spec)));
+  }
+  absl::StatusOr<std::unique_ptr<DirectoryWatcher>> directories = DirectoryWatcher::Create(
+      context->loop, context->options->watches, std::move(threads), connector.get());
   if (!directories.ok()) return directories.status();
   connector->directories_ = *std::move(directories);
   return connector;
@@ -99,34 +134,60 @@ VmRun* SocketConnector::Restore(VmSession* session) {
     if (watches_[spec].VmName(slot->path).has_value()) slot->spec = spec;
   }
   const SocketIdentity socket = session->run().socket;
-  SocketIdentity there;
-  uint32_t owner = kUnknownOwner;
-  IdentifySocket(slot->path, &there, &owner);
-  QmpRun* const run =
-      AddRun(slot, owner, std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+  QmpRun* const run = AddRun(slot, kUnknownOwner,
+                             std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
   SetRun(slot, run);
-  SetSocket(run, slot, socket, owner);
+  SetSocket(run, slot, {socket, kUnknownOwner});
   return run;
 }
 
 void SocketConnector::Start() {
+  EndLostRuns(-1);
   directories_->Start();
+  CheckFirstScan();
+}
+
+void SocketConnector::OnRead(int spec) {
   // Timers fire in their order: this one after those that try the sockets that are there.
-  context_->loop->AddTimer(context_->loop->Now().monotonic, [this] { first_scan_done_ = true; });
-  // An untracked run to which no socket leads has ended.
+  context_->loop->AddTimer(context_->loop->Now().monotonic, [this, spec] {
+    attempts_[static_cast<size_t>(spec + 1)].tried = true;
+    CheckFirstScan();
+  });
+  EndLostRuns(spec);
+}
+
+void SocketConnector::EndLostRuns(int spec) {
   for (VmRun* run : table_->RunsOf(this)) {
     const RunSockets& sockets = Own(run)->sockets();
-    if (run->tracked() || run->connected() ||
+    if (sockets.home->spec != spec || run->tracked() || run->connected() ||
         std::any_of(sockets.ways.begin(), sockets.ways.end(),
                     [](const SocketSlot* way) { return way->present; })) {
       continue;
     }
-    if (sockets.home->run == run && sockets.home->spec >= 0) {
+    if (sockets.home->run == run && spec >= 0) {
       TryConnect(sockets.home);  // its directory may not have been read: no descriptor was left
     } else {
       run->End();
     }
   }
+}
+
+void SocketConnector::CheckFirstScan() {
+  for (size_t spec = 0; spec < watches_.size(); ++spec) {
+    const Attempts& attempts = attempts_[spec + 1];
+    if (threads_[spec + 1]->hangs()) continue;
+    if (!attempts.tried || attempts.under_way > 0) return;
+  }
+  first_scan_done_ = true;
+}
+
+void SocketConnector::OnHangChange(int spec) {
+  if (spec >= 0) directories_->OnHangChange(spec);
+  const bool hangs = ThreadOf(spec)->hangs();
+  for (VmRun* run : table_->RunsOf(this)) {
+    if (Own(run)->sockets().home->spec == spec) run->Hand(input::DirectoryHangs{hangs});
+  }
+  if (!first_scan_done_) CheckFirstScan();
 }
 
 void SocketConnector::EndTurn() {
@@ -149,15 +210,16 @@ SocketSlot* SocketConnector::SlotAt(const std::string& path) {
   return slots_.try_emplace(key, std::move(made)).first->second.get();
 }
 
-void SocketConnector::OnSocket(int spec, const std::string& below) {
+void SocketConnector::OnSocket(int spec, const std::string& below, const SeenSocket& socket) {
   SocketSlot* const slot = SlotAt(std::string(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
   slot->present = true;
   if (slot->run != nullptr && slot->run->connected()) {
-    SocketIdentity socket;
-    if (IdentifySocket(slot->path, &socket) != 0) return;  // its removal will be reported
-    LeaveReplacedRun(slot, socket);
-    if (slot->run != nullptr) return;
+    LeaveReplacedRun(slot, socket.identity);
+    if (slot->run != nullptr) {
+      slot->run->sockets().owner = socket.owner;
+      return;
+    }
   }
   slot->backoff = absl::ZeroDuration();
   Schedule(slot, absl::ZeroDuration());
@@ -188,7 +250,7 @@ void SocketConnector::ReportProblem(SocketSlot* slot, const Problem& problem) {
   if (slot->run != nullptr) return slot->run->ReportProblem(problem);
   if (slot->problem == problem) return;
   slot->problem = problem;
-  spdlog::warn("{}: {}", absl::CHexEscape(slot->path), problem.text);
+  spdlog::warn("not following {}: {}", absl::CHexEscape(slot->path), problem.text);
   const MutexLock lock(&mutex_);
   v1::UnfollowedSocket& listed = unfollowed_[slot->path];
   listed.set_path(EscapeNonUtf8(slot->path));
@@ -217,6 +279,9 @@ void SocketConnector::Describe(v1::GetServerInfoResponse* info) const {
   for (const auto& [path, socket] : unfollowed_) {
     if (info->unfollowed_sockets_size() < kMaxListed) *info->add_unfollowed_sockets() = socket;
   }
+  for (const auto& [pid, socket] : hidden_) {
+    if (info->unfollowed_sockets_size() < kMaxListed) *info->add_unfollowed_sockets() = socket;
+  }
 }
 
 // Connecting
@@ -234,25 +299,29 @@ bool SocketConnector::TriedForLong(const SocketSlot& slot) const {
   return slot.backoff >= std::min(context_->options->greeting_timeout, kMaxRetry);
 }
 
-const char* SocketConnector::Shortage(const SocketSlot& slot, const SocketFile& file) const {
+const char* SocketConnector::Shortage(const SocketSlot& slot, const SeenSocket& seen) const {
   const int share = context_->max_vm_descriptors - context_->max_vm_descriptors / 4;
   // A run counts for its user already. While all users together have less than one's share, there
   // is nothing to count.
   if (slot.run == nullptr && context_->vm_descriptors + kDescriptorsOfRun > share) {
     const std::vector<VmRun*> runs = table_->RunsOf(this);
     const auto others = std::count_if(runs.begin(), runs.end(), [&](VmRun* run) {
-      return Own(run)->sockets().owner == file.owner;
+      return Own(run)->sockets().owner == seen.owner;
     });
     if ((others + 1) * kDescriptorsOfRun > share) return kOutOfShare;
   }
-  // One that was restored may still lack the descriptor of its process, and one without a process
-  // that of who will speak.
+  const bool has_room =
+      context_->vm_descriptors + DescriptorsFor(slot) <= context_->max_vm_descriptors;
+  return has_room ? nullptr : kOutOfDescriptorsProblem;
+}
+
+// One that was restored may still lack the descriptor of its process, and one without a process
+// that of who will speak.
+int SocketConnector::DescriptorsFor(const SocketSlot& slot) const {
   const bool has_process =
       slot.run != nullptr &&
-      (slot.run->followed() || (!slot.run->tracked() && !slot.run->awaits_speaker()));
-  const int needed = has_process ? 1 : kDescriptorsOfRun;
-  const bool has_room = context_->vm_descriptors + needed <= context_->max_vm_descriptors;
-  return has_room ? nullptr : kOutOfDescriptorsProblem;
+      (slot.run->followed() || (!slot.run->tracked() && !slot.run->awaits_sender()));
+  return has_process ? 1 : kDescriptorsOfRun;
 }
 
 void SocketConnector::AwaitDescriptors(SocketSlot* slot, const char* shortage) {
@@ -267,40 +336,108 @@ void SocketConnector::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& s
   SetRun(slot, nullptr);
 }
 
+void SocketConnector::BeginAttempt(SocketSlot* slot, int descriptors,
+                                   std::function<WithSlot()> work) {
+  const int spec = slot->spec;
+  slot->attempt = ++last_attempt_;
+  context_->vm_descriptors += descriptors;
+  ++attempts_[static_cast<size_t>(spec + 1)].under_way;
+  ThreadOf(spec)->Run(
+      [this, path = slot->path, attempt = slot->attempt, spec, descriptors,
+       work = std::move(work)]() -> DirectoryThread::Then {
+        return [this, path, attempt, spec, descriptors, then = work()]() mutable {
+          context_->vm_descriptors -= descriptors;
+          if (SocketSlot* const there = EndAttempt(path, attempt, spec)) then(there);
+        };
+      },
+      [this, path = slot->path, attempt = slot->attempt, spec, descriptors] {
+        context_->vm_descriptors -= descriptors;
+        EndAttempt(path, attempt, spec);  // its directory is read once it answers
+      });
+}
+
+SocketSlot* SocketConnector::EndAttempt(const std::string& path, uint64_t attempt, int spec) {
+  --attempts_[static_cast<size_t>(spec + 1)].under_way;
+  if (!first_scan_done_) {
+    // The attempt may go on.
+    context_->loop->AddTimer(context_->loop->Now().monotonic, [this] { CheckFirstScan(); });
+  }
+  const auto it = slots_.find(path);
+  if (it == slots_.end() || it->second->attempt != attempt) return nullptr;
+  SocketSlot* const slot = it->second.get();
+  slot->attempt = 0;
+  if (std::exchange(slot->try_again, false)) Schedule(slot, absl::ZeroDuration());
+  return slot;
+}
+
 void SocketConnector::TryConnect(SocketSlot* slot) {
   if (slot->run != nullptr && slot->run->connected()) return;
-  SocketFile file;
-  const int not_opened = OpenSocketFile(slot->path, &file);
-  // To look at the socket takes no descriptor.
-  if (not_opened == 0 || IdentifySocket(slot->path, &file.identity) == 0) {
-    LeaveReplacedRun(slot, file.identity);
-    if (IsUnused(*slot)) return;
-    if (!(slot->socket == file.identity)) {
-      slot->silent_until = absl::ZeroDuration();
-      slot->end_seen = false;
-    }
-    slot->socket = file.identity;
+  if (slot->attempt != 0) {
+    slot->try_again = true;
+    return;
   }
-  if (not_opened != 0) return OnNotConnected(slot, not_opened);
-  const auto attached = by_socket_.find(InodeOf(file.identity));
-  if (attached != by_socket_.end() && attached->second->info().socket == file.identity) {
+  const bool finds_owner = slot->run == nullptr && !context_->options->watch_manager_sockets;
+  BeginAttempt(slot, 0, [this, path = slot->path, finds_owner]() -> WithSlot {
+    SeenSocket seen;
+    const int error = LookAtSocket(path, &seen);
+    const Manager* const owner = error == 0 && finds_owner ? OwnerOfFile(path) : nullptr;
+    return [this, error, seen, owner](SocketSlot* there) { OnSeen(there, error, seen, owner); };
+  });
+}
+
+void SocketConnector::OnSeen(SocketSlot* slot, int error, const SeenSocket& seen,
+                             const Manager* owner) {
+  if (slot->run != nullptr && slot->run->connected()) return;
+  if (error != 0) return OnNotConnected(slot, error);
+  LeaveReplacedRun(slot, seen.identity);
+  if (IsUnused(*slot)) return;
+  if (!(slot->socket == seen.identity)) {
+    slot->silent_until = absl::ZeroDuration();
+    slot->end_seen = false;
+    slot->runs_no_vm = false;
+  }
+  slot->socket = seen.identity;
+  if (slot->runs_no_vm) return;
+  const auto attached = by_socket_.find(InodeOf(seen.identity));
+  if (attached != by_socket_.end() && attached->second->info().socket == seen.identity) {
     SetRun(slot, attached->second);  // the socket was renamed, or has several paths
     if (slot->run->connected()) return;
   }
-  if (!MayConnect(slot)) return;
-  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
+  if (!MayConnect(slot, owner)) return;
+  if (const char* const shortage = Shortage(*slot, seen); shortage != nullptr) {
     return AwaitDescriptors(slot, shortage);
   }
   if (context_->closer.full()) {
     context_->meters.connects_put_off.Add();
     return OnNotConnected(slot, EMFILE);
   }
-  UniqueFd socket;
-  if (const int error = ConnectTo(file, &socket); error != 0) return OnNotConnected(slot, error);
-  Attach(slot, file, ReceivingSocket(std::move(socket), &context_->closer));
+  // Those of attempts under way count, so that no two take the last ones.
+  BeginAttempt(slot, DescriptorsFor(*slot), [this, path = slot->path, seen]() -> WithSlot {
+    SocketFile file;
+    UniqueFd connection;
+    int failed = OpenSocketFile(path, &file);
+    if (failed == 0 && !(file.identity == seen.identity)) failed = ESTALE;
+    if (failed == 0) failed = ConnectTo(file, &connection);
+    return [this, failed, seen, connection = std::move(connection)](SocketSlot* there) mutable {
+      ReceivingSocket socket(std::move(connection), &context_->closer);
+      if (there->run != nullptr && there->run->connected()) return;
+      if (failed != 0) return OnNotConnected(there, failed);
+      Attach(there, seen, std::move(socket));
+    };
+  });
 }
 
-bool SocketConnector::MayConnect(SocketSlot* slot) {
+void SocketConnector::LeaveToManager(SocketSlot* slot, const Manager& owner) {
+  ReportProblem(slot, {ProblemCode::kManagersOwn, absl::StrCat("this monitor ", Refusal(owner))});
+  BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
+}
+
+bool SocketConnector::MayConnect(SocketSlot* slot, const Manager* owner) {
+  const bool takes_all = context_->options->watch_manager_sockets;
+  if (slot->run == nullptr && owner != nullptr) {
+    LeaveToManager(slot, *owner);
+    return false;
+  }
   CommandLines* const command_lines = context_->options->command_lines.get();
   const bool foreign = context_->loop->Now().monotonic < slot->silent_until &&
                        slot->listener.has_value() && !SaysQemu(*slot);
@@ -311,11 +448,8 @@ bool SocketConnector::MayConnect(SocketSlot* slot) {
   if (slot->monitors == nullptr) slot->monitors = command_lines->BeginMonitors();
   if (const auto found = slot->monitors->Find(InodeOf(slot->socket))) {
     slot->monitors = nullptr;
-    const Manager* const owner = context_->options->watch_manager_sockets ? nullptr : *found;
-    if (owner != nullptr) {
-      ReportProblem(slot,
-                    {ProblemCode::kManagersOwn, absl::StrCat("this monitor ", Refusal(*owner))});
-      BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
+    if (const Manager* const named = *found; named != nullptr && !takes_all) {
+      LeaveToManager(slot, *named);
       return false;
     }
     slot->silent_until = absl::ZeroDuration();
@@ -338,12 +472,14 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
     case ENOTDIR:
     case ENOTSOCK:
       return EndUntrackedRun(slot);  // inotify reports what comes in its place
+    case ESTALE:                     // it was replaced between the look and the connect
+      return BackOff(slot, kFirstRetry, kMaxRetry);
     case ECONNREFUSED:
       context_->meters.connect_retries.Add();
       EndUntrackedRun(slot);
       if (IsUnused(*slot)) return;
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
-      if (slot->run != nullptr) return;  // its VM has the problem
+      if (slot->runs > 0) return;  // their VMs have the problem
       // Not at once: one that a QEMU binds refuses, too.
       return TriedForLong(*slot) && !slot->end_seen
                  ? ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
@@ -368,7 +504,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
   }
 }
 
-void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, ReceivingSocket socket) {
+void SocketConnector::Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket) {
   PeerProcess peer;
   if (context_->options->process_tracking) {
     absl::StatusOr<PeerProcess> identified = IdentifyPeer(socket.get());
@@ -395,17 +531,17 @@ void SocketConnector::Attach(SocketSlot* slot, const SocketFile& file, Receiving
     // A launcher, which may listen for many: who speaks will show which VM it is.
     peer = PeerProcess();
   }
-  QmpRun* const run = RunFor(slot, file, std::move(peer));
+  QmpRun* const run = RunFor(slot, seen, std::move(peer));
   if (run == nullptr) return;
   SetRun(slot, run);
   // Another way to the same run: its monitor is connected already.
   const RunSockets& sockets = run->sockets();
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
-  if (const absl::Status status = run->Attach(std::move(socket), file.identity); !status.ok()) {
+  if (const absl::Status status = run->Attach(std::move(socket), seen.identity); !status.ok()) {
     BackOff(slot, kFirstRetry, kMaxRetry);
     return ReportProblem(slot, CannotConnect(status.message()));
   }
-  SetSocket(run, slot, file.identity, file.owner);
+  SetSocket(run, slot, seen);
   run->sockets().listener_seen = listener_seen;
   context_->loop->CancelTimer(&slot->retry);  // what the end of the connection before may have left
 }
@@ -434,13 +570,13 @@ QmpRun* SocketConnector::Own(VmRun* run) const {
   return own ? static_cast<QmpRun*>(run) : nullptr;
 }
 
-QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerProcess peer) {
+QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer) {
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
   // The peer is who listened, which may be the launcher of the QEMU that has spoken there; and
   // before Linux 6.5, where that is gone, another process that has its id. So the run of that very
   // socket comes first. An inode may be used again, but not with the same time.
   QmpRun* known = slot->run;
-  if (known == nullptr || (tracked && !(known->info().socket == file.identity))) {
+  if (known == nullptr || (tracked && !(known->info().socket == seen.identity))) {
     known = Own(table_->FindByProcess(peer));
   }
   if (known != nullptr) {
@@ -464,7 +600,7 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
     return nullptr;
   }
   // The slot's run before may have needed fewer descriptors than a new one.
-  if (const char* const shortage = Shortage(*slot, file); shortage != nullptr) {
+  if (const char* const shortage = Shortage(*slot, seen); shortage != nullptr) {
     AwaitDescriptors(slot, shortage);
     return nullptr;
   }
@@ -472,7 +608,7 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
                 tracked ? absl::StrCat("pid ", peer.pid) : "its process is not known");
   auto run = std::make_unique<QmpRun>(
       context_, table_, this,
-      VmSession(Describe(*slot, file, peer), &context_->options->session, context_->loop->Now()));
+      VmSession(Describe(*slot, seen, peer), &context_->options->session, context_->loop->Now()));
   if (tracked) {
     if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
@@ -480,24 +616,24 @@ QmpRun* SocketConnector::RunFor(SocketSlot* slot, const SocketFile& file, PeerPr
       return nullptr;
     }
   }
-  return AddRun(slot, file.owner, std::move(run));
+  return AddRun(slot, seen.owner, std::move(run));
 }
 
 // A run that is found by its process has that in its id. A launcher may listen at one path for one
 // QEMU after the other, so that without a process the time of the first sight counts.
-RunInfo SocketConnector::Describe(const SocketSlot& slot, const SocketFile& file,
+RunInfo SocketConnector::Describe(const SocketSlot& slot, const SeenSocket& seen,
                                   const PeerProcess& peer) {
   RunInfo info;
   info.process_tracked = peer.kind == PeerProcess::Kind::kTracked;
   if (info.process_tracked) info.SetProcess(DescribeProcess(peer, context_->oom_counters));
-  info.run_id = context_->NewRunId(info, slot.path, file.identity.inode);
+  info.run_id = context_->NewRunId(info, slot.path, seen.identity.inode);
   info.raw_name = RawVmName(slot);
   info.name = EscapeName(info.raw_name);
   info.raw_path = slot.path;
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.source = QmpSource(info.monitor_path);
   info.pid_namespace = context_->pid_namespace;
-  info.socket = file.identity;
+  info.socket = seen.identity;
   return info;
 }
 
@@ -510,14 +646,13 @@ void SocketConnector::ForgetSocket(QmpRun* run) {
   inode.reset();
 }
 
-void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SocketIdentity& socket,
-                                uint32_t owner) {
+void SocketConnector::SetSocket(QmpRun* run, SocketSlot* slot, const SeenSocket& seen) {
   RunSockets& sockets = run->sockets();
   ForgetSocket(run);
-  sockets.attached_inode = InodeOf(socket);
+  sockets.attached_inode = InodeOf(seen.identity);
   by_socket_[*sockets.attached_inode] = run;
   sockets.attached_by = slot;
-  sockets.owner = owner;
+  sockets.owner = seen.owner;
 }
 
 void SocketConnector::SetRun(SocketSlot* slot, QmpRun* run) {
@@ -540,12 +675,97 @@ QmpRun* SocketConnector::AddRun(SocketSlot* slot, uint32_t owner, std::unique_pt
   sockets.owner = owner;
   ++slot->runs;
   table_->Add(this, std::move(run));
+  CheckPathsIn(kPathGrace);
   return added;
 }
 
 void SocketConnector::EndUntrackedRun(SocketSlot* slot) {
   QmpRun* const run = slot->run;
   if (run != nullptr && !run->tracked() && !run->connected()) run->End();
+}
+
+// Shared paths
+
+void SocketConnector::CheckPathsIn(absl::Duration delay) {
+  const absl::Duration at = context_->loop->Now().monotonic + delay;
+  if (at >= path_check_at_) return;
+  path_check_at_ = at;
+  context_->loop->SetTimer(&path_check_, at, [this] { CheckPaths(); });
+}
+
+void SocketConnector::CheckPaths() {
+  path_check_at_ = absl::InfiniteDuration();
+  const absl::Duration now = context_->loop->Now().monotonic;
+  if (qemus_ == nullptr && context_->options->command_lines != nullptr) {
+    qemus_ = context_->options->command_lines->BeginMonitors();
+    qemus_due_ = now + kScanTime;
+  }
+  if (qemus_ != nullptr && !qemus_->done() && now < qemus_due_) return CheckPathsIn(kScanPoll);
+  const std::shared_ptr<const CommandLines::Monitors> found = std::exchange(qemus_, nullptr);
+  ReportPathConflicts(found == nullptr ? std::vector<CommandLines::Monitors::Qemu>()
+                                       : found->Qemus());
+}
+
+void SocketConnector::ReportPathConflicts(const std::vector<CommandLines::Monitors::Qemu>& qemus) {
+  const auto leads_back = [](QmpRun* run) {
+    const RunSockets& sockets = run->sockets();
+    return std::any_of(sockets.ways.begin(), sockets.ways.end(),
+                       [](const SocketSlot* way) { return way->present; });
+  };
+  std::vector<QmpRun*> runs;
+  std::vector<FollowedVm> vms;
+  for (VmRun* const one : table_->RunsOf(this)) {
+    const VmSession& session = one->session();
+    // A VM that ends, or comes from another QEMU of this node, shares a path for a while.
+    if (!one->published() || one->process_ended() || session.decided() || session.incoming()) {
+      continue;
+    }
+    const RunInfo& info = one->info();
+    runs.push_back(Own(one));
+    vms.push_back({.name = info.raw_name,
+                   .path = info.monitor_path,
+                   .pid = info.pid,
+                   .socket = InodeOf(info.socket),
+                   .at_path = leads_back(runs.back())});
+  }
+  PathConflicts conflicts = FindPathConflicts(vms, qemus);
+  // To look whether a process is about to end costs more: it is done where it counts.
+  const size_t before = runs.size();
+  for (size_t i = before; i-- > 0;) {
+    if (conflicts.of_vms[i].empty() || vms[i].pid == 0 || !IsDying(vms[i].pid)) continue;
+    runs.erase(runs.begin() + static_cast<std::ptrdiff_t>(i));
+    vms.erase(vms.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  if (runs.size() < before) conflicts = FindPathConflicts(vms, qemus);
+  has_path_conflicts_ = !conflicts.hidden.empty();
+  for (size_t i = 0; i < runs.size(); ++i) {
+    has_path_conflicts_ |= !conflicts.of_vms[i].empty();
+    SetPathProblem(runs[i], conflicts.of_vms[i].empty() && !leads_back(runs[i])
+                                ? (runs[i]->session().shares_path() ? kPathLost : "")
+                                : conflicts.of_vms[i]);
+  }
+  const MutexLock lock(&mutex_);
+  std::map<int64_t, v1::UnfollowedSocket> before_now = std::exchange(hidden_, {});
+  for (const PathConflicts::Hidden& one : conflicts.hidden) {
+    v1::UnfollowedSocket& listed = hidden_[one.pid];
+    if (const auto known = before_now.find(one.pid); known != before_now.end()) {
+      *listed.mutable_since() = known->second.since();
+    } else {
+      *listed.mutable_since() = ToTimestamp(context_->loop->Now().wall);
+      spdlog::warn("{} (pid {}) is not followed: {}", one.name, one.pid, one.problem);
+    }
+    listed.set_path(runs[one.holder]->info().monitor_path);
+    listed.set_name(one.name);
+    *listed.mutable_problem() = ToProto(Problem{ProblemCode::kPathShared, one.problem});
+  }
+  if (has_path_conflicts_) CheckPathsIn(kPathRecheck);
+}
+
+void SocketConnector::SetPathProblem(QmpRun* run, const std::string& problem) {
+  const bool had = run->session().shares_path();
+  if (!had && problem.empty()) return;
+  if (!had) spdlog::warn("{}: {}", absl::Utf8SafeCHexEscape(run->info().name), problem);
+  run->Hand(input::SharedPath{problem});
 }
 
 // Reports of runs
@@ -580,6 +800,10 @@ void SocketConnector::OnNoVm(QmpRun* run, const Problem& problem) {
   SetRun(slot, nullptr);
   run->Discard();
   if (!slot->present) return;
+  if (problem.code == ProblemCode::kNotAVm) {
+    slot->runs_no_vm = true;
+    return ReportProblem(slot, problem);
+  }
   // A launcher may have listened for a QEMU that was slow to start, or that another client had.
   slot->silent_until = context_->loop->Now().monotonic + kMaxRefusedRetry;
   BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
@@ -588,8 +812,25 @@ void SocketConnector::OnNoVm(QmpRun* run, const Problem& problem) {
   ReportProblem(slot, problem);
 }
 
-bool SocketConnector::LeaveToOther(QmpRun* run, const PeerProcess& speaker) {
-  VmRun* const other = table_->FindByProcess(speaker);
+bool SocketConnector::IsNamedAfterAnother(const QmpRun& run, absl::string_view qemu_name) const {
+  constexpr size_t kMaxName = 200;
+  const SocketSlot* const home = run.sockets().home;
+  if (home->runs < 2 || qemu_name.empty() || qemu_name.size() > kMaxName ||
+      absl::StrContains(qemu_name, '/') || qemu_name == run.info().raw_name) {
+    return false;
+  }
+  const std::vector<VmRun*> runs = table_->RunsOf(this);
+  return std::any_of(runs.begin(), runs.end(), [&](VmRun* one) {
+    const QmpRun& other = *Own(one);
+    // The QEMU before this one may still end.
+    return &other != &run && other.sockets().home == home && other.published() &&
+           !other.process_ended() && !other.session().decided() &&
+           (other.info().pid == 0 || !IsDying(other.info().pid));
+  });
+}
+
+bool SocketConnector::LeaveToOther(QmpRun* run, const PeerProcess& sender) {
+  VmRun* const other = table_->FindByProcess(sender);
   if (other == nullptr) return false;
   SocketSlot* const slot = run->sockets().home;
   SetRun(slot, Own(other));
@@ -605,6 +846,7 @@ void SocketConnector::OnOver(VmRun* run) {
   SocketSlot* const home = sockets.home;
   spdlog::debug("{} has ended", absl::CHexEscape(home->path));
   --home->runs;
+  if (has_path_conflicts_ || home->runs > 0) CheckPathsIn(absl::ZeroDuration());
   // One that begins and ends again and again is tried ever more seldom.
   const bool lasted =
       run->tracked() ||

@@ -4,7 +4,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -26,7 +30,12 @@ std::vector<std::string> ReadNow(int64_t pid) {
   const absl::StatusOr<std::string> text =
       ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLine);
   if (!text.ok() || text->size() == kMaxCommandLine) return std::vector<std::string>();
-  return SplitCommandLine(*text);
+  std::vector<std::string> arguments = SplitCommandLine(*text);
+  if (IsQemu(arguments)) return arguments;
+  std::error_code error;
+  const std::string file =
+      std::filesystem::read_symlink(absl::StrCat("/proc/", pid, "/exe"), error).string();
+  return WithProgram(std::move(arguments), file, ReadProcessStat(pid).value_or(ProcessStat()).name);
 }
 
 // All processes, those of a QEMU's name first.
@@ -44,18 +53,58 @@ std::vector<int64_t> ListProcesses() {
   return pids;
 }
 
+using Monitors = CommandLines::Monitors;
+
+std::optional<Monitors::Inode> SocketAt(const std::string& path, int* error) {
+  struct stat status {};
+  *error = stat(path.c_str(), &status) == 0 ? 0 : errno;
+  if (*error != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
+  return Monitors::Inode{status.st_dev, status.st_ino};
+}
+
+// Returns whether `pid` is a process of this PID namespace and of none below, as a container's is.
+bool IsInThisPidNamespace(int64_t pid) {
+  const std::string status = ReadSmallFile(absl::StrCat("/proc/", pid, "/status")).value_or("");
+  return ValueInLine(status, "NSpid:") == absl::StrCat(pid);
+}
+
 // Adds the socket at a path in the command line of `pid`: as it is seen from here, and as the
 // process itself sees it.
-void AddSocket(int64_t pid, const std::string& path, const Manager* owner,
-               CommandLines::Monitors* monitors) {
+void AddSocket(int64_t pid, const std::string& path, const Manager* owner, Monitors::Qemu* qemu,
+               Monitors* monitors) {
   const bool absolute = absl::StartsWith(path, "/");
-  const std::string own = absl::StrCat("/proc/", pid, absolute ? "/root" : "/cwd/", path);
-  for (const std::string& name : {absolute ? path : own, own}) {
-    struct stat status {};
-    if (stat(name.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
-      monitors->Add({status.st_dev, status.st_ino}, owner);
-    }
+  int error = 0;
+  const std::optional<Monitors::Inode> own =
+      SocketAt(absl::StrCat("/proc/", pid, absolute ? "/root" : "/cwd/", path), &error);
+  int error_here = 0;
+  const std::optional<Monitors::Inode> here = absolute ? SocketAt(path, &error_here) : std::nullopt;
+  for (const auto& socket : {own, here}) {
+    if (socket.has_value()) monitors->Add(*socket, owner);
   }
+  // Without the right to look through its eyes, a process outside of containers sees what is here.
+  const bool sees_the_same = error == EACCES && here.has_value() && IsInThisPidNamespace(pid);
+  if (own.has_value() || sees_the_same) qemu->sockets.push_back(own.has_value() ? *own : *here);
+}
+
+// Adds the monitors of the QEMU `pid`.
+void AddQemu(int64_t pid, const std::vector<std::string>& arguments, Monitors* monitors) {
+  const QemuArguments qemu = ParseQemuArguments(arguments);
+  const std::string directory = absl::StrCat("/proc/", pid);
+  struct stat owner {};
+  if (stat(directory.c_str(), &owner) != 0) return;  // it has ended
+  Monitors::Qemu found{.pid = pid,
+                       .parent = ReadProcessStat(pid).value_or(ProcessStat()).parent,
+                       .user = owner.st_uid,
+                       .name = qemu.name,
+                       .id = qemu.id};
+  const Manager* const manager =
+      ManagerOf(arguments, ReadSmallFile(directory + "/cgroup").value_or(""));
+  for (size_t i = 0; i < qemu.monitors.size(); ++i) {
+    const std::string& path = qemu.monitors[i].path;
+    if (path.empty()) continue;
+    AddSocket(pid, path, OwnerOf(manager, qemu.monitors, i), &found, monitors);
+  }
+  monitors->Add(std::move(found));
 }
 
 }  // namespace
@@ -110,15 +159,7 @@ void CommandLines::ReadMonitors(UnderWay* under_way, Monitors* monitors) {
       if (!under_way->read_for_monitors.insert(pid).second) continue;
     }
     const std::vector<std::string> arguments = ReadNow(pid);
-    if (IsQemu(arguments)) {
-      const std::vector<QmpMonitor> found = ParseQemuArguments(arguments).monitors;
-      const Manager* const manager =
-          ManagerOf(arguments, ReadSmallFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or(""));
-      for (size_t i = 0; i < found.size(); ++i) {
-        if (found[i].path.empty()) continue;
-        AddSocket(pid, found[i].path, OwnerOf(manager, found, i), monitors);
-      }
-    }
+    if (IsQemu(arguments)) AddQemu(pid, arguments, monitors);
     const MutexLock lock(&under_way->mutex);
     under_way->read_for_monitors.erase(pid);
   }

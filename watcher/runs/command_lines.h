@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -70,10 +71,20 @@ class CommandLines {
   // The sockets that QEMUs name as QMP monitors in their command lines. Any thread.
   class Monitors {
    public:
+    using Inode = std::pair<dev_t, ino_t>;
+
+    // A QEMU, as its command line describes it.
+    struct Qemu {
+      int64_t pid = 0;
+      int64_t parent = 0;
+      uint32_t user = 0;           // the process's owner
+      std::string name;            // QemuArguments::name
+      std::string id;              // QemuArguments::id
+      std::vector<Inode> sockets;  // at the paths of its monitors, as it sees them
+    };
+
     // The program that needs the monitor for itself; null: none.
     using Owner = const Manager*;
-
-    using Inode = std::pair<dev_t, ino_t>;
 
     // The owner of the monitor with the socket of that inode; unset: it is none of them. Before it
     // is done, they are some.
@@ -83,15 +94,25 @@ class CommandLines {
       return found == owners_.end() ? std::nullopt : std::optional(found->second);
     }
     bool done() const { return done_; }
+    // The QEMUs with a monitor that listens at a path. Before it is done, they are some.
+    std::vector<Qemu> Qemus() const {
+      const MutexLock lock(&mutex_);
+      return qemus_;
+    }
     // Called by the thread that reads.
     void Add(const Inode& inode, Owner owner) {
       const MutexLock lock(&mutex_);
       owners_[inode] = owner;
     }
+    void Add(Qemu qemu) {
+      const MutexLock lock(&mutex_);
+      qemus_.push_back(std::move(qemu));
+    }
     void Finish() { done_ = true; }
 
    private:
     mutable Mutex mutex_;
+    std::vector<Qemu> qemus_ ABSL_GUARDED_BY(mutex_);
     absl::flat_hash_map<Inode, Owner> owners_ ABSL_GUARDED_BY(mutex_);
     std::atomic<bool> done_ = false;
   };
@@ -112,7 +133,7 @@ class CommandLines {
   uint64_t left_out() const { return left_out_.value(); }
 
  private:
-  // Reads that wait or are under way, by pid: a process holds one thread of each kind at the most.
+  // Reads that wait or are under way, by pid: a process holds one thread of each kind at most.
   struct UnderWay {
     Mutex mutex;
     absl::flat_hash_map<int64_t, std::shared_ptr<Read>> reads ABSL_GUARDED_BY(mutex);

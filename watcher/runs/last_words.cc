@@ -241,15 +241,17 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
     const RunInfo& run, const std::optional<ExitStatus>& status,
     std::shared_ptr<const Trail> trail) {
   auto read = std::make_shared<Read>();
+  if (status.has_value() && status->core_dumped) {
+    read->core = CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid);
+  }
   if (trail != nullptr && !trail->ready) trail = nullptr;
   if (threads_.waiting() >= kMaxWaiting) {
     read->done = true;
     return read;
   }
-  const bool core_dumped = status.has_value() && status->core_dumped;
   // A process that is killed writes nothing at its end.
   const bool killed = status.has_value() && status->signal == SIGKILL;
-  threads_.Run([read, run, core_dumped, trail = std::move(trail), logs = logs_,
+  threads_.Run([read, run, trail = std::move(trail), logs = logs_,
                 patience = killed ? absl::ZeroDuration() : patience_] {
     v1::ShutdownDetail& facts = read->facts;
     // Its manager may remove the cgroup at any time.
@@ -259,9 +261,6 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
       if (peak.has_value()) facts.mutable_numbers()->set_peak_memory_bytes(*peak);
       const auto limit = ReadBytes(cgroup, "memory.max", "memory.limit_in_bytes");
       if (limit.has_value()) facts.mutable_numbers()->set_memory_limit_bytes(*limit);
-    }
-    if (core_dumped) {
-      facts.set_core(CoreOf(ReadSmallFile("/proc/sys/kernel/core_pattern").value_or(""), run.pid));
     }
     v1::LastWords words = Find(run, trail.get(), logs, patience);
     if (!words.lines().empty()) *facts.mutable_last_words() = std::move(words);

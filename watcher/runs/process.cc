@@ -18,8 +18,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/system.h"
+#include "watcher/core/qemu_texts.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
@@ -187,11 +187,7 @@ uint64_t StartTicksNow() { return static_cast<uint64_t>(SinceBoot() / StartOf(1)
 bool HasNameOfQemu(int64_t pid) {
   const std::optional<ProcessStat> stat = ReadProcessStat(pid);
   if (!stat.has_value()) return true;
-  absl::string_view name = stat->name;
-  absl::ConsumePrefix(&name, ".");  // a wrapped program of NixOS
-  // Not qemu-nbd, qemu-storage-daemon and the like.
-  return name.empty() || absl::StartsWith(name, "qemu-system-") || name == "qemu-kvm" ||
-         name == "kvm";
+  return stat->name.empty() || IsQemuProgram(stat->name);
 }
 
 bool HasEnded(int pidfd) {
@@ -204,6 +200,28 @@ std::optional<ProcessStat> ReadProcessStat(int64_t pid) {
 }
 
 absl::Time ProcessStartTime(uint64_t start_ticks) { return WallTimeOf(StartOf(start_ticks)); }
+
+void HeldProcesses::Open(int max) {
+  DIR* const list = opendir("/proc");
+  if (list == nullptr) return;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
+  while (const dirent* const entry = readdir(list)) {
+    int64_t pid = 0;
+    if (!absl::SimpleAtoi(static_cast<const char*>(entry->d_name), &pid)) continue;
+    const std::optional<ProcessStat> stat = ReadProcessStat(pid);
+    if (!stat.has_value() || !IsQemuProgram(stat->name)) continue;
+    absl::StatusOr<PeerProcess> found = IdentifyAgain(pid, stat->start_ticks);
+    if (!found.ok() || static_cast<int>(processes_.size()) >= max) break;
+    if (found->kind == PeerProcess::Kind::kTracked) processes_[pid] = *std::move(found);
+  }
+  closedir(list);
+}
+
+std::optional<PeerProcess> HeldProcesses::Take(int64_t pid, uint64_t start_ticks) {
+  const auto it = processes_.find(pid);
+  if (it == processes_.end() || it->second.start_ticks != start_ticks) return std::nullopt;
+  return std::move(processes_.extract(it).mapped());
+}
 
 uint64_t ReadPidNamespace() {
   struct stat status;

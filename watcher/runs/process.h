@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -89,5 +90,20 @@ std::string ReadBootId();
 
 // Names the PID namespace of this process; 0 if it cannot be read.
 uint64_t ReadPidNamespace();
+
+// The QEMUs that run when the daemon starts, for runs that are restored later: the disk that has
+// these may not answer for long, and the exit status of one that ends meanwhile is its pidfd's.
+// A thread at a time.
+class HeldProcesses {
+ public:
+  // Holds every process with a QEMU's name, at most `max`.
+  void Open(int max);
+  // Returns the process, which may have ended since; unset: it is not held.
+  std::optional<PeerProcess> Take(int64_t pid, uint64_t start_ticks);
+  void Clear() { processes_.clear(); }
+
+ private:
+  std::map<int64_t, PeerProcess> processes_;  // by pid
+};
 
 }  // namespace vmeventd

@@ -99,9 +99,14 @@ void ProcessWatch::NoteUnseenEnd() {
   end_unseen_ = HasEnded(pidfd_.get()) || IsDying(run_->info().pid);
 }
 
+void ProcessWatch::NoteFound() {
+  NoteUnseenEnd();
+  found_ended_ = end_unseen_;
+}
+
 void ProcessWatch::Reset() {
   Release();
-  gone_ = end_unseen_ = false;
+  gone_ = end_unseen_ = found_ended_ = false;
   kill_unclear_.clear();
 }
 
@@ -184,7 +189,7 @@ void ProcessWatch::AskExitStatus() {
 }
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {
-  end_unseen_ = true;
+  end_unseen_ = found_ended_ = true;
   return EndOf(
       context_->exit_statuses->Ask(zombie.pidfd.get(), zombie.pid, zombie.start_ticks).status);
 }
@@ -196,7 +201,7 @@ std::optional<uint64_t> ProcessWatch::ReadOomKills() const {
 }
 
 ProcessEnd ProcessWatch::EndOf(const std::optional<ExitStatus>& status) {
-  ProcessEnd end{.status = status, .unseen = end_unseen_};
+  ProcessEnd end{.status = status, .unseen = end_unseen_, .late = found_ended_};
   if (!status.has_value() && context_->exit_statuses->overflows() > 0) {
     end.status_unknown = "the kernel dropped reports of ended processes";
   }

@@ -158,6 +158,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   void NoteBegun();
   // If the process, which is followed, has ended or is about to: nobody watched then.
   void NoteUnseenEnd();
+  // The process is followed again: if it has ended meanwhile, nobody saw that as it happened.
+  void NoteFound();
   // Releases the process: RunInfo names another one next, or none.
   void Reset();
   // Releases the pidfd, if there is one, to the caller.
@@ -196,6 +198,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   UniqueFd pidfd_;
   bool gone_ = false;
   bool end_unseen_ = false;
+  bool found_ended_ = false;
   std::string kill_unclear_;  // why, where OnUnclearSignal() had one
   // While the kernel is asked for the exit status again.
   struct StatusWait {

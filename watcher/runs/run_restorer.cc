@@ -77,7 +77,7 @@ bool GoesOn(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
   const bool possible = run->info().pid_namespace == context->pid_namespace &&
                         (context->options->process_tracking || !run->tracked()) &&
                         context->vm_descriptors + kDescriptors <= context->max_vm_descriptors;
-  if (possible && run->GoOn(&handed)) {
+  if (possible && run->ResumeFrom(&handed)) {
     context->meters.handovers.Add();
     return true;
   }
@@ -99,12 +99,9 @@ void Resume(RunTable* table, VmRun* run) {
   if (table->Find(run_id) == run && !run->process_ended()) table->ApplyHostShutdown(run);
 }
 
-// Finds out whether `run` is open still.
-void Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
+// Finds the process of `run`, which was not handed over, or ends the run.
+void FindAgain(RunContext* context, RunTable* table, VmRun* run) {
   const RunInfo& info = run->info();
-  const std::string this_boot = RunIdPrefix(context->boot_id);
-  if (!absl::StartsWith(info.run_id, this_boot)) return run->Hand(input::HostRebooted{});
-  if (GoesOn(context, run, handed_runs)) return Resume(table, run);
   if (!info.process_tracked) return Resume(table, run);  // its socket decides
   const uint64_t here = context->pid_namespace;
   if (info.pid_namespace != 0 && here != 0 && info.pid_namespace != here) {
@@ -121,9 +118,24 @@ void Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* hande
   run->FindProcessLater();
 }
 
+// Finds out whether `run` is open still. Returns whether it continues with its monitor.
+bool Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
+  const std::string this_boot = RunIdPrefix(context->boot_id);
+  if (!absl::StartsWith(run->info().run_id, this_boot)) {
+    run->Hand(input::HostRebooted{});
+  } else if (GoesOn(context, run, handed_runs)) {
+    const bool has_monitor = run->connected();
+    Resume(table, run);
+    return has_monitor;
+  } else {
+    FindAgain(context, table, run);
+  }
+  return false;
+}
+
 }  // namespace
 
-void RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
+bool RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
                  const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs) {
   HandedRuns by_id;
   for (HandedRun& handed : handed_runs) {
@@ -131,10 +143,14 @@ void RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSour
     const auto [it, is_new] = by_id.try_emplace(std::move(run_id), std::move(handed));
     if (!is_new) Close(context, std::move(handed));
   }
-  for (const std::string& run_id : ReadSavedRuns(context, table, sources, saved_runs, &by_id)) {
+  const std::vector<std::string> run_ids =
+      ReadSavedRuns(context, table, sources, saved_runs, &by_id);
+  bool all_continue = run_ids.size() == saved_runs.size();
+  for (const std::string& run_id : run_ids) {
     VmRun* const run = table->Find(run_id);
-    if (run != nullptr) Resolve(context, table, run, &by_id);
+    if (run != nullptr && !Resolve(context, table, run, &by_id)) all_continue = false;
   }
+  return all_continue;
 }
 
 }  // namespace vmeventd

@@ -87,7 +87,18 @@ void RunTable::OnPublish(VmUpdate update) {
   if (update.event.has_value() && update.event->type() == EventType::kMonitorLost) {
     meters_->monitors_lost.Add();
   }
+  if (update.event.has_value() && update.event->shutdown().has_last_seen_time()) {
+    ++late_ends_.all;
+    if (update.event->shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_UNKNOWN) {
+      ++late_ends_.unknown;
+    }
+  }
   sink_->Push(std::move(update));
+}
+
+bool RunTable::HasEnding() const {
+  return std::any_of(runs_.begin(), runs_.end(),
+                     [](const auto& each) { return each.second->ends(); });
 }
 
 OpenRuns RunTable::HandOver() {

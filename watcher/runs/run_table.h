@@ -83,6 +83,15 @@ class RunTable {
   // Applies it earlier, to a run whose monitor is read on, if the host does not shut down.
   void ApplyHostCancel(VmRun* run) const;
 
+  // Returns whether a process is known to be gone whose run's end may not have been published yet.
+  bool HasEnding() const;
+  // Ends so far that nobody saw as they happened, and those of them that are UNKNOWN.
+  struct LateEnds {
+    int all = 0;
+    int unknown = 0;
+  };
+  const LateEnds& late_ends() const { return late_ends_; }
+
   // As NodeWatcher::HandOver().
   OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }
@@ -107,6 +116,7 @@ class RunTable {
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
+  LateEnds late_ends_;
   std::optional<HostShutdownState> host_;       // unset: not reported yet
   absl::btree_multimap<Uuid, VmRun*> by_uuid_;  // VmRun::indexed_uuid_
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
@@ -116,9 +126,9 @@ class RunTable {
 
 // Finds out of each run that the daemon before this one left open whether it still is or has ended.
 // `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run is
-// given to the first of `sources` that takes it. Call it once, before the sources start. Loop
-// thread.
-void RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
+// given to the first of `sources` that takes it. Returns whether each continues, with its monitor,
+// so that nothing was missed. Call it once, before the sources start. Loop thread.
+bool RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
                  const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs);
 
 }  // namespace vmeventd

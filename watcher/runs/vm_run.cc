@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "base/standstill.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
@@ -61,7 +62,7 @@ absl::Status VmRun::Track(PeerProcess process) {
 
 absl::Status VmRun::TrackAgain(PeerProcess process) {
   if (absl::Status status = Track(std::move(process)); !status.ok()) return status;
-  process_.NoteUnseenEnd();
+  process_.NoteFound();
   ReadOomKills();
   return absl::OkStatus();
 }
@@ -77,7 +78,15 @@ absl::Status VmRun::TrackHanded(UniqueFd pidfd) {
 }
 
 bool VmRun::FindProcess() {
-  absl::StatusOr<PeerProcess> found = IdentifyAgain(info().pid, info().start_ticks);
+  absl::StatusOr<PeerProcess> found = PeerProcess();
+  HeldProcesses* const held = context_->options->held_processes.get();
+  std::optional<PeerProcess> taken =
+      held == nullptr ? std::nullopt : held->Take(info().pid, info().start_ticks);
+  if (taken.has_value()) {
+    found = *std::move(taken);
+  } else {
+    found = IdentifyAgain(info().pid, info().start_ticks);
+  }
   if (!found.ok()) return false;
   if (found->kind == PeerProcess::Kind::kTracked) {
     return context_->vm_descriptors < context_->max_vm_descriptors &&
@@ -89,7 +98,7 @@ bool VmRun::FindProcess() {
   }
   const bool is_zombie =
       found->pidfd.valid() && found->start_ticks != 0 && found->start_ticks == info().start_ticks;
-  End(is_zombie ? process_.EndOfZombie(*found) : ProcessEnd());
+  End(is_zombie ? process_.EndOfZombie(*found) : ProcessEnd{.late = true});
   return true;
 }
 
@@ -153,7 +162,7 @@ void VmRun::Resume() {
   ArmTick();
 }
 
-void VmRun::HearEvent(const QmpEvent& event) {
+void VmRun::HandleQmpEvent(const QmpEvent& event) {
   if (event.name == "SHUTDOWN") {
     // The signal that it obeyed was recorded before it said so.
     context_->signals->Drain();
@@ -182,10 +191,9 @@ void VmRun::Confirm(std::function<void()> done) {
   table_->OnPublish(std::move(update));
 }
 
-void VmRun::DeclareIntent(const v1::Intent& intent, absl::string_view request_id,
-                          std::function<void()> done) {
+void VmRun::DeclareIntent(const v1::Intent& intent, std::function<void()> done) {
   ReadOomKills();  // one before it makes no kill that it announces a crash
-  Hand(input::IntentDeclared{intent, request_id});
+  Hand(input::IntentDeclared{intent});
   Confirm(std::move(done));
 }
 
@@ -225,26 +233,50 @@ void VmRun::Apply(Effects effects) {
 }
 
 void VmRun::TouchShutdownFile(bool there) {
-  if (!OwnsName()) return Hand(input::FileDone{std::nullopt});
-  const auto& touch = there ? CreateShutdownFile : DeleteShutdownFile;
-  const absl::Status status = touch(Directory(), info().raw_name);
-  if (!status.ok()) {
+  std::function<bool()> owns_name = OwnsName();
+  if (owns_name == nullptr) return Hand(input::FileDone{std::nullopt});
+  ++touches_;
+  const absl::Duration begun = context_->loop->turn_began();
+  const auto on_touched = [table = table_, run_id = std::string(info().run_id),
+                           begun](const std::optional<absl::Status>& status) {
+    if (VmRun* const run = table->Find(run_id)) run->OnFileTouched(status, begun);
+  };
+  Thread()->Run(
+      [there, owns_name = std::move(owns_name), directory = Directory(), name = info().raw_name,
+       on_touched]() -> DirectoryThread::Then {
+        std::optional<absl::Status> status;
+        const auto& touch = there ? CreateShutdownFile : DeleteShutdownFile;
+        if (owns_name()) status = touch(directory, name);
+        return [on_touched, status] { on_touched(status); };
+      },
+      [there, directory = Directory(), on_touched] {
+        on_touched(absl::DeadlineExceededError(
+            absl::StrCat("cannot ", there ? "create" : "remove",
+                         " the shutdown file: ", absl::CHexEscape(directory), " does not answer")));
+      });
+}
+
+void VmRun::OnFileTouched(const std::optional<absl::Status>& status, absl::Duration begun) {
+  if (status.has_value() && !status->ok()) {
     context_->meters.shutdown_file_errors.Add();
-    spdlog::warn("{}", std::string(status.message()));
+    spdlog::warn("{}", std::string(status->message()));
   }
-  context_->shutdown_file_times.Observe(Now().monotonic - context_->loop->turn_began());
-  Hand(input::FileDone{status});
+  if (status.has_value()) context_->shutdown_file_times.Observe(Now().monotonic - begun);
+  if (--touches_ == 0) Hand(input::FileDone{status});
 }
 
 void VmRun::AwaitWords() {
-  if (words_->read->done) return FinishWords(words_->read->facts);
-  if (Now().monotonic >= words_->deadline) return FinishWords({});
+  if (words_->read->done || Now().monotonic >= words_->deadline) return FinishWords();
   context_->loop->SetTimerIn(&words_->timer, kWordsPoll, [this] { AwaitWords(); });
 }
 
-void VmRun::FinishWords(const v1::ShutdownDetail& facts) {
+void VmRun::FinishWords() {
+  const LastWordsReader::Read& read = *words_->read;
+  v1::ShutdownDetail facts;
+  if (read.done) facts = read.facts;
+  if (!read.core.empty()) facts.set_core(read.core);
   context_->loop->CancelTimer(&words_->timer);
-  const Rare<WordsWait> wait = std::exchange(words_, {});  // may have `facts`
+  words_ = Rare<WordsWait>();
   Hand(input::WordsRead{facts});
 }
 

@@ -24,6 +24,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/host/host_watch.h"
+#include "watcher/runs/directory_thread.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/session/vm_session.h"
@@ -65,7 +66,8 @@ class LastWordsReader {
 
   // A read, which nobody has to wait for.
   struct Read {
-    v1::ShutdownDetail facts;        // its last words, numbers and core; once done
+    std::string core;                // where its core is; at once, as no file system decides it
+    v1::ShutdownDetail facts;        // its last words and numbers; once done
     std::atomic<bool> done = false;  // set last: then `facts` does not change
   };
   // Begins to read what the process of `run`, which ended with `status`, has left. `trail` may be
@@ -110,10 +112,18 @@ struct WatcherOptions {
   } host_shutdown;
   SessionOptions session;
   absl::Duration greeting_timeout = absl::Seconds(3);
+  absl::Duration directory_patience = DirectoryThread::kPatience;
+  // The QEMUs that ran at the start; null: none is held. Emptied by the first turn of the loop.
+  std::shared_ptr<HeldProcesses> held_processes;
   // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
   // of the loop publish of each that it continues (its status, with its saved_run, which the
   // journal may lack) or has ended (STOPPED).
   std::vector<std::string> saved_runs;
+  // There was a daemon before this one: what it left is not all that happened meanwhile, unless it
+  // handed over everything.
+  bool follows_another = false;
+  // It handed its log over, and with it all of its open runs.
+  bool is_handover = false;
   // Runs that the daemon before this one has handed over; null: nothing. Taken by
   // the first turn of the loop.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
@@ -172,7 +182,7 @@ struct RunContext {
 // Ganeti's legacy shutdown file, NAME.shutdown in the directory of the VM's sockets: its presence
 // says that the user shut the VM down from inside. `vm_name` is raw bytes. Errors name the file
 // and the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the
-// file's place or waits for anything but the file system.
+// file's place or waits for anything but the file system, on the thread of its directory.
 
 // Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is
 // there. Refuses anything there that is no regular file; a file that has another link is replaced.
@@ -223,7 +233,7 @@ class VmRun {
   void End(const ProcessEnd& end = {});
   // The end waits for QEMU's last words no longer.
   void DropWords() {
-    if (words_.has_value()) FinishWords({});
+    if (words_.has_value()) FinishWords();
   }
 
   // Returns whether the process has not ended. All that QEMU has said by now has been handed in
@@ -232,10 +242,9 @@ class VmRun {
   absl::Status CheckIntent() const { return session_.CheckIntent(Now()); }
   // Calls `done` when all that was published of the run by now is public.
   void Confirm(std::function<void()> done);
-  // Declares `intent`, of that request_id, for a run for which CheckIntent() is OK and no intent is
-  // open. Calls `done` when that is public.
-  void DeclareIntent(const v1::Intent& intent, absl::string_view request_id,
-                     std::function<void()> done);
+  // Declares `intent` for a run for which CheckIntent() is OK and no intent is open. Calls `done`
+  // when that is public.
+  void DeclareIntent(const v1::Intent& intent, std::function<void()> done);
   // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
 
@@ -247,6 +256,8 @@ class VmRun {
   bool followed() const { return process_.followed(); }
   // Returns whether the process that it follows has ended.
   bool process_ended() const { return process_.ended(); }
+  // Returns whether its process is known to be gone, and its end may not have been published yet.
+  bool ends() const { return process_.gone() || session_.gone(); }
   // Returns whether the sink knows of it.
   bool published() const { return published_; }
 
@@ -260,7 +271,7 @@ class VmRun {
   // Continues, as a restored run, where the daemon before this one stopped, with what that has
   // handed over. False: it cannot, and is as before; descriptors that are left in `handed` are the
   // caller's.
-  virtual bool GoOn(HandedRun* handed) = 0;
+  virtual bool ResumeFrom(HandedRun* handed) = 0;
   // Hands in what QEMU has said by now.
   virtual void ReadNow() = 0;
 
@@ -272,12 +283,14 @@ class VmRun {
   virtual void Ask(Question question) = 0;
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
-  // Returns whether it has a shutdown file, and no later run has the VM's name: the file is that
-  // run's then.
-  virtual bool OwnsName() const { return false; }
+  // A check on the directory's thread of whether no later run has the VM's name: the shutdown file
+  // is that run's then. Null: it has no such file, or that is known.
+  virtual std::function<bool()> OwnsName() const { return nullptr; }
+  // The thread of a run with a shutdown file.
+  virtual DirectoryThread* Thread() const { return nullptr; }
 
   // Hands in what QEMU said.
-  void HearEvent(const QmpEvent& event);
+  void HandleQmpEvent(const QmpEvent& event);
   // An OOM kill up to now was not of the process, if that lives.
   void ReadOomKills();
   // Gives the next daemon the process.
@@ -296,13 +309,15 @@ class VmRun {
   friend class RunTable;
 
   void TouchShutdownFile(bool there);
+  void OnFileTouched(const std::optional<absl::Status>& status, absl::Duration begun);
   // The run is over.
   void Leave();
   // Tracks the process of a restored run, which lives.
   absl::Status TrackAgain(PeerProcess process);
   void ArmTick();
   void AwaitWords();
-  void FinishWords(const v1::ShutdownDetail& facts);
+  // Hands in what was read by now.
+  void FinishWords();
   void CancelTimers();
 
   // While QEMU's last words are read.
@@ -322,6 +337,7 @@ class VmRun {
   uint64_t limited_events_ = 0;  // the session's that were counted
   bool published_ = false;
   bool over_ = false;
+  uint8_t touches_ = 0;  // under way; the outcome of the last one counts
   // State of the table:
   RunSource* source_ = nullptr;
   std::optional<Uuid> indexed_uuid_;

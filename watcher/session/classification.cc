@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "base/text.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
@@ -26,18 +27,32 @@ constexpr std::pair<absl::string_view, ShutdownReason> kReasonNames[] = {
     {"guest-panic", ShutdownReason::kGuestPanic},
 };
 
-// Returns whether what a return to a snapshot may have made void makes another class.
+// Returns whether the guest is down, and its QEMU stays, so that a reset may start it again.
+bool MayComeUpAgain(const Evidence& evidence) {
+  if (!evidence.shutdown.has_value()) return false;
+  const ShutdownReason reason = evidence.shutdown->reason;
+  const bool quits = reason == ShutdownReason::kHostQmpQuit ||
+                     reason == ShutdownReason::kHostSignal || evidence.shutdown->after_signal;
+  return !quits && evidence.shutdown->guest != false && (evidence.stays_down || evidence.managed);
+}
+
+// Returns whether what a return to a snapshot or a reset may have made void makes another class.
 bool SnapshotMatters(const Evidence& evidence, absl::Duration powerdown_window) {
-  if (!evidence.panic_doubted && !evidence.watchdog_doubted && !evidence.powerdown_doubted) {
+  if (!evidence.panic_doubted && !evidence.watchdog_doubted && !evidence.powerdown_doubted &&
+      !evidence.unfollowed) {
     return false;
   }
   Evidence with = evidence;
-  with.panic_doubted = with.watchdog_doubted = with.powerdown_doubted = false;
+  with.panic_doubted = with.watchdog_doubted = with.powerdown_doubted = with.unfollowed = false;
   Evidence without = with;
   if (evidence.panic_doubted) without.guest_panicked = false;
   if (evidence.watchdog_doubted) without.watchdog_expired = without.watchdog_paused = false;
   if (evidence.powerdown_doubted && without.shutdown.has_value()) {
     without.shutdown->powerdown_age.reset();
+  }
+  if (evidence.unfollowed && (!evidence.shutdown.has_value() || MayComeUpAgain(evidence))) {
+    without.internal_error = false;
+    without.shutdown.reset();
   }
   return Classify(with, powerdown_window).shutdown_class !=
          Classify(without, powerdown_window).shutdown_class;
@@ -126,9 +141,16 @@ std::string DescribeExit(const ExitStatus& status) {
   return absl::StrCat(text, " (", SignalName(status.signal), ")");
 }
 
-std::string SignalName(int signal) {
-  const char* const name = sigabbrev_np(signal);
-  return name == nullptr ? absl::StrCat("signal ", signal) : absl::StrCat("SIG", name);
+// "; logged in as alice, session 12, from 192.0.2.7"; empty: nobody had logged in.
+std::string DescribeLogin(const SignalSender& sender) {
+  if (!sender.login_uid.has_value()) return "";
+  std::string text = absl::StrCat("; logged in as ", sender.login_user);
+  if (sender.login_user.empty()) absl::StrAppend(&text, "uid ", *sender.login_uid);
+  if (sender.login_session.has_value()) {
+    absl::StrAppend(&text, ", session ", *sender.login_session);
+  }
+  if (!sender.remote_host.empty()) absl::StrAppend(&text, ", from ", sender.remote_host);
+  return text;
 }
 
 std::string DescribeSender(const SignalSender& sender) {
@@ -157,7 +179,7 @@ std::string DescribeSender(const SignalSender& sender) {
                       sender.descent_unproven ? ", perhaps QEMU's own: what started it is gone"
                       : sender.of_qemu        ? ", of QEMU's own"
                                               : "",
-                      ")");
+                      DescribeLogin(sender), ")");
 }
 
 }  // namespace vmeventd

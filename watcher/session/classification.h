@@ -30,7 +30,7 @@ ShutdownReason ParseShutdownReason(absl::string_view reason);
 // The first SHUTDOWN that nothing has cleared.
 struct ShutdownFact {
   ShutdownReason reason = ShutdownReason::kMissing;
-  std::optional<bool> guest;                    // unset: QEMU before 2.10
+  std::optional<bool> guest;                    // unset: not reported
   std::optional<absl::Duration> powerdown_age;  // the last POWERDOWN's; unset if there was none
   bool powerdown_cleared = false;               // by a RESET since then
   bool while_paused = false;                    // a STOP stood uncleared when it came
@@ -61,9 +61,11 @@ struct Evidence {
   bool guest_panicked = false;
   bool watchdog_expired = false;  // its action ends or stops the guest
   bool watchdog_paused = false;   // its action was `pause`: RESUME clears it
+  bool watchdog_ended = false;    // its action was `poweroff`: QEMU ends, and no reset follows
   bool internal_error = false;    // run state internal-error: only a reset leads out of it
-  // A RESUME came since the panic, the watchdog or the POWERDOWN: a return to a snapshot, which
-  // QEMU reports no more of, may have made that void.
+  // A RESUME came since the panic, the watchdog or the POWERDOWN, or nobody followed the VM for a
+  // time since: a return to a snapshot, which QEMU reports no more of, or a reset may have made
+  // that void.
   bool panic_doubted = false;
   bool watchdog_doubted = false;
   bool powerdown_doubted = false;
@@ -77,6 +79,7 @@ struct Evidence {
   bool never_greeted = false;       // it ended soon after its start, and nobody had answered
   bool down_before_attach = false;  // as query-status reported at attach: its SHUTDOWN was not seen
   bool monitored = false;           // the monitor is connected, or was until the process went
+  bool unfollowed = false;          // nobody followed it for some time before its end
   bool host_rebooted = false;       // rebooted since the run was seen last
   bool host_shutdown = false;       // the host shuts down, as far as was seen last
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported
@@ -133,9 +136,6 @@ absl::string_view CauseSentence(ShutdownCause cause);
 
 // "exit code 1", "exit signal 9 (SIGKILL)".
 std::string DescribeExit(const ExitStatus& status);
-
-// "SIGKILL".
-std::string SignalName(int signal);
 
 // "virtqemud (pid 812, uid 0, /system.slice/virtqemud.service)".
 std::string DescribeSender(const SignalSender& sender);

@@ -40,7 +40,7 @@ struct RuleInput {
   bool reason_is(ShutdownReason reason) const {
     return down() && evidence.shutdown->reason == reason;
   }
-  // QEMU did not report the reason, or one that is not known here.
+  // QEMU did not report the reason (before 4.0), or one that is not known here.
   bool unexplained() const {
     return reason_is(ShutdownReason::kMissing) || reason_is(ShutdownReason::kOther);
   }
@@ -50,7 +50,7 @@ struct RuleInput {
   // A SHUTDOWN by which QEMU obeyed a signal, as it reports or as the order of the two shows.
   bool by_signal() const {
     return reason_is(ShutdownReason::kHostSignal) ||
-           (unexplained() && evidence.shutdown->after_signal);
+           (unexplained_from_host() && evidence.shutdown->after_signal);
   }
 
   bool manager_says(ManagerEnd end) const { return evidence.manager_end == end; }
@@ -172,21 +172,19 @@ struct RuleInput {
     return from_guest() && powerdown_in_window && evidence.shutdown->powerdown_in_host_shutdown;
   }
   // A SHUTDOWN by which a guest powered itself off.
-  bool from_guest() const { return reason_is(ShutdownReason::kGuestShutdown) || unexplained(); }
-  // A process that the host ended as it shut down, or of which nothing says that it ended by
-  // itself.
+  bool from_guest() const {
+    return reason_is(ShutdownReason::kGuestShutdown) || unexplained_from_guest();
+  }
+  // A process that the host ended as it shut down.
   bool ended_with_host() const {
     if (down() || !evidence.host_shutdown || evidence.never_ran || evidence.finishing_migration ||
         manager_says(ManagerEnd::kCrashed)) {
       return false;
     }
     if (killed()) {
-      return !out_of_memory() &&
-             (!evidence.killer.has_value() || killed_by_other_process() || ended_with_another());
+      return !out_of_memory() && (killed_by_other_process() || ended_with_another());
     }
-    // A monitor that was lost before may have been lost with QEMU, long before the host shut down:
-    // what ended by now may be its launcher.
-    if (!evidence.exit_status.has_value()) return evidence.monitored;
+    if (!evidence.exit_status.has_value()) return false;
     return exit_by_request() || ended_by_other_process() ||
            (!failed() && !evidence.monitored && evidence.signaller.has_value() &&
             !evidence.signaller->said_by_qemu);
@@ -227,7 +225,8 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.migrated; }, kAdmin, kAdmin, kMigratedAway},
     {"snapshot",
      "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
-     "have returned to a snapshot of before (`loadvm`), which QEMU does not report",
+     "have returned to a snapshot of before (`loadvm`), which QEMU does not report; or nobody "
+     "followed the VM for a time since: it may have been reset",
      [](In in) { return in.snapshot_matters; }, kUnknown, kUnknown, kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
      [](In in) { return in.evidence.guest_panicked; }, kCrash, kCrash, kGuestPanic},
@@ -259,12 +258,13 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.asked_by_memory_killer(); }, kCrash, kCrash, kOutOfMemory},
     {"host-shutdown",
      "SHUTDOWN reason=host-signal, host-qmp-quit or host-ui, or guest=false without a known "
-     "reason, or reason=guest-shutdown or none after a POWERDOWN within the window, no RESET "
-     "between; and the host was shutting down when both came",
+     "reason, or reason=guest-shutdown or guest=true without one after a POWERDOWN within the "
+     "window, no RESET between; and the host was shutting down when both came",
      [](In in) { return in.down_with_host(); }, kAdmin, kAdmin, kHostShutdown},
     {kHostShutdownAgentRule,
-     "SHUTDOWN reason=guest-shutdown or none, not after SUSPEND_DISK or a POWERDOWN within the "
-     "window, while the host was shutting down and a guest agent was connected",
+     "SHUTDOWN reason=guest-shutdown, or guest=true without a known reason, not after SUSPEND_DISK "
+     "or a POWERDOWN within the window, while the host was shutting down and a guest agent was "
+     "connected",
      [](In in) {
        return in.from_guest() && in.evidence.shutdown->host_shutdown && !in.evidence.hibernating &&
               !in.powerdown_in_window &&
@@ -273,9 +273,9 @@ inline constexpr Rule kTable[] = {
      kAdmin, kAdmin, kHostShutdown},
     {"host-shutdown-end",
      "no SHUTDOWN while the host was shutting down, the VM was seen running, and the exit was by "
-     "SIGTERM, SIGINT or SIGHUP, by SIGKILL that no memory killer sent nor the kernel, QEMU "
-     "itself or what may descend from it, is not known how of a VM that was followed to its end, "
-     "or was with 0 after such a signal, while another client held the monitor",
+     "SIGTERM, SIGINT or SIGHUP, by SIGKILL or SIGQUIT of another process that is no memory killer "
+     "and does not descend from QEMU, or with 0 after such a signal, while another client held the "
+     "monitor",
      [](In in) { return in.ended_with_host(); }, kAdmin, kAdmin, kHostShutdown},
     {"powerdown-obeyed",
      "SHUTDOWN reason=guest-shutdown, a POWERDOWN within the window before it, no RESET between",
@@ -310,33 +310,28 @@ inline constexpr Rule kTable[] = {
      "killer that QEMU may have started",
      [](In in) { return in.asked_by_one_unproven(); }, kUnknown, kAdmin, kUnobserved},
     {"host-signal",
-     "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=true, after "
+     "SHUTDOWN by a signal: reason=host-signal; or without a known reason and guest=false, after "
      "another process or the kernel had sent SIGTERM, SIGINT or SIGHUP",
      [](In in) { return in.by_signal(); }, kAdmin, kAdmin, kHostSignal},
     {"host-ui", "SHUTDOWN reason=host-ui",
      [](In in) { return in.reason_is(ShutdownReason::kHostUi); }, kAdmin, kAdmin, kHostUi},
 
-    // No reason, or one that is not known here: by `guest` (QEMU 2.10 to 3.1), and without that
-    // by what came before (QEMU up to 2.9).
+    // No reason, or one that is not known here: by `guest` (QEMU before 4.0).
     {"legacy-host", "SHUTDOWN guest=false without a known reason",
      [](In in) { return in.unexplained_from_host(); }, kAdmin, kAdmin, kHostRequest},
     {"legacy-powerdown",
-     "SHUTDOWN without a known reason, a POWERDOWN within the window before it, no RESET between",
-     [](In in) { return in.unexplained() && in.powerdown_in_window; }, kAdmin, kAdmin,
+     "SHUTDOWN guest=true without a known reason, a POWERDOWN within the window before it, no "
+     "RESET "
+     "between",
+     [](In in) { return in.unexplained_from_guest() && in.powerdown_in_window; }, kAdmin, kAdmin,
      kHostPowerdown},
-    {"legacy-hibernate", "SHUTDOWN without a known reason, after SUSPEND_DISK",
-     [](In in) { return in.unexplained() && in.evidence.hibernating; }, kUser, kAdmin,
+    {"legacy-hibernate", "SHUTDOWN guest=true without a known reason, after SUSPEND_DISK",
+     [](In in) { return in.unexplained_from_guest() && in.evidence.hibernating; }, kUser, kAdmin,
      kGuestHibernate},
     {"legacy-guest", "SHUTDOWN guest=true without a known reason",
      [](In in) { return in.unexplained_from_guest(); }, kUser, kAdmin, kGuestRequest},
-    {"legacy-stopped", "SHUTDOWN without reason and guest, of a paused VM (STOP, no RESUME since)",
-     [](In in) { return in.unexplained() && in.evidence.shutdown->while_paused; }, kAdmin, kAdmin,
-     kHostRequest},
-    {"legacy-shutdown",
-     "SHUTDOWN without reason and guest: the guest powered itself off, or the host sent a quit or "
-     "a signal that was not seen",
-     [](In in) { return in.unexplained(); }, kUnknown, kAdmin, kUnobserved,
-     /*file_class=*/kUser},  // as ganeti-kvmd does
+    {"shutdown-unexplained", "SHUTDOWN without guest and without a known reason",
+     [](In in) { return in.down(); }, kUnknown, kAdmin, kUnobserved},
 
     // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
     // says.

@@ -42,7 +42,7 @@ class CommandPacer {
     return outstanding_ || ending_ ? absl::InfiniteDuration() : quiet_until_;
   }
   // Resumes where another one stopped: an answer is due, a SHUTDOWN stands.
-  void GoOn(bool outstanding, bool ending, absl::Duration now) {
+  void Resume(bool outstanding, bool ending, absl::Duration now) {
     outstanding_ = outstanding;
     ending_ = ending;
     quiet_until_ = now + kQuietTime;

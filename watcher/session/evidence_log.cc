@@ -7,6 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/text.h"
 #include "watcher/core/names.h"
 #include "watcher/core/qmp_message.h"
 
@@ -135,17 +136,17 @@ void EvidenceLog::Saw(bool Evidence::*fact, absl::string_view what, Instant now,
   if (!std::exchange(facts.*fact, true)) Saw(std::string(what), now, id);
 }
 
-void EvidenceLog::SawPowerdown(Instant said, Instant now) {
-  powerdown_at = said;
+void EvidenceLog::SawPowerdown(Instant sent_at, Instant now) {
+  powerdown_at = sent_at;
   powerdown_cleared = false;
   if (!facts.shutdown.has_value()) facts.powerdown_doubted = false;
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
-                              Instant said, Instant now) {
+                              Instant sent_at, Instant now) {
   fact.while_paused = facts.paused;
-  const absl::Time sent = event.time.value_or(said.wall);
+  const absl::Time sent = event.time.value_or(sent_at.wall);
   // libvirtd sends a SIGTERM of its own before it passes a SHUTDOWN on.
   if (earlier_signaller.has_value() && facts.signaller->sent > sent &&
       earlier_signaller->sent <= sent) {
@@ -155,10 +156,10 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
   const Rare<SignalSender>& sender = facts.signaller;
   const bool has_reason =
       fact.reason != ShutdownReason::kMissing && fact.reason != ShutdownReason::kOther;
-  fact.after_signal = !has_reason && fact.guest != true && sender.has_value() && !sender->of_qemu &&
-                      sender->signal != SIGQUIT && sender->signal != SIGABRT &&
+  fact.after_signal = !has_reason && fact.guest == false && sender.has_value() &&
+                      !sender->of_qemu && sender->signal != SIGQUIT && sender->signal != SIGABRT &&
                       sender->sent <= sent;
-  if (powerdown_at.has_value()) fact.powerdown_age = said.monotonic - powerdown_at->monotonic;
+  if (powerdown_at.has_value()) fact.powerdown_age = sent_at.monotonic - powerdown_at->monotonic;
   fact.powerdown_cleared = powerdown_cleared;
   fact.host_shutdown = host_shutdown_at.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && has_powerdown() &&
@@ -196,6 +197,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   facts.watchdog_expired = true;
   facts.watchdog_doubted = false;
   facts.watchdog_paused = action == "pause";
+  facts.watchdog_ended = action == "poweroff";
   watchdog_at = action == "shutdown" ? std::optional(now) : std::nullopt;
   Saw(absl::StrCat("WATCHDOG action=", action), now,
       facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
@@ -205,6 +207,22 @@ void EvidenceLog::OutlivedWatchdog(Instant now) {
   facts.watchdog_expired = facts.watchdog_doubted = false;
   watchdog_at.reset();
   Saw("the guest outlived its watchdog's press of the power button", now);
+}
+
+void EvidenceLog::LostSight(bool stays, Instant now) {
+  if (facts.shutdown.has_value() && !stays) return;
+  if (!facts.shutdown.has_value()) facts.hibernating = false;  // its SHUTDOWN follows at once
+  // QEMU ends after such a panic.
+  const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";
+  const std::pair<bool, bool*> doubts[] = {
+      {facts.guest_panicked && !panic_ends, &facts.panic_doubted},
+      {facts.watchdog_expired && !facts.watchdog_ended, &facts.watchdog_doubted},
+      {has_powerdown(), &facts.powerdown_doubted}};
+  bool doubted = false;
+  for (const auto& [stands, doubt] : doubts) {
+    if (stands && !std::exchange(*doubt, true)) doubted = true;
+  }
+  if (doubted) Saw("the VM was not followed for a time: it may have been reset", now);
 }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,

@@ -61,11 +61,11 @@ struct EvidenceLog {
   void Clear(Clearing clearing, absl::string_view by, Instant now);
 
   // Events.
-  // `said`: when QEMU sent it, which may be before it was seen.
-  void SawPowerdown(Instant said, Instant now);
+  // `sent_at`: when QEMU sent it, which may be before it was seen.
+  void SawPowerdown(Instant sent_at, Instant now);
   // Records the first SHUTDOWN; call it for no other. `what` is its entry; earlier evidence is
   // added to `fact`.
-  void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant said,
+  void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant sent_at,
                    Instant now);
   void SawStop(Instant now);
   void SawPanic(const QmpEvent& event, Instant now);
@@ -73,6 +73,8 @@ struct EvidenceLog {
   // The guest has outlived its watchdog's press of the power button.
   void OutlivedWatchdog(Instant now);
 
+  // Nobody followed the VM for a time: it may have been reset. `stays`: also after its SHUTDOWN.
+  void LostSight(bool stays, Instant now);
   // Records `run_state` as `by` reports it: a RESUME, the answer to a query-status, libvirt. A run
   // state that only a reset leads to from `shutdown` clears a guest's SHUTDOWN, as RESUME does.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);

@@ -107,22 +107,22 @@ CONVERT(ShutdownFact, SHUTDOWN_FACT)
 #define SIGNAL_SENDER(F, O, S, M, R, B, N) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
   F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven) \
-  F(ended_with) N(sent) N(said_by_qemu)
+  F(ended_with) O(login_uid) O(login_session) F(login_user) F(remote_host) N(sent) N(said_by_qemu)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R, B, N) \
-  M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(internal_error) \
+  M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(watchdog_ended) F(internal_error) \
   F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
   O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
-  F(stop_unexplained) F(stays_down) F(no_panic_device) N(never_greeted) N(monitored) \
+  F(stop_unexplained) F(stays_down) F(no_panic_device) N(never_greeted) N(monitored) N(unfollowed) \
   N(host_rebooted) N(exit_status) N(oom_killed) N(obeyed_as_it_said) N(managed)
 CONVERT(Evidence, EVIDENCE)
 
 #define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id)
 CONVERT(EvidenceEntry, EVIDENCE_ENTRY)
 
-#define DECLARED_INTENT(F, O, S, M, R, B, N) S(intent) F(request_id) F(declared) F(deadline)
+#define DECLARED_INTENT(F, O, S, M, R, B, N) S(intent) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
 
 #define PROBLEM(F, O, S, M, R, B, N) F(code) F(text)
@@ -157,7 +157,7 @@ CONVERT(RunInfo, RUN_INFO)
 
 #define RUN_STATE(F, O, S, M, R, B, N) \
   S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss) \
-  F(state_time) F(published_state_time) F(state_time_before_loss) F(uuid) F(qemu_version) \
+  F(state_time) F(published_state_time) F(pause_reason) F(state_time_before_loss) F(uuid) F(qemu_version) \
   R(problems) R(labels) \
   S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written) M(unseen_until)
 CONVERT(RunState, RUN_STATE)

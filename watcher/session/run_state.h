@@ -23,13 +23,12 @@ struct GuestAgent : GuestAgentInfo {
 };
 
 struct RunProblem : Problem {
-  enum class Subject { kMonitor, kSilence, kRun, kFile, kExit, kUuid };
+  enum class Subject { kMonitor, kSilence, kRun, kFile, kExit, kUuid, kPath, kDirectory };
   Subject subject = Subject::kMonitor;
 };
 
 struct DeclaredIntent {
   v1::Intent intent;
-  std::string request_id;  // of the declaration; empty: it had none
   absl::Time declared;
   absl::Duration deadline;  // on the monotonic clock
 };
@@ -53,6 +52,7 @@ struct RunState {
   VmState state_before_loss = VmState::kUnreachable;
   absl::Time state_time;
   absl::Time published_state_time;
+  std::string pause_reason;  // QEMU's run state while `state` is kPaused; empty: not reported yet
   absl::Time state_time_before_loss;
   std::string uuid;
   Labels labels;

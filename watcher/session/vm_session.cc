@@ -11,6 +11,7 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "base/text.h"
 #include "watcher/core/names.h"
 
 // Restarts of the daemon, time, intents and the guest agent.
@@ -18,7 +19,7 @@
 namespace vmeventd {
 namespace {
 
-// A QEMU that stays for longer after a SHUTDOWN, without a STOP, counts as one that stays.
+// A QEMU that is still alive this long after SHUTDOWN, without a STOP, is reported as GUEST_DOWN.
 constexpr absl::Duration kDownGrace = absl::Seconds(5);
 // VmSession::kLostGrace once the class is known, when a QEMU sometimes frees a large memory.
 constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
@@ -33,10 +34,35 @@ constexpr absl::Duration kExitReport = absl::Seconds(10);
 constexpr absl::Duration kDropQuiet = absl::Seconds(1);
 constexpr absl::Duration kDropReport = absl::Seconds(10);
 
+// Returns whether the VM was there when that was reported. The end of a connection is the end of a
+// time in which its end would have been seen.
+bool IsSignOfLife(const Input& input) {
+  return std::visit(Overloaded{[](const input::MonitorReady&) { return true; },
+                               [](const input::StateAnswer&) { return true; },
+                               [](const input::AgentAnswer&) { return true; },
+                               [](const input::MonitorClosed&) { return true; },
+                               [](const input::ProcessFound&) { return true; },
+                               [](const input::TrackingLost&) { return true; },
+                               [](const auto&) { return false; }},
+                    input);
+}
+
+// The newest time in the saved state of a run at which it was alive. A signal that it was sent, and
+// the host's shutdown, may be recorded after its end.
+absl::Time LastTimeIn(const RunState& state) {
+  absl::Time last =
+      std::max({state.attached_at.wall, state.state_time, state.published_state_time});
+  for (const EvidenceEntry& seen : state.evidence.timeline) {
+    if (seen.id == EvidenceId::kSignalSent || seen.id == EvidenceId::kHostShutdown) continue;
+    last = std::max(last, seen.time);
+  }
+  return last;
+}
+
 }  // namespace
 
 VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
-    : options_(options), closed_at_(now) {
+    : options_(options), closed_at_(now), alive_at_(now.wall) {
   saved_.run = std::move(run);
   saved_.attached_at = now;
   saved_.state_time = saved_.published_state_time = now.wall;
@@ -51,13 +77,19 @@ Effects VmSession::On(const Input& input, Instant now) {
   const auto* const event = std::get_if<input::Event>(&input);
   const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
   evidence.facts.monitored |= event != nullptr;
-  const Instant said = event == nullptr ? now : SaidAt(event->event, now);
-  const bool outlived = !gone_ && said.monotonic >= WatchdogEnd();
+  const Instant sent_at = event == nullptr ? now : SentAt(event->event, now);
+  const bool outlived = !gone_ && sent_at.monotonic >= WatchdogEnd();
   if (outlived) evidence.OutlivedWatchdog(now);
   if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
   } else if (event != nullptr && handler == nullptr && !outlived) {
     return {};  // an event that is not followed changes nothing else
+  }
+  if (event != nullptr) {
+    Listen(now);
+    alive_at_ = std::max(alive_at_, std::min(sent_at.wall, now.wall));
+  } else if (IsSignOfLife(input) && !IsCatchingUp(now)) {
+    alive_at_ = now.wall;
   }
   const Overloaded handle{
       [&](const input::Socket& in) { saved_.run.socket = in.identity; },
@@ -80,8 +112,11 @@ Effects VmSession::On(const Input& input, Instant now) {
         BeginExit(now);
       },
       [&](const input::NamedOomVictim& in) { evidence.SawOomVictim(in.victim, now); },
-      [&](const input::NewLabels& in) { saved_.labels = in.labels; },
+      [&](const input::NewLabels& in) {
+        saved_.labels = WithRules(options_->label_rules, saved_.run.name, in.labels);
+      },
       [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
+      [&](const input::ReportedPause& in) { SetPauseReason(in.run_state); },
       [&](const input::ReportedEnd& in) {
         evidence.facts.manager_end = in.end;
         evidence.facts.migrated |= in.end == ManagerEnd::kMigrated;
@@ -92,6 +127,14 @@ Effects VmSession::On(const Input& input, Instant now) {
       },
       [&](const input::SharedUuid& in) {
         SetProblem(Subject::kUuid, {ProblemCode::kSharedUuid, std::string(in.problem)});
+      },
+      [&](const input::SharedPath& in) {
+        SetProblem(Subject::kPath, {ProblemCode::kPathShared, std::string(in.problem)});
+      },
+      [&](const input::DirectoryHangs& in) {
+        constexpr char kHangs[] = "the directory of its monitor's socket does not answer";
+        SetProblem(Subject::kDirectory,
+                   in.hangs ? Problem{ProblemCode::kDirectoryHangs, kHangs} : Problem());
       },
       [&](const input::IntentWithdrawn&) {
         if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
@@ -118,9 +161,10 @@ bool VmSession::CanBeHandedOver() const {
          file_step_ == FileStep::kUndone;
 }
 
-void VmSession::GoOn(Instant now) {
+void VmSession::Resume(Instant now) {
   away_ = false;
-  goes_on_ = true;
+  goes_on_ = listens_ = true;
+  resumed_at_ = now.monotonic;
   attached_ = !saved_.agent.unknown;
   saved_.monitor = Monitor::kReady;
   saved_.evidence.facts.monitored = true;
@@ -136,8 +180,10 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   VmSession session({}, options, now);
   session.saved_ = *std::move(state);
   session.started_ = session.away_ = true;
+  session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
   if (session.saved_.exiting_since.has_value()) session.exit_report_ = kExitReport;
   session.published_problems_ = session.Problems();
+  session.SetProblem(Subject::kDirectory, {});  // if it still hangs, that is found again
   session.saved_hash_ = absl::HashOf(saved);
   return session;
 }
@@ -244,6 +290,16 @@ void VmSession::SetState(VmState state, Instant now) {
   if (saved_.state == state) return;
   saved_.state = state;
   saved_.state_time = now.wall;
+  saved_.pause_reason.clear();
+}
+
+void VmSession::SetPauseReason(absl::string_view run_state) {
+  constexpr size_t kMaxBytes = 64;
+  if (saved_.state != VmState::kPaused) return;
+  std::string reason(Utf8Prefix(OneLine(run_state), kMaxBytes));
+  if (saved_.pause_reason == reason) return;
+  saved_.pause_reason = std::move(reason);
+  pause_reason_changed_ = true;
 }
 
 void VmSession::SawRestart(Instant now) {
@@ -263,7 +319,7 @@ absl::Status VmSession::CheckIntent(Instant now) const {
   }
   const Verdict verdict = CurrentVerdict();
   return WithReason("END_IS_DECIDED", absl::FailedPreconditionError(absl::StrCat(
-                                          "vm_name: the intent would have no effect: what decides "
+                                          "the intent would have no effect: what decides "
                                           "the end of the run was already seen: ",
                                           CauseSentence(verdict.cause), " (rule ", verdict.rule,
                                           "); declare an intent before the VM is asked to end")));
@@ -271,7 +327,8 @@ absl::Status VmSession::CheckIntent(Instant now) const {
 
 const v1::Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
   for (const auto* intent : {&saved_.intent, &saved_.counted_intent}) {
-    if (intent->has_value() && !request_id.empty() && (*intent)->request_id == request_id) {
+    if (intent->has_value() && !request_id.empty() &&
+        (*intent)->intent.request_id() == request_id) {
       return &(*intent)->intent;
     }
   }
@@ -287,7 +344,7 @@ void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
                 absl::StrCat(intent.actor(), " intends to end the VM: ", intent.reason()));
   *event.mutable_intent() = intent;
   intents_.Spend(now.monotonic);
-  saved_.intent = DeclaredIntent{intent, std::string(input.request_id), now.wall, deadline};
+  saved_.intent = DeclaredIntent{intent, now.wall, deadline};
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
 }

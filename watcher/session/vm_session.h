@@ -15,6 +15,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/compact.h"
+#include "watcher/core/label_rule.h"
+#include "watcher/core/names.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/specs.h"
@@ -105,6 +107,10 @@ struct NewLabels {
 struct NextId {
   int64_t domain_id;
 };
+// The domain was paused, for which QEMU's run state is `run_state`. Its STOP came before.
+struct ReportedPause {
+  absl::string_view run_state;
+};
 struct ReportedEnd {
   ManagerEnd end;
   absl::string_view what;
@@ -130,16 +136,24 @@ struct HostRebooted {};
 struct SharedUuid {
   absl::string_view problem;
 };
+// `problem` names the other QEMU on its monitor's path, or the VM after which its socket is named;
+// empty: there is none.
+struct SharedPath {
+  absl::string_view problem;
+};
+// The directory of its socket hangs, or answers again.
+struct DirectoryHangs {
+  bool hangs;
+};
 
 // Requests.
 
-// CheckIntent() was OK. It replaces an open one. It expires by the monotonic clock, as long after
-// now as its expire_time is.
+// Only after CheckIntent() returned OK. Replaces an open intent. Expires after (expire_time - now)
+// on the monotonic clock.
 struct IntentDeclared {
   const v1::Intent& intent;
-  absl::string_view request_id = {};  // of the declaration; empty: it had none
 };
-// Nothing happens without an open intent.
+// Ignored without an open intent.
 struct IntentWithdrawn {};
 // The daemon stops, and hands the run's monitor to the next one. The last input.
 struct HandOver {};
@@ -153,8 +167,9 @@ using Input =
                  input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
                  input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
                  input::NamedOomVictim, input::Threads, input::ProcessGone, input::WordsRead,
-                 input::NewLabels, input::NextId, input::ReportedEnd, input::FileDone,
-                 input::HostShutdown, input::HostRebooted, input::SharedUuid, input::IntentDeclared,
+                 input::NewLabels, input::NextId, input::ReportedPause, input::ReportedEnd,
+                 input::FileDone, input::HostShutdown, input::HostRebooted, input::SharedUuid,
+                 input::SharedPath, input::DirectoryHangs, input::IntentDeclared,
                  input::IntentWithdrawn, input::HandOver, input::Tick>;
 
 // Effects that a session wants, in this order.
@@ -218,17 +233,21 @@ struct SessionOptions {
   // Interval of questions to a QEMU whose VM runs, which show that it answers; InfiniteDuration:
   // none are asked.
   absl::Duration hang_check = absl::InfiniteDuration();
-  ShutdownFiles shutdown_files = ShutdownFiles::kOn;
   // Start of the daemon. Input that waited in a connection that was handed over is older.
   absl::Time started = absl::InfinitePast();
-  bool event_limits = true;  // false: every event is published
-  bool last_words = false;   // ReadLastWords is understood
+  // Last sign of life of the daemon before: the open runs that it left were open then.
+  // InfinitePast: not known.
+  absl::Time last_watched = absl::InfinitePast();
+  std::vector<LabelRule> label_rules;  // of the configuration, for VMs by their names
+  bool event_limits = true;            // false: every event is published
+  bool last_words = false;             // ReadLastWords is understood
 };
 
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
 // It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
-// The published state and problems of the VM change with an event, never without one. All events
+// The published state and problems of the VM change with an event, never without one; so does the
+// reason of a pause, unless it becomes `paused`, `finish-migrate` or `postmigrate`. All events
 // but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that dropped.
 // Whenever Save() has changed, the last update that an input leads to has it as
 // VmUpdate::saved_run; an input that leads to no update gets one for it. In a flood of inputs
@@ -265,9 +284,14 @@ class VmSession {
   // answers.
   bool CanBeHandedOver() const;
   // Resumes the restored run on that connection: nothing that its monitor sends was missed.
-  void GoOn(Instant now);
+  void Resume(Instant now);
   // The command line of a QEMU that has not answered shows that it stays when its guest is down.
   void StaysDown() { saved_.evidence.facts.stays_down = true; }
+  // Names the VM by its QEMU's own name, before anything is published.
+  void Rename(absl::string_view name) {
+    saved_.run.raw_name = std::string(name);
+    saved_.run.name = EscapeName(name);
+  }
   // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
   void LoseSight() { saved_.evidence.facts.monitored = false; }
 
@@ -296,6 +320,10 @@ class VmSession {
   bool incoming() const { return saved_.evidence.facts.incoming; }
   // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return away_; }
+  // Returns whether its process is gone, and its STOPPED may not have been published yet.
+  bool gone() const { return gone_; }
+  // Returns whether it has the problem of input::SharedPath.
+  bool shares_path() const { return !ProblemOf(Subject::kPath).empty(); }
   // Returns whether the class of its end is known, whatever else comes.
   bool decided() const { return saved_.evidence.decided(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
@@ -319,6 +347,8 @@ class VmSession {
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
+  // Time in which a resumed run handles what its QEMU said during the restart.
+  static constexpr absl::Duration kCatchUp = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
@@ -345,7 +375,7 @@ class VmSession {
   void Handle(const input::Tick& input, Instant now);
   // Publishes a state and problems that no event has reported, and then what is to be saved.
   void PublishChanges(Instant now);
-  // Has the last update publish Save() if it has changed; within a bound, or else later.
+  // Adds Save() to the last update if it has changed; at most so often, else later.
   void SaveSoon(Instant now);
   void SaveNow();
 
@@ -357,7 +387,7 @@ class VmSession {
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               v1::Event out = {});
   // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
-  Instant SaidAt(const QmpEvent& event, Instant now) const;
+  Instant SentAt(const QmpEvent& event, Instant now) const;
   void OnShutdown(const QmpEvent& event, Instant now);
   void OnReset(const QmpEvent& event, Instant now);
   void OnStop(const QmpEvent& event, Instant now);
@@ -386,6 +416,10 @@ class VmSession {
   void Attach(Monitor was, absl::string_view run_state, Instant now);
   // Somebody listens from now on. What the guest was asked before may have been missed.
   void BeginListening(Instant now);
+  // Somebody listens now. `listens_` since then.
+  void Listen(Instant now);
+  // Nobody has listened for a time: what a reset would have made void is in doubt.
+  void LostSight(Instant now);
   // Asks for the run state again while a migration may change it without an event, each time after
   // twice the pause.
   void FollowMigration(absl::string_view run_state, Instant now);
@@ -397,6 +431,8 @@ class VmSession {
   void SetMonitorProblem(const Problem& problem, Instant now);
   using Subject = RunProblem::Subject;
   // Replaces the problem of that subject; an empty one: it has none any more.
+  // Its state for others: UNREACHABLE while its directory hangs.
+  VmState ShownState() const;
   void SetProblem(Subject subject, Problem problem);
   Problem ProblemOf(Subject subject) const;  // empty: it has none
   void SetRunProblem(absl::string_view run_state);
@@ -429,7 +465,15 @@ class VmSession {
   void Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const;
 
   void SetState(VmState state, Instant now);
+  // Stores the run state of a VM that is PAUSED; without effect in another state.
+  void SetPauseReason(absl::string_view run_state);
   void SawRestart(Instant now);
+  // Returns whether input may have waited for this daemon.
+  bool IsCatchingUp(Instant now) const {
+    return goes_on_ && now.monotonic < resumed_at_ + kCatchUp;
+  }
+  // Marks the end as one that nobody saw as it happened.
+  void SawEndLate(Instant now);
 
   // Publishing.
   // STARTED comes before the first event.
@@ -447,6 +491,7 @@ class VmSession {
   // Publishes an event that no limit holds back.
   void EmitAlways(v1::Event event, Instant now);
   void PublishStatus();
+  void PublishPauseReason(Instant now);
   void PublishEvent(v1::Event event, Instant now);
   std::vector<Problem> Problems() const { return {saved_.problems.begin(), saved_.problems.end()}; }
   static absl::string_view StateText(VmState state);
@@ -455,6 +500,8 @@ class VmSession {
 
   // The end.
   Verdict CurrentVerdict() const;
+  // Returns whether the VM was followed from its start and held until now.
+  bool NeverRan() const;
   v1::ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
@@ -472,8 +519,11 @@ class VmSession {
 
   std::string qemu_name_;                    // for STARTED
   std::vector<Problem> published_problems_;  // as the last event published them
+  bool pause_reason_changed_ = false;        // since it was published
 
   Instant closed_at_;
+  absl::Time alive_at_;        // the last sign of life of the VM
+  absl::Duration resumed_at_;  // with goes_on_, on the monotonic clock
   std::string close_reason_;
   bool started_ = false;
   bool gone_ = false;
@@ -481,6 +531,7 @@ class VmSession {
   bool unready_ = false;            // its monitor closed in its first handshake
   bool goes_on_ = false;            // on the connection of the previous daemon
   bool attached_ = false;           // QEMU has answered all that is asked of it at first
+  bool listens_ = false;            // to a connection that has spoken, or is handed over
   bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over
   FileStep file_step_ = FileStep::kUndone;
   bool words_wanted_ = false;

@@ -2,6 +2,7 @@
 // verdict, STOPPED.
 
 #include <algorithm>
+#include <csignal>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,8 +14,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "base/text.h"
 #include "watcher/core/qemu_texts.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
@@ -22,29 +23,72 @@
 namespace vmeventd {
 namespace {
 
-// The end of a cause's sentence that does not hold where somebody had declared an intent, or the
-// sender is known.
-constexpr absl::string_view kByWhom = ", by whom is not known";
+// "bash (pid 7, uid 0) sent QEMU SIGTERM".
+std::string SenderSentence(const SignalSender& sender) {
+  SignalSender shown = sender;
+  if (shown.cgroup == "/") shown.cgroup.clear();
+  if (sender.first_process == 0) {
+    return absl::StrCat(DescribeSender(shown), " sent QEMU ", SignalName(sender.signal));
+  }
+  if (sender.first_signal == 0) {
+    return "the kernel killed QEMU, because the first process of its container ended";
+  }
+  shown.first_process = 0;
+  return absl::StrCat(DescribeSender(shown), " sent the first process of QEMU's container ",
+                      SignalName(sender.first_signal), ", with which the kernel killed QEMU");
+}
 
-// The sentence of STOPPED. An intent answers what the sentence of the cause leaves open.
-std::string HowItEnded(const v1::ShutdownDetail& detail) {
-  absl::string_view cause = CauseSentence(static_cast<ShutdownCause>(detail.cause()));
-  const int signal = detail.has_sender() ? detail.sender().signal() : detail.exit_signal().number();
-  std::string named;
-  if (detail.cause() == ShutdownCause::kHostSignal && signal != 0) {
-    named = absl::StrCat("the host sent QEMU a ", SignalName(signal));
-    cause = named;
+std::string CrashSentence(const v1::ShutdownDetail& detail, const SignalSender* sender) {
+  const int signal = detail.exit_signal().number();
+  if (signal == 0) {
+    return absl::StrCat("QEMU exited with code ", detail.exit_code(), ": an error of its own");
   }
-  if (detail.rule() == kKilledUnseenRule) {
-    named = absl::StrCat("QEMU was ended by a ", SignalName(signal), kByWhom);
-    cause = named;
+  // QEMU aborts where it finds a fault of its own.
+  if (signal == SIGABRT && (sender == nullptr || sender->of_qemu)) {
+    return absl::StrCat("QEMU was killed by ", SignalName(signal), ": a crash of QEMU itself");
   }
-  if (detail.has_sender()) cause = absl::StripSuffix(cause, kByWhom);
-  if (!detail.has_intent() || detail.shutdown_class() != ShutdownClass::kAdmin) {
-    return std::string(cause);
+  if (sender == nullptr) {
+    return absl::StrCat("QEMU was killed by ", SignalName(signal),
+                        ", whose sender is not recorded: it counts as a crash of QEMU");
   }
-  return absl::StrCat(absl::StripSuffix(cause, kByWhom), ", as ", detail.intent().actor(),
-                      " intended (", detail.intent().reason(), ")");
+  return absl::StrCat(SenderSentence(*sender), ", which counts as a crash of QEMU");
+}
+
+// The sentence of STOPPED: how it ended, by the facts of the detail. `sender` of the signal that
+// ended it; null: none, or not known.
+std::string EndSentence(const v1::ShutdownDetail& detail, const SignalSender* sender) {
+  const int signal = sender != nullptr ? sender->signal : detail.exit_signal().number();
+  const auto cause = static_cast<ShutdownCause>(detail.cause());
+  switch (cause) {
+    case ShutdownCause::kHostSignal:
+    case ShutdownCause::kHostKill:
+    case ShutdownCause::kQemuKilled:
+      if (sender != nullptr) return SenderSentence(*sender);
+      return signal != 0 ? absl::StrCat("QEMU was ended by ", SignalName(signal),
+                                        "; its sender is not recorded")
+                         : "the host sent QEMU a signal to end; which one and its sender are not "
+                           "recorded";
+    case ShutdownCause::kQemuCrashed:
+      return CrashSentence(detail, sender);
+    case ShutdownCause::kUnobserved:
+      // An intent shows who ended it, whoever sent the signal.
+      if (detail.has_intent() && detail.shutdown_class() == ShutdownClass::kAdmin) {
+        return signal != 0 ? absl::StrCat("QEMU was ended by ", SignalName(signal), ", as intended")
+                           : "it ended as intended; how was not seen";
+      }
+      if (detail.rule() == kKilledUnseenRule) {
+        return absl::StrCat("QEMU was ended by ", SignalName(signal),
+                            sender == nullptr ? "; its sender is not recorded" : "");
+      }
+      break;
+    case ShutdownCause::kHostPowerdown:
+      if (!detail.has_powerdown_age()) break;
+      return absl::StrCat("the host pressed the power button, and the guest obeyed after ",
+                          detail.powerdown_age().seconds(), " s");
+    default:
+      break;
+  }
+  return std::string(CauseSentence(cause));
 }
 
 // Time that a changed run may wait to be saved in a flood.
@@ -90,6 +134,7 @@ absl::string_view VmSession::StateText(VmState state) {
 void VmSession::EnsureStarted(Instant now) {
   if (started_) return;
   started_ = true;
+  saved_.labels = WithRules(options_->label_rules, saved_.run.name, saved_.labels);
   std::string message = "a QEMU process";
   if (!saved_.qemu_version.empty()) message = absl::StrCat("QEMU ", saved_.qemu_version);
   if (saved_.run.pid != 0) absl::StrAppend(&message, ", pid ", saved_.run.pid);
@@ -133,21 +178,28 @@ void VmSession::EmitAlways(v1::Event event, Instant now) {
   PublishEvent(std::move(event), now);
 }
 
+VmState VmSession::ShownState() const {
+  const bool is_up = saved_.state != VmState::kGuestDown && saved_.state != VmState::kStopped;
+  return is_up && !ProblemOf(Subject::kDirectory).empty() ? VmState::kUnreachable : saved_.state;
+}
+
 void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
 void VmSession::PublishEvent(v1::Event event, Instant now) {
-  saved_.published_state = saved_.state;
-  saved_.published_state_time = saved_.state_time;
+  const VmState state = ShownState();
+  if (state == saved_.state) {
+    saved_.published_state_time = saved_.state_time;
+  } else if (state != saved_.published_state) {
+    saved_.published_state_time = now.wall;
+  }
+  saved_.published_state = state;
   published_problems_ = Problems();
+  pause_reason_changed_ = false;
   VmUpdate& update = AddUpdate(&effects_);
   const v1::ShutdownDetail& detail = update.status.emplace(Status()).shutdown();
   *event.mutable_observe_time() = ToTimestamp(now.wall);
   if (event.type() == EventType::kStopped) {
-    const auto add_seen = [](std::string* out, const v1::Evidence& seen) { *out += seen.what(); };
-    const auto of_class = static_cast<ShutdownClass>(detail.shutdown_class());
-    event.set_message(absl::StrCat(ShutdownClassName(of_class), ": ", HowItEnded(detail),
-                                   ". Seen: ", absl::StrJoin(detail.evidence(), ", ", add_seen),
-                                   "."));
+    event.set_message(EndSentence(detail, saved_.evidence.SenderOfEnd()));
   }
   if (event.type() == EventType::kStopped || event.type() == EventType::kGuestShutdown) {
     *event.mutable_shutdown() = detail;
@@ -159,10 +211,10 @@ void VmSession::PublishEvent(v1::Event event, Instant now) {
 void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone_) return;
   // After a drop the GAP reports both, when the flood is over.
-  if (!drops_.has_value() && saved_.state != saved_.published_state) {
-    const bool down = saved_.state == VmState::kGuestDown;
+  if (const VmState state = ShownState(); !drops_.has_value() && state != saved_.published_state) {
+    const bool down = state == VmState::kGuestDown;
     Emit(down ? EventType::kGuestShutdown : EventType::kStateChanged,
-         absl::StrCat("the VM is ", StateText(saved_.state)), now);
+         absl::StrCat("the VM is ", StateText(state)), now);
   }
   if (!drops_.has_value()) {
     const std::vector<Problem> problems = Problems();
@@ -174,11 +226,21 @@ void VmSession::PublishChanges(Instant now) {
            now);
     }
   }
+  if (std::exchange(pause_reason_changed_, false)) PublishPauseReason(now);
   SaveSoon(now);
   // Consequences of the other effects come after what is published here.
   if (!std::is_partitioned(effects_.begin(), effects_.end(), IsPublish)) {
     std::stable_partition(effects_.begin(), effects_.end(), IsPublish);
   }
+}
+
+void VmSession::PublishPauseReason(Instant now) {
+  if (saved_.published_state != VmState::kPaused) return;
+  // What a `stop` and a migration lead to needs no event besides their own.
+  constexpr absl::string_view kUsual[] = {"paused", "finish-migrate", "postmigrate"};
+  const std::string& reason = saved_.pause_reason;
+  if (drops_.has_value() || absl::c_linear_search(kUsual, reason)) return PublishStatus();
+  Emit(EventType::kStateChanged, absl::StrCat("the VM is paused (", reason, ")"), now);
 }
 
 void VmSession::SaveSoon(Instant now) {
@@ -233,6 +295,7 @@ v1::Vm VmSession::Status() const {
   const VmState state = saved_.published_state;
   const bool stopped = state == VmState::kStopped;
   status.set_state(ToProto(state));
+  if (state == VmState::kPaused) status.set_pause_reason(saved_.pause_reason);
   *status.mutable_state_time() = ToTimestamp(saved_.published_state_time);
   if (saved_.run.process_start != absl::InfinitePast()) {
     *status.mutable_start_time() = ToTimestamp(saved_.run.process_start);
@@ -261,6 +324,16 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     *end_->mutable_numbers()->mutable_ran_for() =
         ToProtoDuration(now.wall - saved_.run.process_start);
   }
+  // The end of a process that is not followed shows in its monitor, if that is there, or in its
+  // manager's report.
+  const bool monitor_shows =
+      !away_ && !IsCatchingUp(now) &&
+      (saved_.monitor == Monitor::kReady ||
+       (saved_.monitor == Monitor::kClosed && !ReporterOf(saved_.run).is_manager));
+  if (input.end.late || (!saved_.run.process_tracked && !monitor_shows &&
+                         !saved_.evidence.facts.manager_end.has_value())) {
+    SawEndLate(now);
+  }
   save_at_ = poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
   if (saved_.monitor == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
@@ -280,7 +353,15 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   } else if (ProblemOf(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
     saved_.evidence.Saw("no greeting came: another client held the monitor, or QEMU hung", now);
   }
+  if (shares_path() && saved_.monitor != Monitor::kReady && saved_.monitor != Monitor::kClosed) {
+    saved_.evidence.Saw(ProblemOf(Subject::kPath).text, now);
+  }
   SawRestart(now);
+  const bool attached = answered() || ReporterOf(saved_.run).is_manager;
+  if (attached && saved_.monitor != Monitor::kReady && saved_.monitor != Monitor::kClosed) {
+    saved_.evidence.facts.unfollowed = true;
+    LostSight(now);
+  }
   // The report of its end is lost, as it may be before Linux 6.15.
   if (input.end.unseen && !input.end.status.has_value()) LoseSight();
   // If libvirt has not reported how it ended, a SHUTDOWN may not have been passed on either. Where
@@ -306,6 +387,11 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.SawProcessEnd(by_libvirt ? ProcessEnd{} : input.end, now);
   }
   Conclude(now);
+}
+
+void VmSession::SawEndLate(Instant now) {
+  if (alive_at_ >= now.wall || alive_at_ == absl::InfinitePast()) return;
+  *end_->mutable_last_seen_time() = ToTimestamp(alive_at_);
 }
 
 void VmSession::Conclude(Instant now) {
@@ -344,6 +430,8 @@ void VmSession::Handle(const input::WordsRead& input, Instant now) {
 
 void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
   gone_ = true;
+  end_.emplace();
+  SawEndLate(now);
   saved_.evidence.facts.host_rebooted = true;
   saved_.evidence.Saw("the host was rebooted: the run ended with it, unseen", now);
   Finish(now);
@@ -369,11 +457,19 @@ Verdict VmSession::CurrentVerdict() const {
   return Classify(saved_.evidence.facts, options_->powerdown_window);
 }
 
+bool VmSession::NeverRan() const {
+  const Evidence& facts = saved_.evidence.facts;
+  // A reset of a paused VM leads to `prelaunch` too; only a start leads to `inmigrate`.
+  const bool from_start =
+      facts.incoming || saved_.attached_at.wall - saved_.run.process_start < kLateAttach;
+  return facts.never_ran && facts.monitored && !away_ && from_start;
+}
+
 bool VmSession::RequestShutdownFile() {
-  const bool wanted = options_->shutdown_files == ShutdownFiles::kOn ||
-                      (options_->shutdown_files == ShutdownFiles::kGaneti &&
-                       absl::EndsWith(saved_.run.raw_path, ".kvmd"));
-  if (!wanted || ReporterOf(saved_.run).is_manager) return false;
+  // Only Ganeti reads it, and a directory of others need not be writable.
+  if (!absl::EndsWith(saved_.run.raw_path, ".kvmd") || ReporterOf(saved_.run).is_manager) {
+    return false;
+  }
   const ShutdownClass file_class = CurrentVerdict().file_class;
   if (file_class == ShutdownClass::kUnknown) return false;
   file_step_ = FileStep::kRequested;
@@ -383,10 +479,7 @@ bool VmSession::RequestShutdownFile() {
 
 void VmSession::TakeShutdownFileBack() {
   if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;  // the next end decides
-  // A file from before a restart with other settings is taken back as well.
-  if (!saved_.file_written || saved_.evidence.decided() || ReporterOf(saved_.run).is_manager)
-    return;
-  if (options_->shutdown_files == ShutdownFiles::kOff) return;
+  if (!saved_.file_written || saved_.evidence.decided()) return;
   saved_.file_written = false;
   effects_.push_back(SetShutdownFile{false});
 }
@@ -419,6 +512,7 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
   detail.set_shutdown_class(ToProto(verdict.shutdown_class));
   detail.set_cause(ToProto(verdict.cause));
   detail.set_rule(std::string(verdict.rule));
+  detail.set_never_ran(NeverRan());
   const auto powerdown_age = shutdown.has_value() ? shutdown->powerdown_age : std::nullopt;
   if (powerdown_age.has_value()) *detail.mutable_powerdown_age() = ToProtoDuration(*powerdown_age);
   std::vector<ShutdownCaveat> caveats;

@@ -76,6 +76,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   saved_.evidence.facts.stays_down |= info.stays_down;
   saved_.evidence.facts.no_panic_device |= info.no_panic_device;
   BeginListening(now);
+  Listen(now);
   saved_.uuid = info.uuid;
   saved_.qemu_version = info.qemu_version;
   if (!started_) qemu_name_ = info.qemu_name;
@@ -143,6 +144,15 @@ void VmSession::BeginListening(Instant now) {
   const bool new_qemu = age < kLateAttach || age == absl::InfiniteDuration();
   if (saved_.monitor == Monitor::kReady || (saved_.monitor == Monitor::kNone && new_qemu)) return;
   saved_.unseen_until = now;
+}
+
+void VmSession::Listen(Instant now) {
+  if (!std::exchange(listens_, true)) LostSight(now);
+}
+
+void VmSession::LostSight(Instant now) {
+  const bool stays = saved_.evidence.facts.stays_down || ReporterOf(saved_.run).is_manager;
+  saved_.evidence.LostSight(stays, now);
 }
 
 void VmSession::FollowMigration(absl::string_view run_state, Instant now) {
@@ -239,13 +249,16 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
     saved_.evidence.Saw(&Evidence::internal_error, StateReport(input.run_state), now,
                         EvidenceId::kInternalError);
   }
+  if (!input.run_state.empty() && !GuestGoesOn(StateOf(input.run_state))) {
+    SetPauseReason(input.run_state);
+  }
   if (input.run_state != "finish-migrate") SetRunProblem(input.run_state);
 }
 
 void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
   poll_at_ = absl::InfiniteDuration();
   ForgetSilence();
-  down_in_handshake_ = false;
+  down_in_handshake_ = listens_ = false;
   if (saved_.monitor == Monitor::kReady) {
     saved_.monitor = Monitor::kClosed;
     closed_at_ = now;
@@ -312,6 +325,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   }
   if (state == VmState::kUnreachable) return;
   SetState(state, now);
+  SetPauseReason(run_state);
   SetProblem(Subject::kSilence, {});
 }
 
@@ -324,7 +338,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
       {"SHUTDOWN", [](Of of, Event sent, Instant now) { of->OnShutdown(sent, now); }},
       {"POWERDOWN",
        [](Of of, Event sent, Instant now) {
-         of->saved_.evidence.SawPowerdown(of->SaidAt(sent, now), now);
+         of->saved_.evidence.SawPowerdown(of->SentAt(sent, now), now);
          of->Report(EventType::kPowerdownRequested, "the host pressed the power button", sent, now);
        }},
       {"RESET", [](Of of, Event sent, Instant now) { of->OnReset(sent, now); }},
@@ -357,6 +371,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
       {"WAKEUP",
        [](Of of, Event sent, Instant now) {
          of->SetState(of->saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
+         if (of->saved_.evidence.facts.paused) of->AskSoon(now);
          of->Report(EventType::kWoken, "the guest woke up", sent, now);
        }},
       {"SUSPEND_DISK",
@@ -392,7 +407,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
   PublishEvent(std::move(out), now);
 }
 
-Instant VmSession::SaidAt(const QmpEvent& event, Instant now) const {
+Instant VmSession::SentAt(const QmpEvent& event, Instant now) const {
   const bool waited =
       goes_on_ && event.time.has_value() && *event.time < std::min(options_->started, now.wall);
   if (!waited) return now;
@@ -415,10 +430,10 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
   fact.caveat = AgentCaveat(now.monotonic);
-  const Instant said = SaidAt(event, now);
-  BeginListening(said);
+  const Instant sent_at = SentAt(event, now);
+  BeginListening(sent_at);
   if (saved_.unseen_until.has_value()) {
-    fact.unseen_age = said.monotonic - saved_.unseen_until->monotonic;
+    fact.unseen_age = sent_at.monotonic - saved_.unseen_until->monotonic;
   }
   down_in_handshake_ = saved_.monitor != Monitor::kReady;
 
@@ -428,7 +443,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   } else if (fact.guest.has_value()) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
-  saved_.evidence.SawShutdown(fact, std::move(what), event, said, now);
+  saved_.evidence.SawShutdown(fact, std::move(what), event, sent_at, now);
   // Its QEMU mostly ends at once, which STOPPED reports. One that stays sends STOP, or is found by
   // DownReport().
   if (!started_) SetState(VmState::kGuestDown, now);
@@ -445,6 +460,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   SetProblem(Subject::kRun, {});
   if (saved_.state != VmState::kRunning) {
     SetState(saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
+    if (saved_.evidence.facts.paused) AskSoon(now);
   }
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
@@ -474,6 +490,13 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   const bool panicked =
       saved_.evidence.facts.guest_panicked && !saved_.evidence.facts.panic_doubted;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
+  if (ProblemOf(Subject::kRun).code == ProblemCode::kIoError) {
+    SetPauseReason("io-error");
+  } else if (saved_.evidence.facts.watchdog_paused) {
+    SetPauseReason("watchdog");
+  } else if (saved_.evidence.facts.finishing_migration) {
+    SetPauseReason("finish-migrate");
+  }
   // Before STARTED the state is all there is to report: query-status will report it.
   if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
   AskSoon(now);

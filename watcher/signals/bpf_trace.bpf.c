@@ -30,7 +30,7 @@ volatile struct KernelOffsets offsets SECTION(".data.offsets");
 struct {
   int (*type)[BPF_MAP_TYPE_RINGBUF];
   int (*max_entries)[512 << 10];
-} vmeventd_ring4 SECTION(".maps");
+} vmeventd_ring5 SECTION(".maps");
 
 struct TraceCounts counts;
 
@@ -59,7 +59,7 @@ INLINE void Describe(__u64 task, struct TracedProcess* process) {
 
 INLINE void Put(struct TraceRecord* record) {
   record->time_ns = KtimeGetBootNs();
-  if (RingbufOutput(&vmeventd_ring4, record, sizeof(*record), 0) != 0) {
+  if (RingbufOutput(&vmeventd_ring5, record, sizeof(*record), 0) != 0) {
     __sync_fetch_and_add(&counts.lost, 1);
   }
 }
@@ -90,6 +90,11 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   ProbeReadKernel(record.sender_comm, sizeof(record.sender_comm),
                   (const void*)(Word(sender, offsets.task_leader) + offsets.task_comm));
   record.sender_flags = Half(sender, offsets.task_flags);
+  record.login_uid = record.login_session = TRACE_NO_LOGIN;
+  if (offsets.has_login) {
+    record.login_uid = Half(sender, offsets.task_login_uid);
+    record.login_session = Half(sender, offsets.task_login_session);
+  }
   record.sender_parent = Half(Word(sender, offsets.task_parent), offsets.task_tgid);
   Describe(context->args[2], &record.target);
   Put(&record);

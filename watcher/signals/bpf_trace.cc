@@ -14,10 +14,13 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "watcher/core/names.h"
@@ -33,7 +36,9 @@ namespace {
 
 // The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-constexpr char kRing[] = "vmeventd_ring4";
+// The length of the map of users with which the kernel begins.
+constexpr absl::string_view kAllUsers = "4294967295";
+constexpr char kRing[] = "vmeventd_ring5";
 constexpr size_t kRingBytes = size_t{512} << 10;
 constexpr char kCounts[] = ".bss";
 constexpr char kOffsets[] = ".data.offsets";
@@ -42,7 +47,7 @@ constexpr struct {
   const char* tracepoint;
 } kPrograms[] = {{"vmeventd_victim", "mark_victim"}, {"vmeventd_signal", "signal_generate"}};
 constexpr size_t kMaps = 2;
-static_assert(sizeof(TraceRecord) == 96 && std::has_unique_object_representations_v<TraceRecord>);
+static_assert(sizeof(TraceRecord) == 104 && std::has_unique_object_representations_v<TraceRecord>);
 
 std::string MissingCapabilities() {
   const std::string status = ReadSmallFile("/proc/self/status").value_or("");
@@ -54,14 +59,28 @@ std::string MissingCapabilities() {
   return absl::StrJoin(missing, " and ");
 }
 
+// Why the kernel forbids bpf(2) to a process that may have the capabilities.
+std::string ReasonOfRefusal() {
+  const std::string missing = MissingCapabilities();
+  if (!missing.empty()) return absl::StrCat("vmeventd has no ", missing);
+  // All numbers of users, in the host's user namespace.
+  const std::string users = ReadSmallFile("/proc/self/uid_map").value_or("");
+  if (absl::c_linear_search(absl::StrSplit(users, absl::ByAnyChar(" \n"), absl::SkipEmpty()),
+                            kAllUsers)) {
+    return "a seccomp filter forbids bpf";
+  }
+  return "vmeventd runs in a user namespace";
+}
+
 absl::Status Failed(absl::string_view what, int error) {
   std::string reason;
   if (error == EPERM || error == EACCES) {
-    const std::string missing = MissingCapabilities();
-    reason = missing.empty() ? " (a seccomp filter forbids bpf, or this is a user namespace)"
-                             : absl::StrCat(" (vmeventd has no ", missing, ")");
+    reason = absl::StrCat(" (", ReasonOfRefusal(), ")");
   } else if (error == EINVAL || error == ENOSYS) {
-    reason = " (it needs Linux 5.8 or later, not locked down for confidentiality)";
+    const std::string lockdown = ReadSmallFile("/sys/kernel/security/lockdown").value_or("");
+    reason = absl::StrContains(lockdown, "[confidentiality]")
+                 ? " (the kernel is locked down for confidentiality)"
+                 : " (it needs Linux 5.8 or later, not locked down for confidentiality)";
   }
   return absl::UnavailableError(absl::StrCat(what, ": ", ErrnoText(error), reason));
 }
@@ -143,12 +162,12 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
                                                " (it needs a kernel with CONFIG_DEBUG_INFO_BTF)"));
   }
   KernelOffsets out{};
-  out.has_memory = 1;
+  out.has_memory = out.has_login = 1;
   struct Wanted {
     const char* structure;
     const char* member;
     __u64* offset;
-    bool of_memory = false;
+    __u64* optional = nullptr;  // becomes 0 if it is missing
   };
   for (const Wanted& wanted :
        {Wanted{"kernel_siginfo", "si_code", &out.info_code},
@@ -163,15 +182,18 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
         {"css_set", "dfl_cgrp", &out.css_set_cgroup},
         {"cgroup", "kn", &out.cgroup_node},
         {"kernfs_node", "id", &out.node_id},
-        {"task_struct", "mm", &out.task_mm, true},
-        {"mm_struct", "total_vm", &out.mm_total_vm, true},
-        {"task_struct", "signal", &out.task_signal, true},
-        {"signal_struct", "oom_score_adj", &out.signal_oom_score_adj, true}}) {
+        {"task_struct", "mm", &out.task_mm, &out.has_memory},
+        {"mm_struct", "total_vm", &out.mm_total_vm, &out.has_memory},
+        {"task_struct", "signal", &out.task_signal, &out.has_memory},
+        {"signal_struct", "oom_score_adj", &out.signal_oom_score_adj, &out.has_memory},
+        // With CONFIG_AUDIT.
+        {"task_struct", "loginuid", &out.task_login_uid, &out.has_login},
+        {"task_struct", "sessionid", &out.task_login_session, &out.has_login}}) {
     const std::optional<Member> member = FindMember(types.get(), wanted.structure, wanted.member);
     if (member.has_value()) {
       *wanted.offset = member->offset;
-    } else if (wanted.of_memory) {
-      out.has_memory = 0;
+    } else if (wanted.optional != nullptr) {
+      *wanted.optional = 0;
     } else {
       return absl::UnavailableError(
           absl::StrCat(file, ": no member ", wanted.member, " in struct ", wanted.structure));
@@ -290,6 +312,8 @@ SignalRecord Decode(const TraceRecord& record) {
   out.sender_parent = record.sender_parent;
   out.sender_mark = ProcessMark{record.sender.uid, record.sender.cgroup};
   out.sender_comm = std::move(name);
+  if (record.login_uid != TRACE_NO_LOGIN) out.login_uid = record.login_uid;
+  if (record.login_session != TRACE_NO_LOGIN) out.login_session = record.login_session;
   return out;
 }
 

@@ -24,6 +24,7 @@ namespace vmeventd {
 namespace {
 
 constexpr size_t kMaxCgroupBytes = 512;
+constexpr size_t kMaxLoginBytes = 256;
 constexpr int kMaxAncestors = 64;
 constexpr int64_t kInit = 1;
 constexpr int64_t kKernelThreads = 2;  // kthreadd: the parent of all others
@@ -219,7 +220,27 @@ SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
     sender.command = OneLine(record.sender_comm);
     sender.of_qemus_user = MayBeUserOf(target, *sender.uid);
   }
+  sender.login_uid = record.login_uid;
+  sender.login_session = record.login_session;
   return sender;
+}
+
+// No name service is asked, which may take long: the loop waits for this.
+void ProcessReader::AddLogin(SignalSender* sender) const {
+  if (!sender->login_uid.has_value() || !sender->login_session.has_value()) return;
+  // logind takes the kernel's number, but in containers of its own, whose files have no AUDIT=.
+  const std::string number = absl::StrCat(*sender->login_session);
+  const std::string session =
+      ReadSmallFile(absl::StrCat(root_, "/run/systemd/sessions/", number)).value_or("");
+  if (ValueInLine(session, "AUDIT=") != number ||
+      ValueInLine(session, "UID=") != absl::StrCat(*sender->login_uid)) {
+    return;
+  }
+  const auto text = [&session](absl::string_view name) {
+    return std::string(Utf8Prefix(OneLine(ValueInLine(session, name)), kMaxLoginBytes));
+  };
+  sender->login_user = text("USER=");
+  sender->remote_host = text("REMOTE_HOST=");
 }
 
 ProcessOrigin ProcessReader::RecordedOrigin(const SignalRecord& record,
@@ -406,9 +427,10 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
     followed.user->OnUnclearSignal(sent.signal, kUnclear);
     return;
   }
-  SignalSender sender = reads_.Take(loop_->Now().monotonic)
-                            ? reader_.SenderOf(sent, target, SinceBoot())
-                            : ProcessReader::RecordedSenderOf(sent, target);
+  const bool reads = reads_.Take(loop_->Now().monotonic);
+  SignalSender sender = reads ? reader_.SenderOf(sent, target, SinceBoot())
+                              : ProcessReader::RecordedSenderOf(sent, target);
+  if (reads) reader_.AddLogin(&sender);
   sender.sent = WallTimeOf(sent.time);
   if (namespace_ended) {
     sender.signal = record.signal;

@@ -47,6 +47,10 @@ struct SignalRecord {
   int64_t sender_parent = 0;               // 0: not recorded
   std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
   std::string sender_comm;                 // the process's name
+  // Who had logged in, from whom the sender descends, and in which session, as the kernel's audit
+  // numbers them. Unset: nobody, as for a service; or not recorded.
+  std::optional<uint32_t> login_uid;
+  std::optional<uint32_t> login_session;
   std::optional<ProcessMark> target_mark;
   OomVictim victim;  // kOomVictim
 };
@@ -110,7 +114,7 @@ struct ProcessOrigin {
   uint64_t start_ticks = 0;     // field 22 of /proc/PID/stat; 0: not known
   std::optional<uint32_t> uid;  // the real one
   std::string cgroup;
-  // The session that it was born in; 0: not known, as of one that leads a session.
+  // The session that it was born in; 0: not known, as for a session leader.
   int64_t session = 0;
   // The first process of the innermost PID namespace that it is in and does not lead; 0: it is in
   // none below this one, or that is not known.
@@ -131,6 +135,9 @@ class ProcessReader {
                         absl::Duration now) const;
   // The sender as the record has it, without a look at it.
   static SignalSender RecordedSenderOf(const SignalRecord& record, const ProcessOrigin& target);
+  // Adds to a sender that has a login what systemd-logind knows of its session: the user's name and
+  // the remote host.
+  void AddLogin(SignalSender* sender) const;
   // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
   ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
 
@@ -177,7 +184,7 @@ absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
 // Finds in a trace of all processes' signals those to the processes that are followed, and reads at
 // once who sent them. Loop thread.
 //
-// A flood of signals to other processes wakes the loop kWakes times a second at the most; what
+// A flood of signals to other processes wakes the loop kWakes times a second at most; what
 // came meanwhile waits in the trace's memory, or is lost there and counted. Of a flood to processes
 // that are followed kReads senders a second are read, of the others what the record has is known.
 class SignalWatch : public FdHandler {

@@ -31,7 +31,13 @@ struct TraceRecord {
   __s32 oom_score_adj;
   __s64 total_vm_pages;
   __s64 anon_rss_pages;
+  // The sender's login: all bits are set where there was none. Only with KernelOffsets::has_login.
+  __u32 login_uid;
+  __u32 login_session;
 };
+
+// The number of a login that there is none of (AUDIT_UID_UNSET, AUDIT_SID_UNSET).
+#define TRACE_NO_LOGIN 0xffffffffU
 
 // The memory of the second map.
 struct TraceCounts {
@@ -60,4 +66,7 @@ struct KernelOffsets {
   __u64 mm_anon_rss;
   __u64 task_signal;
   __u64 signal_oom_score_adj;
+  __u64 has_login;  // the next two are there
+  __u64 task_login_uid;
+  __u64 task_login_session;
 };

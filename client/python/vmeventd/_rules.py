@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import random
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 import grpc
 
@@ -25,6 +25,50 @@ FINAL = (
 DETAILS_KEY = "grpc-status-details-bin"  # of a google.rpc.Status, with the contract's reason
 
 Start = Union[str, datetime.datetime]
+
+
+def fields_of(message: bytes) -> Iterator[Tuple[int, Any]]:
+    """The number and the value of each field of a protobuf message that has numbers and texts alone, as those of
+    google.rpc do. Their generated modules would clash with those that the caller may have."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        found = shift = 0
+        while True:
+            byte = message[at]
+            found |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                return found
+
+    while at < len(message):
+        key = number()
+        if key & 7 == 2:
+            size = number()
+            yield key >> 3, message[at:at + size]
+            at += size
+        elif key & 7 == 0:
+            yield key >> 3, number()
+        else:
+            return
+
+
+def reason_of(metadata: Any) -> str:
+    """The reason of vmeventd's google.rpc.ErrorInfo in the trailing metadata of a call that failed; empty: none."""
+    try:
+        for key, status in metadata or ():
+            for field, detail in fields_of(status) if key == DETAILS_KEY else ():
+                if field != 3:  # details
+                    continue
+                packed = dict(fields_of(detail))
+                if packed.get(1, b"").endswith(b"/google.rpc.ErrorInfo"):
+                    info = dict(fields_of(packed.get(2, b"")))
+                    if info.get(2) == b"vmeventd":
+                        return bytes(info.get(1, b"")).decode()
+    except (IndexError, AttributeError, TypeError, UnicodeDecodeError):
+        pass  # not vmeventd's
+    return ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,8 +265,7 @@ class Rules:
         self._position = None
         if self._start != "snapshot":
             # From the oldest it would come to the damaged place again.
-            damaged = any(key == DETAILS_KEY and b"JOURNAL_DAMAGED" in value for key, value in metadata or ())
-            self._start = "now" if damaged else "oldest"
+            self._start = "now" if reason_of(metadata) == "JOURNAL_DAMAGED" else "oldest"
         items.append(Gap(None, details))
         return items
 

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "client/output/formatter.h"
@@ -32,11 +33,14 @@ class CommandsTest : public testing::Test {
 
   template <typename Command>
   std::optional<Failure> Run(const Command& command) {
-    return With([&](const CommandContext& context) {
+    return With([&](const CommandContext& context) -> std::optional<Failure> {
       if constexpr (requires { RunCommand(command, context); }) {
         return RunCommand(command, context);
+      } else if constexpr (std::is_same_v<Command, IntentsCommand>) {
+        DaemonLists lists(context.nodes.front());
+        return RunList(command, &lists, &formatter_, &output_);
       } else {
-        DaemonLists lists(context);
+        DaemonLists lists(context.nodes.front());
         return RunList(command, &lists, &formatter_, &output_, &empty_);
       }
     });
@@ -78,13 +82,27 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
     return empty_;
   };
   const auto of_name = FromText<v1::EventFilter>("vm_names: 'a'");
-  EXPECT_EQ(run(EventsCommand{.since = absl::Now() - absl::Hours(1)}), "no events match");
+  EXPECT_EQ(run(EventsCommand{.since = absl::Now() - absl::Hours(1)}),
+            "no events match; the journal has no event");
   EXPECT_THAT(run(EventsCommand{.since = absl::Now() + absl::Hours(1)}),
               HasSubstr("--since is in the future"));
   EXPECT_THAT(run(VmsCommand{}), HasSubstr("vmevents doctor"));
   EXPECT_EQ(run(VmsCommand{.filter = of_name}),
             "no VMs match; --all includes those that have stopped");
   EXPECT_EQ(run(VmsCommand{.filter = of_name, .include_stopped = true}), "no VMs match");
+}
+
+TEST_F(CommandsTest, AnEmptyListOfEventsSaysWhenTheJournalBegins) {
+  server_.service().list_events = [](const v1::ListEventsRequest& request,
+                                     v1::ListEventsResponse* response) {
+    if (request.filter().vm_names().empty()) {
+      *response->add_events() = MakeEvent(1);
+      response->mutable_events(0)->mutable_observe_time()->set_seconds(1795899473);
+    }
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Run(EventsCommand{.filter = FromText<v1::EventFilter>("vm_names: 'a'")}));
+  EXPECT_EQ(empty_, "no events match; the journal begins 2026-11-28 20:57:53");
 }
 
 TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
@@ -153,6 +171,34 @@ TEST(RowsOf, HasARowForEachVmWithItsNewestRunAndItsLastEnd) {
   EXPECT_FALSE(RowsOf(RunsOfThree(), /*runs_known=*/false)[1].ends.has_value());
 }
 
+TEST(RowsOf, HasARowForEachOfTwoThatLive) {
+  NodeVms runs = RunsOfThree();
+  runs.push_back(RunAt("b", v1::VM_STATE_UNREACHABLE, 22));
+  for (NodeVm& run : runs)
+    run.vm.mutable_ref()->set_run_id(absl::StrCat(run.vm.state_time().seconds()));
+  NodeVms rows = RowsOf(runs, /*runs_known=*/true);
+  SortVms({.order = VmOrder::kName}, &rows);
+  EXPECT_THAT(NamesOf(rows), ElementsAre("a", "b", "b", "c"));
+  EXPECT_EQ(rows[1].ends.value_or(0) + rows[2].ends.value_or(0), 2);
+}
+
+TEST(RowsOf, TwoUuidsOfOneNameAreTwoVms) {
+  NodeVms runs = {RunAt("db1", v1::VM_STATE_STOPPED, 5, v1::SHUTDOWN_CLASS_CRASH),
+                  RunAt("db1", v1::VM_STATE_STOPPED, 10, v1::SHUTDOWN_CLASS_USER),
+                  RunAt("db1", v1::VM_STATE_RUNNING, 20)};
+  runs[0].vm.mutable_ref()->set_uuid("1111");
+  runs[2].vm.mutable_ref()->set_uuid("1111");
+  EXPECT_EQ(RowsOf(runs, true).size(), 1u) << "without a UUID it is of the only VM that has one";
+  runs[2].vm.mutable_ref()->set_uuid("2222");
+  runs[1].vm.mutable_ref()->set_uuid("2222");
+  const NodeVms rows = RowsOf(runs, true);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].vm.ref().uuid(), "1111");
+  EXPECT_EQ(rows[0].end()->shutdown_class(), v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_EQ(rows[1].vm.state(), v1::VM_STATE_RUNNING);
+  EXPECT_EQ(rows[1].ends, 1) << "its own";
+}
+
 TEST(SortVms, PutsWhatRunsFirstAndThenTheNewestEnd) {
   const auto sorted = [](VmOrder order, bool runs) {
     NodeVms rows = runs ? RunsOfThree() : RowsOf(RunsOfThree(), true);
@@ -198,7 +244,7 @@ TEST_F(CommandsTest, AGapOfTheNodeCountsOnlyWhereItWasAskedFor) {
   EXPECT_EQ(lines({.filter = FromText<v1::EventFilter>("types: EVENT_TYPE_GAP"), .limit = 1}), 1);
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
   EXPECT_FALSE(With([&](const CommandContext& context) {
-    DaemonLists lists(context);
+    DaemonLists lists(context.nodes.front());
     return CheckNames(of_web1, "", &lists);
   })) << "the event behind the GAP has the name";
 }
@@ -328,12 +374,15 @@ TEST_F(CommandsTest, AnErrorOfTheServerIsExplained) {
     server_.service().list_events = Refuses({error, message});
     EXPECT_THAT(Run(EventsCommand{}), Fails(code, AllOf(HasSubstr(message), HasSubstr(sentence))));
   }
-  for (const char* message : {"the journal is not writable; try again later", "starting"}) {
-    server_.service().declare_intent = Refuses({grpc::UNAVAILABLE, message});
+  const grpc::Status unavailable[] = {
+      WithInfo(grpc::UNAVAILABLE, "not writable; try again later", "JOURNAL_UNAVAILABLE"),
+      {grpc::UNAVAILABLE, "starting"}};
+  for (const grpc::Status& status : unavailable) {
+    server_.service().declare_intent = Refuses(status);
     EXPECT_THAT(Run(DeclareIntentCommand{"web1", "", "alice", "maintenance", std::nullopt}),
                 Fails(ExitCode::kUnreachable,
-                      AllOf(HasSubstr(message), Not(testing::ContainsRegex("try.*try")),
-                            HasSubstr("try again"))));
+                      AllOf(HasSubstr(status.error_message()),
+                            Not(testing::ContainsRegex("try.*try")), HasSubstr("try again"))));
   }
   server_.Stop();
   EXPECT_THAT(Run(InfoCommand{}), Fails(ExitCode::kUnreachable, testing::_));
@@ -358,19 +407,20 @@ TEST_F(CommandsTest, DeclaresAnIntentAndShowsIt) {
 
 TEST_F(CommandsTest, ExplainsWhyAnIntentWasNotDeclared) {
   const DeclareIntentCommand command = {"web1", "", "alice", "maintenance", std::nullopt};
-  server_.service().declare_intent = Refuses({grpc::NOT_FOUND, "vm_name: no VM"});
-  EXPECT_THAT(Run(command), Fails(ExitCode::kNotFound, HasSubstr("\"web1\"")));
-  server_.service().declare_intent = Refuses(
-      {grpc::FAILED_PRECONDITION, "vm_name: 2 VMs of that name run; set run_id to one of a, b"});
-  EXPECT_THAT(Run(command), Fails(ExitCode::kFailed, HasSubstr("choose one with --run RUN_ID")));
-  server_.service().declare_intent = Refuses(
-      {grpc::FAILED_PRECONDITION, "vm_name: the intent would not count, because it was seen"});
-  EXPECT_THAT(Run(command), Fails(ExitCode::kFailed,
-                                  "\"web1\": the intent would not count, because it was seen"));
-  server_.service().declare_intent = Refuses(
-      {grpc::ALREADY_EXISTS,
-       "vm_name: the run has an open intent, intent-0, declared by \"bob\": leave it open, or "
-       "withdraw it first with WithdrawIntent"});
+  const auto refuse = [this](grpc::StatusCode code, const std::string& reason,
+                             const std::map<std::string, std::string>& metadata = {}) {
+    server_.service().declare_intent = Refuses(WithInfo(code, "any words", reason, metadata));
+  };
+  refuse(grpc::NOT_FOUND, "NO_SUCH_VM");
+  EXPECT_THAT(Run(command), Fails(ExitCode::kNotFound, HasSubstr("no VM \"web1\" runs")));
+  refuse(grpc::FAILED_PRECONDITION, "SEVERAL_VMS_RUN", {{"run_ids", "a,b"}});
+  EXPECT_THAT(Run(command),
+              Fails(ExitCode::kFailed, HasSubstr("choose one with --run RUN_ID: a, b")));
+  refuse(grpc::FAILED_PRECONDITION, "END_IS_DECIDED", {{"vm_name", "web1.a"}});
+  EXPECT_THAT(Run(command), Fails(ExitCode::kFailed, "\"web1.a\": any words"));
+  refuse(grpc::FAILED_PRECONDITION, "RUN_IS_LATER");
+  EXPECT_THAT(Run(command), Fails(ExitCode::kFailed, "\"web1\": any words"));
+  refuse(grpc::ALREADY_EXISTS, "INTENT_IS_OPEN", {{"intent_id", "intent-0"}, {"actor", "bob"}});
   EXPECT_THAT(Run(command),
               Fails(ExitCode::kFailed,
                     "\"web1\": the run has an open intent, intent-0, declared by \"bob\": leave it "

@@ -256,7 +256,7 @@ TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChang
 // From the oldest it would come to the same place, again and again.
 TEST_F(DaemonSourceTest, ContinuesWithNewEventsWhereTheJournalIsDamaged) {
   Serve({ProgressMessage(10), EventsMessage({11})},
-        {grpc::StatusCode::OUT_OF_RANGE, "damaged", "JOURNAL_DAMAGED"});
+        WithInfo(grpc::StatusCode::OUT_OF_RANGE, "any words", "JOURNAL_DAMAGED"));
   ServeAndHoldOpen({ProgressMessage(40), EventsMessage({41})});
   EXPECT_THAT(Printed(Run({{.start = FromOldest{}}, 2})), ElementsAre(11, 41));
   EXPECT_EQ(server_.service().WatchRequests()[1].start_case(),
@@ -349,7 +349,8 @@ TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUse) {
 }
 
 TEST_F(DaemonSourceTest, RetriesWhileTheServerIsFull) {
-  const grpc::Status full(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open");
+  const grpc::Status full =
+      WithInfo(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open", "TOO_MANY_STREAMS");
   Serve({}, full);
   Serve({}, full);
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
@@ -412,7 +413,7 @@ TEST_F(DaemonSourceTest, ASocketPathMayHoldAnyCharacter) {
   FakeServer server("a b%41?#ü.sock");
   server.Start();
   v1::GetServerInfoResponse info;
-  EXPECT_FALSE(ReadInfo(CommandContext(server.address()), &info));
+  EXPECT_FALSE(ReadInfo(DaemonNode(server.address()), &info));
 }
 
 }  // namespace

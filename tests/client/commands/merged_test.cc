@@ -3,6 +3,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -156,13 +157,18 @@ class MergedListsTest : public testing::Test {
   ExitCode Run(const Command& command) {
     std::vector<NodeLists> nodes;
     for (size_t i = 0; i < 2; ++i) {
-      nodes.push_back({i == 0 ? "n0" : "n1",
-                       std::make_unique<DaemonLists>(CommandContext(servers_[i].address()))});
+      nodes.push_back(
+          {i == 0 ? "n0" : "n1", std::make_unique<DaemonLists>(DaemonNode(servers_[i].address()))});
     }
     const auto lists =
         MergeLists(std::move(nodes), [this](const std::string& note) { notes_.push_back(note); });
     std::string empty;
-    const auto failure = RunList(command, lists.get(), &formatter_, &output_, &empty);
+    std::optional<Failure> failure;
+    if constexpr (std::is_same_v<Command, StatusCommand>) {
+      failure = RunList(command, lists.get(), &formatter_, &output_);
+    } else {
+      failure = RunList(command, lists.get(), &formatter_, &output_, &empty);
+    }
     if (!failure) return ExitCode::kOk;
     notes_.push_back(failure->sentence);
     return failure->code;
@@ -248,6 +254,100 @@ TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {
   EXPECT_EQ(Run(VmsCommand{}), ExitCode::kUnreachable);
   EXPECT_EQ(PathsOf(output_.text), "n1/b\n");
   EXPECT_THAT(notes_, testing::SizeIs(1));
+}
+
+// Commands that ask each of two nodes.
+class AskedNodesTest : public MergedListsTest {
+ protected:
+  template <typename Command>
+  ExitCode Ask(const Command& command) {
+    std::vector<DaemonNode> nodes;
+    for (size_t i = 0; i < 2; ++i) {
+      nodes.emplace_back(servers_[i].address()).name = i == 0 ? "n0" : "n1";
+    }
+    const auto failure = RunCommand(
+        command, CommandContext(std::move(nodes), &formatter_, &output_,
+                                [this](const std::string& note) { notes_.push_back(note); }));
+    if (!failure) return ExitCode::kOk;
+    notes_.push_back(failure->sentence);
+    return failure->code;
+  }
+  // Counts the intents that are declared on the node.
+  void TakeIntents(size_t node) {
+    servers_[node].service().declare_intent = [this, node](const v1::DeclareIntentRequest& request,
+                                                           v1::DeclareIntentResponse* response) {
+      ++declared_[node];
+      response->mutable_intent()->set_actor(request.actor());
+      return grpc::Status::OK;
+    };
+  }
+
+  int declared_[2] = {};
+};
+
+TEST_F(AskedNodesTest, ANodeThatIsAwayIsARow) {
+  servers_[1].Stop();
+  EXPECT_EQ(Ask(HealthCommand{}), ExitCode::kUnreachable);
+  EXPECT_EQ(output_.text,
+            "{\"node\":\"n0\",\"status\":\"SERVING\"}\n{\"node\":\"n1\",\"status\":\"UNKNOWN\"}\n");
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr(servers_[1].address().path)));
+}
+
+TEST_F(AskedNodesTest, InfoIsThatOfEachNodeThatAnswers) {
+  servers_[0].service().info.set_node("n0");
+  servers_[1].Stop();
+  EXPECT_EQ(Ask(InfoCommand{}), ExitCode::kUnreachable);
+  EXPECT_THAT(output_.text, HasSubstr("\"node\":\"n0\""));
+}
+
+TEST_F(AskedNodesTest, AnIntentIsDeclaredOnTheOneNodeThatRunsTheVm) {
+  for (const size_t node : {0U, 1U}) TakeIntents(node);
+  ServeVms(0, {"web4", "both"});
+  ServeVms(1, {"web5", "both"});
+  EXPECT_EQ(Ask(DeclareIntentCommand{.name = "web5", .actor = "alice"}), ExitCode::kOk);
+  EXPECT_EQ(declared_[0], 0);
+  EXPECT_EQ(declared_[1], 1);
+  EXPECT_THAT(output_.text, HasSubstr("\"node\":\"n1\""));
+  EXPECT_EQ(Ask(DeclareIntentCommand{.name = "both"}), ExitCode::kFailed);
+  EXPECT_EQ(Ask(DeclareIntentCommand{.name = "none"}), ExitCode::kNotFound);
+  servers_[0].Stop();
+  EXPECT_EQ(Ask(DeclareIntentCommand{.name = "web4"}), ExitCode::kUnreachable);
+  EXPECT_EQ(declared_[0], 0);
+  EXPECT_EQ(declared_[1], 1);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("is on 2 nodes, n0 and n1"),
+                                  HasSubstr("is on none of the nodes n0, n1"),
+                                  HasSubstr("on no node that answers; ")));
+}
+
+TEST_F(AskedNodesTest, StatusHasARowForEachNode) {
+  Serve(0, {});
+  ServeVms(0, {"a"});
+  servers_[0].service().info.set_vms(1);
+  servers_[1].Stop();
+  EXPECT_EQ(Run(StatusCommand{}), ExitCode::kUnreachable);
+  EXPECT_THAT(output_.text, testing::AllOf(HasSubstr("\"vms\":1"), HasSubstr("\"reachable\":true"),
+                                           HasSubstr("{\"node\":\"n1\",\"reachable\":false")));
+}
+
+TEST(AskAll, AsksEachOnceAndNoMoreThanThatTogether) {
+  std::mutex mutex;
+  std::vector<int> asked(100);
+  size_t now = 0;
+  size_t most = 0;
+  AskAll(
+      asked.size(),
+      [&](size_t i) {
+        {
+          const std::lock_guard<std::mutex> lock(mutex);
+          ++asked[i];
+          most = std::max(most, ++now);
+        }
+        const std::lock_guard<std::mutex> lock(mutex);
+        --now;
+      },
+      8);
+  EXPECT_THAT(asked, testing::Each(1));
+  EXPECT_LE(most, 8U);
 }
 
 // Two nodes: the events of the first are of "a", those of the second of "b".

@@ -39,7 +39,7 @@ class TopTest : public testing::Test {
     server_.Start();
     info() = FromText<v1::GetServerInfoResponse>(
         "node: 'node1' version: '1.0.0' streams: 4 journal_writable: true "
-        "oldest_sequence: 1 newest_sequence: 4711");
+        "oldest_sequence: 1 newest_sequence: 4711 events: 37 oldest_time { seconds: 1782900000 }");
     server_.service().list_vms = [this](const v1::ListVmsRequest&, v1::ListVmsResponse* response) {
       if (!vms_status_.ok()) return vms_status_;
       response->mutable_vms()->Assign(vms_.begin(), vms_.end());
@@ -64,7 +64,8 @@ class TopTest : public testing::Test {
       on_wait_();
       return static_cast<int>(pauses_.size()) == frames;
     };
-    return RunTop({}, CommandContext(server_.address(), nullptr, &output_), environment);
+    DaemonLists lists{DaemonNode(server_.address())};
+    return RunTop({}, &lists, &output_, environment);
   }
   std::string Frame() {
     output_.text.clear();
@@ -89,22 +90,28 @@ class TopTest : public testing::Test {
 };
 
 TEST_F(TopTest, ShowsTheNodeAtOneLook) {
-  vms_[2].add_problems();
+  vms_[2].add_problems()->set_text("disk full");
+  vms_[2].mutable_ref()->set_name("web2");
   events_[1].mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
   EXPECT_EQ(Frame(),
             "node1     vmeventd 1.0.0  2026-07-01 12:00:00.000\n"
             "VMs       3  RUNNING 2  PAUSED 1  with problems 1\n"
             "Ends      2 in the last 15 min: USER 1, CRASH 1\n"
             "Streams   4\n"
-            "Journal   writable  events 1 to 4711\n"
+            "Journal   writable  37 events since 2026-07-01 10:00:00\n"
             "Lag       answer in 0 s\n"
+            "\n"
+            "IN TROUBLE  STATE    AGE  CAUSE\n"
+            "web2        PAUSED   -    disk full\n"
+            "db1         STOPPED  59s  crashed 59 s ago: guest poweroff\n"
+            "why: vmevents why web2 db1\n"
             "\n"
             "TIME             VM    EVENT       CLASS    DETAIL\n"
             "Jul 01 11:59:00  db1   STOPPED     CRASH    guest poweroff\n"
             "Jul 01 11:59:00  web1  STOPPED     USER?    guest poweroff\n");
   EXPECT_THAT(pauses_, testing::IsEmpty());
   EXPECT_THAT(request_.filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
-  EXPECT_EQ(request_.start_time().seconds(), kFrameTime - 900);
+  EXPECT_EQ(request_.start_time().seconds(), kFrameTime - 24 * 60 * 60) << "for crashes";
 }
 
 TEST_F(TopTest, AJournalThatCannotBeReadHidesNothingElse) {

@@ -39,8 +39,21 @@ NodeVm RunIn(const std::string& name, v1::VmState state, int64_t age,
   return {vm, {.name = node}};
 }
 
+// It has lists alone.
+class ListsAlone : public ListSource {
+ public:
+  std::optional<Failure> ReadReports(const ReportQuestion& /*question*/,
+                                     NodeReports* /*reports*/) override {
+    return Failure{};
+  }
+  std::optional<Failure> CountEvents(const StatsCommand& /*command*/, absl::TimeZone /*zone*/,
+                                     NodeCounts* /*counts*/) override {
+    return Failure{};
+  }
+};
+
 // A node with one VM, and events of one that it no longer knows.
-class TwoNames : public ListSource {
+class TwoNames : public ListsAlone {
  public:
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
     if (command.filter.vm_names(0) == "old1") take(EndOf("old1", 5, v1::SHUTDOWN_CLASS_USER));
@@ -75,7 +88,7 @@ TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
 }
 
 // Lists that have these ends and runs.
-class Scripted : public ListSource {
+class Scripted : public ListsAlone {
  public:
   std::optional<Failure> ReadEvents(const EventsCommand& /*command*/, const Take& take) override {
     for (const NodeEvent& end : ends) take(end);
@@ -165,6 +178,38 @@ TEST_F(StoriesTest, VmsOfDifferentUuidsHaveAStoryEach) {
   EXPECT_EQ(Stories().size(), 2u) << "no end disappears";
 }
 
+// As after a rebuild of db1, whose new QEMU has a UUID of its own.
+TEST_F(StoriesTest, ANewVmWithTheNameOfAnOldOneIsNotItsHeir) {
+  lists_.ends = {EndOf("db1", 100, v1::SHUTDOWN_CLASS_CRASH, "old")};
+  lists_.ends[0].event.mutable_vm()->set_uuid("1111");
+  lists_.runs = {RunIn("db1", v1::VM_STATE_STOPPED, 100, "old"),
+                 RunIn("db1", v1::VM_STATE_RUNNING, 90, "new")};
+  lists_.runs[0].vm.mutable_ref()->set_uuid("1111");
+  lists_.runs[1].vm.mutable_ref()->set_uuid("2222");
+  const auto stories = Stories();
+  ASSERT_EQ(stories.size(), 2u);
+  EXPECT_EQ(stories[0]["vm"]["ref"]["uuid"], "2222") << "the one that runs comes first";
+  EXPECT_FALSE(stories[0].contains("last_end"));
+  EXPECT_EQ(stories[0]["ends_in_24h"].size(), 0u);
+  EXPECT_EQ(stories[1]["last_end"]["vm"]["uuid"], "1111");
+  StringOutput output;
+  TableFormatter table({});
+  EXPECT_FALSE(RunWhy({}, "", &lists_, &table, &output, absl::FromUnixSeconds(kPresent)));
+  EXPECT_THAT(output.text,
+              AllOf(testing::StartsWith("db1 has not ended"),
+                    HasSubstr("\ndb1, another VM of this name, UUID 1111, gone: CRASHED")));
+}
+
+// QEMU reports its UUID some time after its start.
+TEST_F(StoriesTest, AnEndWithoutAUuidIsOfTheOnlyVmThatHasOne) {
+  lists_.ends = {EndOf("db1", 100, v1::SHUTDOWN_CLASS_CRASH, "old")};
+  lists_.runs = {RunIn("db1", v1::VM_STATE_RUNNING, 90, "new")};
+  lists_.runs[0].vm.mutable_ref()->set_uuid("2222");
+  const auto stories = Stories();
+  ASSERT_EQ(stories.size(), 1u);
+  EXPECT_EQ(stories[0]["last_end"]["vm"]["run_id"], "old");
+}
+
 TEST_F(StoriesTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
   lists_.runs = {RunIn("web1", v1::VM_STATE_RUNNING, 10, "a", "n1"),
                  RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2")};
@@ -207,7 +252,7 @@ class WhyTest : public testing::Test {
   std::optional<Failure> Why(const std::string& filter) { return Why(filter, &formatter_); }
   std::optional<Failure> Why(const std::string& filter, Formatter* formatter) {
     output_.text.clear();
-    DaemonLists lists{CommandContext(server_.address())};
+    DaemonLists lists{DaemonNode(server_.address())};
     return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, formatter, &output_,
                   absl::FromUnixSeconds(kPresent));
   }
@@ -264,6 +309,42 @@ TEST_F(WhyTest, AVmIsFoundByTheNameThatNovasUsersKnow) {
   EXPECT_THAT(lists_[1].labels(), ElementsAre("nova.name=shop\\, 1"));
   EXPECT_THAT(events_[0].filter().uuids(), ElementsAre("550e8400-e29b-41d4-a716-446655440000"));
   EXPECT_TRUE(Why("vm_names: 'shop'"));
+}
+
+TEST_F(WhyTest, AVmIsFoundByThePidOfItsProcess) {
+  vms_ = {RunIn("web1", v1::VM_STATE_STOPPED, 9, "first").vm,
+          RunIn("web2", v1::VM_STATE_RUNNING, 99, "second").vm,
+          RunIn("4711", v1::VM_STATE_RUNNING, 9, "third").vm};
+  for (const size_t i : {0, 1}) vms_[i].mutable_ref()->set_pid(4712);
+  EXPECT_FALSE(Why("vm_names: '4712'"));
+  EXPECT_EQ(output_.text, "web2\n") << "the one that lives has it now";
+  output_.text.clear();
+  EXPECT_FALSE(Why("vm_names: '4711'"));
+  EXPECT_EQ(output_.text, "4711\n") << "a VM may have a number as its name";
+  output_.text.clear();
+  // No list has the run any more.
+  server_.service().list_events = [](const v1::ListEventsRequest& request,
+                                     v1::ListEventsResponse* response) {
+    if (request.filter().vm_names_size() > 0) return grpc::Status::OK;
+    *response->add_events() = EndOf("db2", 9, v1::SHUTDOWN_CLASS_USER, "gone").event;
+    response->mutable_events(0)->mutable_vm()->set_pid(99);
+    return grpc::Status::OK;
+  };
+  EXPECT_FALSE(Why("vm_names: '99'"));
+  EXPECT_EQ(output_.text, "db2\n");
+  EXPECT_THAT(Why("vm_names: '98'")->sentence, HasSubstr("no VM \"98\" is known here"));
+}
+
+TEST_F(WhyTest, EachEndThatIsAskedForIsExplained) {
+  ends_ = {EndOf("web1", 5, v1::SHUTDOWN_CLASS_CRASH, "third"),
+           EndOf("db1", 9, v1::SHUTDOWN_CLASS_CRASH, "second"),
+           EndOf("web1", 19, v1::SHUTDOWN_CLASS_CRASH, "first")};
+  EXPECT_FALSE(Why("classes: SHUTDOWN_CLASS_CRASH"));
+  EXPECT_EQ(output_.text, "web1\ndb1\nweb1\n");
+  EXPECT_THAT(events_[0].filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_THAT(events_[0].filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  ends_.clear();
+  EXPECT_EQ(Why("classes: SHUTDOWN_CLASS_USER")->sentence, "no end that matches is known here");
 }
 
 TEST_F(WhyTest, AGapOfTheVmDoesNotEndTheSearchForItsEnd) {

@@ -38,6 +38,16 @@ TEST(ParseServerAddress, AHostWithoutAPortMeansTheDefaultPort) {
   EXPECT_EQ(ToText(*ParseServerAddress("[2001:db8::7]")), "[2001:db8::7]:9555");
 }
 
+TEST(ParseServerAddress, AHostMayBeLoggedInTo) {
+  EXPECT_EQ(ParseServerAddress("ssh://node1")->ssh, "node1");
+  EXPECT_EQ(ToText(*ParseServerAddress("ssh://alice@node1:2222")), "ssh://alice@node1:2222");
+  EXPECT_EQ(ParseServerAddress("ssh://alice@node1:2222")->port, "2222");
+  for (const char* wrong :
+       {"ssh://", "ssh://-oProxyCommand=x", "ssh://a@-x", "ssh://a b", "ssh://@a"}) {
+    EXPECT_THAT(AddressComplaint(wrong), HasSubstr("names no host")) << wrong;
+  }
+}
+
 TEST(ParseServerAddress, SaysWhatIsWrong) {
   EXPECT_THAT(AddressComplaint(""), HasSubstr("is empty"));
   EXPECT_THAT(AddressComplaint("unix:"), HasSubstr("names no path"));

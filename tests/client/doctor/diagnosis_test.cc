@@ -405,6 +405,22 @@ TEST_F(DiagnosisTest, ADirectoryThatTheUnitHidesIsShownByTheLine) {
             (Step{Place::kContainer, "-v /run/user/1000/qemu:/run/user/1000/qemu"}));
 }
 
+TEST_F(DiagnosisTest, AMonitorInThePrivateTmpOfItsUnitIsNotWatched) {
+  facts_.watches.clear();
+  const std::string path = "/tmp/web1.qmp";
+  facts_.processes[0].arguments.back() = absl::StrCat("unix:", path, ",server=on");
+  facts_.processes[0].own_tmp = true;
+  facts_.sockets[0].path = path;
+  for (const std::optional<std::string>& seen :
+       {std::optional<std::string>("/tmp/systemd-private-1-web1.service-a/tmp/web1.qmp"),
+        std::optional<std::string>()}) {
+    facts_.processes[0].paths = {{path, seen}};
+    const Finding finding = Only(facts_, "unwatched");
+    EXPECT_THAT(finding.what, HasSubstr("another one at each start"));
+    EXPECT_THAT(finding.line(), testing::Not(HasSubstr("/tmp")));
+  }
+}
+
 TEST_F(DiagnosisTest, AQemuInAContainerSharesItsDirectory) {
   facts_.processes[0].arguments.back() = "unix:/sock/web1.qmp,server=on";
   facts_.sockets[0].path = "/sock/web1.qmp";
@@ -448,6 +464,53 @@ TEST_F(DiagnosisTest, APathThatWasTakenIsNotDeleted) {
   EXPECT_EQ(finding.line(), "ps -o pid,user,lstart,args -p 7");
 }
 
+TEST_F(DiagnosisTest, QemusWithoutAPanicDeviceAreOneHint) {
+  for (int64_t pid = 8; pid < 500; ++pid) {
+    facts_.processes.push_back(facts_.processes[0]);
+    facts_.processes.back().pid = pid;
+  }
+  const Diagnosis diagnosis = Diagnose(facts_);
+  ASSERT_EQ(diagnosis.hints.size(), 1);
+  EXPECT_EQ(diagnosis.hints[0].kind, "panic-device");
+  EXPECT_EQ(diagnosis.hints[0].subjects.size(), 493);
+  EXPECT_EQ(diagnosis.hints[0].line(), "-device pvpanic");
+  EXPECT_THAT(DiagnosisText(diagnosis, 80, false), HasSubstr("No findings, 1 hint."));
+}
+
+TEST_F(DiagnosisTest, AQemuHasNoHintWithAPanicDeviceOrWithoutAPlaceForOne) {
+  std::vector<std::string>& arguments = facts_.processes[0].arguments;
+  const std::vector<std::string> before = arguments;
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {"-device", "pvpanic"}, {"-device", "pvpanic-pci"}, {"-M", "microvm,rtc=on"}}) {
+    arguments = before;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_TRUE(Diagnose(facts_).hints.empty()) << more[1];
+  }
+  arguments = before;
+  arguments[0] = "qemu-system-s390x";
+  EXPECT_TRUE(Diagnose(facts_).hints.empty()) << "it is built in there";
+}
+
+TEST_F(DiagnosisTest, ThePanicDeviceOfADomainIsInItsXmlAndNovaHasNone) {
+  facts_.processes[0].arguments = {"qemu-system-x86_64",
+                                   "-name",
+                                   "guest=instance-1,debug-threads=on",
+                                   "-chardev",
+                                   "socket,id=charmonitor,fd=30,server=on,wait=off",
+                                   "-mon",
+                                   "chardev=charmonitor,id=monitor,mode=control"};
+  facts_.processes[0].cgroups = "0::/machine.slice/machine-qemu\\x2d1.scope/libvirt/emulator";
+  facts_.vms = {
+      FromText<v1::Vm>("ref { name: 'instance-1' pid: 7 source: 'libvirt:qemu:///system' }")};
+  ASSERT_EQ(Diagnose(facts_).hints.size(), 1);
+  const Finding of_libvirt = Diagnose(facts_).hints[0];
+  EXPECT_EQ(of_libvirt.line(), "<panic model='isa'/>");
+  (*facts_.vms[0].mutable_ref()->mutable_labels())["nova.name"] = "shop";
+  ASSERT_EQ(Diagnose(facts_).hints.size(), 1);
+  EXPECT_THAT(Diagnose(facts_).hints[0].what, HasSubstr("there is none to give"));
+  EXPECT_TRUE(Diagnose(facts_).hints[0].steps.empty());
+}
+
 TEST_F(DiagnosisTest, AContainerWithoutBpfIsToldTheOption) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/docker/0a1b";
@@ -455,8 +518,25 @@ TEST_F(DiagnosisTest, AContainerWithoutBpfIsToldTheOption) {
   v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
   senders->set_problem("bpf, to load: Operation not permitted (vmeventd has no CAP_BPF)");
   EXPECT_EQ(Only(facts_, "senders").line(), "--cap-add BPF --cap-add PERFMON");
-  senders->set_problem("bpf: Operation not permitted (a seccomp filter forbids bpf, or ...)");
+  senders->set_problem("bpf: Operation not permitted (a seccomp filter forbids bpf)");
   EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("--security-opt seccomp="));
+  senders->set_problem("cannot read the kernel's types (BTF): ...");
+  EXPECT_EQ(Only(facts_, "senders").line(), "-v /sys/kernel/btf:/sys/kernel/btf:ro");
+}
+
+TEST_F(DiagnosisTest, AUnitWithoutBpfIsGivenIt) {
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes[1].cgroups = "0::/system.slice/vmeventd.service";
+  facts_.daemon_pid = 8;
+  v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
+  senders->set_problem("bpf: Operation not permitted (vmeventd has no CAP_BPF and CAP_PERFMON)");
+  EXPECT_EQ(Only(facts_, "senders").line(),
+            "install -d /etc/systemd/system/vmeventd.service.d && printf "
+            "'[Service]\\nAmbientCapabilities=CAP_BPF CAP_PERFMON\\nCapabilityBoundingSet=CAP_BPF "
+            "CAP_PERFMON\\n' >/etc/systemd/system/vmeventd.service.d/senders-capabilities.conf && "
+            "systemctl daemon-reload && systemctl restart vmeventd.service");
+  senders->set_problem("bpf: Operation not permitted (a seccomp filter forbids bpf)");
+  EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("'[Service]\\nSystemCallFilter=bpf\\n'"));
 }
 
 TEST_F(DiagnosisTest, AMissingDirectoryIsMadeByTheLine) {
@@ -525,8 +605,12 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
     const char* line;
   } kCases[] = {{"vmeventd does not run in the host's PID namespace", "--pid host"},
                 {"bpf, to load the programs: Operation not permitted (vmeventd has no CAP_PERFMON)",
-                 "grep Capabilities="},
-                {"cannot read the kernel's types (BTF)", "man vmeventd"}};
+                 "systemctl enable --now vmeventd"},
+                {"cannot read the kernel's types (BTF)", "CONFIG_DEBUG_INFO_BTF"},
+                {"bpf: Operation not permitted (vmeventd runs in a user namespace)", "uid_map"},
+                {"bpf: Invalid argument (the kernel is locked down for confidentiality)",
+                 "/sys/kernel/security/lockdown"},
+                {"mmap of the ring: Cannot allocate memory", "man vmeventd"}};
   for (const auto& expected : kCases) {
     senders->set_problem(expected.problem);
     const Finding found = Only(facts_, "senders");
@@ -631,6 +715,12 @@ TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
 TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
   facts_.info.add_directories()->set_path("/run/qemu");
   EXPECT_EQ(Only(facts_, "rights").line(), "setfacl -m u:vmeventd:rx /run/qemu");
+}
+
+TEST_F(DiagnosisTest, ADirectoryThatHangsIsAFinding) {
+  facts_.watches[0].hangs = true;
+  facts_.info.add_directories()->set_path("/run/qemu");
+  EXPECT_THAT(Only(facts_, "hang").what, HasSubstr("does not answer"));
 }
 
 TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_split.h"
 #include "client/output/event_text.h"
+#include "client/output/trouble.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -60,8 +61,17 @@ TEST(TableFormatter, AStoppedRowIsOneLineAndAWideOneHasTheEvidenceInASentence) {
   EXPECT_EQ(EventLine(StoppedEvent()),
             "2026-07-01 12:00:00  web1              STOPPED     ADMIN    host powerdown\n");
   EXPECT_THAT(EventLine(StoppedEvent(), false, true),
-              testing::EndsWith("  The host pressed the power button, and the guest obeyed after "
-                                "4 s. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown.\n"));
+              testing::EndsWith("  The host pressed the power button and the guest obeyed. Seen: "
+                                "POWERDOWN, SHUTDOWN reason=guest-shutdown.\n"));
+}
+
+TEST(TableFormatter, AnEndThatNobodySawHasTwoTimes) {
+  v1::Event event = StoppedEvent();
+  event.mutable_shutdown()->mutable_last_seen_time()->set_seconds(1782907186);
+  EXPECT_THAT(EventLine(event),
+              testing::EndsWith("  ended between 11:59:46 and 12:00:00: host powerdown\n"));
+  event.mutable_shutdown()->mutable_last_seen_time()->set_seconds(1782820786);
+  EXPECT_THAT(EventLine(event), HasSubstr("between 2026-06-30 11:59:46 and 2026-07-01 12:00:00"));
 }
 
 TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
@@ -190,8 +200,8 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
   const std::string evil = "x\x1b]0;owned\x07\n\xc2\x9b\xe2\x80\xae";
   v1::GetServerInfoResponse info;
   Poison(&info, evil);
-  Formatter::Streams streams;
-  Poison(streams.Add(), evil);
+  std::vector<NodeStream> streams(1);
+  Poison(&streams[0].stream, evil);
   Formatter::Heartbeats nodes;
   Poison(nodes.Add(), evil);
   NodeVms vms(2);  // the second is from no such source: they are shown
@@ -199,6 +209,7 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
   vms[0].node.name = evil;
   NodeEvents events(1);
   Poison(&events[0].event, evil);
+  NodeReport report = {.node = vms[0].node, .info = info, .vms = vms, .ends = events};
   VmStory story = {.name = evil, .end = events[0], .vm = vms[0]};
   story.end->node.name = evil + evil;
   const std::pair<Form, TableStyle> forms[] = {{Form::kTable, {.nodes = true}},
@@ -209,7 +220,9 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
     Formatter formatter(form, style);
     std::string all = *formatter.FormatEvents({}) + *formatter.FormatVms(vms) +
                       *formatter.FormatIntents(vms) + *formatter.FormatInfo(info) +
-                      *formatter.FormatStreams(streams) + *formatter.FormatFleet(nodes, Noon());
+                      *formatter.FormatStreams(streams) + *formatter.FormatFleet(nodes, Noon()) +
+                      *formatter.FormatNodes({report}, Noon()) +
+                      formatter.FormatTrouble(vms, Noon(), 2);
     for (int cause = 0; cause <= v1::ShutdownCause_MAX; ++cause) {
       for (v1::Event* event : {&events[0].event, &story.end->event}) {
         event->mutable_shutdown()->set_cause(static_cast<v1::ShutdownCause>(cause));
@@ -225,23 +238,94 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
 }
 
 TEST(TableFormatter, AStreamIsItsClientAndHowFarItIs) {
-  Formatter::Streams streams;
-  *streams.Add() = FromText<v1::Stream>(R"(
-      stream_id: '1f' peer: 'user 1000' sequence: 7 filter { vm_names: 'web*' })");
-  *streams.Add() = FromText<v1::Stream>(R"(
-      stream_id: '2f' peer: '10.0.0.7' certificate_names: 'URI spiffe://site/mover' sequence: 5
-      lag: 2 any_of { types: EVENT_TYPE_STOPPED })");
+  const std::vector<NodeStream> streams = {{FromText<v1::Stream>(R"(
+          stream_id: '1f' peer: 'user 1000' sequence: 7 filter { vm_names: 'web*' })")},
+                                           {FromText<v1::Stream>(R"(
+          stream_id: '2f' peer: '10.0.0.7' certificate_names: 'URI spiffe://site/mover' sequence: 5
+          lag: 2 filter { types: EVENT_TYPE_STOPPED })")}};
   EXPECT_EQ(*TableFormatter({}).FormatStreams(streams),
             "STREAM  CLIENT                   OPEN  SEQUENCE  LAG  FILTER\n"
-            "1f      user 1000                -     7         0    filter { vm_names: \"web*\" }\n"
-            "2f      URI spiffe://site/mover  -     5         2    any_of { types: "
-            "EVENT_TYPE_STOPPED }\n");
+            "1f      user 1000                -     7         0    vm_names: \"web*\"\n"
+            "2f      URI spiffe://site/mover  -     5         2    types: EVENT_TYPE_STOPPED\n");
+}
+
+TEST(Formatter, AnEventOfTheWholeNodeIsLeftOutWhereItWasNotAskedFor) {
+  v1::Event gap = MakeEvent(2);
+  gap.clear_vm();
+  gap.set_type(v1::EVENT_TYPE_GAP);
+  const NodeEvents events = {{MakeEvent(1)}, {gap}};
+  const auto lines = [&events](bool node_events) {
+    const std::string text =
+        *Formatter(Form::kJson, {.node_events = node_events}).FormatEvents(events);
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  EXPECT_EQ(lines(true), 2);
+  EXPECT_EQ(lines(false), 1);
+}
+
+TEST(TableFormatter, ANodeIsARowAndOneThatIsAwayToo) {
+  NodeReport up = {.node = {.name = "n1"}};
+  up.info = FromText<v1::GetServerInfoResponse>(
+      "version: '1.0.0' vms: 2 journal_writable: true start_time { seconds: 1782907000 }");
+  NodeVm paused = {MakeVm("db1")};
+  paused.vm.set_state(v1::VM_STATE_PAUSED);
+  up.vms = {paused, {MakeVm("web1")}};
+  v1::Event crash = StoppedEvent();
+  crash.mutable_vm()->set_name("web1");
+  crash.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  *crash.mutable_observe_time() = ToProto(Noon() - absl::Hours(1));
+  up.ends = {{crash}};
+  NodeReport away = {.node = {.name = "n2"}, .problem = "no answer"};
+  EXPECT_THAT(*TableFormatter({.nodes = true}).FormatNodes({up, away}, Noon()),
+              testing::MatchesRegex("NODE  UP +VMS  TROUBLE  ENDS-24H    JOURNAL   VERSION\n"
+                                    "n1    [^ ]+ +2    2        1, CRASH 1  writable  1.0.0\n"
+                                    "n2    AWAY +-    -        -           -         -\n"));
+  EXPECT_THAT(*JsonFormatter().FormatNodes({up, away}, Noon()),
+              AllOf(HasSubstr("\"node\":\"n1\""), HasSubstr("\"reachable\":true"),
+                    HasSubstr("\"vm\":\"db1\""), HasSubstr("\"ends_in_24h\":{\"CRASH\":1}"),
+                    HasSubstr("{\"node\":\"n2\",\"reachable\":false,\"problem\":\"no answer\"")));
+}
+
+TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
+  NodeVm silent = {MakeVm("db1")};
+  silent.vm.set_state(v1::VM_STATE_UNREACHABLE);
+  silent.vm.add_problems()->set_text("monitor held by another client");
+  NodeVm crashed = {MakeVm("my web")};
+  crashed.ends = 1;
+  crashed.last_end.set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
+  crashed.last_end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
+  crashed.last_end_time = Noon() - absl::Hours(2);
+  const std::vector<NodeVm> vms = {silent, crashed, silent};
+  const std::string text = TableFormatter({.client = "vmevents -x"}).FormatTrouble(vms, Noon(), 2);
+  EXPECT_THAT(text, HasSubstr("monitor held by another client\n"));
+  EXPECT_THAT(text, HasSubstr("crashed 2 h ago: guest panic\n"));
+  EXPECT_THAT(text, testing::EndsWith("and 1 more: vmevents -x vms --trouble\n"
+                                      "why: vmevents -x why db1 'my web'\n"));
+}
+
+TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {
+  NodeVm paused = {MakeVm("db1")};
+  paused.vm.set_state(v1::VM_STATE_PAUSED);
+  paused.vm.set_pause_reason("io-error");
+  EXPECT_EQ(TroubleOf(paused, Noon()), TroubleKind::kPaused);
+  EXPECT_EQ(TroubleText(paused, Noon()), "paused after an I/O error");
+  NodeVm waits = {MakeVm("web1")};
+  waits.vm.mutable_intent()->set_actor("alice");
+  waits.vm.mutable_intent()->set_reason("node is emptied");
+  *waits.vm.mutable_intent()->mutable_expire_time() = ToProto(Noon() + kLateIntent);
+  EXPECT_EQ(TroubleOf(waits, Noon()), TroubleKind::kNone);
+  const absl::Time later = Noon() + absl::Seconds(90);
+  EXPECT_EQ(TroubleOf(waits, later), TroubleKind::kIntentWaits);
+  EXPECT_EQ(TroubleText(waits, later),
+            "intent of alice: node is emptied, which expires in 30 s while the VM runs");
+  waits.vm.set_state(v1::VM_STATE_STOPPED);
+  EXPECT_EQ(TroubleOf(waits, later), TroubleKind::kNone);
 }
 
 TEST(TableFormatter, TheClassAndTheEvidenceAreShownOnce) {
   v1::Event event = StoppedEvent();
   event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF);
-  event.set_message("ADMIN: the guest obeyed. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown.");
+  event.set_message("the guest obeyed");
   EXPECT_THAT(EventLine(event, false, true),
               testing::EndsWith("  The guest obeyed. Seen: POWERDOWN, "
                                 "SHUTDOWN reason=guest-shutdown.\n"));
@@ -268,7 +352,7 @@ TEST(TableFormatter, ListsVms) {
             "web1           RUNNING  3     CRASH  guest panic\n"
             "a-longer-name  STOPPED  -     ADMIN  host powerdown\n");
   const std::string wide = *TableFormatter({.wide = true}).FormatVms(vms);
-  EXPECT_THAT(wide, HasSubstr("after 4 s. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown."));
+  EXPECT_THAT(wide, HasSubstr("host powerdown. Seen: POWERDOWN, SHUTDOWN reason=guest-shutdown."));
   EXPECT_THAT(wide, HasSubstr("  4711  7.2.22  "));
   EXPECT_THAT(wide, HasSubstr("2026-07-01 12:00:00.000"));
 }
@@ -379,6 +463,14 @@ TEST(FormatFleet, ATableHasTheClusterIfThereAreSeveral) {
   nodes.Mutable(1)->set_cluster("test");
   EXPECT_THAT(*formatter.FormatFleet(nodes, now), HasSubstr("test     n2"));
   EXPECT_THAT(*TableFormatter({.wide = true}).FormatFleet(nodes, now), HasSubstr("PUBLISHED"));
+}
+
+TEST(FormatFleet, ANameThatTwoNodesHaveIsTheState) {
+  Formatter::Heartbeats nodes;
+  *nodes.Add() = Node("n1", 0, 30);
+  nodes.Mutable(0)->set_other_journal_id("journal-b");
+  EXPECT_THAT(*TableFormatter({}).FormatFleet(nodes, absl::FromUnixSeconds(kNow)),
+              HasSubstr("n1    name shared"));
 }
 
 TEST(FormatFleet, JsonHasTheLagAndTheState) {

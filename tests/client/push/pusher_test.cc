@@ -59,7 +59,7 @@ absl::Time FailingSince(const PushState& state) { return FromProto(state.failing
 class TestPusher : public Pusher {
  public:
   TestPusher(std::deque<HttpAnswer> answers, PushLog* log)
-      : Pusher(PushFormat::kJson, "", 1000, log), answers_(std::move(answers)) {}
+      : Pusher(PushFormat::kJson, "", 1000, /*gaps=*/false, log), answers_(std::move(answers)) {}
 
   HttpAnswer Post(const PushBody& body) override {
     std::vector<int> sequences;
@@ -89,7 +89,7 @@ class TestPusher : public Pusher {
 class PusherTest : public testing::Test {
  protected:
   // Delivers the events 1 to `newest` at once.
-  absl::Status Run(uint64_t newest, std::deque<HttpAnswer> answers) {
+  absl::Status Run(uint64_t newest, std::deque<HttpAnswer> answers, uint64_t gap = 0) {
     PushLog log(AtX(), {.report = [this](const PushState& state) { state_ = state; },
                         .note = [this](const std::string& note) { notes_.push_back(note); },
                         .wait =
@@ -103,7 +103,12 @@ class PusherTest : public testing::Test {
     pusher.set_aside_fault = set_aside_fault_;
     auto cursor = CursorFile::Open(directory_ / "cursor", {"node7"});
     Delivery delivery({&pusher, cursor->get(), {"node7"}});
-    delivery.Deliver(PausedEvents(1, newest));
+    NodeEvents events = PausedEvents(1, newest);
+    if (gap != 0) {
+      events[gap - 1].event.set_type(v1::EVENT_TYPE_GAP);
+      events[gap - 1].event.clear_vm();
+    }
+    delivery.Deliver(std::move(events));
     position_ = (*cursor)->Find("node7");
     requests_ = pusher.requests;
     aside_ = pusher.aside;
@@ -188,6 +193,20 @@ TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
   EXPECT_EQ(position_->sequence, 4);
   EXPECT_EQ(state_.set_aside_events(), 1);
   EXPECT_EQ(state_.delivered_events(), 3);
+}
+
+TEST_F(PusherTest, AGapThatNobodyAskedForIsNotedAndPassed) {
+  EXPECT_TRUE(Run(4, {}, /*gap=*/3).ok());
+  EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2), ElementsAre(4)));
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("GAP: ")));
+  EXPECT_EQ(state_.gaps(), 1);
+  EXPECT_EQ(position_->sequence, 4);
+}
+
+TEST_F(PusherTest, ASuccessForgetsTheError) {
+  EXPECT_TRUE(Run(1, {{.status = 500}}).ok());
+  EXPECT_EQ(state_.error(), "");
+  EXPECT_EQ(state_.failures(), 1);
 }
 
 TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {

@@ -42,8 +42,7 @@ class PushFormatTest : public testing::Test {
     v1::Event* event = Add(sequence, v1::EVENT_TYPE_STOPPED, vm);
     event->mutable_shutdown()->set_shutdown_class(shutdown_class);
     event->mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
-    event->set_message(absl::StrCat(v1::ShutdownClass_Name(shutdown_class).substr(15),
-                                    ": the guest's kernel panicked. Seen: GUEST_PANICKED."));
+    event->set_message("the guest's kernel panicked");
     return event;
   }
   PushBody Body(PushFormat format, const std::string& form = R"({"text": "{{text}} {{vm}}"})") {
@@ -133,6 +132,32 @@ TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
     "of": "prod/n7.example u-1"})"));
 }
 
+TEST_F(PushFormatTest, ATemplateHasASubjectAndASeverity) {
+  const auto fields = [this] {
+    const std::string text = Body(PushFormat::kTemplate, R"(["{{subject}} {{severity}}"])").text;
+    events_.clear();
+    return std::string(nlohmann::json::parse(text)[0]);
+  };
+  AddStopped(1, "<!channel>&@a*", v1::SHUTDOWN_CLASS_CRASH);
+  EXPECT_EQ(fields(), "_!channel___a_ critical");
+  AddStopped(2, "web1", v1::SHUTDOWN_CLASS_UNKNOWN);
+  EXPECT_EQ(fields(), "web1 error");
+  AddStopped(3, "web1", v1::SHUTDOWN_CLASS_USER);
+  EXPECT_EQ(fields(), "web1 info");
+  Add(4, v1::EVENT_TYPE_GAP, "");
+  EXPECT_EQ(fields(), "prod/n7.example warning");
+}
+
+TEST_F(PushFormatTest, AnEndThatNobodySawHasTwoTimes) {
+  *AddStopped(7, "web1", v1::SHUTDOWN_CLASS_UNKNOWN)->mutable_shutdown()->mutable_last_seen_time() =
+      ToProto(absl::FromUnixSeconds(1'782'907'186));
+  const auto json =
+      nlohmann::json::parse(Body(PushFormat::kTemplate, R"({"text": "{{text}}"})").text);
+  EXPECT_EQ(json["text"],
+            "web1 on prod/n7.example: STOPPED, UNKNOWN (GUEST_PANIC): ended between 2026-07-01 "
+            "11:59:46 and 12:00:00 UTC: the guest's kernel panicked");
+}
+
 // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
 TEST_F(PushFormatTest, ATextForPeopleHasALimit) {
   v1::Event* event = AddStopped(7, std::string(255, '\xff'), v1::SHUTDOWN_CLASS_CRASH);
@@ -153,6 +178,8 @@ TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
   EXPECT_THAT(fault(R"({"a": ["{{vn}}"]})"),
               HasSubstr(R"(has "{{vn}}", which is no field; write one of actor, cause, class, )"));
   EXPECT_THAT(fault(R"({"a": "{{vm"})"), HasSubstr("has \"{{vm\"}\", which is no field"));
+  EXPECT_EQ(fault(R"({"a": "REPLACE-BY-YOUR-KEY"})"),
+            "has \"REPLACE-BY-YOUR-KEY\"; write your own value there");
   EXPECT_EQ(fault(R"({"a": "{vm} }} {"})"), "");
 }
 

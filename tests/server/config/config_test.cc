@@ -7,6 +7,7 @@
 #include <openssl/rsa.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -316,6 +317,19 @@ TEST(Config, RefusesAWatchOfAManagersOwnMonitors) {
     ExpectWrong({{"--check-config", "--watch", row.watch}, row.says});
     EXPECT_EQ(Good({"--watch", row.watch, "--watch-manager-sockets"}).watches.size(), 1);
   }
+}
+
+TEST(Config, RefusesALinkToAManagersDirectory) {
+  const TemporaryDirectory directory;
+  const std::string managers = directory / ".lima";
+  const std::string link = directory / "link";
+  std::filesystem::create_directories(managers + "/web1");
+  std::filesystem::create_directory_symlink(managers, link);
+  for (const std::string& watch : {link + "/web1:qmp.*", link + "/*:qmp.sock"}) {
+    ExpectWrong({{"--check-config", "--watch", watch}, {"--watch: \"" + watch, managers, "lima"}});
+    EXPECT_EQ(Good({"--watch", watch, "--watch-manager-sockets"}).watches.size(), 1);
+  }
+  EXPECT_EQ(Good({"--watch", link + "/web1:*.events"}).watches.size(), 1);
 }
 
 TEST(Config, PermitsAWatchBesideAManagersOwnMonitors) {

@@ -40,6 +40,29 @@ TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
   EXPECT_EQ(state.log().identity().journal_id, kJournal);
 }
 
+TEST(EventLog, TheNextDaemonKnowsHowFarThisOneHasWatched) {
+  for (const bool in_order : {true, false}) {
+    PumpedState state;
+    EXPECT_EQ(state.log().last_watched(), absl::InfinitePast());
+    state.log().Watched(At(5));
+    state.PushEach("a", 1);
+    state.Restart(in_order);
+    EXPECT_TRUE(state.log().follows_another());
+    EXPECT_EQ(state.log().last_watched(), At(5));
+  }
+}
+
+// What was pushed before, and is not in the journal, may be an end that the next daemon finds.
+TEST(EventLog, HowFarItHasWatchedWaitsForTheDisk) {
+  PumpedState state;
+  state.log().Watched(At(5));
+  state.PushEach("a", 1);
+  state.PushUnwritten({Reset()});
+  state.log().Watched(At(6));
+  state.Restart(/*in_order=*/false);
+  EXPECT_EQ(state.log().last_watched(), At(5));
+}
+
 TEST(EventLog, AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere) {
   PumpedState state;
   state.PushEach("a", 2);
@@ -109,7 +132,7 @@ class HandedLogTest : public ::testing::Test {
     state_.Push({ended, Update("b", EventType::kStarted)});
   }
   // The next daemon, which is handed all of it.
-  void GoOn() {
+  void Resume() {
     HandedLog handed = state_.log().HandOver();
     handed.runs = {{"run-b", {"state of b", 3}}};
     state_.Restart(/*in_order=*/false, [&](const JournalEnd& found) {
@@ -132,7 +155,7 @@ class HandedLogTest : public ::testing::Test {
 TEST_F(HandedLogTest, WhatAFullDiskDidNotTakeGoesOnWaitingForIt) {
   ExpectAll(/*durable=*/false);
   for (int i = 0; i < 2; ++i) {
-    GoOn();
+    Resume();
     ExpectAll(/*durable=*/false);
   }
   disk_.Fail(SQLITE_OK);
@@ -145,7 +168,7 @@ TEST_F(HandedLogTest, WhatAFullDiskDidNotTakeGoesOnWaitingForIt) {
 
 TEST_F(HandedLogTest, ItsRunsAreOpenAndNoOthers) {
   disk_.Fail(SQLITE_OK);
-  GoOn();
+  Resume();
   ExpectAll(/*durable=*/true);
   const SavedRuns saved = state_.log().TakeRuns();
   ASSERT_THAT(saved, SizeIs(1));
@@ -374,6 +397,18 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
   EXPECT_THAT(state.Events(2), SizeIs(0));
 }
 
+// A daemon that is killed next has them.
+TEST(UnopenedJournal, ItsOpenRunsStayWhereTheyWereHandedOver) {
+  PumpedState state;
+  LeaveOpenRun(&state);
+  state.Restart(/*in_order=*/true, [](const JournalEnd&) {
+    return HandedLog{.journal_id = kJournal, .end = {"", 0, 1}, .runs = {{"run-a", {"state"}}}};
+  });
+  Repair(&state);
+  state.Restart(/*in_order=*/false);
+  EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
+}
+
 TEST(UnopenedJournal, AGapIsStillDueWhereADaemonHandsOverWhatItDidNotKnow) {
   PumpedState state;
   LeaveOpenRun(&state);
@@ -421,7 +456,7 @@ TEST(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
   PumpedState state({}, {.max_backlog_bytes = 400});  // less than two events
   for (int i = 0; i < 3; ++i) {
     state.PushUnwritten({Reset()});
-    state.clock().Advance(EventLog::kMaxCommit);
+    state.clock().Advance(Backlog::kMaxCommit);
   }
   while (state.log().StepWriter()) {  // writes the third, and no GAP
   }

@@ -63,14 +63,14 @@ TEST(EventLog, WhatHasNothingToWriteIsAsDurableAsWhatCameBeforeIt) {
 TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOnce) {
   PumpedState state;
   state.PushUnwritten({Reset()});
-  state.clock().Advance(EventLog::kMaxCommit - absl::Milliseconds(1));
+  state.clock().Advance(Backlog::kMaxCommit - absl::Milliseconds(1));
   state.PushUnwritten({});
   EXPECT_TRUE(state.reported_writable());
   state.clock().Advance(absl::Milliseconds(1));
   state.PushUnwritten({});
   EXPECT_FALSE(state.reported_writable());
   EXPECT_FALSE(state.log().health().journal_writable);
-  EXPECT_EQ(state.log().health().journal_age, EventLog::kMaxCommit);
+  EXPECT_EQ(state.log().health().journal_age, Backlog::kMaxCommit);
   bool durable = true;
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kCrash);
   stopped.on_public = [&] { durable = state.log().health().published_durable; };
@@ -83,8 +83,8 @@ TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOn
   EXPECT_EQ(state.log().range().durable, 2u);
   EXPECT_FALSE(state.reported_writable());
   EXPECT_EQ(EventLogForTests::NextStep(state.log()),
-            state.clock().Now().monotonic + EventLog::kSettled);
-  state.clock().Advance(EventLog::kSettled);
+            state.clock().Now().monotonic + Backlog::kSettled);
+  state.clock().Advance(Backlog::kSettled);
   state.PushUnwritten({});
   EXPECT_TRUE(state.reported_writable());
 }
@@ -93,7 +93,7 @@ TEST(EventLog, ADiskOnWhichEachWriteIsSlowDoesNotWorkAgainAfterEach) {
   PumpedState state;
   state.PushUnwritten({Reset()});
   for (int write = 0; write < 4; ++write) {
-    state.clock().Advance(EventLog::kMaxCommit);
+    state.clock().Advance(Backlog::kMaxCommit);
     state.PushUnwritten({Reset()});
     EXPECT_FALSE(state.reported_writable());
     EXPECT_THAT(state.log().health().journal_problem, HasSubstr("the disk does not answer"));
@@ -355,6 +355,26 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   EXPECT_FALSE(until.Continue(reader.get()).value());
   EXPECT_TRUE(until.Continue(reader.get()).value());
   EXPECT_THAT(Listed(until), ElementsAre(65, 67));
+}
+
+// Nobody saw the end when it happened: it may have been at any time in between.
+TEST(EventLog, AListHasAnEndByEachTimeAtWhichItMayHaveHappened) {
+  PumpedState state;
+  VmUpdate end = Stopped("a", "run-a", ShutdownClass::kUnknown);
+  *end.event->mutable_observe_time() = ToTimestamp(At(50));
+  *end.event->mutable_shutdown()->mutable_last_seen_time() = ToTimestamp(At(20));
+  state.Push({std::move(end)});
+  const auto reader = JournalReader::Open(state.journal_options().path).value();
+  const auto lists = [&](int64_t start, int64_t stop) {
+    EventListing list(&state.log(), EventMatcher(), {.start = At(start), .end = At(stop)}, 1 << 20);
+    EXPECT_TRUE(list.Continue(reader.get()).value());
+    return !Listed(list).empty();
+  };
+  EXPECT_FALSE(lists(10, 20));
+  EXPECT_TRUE(lists(10, 21));
+  EXPECT_TRUE(lists(30, 40));
+  EXPECT_TRUE(lists(50, 60));
+  EXPECT_FALSE(lists(51, 60));
 }
 
 }  // namespace

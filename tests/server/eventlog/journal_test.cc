@@ -12,8 +12,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_listing.h"
+#include "server/eventlog/sqlite.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
 
@@ -43,6 +45,14 @@ TEST(Retention, ANoisyVmLosesItsOwnEventsAndNoEvidence) {
   state.Push({Stopped("quiet", "run-quiet", ShutdownClass::kCrash)});
   EXPECT_THAT(Rows(&state), ElementsAre("1 quiet", "2 noisy", "3 quiet", "19 gap", "20 noisy",
                                         "21 noisy", "22 noisy", "23 noisy", "24 quiet"));
+}
+
+TEST(Retention, TheContractAndTheDocumentsNameWhatGoesLast) {
+  EXPECT_EQ(EvidenceNames(), "STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
+  for (const char* file : {"/proto/vmeventd/v1/vm_events.proto", "/docs/internals/journal.md"}) {
+    EXPECT_THAT(e2e::ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, file)),
+                testing::HasSubstr(EvidenceNames()));
+  }
 }
 
 TEST(Retention, VmsWithAsManyEventsLoseAsMany) {
@@ -220,6 +230,18 @@ TEST(JournalReader, WhatIsThinnedOutLaterMakesNoEarlierTimeSafe) {
   EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Locate(At(10)).status()));
 }
 
+// Memory may have those still.
+TEST(JournalReader, TheOldestIsBehindWhatWasThinnedOutBeforeIt) {
+  PumpedState state({}, {.retention_events = 2});
+  state.Push({Update("a", EventType::kStarted)});
+  state.PushEach("noisy", 4);
+  state.Push({Update("a", EventType::kStarted)});
+  state.Push({Update("a", EventType::kStarted)});
+  const uint64_t oldest = state.log().range().oldest;
+  ASSERT_GT(oldest, 2u);
+  EXPECT_EQ(state.reader()->Locate(absl::InfinitePast()).value(), oldest);
+}
+
 TEST(JournalReader, SinceATimeWhoseEventsWereThinnedOutBeginsWithAGap) {
   PumpedState state({}, {.retention_events = 3});
   state.Push({Update("quiet", EventType::kReset, At(10))});
@@ -280,11 +302,25 @@ TEST(JournalReader, DamageThatACheckDoesNotConfirmIsTriedAgain) {
   EXPECT_EQ(JournalEvents(reader, 1, 3)->size(), 3u);
 }
 
+TEST(JournalReader, OnePageThatCannotBeReadIsNoDamage) {
+  constexpr int64_t kPage = 4096;
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 100);
+  ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  const absl::Status damage = absl::DataLossError("the disk image is malformed");
+  disk.FailReads(SQLITE_IOERR_CORRUPTFS, 2 * kPage);  // what SQLite makes of EIO
+  EXPECT_TRUE(absl::IsUnavailable(CheckDatabase(state.journal_options().path, damage)));
+  disk.FailReads(SQLITE_CORRUPT, 2 * kPage);
+  EXPECT_TRUE(absl::IsDataLoss(CheckDatabase(state.journal_options().path, damage)));
+}
+
 TEST(JournalReader, EventsThatAreNotInOrderAreDamage) {
   PumpedState state;
   state.PushEach("a", 3);
   const std::string rows =
-      "SELECT sequence, time, type, class, event, ref FROM stored JOIN vms ON vms.id = stored.vm";
+      "SELECT sequence, time, type, class, event, ref, since FROM stored JOIN vms ON vms.id = "
+      "stored.vm";
   ASSERT_TRUE(ExecuteSql(state.journal_options().path,
                          absl::StrCat("DROP VIEW events; CREATE VIEW events AS ", rows,
                                       " UNION ALL ", rows, " WHERE sequence = 2"))

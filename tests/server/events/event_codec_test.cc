@@ -38,10 +38,11 @@ v1::Vm FullStatus() {
 }
 
 TEST(EventCodec, AddsToAnEventItsSequenceAndItsVm) {
-  const v1::Vm status = FullStatus();
+  v1::Vm status = FullStatus();
+  status.set_pause_reason("debug");
   v1::Event expected = FullEvent();
   expected.MergeFrom(FromText<v1::Event>(R"(
-      sequence: 9 state: VM_STATE_GUEST_DOWN
+      sequence: 9 state: VM_STATE_GUEST_DOWN pause_reason: 'debug'
       problems { code: PROBLEM_CODE_MONITOR_LOST text: 'monitor lost' }
       vm { name: 'web1' run_id: 'r1' uuid: 'u1' pid: 4711 source: 'qmp:/run/vms' })"));
   EXPECT_EQ(Completed(&status, 9).DebugString(), expected.DebugString());

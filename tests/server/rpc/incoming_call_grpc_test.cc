@@ -128,6 +128,8 @@ TEST(Shutdown, EveryCallEndsWithUnavailable) {
         while (!stop) {
           std::string response;
           const grpc::Status status = RawCall(channel, kListVms, "", &response);
+          // On a busy machine more calls are answered than the server has put away.
+          if (status.error_code() == grpc::RESOURCE_EXHAUSTED) continue;
           if (!status.ok()) {
             own.push_back(status);
             return;

@@ -70,19 +70,6 @@ TEST(RequestChecks, WatchEventsNamesFieldValueAndRule) {
   }
 }
 
-TEST(RequestChecks, FiltersOfAnyOfAreBoundedTogether) {
-  const Bad rows[] = {
-      {Repeated("any_of {} ", 17), "any_of", "17 entries", "at most 16"},
-      {"any_of {} any_of { vm_names: '' }", "any_of[1].vm_names[0]", "\"\"", "not be empty"},
-      {Repeated("any_of { sources: ['a*', 'b*', 'c*'] } ", 11), "any_of.sources",
-       "33 entries with a wildcard", "at most 32"},
-  };
-  for (const Bad& row : rows) {
-    ExpectRefused(CheckWatchEvents(FromText<v1::WatchEventsRequest>(row.request)).status(), row);
-    ExpectRefused(CheckListEvents(FromText<v1::ListEventsRequest>(row.request)).status(), row);
-  }
-}
-
 TEST(RequestChecks, EnumValuesMustBeKnown) {
   v1::WatchEventsRequest request;
   request.mutable_filter()->mutable_types()->Add(99);

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/mutex.h"
 #include "tests/support/test_events.h"
@@ -129,6 +132,58 @@ TEST(StreamHubTest, AStreamThatTheJournalEndsIsCountedAsAnErrorAndNoShutdown) {
   while (hub.RunTurn()) {
   }
   EXPECT_EQ(hub.meters().ends(StreamEnd::kError), 1u);
+}
+
+// A call whose client reads the first message, a Progress, and then never again.
+class StalledCall final : public StreamCall {
+ public:
+  void AnswerBy(WatchStream* stream) override { stream_ = stream; }
+  absl::Status Hold(size_t) override { return absl::OkStatus(); }
+  void Write(const grpc::ByteBuffer* message) override {
+    if (std::exchange(greeted_, true)) {
+      bytes_ = message->Length();
+    } else {
+      stream_->OnWriteDone(true);
+    }
+  }
+  void End(const absl::Status&) override { stream_->OnDone(); }
+  void Abort(const absl::Status&) override {}
+
+  // Bytes of the message that it has not read.
+  size_t bytes() const { return bytes_; }
+  void Leave() {
+    stream_->OnCancel();
+    stream_->OnWriteDone(false);
+  }
+
+ private:
+  WatchStream* stream_ = nullptr;
+  bool greeted_ = false;
+  size_t bytes_ = 0;
+};
+
+TEST(StreamHubTest, TheMessagesOfManyStreamsThatNobodyReadsStayInBounds) {
+  constexpr size_t kBoundOfAll = size_t{24} << 20;
+  PumpedState pumped;
+  std::vector<VmUpdate> updates;
+  for (int i = 0; i < 4'000; ++i) updates.push_back(Update("vm1", EventType::kReset));
+  pumped.Push(std::move(updates));
+  StreamHub hub(&pumped.log(), &pumped.clock(), {}, /*threads=*/0);
+  std::vector<std::unique_ptr<StalledCall>> calls;
+  size_t bytes = 0;
+  for (int i = 0; i < 500; ++i) {
+    calls.push_back(std::make_unique<StalledCall>());
+    hub.Open(calls.back().get(), {.start = AfterSequence{0, kJournal}}, {}, {"a"});
+    while (hub.RunTurn()) {
+    }
+    bytes += calls.back()->bytes();
+  }
+  EXPECT_GT(calls.front()->bytes(), size_t{200} << 10);
+  EXPECT_GT(calls.back()->bytes(), size_t{4} << 10);
+  EXPECT_LT(bytes, kBoundOfAll);
+  for (const auto& call : calls) call->Leave();
+  while (hub.RunTurn()) {
+  }
 }
 
 }  // namespace

@@ -66,47 +66,6 @@ TEST(WatchEvents, AreCountedAsTheyAreSentAndTimedIfTheyAreLive) {
   EXPECT_GT(meters.sent_bytes.value(), 0u);
 }
 
-// As etcd's watches had it: a progress notification must not overtake the events before it.
-TEST(WatchEvents, AProgressOnDemandOvertakesNoEvent) {
-  TestServer server(WithPatience());
-  for (const char* names : {"", "a", "a*"}) {
-    v1::WatchEventsRequest request;
-    if (*names != '\0') request.mutable_filter()->add_vm_names(names);
-    request.mutable_progress_interval()->set_seconds(100'000);
-    TestStream stream(server.stub(), request);
-    const v1::Progress first = stream.Next().progress();
-    ASSERT_FALSE(first.stream_id().empty());
-    uint64_t newest = first.sequence();
-    uint64_t seen = newest;
-    for (int round = 0; round < 20; ++round) {
-      server.PushEach("a", 5);
-      server.PushEach("b", 5);
-      newest += 10;
-      v1::RequestProgressRequest ask;
-      ask.set_stream_id(first.stream_id());
-      grpc::ClientContext call;
-      v1::RequestProgressResponse answer;
-      const grpc::Status status = server.stub()->RequestProgress(&call, ask, &answer);
-      ASSERT_TRUE(status.ok()) << status.error_message();
-      for (uint64_t progress = 0; progress < newest;) {
-        const v1::WatchEventsResponse message = stream.Next();
-        for (const v1::Event& event : message.events()) {
-          EXPECT_GT(event.sequence(), seen);
-          if (event.vm().name() == "a") seen = event.sequence();
-        }
-        progress = message.progress().sequence();
-      }
-      EXPECT_EQ(seen, newest - 5) << names;  // the last of "a"
-    }
-  }
-  v1::RequestProgressRequest ask;
-  ask.set_stream_id("0123456789abcdef");
-  grpc::ClientContext call;
-  v1::RequestProgressResponse answer;
-  EXPECT_EQ(server.stub()->RequestProgress(&call, ask, &answer).error_code(),
-            grpc::StatusCode::NOT_FOUND);
-}
-
 TEST(WatchEvents, RefusesWhatItCannotGive) {
   TestServer server({}, RingOf(3), {.retention_events = 3});
   server.PushEach("a", 10);

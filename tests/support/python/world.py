@@ -149,6 +149,8 @@ class World:
         self._mounted = False
         self._environment = None
         self._daemon = None
+        # With VMEVENTD_OTHER_SENTENCES the clients see every sentence of the daemon in other words.
+        self.own_socket = self.path / "own" if "VMEVENTD_OTHER_SENTENCES" in os.environ else self.socket
         self.stub = None
         self.channel = None
 
@@ -165,17 +167,24 @@ class World:
         for watch in self.watches:
             command += ["--watch", watch]
         if "--listen" not in arguments:
-            command += ["--listen", f"unix:{self.socket}"]
+            command += ["--listen", f"unix:{self.own_socket}"]
         command += [str(argument) for argument in arguments]
         with open(self.path / "log", "ab") as log:
             self._daemon = subprocess.Popen(command, stderr=log, stdout=log, env=self._environment)
         if "--listen" not in arguments:
             # gRPC waits for seconds after a connect that fails.
             wait_until(f"the daemon listens; its log: {self.log()}", self._accepts)
+            if self.own_socket != self.socket and not self.socket.exists():
+                self.change_sentences(self.socket)
         self.channel = self.connect()
         self.stub = vm_events_pb2_grpc.VmEventServiceStub(self.channel)
         wait_until(f"the daemon serves; its log: {self.log()}", lambda: self.health("") == "SERVING")
         return self
+
+    def change_sentences(self, address):
+        """Serves the daemon at another socket too, with every sentence in other words."""
+        import other_sentences  # pylint: disable=import-outside-toplevel
+        self._closing.append(other_sentences.OtherSentences(f"unix:{address}", f"unix:{self.own_socket}"))
 
     def begin(self, *arguments):
         """Starts the daemon. Returns a stream of its events."""
@@ -189,7 +198,7 @@ class World:
 
     def _accepts(self):
         with socket.socket(socket.AF_UNIX) as connection:
-            return connection.connect_ex(str(self.socket)) == 0
+            return connection.connect_ex(str(self.own_socket)) == 0
 
     def small_disk(self):
         """Puts the state directory on a disk of 1 MiB, before the daemon starts."""
@@ -408,6 +417,11 @@ def reason(error):
     assert info.domain == "vmeventd"
     pb.ErrorReason.Value("ERROR_REASON_" + info.reason)
     return f"{code(error)} {info.reason}"
+
+
+def facts(error):
+    """What the ErrorInfo of a call that failed has besides its reason."""
+    return dict(details(error)["ErrorInfo"].metadata)
 
 
 def hook_environment(**variables):

@@ -236,6 +236,21 @@ def long_directory(parent):
     return directory
 
 
+def await_closed(channel):
+    """Until the channel has noticed that its connection is closed."""
+    closed = threading.Event()
+
+    def changed(state):
+        if state is not grpc.ChannelConnectivity.READY:
+            closed.set()
+    channel.subscribe(changed)
+    try:
+        if not closed.wait(patience()):
+            raise TimeoutError("the channel still takes its closed connection for an open one")
+    finally:
+        channel.unsubscribe(changed)
+
+
 def play(scenario, client):
     """Has a client follow the scenario's server; what is wrong with what it made of it."""
     with tempfile.TemporaryDirectory() as name:
@@ -345,6 +360,8 @@ class ConformanceTest(unittest.TestCase):
                         self.assertTrue(info.journal_writable)
                     finally:
                         server.close()
+                    # A call on a connection that is seen to be closed too late fails, wait_for_ready or not.
+                    await_closed(channel)
                     shutil.rmtree(directory)
                     long_directory(name)
                     vmeventd.Server.of(address).channel().close()  # as the next attempt of a follower

@@ -6,7 +6,7 @@ import socket
 import time
 
 from promises import elsewhere, promise
-from world import code, pb, qmp, reason, wait_until
+from world import code, facts, pb, qmp, reason, wait_until
 
 
 def two_of_one_name(world):
@@ -38,9 +38,9 @@ def get_vm_by_name(world):
 @promise("ErrorReason.ERROR_REASON_SEVERAL_VMS_RUN")
 def get_vm_of_two(world):
     _, runs = two_of_one_name(world)
-    message = world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "GetVm", name="vm1")
+    world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "GetVm", name="vm1")
+    assert sorted(facts(world.call("GetVm", name="vm1"))["run_ids"].split(",")) == sorted(runs)
     for run in runs:
-        assert run in message, message
         assert world.get("vm1", run_id=run).ref.run_id == run
     world.refused("INVALID_ARGUMENT", "GetVm", name="vm1", run_id="x" * 1025)
 
@@ -143,11 +143,13 @@ def an_intent_ends_with_its_run(world):
 
 
 @promise("DeclareIntentRequest.request_id")
+@promise("Intent.request_id")
 def a_retry_finds_its_own_intent(world):
     stream, qemu = world.follow()
     request = {"vm_name": "vm1", "actor": "a", "reason": "r", "request_id": "request-1"}
     first = world.call("DeclareIntent", **request)
-    assert code(first) == "OK"
+    assert code(first) == "OK" and first.intent.request_id == "request-1", first
+    assert world.get().intent == first.intent
     qemu.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
     stream.wait_event("GUEST_SHUTDOWN")
     again = world.call("DeclareIntent", **request)
@@ -174,6 +176,8 @@ def an_intent_takes_a_running_vm(world):
 def an_intent_of_two(world):
     _, runs = two_of_one_name(world)
     world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    refused = world.call("DeclareIntent", vm_name="vm1", actor="a", reason="r")
+    assert sorted(facts(refused)["run_ids"].split(",")) == sorted(runs)
     world.declare(run_id=runs[0])
     assert world.get(run_id=runs[0]).HasField("intent")
     assert not world.get(run_id=runs[1]).HasField("intent")
@@ -182,6 +186,8 @@ def an_intent_of_two(world):
         qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
     stream.wait_event("GUEST_SHUTDOWN", "down")
     world.refused("FAILED_PRECONDITION END_IS_DECIDED", "DeclareIntent", vm_name="down", actor="a", reason="r")
+    late = world.call("DeclareIntent", vm_name="down", actor="a", reason="r")
+    assert facts(late) == {"vm_name": "down"}
     assert not world.get(name="down").HasField("intent")
 
 
@@ -199,7 +205,35 @@ def an_intent_of_an_earlier_run(world):
     assert world.declare(started_before={"seconds": started.seconds + 1}).intent_id
     qemu.exit()
     stream.wait_event("STOPPED")
-    world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request, started_before={"seconds": started.seconds + 1})
+    # Not in its life: of one that lived then it is INTENT_LATE.
+    world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request, started_before={"seconds": started.seconds + 3600})
+
+
+@promise("DeclareIntent", "FAILED_PRECONDITION")
+@promise("EventType.EVENT_TYPE_INTENT_LATE")
+@promise("ErrorReason.ERROR_REASON_INTENT_IS_LATE")
+def an_intent_that_comes_late_is_told_of(world):
+    stream, qemu = world.follow()
+    run = world.get().ref.run_id
+    time.sleep(0.02)  # a process's start is known in ticks
+    now = time.time_ns()
+    request = {"vm_name": "vm1", "actor": "alice", "reason": "reboot",
+               "started_before": {"seconds": now // 10**9, "nanos": now % 10**9}}
+    qemu.kill()
+    stopped = stream.wait_event("STOPPED")
+    world.refused("FAILED_PRECONDITION INTENT_IS_LATE", "DeclareIntent", **request)
+    late = stream.wait_event("INTENT_LATE")
+    assert (late.vm, late.intent.actor, late.intent.reason) == (stopped.vm, "alice", "reboot"), late
+    assert late.sequence > stopped.sequence and not late.intent.HasField("expire_time"), late
+    assert world.get(run_id=run).shutdown == stopped.shutdown  # it changes nothing
+    after = time.time_ns() + 10**9
+    request["started_before"] = {"seconds": after // 10**9, "nanos": 0}
+    world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request)
+    other = world.started_vm(stream, "down")
+    other.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
+    stream.wait_event("GUEST_SHUTDOWN", "down")
+    world.refused("FAILED_PRECONDITION END_IS_DECIDED", "DeclareIntent", vm_name="down", actor="bob", reason="r")
+    assert stream.wait_event("INTENT_LATE", "down").intent.actor == "bob"
 
 
 @promise("DeclareIntent", "5")
@@ -224,8 +258,9 @@ def one_intent_a_run(world):
     world.follow()
     intent = world.declare()
     again = {"vm_name": "vm1", "actor": "another", "reason": "r"}
-    message = world.refused("ALREADY_EXISTS INTENT_IS_OPEN", "DeclareIntent", **again)
-    assert intent.intent_id in message, message
+    world.refused("ALREADY_EXISTS INTENT_IS_OPEN", "DeclareIntent", **again)
+    assert facts(world.call("DeclareIntent", **again)) == {
+        "intent_id": intent.intent_id, "actor": intent.actor, "vm_name": "vm1"}
     for _ in range(200):
         world.call("WithdrawIntent", intent_id=intent.intent_id)
         answer = world.call("DeclareIntent", **again)
@@ -369,6 +404,10 @@ def server_info(world):
     wait_until("the directory is there", lambda: world.info().directories[1].present)
 
 
+elsewhere("tests/watcher/qmp/node_watcher_directories_test.cc:HangingDirectoryTest.HoldsNoOther",
+          "WatchedDirectory.problem")
+elsewhere("tests/system/service_test.cc:ServiceTest.AStartOnAHungDiskTellsItsClientsWhatItWaitsFor",
+          "GetServerInfoResponse.waits_for")
 elsewhere("tests/server/host/system_files_test.cc:NodeId.IsStoredInTheStateDirectoryWhereThereIsNoMachineId",
           "GetServerInfoResponse.node_id")
 
@@ -451,11 +490,14 @@ def listeners(world):
 
 @promise("GetServerInfoResponse.oldest_sequence")
 @promise("GetServerInfoResponse.newest_sequence")
+@promise("GetServerInfoResponse.events")
+@promise("GetServerInfoResponse.oldest_time")
 @promise("GetServerInfoResponse.vms")
 @promise("GetServerInfoResponse.streams")
 def what_the_server_counts(world):
     world.start()
     assert world.info().newest_sequence == 0
+    assert world.info().events == 0 and not world.info().HasField("oldest_time")
     assert world.info().streams == 0
     stream = world.oldest()
     world.started_vm(stream, "a").exit()
@@ -463,6 +505,8 @@ def what_the_server_counts(world):
     world.started_vm(stream, "b")
     info = world.info()
     assert (info.vms, info.streams, info.oldest_sequence, info.newest_sequence) == (1, 1, 1, 3), info
+    wait_until("all are written", lambda: world.info().events == 3)
+    assert world.info().oldest_time == world.events()[0].observe_time
     stream.close()
     wait_until("the stream is closed", lambda: world.info().streams == 0)
 

@@ -25,6 +25,8 @@ elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HO
 elsewhere(f"{CAUSES}.OneThatKillsTheContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
 elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownDetail.sender")
 elsewhere(f"{CAUSES}.TheReasonWhyNobodySawItIsEvidence", "ShutdownDetail.sender")
+for field in ("login_uid", "login_user", "login_session", "remote_host"):
+    elsewhere(f"{CAUSES}.OneWhoLoggedInIsNamed", f"SignalSender.{field}")
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
     elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", f"SignalSender.{field}")
 elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
@@ -50,6 +52,8 @@ for test, fields in (
     for field in fields:
         elsewhere(test, field)
 elsewhere("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
+elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes",
+          "ShutdownDetail.last_seen_time")
 elsewhere(f"{CAUSES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
 elsewhere(f"{CAUSES}.AGuestThatPowersItselfOffHasACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN")
@@ -101,6 +105,20 @@ for cause, test in (("MIGRATION_FAILED", "AnArrivalThatFailsIsNoCrash"),
                     ("NEVER_RAN", "AnEndBeforeTheVmRanIsNoCrash"),
                     ("MIGRATION_UNFINISHED", "AnEndInItsLastPassIsUnknown")):
     elsewhere(f"{CAUSES}.{test}", f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
+
+
+@promise("ShutdownDetail.never_ran")
+def a_vm_that_was_only_held(world):
+    stream = world.begin()
+    held = world.vm("held", status="inmigrate")
+    stream.wait_event("STARTED", "held")
+    held.send(shutdown(False, "host-qmp-quit"))
+    held.kill()
+    assert stream.wait_event("STOPPED", "held").shutdown.never_ran
+    ran = world.started_vm(stream, "ran")
+    ran.send(shutdown(False, "host-qmp-quit"))
+    ran.kill()
+    assert not stream.wait_event("STOPPED", "ran").shutdown.never_ran
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_ADMIN")

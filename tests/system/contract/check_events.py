@@ -20,6 +20,7 @@ def every_event_has_type_and_message(world):
     stream.wait_event("STOPPED")
     for event in stream.events:
         assert event.type and event.message and "\n" not in event.message, event
+        assert not any(seen.what in event.message for seen in event.shutdown.evidence), event
 
 
 @promise("EventType.EVENT_TYPE_STARTED")
@@ -98,6 +99,27 @@ def pauses_and_suspensions(world):
         vm = world.get()
         assert vm.state == state, vm
         assert vm.state_time == event.observe_time, (vm, event)
+
+
+@promise("Vm.pause_reason")
+@promise("Event.pause_reason")
+def the_reason_of_a_pause(world):
+    stream, qemu = world.follow()
+    assert not world.get().pause_reason
+    qemu.behave(status="debug")
+    qemu.send(qmp("STOP"))
+    assert not stream.wait_event("PAUSED").pause_reason
+    reported = stream.wait_event("STATE_CHANGED")
+    assert reported.state == pb.VM_STATE_PAUSED and reported.pause_reason == "debug", reported
+    assert world.get().pause_reason == "debug"
+    qemu.behave(status="paused")
+    wait_until("the reason is another", lambda: world.get().pause_reason == "paused")
+    qemu.send(qmp("RESUME"))
+    assert not stream.wait_event("RESUMED").pause_reason and not world.get().pause_reason
+    error = {"device": "d", "operation": "write", "action": "stop"}
+    qemu.send(qmp("BLOCK_IO_ERROR", error) + qmp("STOP") + qmp("POWERDOWN"))
+    stream.wait_event("POWERDOWN_REQUESTED")
+    assert [event.pause_reason for event in stream.events if type_name(event) == "PAUSED"] == ["", "io-error"]
 
 
 # The type of the event that a QMP event makes, its data, and the detail that it has.
@@ -449,12 +471,16 @@ for test, problem in (
         (f"{QMP}listener_test.cc:ForeignListenerTest.IsNeverConnectedToWhereTheNameIsNoMonitors", "NO_MONITOR"),
         (f"{QMP}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
          "MANAGERS_OWN"),
+        (f"{QMP}listener_test.cc:ListenerTest.AQmpServerWithoutAVmIsNone", "NOT_A_VM"),
+        (f"{QMP}paths_test.cc:SharedPathTest.EachEndIsTheEndOfItsOwnQemu", "PATH_SHARED"),
+        (f"{QMP}directories_test.cc:HangingDirectoryTest.HoldsNoOther", "DIRECTORY_HANGS"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain", "FOLLOWED_ELSEWHERE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         (f"{LIBVIRT}ProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),
         (f"{LIBVIRT}ProcessTest.ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill",
          "PROCESS_NOT_VISIBLE")):
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
+ABSENCE = f"{QMP}restart_test.cc:RestartTest.AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw"
 for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
@@ -468,6 +494,9 @@ for test, gap in (
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
         ("tests/client/commands/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
          "POSITION_LOST"),
-        ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED")):
+        ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED"),
+        (ABSENCE, "NOT_WATCHED")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
+for field in ("Event.unwatched", "TimeRange.start", "TimeRange.end"):
+    elsewhere(ABSENCE, field)
 elsewhere(f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "Event.gap_reason")

@@ -99,7 +99,7 @@ def a_journal_that_cannot_be_opened(world):
     assert not paused.durable and paused.sequence > started.sequence
     log.rmdir()
     gap = live.wait("a GAP of the node comes",
-                    lambda: next((e for e in live.events if not e.HasField("vm")), None))
+                    lambda: next((e for e in live.events if e.HasField("missing")), None))
     assert gap.type == pb.EVENT_TYPE_GAP and gap.missing.last >= started.sequence, gap
     wait_until("the journal can be written", lambda: world.info().journal_writable)
     qemu.send(qmp("RESUME"))

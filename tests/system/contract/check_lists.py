@@ -10,6 +10,8 @@ from world import code, pb, qmp, wait_until
 
 elsewhere("tests/server/access/access_grpc_test.cc:Tls.AStreamIsListedWithItsCertificatesNames",
           "Stream.certificate_names")
+elsewhere("tests/server/rpc/event_counts_test.cc:EventCountsTest.WhatIsBeyondTheLimitsIsOthers",
+          "CountEventsResponse.others")
 elsewhere("tests/server/rpc/queries_test.cc:QueriesTest.EndsAPageOfVmsBeforeItIsTooLong", "ListVmsResponse")
 
 
@@ -32,25 +34,24 @@ def page_by_page(world, method, field, **fields):
 @promise("ListStreamsResponse.streams")
 @promise("ListStreamsResponse.next_page_token")
 @promise("Stream.stream_id")
+@promise("Progress.stream_id")
 @promise("Stream.peer")
 @promise("Stream.filter")
-@promise("Stream.any_of")
 @promise("Stream.sequence")
 @promise("Stream.lag")
 @promise("Stream.open_time")
 def the_open_streams(world):
     before = time.time_ns()
     stream, _ = world.follow()
-    others = [world.oldest(filter={"vm_names": ["a*"]}, any_of=[{"classes": [pb.SHUTDOWN_CLASS_CRASH]}])
-              for _ in range(4)]
+    others = [world.oldest(filter={"vm_names": ["a*"]}) for _ in range(4)]
     for each in [stream, *others]:
         each.wait("it has begun", lambda s=each: s.messages)
     ids = {each.messages[0].progress.stream_id for each in [stream, *others]}
+    assert "" not in ids and not any(message.progress.stream_id for message in stream.messages[1:])
     _, found = page_by_page(world, "ListStreams", "streams", page_size=2)
     assert [each.stream_id for each in found] == sorted(ids), found
     filtered = [each for each in found if each.HasField("filter")]
     assert len(filtered) == 4 and all(list(each.filter.vm_names) == ["a*"] for each in filtered), found
-    assert all(list(each.any_of[0].classes) == [pb.SHUTDOWN_CLASS_CRASH] for each in filtered), found
     for each in found:
         assert each.peer == f"user {os.getuid()}" and not each.certificate_names, each
         assert before <= each.open_time.ToNanoseconds() <= time.time_ns(), each
@@ -58,28 +59,6 @@ def the_open_streams(world):
         (each.sequence, each.lag) == (world.info().newest_sequence, 0) for each in world.call("ListStreams").streams))
     world.refused("INVALID_ARGUMENT", "ListStreams", page_token="no token")
     world.refused("INVALID_ARGUMENT", "ListStreams", page_size=-1)
-
-
-@promise("WatchEventsRequest.any_of")
-@promise("ListEventsRequest.any_of")
-def any_of_several_filters(world):
-    world.start()
-    stream = lives(world, "abc")
-    any_of = [{"vm_names": ["a"], "types": [pb.EVENT_TYPE_STARTED]}, {"vm_names": ["b"]}]
-    fields = {"filter": {"types": [pb.EVENT_TYPE_STARTED, pb.EVENT_TYPE_STOPPED]}, "any_of": any_of}
-    expected = [each for each in stream.events
-                if each.type in fields["filter"]["types"] and (each.vm.name == "b" or (
-                    each.vm.name == "a" and each.type == pb.EVENT_TYPE_STARTED))]
-    assert len(expected) == 3
-    assert page_by_page(world, "ListEvents", "events", page_size=1, **fields)[1] == expected
-    watched = world.oldest(**fields)
-    watched.wait("all are there", lambda: len(watched.events) == 3)
-    assert list(watched.events) == expected
-    fresh = world.watch(snapshot=True, any_of=[{"vm_names": ["nobody"]}])
-    fresh.wait("the snapshot is done", lambda: any(m.HasField("snapshot_done") for m in fresh.messages))
-    assert not any(message.snapshot_vms for message in fresh.messages)
-    for method in ("ListEvents",):
-        assert "any_of" in world.refused("INVALID_ARGUMENT", method, any_of=[{}] * 17)
 
 
 @promise("ListEventsRequest.filter")
@@ -139,6 +118,58 @@ def page_tokens(world):
     for method in ("ListEvents", "ListVms"):
         for token in ("forged", changed):
             world.refused("INVALID_ARGUMENT", method, page_token=token)
+
+
+@promise("CountEvents")
+@promise("CountEventsRequest.filter")
+@promise("CountEventsRequest.start_time")
+@promise("CountEventsRequest.end_time")
+@promise("CountEventsRequest.by")
+@promise("CountEventsRequest.utc_offset")
+@promise("CountEventsRequest.page_token")
+@promise("CountEventsResponse.counts")
+@promise("CountEventsResponse.next_page_token")
+@promise("EventCount.key")
+@promise("EventCount.events")
+@promise("CountKey.COUNT_KEY_WHO")
+@promise("CountKey.COUNT_KEY_VM")
+@promise("CountKey.COUNT_KEY_CLASS")
+@promise("CountKey.COUNT_KEY_CAUSE")
+@promise("CountKey.COUNT_KEY_TYPE")
+@promise("CountKey.COUNT_KEY_DAY")
+@promise("CountKey.COUNT_KEY_HOUR")
+@promise("CountKey.COUNT_KEY_MINUTE")
+def counts_of_events(world):
+    world.start()
+    every = list(lives(world, "aab").events)
+    ends = [each for each in every if each.type == pb.EVENT_TYPE_STOPPED]
+
+    def count(by, **fields):
+        answer = world.call("CountEvents", by=by, **fields)
+        assert code(answer) == "OK", answer
+        assert not answer.next_page_token and not answer.others, answer
+        return [(each.key, each.events) for each in answer.counts]
+
+    stopped = {"filter": {"types": [pb.EVENT_TYPE_STOPPED]}}
+    assert count(pb.COUNT_KEY_VM, **stopped) == [("a", 2), ("b", 1)]
+    assert count(pb.COUNT_KEY_VM) == [("a", 8), ("b", 4)]
+    assert dict(count(pb.COUNT_KEY_TYPE))["STARTED"] == 3
+    name = pb.ShutdownClass.Name(ends[0].shutdown.shutdown_class).removeprefix("SHUTDOWN_CLASS_")
+    assert count(pb.COUNT_KEY_CLASS, **stopped) == [(name, 3)]
+    name = pb.ShutdownCause.Name(ends[0].shutdown.cause).removeprefix("SHUTDOWN_CAUSE_")
+    assert count(pb.COUNT_KEY_CAUSE, **stopped) == [(name, 3)]
+    assert [events for _, events in count(pb.COUNT_KEY_WHO, **stopped)] == [3]
+    for key, text in ((pb.COUNT_KEY_DAY, "%Y-%m-%d"), (pb.COUNT_KEY_HOUR, "%Y-%m-%d %H"), (pb.COUNT_KEY_MINUTE, "%Y-%m-%d %H:%M")):
+        times = {time.strftime(text, time.gmtime(each.observe_time.seconds + 3600)) for each in ends}
+        assert {found for found, _ in count(key, utc_offset={"seconds": 3600}, **stopped)} == times
+    one = {"start_time": ends[1].observe_time, "end_time": ends[2].observe_time}
+    assert sum(events for _, events in count(pb.COUNT_KEY_VM, **one, **stopped)) == len(
+        [each for each in ends if one["start_time"].ToNanoseconds() <= each.observe_time.ToNanoseconds()
+         < one["end_time"].ToNanoseconds()])
+    assert count(pb.COUNT_KEY_VM, filter={"vm_names": ["b"], **stopped["filter"]}) == [("b", 1)]
+    world.refused("INVALID_ARGUMENT", "CountEvents")
+    world.refused("INVALID_ARGUMENT", "CountEvents", by=pb.COUNT_KEY_VM, page_token="forged")
+    world.refused("INVALID_ARGUMENT", "CountEvents", by=pb.COUNT_KEY_DAY, utc_offset={"seconds": 90000})
 
 
 @promise("ListEventsRequest.start_time")
@@ -236,7 +267,7 @@ def a_gap_passes_every_filter(world):
     world.damage_journal()
     fields = {"vm_names": ["no such VM"], "types": [pb.EVENT_TYPE_STOPPED]}
     stream = world.oldest(filter=fields)
-    stream.wait("the GAP passes", lambda: stream.events)
+    stream.wait("the GAPs of the new journal and of the absence pass", lambda: len(stream.events) == 2)
     assert all(e.type == pb.EVENT_TYPE_GAP and not e.HasField("vm") for e in stream.events)
     assert world.events(filter=fields) == stream.events
 

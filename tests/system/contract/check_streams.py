@@ -7,7 +7,7 @@ import time
 import grpc
 from promises import elsewhere, promise
 from patience import patience
-from world import Stream, details, pb, qmp, reason, type_name, wait_until
+from world import Stream, details, facts, pb, qmp, reason, type_name, wait_until
 
 
 def lives(world, names, stream=None):
@@ -108,47 +108,8 @@ def a_position_moves_on(world):
     assert len(resumed.events) == 1
 
 
-@promise("RequestProgress", "", "NOT_FOUND")
-@promise("Progress.stream_id")
-@promise("RequestProgressRequest.stream_id")
-@promise("RequestProgressResponse")
-@promise("ErrorReason.ERROR_REASON_NO_SUCH_STREAM")
-def a_progress_on_demand(world):
-    stream = world.begin()
-    world.started_vm(stream, "a")
-    hour = {"seconds": 3600}
-    for fields in ({}, {"from_oldest": True}, {"filter": {"vm_names": ["b"]}}, {"filter": {"vm_names": ["b*"]}},
-                   {"filter": {"types": [pb.EVENT_TYPE_STOPPED]}, "from_oldest": True}):
-        asked = world.watch(progress_interval=hour, **fields)
-        asked.wait("its first Progress", lambda s=asked: s.messages)
-        stream_id = asked.messages[0].progress.stream_id
-        assert stream_id
-        for _ in range(3):
-            newest = world.info().newest_sequence
-            progresses = len(progresses_of(asked))
-            world.call("RequestProgress", stream_id=stream_id)
-            asked.wait("the Progress", lambda s=asked, n=progresses: len(progresses_of(s)) > n)
-            assert progresses_of(asked)[-1].sequence >= newest
-        for _ in range(20):
-            world.call("RequestProgress", stream_id=stream_id)
-        asked.wait("one that all share", lambda s=asked, n=progresses: len(progresses_of(s)) > n + 1)
-        assert len(progresses_of(asked)) <= progresses + 21
-        assert not any(p.stream_id for p in progresses_of(asked)[1:])
-        asked.close()
-        wait_until("the stream has ended", lambda i=stream_id: ended(world, i))
-    for unknown in ("x", "0" * 16, "0" * 1024):
-        world.refused("NOT_FOUND NO_SUCH_STREAM", "RequestProgress", stream_id=unknown)
-    for wrong in ("", "0" * 1025):
-        world.refused("INVALID_ARGUMENT", "RequestProgress", stream_id=wrong)
-
-
 def progresses_of(stream):
     return [message.progress for message in stream.messages if message.HasField("progress")]
-
-
-def ended(world, stream_id):
-    answer = world.call("RequestProgress", stream_id=stream_id)
-    return isinstance(answer, grpc.RpcError) and answer.code() == grpc.StatusCode.NOT_FOUND
 
 
 @promise("WatchEvents")
@@ -179,7 +140,8 @@ def progress(world):
 def out_of_range(world):
     world.start("--retention-events", "4")
     lives(world, "abc")
-    wait_until("retention has deleted something", lambda: world.info().oldest_sequence > 2)
+    wait_until("retention is done",
+               lambda: world.info().oldest_sequence > 2 and len(world.events()) == 4)
     info = world.info()
     for after, journal_id, why in (
             (0, info.journal_id, "RETENTION_PASSED"), (info.newest_sequence + 1, info.journal_id, "BEYOND_NEWEST"),
@@ -192,12 +154,15 @@ def out_of_range(world):
     oldest.wait("the oldest is there", lambda: oldest.events)
     assert oldest.events[0].sequence == world.info().oldest_sequence
     world.restart()  # nothing is in memory
+    wait_until("the GAP of the absence is written, and retention is done again",
+               lambda: world.info().events == 4 and world.info().oldest_sequence > info.oldest_sequence)
     live = world.watch()
     live.wait("it has begun", lambda: live.messages)
-    with open(world.state / "journal.db", "r+b") as journal:
-        size = journal.seek(0, 2)
-        journal.seek(4096)
-        journal.write(b"x" * (size - 4096))
+    for file, start in (("journal.db", 4096), ("journal.db-wal", 32)):
+        with open(world.state / file, "r+b") as journal:
+            size = journal.seek(0, 2)
+            journal.seek(start)
+            journal.write(b"x" * (size - start))
     damaged = world.oldest()
     damaged.wait_end()
     assert reason(damaged.error) == "OUT_OF_RANGE JOURNAL_DAMAGED", damaged.error
@@ -218,10 +183,12 @@ def thinned_out(world):
     wait_until("retention is done", lambda: len(world.events()) == 8)
     retained = [event.sequence for event in world.events()]
     assert retained == [1, 2, *range(37, 43)], retained
-    world.restart()  # nothing is in memory
+    world.restart()  # nothing is in memory; the GAP of the absence costs one more
+    wait_until("retention is done again",
+               lambda: [event.sequence for event in world.events()] == [1, 2, *range(38, 44)])
     thinned = world.oldest()
-    thinned.wait("the newest is there", lambda: sequences(thinned)[-1:] == [42])
-    assert sequences(thinned) == [1, 2, 36, *range(37, 43)], sequences(thinned)
+    thinned.wait("the newest is there", lambda: sequences(thinned)[-1:] == [43])
+    assert sequences(thinned) == [1, 2, 37, *range(38, 44)], sequences(thinned)
     gap = thinned.events[2]
     assert gap.type == pb.EVENT_TYPE_GAP and gap.missing.last == gap.sequence, gap
 
@@ -278,6 +245,7 @@ def exhausted(world):
     third = world.watch()
     third.wait_end()
     assert reason(third.error) == "RESOURCE_EXHAUSTED TOO_MANY_STREAMS", third.error
+    assert facts(third.error) == {"limit": "2"}
     streams[0].close()
 
     def another():
@@ -352,6 +320,21 @@ def snapshot(world):
     qemus["b"].exit()
     fresh.wait_event("STOPPED", "b")
     assert min(sequences(fresh)) > position and "STARTED" not in fresh.types("b")
+
+
+@promise("WatchEventsRequest.snapshot_stopped")
+def snapshot_with_the_stopped(world):
+    world.start()
+    stream = lives(world, "a")
+    world.started_vm(stream, "b")
+    for stopped, names in ((False, {"b"}), (True, {"a", "b"})):
+        fresh = world.watch(snapshot=True, snapshot_stopped=stopped)
+        fresh.wait("the snapshot is done",
+                   lambda s=fresh: any(m.HasField("snapshot_done") for m in s.messages))
+        vms = [vm for message in fresh.messages for vm in message.snapshot_vms]
+        assert {vm.ref.name for vm in vms} == names, vms
+        assert all(vm.HasField("shutdown") == (vm.ref.name == "a") for vm in vms), vms
+    assert world.watch(from_oldest=True, snapshot_stopped=True).wait_end() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 @promise("VmEventService")

@@ -3,6 +3,7 @@
 
   contract_test.py --vmeventd FILE --fake-qemu FILE --hung-disk FILE [MODULE...]
   contract_test.py --promises       compares the checks with the contract, runs none
+  contract_test.py --elsewhere PROGRAM...   finds the tests of other suites that hold promises in their programs
 
 Each check_*.py names, for every check, the elements of the contract that it holds (promises.py). A
 field, value, method or numbered guarantee that no check names fails, and so does a check whose
@@ -12,7 +13,7 @@ element is gone. Exits with 77 where a check could not be made here.
 import argparse
 import importlib
 import pathlib
-import re
+import subprocess
 import sys
 import traceback
 
@@ -37,13 +38,28 @@ def compare():
                 for element, label in contract if (element, label) not in promises.CHECKS]
     problems += [f"{', '.join(promises.CHECKS[each])}: the contract has no {' '.join(each)}"
                  for each in sorted(set(promises.CHECKS) - known)]
-    for each, test in promises.ELSEWHERE.items():
-        path, _, name = test.partition(":")
-        suite, _, case = name.rpartition(".")
-        text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
-        if not re.search(rf"\b{suite}\b", text) or not re.search(rf"\b{case}\b", text):
-            problems.append(f"{' '.join(each)}: there is no test {test}")
     return problems
+
+
+def tests_of(program):
+    """The tests of a program that ctest runs, without instances: a parameter that has a name is a test, too."""
+    listed = subprocess.run([program, "--gtest_list_tests"], check=True, capture_output=True, text=True).stdout
+    suite = ""
+    for line in listed.splitlines():
+        name = line.partition("#")[0].strip()
+        if not line.startswith(" "):
+            suite = name.rstrip(".").rpartition("/")[2]
+        elif "DISABLED_" not in suite + name:
+            yield from (f"{suite}.{part}" for part in name.split("/"))
+
+
+def missing_elsewhere(programs):
+    """Prints the tests that promises name outside of this suite and that no program has; how many they are."""
+    there = {test for program in programs for test in tests_of(program)}
+    missing = sorted({test.partition(":")[2] for test in promises.ELSEWHERE.values()} - there)
+    for test in missing:
+        print(f"no program has {test}")
+    return len(missing)
 
 
 def run(module):
@@ -74,11 +90,16 @@ def main():
     parser.add_argument("--fake-qemu")
     parser.add_argument("--hung-disk", help="the library of tests/support/hung_disk.cc")
     parser.add_argument("--promises", action="store_true")
+    parser.add_argument("--elsewhere", nargs="+", metavar="PROGRAM")
     parser.add_argument("--only", help="a check's name")
     parser.add_argument("modules", nargs="*")
     arguments = parser.parse_args()
-    for module in MODULES if arguments.promises else arguments.modules or MODULES:
+    for module in arguments.modules or MODULES:
         importlib.import_module(module)
+    if arguments.elsewhere:
+        missing = missing_elsewhere(arguments.elsewhere)
+        print(f"{len(promises.ELSEWHERE)} promises elsewhere, {missing} tests are missing")
+        return 1 if missing else 0
     if arguments.promises:
         problems = compare()
         for problem in problems:

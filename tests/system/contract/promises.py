@@ -23,7 +23,8 @@ def promise(element, *labels):
 
 
 def elsewhere(test, element, *labels):
-    """These are held by a test that needs more than fake QEMUs: "FILE:SUITE.TEST"."""
+    """These are held by a test that needs more than fake QEMUs: "FILE:SUITE.TEST". contract.elsewhere finds it in its
+    program, whose tests ctest runs."""
     for label in labels or ("",):
         CHECKS.setdefault((element, label), []).append(test)
         ELSEWHERE[element, label] = test

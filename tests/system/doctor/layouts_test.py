@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 import unittest
 
@@ -107,8 +108,11 @@ class LayoutsTest(world.WorldTest):
                 self.world.restart()
         return arguments
 
-    def expect_followed(self, name="web1"):
-        world.wait_until(f"{name} is followed; {self.world.log()}", lambda: self.world.get(name).qemu_version)
+    def expect_followed(self, name="web1", pid=0):
+        def is_followed():
+            vm = self.world.get(name)
+            return vm.qemu_version and pid in (0, vm.ref.pid)
+        world.wait_until(f"{name} is followed; {self.world.log()}", is_followed)
 
     def expect_watched_by_the_line(self, qemu):
         finding = self.only(qemu, "unwatched")
@@ -134,6 +138,18 @@ class LayoutsTest(world.WorldTest):
         self.begin()
         self.expect_watched_by_the_line(self.monitored(self.path / "link/web1.qmp"))
 
+    def test_a_storage_daemon_is_no_vm(self):
+        path = self.sockets / "web1.qmp"
+        self.begin()
+        self.run_beside(["qemu-storage-daemon", "--chardev", f"socket,id=m,path={path},server=on,wait=off",
+                         "--monitor", "chardev=m"], stdin=subprocess.DEVNULL)
+        (left,) = world.wait_until(f"it is reported; {self.world.log()}", lambda: [
+            one for one in self.world.info().unfollowed_sockets
+            if one.problem.code == world.pb.PROBLEM_CODE_NOT_A_VM])
+        self.assertEqual(left.path, str(path))
+        self.assertEqual(list(self.world.call("ListVms").vms), [])
+        self.client(path)
+
     def test_a_relative_path(self):
         self.begin()
         self.expect_watched_by_the_line(self.monitored("web1.qmp", cwd=self.directory("of-web1")))
@@ -158,6 +174,36 @@ class LayoutsTest(world.WorldTest):
         self.expect_watched_by_the_line(Child(launcher))
         self.assertIn(str(shared), self.configuration.read_text(encoding="utf-8"))
 
+    @unittest.skipUnless(os.geteuid() == 0, "runs a QEMU as another user")
+    def test_a_users_runtime_directory(self):
+        """What is in XDG_RUNTIME_DIR is its user's alone."""
+        runtime = self.directory("run/user/65534")
+        (runtime / "qemu").mkdir()
+        for path in (runtime, runtime / "qemu"):
+            os.chown(path, 65534, 65534)
+            path.chmod(0o700)
+        self.begin()
+        self.expect_watched_by_the_line(self.monitored(
+            runtime / "qemu/web1.qmp", before=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]))
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounts")
+    def test_a_units_private_tmp(self):
+        """systemd makes it anew, with another name, at each start of the unit."""
+        private = pathlib.Path(tempfile.mkdtemp(prefix="systemd-private-0123-web1.service-", dir="/tmp"))
+        self.addCleanup(shutil.rmtree, private)
+        (private / "tmp").mkdir()
+        self.begin()
+        script = f"mount --bind {private}/tmp /tmp && exec \"$@\""
+        launcher = self.monitored("/tmp/web1.qmp",
+                                  before=["unshare", "-m", "-p", "--kill-child", "sh", "-c", script, "sh"])
+        finding = self.only(Child(launcher), "unwatched")
+        self.assertIn("/tmp of its unit", finding["what"])
+        more = self.paste(finding)
+        self.assertTrue(more, finding)
+        self.qemu(*more)
+        self.expect_followed()
+        self.assertNotIn(str(private), self.configuration.read_text(encoding="utf-8"))
+
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
     def test_a_directory_that_a_container_has_for_itself(self):
         """It is never proposed as it is called in there."""
@@ -168,6 +214,26 @@ class LayoutsTest(world.WorldTest):
         finding = self.only(Child(launcher), "unwatched")
         self.assertIn("does not see the directory", finding["what"])
         self.assertNotIn("cannot be seen", finding["what"])
+
+    def test_qemus_that_were_started_by_other_names(self):
+        """Where a socket is not called NAME.qmp, only that of a QEMU is connected to."""
+        watched = self.directory("named")
+        self.configuration.write_text(f'watch = ["{watched}:*.sock"]\n', encoding="utf-8")
+        program = shutil.which(QEMU[0])
+        for name in ("kvm-spice", "qemu"):
+            (self.tools / name).symlink_to(program)
+        # A QEMU looks for its modules beside its program, which is then the loader.
+        modules = "QEMU_MODULE_DIR=/usr/lib/x86_64-linux-gnu/qemu"
+        starts = {"exec": ["bash", "-c", 'exec -a "vm of exec" "$@"', "bash", program],
+                  "loader": ["env", modules, "/lib64/ld-linux-x86-64.so.2", program],
+                  "spice": [self.tools / "kvm-spice"],
+                  "plain": [self.tools / "qemu"]}
+        self.begin()
+        for name, command in starts.items():
+            self.run_beside([*command, *QEMU[1:], "-qmp", f"unix:{name}.sock,server=y,wait=n"], cwd=watched,
+                            stdin=subprocess.DEVNULL)
+        for name in starts:
+            self.expect_followed(name)
 
     # Monitors.
 
@@ -272,15 +338,18 @@ esac
         self.client(home / "qmp.sock")
 
     def manager_of_settings(self, name, run):
-        """Incus in small: it takes settings while the VM is off, and starts QEMU with raw.qemu."""
-        self.tool(name, f"""cd {run}
-case "$1 $2" in
-  "stop web1") kill "$(cat {self.path}/pid)"; while kill -0 "$(cat {self.path}/pid)"; do :; done 2>/dev/null
-               rm -f {self.path}/pid;;
-  "start web1") {shlex.join(QEMU)} -name web1 -readconfig {run}/qemu.conf $(cat raw.qemu) -daemonize \\
-                  -pidfile {self.path}/pid;;
-  "config get") cat "$4";;
-  "config set") [ ! -e {self.path}/pid ] && echo "${{4#*=}}" >"${{4%%=*}}";;
+        """Incus in small: it takes settings while the VM is off, and starts QEMU with raw.qemu; a copy has the
+        settings of its original."""
+        self.tool(name, f"""cd {run.parent}
+case "$1" in
+  stop) kill "$(cat "$2/pid")"; while kill -0 "$(cat "$2/pid")"; do :; done 2>/dev/null; rm -f "$2/pid";;
+  start) {shlex.join(QEMU)} -name "$2" -readconfig {run.parent}/"$2"/qemu.conf $(cat "$2/raw.qemu") -daemonize \\
+           -pidfile "$2/pid";;
+  copy) mkdir "$3"; cp "$2"/raw.* "$3"; sed "s|/$2/|/$3/|" "$2/qemu.conf" >"$3/qemu.conf";;
+  config) cd "$3"; case "$2" in
+    get) cat "$4";;
+    set) [ ! -e pid ] && echo "${{4#*=}}" >"${{4%%=*}}";;
+    esac;;
   *) echo "$*" >&2; exit 1
 esac
 """)
@@ -289,14 +358,17 @@ esac
         (run / "qemu.conf").write_text(f'[chardev "m"]\n  backend = "socket"\n  path = "{run}/qemu.monitor"\n'
                                        '  server = "on"\n  wait = "off"\n[mon "mon"]\n  mode = "control"\n'
                                        '  chardev = "m"\n', encoding="utf-8")
-        subprocess.run([self.tools / name, "start", "web1"], check=True)
+        self.do(name, "start", "web1")
+
+    def do(self, tool, *arguments):
+        subprocess.run([self.tools / tool, *arguments], check=True)
 
     def expect_settings(self, run):
         self.begin()
-        (finding,) = self.findings(f"pid {self.started()})")
+        (finding,) = self.findings(f"pid {self.started(run / 'pid')})")
         self.paste(finding)
         self.expect_followed()
-        self.assertEqual(self.findings(f"pid {self.started()})"), [])
+        self.assertEqual(self.findings(f"pid {self.started(run / 'pid')})"), [])
         self.assertEqual((run / "raw.apparmor").read_text(encoding="utf-8"),
                          f"/srv/mine r,\n{self.sockets}/web1.qmp rw,\n")
         self.assertIn("-m 48 -chardev", (run / "raw.qemu").read_text(encoding="utf-8"))
@@ -317,36 +389,164 @@ esac
         self.manager_of_settings("incus", run)
         (run / "raw.qemu").write_text(f"-m 48 -chardev socket,id=vmev,path={self.path}/web0.qmp,server=on,wait=off "
                                       "-mon chardev=vmev,mode=control\n", encoding="utf-8")
-        subprocess.run([self.tools / "incus", "stop", "web1"], check=True)
-        subprocess.run([self.tools / "incus", "start", "web1"], check=True)
+        self.do("incus", "stop", "web1")
+        self.do("incus", "start", "web1")
         (self.path / "web0.qmp").unlink()
         self.expect_settings(run)
 
-    def test_proxmox(self):
-        used = self.directory("run/qemu-server") / "100.qmp"
-        file = self.path / "args"
-        file.write_text("-m 48\n", encoding="utf-8")
-        command = shlex.join([*QEMU, "-name", "web1", "-qmp", f"unix:{used},server=on,wait=off",
-                              "-pidfile", f"{used.parent}/100.pid"])
-        self.tool("qm", f"""case "$1 $2" in
-  "config 100") echo "args: $(cat {file})"; echo "cores: 1";;
-  "set 100") echo "$4" >{file};;
-  "start 100") {command} $(cat {file}) -daemonize;;
+    # Clones.
+
+    def shares_path(self, pid):
+        return [vm for vm in self.world.call("ListVms").vms if vm.ref.pid == pid and
+                [problem.code for problem in vm.problems] == [world.pb.PROBLEM_CODE_PATH_SHARED]]
+
+    def expect_a_clone_to_get_its_own_path(self, original, start_clone, clones_pid):
+        """`original` is followed; `start_clone` starts a clone on its path."""
+        start_clone()
+        clone = self.started(clones_pid)
+        for pid in (original, clone):
+            world.wait_until(f"{pid} has the problem; {self.world.log()}",
+                             lambda: self.shares_path(pid))  # pylint: disable=cell-var-from-loop
+        (kept,) = self.findings(f"pid {original})")
+        self.assertEqual(kept["finding"], "shared-path")
+        self.assertIn("The other VM is to be changed", kept["what"])
+        (finding,) = self.findings(f"pid {clone})")
+        self.assertEqual(finding["finding"], "shared-path")
+        self.paste(finding)
+        return clone
+
+    def expect_the_end_of_the_clone(self, clone):
+        stopped = world.wait_until("the clone's end is reported", lambda: [
+            event for event in self.world.events() if event.HasField("shutdown")])
+        self.assertEqual([(event.vm.pid, event.vm.name) for event in stopped], [(clone, "web2")])
+
+    def copy_is_changed(self, tool, run):
+        self.manager_of_settings(tool, run)
+        self.begin()
+        (finding,) = self.findings(f"pid {self.started(run / 'pid')})")
+        self.paste(finding)
+        self.expect_followed()
+        original = self.started(run / "pid")
+        self.do(tool, "copy", "web1", "web2")
+        clones_pid = run.parent / "web2/pid"
+        clone = self.expect_a_clone_to_get_its_own_path(
+            original, lambda: self.do(tool, "start", "web2"), clones_pid)
+        self.expect_the_end_of_the_clone(clone)
+        self.expect_followed("web2", self.started(clones_pid))
+        self.assertEqual(self.findings(f"pid {self.started(clones_pid)})"), [])
+        self.assertEqual((run.parent / "web2/raw.qemu").read_text(encoding="utf-8"),
+                         (run / "raw.qemu").read_text(encoding="utf-8").replace("web1.qmp", "web2.qmp"))
+        return original
+
+    def test_incus_copy(self):
+        """The original's socket is lost: it is unreachable once its connection is, and its end unknown."""
+        run = self.directory("incus/web1")
+        original = self.copy_is_changed("incus", run)
+        self.assertEqual(self.world.get("web1").state, world.pb.VM_STATE_PAUSED)
+        self.world.restart(signal.SIGKILL)
+        world.wait_until("it is unreachable", lambda: self.world.get("web1").state ==
+                         world.pb.VM_STATE_UNREACHABLE)
+        self.assertEqual(self.world.get("web1").ref.pid, original)
+        self.do("incus", "stop", "web1")
+        world.wait_until("its end is reported", lambda: self.world.get("web1").state ==
+                         world.pb.VM_STATE_STOPPED)
+        self.assertEqual(self.world.get("web1").shutdown.shutdown_class, world.pb.SHUTDOWN_CLASS_UNKNOWN)
+        self.do("incus", "start", "web1")
+        self.expect_followed("web1", self.started(run / "pid"))
+        self.assertEqual(self.findings(f"pid {self.started(run / 'pid')})"), [])
+
+    def test_lxc_copy(self):
+        self.copy_is_changed("lxc", self.directory("lxd/web1"))
+
+    def manager_of_args(self, run):
+        """Proxmox VE in small. Debian's QEMU has no -id, by which Proxmox VE's has the VMID."""
+        self.tool("qm", f"""cd {run}
+case "$1" in
+  config) echo "args: $(cat "$2.args")"; echo "cores: 1";;
+  set) echo "$4" >"$2.args";;
+  clone) cp "$2.args" "$3.args";;
+  start) {shlex.join(QEMU)} -name "$2" -qmp unix:{run}/"$2".qmp,server=on,wait=off -pidfile {run}/"$2".pid \\
+           $(cat "$2.args") -daemonize;;
   *) echo "$*" >&2; exit 1
 esac
 """)
-        subprocess.run([self.tools / "qm", "start", "100"], check=True)
+        (run / "100.args").write_text("-m 48\n", encoding="utf-8")
+        self.do("qm", "start", "100")
+
+    def restart_of_proxmox(self, run, vmid):
+        pid = self.started(run / f"{vmid}.pid")
+        os.kill(pid, signal.SIGKILL)
+        world.wait_until("it has ended", lambda: not pathlib.Path(f"/proc/{pid}").exists())
+        self.do("qm", "start", vmid)
+        return self.started(run / f"{vmid}.pid")
+
+    def begin_with_proxmox(self):
+        run = self.directory("run/qemu-server")
+        self.manager_of_args(run)
         self.begin()
-        qemu = self.started(used.with_suffix(".pid"))
-        (finding,) = self.findings(f"pid {qemu})")
+        (finding,) = self.findings(f"pid {self.started(run / '100.pid')})")
         self.assertIn("needs it for qm and its API", finding["what"])
         self.paste(finding)
-        os.kill(qemu, signal.SIGKILL)
-        world.wait_until("it has ended", lambda: not pathlib.Path(f"/proc/{qemu}").exists())
-        subprocess.run([self.tools / "qm", "start", "100"], check=True)
-        self.started(used.with_suffix(".pid"))
+        qemu = self.restart_of_proxmox(run, "100")
         self.expect_followed("100")
-        self.client(used)
+        return run, qemu
+
+    def test_proxmox(self):
+        run, _ = self.begin_with_proxmox()
+        self.client(run / "100.qmp")
+
+    def test_qm_clone(self):
+        run, original = self.begin_with_proxmox()
+        self.do("qm", "clone", "100", "101")
+        self.expect_a_clone_to_get_its_own_path(
+            original, lambda: self.do("qm", "start", "101"), run / "101.pid")
+        self.restart_of_proxmox(run, "101")
+        self.expect_followed("101")
+        self.assertEqual(self.world.get("100").state, world.pb.VM_STATE_PAUSED)
+        self.assertEqual((run / "101.args").read_text(encoding="utf-8"),
+                         (run / "100.args").read_text(encoding="utf-8").replace("100.qmp", "101.qmp"))
+        self.client(run / "100.qmp")
+
+    def test_a_qemu_whose_path_was_taken_before_vmeventd_started(self):
+        path = self.sockets / "web1.qmp"
+        first = self.monitored(path)
+        wait_for_listener(path)
+        second = self.monitored(path, name="web2")
+        world.wait_until("the second has the path", lambda: listens_at(path, second))
+        self.begin()
+        world.wait_until("the second has the problem", lambda: self.shares_path(second.pid))
+        (hidden,) = self.world.info().unfollowed_sockets
+        self.assertEqual((hidden.name, hidden.problem.code), ("web1", world.pb.PROBLEM_CODE_PATH_SHARED))
+        (kept,) = self.findings(f"pid {first.pid})")
+        self.assertEqual(kept["finding"], "shared-path")
+        self.assertIn("The other VM is to be changed", kept["what"])
+        (finding,) = self.findings(f"pid {second.pid})")
+        arguments = self.paste(finding)
+        second.send_signal(signal.SIGTERM)
+        second.wait(patience())
+        again = self.qemu(*arguments, name="web2")
+        self.expect_followed("web2", again.pid)
+        self.assertEqual(self.findings(f"pid {again.pid})"), [])
+
+    @unittest.skipUnless(os.geteuid() == 0, "makes a directory in /run")
+    def test_a_link_to_a_managers_directory(self):
+        """A monitor there is its manager's, although it is called NAME.qmp."""
+        run = pathlib.Path("/run/qemu-server")
+        made = not run.exists()
+        run.mkdir(exist_ok=True)
+        if made:
+            self.addCleanup(subprocess.run, ["rmdir", "--ignore-fail-on-non-empty", run], check=True)
+        path = run / f"{self.path.name}.qmp"
+        self.addCleanup(path.unlink, missing_ok=True)
+        self.configuration.write_text(f'watch = ["{self.path}/link:*.qmp"]\n', encoding="utf-8")
+        self.begin()
+        self.monitored(path)
+        wait_for_listener(path)
+        (self.path / "link").symlink_to(run)  # where it is there at the start, the daemon refuses to start
+        (left,) = world.wait_until("it is reported", lambda: [
+            one for one in self.world.info().unfollowed_sockets if one.name == path.stem])
+        self.assertEqual(left.problem.code, world.pb.PROBLEM_CODE_MANAGERS_OWN)
+        self.client(path)
 
     def test_a_manager_without_a_way_to_a_second_monitor(self):
         self.begin()
@@ -433,6 +633,15 @@ def wait_for_listener(path):
         rows = [line.split(maxsplit=7) for line in table.splitlines()[1:]]
         return any(row[7:] == [str(path)] and int(row[3], 16) & SO_ACCEPTCON for row in rows)
     world.wait_until(f"{path} listens", listens)
+
+
+def listens_at(path, process):
+    """Whether the process has a listening socket, and the path is there."""
+    sockets = {os.readlink(one) for one in pathlib.Path(f"/proc/{process.pid}/fd").iterdir()}
+    table = pathlib.Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+    rows = [line.split(maxsplit=7) for line in table.splitlines()[1:]]
+    return any(row[7:] == [str(path)] and int(row[3], 16) & SO_ACCEPTCON and f"socket:[{row[6]}]" in sockets
+               for row in rows)
 
 
 class Child:

@@ -101,7 +101,7 @@ class GanetiTest(HookTest):
                 self.qemu.kill(signal.SIGKILL)
                 stopped = self.stream.wait_event("STOPPED", nth=nth)
                 self.assertEqual(stopped.shutdown.cause, world.pb.SHUTDOWN_CAUSE_GUEST_POWEROFF)
-                self.assertIn("as ganeti intended (OP_", stopped.message)
+                self.assertRegex(stopped.shutdown.intent.reason, "^OP_[A-Z_]+ on node1.example.org$")
 
     def test_the_intent_lasts_as_long_as_the_guest_may_take(self):
         self.operate("instance-stop", timeout=1000)

@@ -101,7 +101,7 @@ class Nova:
         if self._rpc.TRANSPORT:
             self._rpc.cleanup()
 
-    def _instance(self, vm_uuid, host):
+    def _instance(self, vm_uuid, host, power_state):
         objects, image = self._objects, str(uuid.uuid4())
         empty = {name: None for name in (
             "os_type", "architecture", "availability_zone", "task_state", "created_at", "launched_at", "terminated_at",
@@ -113,7 +113,7 @@ class Nova:
         return objects.Instance(
             self._context, uuid=vm_uuid, user_id="alice", project_id="project", reservation_id="r", display_name="web1",
             display_description="", hostname="web1", host=host, node="node1", ramdisk_id="", kernel_id="",
-            image_ref=image, vm_state="active", power_state=1, progress=0, locked=False, auto_disk_config=False,
+            image_ref=image, vm_state="active", power_state=power_state, progress=0, locked=False, auto_disk_config=False,
             metadata={}, system_metadata={}, trusted_certs=None, tags=objects.TagList(objects=[]),
             keypairs=objects.KeyPairList(objects=[]), flavor=flavor, **empty)
 
@@ -133,12 +133,12 @@ class Nova:
             except RuntimeError:
                 pass
 
-    def notify(self, action, vm_uuid, host, phase="START"):
-        """As nova.compute.manager calls it."""
+    def notify(self, action, vm_uuid, host, phase="START", power_state=1):
+        """As nova.compute.manager calls it; of an instance that runs."""
         # pylint: disable=import-outside-toplevel,import-error
         from nova.compute import utils
         from nova.objects import fields
-        instance = self._instance(vm_uuid, host)
+        instance = self._instance(vm_uuid, host, power_state)
         about = {"phase": getattr(fields.NotificationPhase, phase)}
         if phase == "ERROR":
             try:
@@ -269,6 +269,7 @@ class NovaTest(HookTest):
         with contextlib.redirect_stderr(io.StringIO()) as log:
             gone = str(uuid.uuid4())
             nova.notify("POWER_OFF", gone, self.server)
+            nova.notify("SHELVE_OFFLOAD", gone, self.server, power_state=4)  # shutdown
             nova.ask_itself()
             nova.notify("POWER_OFF", gone, self.server)
             _, vm_uuid = self.started("vm1")

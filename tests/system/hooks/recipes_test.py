@@ -50,6 +50,18 @@ class RecipesTest(HookTest):
         self.assertEqual((done.returncode, done.stderr), (0, ""), text)
         return done.stdout
 
+    def test_the_page_for_who_was_paged(self):
+        page = (ROOT / "docs/paged.md").read_text(encoding="utf-8")
+        self.world.started_vm(self.stream, "web1").kill(signal.SIGABRT)
+        self.stream.wait_event("STOPPED", "web1")
+        why, doctor, events = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        self.assertTrue(self.run_block(why).startswith("web1 CRASHED "))
+        self.assertIn("crash", self.run_block(events))
+        # Its exit status says whether it found something to repair.
+        done = subprocess.run(doctor, check=False, shell=True, capture_output=True, text=True, env=self.environment)
+        self.assertIn(done.returncode, (0, 1), done.stderr)
+        self.assertEqual(done.stderr, "")
+
     def test_the_audit_of_a_month(self):
         month, daily = blocks("Audit", "sh")
         # That the node's events are of this month is not said.
@@ -102,7 +114,7 @@ class RecipesTest(HookTest):
         (watch,) = [block for block in blocks("Page somebody", "") if "vmevents watch" in block]
         watch = watch.replace("/usr/local/bin/page-for-stop", str(pager)).replace(
             "/var/lib/page-for-stop/cursor", "cursor").replace(" watch ", " watch --from oldest --count 1 ")
-        self.assertRegex(self.run_block(watch), r"^hypervisor team: =crash\(\): CRASH: QEMU crashed")
+        self.assertRegex(self.run_block(watch), r"^hypervisor team: =crash\(\): QEMU was killed by SIGABRT")
         for verdict, paged in (("USER/GUEST_POWEROFF", ""), ("ADMIN/HOST_QUIT", ""),
                                ("CRASH/GUEST_PANIC", "owner of web1: m\n"), ("CRASH/WATCHDOG", "owner of web1: m\n"),
                                ("CRASH/OUT_OF_MEMORY", "hypervisor team: web1: m\n"),

@@ -451,7 +451,7 @@ def check_daemonset(report, node):
     sources = {'config': ROOT / 'deploy/kubernetes/base', 'tls': node.directory('secret'),
                'qemu': node.directory('qemu', STRANGER), 'run': None, 'state': None}
     guests = {name: node.guest(name, [sources['qemu']], STRANGER, boot=False)
-              for name in ('reaped', 'zombie')}
+              for name in ('reaped', 'zombie', 'killed')}
     container = run_daemonset(node, specification, sources)
     wait_healthy(container)
     wait_for('the QEMUs are followed', lambda: len(followed(node, container)) == len(guests))
@@ -459,11 +459,18 @@ def check_daemonset(report, node):
                  f'{", ".join(specification["securityContext"]["capabilities"]["add"])}')
     check_network(report, container, sources['tls'])
     watch = Watch(node.outside(container, *Watch.COMMAND), 2 * len(guests))
-    for guest in guests.values():
-        guest.abort()
+    guests['killed'].process.kill()
+    guests['killed'].reap()
+    for name in ('reaped', 'zombie'):
+        guests[name].abort()
     guests['reaped'].reap()
     events = watch.events()  # while the other is still a zombie
-    for name in guests:
+    shutdown = events.get(('EVENT_TYPE_STOPPED', 'killed'), {}).get('shutdown', {})
+    report.check((shutdown.get('shutdown_class'), shutdown.get('cause')) ==
+                 ('SHUTDOWN_CLASS_ADMIN', 'SHUTDOWN_CAUSE_HOST_KILL') and
+                 any('SIGKILL sent by python3' in evidence['what'] for evidence in shutdown.get('evidence', [])),
+                 'daemonset: kill -9 is ADMIN, its sender is seen', shutdown)
+    for name in ('reaped', 'zombie'):
         shutdown = events.get(('EVENT_TYPE_STOPPED', name), {}).get('shutdown', {})
         report.check(shutdown.get('exit_signal', {}).get('number') == 6,
                      f'daemonset: how a QEMU ended that is {name}: signal 6', shutdown)

@@ -54,16 +54,20 @@ def flags_of(program):
 
 
 @functools.cache
-def rendered(*components):
-    """What kubectl makes of the base with these components."""
+def kustomized(components, settings):
+    """What kubectl makes of the base with these components and further settings, as JSON."""
     with tempfile.TemporaryDirectory(dir=ROOT / 'build') as directory:
         relative = os.path.relpath(KUBERNETES, directory)
         pathlib.Path(directory, 'kustomization.yaml').write_text(yaml.dump({
             'apiVersion': 'kustomize.config.k8s.io/v1beta1', 'kind': 'Kustomization', 'resources': [f'{relative}/base'],
-            'components': [f'{relative}/components/{name}' for name in components]}), encoding='utf-8')
+            'components': [f'{relative}/components/{name}' for name in components], **json.loads(settings)}), encoding='utf-8')
         done = run(PROGRAMS['kubectl'], 'kustomize', directory)
         assert done.returncode == 0, f'{components}: {done.stderr}'
         return done.stdout
+
+
+def rendered(*components, **settings):
+    return kustomized(components, json.dumps(settings))
 
 
 def parsed(*components):
@@ -118,6 +122,75 @@ def check_config(text):
         return run(PROGRAMS['vmeventd'], '--check-config', '--config', str(path))
 
 
+REGISTRY = 'registry.example.com/'
+# What the base has, and each component adds: the containers' images, users and capabilities, their mounts ("ro" behind a
+# read-only one) and arguments, and what is bound to whose account.
+BASE = {
+    'images': {('vmeventd', 'vmeventd')},
+    'users': {('vmeventd', '0:0')},
+    'capabilities': {('vmeventd', name) for name in ('DAC_OVERRIDE', 'SYS_PTRACE', 'BPF', 'PERFMON')},
+    'mounts': {('vmeventd', '/etc/vmeventd ro'), ('vmeventd', '/etc/vmeventd-tls ro'), ('vmeventd', '/run/qemu ro'),
+               ('vmeventd', '/run/vmeventd'), ('vmeventd', '/var/lib/vmeventd')},
+    'accounts': {('vmeventd', 'vmeventd', False)},
+    'rights': set(),
+    'others': set(),
+}
+ADDED = {
+    'fleet': {'images': {('push', 'vmeventd')}, 'users': {('push', '65532:0')},
+              'mounts': {('push', '/run/vmeventd ro'), ('push', '/var/lib/vmevents-push'), ('push', '/etc/vmevents-push ro')}},
+    'host-network': {'capabilities': {('vmeventd', 'NET_ADMIN')}, 'others': {'hostNetwork'}},
+    'kubevirt': {'mounts': {('vmeventd', '/var/lib/kubelet/pods ro')}},
+    'kubevirt-hook': {'images': {('kubevirt', 'vmeventd-kubevirt')}, 'users': {('kubevirt', '0:0')},
+                      'mounts': {('kubevirt', '/run/vmeventd ro'), ('kubevirt', '/var/lib/vmeventd-kubevirt')},
+                      'accounts': {('vmeventd-kubevirt', 'vmeventd-kubevirt', True)},
+                      'rights': {('ClusterRole', 'vmeventd-kubevirt', 'vmeventd:vmeventd-kubevirt')}},
+    'libvirt': {'mounts': {('vmeventd', '/run/libvirt ro')}},
+    'openshift': {'others': {'SecurityContextConstraints'}},
+    'prometheus-operator': {'others': {'PodMonitor'}},
+}
+# What every rendering has beside that.
+ALWAYS = {'Namespace', 'ResourceQuota', 'ServiceAccount', 'ConfigMap', 'Service', 'DaemonSet', 'NetworkPolicy', 'ClusterRole',
+          'ClusterRoleBinding'}
+
+
+def expected(components):
+    facts = {name: set(values) for name, values in BASE.items()}
+    for component in components:
+        for name, values in ADDED.get(component, {}).items():
+            facts[name] |= values
+    if 'non-root' in components:
+        facts['users'] = facts['users'] - {('vmeventd', '0:0')} | {('vmeventd', '64055:64055')}
+        facts['capabilities'] = set()
+    return facts
+
+
+def facts_of(manifests):
+    """What expected() has, of manifests."""
+    facts = {name: set() for name in BASE}
+    for manifest in manifests:
+        kind, name = manifest['kind'], manifest['metadata']['name']
+        if kind not in ALWAYS:
+            facts['others'].add(kind)
+        if kind == 'ClusterRoleBinding':
+            for subject in manifest['subjects']:
+                facts['rights'].add((manifest['roleRef']['kind'], manifest['roleRef']['name'],
+                                     f"{subject['namespace']}:{subject['name']}"))
+        if kind != 'DaemonSet':
+            continue
+        pod = pod_of({kind: manifest})
+        facts['accounts'].add((name, pod['serviceAccountName'], pod['automountServiceAccountToken']))
+        if pod.get('hostNetwork'):
+            facts['others'].add('hostNetwork')
+        for container in pod['containers']:
+            name, security = container['name'], container['securityContext']
+            facts['images'].add((name, container['image'].removeprefix(REGISTRY).rpartition(':')[0]))
+            facts['users'].add((name, f"{security['runAsUser']}:{security['runAsGroup']}"))
+            facts['capabilities'] |= {(name, one) for one in security['capabilities'].get('add', [])}
+            facts['mounts'] |= {(name, mount['mountPath'] + (' ro' if mount.get('readOnly') else ''))
+                                for mount in container['volumeMounts']}
+    return facts
+
+
 class Kubernetes(unittest.TestCase):
     def each(self):
         for variant in VARIANTS:
@@ -143,6 +216,24 @@ class Kubernetes(unittest.TestCase):
                         image, _, tag = container['image'].rpartition(':')
                         self.assertIn(image, named, container['name'])
                         self.assertRegex(tag, r'^\d+\.\d+\.\d+$')
+
+    def test_each_component_adds_what_it_says_and_no_more(self):
+        self.assertEqual(set(ADDED), set(COMPONENTS) - {'non-root'})
+        for variant in VARIANTS:
+            with self.subTest(variant):
+                self.assertEqual(facts_of(parsed(*variant)), expected(variant))
+
+    def test_another_namespace_is_that_of_the_accounts_too(self):
+        """With the lines of the page, of which each patch is for a component that may not be there."""
+        page = (KUBERNETES / 'README.md').read_text(encoding='utf-8')
+        lines = yaml.safe_load(re.search(r'```yaml\n(namespace: .*?)```', page, re.DOTALL)[1])
+        for variant in ((), EVERYTHING):
+            text = rendered(*variant, **lines)
+            self.assertIn(f"namespace: {lines['namespace']}\n", text)
+            self.assertNotIn('namespace: vmeventd\n', text)
+            self.assertNotIn(':vmeventd:', text)
+        self.assertIn('serviceaccount:vmeventd:', rendered(*EVERYTHING))
+        self.assertIn(f"`vmeventd.{lines['namespace']}.svc`", page)
 
     def test_the_quota_admits_the_pods_of_its_priority(self):
         for manifests in self.each():

@@ -448,12 +448,12 @@ check_formats() {
   make_newer
   install "${newer[@]}"
   systemctl stop vmeventd.service
-  # SQLite's user_version; ours is 5.
-  printf '\0\0\0\6' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
+  # SQLite's user_version; ours is 6.
+  printf '\0\0\0\7' | dd of=/var/lib/vmeventd/journal.db bs=1 seek=60 conv=notrunc status=none
   install "${debs[@]}"
   systemctl start vmeventd.service
   wait_for "the older version moves it aside" \
-    bash -c 'journalctl -q -u vmeventd.service | grep -A1 "journal has format 6" | grep "was moved to /var/lib/vmeventd/journal.db.2"'
+    bash -c 'journalctl -q -u vmeventd.service | grep -A1 "journal has format 7" | grep "was moved to /var/lib/vmeventd/journal.db.2"'
   follow 2 install.md "Upgrade, downgrade, backup, removal"
   wait_for "the service is up" systemctl is-active vmeventd.service
   # A journal that was restored says so by an event.

@@ -2,11 +2,11 @@
 # For what runs within the clean Debian.
 set -euo pipefail
 
-readonly unit=/lib/systemd/system/vmeventd.service
+readonly unit=/usr/lib/systemd/system/vmeventd.service
 # shellcheck disable=SC2034  # those who source this use it
-readonly push_unit=/lib/systemd/system/vmevents-push@.service
+readonly push_unit=/usr/lib/systemd/system/vmevents-push@.service
 # shellcheck disable=SC2034  # likewise
-readonly web_unit=/lib/systemd/system/vmevents-web.service
+readonly web_unit=/usr/lib/systemd/system/vmevents-web.service
 # shellcheck disable=SC2034  # likewise
 readonly monitors=/run/ganeti/kvm-hypervisor/ctrl
 readonly nobody=65534
@@ -26,9 +26,9 @@ fail() {
 
 same() { [[ $2 == "$3" ]] || fail "$1: '$2', not '$3'"; }
 
-# wait_for WHAT COMMAND...
+# wait_for WHAT COMMAND...: for 180 s, or `patience`.
 wait_for() {
-  local what=$1 deadline=$((SECONDS + 180))
+  local what=$1 deadline=$((SECONDS + ${patience:-180}))
   shift
   until "$@" >/root/waited 2>&1; do
     ((SECONDS < deadline)) || { cat /root/waited >&2; fail "in vain: $what"; }
@@ -87,6 +87,26 @@ start_qemu() {
   # shellcheck disable=SC2034  # the caller's
   qemu=$!
   wait_for "the monitor is there" test -S "$1/$2.kvmd"
+}
+
+# boot_sector obeys|deaf|poweroff|panic|reset: a guest that writes a byte to the serial line. Then the first waits for the
+# power button and powers the machine off, the second does nothing; the others wait for a byte from the serial line, and
+# do what they are named. PM1a's registers are at 0x600 with QEMU's firmware, pvpanic's is at 0x505.
+boot_sector() {
+  local code=(FA BA 02 06 B8 00 01 EF BA F8 03 B0 21 EE) # cli; enable the power button; say '!'
+  local power_off=(BA 04 06 B8 00 20 EF) read_serial=(BA FD 03 EC A8 01 74 FB)
+  case $1 in
+    obeys) code+=(BA 00 06 ED F6 C4 01 74 F7 "${power_off[@]}") ;;
+    deaf) ;;
+    poweroff) code+=("${read_serial[@]}" "${power_off[@]}") ;;
+    panic) code+=("${read_serial[@]}" BA 05 05 B0 01 EE) ;;
+    reset) code+=("${read_serial[@]}" BA F9 0C B0 06 EE) ;;
+  esac
+  code+=(EB FE)
+  # shellcheck disable=SC2059  # the format is the code
+  printf "$(printf '\\x%s' "${code[@]}")"
+  head -c $((510 - ${#code[@]})) /dev/zero
+  printf '\x55\xAA'
 }
 
 check_purged() {

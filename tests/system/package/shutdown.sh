@@ -5,24 +5,11 @@
 #
 #   presses   the unit's stop presses the power button, and the guest obeys
 #   deaf      the unit's stop presses it as well, the guest does not, and systemd sends SIGTERM
-#   killed    systemd kills it
+#   killed    systemd kills it, which nobody sees in a PID namespace of its own
+#   slice     systemd sends SIGTERM to it; it is in machine.slice, as libvirt's VMs are, and starts at boot
 # shellcheck source=tests/system/package/inside.sh
 source /root/inside.sh
 daemon_log() { journalctl --no-pager -q -u vmeventd.service; }
-
-# boot_sector obeys|deaf: writes a byte to the serial line; the first then waits for the power button and powers
-# the machine off. PM1a's registers are at 0x600 with QEMU's firmware.
-boot_sector() {
-  local code=(FA BA 02 06 B8 00 01 EF BA F8 03 B0 21 EE) # cli; enable the power button; say '!'
-  if [[ $1 == obeys ]]; then
-    code+=(BA 00 06 ED F6 C4 01 74 F7 BA 04 06 B8 00 20 EF)
-  fi
-  code+=(EB FE)
-  # shellcheck disable=SC2059  # the format is the code
-  printf "$(printf '\\x%s' "${code[@]}")"
-  head -c $((510 - ${#code[@]})) /dev/zero
-  printf '\x55\xAA'
-}
 
 # unit NAME GUEST LINE...: a VM as a unit; what it has written to its serial line is in /run/qemu/NAME.said.
 unit() {
@@ -49,7 +36,8 @@ has_begun() { [[ -s /run/qemu/$1.said ]]; }
 
 begin() {
   local name
-  mkdir -p /run/qemu
+  mkdir -p /run/qemu /var/log/journal
+  journalctl --flush
   boot_sector obeys >/root/obeys.disk
   boot_sector deaf >/root/deaf.disk
   printf 'watch = ["/run/qemu:*.qmp"]\n' >/etc/vmeventd/vmeventd.conf
@@ -59,8 +47,12 @@ begin() {
   unit presses obeys "$(press presses)" $'[Unit]\nAfter=vmeventd.service'
   unit deaf deaf "$(press deaf)" TimeoutStopSec=10s $'[Unit]\nAfter=vmeventd.service'
   unit killed deaf KillSignal=SIGKILL $'[Unit]\nAfter=vmeventd.service'
+  unit slice deaf Slice=machine.slice $'[Unit]\nAfter=vmeventd.service' $'[Install]\nWantedBy=multi-user.target'
+  # It is made again at the second boot.
+  printf 'd /run/qemu\n' >/etc/tmpfiles.d/qemu.conf
   systemctl daemon-reload
-  for name in presses deaf killed; do
+  systemctl enable vm-slice.service
+  for name in presses deaf killed slice; do
     systemctl start "vm-$name.service"
     wait_for "$name is followed" vm_says "$name" RUNNING
     wait_for "$name's guest has started" has_begun "$name"
@@ -72,21 +64,36 @@ begin() {
 
 seen() { wait_for "$1 is over" vm_says "$1" STOPPED; }
 
-# ends NAME RULE
+# ends NAME CLASS CAUSE RULE
 ends() {
   local event
-  event=$(vmevents -o jsonl events --vm "$1" --type stopped)
+  # Beside the GAP of the time in which the host was down.
+  event=$(vmevents -o jsonl events --vm "$1" --type stopped | grep -v '"type":"EVENT_TYPE_GAP"')
   same "the ends of $1" "$(wc -l <<<"$event")" 1
-  grep -q '"shutdown_class":"[A-Z_]*ADMIN","cause":"[A-Z_]*HOST_SHUTDOWN"' <<<"$event" || fail "$1: $event"
-  grep -q "\"rule\":\"$2\"" <<<"$event" || fail "$1 is not $2: $event"
+  grep -q "\"shutdown_class\":\"SHUTDOWN_CLASS_$2\",\"cause\":\"SHUTDOWN_CAUSE_$3\"" <<<"$event" || fail "$1: $event"
+  grep -q "\"rule\":\"$4\"" <<<"$event" || fail "$1 is not $4: $event"
+}
+
+# What systemd logs of a unit that it stops in order; one whose stop it deleted runs until the last kill.
+stopped_in_order() { journalctl --no-pager -q -b -1 _PID=1 UNIT=vmeventd.service | grep 'Stopped vmeventd.service'; }
+
+no_cycle() {
+  local boot
+  stopped_in_order || fail "the host's shutdown did not stop vmeventd: $(journalctl --no-pager -q -b -1 -n 40)"
+  for boot in -1 0; do
+    if journalctl --no-pager -q -b "$boot" | grep 'ordering cycle'; then fail "systemd broke a cycle"; fi
+  done
+  same "what a cycle with a slice takes at boot" "$(systemctl is-active slices.target)" active
 }
 
 check() {
   wait_for "the service is up" vmevents info
+  no_cycle
   vmevents --color never events --type stopped
-  ends presses host-shutdown
-  ends deaf host-shutdown
-  ends killed host-shutdown-end
+  ends presses ADMIN HOST_SHUTDOWN host-shutdown
+  ends deaf ADMIN HOST_SHUTDOWN host-shutdown
+  ends killed UNKNOWN UNOBSERVED killed-unseen
+  ends slice ADMIN HOST_SHUTDOWN host-shutdown
   step "all well"
 }
 

@@ -5,11 +5,15 @@
 """
 
 import base64
+import csv
 import http.client
+import io
 import json
+import os
 import pathlib
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -115,16 +119,38 @@ class ApiTest(WebTest):
         stopped = self.get("/api/v1/events?type=stopped&class=crash&since=1h")["events"]
         printed = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{self.world.socket}", "-o", "json", "events",
                                   "--type", "stopped"], check=True, capture_output=True, text=True).stdout
+        for one in stopped:
+            self.assertIn("qemu crashed, SIGABRT", one.pop("detail"))
         self.assertEqual(stopped, [json.loads(line) for line in printed.splitlines()])
         self.assertEqual(self.get("/api/v1/events?class=user")["events"], [])
         story, = self.get("/api/v1/vms/vm1")["stories"]
         self.assertIn("CRASH", story["text"])
         self.assertEqual(story["last_end"]["type"], "EVENT_TYPE_STOPPED")
 
+    def test_ends_are_counted_and_nodes_described(self):
+        self.crash()
+        self.start()
+        self.assertEqual(self.get("/api/v1/counts?by=class")["counts"], [{"class": "CRASH", "events": 1}])
+        hour, = self.get("/api/v1/counts?by=hour&class=crash&since=1h&zone=UTC")["counts"]
+        self.assertRegex(hour["hour"], r"^\d{4}-\d\d-\d\d \d\d$")
+        node, = self.get("/api/v1/nodes")["nodes"]
+        self.assertEqual((node["reachable"], node["ends_in_24h"], [one["vm"] for one in node["trouble"]]), (True, {"CRASH": 1}, ["vm1"]))
+        self.assertEqual(self.get("/api/v1/vms")["servers"], [node["node"]])
+
+    def test_texts_are_in_the_zone_that_is_asked_for(self):
+        self.crash()
+        self.start()
+        for zone, offset in (("Asia/Tehran", r"\+0330"), ("UTC", "UTC")):
+            answer = self.get(f"/api/v1/vms/vm1?zone={zone}")
+            self.assertEqual(answer["zone"], zone)
+            self.assertRegex(answer["stories"][0]["text"], offset)
+        for wrong in ("Nowhere/City", "/etc/localtime", "../zoneinfo/Asia/Tehran", "file:/etc/localtime", "Asia", "Asia//Kathmandu"):
+            self.assertEqual(self.get("/api/v1/vms?" + urllib.parse.urlencode({"zone": wrong}))["zone"], "UTC", wrong)
+
     def test_a_wrong_query_is_answered_by_what_is_wrong_and_what_is_right(self):
         self.start()
         for path, sentence in (("events?type=stoped", "did you mean stopped?"), ("events?since=x", "since: "),
-                               ("events?bogus=1", "the parameters are all, cause"), ("events?last=1001", "at most 1000"),
+                               ("events?bogus=1", "the parameters are all, by, cause"), ("events?last=1001", "at most 1000"),
                                ("events?vm=%ff", "UTF-8"), ("events?vm=", "empty"), ("events?vm", "empty"),
                                ("events?server=x", "not a parameter"), ("vms?state=x", "state: "),
                                ("events/stream?from=snapshot", "/api/v1/vms"), ("vms/", "empty"), ("vms/%ff", "UTF-8")):
@@ -251,13 +277,15 @@ class ApiTest(WebTest):
         for authorization in (f"Bearer {TOKEN}", f"bearer  {TOKEN} ", f"Basic {basic}",
                               f"Basic {base64.b64encode(TOKEN.encode()).decode()}"):
             self.assertEqual(self.get("/api/v1/vms", Authorization=authorization)["vms"], [])
-        for path in ("/", "/page.js", "/api/v1/vms", "/api/v1/events/stream", "/healthz"):
+        for path in ("/", "/page.js", "/api/v1/vms", "/api/v1/events/stream"):
             for headers in ({}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": "Basic x"},
                             {"Authorization": "Basic " + base64.b64encode(TOKEN[:-1].encode()).decode()}, {"Authorization": TOKEN}, {"Authorization": "Bearer"},
                             {"Authorization": f"Digest {TOKEN}"}, {"Authorization": f"Basic {TOKEN}"}):
                 response = self.ask(path, **headers)
                 self.assertEqual(response.status, 401)
                 self.assertRegex(response.getheader("WWW-Authenticate"), "^Basic ")
+        self.assertEqual(self.ask("/healthz").read(), b"ok\n", "a probe has no token")
+        self.assertEqual(self.ask("/healthz", "POST").status, 401)
 
     def certificates(self):
         """A CA, and certificates of it for a server and for a client."""
@@ -306,6 +334,61 @@ class ApiTest(WebTest):
                                   text=True, timeout=world.patience())
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn(sentence, done.stderr)
+
+
+class NginxTest(WebTest):
+    """The page behind Debian's nginx, with Debian's settings and the server of docs/vmevents.md."""
+
+    def setUp(self):
+        super().setUp()
+        self.path = self.world.path
+        token = self.path / "token"
+        token.write_text(TOKEN)
+        token.chmod(0o600)
+        self.start("--token-file", token)
+        world.make_certificate(self.path, "web", "subjectAltName=IP:127.0.0.1")
+        (self.path / "users").write_text("alice:{PLAIN}secret\n")
+        page = (ROOT / "docs/vmevents.md").read_text(encoding="utf-8")
+        server = re.search(r"```nginx\n(.*?)```", page, re.DOTALL)[1]
+        front = world.free_port()
+        for text, ours in (("listen 443 ssl", f"listen 127.0.0.1:{front} ssl"), ("/etc/nginx/web.pem", self.path / "web.pem"),
+                           ("/etc/nginx/web.key", self.path / "web.key"), ("/etc/nginx/vms.users", self.path / "users"),
+                           ("127.0.0.1:9557", f"127.0.0.1:{self.port}"), ('"Bearer TOKEN"', f'"Bearer {TOKEN}"')):
+            self.assertEqual(server.count(text), 1, text)
+            server = server.replace(text, str(ours))
+        (self.path / "site").write_text(server + "".join(
+            f"{kind}_temp_path {self.path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")))
+        debians = pathlib.Path("/etc/nginx/nginx.conf").read_text(encoding="utf-8")
+        for pattern, ours in ((r"/etc/nginx/sites-enabled/\*", self.path / "site"), (r"/run/nginx\.pid", self.path / "pid"),
+                              (r"/var/log/nginx", self.path), (r"(?m)^user .*;", "user root;" if os.geteuid() == 0 else "")):
+            debians, count = re.subn(pattern, str(ours), debians)
+            self.assertGreaterEqual(count, 1, pattern)
+        (self.path / "nginx.conf").write_text(debians)
+        self.run_beside(["/usr/sbin/nginx", "-c", self.path / "nginx.conf", "-e", self.path / "error.log", "-g", "daemon off; master_process off;"])
+        self.context = ssl.create_default_context(cafile=self.path / "web.pem")
+        self.scheme, self.port = "https", front
+        world.wait_until("nginx listens", lambda: self.is_open(front))
+        self.alice = {"Authorization": "Basic " + base64.b64encode(b"alice:secret").decode()}
+
+    @staticmethod
+    def is_open(port):
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    def test_its_users_have_the_page_below_its_path(self):
+        self.crash()
+        self.assertEqual(self.ask("/vms/").status, 401)
+        self.assertEqual(self.ask("/vms/", **self.alice).status, 200)
+        self.assertEqual(self.ask("/vms/page.js", **self.alice).status, 200)
+        self.assertEqual([one["ref"]["name"] for one in self.get("/vms/api/v1/vms?all", **self.alice)["vms"]], ["vm1"])
+
+    def test_an_event_arrives_while_the_stream_is_open(self):
+        response = self.ask("/vms/api/v1/events/stream?type=stopped", **self.alice)
+        self.assertEqual(response.status, 200)
+        stream = Events(response)
+        stream.next("open")
+        self.crash()
+        self.assertEqual(stream.next()[1]["vm"]["name"], "vm1")
 
 
 class PageTest(WebTest):
@@ -358,6 +441,131 @@ class PageTest(WebTest):
         self.wait("the next VM is there", lambda: "running" in self.row("vm2"))
         self.assertIn("vm1 has ended: CRASH", self.browser.text("#news"))
         self.assertTrue(self.browser.run("return window.sameDocument"))
+
+    def test_a_new_vm_with_the_name_of_an_old_one_is_not_its_heir(self):
+        old, new = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+        self.world.started_vm(self.stream, uuid=old).kill(signal.SIGABRT)
+        self.stream.wait_event("STOPPED")
+        self.open()
+        self.wait("its end is there", lambda: "CRASH" in self.row())
+        self.world.started_vm(self.stream, uuid=new)
+        rows = "return [...document.querySelectorAll('#rows .row')].map((row) => row.innerText)"
+        self.wait("each has a row", lambda: len(self.browser.run(rows)) == 2)
+        gone, runs = self.browser.run(rows)  # a crash comes first
+        self.assertIn("running", runs)
+        self.assertNotIn("CRASH", runs)
+        self.assertIn("CRASH", gone)
+        self.click("#rows .name a")  # of either row
+        self.wait_text(f"another VM of this name, UUID {old}, gone: CRASHED", "#why")
+        self.assertIn("has not ended", self.browser.text("#why").split("another VM")[0])
+        self.assertIn("no end", self.browser.text("#legend"))
+
+    def test_what_needs_somebody_is_first_with_its_cause(self):
+        self.world.started_vm(self.stream, "aaa")
+        self.world.started_vm(self.stream, "bbb").send(world.qmp("STOP"))
+        self.stream.wait_event("PAUSED", "bbb")
+        self.crash("ccc")
+        self.world.started_vm(self.stream, "ddd")
+        self.open()
+        self.wait("the list", lambda: self.names() == ["bbb", "ccc", "aaa", "ddd"])
+        self.assertIn("paused", self.row("bbb"))
+        self.assertIn("qemu crashed, SIGABRT", self.row("ccc"))
+        self.click("#trouble")
+        self.wait("they alone", lambda: self.names() == ["bbb", "ccc"])
+        self.assertEqual(self.address(), "#trouble=1")
+        self.browser.run("document.querySelector('#rows .row .why').click()")
+        self.wait("the whole row leads to the VM", lambda: self.browser.text("#vm-title") == "bbb")
+
+    def test_what_is_not_known_is_not_shown_as_none(self):
+        self.crash()
+        self.open("#vm=nobody")
+        self.wait_text("no VM \"nobody\" is known", "#why")
+        self.assertFalse(self.browser.run("return document.getElementById('vm-ends').checkVisibility()"))
+        self.open("#vm=vm1")
+        self.wait_text("CRASHED", "#why")
+        self.world.stop()
+        self.browser.run("loadVm()")
+        self.wait_text(str(self.world.socket), "#why")
+        self.assertFalse(self.browser.run("return document.getElementById('vm-ends').checkVisibility()"))
+        self.world.start()
+        self.wait_text("CRASHED", "#why")
+        self.browser.complaints()  # of the requests that failed
+
+    def test_one_zone_is_shown_and_named_once(self):
+        self.crash()
+        self.browser.command("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tehran"})
+        self.open("#vm=vm1")
+        self.wait_text("times in Asia/Tehran", "header")
+        self.wait_text("+0330", "#why")
+        clock = re.search(r"\d\d:\d\d:\d\d", self.browser.text("#why"))[0]
+        self.assertIn(clock, self.browser.text("#event-rows"))
+
+    def test_ages_go_on_while_nothing_can_be_asked(self):
+        self.world.started_vm(self.stream)
+        self.open()
+        self.wait_text("running", "#rows")
+        self.world.stop()
+        self.wait_text("lost the stream", "#status")
+        since = "return document.querySelector('#rows .since').innerText"
+        before = self.browser.run(since)
+        self.wait("the age changes", lambda: self.browser.run(since) != before)
+        self.world.start()
+        self.wait_text("live", "#status")
+        self.browser.complaints()
+
+    def test_the_events_of_all_vms_have_a_range_filters_and_a_chart(self):
+        self.world.started_vm(self.stream, "db1", uuid="11111111-1111-4111-8111-111111111111")
+        self.crash("web1")
+        self.crash("web2")
+        self.open("#view=events")
+        rows = lambda: self.browser.texts("#log-rows .row")  # noqa: E731
+        self.wait("the newest first", lambda: rows() and "web2" in rows()[0] and "SIGABRT" in rows()[0])
+        self.wait("all of them", lambda: any("db1" in row for row in rows()))
+        self.wait("the chart", lambda: self.browser.run(
+            "return document.querySelector('#log-bar svg').getAttribute('aria-label')") == "Ends: 2 CRASH")
+        self.crash("web3")
+        self.wait("what happens", lambda: "web3" in rows()[0])
+        # A bar leads to its ends.
+        self.wait("the chart again", lambda: "3 CRASH" in self.browser.run(
+            "return document.querySelector('#log-bar svg').getAttribute('aria-label')"))
+        self.browser.run("document.querySelector('#log-bar rect.CRASH').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+        self.wait("ends alone", lambda: len(rows()) == 3 and all("stopped" in row for row in rows()))
+        address = self.address()
+        self.assertRegex(address, "from=.*to=.*class=CRASH")
+        self.browser.run("const f = document.getElementById('log-filter'); f.value = 'WEB2'; f.oninput()")
+        self.wait("the name's", lambda: len(rows()) == 1 and "web2" in rows()[0])
+        self.open(self.address())
+        self.wait("the address has it all", lambda: len(rows()) == 1 and "web2" in rows()[0])
+        self.click("[data-last=hour]")
+        self.wait("the last hour", lambda: "last=hour" in self.address() and "from" not in self.address())
+        self.browser.run("document.querySelector('#log-rows .row .what').click()")
+        self.wait("the VM", lambda: self.browser.text("#vm-title") == "web2")
+        self.click("#back")
+        self.wait("the events again", lambda: len(rows()) == 1)
+
+    def test_what_is_shown_is_saved_as_csv_without_formulas(self):
+        self.crash("=cmd")
+        self.crash('a,"b"')
+        self.open("#view=events&type=stopped")
+        self.wait("both are there", lambda: len(self.browser.texts("#log-rows .row")) == 2)
+        table = list(csv.DictReader(io.StringIO(self.browser.run("return csvText()"))))
+        self.assertEqual([(one["vm"], one["event"], one["class"], one["cause"]) for one in table],
+                         [('a,"b"', "STOPPED", "CRASH", "QEMU_CRASHED"), ("'=cmd", "STOPPED", "CRASH", "QEMU_CRASHED")])
+
+    def test_a_node_that_is_away_is_a_row(self):
+        other = world.World()
+        self.addCleanup(other.close)
+        other.started_vm(other.begin(), "vm2")
+        self.crash()
+        self.start("--server", f"unix:{other.socket}")
+        self.open("#view=nodes")
+        rows = lambda: self.browser.texts("#node-rows .row")  # noqa: E731
+        self.wait("both", lambda: len(rows()) == 2 and "1 (CRASH 1)" in rows()[0])
+        self.assertIn("2 nodes", self.browser.text("header"))
+        other.stop()
+        self.browser.run("loadNodes()")
+        self.wait("it is away", lambda: "away" in rows()[1])
+        self.assertIn("1 of 2 up", self.browser.text("#nodes-count"))
 
     def test_a_restart_of_the_daemon_is_survived(self):
         qemu = self.world.started_vm(self.stream)
@@ -436,7 +644,7 @@ class PageTest(WebTest):
             self.browser.run("window.scrollTo(0, arguments[0] * document.documentElement.scrollHeight)", part)
             self.wait("rows fill the window", lambda: self.browser.run("""
               const rows = [...document.querySelectorAll('#rows .row')].map((row) => row.getBoundingClientRect());
-              return rows.length > 0 && rows.length < 100 && Math.min(...rows.map((r) => r.top)) <= 100 + window.scrollY * 0 + 60
+              return rows.length > 0 && rows.length < 100 && Math.min(...rows.map((r) => r.top)) <= document.querySelector('#vms .head').getBoundingClientRect().bottom + 2
                 && Math.max(...rows.map((r) => r.bottom)) >= window.innerHeight - 80"""))
         self.assertIn("vm09999", self.names())
         self.assertEqual(self.browser.run("return document.getElementById('vms').getAttribute('aria-rowcount')"), "10001")
@@ -475,12 +683,16 @@ class PageTest(WebTest):
         self.open()
         for width in (360, 720, 1600):
             for dark in (False, True):
-                for fragment in ("#", "#vm=vm1"):
+                for fragment in ("#", "#vm=vm1", "#view=events"):
                     self.browser.look(width, 800, dark)
                     self.open(fragment)
                     self.wait("it is drawn", lambda: "CRASH" in self.browser.text("main"))
                     self.assertLessEqual(self.browser.run("return document.documentElement.scrollWidth - window.innerWidth"), 0)
                     self.assertEqual(self.browser.run(CONTRAST), [], (width, dark, fragment))
+        headings = self.browser.run("return [...document.querySelectorAll('h1,h2')].filter((e) => e.checkVisibility()).map((e) => e.tagName)")
+        self.assertEqual(headings, ["H1", "H2"])
+        self.open("#vm=vm1")
+        self.wait("it is drawn", lambda: "CRASH" in self.browser.text("main"))
         headings = self.browser.run("return [...document.querySelectorAll('h1,h2')].filter((e) => e.checkVisibility()).map((e) => e.tagName)")
         self.assertEqual(headings, ["H1", "H2", "H2", "H2"])
 

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "base/patterns.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -17,6 +19,21 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 using Arguments = std::vector<std::string>;
+
+TEST(QemuArgumentsTest, LabelsAreOfItsFwCfg) {
+  const auto labels = [](const std::string& value) {
+    return ParseQemuArguments({"qemu-system-x86_64", "-fw_cfg", value}).labels;
+  };
+  EXPECT_EQ(labels("name=opt/vmeventd/labels,string=tier=db,,project=p"),
+            (Labels{{"project", "p"}, {"tier", "db"}}));
+  EXPECT_EQ(labels("opt/vmeventd/labels,string=project=p=q"), (Labels{{"project", "p=q"}}));
+  EXPECT_EQ(labels("name=opt/vmeventd/labels,string=bad key=x,,=y,,a=1,,a=2"),
+            (Labels{{"a", "1"}}));
+  EXPECT_EQ(labels("name=opt/other,string=a=1"), Labels());
+  std::string many = "name=opt/vmeventd/labels,string=";
+  for (int i = 0; i < 100; ++i) absl::StrAppend(&many, i == 0 ? "" : ",,", "k", i, "=v");
+  EXPECT_EQ(labels(many).size(), kMaxLabels);
+}
 
 TEST(QemuArgumentsTest, AMonitorIsACharacterDeviceInControlMode) {
   const QemuArguments found = ParseQemuArguments(
@@ -72,6 +89,30 @@ TEST(QemuArgumentsTest, OnlyProgramsThatRunVmsAreQemus) {
   EXPECT_FALSE(IsQemu({".qemu-img-wrapped"}));
   EXPECT_FALSE(IsQemu({"qemu-img"}));
   EXPECT_FALSE(IsQemu({}));
+  EXPECT_TRUE(IsQemu({"/usr/bin/kvm-spice"}));
+  EXPECT_TRUE(IsQemu({"qemu"}));
+  EXPECT_FALSE(IsQemu({"qemu-storage-daemon"}));
+}
+
+TEST(QemuArgumentsTest, AQemuThatWasStartedByAnotherNameIsOne) {
+  const auto first = [](const Arguments& arguments, absl::string_view file,
+                        absl::string_view name) {
+    return absl::StrJoin(WithProgram(arguments, file, name), " ");
+  };
+  const std::string qemu = "/usr/bin/qemu-system-x86_64";
+  EXPECT_EQ(first({"microvm@a", "-S"}, qemu, "qemu-system-x86"), qemu + " -S");
+  EXPECT_EQ(first({"a", "-S"}, qemu + " (deleted)", "a"), qemu + " -S");
+  EXPECT_EQ(first({"a", "-S"}, "", "qemu-system-x86"), "qemu-system-x86 -S") << "as another user";
+  EXPECT_EQ(first({"kvm", "-S"}, qemu, "kvm"), "kvm -S");
+  EXPECT_EQ(first({"/l/ld-linux-x86-64.so.2", "--library-path", "/l", qemu, "-S"},
+                  "/l/ld-linux-x86-64.so.2", "ld-linux-x86-64"),
+            qemu + " -S");
+  EXPECT_EQ(first({"vim", qemu}, "/usr/bin/vim", "vim"), "vim " + qemu);
+}
+
+TEST(QemuArgumentsTest, ADescriptorIsNoPath) {
+  EXPECT_TRUE(ParseQemuArguments({"qemu-system-x86_64", "-qmp", "unix:fd=3,server=on,wait=off"})
+                  .monitors.empty());
 }
 
 const Arguments kMonitor = {"qemu-system-x86_64", "-qmp", "unix:/p,server=on,wait=off"};

@@ -66,11 +66,21 @@ TEST_F(LibvirtUnattendedTest, AnEndThatNobodySawIsUnknownAtOnce) {
 
 TEST_F(LibvirtUnattendedTest, WhatWasSeenBeforeDecides) {
   StartWithDomain();
+  libvirt_->Qmp(kDomain, "SHUTDOWN", R"({"guest": false, "reason": "host-qmp-quit"})");
+  UntilSaved("host-qmp-quit");
+  watcher_.reset();
+  EndAndRestart();
+  ExpectStopped(ShutdownClass::kAdmin, ShutdownCause::kHostQuit);
+}
+
+// libvirt resets a domain that is down, as for `virsh reboot`, and it may have ended otherwise.
+TEST_F(LibvirtUnattendedTest, AGuestThatWasDownBeforeMayHaveComeUp) {
+  StartWithDomain();
   libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
   UntilSaved("guest-shutdown");
   watcher_.reset();
   EndAndRestart();
-  ExpectStopped(ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+  ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
 TEST_F(LibvirtUnattendedTest, WhatLibvirtReportedBeforeDecides) {
@@ -129,7 +139,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
     ASSERT_THAT(handed_, SizeIs(1));
     EXPECT_FALSE(handed_[0].connection.valid());
   }
-  void GoOn() {
+  void Resume() {
     options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
     Restart();
   }
@@ -139,7 +149,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
     process_->Reap();
     std::filesystem::remove(directory_.Path("qemu/web1.pid"));
     libvirt_->SetActive({});
-    GoOn();
+    Resume();
   }
   // Of a process that was reaped.
   static bool HasExitStatus() { return WhyNoPidfdExitStatus().empty(); }
@@ -154,7 +164,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
 TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
   FollowAndHandOver();
   libvirt_->SetActive({{kDomain, "running"}});
-  GoOn();
+  Resume();
   ASSERT_TRUE(UntilConnected());
   Step();
   ExpectHandedOver();
@@ -193,7 +203,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {
   FollowAndHandOver();
   libvirt_->Hang(true);
-  GoOn();
+  Resume();
   Step();
   process_.reset();
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
@@ -211,7 +221,7 @@ TEST_F(LibvirtHandoverTest, WhatIsAnotherOnesIsNotBelieved) {
       handed_[0].connection = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     }
     libvirt_->SetActive({{kDomain, "running"}});
-    GoOn();
+    Resume();
     ASSERT_TRUE(UntilConnected());
     Step();
     EXPECT_EQ(watcher_->counters().handovers, 0u);

@@ -68,7 +68,7 @@ class ShiftedClock : public Clock {
   // From now on they move by Advance alone.
   void Stop() { stopped_ = real_.Now(); }
   // They go on from where they stopped.
-  void GoOn() {
+  void Resume() {
     shift_ -= real_.Now().monotonic - stopped_->monotonic;
     stopped_.reset();
   }
@@ -88,6 +88,7 @@ class LibvirtSourceTest : public testing::Test {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
     options_.process_tracking = false;
+    options_.directory_patience = absl::Minutes(1);
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 

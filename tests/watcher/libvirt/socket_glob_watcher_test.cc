@@ -23,7 +23,8 @@ class SocketGlobWatcherTest : public testing::Test {
     std::vector<std::string> paths;
     for (const std::string& pattern : patterns) paths.push_back(directory_.Path(pattern));
     watcher_ = std::make_unique<SocketGlobWatcher>(
-        loop_.get(), paths, [this](const std::vector<SocketGlobWatcher::Change>& changes) {
+        loop_.get(), paths, absl::Minutes(1),
+        [this](const std::vector<SocketGlobWatcher::Change>& changes) {
           for (const auto& [spec, path, gone] : changes) {
             const std::string found =
                 std::to_string(spec) + " " + path.substr(directory_.Path("").size());

@@ -48,26 +48,26 @@ TEST(OpenSocketFileTest, TellsWhyItIsNoSocket) {
   EXPECT_EQ(OpenSocketFile(directory.Path("socket"), &file), 0);
 }
 
-TEST(IdentifySocketTest, TellsOneSocketFromTheNextAtItsPath) {
+TEST(LookAtSocketTest, TellsOneSocketFromTheNextAtItsPath) {
   TempDir directory;
   FakeQemu qemu;
   const std::string path = directory.Path("socket");
-  SocketIdentity identity;
-  EXPECT_EQ(IdentifySocket(path, &identity), ENOENT);
+  SeenSocket seen;
+  EXPECT_EQ(LookAtSocket(path, &seen), ENOENT);
   qemu.AddMonitor(path);
   SocketFile file;
   ASSERT_EQ(OpenSocketFile(path, &file), 0);
-  ASSERT_EQ(IdentifySocket(path, &identity), 0);
-  EXPECT_EQ(identity, file.identity);
+  ASSERT_EQ(LookAtSocket(path, &seen), 0);
+  EXPECT_EQ(seen.identity, file.identity);
   file.fd.Reset();
   ASSERT_TRUE(StepUntil([] {}, [&] {  // its inode may be used again, and its time in one tick
     EXPECT_EQ(unlink(path.c_str()), 0);
     qemu.AddMonitor(path);
-    EXPECT_EQ(IdentifySocket(path, &identity), 0);
-    return !(identity == file.identity);
+    EXPECT_EQ(LookAtSocket(path, &seen), 0);
+    return !(seen.identity == file.identity);
   }));
   ASSERT_EQ(symlink(path.c_str(), directory.Path("link").c_str()), 0);
-  EXPECT_EQ(IdentifySocket(directory.Path("link"), &identity), ENOTSOCK);
+  EXPECT_EQ(LookAtSocket(directory.Path("link"), &seen), ENOTSOCK);
 }
 
 TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
@@ -101,7 +101,7 @@ class MonitorFixture : public testing::Test, public MonitorConnection::Delegate 
     return StepUntil([this] { loop_->RunOnce(absl::Milliseconds(10)); }, done);
   }
 
-  std::string OnSpeaker(int64_t) override { return ""; }
+  std::string OnSender(int64_t) override { return ""; }
   void OnGreetingLate() override { ++late_greetings_; }
   void OnReplyLate(bool last) override { late_replies_.push_back(last); }
   void OnReady(const MonitorInfo& info) override { info_ = info; }

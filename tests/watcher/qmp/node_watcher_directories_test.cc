@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 
 namespace vmeventd {
@@ -106,6 +107,98 @@ TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce)
   FakeQemu next;
   next.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+}
+
+class HangingDirectoryTest : public NodeWatcherFixture {
+ protected:
+  HangingDirectoryTest() {
+    directory_.MakeDirectory("other");
+    options_.watches.push_back(Spec("other"));
+    options_.directory_patience = absl::ZeroDuration();
+  }
+  std::string Other(const std::string& vm) const {
+    return directory_.Path("other/" + vm + ".kvmd");
+  }
+  v1::WatchedDirectory Directory(int number) const {
+    return watcher_->Describe().directories(number);
+  }
+  v1::ShutdownDetail LastEnd() const {
+    return sink_.Last(EventType::kStopped)->update.event->shutdown();
+  }
+  // The next look at "ctrl" hangs.
+  bool UntilHangs() {
+    return UntilInTime([&] { return Directory(0).has_problem(); }, absl::Seconds(1));
+  }
+};
+
+TEST_F(HangingDirectoryTest, HoldsNoOther) {
+  const int first = qemu_.AddMonitor(Socket("vm1"));
+  FakeQemu second;
+  const int other = second.AddMonitor(Other("vm2"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  {
+    const HangingDirectory hang(directory_.Path("ctrl"));
+    ASSERT_TRUE(UntilHangs());
+    EXPECT_FALSE(Directory(0).present());
+    EXPECT_EQ(Directory(0).problem().code(), ProblemCode::kDirectoryHangs);
+    EXPECT_TRUE(Directory(1).present());
+    EXPECT_FALSE(watcher_->sees_all_directories());
+    EXPECT_TRUE(watcher_->has_open_source());
+    EXPECT_EQ(sink_.Latest("vm1")->state(), VmState::kUnreachable);
+    EXPECT_TRUE(HasProblem("vm1", "does not answer"));
+    EXPECT_EQ(sink_.Latest("vm2")->state(), VmState::kRunning);
+
+    // The other directory's VM ends, and so does one that hangs, without its shutdown file.
+    second.Send(other, kGuestShutdownLine);
+    second.Exit();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+    const v1::ShutdownDetail of_other = LastEnd();
+    EXPECT_EQ(of_other.shutdown_class(), ShutdownClass::kUser);
+    EXPECT_TRUE(of_other.shutdown_file_written());
+    qemu_.Send(first, kGuestShutdownLine);
+    qemu_.Exit();
+    ASSERT_TRUE(UntilCount(EventType::kStopped, 2));
+    const v1::ShutdownDetail of_first = LastEnd();
+    EXPECT_EQ(of_first.shutdown_class(), ShutdownClass::kUser);
+    EXPECT_FALSE(of_first.shutdown_file_written());
+    FakeQemu third;
+    third.AddMonitor(Other("vm3"));
+    ASSERT_TRUE(UntilState("vm3", VmState::kRunning));
+  }
+  FakeQemu fourth;
+  fourth.AddMonitor(Socket("vm4"));
+  ASSERT_TRUE(UntilState("vm4", VmState::kRunning));
+  EXPECT_TRUE(Directory(0).present());
+  EXPECT_FALSE(Directory(0).has_problem());
+  EXPECT_TRUE(watcher_->sees_all_directories());
+}
+
+TEST_F(HangingDirectoryTest, ItsVmsRunAgainOnceItAnswers) {
+  qemu_.AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  {
+    const HangingDirectory hang(directory_.Path("ctrl"));
+    ASSERT_TRUE(UntilHangs());
+    ASSERT_TRUE(UntilState("vm1", VmState::kUnreachable));
+  }
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_TRUE(HasProblem("vm1", ""));
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
+}
+
+TEST_F(HangingDirectoryTest, TheStartDoesNotWaitForIt) {
+  const HangingDirectory hang(directory_.Path("ctrl"));
+  FakeQemu second;
+  second.AddMonitor(Other("vm2"));
+  qemu_.AddMonitor(Socket("vm1"));
+  StartWithManualClock();
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  EXPECT_FALSE(watcher_->first_scan_done()) << "it may be slow";
+  ASSERT_TRUE(UntilInTime([&] { return watcher_->first_scan_done(); }, absl::Seconds(1)));
+  EXPECT_EQ(sink_.Latest("vm1"), nullptr);
 }
 
 }  // namespace

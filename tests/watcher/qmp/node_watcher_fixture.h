@@ -33,7 +33,8 @@ class NodeWatcherFixture : public testing::Test {
   NodeWatcherFixture() {
     directory_.MakeDirectory("ctrl");
     options_.watches = {Spec("ctrl")};
-    options_.greeting_timeout = absl::Minutes(2);  // a slow machine's fake is not held
+    options_.greeting_timeout = absl::Minutes(2);    // a slow machine's fake is not held
+    options_.directory_patience = absl::Minutes(1);  // nor is its directory
   }
 
   WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "*.kvmd"}; }

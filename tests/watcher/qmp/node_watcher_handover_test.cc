@@ -39,7 +39,7 @@ class HandoverTest : public RestartTest {
     if (exits >= 0) options_.handed_exits = std::make_shared<UniqueFd>(dup(exits));
     Die();
   }
-  void GoOn() {
+  void Resume() {
     options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
     Restart();
     EXPECT_TRUE(UntilScanned());
@@ -62,7 +62,7 @@ TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
   Stop();
   qemu_.Kill(SIGABRT);
   qemu_.Reap();
-  GoOn();
+  Resume();
   ExpectEnd(ShutdownClass::kCrash);
   EXPECT_THAT(EvidenceText(),
               HasSubstr("process gone while vmeventd was restarted; exit signal 6"));
@@ -76,7 +76,7 @@ TEST_F(ConnectorHandoverTest, AStatusThatWasReadBeforeTheStopCounts) {
   handed_[0].state.set_wait_status(SIGABRT);
   qemu_.Kill(SIGKILL);
   qemu_.Reap();
-  GoOn();
+  Resume();
   ExpectEnd(ShutdownClass::kCrash);
 }
 
@@ -91,7 +91,7 @@ TEST_F(HandoverTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
   ASSERT_EQ(handed_.size(), 1u);
   EXPECT_EQ(handed_[0].state.unhandled(), line.substr(0, 30));
   qemu_.Send(monitor, line.substr(30));
-  GoOn();
+  Resume();
   EXPECT_TRUE(UntilState("vm1", VmState::kPaused));
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kPaused,
                                          EventType::kResumed, EventType::kPaused));
@@ -103,7 +103,7 @@ TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
   for (int i = 0; i < 2; ++i) {
     Stop();
     ASSERT_THAT(handed_, SizeIs(1)) << i;
-    GoOn();
+    Resume();
     EXPECT_EQ(watcher_->counters().handovers, 1u) << i;
   }
   EXPECT_EQ(qemu_.Commands(monitor), asked);
@@ -119,7 +119,7 @@ TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
   ASSERT_THAT(handed_, SizeIs(1));
   EXPECT_TRUE(handed_[0].state.ending());
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  GoOn();
+  Resume();
   ExpectEnd(ShutdownClass::kAdmin);
 }
 
@@ -141,7 +141,7 @@ TEST_F(HandoverTest, TheProcessOfAnotherVmIsNotTaken) {
   Stop();
   ASSERT_THAT(handed_, SizeIs(2));
   std::swap(handed_[0].process, handed_[1].process);
-  GoOn();
+  Resume();
   EXPECT_EQ(watcher_->counters().handovers, 0u);
   EXPECT_EQ(watcher_->counters().handovers_refused, 2u);
 }
@@ -151,7 +151,7 @@ TEST_F(HandoverTest, ASocketThatIsWatchedNoLongerIsLeftToOthers) {
   Stop();
   directory_.MakeDirectory("elsewhere");
   options_.watches = {Spec("elsewhere")};
-  GoOn();
+  Resume();
   EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
 }
@@ -163,7 +163,7 @@ TEST_F(HandoverTest, AnUntrackedRunGoesOn) {
   ASSERT_THAT(handed_, SizeIs(1));
   EXPECT_FALSE(handed_[0].process.valid());
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
-  GoOn();
+  Resume();
   ExpectEnd(ShutdownClass::kUser);
 }
 

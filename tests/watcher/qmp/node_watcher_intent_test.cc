@@ -97,6 +97,8 @@ TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
   EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
   EXPECT_THAT(std::string(late.message()), HasSubstr("guest-poweroff"));
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
+  ASSERT_EQ(sink_.Count(EventType::kIntentLate), 1);
+  EXPECT_FALSE(sink_.Latest("vm1")->has_intent());
   qemu_.Exit();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
   EXPECT_FALSE(Stopped().has_intent());
@@ -124,6 +126,24 @@ TEST_F(NodeWatcherIntentTest, OneForAnEarlierRunIsNotForTheNext) {
   EXPECT_TRUE(Declare(request).ok());
   request.vm_name = "vm2";
   EXPECT_TRUE(absl::IsNotFound(Declare(request).status()));
+}
+
+TEST_F(NodeWatcherIntentTest, OneForARunThatHasStoppedIsToldOf) {
+  StartOne(&qemu_);
+  IntentRequest request = Of("vm1");
+  request.started_before = absl::Now();
+  request.ended = sink_.Latest("vm1")->ref();
+  qemu_.KillAndReap();
+  ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
+  const absl::Status late = Declare(request).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
+  EXPECT_THAT(std::string(late.message()), HasSubstr(request.ended->run_id()));
+  const std::vector<RecordingSink::Entry>& entries = sink_.entries();
+  const v1::Event& event = *entries.back().update.event;
+  EXPECT_EQ(event.type(), EventType::kIntentLate);
+  EXPECT_EQ(event.vm().run_id(), request.ended->run_id());
+  EXPECT_EQ(event.intent().actor(), "ops");
+  EXPECT_FALSE(entries.back().update.status.has_value());
 }
 
 TEST_F(NodeWatcherIntentTest, SurvivesARestart) {

@@ -97,6 +97,25 @@ TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
+TEST_F(ListenerTest, AQmpServerWithoutAVmIsNone) {
+  const std::string unknown =
+      R"({"error": {"class": "CommandNotFound", "desc": "The command has not been found"}})"
+      "\r\n";
+  qemu_.Rename("qemu-storage-da");
+  qemu_.AddMonitor(
+      Socket("vm1"),
+      {.replies = {{"query-uuid", unknown}, {"query-name", unknown}, {"query-status", unknown}}});
+  Start();
+  ASSERT_TRUE(UntilUnfollowed("vm1", "runs no VM"));
+  EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).problem().code(), v1::PROBLEM_CODE_NOT_A_VM);
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
+  EXPECT_TRUE(StepUntil([] {}, [&] { return !qemu_.HasClient(0); })) << "its client gets in";
+  FakeQemu next;
+  qemu_.Unlink(0);
+  next.AddMonitor(Socket("vm1"));
+  EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
 // One that is no QEMU says nothing of the VMs that it listens for.
 class LauncherTest : public ListenerTest {
  protected:
@@ -147,9 +166,9 @@ class FakeCommandLines : public CommandLines {
   }
   std::shared_ptr<const Monitors> BeginMonitors() override {
     auto monitors = std::make_shared<Monitors>();
-    SocketIdentity socket;
-    if (!named.empty() && IdentifySocket(named, &socket) == 0) {
-      monitors->Add(InodeOf(socket), owner);
+    SeenSocket socket;
+    if (!named.empty() && LookAtSocket(named, &socket) == 0) {
+      monitors->Add(InodeOf(socket.identity), owner);
     }
     monitors->Finish();
     return monitors;

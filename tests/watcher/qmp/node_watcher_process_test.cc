@@ -209,7 +209,7 @@ TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverM
 
 TEST_F(NodeWatcherProcessTest, AnotherProcessThatSpeaksIsNotRead) {
   const int monitor = Follow(&qemu_);
-  const pid_t child = qemu_.ForkSpeaker(monitor, EventLine("RESET"));
+  const pid_t child = qemu_.ForkSender(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("process ", child)));
   EXPECT_EQ(sink_.Count(EventType::kReset), 0);
   EXPECT_EQ(watcher_->counters().protocol_errors, 1u);

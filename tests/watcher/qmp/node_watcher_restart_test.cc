@@ -185,6 +185,31 @@ TEST_F(RestartTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 2);
 }
 
+TEST_F(RestartTest, AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw) {
+  FakeQemu second;
+  second.AddMonitor(Socket("vm2"));
+  Follow(&qemu_);
+  ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
+  Die();
+  qemu_.KillAndReap();
+  options_.follows_another = true;
+  options_.session.last_watched = clock_.Now().wall - absl::Seconds(1);
+  Restart();
+  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
+  const v1::Event gap = *sink_.Last(EventType::kGap)->update.event;
+  EXPECT_EQ(gap.gap_reason(), v1::GAP_REASON_NOT_WATCHED);
+  EXPECT_EQ(FromTimestamp(gap.unwatched().start()), options_.session.last_watched);
+  EXPECT_EQ(gap.unwatched().end().seconds(), gap.observe_time().seconds());
+  EXPECT_THAT(gap.message(), testing::HasSubstr(": 1 end in between is UNKNOWN"));
+  EXPECT_EQ(sink_.Count(EventType::kGap), 1);
+}
+
+TEST_F(RestartTest, AFirstStartIsNoAbsence) {
+  Follow(&qemu_);
+  Turns();
+  EXPECT_EQ(sink_.Count(EventType::kGap), 0);
+}
+
 TEST_F(RestartTest, ARestartPublishesWhatIsSavedOfEachOpenRunForAJournalThatLacksIt) {
   FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   FakeQemu second;

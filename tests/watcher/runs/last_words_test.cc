@@ -44,7 +44,9 @@ class LastWordsTest : public testing::Test {
     child_->Wait();
     const auto read = reader_.BeginRead(run_, status, trail_);
     e2e::WaitUntil("it is read", [&] { return read->done.load(); });
-    return read->facts;
+    v1::ShutdownDetail facts = read->facts;
+    facts.set_core(read->core);
+    return facts;
   }
   std::string File() const { return dir_ / "error"; }
 
@@ -101,6 +103,15 @@ TEST_F(LastWordsTest, BeyondTheBoundOfFilesNothingIsRead) {
 TEST_F(LastWordsTest, ACoreIsNamedAsTheKernelNamesIt) {
   Start("2>" + File());
   EXPECT_NE(End("late", {.signal = SIGABRT, .core_dumped = true}).core(), "");
+}
+
+// A machine under load reads too late for the STOPPED.
+TEST_F(LastWordsTest, ACoreIsNamedBeforeAnythingIsRead) {
+  Start("2>" + File());
+  const auto read = reader_.BeginRead(run_, ExitStatus{.signal = SIGSEGV, .core_dumped = true}, {});
+  EXPECT_NE(read->core, "");
+  child_->Write("late\n");
+  child_->Wait();
 }
 
 // As Ganeti starts a QEMU with -D and -daemonize, whose descriptors vmeventd's user may not see.

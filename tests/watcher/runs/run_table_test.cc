@@ -17,7 +17,7 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
-#include "watcher/node/node_watcher.h"
+#include "watcher/node/intent_requests.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 
@@ -38,7 +38,7 @@ class FakeRun : public VmRun {
 
   bool connected() const override { return true; }
   std::optional<HandedRun> HandOver() override { return std::nullopt; }
-  bool GoOn(HandedRun*) override { return false; }
+  bool ResumeFrom(HandedRun*) override { return false; }
   void ReadNow() override { restored = true; }
   int agent_questions = 0;
   int process_ends = 0;
@@ -87,7 +87,7 @@ class RunTableTest : public testing::Test, public RunSource {
     v1::Intent intent;
     intent.set_intent_id("intent-1");
     *intent.mutable_expire_time() = ToTimestamp(clock_.Now().wall + absl::Hours(1));
-    run->DeclareIntent(intent, "", [] {});
+    run->DeclareIntent(intent, [] {});
   }
   FakeRun* Add(const std::string& name, const std::string& run_id) {
     return Add(Info(name, run_id));
@@ -190,7 +190,7 @@ TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
 TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
   options_.event_limits = false;  // nor one of the run's
   FakeRun* const run = Add("vm1", "run-1");
-  IntentRequests intents(loop_.get(), &table_, true);
+  IntentRequests intents(loop_.get(), &table_, &sink_, true);
   const auto declare = [&] {
     absl::Status said = absl::UnknownError("not called");
     intents.Declare({"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},

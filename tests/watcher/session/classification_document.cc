@@ -18,7 +18,7 @@ matches decides. Every `STOPPED` event names its rule in `shutdown.rule` and wha
 *The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
 be to count as the cause of a guest's poweroff. Evidence counts until something clears it: the table
 at the end says what. Of several SHUTDOWNs the first that is not cleared counts. What was seen before a
-restart of vmeventd counts after it. While the monitor is lost, a missing SHUTDOWN says nothing.
+restart of vmeventd counts after it, unless a reset that was missed would have made it void (rule `snapshot`). While the monitor is lost, a missing SHUTDOWN says nothing.
 
 *An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is about to end. The
 class is then the one of the column *intended*; the cause stays the one that the evidence shows. What nobody would intend
@@ -48,7 +48,8 @@ ended by its manager: rule `down-unseen`.
 
 *A return to a snapshot* (`loadvm`, `snapshot-load`) sends no RESET: STOP and RESUME, or a RESUME alone where the VM was
 paused. So does a VM that is paused and goes on. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts where the class
-is the same without it; where it is not, the class is UNKNOWN, by the rule `snapshot`.
+is the same without it; where it is not, the class is UNKNOWN, by the rule `snapshot`. The same holds after a time in which
+nobody followed the VM, which may have been reset; and for a SHUTDOWN of a QEMU that stays when its guest is down.
 
 *A VM that never ran here* has not ended here. Its QEMU waited for an incoming migration or for a saved
 memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME: the

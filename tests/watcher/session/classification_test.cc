@@ -74,8 +74,6 @@ std::vector<Dimension> OtherDimensions() {
        OfShutdown(
            "powerdown:out",
            [](ShutdownFact* fact) { fact->powerdown_age = kWindow + absl::Nanoseconds(1); })},
-      {OfShutdown("paused:no", [](ShutdownFact*) {}),
-       OfShutdown("paused:yes", [](ShutdownFact* fact) { fact->while_paused = true; })},
       {{"hibernating:no", [](Evidence*) {}},
        {"hibernating:yes", [](Evidence* e) { e->hibernating = true; }}},
       {{"monitored:no", [](Evidence*) {}},

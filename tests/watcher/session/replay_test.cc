@@ -55,8 +55,7 @@ TEST_P(ReplayTest, EndsInItsClass) {
 
   EXPECT_EQ(ShutdownClassName(static_cast<ShutdownClass>(vm.Stopped().shutdown_class())), expected)
       << vm.Last().message();
-  const bool unexplained = vm.Stopped().rule() == "legacy-shutdown";  // the file is as kvmd's
-  EXPECT_EQ(vm.file, expected == "USER" || unexplained);
+  EXPECT_EQ(vm.file, expected == "USER");
   EXPECT_EQ(vm.log.back(), "STOPPED");
   EXPECT_EQ(std::count(vm.log.begin(), vm.log.end(), "STOPPED"), 1);
 }

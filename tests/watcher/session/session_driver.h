@@ -103,8 +103,9 @@ class SessionDriver {
     intent.set_intent_id(id);
     intent.set_actor("ops");
     intent.set_reason("maintenance");
+    intent.set_request_id(request_id);
     *intent.mutable_expire_time() = ToTimestamp(now_.wall + ttl);
-    Apply(session_->On(input::IntentDeclared{intent, request_id}, now_));
+    Apply(session_->On(input::IntentDeclared{intent}, now_));
     return intent;
   }
   void Withdraw() { Apply(session_->On(input::IntentWithdrawn{}, now_)); }
@@ -156,7 +157,7 @@ class SessionDriver {
     if (away > absl::ZeroDuration()) options_.started = now_.wall + away;
     v1::Vm before = Status();
     Restart(away);
-    session_->GoOn(now_);
+    session_->Resume(now_);
     before.set_attached(Status().attached());  // what QEMU was not yet asked may be known already
     EXPECT_EQ(Status().DebugString(), before.DebugString());
   }
@@ -170,6 +171,8 @@ class SessionDriver {
   void SharedUuid(const std::string& problem) {
     Apply(session_->On(input::SharedUuid{problem}, now_));
   }
+
+  void DirectoryHangs(bool hangs) { Apply(session_->On(input::DirectoryHangs{hangs}, now_)); }
 
   // What was published, as the names of the event types.
   std::vector<EventType> Types() const {

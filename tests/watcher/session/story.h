@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
@@ -35,17 +36,18 @@ namespace vmeventd {
 //   end [HOW...], gone [HOW...]  the process ends, with the monitor before; HOW: an exit code, a
 //                              signal; oom, unrecorded (the sender)
 //   sent SIGNAL NAME [...]     by a process of root's, or "kernel"; own, user, bare, pid=, uid=,
-//                              container=FIRST_SIGNAL
+//                              login=, container=FIRST_SIGNAL
 //   agent open|closed|unreported|silent    the guest agent's port
 //   words journal|file TEXT    QEMU's last ones; others may write the file
 //   wait TIME, suspend TIME (of the node), declare [TIME], withdraw, host down|up, rebooted,
 //   victim, untrack, can-exit yes|no, no-panic-device, stays-down                 its command line
 //   has -no-shutdown reported destroyed|shutdown|failed    the end, by libvirt
 // Checks on the way:
-//   is STATE, last TYPE [CLASS], events TYPE..., problem TEXT, no problem, asked COUNT,
-//   file written|removed|none
+//   is STATE, paused for RUN_STATE|nothing, last TYPE [CLASS], events TYPE..., problem TEXT, no
+//   problem, asked COUNT, file written|removed|none
 // Verdict: CLASS CAUSE, and what else is expected:
-//   rule ID, seen TEXT, unseen TEXT, caveat NAME..., intent ID, sender NAME, no sender, file ...
+//   never ran, rule ID, seen TEXT, unseen TEXT, caveat NAME..., intent ID, sender NAME, login USER
+//   UID SESSION HOST, no sender, file ...
 class Story {
   using Words = std::vector<std::string>;
 
@@ -84,11 +86,14 @@ class Story {
 
   void ExpectVerdict(const std::string& verdict) const {
     const v1::ShutdownDetail& detail = vm_->Stopped();
-    const std::string& message = vm_->Last().message();
+    const auto add_seen = [](std::string* out, const v1::Evidence& seen) { *out += seen.what(); };
+    const std::string message = absl::StrCat(
+        vm_->Last().message(), ". Seen: ", absl::StrJoin(detail.evidence(), ", ", add_seen), ".");
     if (before_ == Before::kRestart) return ExpectNoOtherClass(verdict);
     std::vector<std::string> caveats;
     std::string intent;
     bool file_is_named = false;
+    bool never_ran = false;
     const Words all = absl::StrSplit(verdict, "; ");
     EXPECT_EQ(absl::StrCat(ShutdownClassName(static_cast<ShutdownClass>(detail.shutdown_class())),
                            " ", ShutdownCauseName(static_cast<ShutdownCause>(detail.cause()))),
@@ -106,12 +111,18 @@ class Story {
         if (is_seen != (word == "seen")) actual = message;
       } else if (word == "caveat") {
         caveats = absl::StrSplit(text, ' ');
+      } else if (word == "never") {
+        never_ran = true;
       } else if (word == "intent") {
         intent = text;
       } else if (word == "sender") {
         actual = !detail.has_sender()       ? "none"
                  : detail.sender().kernel() ? "kernel"
                                             : detail.sender().command();
+      } else if (word == "login") {
+        const v1::SignalSender& sender = detail.sender();
+        actual = absl::StrCat(sender.login_user(), " ", sender.login_uid(), " ",
+                              sender.login_session(), " ", sender.remote_host());
       } else if (word == "no") {
         if (detail.has_sender()) actual = detail.sender().command();
       } else {
@@ -127,6 +138,7 @@ class Story {
     }
     EXPECT_EQ(found, caveats) << message;
     EXPECT_EQ(detail.intent().intent_id(), intent);
+    EXPECT_EQ(detail.never_ran(), never_ran) << message;
     EXPECT_FALSE(detail.evidence().empty());
     EXPECT_EQ(std::count(vm_->log.begin(), vm_->log.end(), "STOPPED"), 1);
     if (!file_is_named && detail.shutdown_class() != ShutdownClass::kUnknown) {
@@ -210,6 +222,10 @@ class Story {
   std::string Found(const Words& words, const std::string& rest) const {
     const std::string& word = words[0];
     if (word == "is") return std::string(VmStateName(static_cast<VmState>(vm_->Status().state())));
+    if (word == "paused") {
+      const std::string reason = vm_->Status().pause_reason();
+      return absl::StrCat("for ", reason.empty() ? "nothing" : reason);
+    }
     if (word == "asked") return absl::StrCat(vm_->queries);
     if (word == "file") return FileNow();
     const std::string problems = absl::StrJoin(ProblemTexts(vm_->Status().problems()), ", ");
@@ -288,6 +304,12 @@ class Story {
       sender.of_qemus_user |= option.first == "user";
       if (option.first == "bare") sender.executable = sender.cgroup = "";
       if (option.first == "pid") sender.pid = std::stoi(option.second);
+      if (option.first == "login") {
+        sender.login_uid = std::stoi(option.second);
+        sender.login_session = 12;
+        sender.login_user = "alice";
+        sender.remote_host = "192.0.2.7";
+      }
       if (option.first == "uid") sender.uid = std::stoi(option.second);
       if (option.first != "container") continue;
       sender.first_process = 4700;

@@ -41,7 +41,9 @@ const StoryCase kHostShutdowns[] = {
      "ADMIN HOST_SIGNAL; seen the host's shutdown was cancelled, reported by systemd-logind"},
     {"AKillOfSystemd", "host down; sent SIGKILL systemd; end SIGKILL",
      "ADMIN HOST_SHUTDOWN; rule host-shutdown-end"},
-    {"AKillThatNobodySaw", "host down; end SIGKILL", "ADMIN HOST_SHUTDOWN; rule host-shutdown-end"},
+    {"AKillWithoutASenderIsUnknown", "host down; end SIGKILL",
+     "UNKNOWN UNOBSERVED; rule killed-unseen"},
+    {"AnEndThatIsNotKnownHowIsUnknown", "host down; end", "UNKNOWN PROCESS_EXITED"},
     {"AKillForMemoryIsACrash", "host down; sent SIGKILL earlyoom; end SIGKILL",
      "CRASH OUT_OF_MEMORY"},
     {"AKillOfTheKernelIsACrash", "host down; sent SIGKILL kernel; end SIGKILL",
@@ -63,7 +65,7 @@ const StoryCase kHostShutdowns[] = {
      "UNKNOWN UNOBSERVED; rule host-rebooted; file none; seen SHUTDOWN reason=guest-shutdown; seen "
      "the host was rebooted"},
     {"ItsBeginningOutlivesARestart",
-     "host down; POWERDOWN; attach; host down; SHUTDOWN guest-shutdown; restart 0s; gone",
+     "host down; attach; host down; POWERDOWN; SHUTDOWN guest-shutdown; restart 0s; gone",
      "ADMIN HOST_SHUTDOWN; rule host-shutdown"},
     {"AResetDoesNotEndIt", "host down; RESET; SHUTDOWN host-signal; end 0",
      "ADMIN HOST_SHUTDOWN; rule host-shutdown"},
@@ -76,21 +78,55 @@ const StoryCase kHostShutdowns[] = {
     {"AContainersIsNotTheHosts", "sent SIGTERM systemd-shutdow; SHUTDOWN host-signal; end 0",
      "ADMIN HOST_SIGNAL"},
     {"AVmThatNeverRanStaysUnknown", "new; ready inmigrate; host down; end SIGKILL",
-     "UNKNOWN NEVER_RAN"},
+     "UNKNOWN NEVER_RAN; never ran"},
 };
 STORIES(VmSessionCauseTest, HostShutdowns, kHostShutdowns);
+
+// Nobody listens for a time, in which a reset may have come.
+const StoryCase kUnseenResets[] = {
+    {"APanicBeforeMayBeOver",
+     "GUEST_PANICKED action=run; lost; ready; SHUTDOWN host-qmp-quit; end 0",
+     "UNKNOWN UNOBSERVED; rule snapshot; seen the VM was not followed for a time: it may have been "
+     "reset"},
+    {"APanicThatTheRunStateShowsIsNot",
+     "GUEST_PANICKED action=pause; restart; attach guest-panicked; SHUTDOWN host-qmp-quit; end 0",
+     "CRASH GUEST_PANIC"},
+    {"AWatchdogBeforeMayBeOver", "WATCHDOG action=reset; restart; gone",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"AWatchdogThatEndedQemuIsNot", "WATCHDOG action=poweroff; lost; gone 0", "CRASH WATCHDOG"},
+    {"AWatchdogThatEndedQemuIsNotOverARestart", "WATCHDOG action=poweroff; restart; gone",
+     "CRASH WATCHDOG"},
+    {"APressBeforeMayBeVoid", "POWERDOWN; restart; attach; SHUTDOWN guest-shutdown; end 0",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"APressOnTheNewConnectionCounts", "lost; POWERDOWN; ready; SHUTDOWN guest-shutdown; end 0",
+     "ADMIN HOST_POWERDOWN"},
+    {"AHibernationBeforeIsOver", "SUSPEND_DISK; lost; ready; SHUTDOWN guest-shutdown; end 0",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
+    {"AnInternalErrorBeforeMayBeOver", "STOP; answer internal-error; restart; gone",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"AGuestThatWasDownMayHaveComeUp", "stays-down; SHUTDOWN guest-shutdown; STOP; restart; gone",
+     "UNKNOWN UNOBSERVED; rule snapshot"},
+    {"AQuitIsFinal", "stays-down; SHUTDOWN host-qmp-quit; restart; gone", "ADMIN HOST_QUIT"},
+    {"AShutdownThatEndsQemuIsFinal", "POWERDOWN; SHUTDOWN guest-shutdown; restart; gone",
+     "ADMIN HOST_POWERDOWN"},
+};
+STORIES(VmSessionCauseTest, UnseenResets, kUnseenResets);
 
 const StoryCase kSenders[] = {
     {"AnotherProcessIsTheHosts", "sent SIGKILL virtqemud; end SIGKILL",
      "ADMIN HOST_KILL; rule killed-by-host; sender virtqemud; seen SIGKILL sent by virtqemud (pid "
      "812, uid 0, /system.slice/virtqemud.service)"},
+    {"OneWhoLoggedInIsNamed", "sent SIGKILL bash login=1000; end SIGKILL",
+     "ADMIN HOST_KILL; sender bash; login alice 1000 12 192.0.2.7; seen logged in as alice, "
+     "session "
+     "12, from 192.0.2.7)"},
     {"FactsThatWereReadBeforeItWasGoneStay",
      "sent SIGKILL virtqemud; sent SIGKILL rpc-virtqemud bare; end SIGKILL",
      "ADMIN HOST_KILL; sender virtqemud"},
     {"OneThatIsNotKnownIsUnknown", "end SIGKILL", "UNKNOWN UNOBSERVED; rule killed-unseen"},
     {"OneThatIsNotKnownLeavesTheOomKill", "end SIGKILL oom", "CRASH OUT_OF_MEMORY"},
     {"QemuItselfIsACrash", "sent SIGKILL qemu-system-x86 own; end SIGKILL",
-     "CRASH QEMU_KILLED; sender qemu-system-x86; unseen by whom is not known"},
+     "CRASH QEMU_KILLED; sender qemu-system-x86; unseen not recorded"},
     {"OneThatQemuMayHaveStartedIsUnknown", "sent SIGKILL bash orphan; restart 0s; end SIGKILL",
      "UNKNOWN UNOBSERVED; rule killed-unseen; sender bash; seen SIGKILL sent by bash (pid 812, uid "
      "0, /system.slice/virtqemud.service, perhaps QEMU's own: what started it is gone)"},
@@ -115,7 +151,7 @@ const StoryCase kSenders[] = {
      "UNKNOWN UNOBSERVED; rule signal-unclear; sender kernel"},
     {"ASigtermWithItsParentThatEndsItIsUnknown", "sent SIGTERM parent; end SIGTERM",
      "UNKNOWN UNOBSERVED; rule signal-unclear"},
-    {"AnOldQemusSigtermWithItsParentIsUnknown", "sent SIGTERM parent; SHUTDOWN; end 0",
+    {"AnOldQemusSigtermWithItsParentIsUnknown", "sent SIGTERM parent; SHUTDOWN guest=false; end 0",
      "UNKNOWN UNOBSERVED; rule signal-unclear"},
     {"ASigquitWithItsParentIsUnknown", "sent SIGQUIT parent; end SIGQUIT",
      "UNKNOWN UNOBSERVED; rule killed-unseen"},
@@ -161,29 +197,29 @@ const StoryCase kSenders[] = {
     {"ASigquitThatQemuMayHaveSentIsUnknown", "sent SIGQUIT bash orphan; end SIGQUIT",
      "UNKNOWN UNOBSERVED; rule killed-unseen"},
     {"ASigquitThatNobodySawIsUnknown", "end SIGQUIT unrecorded",
-     "UNKNOWN UNOBSERVED; rule killed-unseen; no sender; seen QEMU was ended by a SIGQUIT, by whom "
-     "is not known; seen sender not recorded"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; no sender; seen QEMU was ended by SIGQUIT; seen "
+     "sender not recorded"},
     {"ASigquitBeforeAnotherSignalIsNotSeen",
      "sent SIGQUIT bash; sent SIGTERM virtqemud; end SIGQUIT",
      "UNKNOWN UNOBSERVED; rule killed-unseen; no sender"},
     {"ASigquitOfQemusIsACrash", "sent SIGQUIT bash own; end SIGQUIT", "CRASH QEMU_CRASHED"},
     {"ASigabrtIsACrash", "sent SIGABRT bash; end SIGABRT", "CRASH QEMU_CRASHED"},
     {"ASigsegvIsACrash", "sent SIGSEGV bash; end SIGSEGV", "CRASH QEMU_CRASHED"},
-    // QEMU before 2.10 gives neither a reason nor `guest`.
-    {"AnOldQemuObeysASigterm", "sent SIGTERM virtqemud; SHUTDOWN; restart 0s; end 0",
+    // QEMU before 4.0 gives no reason.
+    {"AnOldQemuObeysASigterm", "sent SIGTERM virtqemud; SHUTDOWN guest=false; restart 0s; end 0",
      "ADMIN HOST_SIGNAL; rule host-signal; sender virtqemud; file removed"},
-    {"AnOldQemuObeysASigint", "sent SIGINT virtqemud; SHUTDOWN; restart 0s; end 0",
+    {"AnOldQemuObeysASigint", "sent SIGINT virtqemud; SHUTDOWN guest=false; restart 0s; end 0",
      "ADMIN HOST_SIGNAL; sender virtqemud"},
-    {"AnOldQemuObeysASighup", "sent SIGHUP virtqemud; SHUTDOWN; restart 0s; end 0",
+    {"AnOldQemuObeysASighup", "sent SIGHUP virtqemud; SHUTDOWN guest=false; restart 0s; end 0",
      "ADMIN HOST_SIGNAL; sender virtqemud"},
-    {"AnOldQemuObeysAMemoryKiller", "sent SIGTERM earlyoom; SHUTDOWN; end 0",
+    {"AnOldQemuObeysAMemoryKiller", "sent SIGTERM earlyoom; SHUTDOWN guest=false; end 0",
      "CRASH OUT_OF_MEMORY"},
-    {"AnOldQemusShutdownBeforeTheSignalIsAnybodys", "SHUTDOWN; sent SIGTERM virtqemud; end 0",
-     "UNKNOWN UNOBSERVED; no sender"},
-    {"AnOldQemuThatMayHaveSentTheSignalIsUnknown", "sent SIGTERM bash orphan; SHUTDOWN; end 0",
-     "UNKNOWN UNOBSERVED; rule legacy-shutdown"},
-    {"AnOldQemusOwnSignalIsNoAnswer", "sent SIGTERM virtqemud own; SHUTDOWN; end 0",
-     "UNKNOWN UNOBSERVED"},
+    {"AnOldQemusShutdownBeforeTheSignalIsAnybodys",
+     "SHUTDOWN guest=false; sent SIGTERM virtqemud; end 0", "ADMIN HOST_REQUEST; no sender"},
+    {"AnOldQemusOwnSignalIsNoAnswer", "sent SIGTERM virtqemud own; SHUTDOWN guest=false; end 0",
+     "ADMIN HOST_REQUEST; no sender"},
+    {"ASignalExplainsNoShutdownThatNamesNobody", "sent SIGTERM virtqemud; SHUTDOWN; end 0",
+     "UNKNOWN UNOBSERVED; rule shutdown-unexplained; no sender"},
     {"EarlyoomAsksFirst",
      "declare; sent SIGTERM earlyoom; SHUTDOWN host-signal; sent SIGKILL bash; end SIGKILL",
      "CRASH OUT_OF_MEMORY; rule memory-killer; sender earlyoom; intent intent-1"},
@@ -223,6 +259,32 @@ const StoryCase kSenders[] = {
      "UNKNOWN UNOBSERVED; rule killed-unseen; no sender; seen sender not recorded"},
 };
 STORIES(VmSessionCauseTest, Senders, kSenders);
+
+const StoryCase kSentences[] = {
+    {"ASendersNamesIt", "sent SIGTERM virtqemud; SHUTDOWN host-signal; end 0",
+     "ADMIN HOST_SIGNAL; sender virtqemud; seen virtqemud (pid 812, uid 0, ; seen ) sent QEMU "
+     "SIGTERM. Seen:"},
+    {"ASignalsNamesIt", "end SIGHUP", "ADMIN HOST_SIGNAL; seen QEMU was ended by SIGHUP"},
+    {"ASignalsThatIsNotKnownSaysSo", "SHUTDOWN host-signal; end 0",
+     "ADMIN HOST_SIGNAL; seen the host sent QEMU a signal to end"},
+    {"AnErrorsHasItsCode", "end 1",
+     "CRASH QEMU_CRASHED; seen QEMU exited with code 1: an error of its own. Seen:"},
+    {"AnAbortsIsQemus", "end SIGABRT",
+     "CRASH QEMU_CRASHED; seen QEMU was killed by SIGABRT: a crash of QEMU itself. Seen:"},
+    {"AnAbortOfAnothersHasTheSender", "sent SIGABRT bash; end SIGABRT",
+     "CRASH QEMU_CRASHED; sender bash; seen ) sent QEMU SIGABRT, which counts as a crash of QEMU. "
+     "Seen:"},
+    {"AFaultsHasNoSender", "end SIGSEGV",
+     "CRASH QEMU_CRASHED; seen QEMU was killed by SIGSEGV, whose sender is not recorded: it counts "
+     "as a crash of QEMU. Seen:"},
+    {"AContainersHasTheSenderOfItsEnd", "sent SIGKILL runc container=SIGTERM; end SIGKILL",
+     "ADMIN HOST_KILL; sender runc; seen ) sent the first process of QEMU's container SIGTERM, "
+     "with which the kernel killed QEMU. Seen:"},
+    {"APowerdownsHasItsAge", "POWERDOWN; wait 4s; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN; seen the host pressed the power button, and the guest obeyed after 4 "
+     "s. Seen:"},
+};
+STORIES(VmSessionCauseTest, Sentences, kSentences);
 
 #define TERMINATING "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)"
 const StoryCase kWords[] = {
@@ -339,15 +401,14 @@ const StoryCase kIntents[] = {
     {"AQuitIsTheAdmins", "declare; SHUTDOWN host-qmp-quit; end 0",
      "ADMIN HOST_QUIT; intent intent-1"},
     {"AKillIsTheAdmins", "declare; end SIGKILL",
-     "ADMIN UNOBSERVED; intent intent-1; seen ADMIN: QEMU was ended by a SIGKILL, as ops intended "
-     "(maintenance). Seen:"},
+     "ADMIN UNOBSERVED; intent intent-1; seen QEMU was ended by SIGKILL, as intended"},
     {"AKillOfTheHostsIsTheAdmins", "declare; sent SIGKILL virtqemud; end SIGKILL",
-     "ADMIN HOST_KILL; intent intent-1; seen as ops intended"},
+     "ADMIN HOST_KILL; intent intent-1; seen sent QEMU SIGKILL. Seen:"},
     {"ASigtermIsTheAdmins", "declare; end SIGTERM", "ADMIN HOST_SIGNAL; intent intent-1"},
     {"AnEndThatIsNotKnownIsTheAdmins", "declare; end", "ADMIN PROCESS_EXITED; intent intent-1"},
     {"AnExitInOrderIsTheAdmins", "declare; end 0", "ADMIN UNOBSERVED; intent intent-1"},
     {"APanicStaysACrash", "declare; GUEST_PANICKED action=poweroff; end",
-     "CRASH GUEST_PANIC; intent intent-1; seen CRASH: the guest's kernel panicked. Seen:"},
+     "CRASH GUEST_PANIC; intent intent-1; seen the guest's kernel panicked. Seen:"},
     {"AWatchdogStaysACrash", "declare; WATCHDOG action=poweroff; end",
      "CRASH WATCHDOG; intent intent-1"},
     {"AShutdownByAPanicStaysACrash", "declare; SHUTDOWN guest-panic; end",
@@ -418,10 +479,10 @@ const StoryCase kMigrations[] = {
      "new; ready inmigrate; is PAUSED; wait 1s; asked 1; answer inmigrate; wait 2s; asked 2; "
      "answer "
      "shutdown; is GUEST_DOWN; last GUEST_SHUTDOWN; wait 1m; asked 2; SHUTDOWN host-qmp-quit; end",
-     "UNKNOWN UNOBSERVED; rule down-before-attach"},
+     "UNKNOWN UNOBSERVED; rule down-before-attach; never ran"},
     {"AVmThatArrivesPanickedIsACrash",
      "new; ready inmigrate; answer guest-panicked; SHUTDOWN host-qmp-quit; end",
-     "CRASH GUEST_PANIC"},
+     "CRASH GUEST_PANIC; never ran"},
     {"APausedVmThatDoesNotAnswerIsAskedAgain",
      "new; ready paused; wait 1s; asked 1; wait 1s; asked 2; wait 1s; asked 3; end",
      "UNKNOWN PROCESS_EXITED"},
@@ -446,14 +507,14 @@ const StoryCase kMigrations[] = {
     // The source, or the file, still has the VM: whoever restarts it after a CRASH runs it twice.
     {"AnArrivalThatFailsIsNoCrash", "new; ready inmigrate; end 1",
      "ADMIN MIGRATION_FAILED; rule incoming-failed; seen query-status inmigrate; unseen MIGRATION "
-     "status=failed"},
+     "status=failed; never ran"},
     {"AnArrivalThatIsReportedToFailIsNoCrash",
      "new; ready inmigrate; MIGRATION status=failed; end 1",
-     "ADMIN MIGRATION_FAILED; rule incoming-failed; seen MIGRATION status=failed"},
+     "ADMIN MIGRATION_FAILED; rule incoming-failed; seen MIGRATION status=failed; never ran"},
     {"AnArrivalThatFailsInARestartIsNoCrash", "new; ready inmigrate; restart; gone 1",
      "ADMIN MIGRATION_FAILED"},
     {"AKillBeforeTheVmRanIsNoCrash", "new; ready inmigrate; end SIGKILL oom",
-     "UNKNOWN NEVER_RAN; seen inmigrate"},
+     "UNKNOWN NEVER_RAN; seen inmigrate; never ran"},
     {"ASegvBeforeTheVmRanIsNoCrash", "new; ready prelaunch; end SIGSEGV",
      "UNKNOWN NEVER_RAN; seen prelaunch"},
     {"AResetBeforeTheVmRanIsNoLife", "new; ready prelaunch; RESET; end SIGSEGV",
@@ -465,7 +526,7 @@ const StoryCase kMigrations[] = {
     {"ASegvBeforeTheRunStateIsNoCrash", "new; end SIGSEGV", "UNKNOWN NEVER_RAN"},
     {"AMonitorThatIsReadyLaterShowsMore", "new; closed; ready; end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"AQuitBeforeTheVmRanIsAQuit", "new; ready inmigrate; SHUTDOWN host-qmp-quit; end",
-     "ADMIN HOST_QUIT"},
+     "ADMIN HOST_QUIT; never ran"},
     {"AVmThatWasResumedRan", "new; ready inmigrate; RESUME; end SIGKILL",
      "UNKNOWN UNOBSERVED; rule killed-unseen; unseen inmigrate"},
     {"AVmThatWasFoundRunningRan", "new; ready prelaunch; closed; wait 1m; ready; end SIGKILL",
@@ -538,10 +599,63 @@ const StoryCase kMigrations[] = {
 };
 STORIES(VmSessionCauseTest, Migrations, kMigrations);
 
+// A VM that QEMU held until its end.
+constexpr StoryCase kHeld[] = {
+    {"AVmThatSomebodyKilledNeverRan", "young; ready prelaunch; sent SIGKILL bash; end SIGKILL",
+     "UNKNOWN NEVER_RAN; never ran; sender bash"},
+    {"OneThatSomebodyAskedToEndNeverRan",
+     "young; ready prelaunch; sent SIGTERM bash; SHUTDOWN host-signal; end 0",
+     "ADMIN HOST_SIGNAL; never ran; sender bash"},
+    {"OneThatWasQuitNeverRan", "young; ready prelaunch; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT; never ran"},
+    {"OneWhoseQemuCrashedNeverRan", "young; ready prelaunch; end SIGSEGV",
+     "UNKNOWN NEVER_RAN; never ran"},
+    {"OneThatWasLetGoRan", "young; ready prelaunch; RESUME; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT"},
+    {"OneThatEndedUnseenMayHaveRun", "young; ready prelaunch; restart; gone", "UNKNOWN NEVER_RAN"},
+    {"OneWhoseMonitorWasLostMayHaveRun", "young; ready prelaunch; lost; gone SIGSEGV",
+     "UNKNOWN NEVER_RAN"},
+    {"OneThatWasFoundLaterMayHaveRun", "old; ready prelaunch; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT; seen monitor attached"},
+};
+STORIES(VmSessionCauseTest, Held, kHeld);
+
+constexpr StoryCase kPauses[] = {
+    {"AStopHasItsReasonOnceQemuIsAsked",
+     "STOP; paused for nothing; answer paused; paused for paused; events STARTED PAUSED; RESUME; "
+     "paused for nothing; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AnIoErrorIsTheReasonAtOnce",
+     "BLOCK_IO_ERROR action=stop; STOP; paused for io-error; answer io-error; events STARTED "
+     "IO_ERROR PAUSED; SHUTDOWN host-qmp-quit; end",
+     "ADMIN HOST_QUIT"},
+    {"SoIsAWatchdog", "WATCHDOG action=pause; STOP; paused for watchdog; end SIGTERM",
+     "CRASH WATCHDOG"},
+    {"ADebuggersIsAnEvent",
+     "STOP; answer debug; paused for debug; events STARTED PAUSED STATE_CHANGED; answer debug; "
+     "events STARTED PAUSED STATE_CHANGED; SHUTDOWN host-qmp-quit; end",
+     "ADMIN HOST_QUIT"},
+    {"AVmThatArrivesIsPausedForThatUntilItIsHeld",
+     "young; ready inmigrate; paused for inmigrate; events STARTED; answer inmigrate; answer "
+     "paused; paused for paused; is PAUSED; events STARTED; SHUTDOWN host-qmp-quit; end",
+     "ADMIN HOST_QUIT; never ran"},
+    {"AMigrationsEndNeedsNoEvent",
+     "MIGRATION status=active; STOP; paused for finish-migrate; answer finish-migrate; MIGRATION "
+     "status=completed; answer postmigrate; paused for postmigrate; last MIGRATION; SHUTDOWN "
+     "host-qmp-quit; end",
+     "ADMIN MIGRATED_AWAY"},
+    {"AResetOfOneThatIsHeldHasQemuAsked",
+     "STOP; answer paused; SUSPEND; WAKEUP; paused for nothing; asked 0; wait 10ms; asked 1; "
+     "answer "
+     "paused; paused for paused; end SIGTERM",
+     "ADMIN HOST_SIGNAL"},
+};
+STORIES(VmSessionCauseTest, Pauses, kPauses);
+
 const StoryCase kRestarts[] = {
-    {"APressBeforeCountsAfter",
+    {"APressBeforeIsInDoubtAfter",
      "POWERDOWN; attach; events STARTED POWERDOWN_REQUESTED; SHUTDOWN guest-shutdown; end",
-     "ADMIN HOST_POWERDOWN; seen vmeventd restarted"},
+     "UNKNOWN UNOBSERVED; rule snapshot; seen vmeventd restarted"},
     {"AnEndMeanwhileIsJudgedByWhatWasSaved", "SHUTDOWN guest-shutdown; restart; gone",
      "USER GUEST_POWEROFF"},
     {"AnEndMeanwhileThatNothingDecidesIsUnknown", "POWERDOWN; restart; gone",

@@ -154,7 +154,8 @@ TEST_F(VmSessionFloodTest, EvidenceThatWasLeftOutIsSavedSoonAndCounts) {
   vm_.Advance(absl::Milliseconds(100));
   EXPECT_FALSE(vm_.session().unsaved());
   vm_.EndDuringRestart();
-  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kGuestPanic);
+  EXPECT_EQ(vm_.Stopped().rule(), "snapshot") << "the guest may have been reset";
+  EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("GUEST_PANICKED action=run999"));
 }
 
 TEST_F(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
@@ -193,6 +194,22 @@ TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
   vm.SharedUuid("");
   EXPECT_EQ(vm.Last().type(), EventType::kProblemsChanged);
   EXPECT_THAT(vm.Status().problems(), IsEmpty());
+}
+
+TEST(VmSessionStateTest, AVmWhoseDirectoryHangsIsUnreachableWhateverItsMonitorSays) {
+  RunningVm vm;
+  vm.DirectoryHangs(true);
+  EXPECT_EQ(vm.Status().state(), VmState::kUnreachable);
+  EXPECT_EQ(vm.Last().type(), EventType::kStateChanged);
+  vm.Event("STOP");
+  EXPECT_EQ(vm.Status().state(), VmState::kUnreachable);
+  vm.RestartAndAttach("paused");  // if it still hangs, that is found again
+  EXPECT_EQ(vm.Status().state(), VmState::kPaused);
+  EXPECT_THAT(vm.Status().problems(), IsEmpty());
+  vm.DirectoryHangs(true);
+  vm.Event("SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
+  vm.End();
+  EXPECT_EQ(vm.Stopped().shutdown_class(), ShutdownClass::kUser);
 }
 
 TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {

@@ -14,6 +14,7 @@ namespace vmeventd {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::Optional;
@@ -56,6 +57,43 @@ TEST_F(VmSessionRestartTest, AHandoverMissesNoPress) {
   EXPECT_EQ(vm_.Stopped().caveats_size(), 0);
 }
 
+// The end was between the last sign of life and now. What the previous daemon has recorded counts,
+// or what the run has seen itself, if that is later.
+TEST_F(VmSessionRestartTest, AnEndThatNobodySawHasTwoTimes) {
+  for (const bool recorded : {true, false}) {
+    RunningVm vm;
+    const absl::Time seen = vm.now().wall;
+    SessionOptions options;
+    if (recorded) options.last_watched = seen + absl::Seconds(10);
+    vm.RestartWith(options);
+    vm.Gone({.unseen = true, .late = true});
+    EXPECT_EQ(FromTimestamp(vm.Stopped().last_seen_time()),
+              recorded ? seen + absl::Seconds(10) : seen);
+  }
+}
+
+TEST_F(VmSessionRestartTest, AnEndThatIsSeenHasOneTime) {
+  vm_.RestartAndAttach();
+  vm_.End();
+  EXPECT_FALSE(vm_.Stopped().has_last_seen_time());
+}
+
+// QEMU's own word is a sign of life at the time at which it was sent.
+TEST_F(VmSessionRestartTest, WhatWaitedForTheNextDaemonIsASignOfLife) {
+  const absl::Time said = vm_.now().wall + absl::Seconds(20);
+  vm_.HandOver(absl::Minutes(1));
+  vm_.EventAt(said, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
+  vm_.End({.unseen = true, .late = true});
+  EXPECT_EQ(FromTimestamp(vm_.Stopped().last_seen_time()), said);
+}
+
+TEST_F(VmSessionRestartTest, AnEndWithTheHostHasTwoTimes) {
+  const absl::Time seen = vm_.now().wall;
+  vm_.Restart();
+  vm_.Rebooted();
+  EXPECT_EQ(FromTimestamp(vm_.Stopped().last_seen_time()), seen);
+}
+
 TEST_F(VmSessionRestartTest, AStateLastsOverAHandover) {
   vm_.Event("STOP");
   const auto since = vm_.Status().state_time();
@@ -88,16 +126,6 @@ TEST_F(VmSessionFileTest, IsLeftWhereALaterRunHasTheName) {
   vm_.Gone();
   EXPECT_EQ(vm_.Stopped().shutdown_class(), ShutdownClass::kAdmin);
   EXPECT_EQ(vm_.file, true);
-}
-
-TEST(VmSessionFileSettingTest, AFileFromBeforeAChangeIsTakenBackWhenTheVmLivesOn) {
-  RunningVm vm({.shutdown_files = ShutdownFiles::kOn}, true, "/run/qemu/web1.qmp");
-  vm.Shutdown("guest-shutdown");
-  vm.Closed();
-  ASSERT_EQ(vm.file, true);
-  vm.RestartWith({.shutdown_files = ShutdownFiles::kGaneti});
-  vm.Ready();
-  EXPECT_EQ(vm.file, false);
 }
 
 // The host's restart.
@@ -140,7 +168,7 @@ TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
 
 TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
-  const SessionOptions options{.shutdown_files = ShutdownFiles::kOff};
+  const SessionOptions options;
   VmSession session({.name = std::string("web1"), .run_id = std::string("r")}, &options, now);
   EXPECT_EQ(session.Save(), "");
   const auto saved = SavedRuns(session.On(input::ProcessGone{}, now));

@@ -25,9 +25,9 @@ TEST_F(VmSessionOrderTest, AGuestsPoweroffHasItsSentenceAndQemusWords) {
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
   EXPECT_EQ(vm_.Last().qmp_event(), "SHUTDOWN");
   EXPECT_EQ(vm_.Last().detail_json(), R"({"guest":true,"reason":"guest-shutdown"})");
-  EXPECT_EQ(vm_.Last().message(),
-            "USER: the guest powered itself off. Seen: SHUTDOWN reason=guest-shutdown, monitor "
-            "closed, process gone.");
+  EXPECT_EQ(vm_.Last().message(), "the guest powered itself off");
+  EXPECT_EQ(EvidenceOf(vm_.Stopped()),
+            "SHUTDOWN reason=guest-shutdown; monitor closed; process gone; ");
   EXPECT_TRUE(vm_.Stopped().shutdown_file_written());
   EXPECT_THAT(vm_.log, ElementsAre("file+", "STOPPED"));
 }
@@ -88,18 +88,15 @@ TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
               Contains(HasSubstr("Permission denied")));
 }
 
-TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitorsUnlessAskedFor) {
+TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitors) {
   const struct {
-    ShutdownFiles files;
     std::string monitor;
     bool written;
-  } rows[] = {{ShutdownFiles::kGaneti, "/run/ctrl/web1.kvmd", true},
-              {ShutdownFiles::kGaneti, "/run/qemu/web1.qmp", false},
-              {ShutdownFiles::kGaneti, "/run/qemu/web1.kvmd.qmp", false},
-              {ShutdownFiles::kOn, "/run/qemu/web1.qmp", true},
-              {ShutdownFiles::kOff, "/run/ctrl/web1.kvmd", false}};
+  } rows[] = {{"/run/ctrl/web1.kvmd", true},
+              {"/run/qemu/web1.qmp", false},
+              {"/run/qemu/web1.kvmd.qmp", false}};
   for (const auto& row : rows) {
-    RunningVm vm(SessionOptions{.shutdown_files = row.files}, true, row.monitor);
+    RunningVm vm({}, true, row.monitor);
     vm.EndBy("guest-shutdown");
     EXPECT_EQ(vm.Stopped().shutdown_file_written(), row.written) << row.monitor;
     EXPECT_EQ(vm.file.has_value(), row.written) << row.monitor;
@@ -149,6 +146,7 @@ TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
   RunInfo run;
   run.name = "web1";
   run.run_id = "r";
+  run.raw_path = "/run/ctrl/web1.kvmd";
   run.process_start = now.wall - absl::Hours(1);
   VmSession session(run, &options, now);
   session.On(input::MonitorReady{{"7.2.22", "running", "", ""}}, now);

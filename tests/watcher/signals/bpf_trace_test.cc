@@ -109,6 +109,23 @@ TEST_F(BpfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
   EXPECT_EQ(record.sender, getpid());
 }
 
+TEST_F(BpfTraceTest, TheSenderHasItsLogin) {
+  if (access("/proc/self/loginuid", W_OK) != 0) GTEST_SKIP() << "no /proc/self/loginuid";
+  const Child victim(Sleep);
+  // A process can be given a login once; its children have it too.
+  Child sender([&victim] {
+    std::ofstream("/proc/self/loginuid") << 1234 << std::flush;
+    kill(victim.pid(), SIGKILL);
+    return 0;
+  });
+  const SignalRecord record = RecordOfTheEnd(victim);
+  sender.AwaitEnd();
+  EXPECT_EQ(record.sender, sender.pid());
+  EXPECT_EQ(record.login_uid, 1234U);
+  EXPECT_TRUE(record.login_session.has_value());
+  EXPECT_EQ(SenderOf(record, victim.pid()).login_uid, 1234U);
+}
+
 TEST_F(BpfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
   Child victim(Sleep);
   for (const int signal : {SIGSTOP, SIGCONT, SIGCHLD, SIGWINCH, SIGURG}) {

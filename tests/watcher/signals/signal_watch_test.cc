@@ -119,6 +119,32 @@ class SignalWatchTest : public testing::Test {
   Hearer qemu_;
 };
 
+TEST_F(SignalWatchTest, ASenderHasWhatLogindKnowsOfItsSession) {
+  const std::string sessions = root_.MakeDirectory("run/systemd/sessions");
+  std::ofstream(sessions + "/12")
+      << "# do not parse\nUID=1000\nUSER=alice\nREMOTE=1\nREMOTE_HOST=192.0.2.7\nAUDIT=12\n";
+  std::ofstream(sessions + "/13") << "UID=1000\nUSER=alice\nAUDIT=14\n";
+  watch_.Follow(4711, 5000, &qemu_);
+  const auto sender_of = [&](uint32_t uid, uint32_t session) {
+    SignalRecord record = Signal(4711, SIGTERM);
+    record.login_uid = uid;
+    record.login_session = session;
+    qemu_.signals.clear();
+    RecordAndTurn(record);
+    return qemu_.signals.at(0);
+  };
+  const SignalSender alice = sender_of(1000, 12);
+  EXPECT_EQ(alice.login_user, "alice");
+  EXPECT_EQ(alice.remote_host, "192.0.2.7");
+  for (const auto& [uid, session] : {std::pair(1001, 12), std::pair(1000, 13), std::pair(0, 7)}) {
+    const SignalSender other =
+        sender_of(static_cast<uint32_t>(uid), static_cast<uint32_t>(session));
+    EXPECT_EQ(other.login_uid, static_cast<uint32_t>(uid));
+    EXPECT_EQ(other.login_session, static_cast<uint32_t>(session));
+    EXPECT_EQ(other.login_user, "") << "the file is of another session";
+  }
+}
+
 TEST_F(SignalWatchTest, SignalsToAFollowedProcessAreHandedOut) {
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record(Signal(99));

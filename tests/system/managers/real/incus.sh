@@ -101,6 +101,17 @@ check_ends() {
   "$client" stop --force "$vm"
   ended "$vm" ADMIN HOST_QUIT "$client stop --force"
 
+  step "a guest's panic"
+  start_vm
+  guest 'echo c >/proc/sysrq-trigger'
+  if [[ $client == incus ]]; then  # it has QEMU stay, paused
+    same_state ERROR
+    wait_for "it is down" vm_says "$vm" GUEST_DOWN
+    incus stop --force "$vm"
+  fi
+  ended "$vm" CRASH GUEST_PANIC "a guest's panic, with -device pvpanic"
+  same_state STOPPED
+
   step "a guest's reboot"
   start_vm
   guest 'reboot -f'

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# A manager of VMs as it really runs, with vmeventd's packages beside it: in a system that systemd-nspawn boots. Its
-# checks follow docs/connect.md by the commands that stand there.
+# A manager of VMs as it really runs, with vmeventd's packages beside it: in a system that systemd-nspawn boots, or a virtual
+# machine with Debian's own kernel. Its checks follow the pages by the commands that stand there.
 #
 #   run.sh MANAGER PACKAGE_DIR GUEST_DIR CACHE_DIR
 #
-# MANAGER.sh has all that is the manager's: on this machine `packages`, `backports` and prepare, in the system check.
+# MANAGER.sh has all that is the manager's: on this machine `packages`, `backports` and prepare, in the system check. With
+# machine=yes the system is a virtual machine, whose kernel shows who sends a signal; `release` is another Debian.
 # CACHE_DIR keeps the bare system with the manager's packages, and the result, MANAGER.json. All mounts are of a mount
 # namespace, and all processes of a PID namespace, that end with this script, however it ends.
 set -euo pipefail
@@ -32,7 +33,7 @@ fi
 mount -t proc proc /proc
 # shellcheck source=tests/system/managers/real/ganeti.sh
 source "$here/$manager.sh"
-codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+codename=${release:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}
 readonly base=$cache/$manager-$codename result=$cache/$manager.json
 
 in_chroot() {
@@ -42,18 +43,19 @@ in_chroot() {
     chroot "$root" "$@"
 }
 
-# The bare system with the manager's packages, of this machine's release, for which vmeventd's packages were built; a
-# week old at most. With backports=yes the manager's packages are of the backports.
+# The bare system with the manager's packages, of the release for which vmeventd's packages were built; a week old at
+# most. With backports=yes the manager's packages are of the backports. `selections` answers debconf.
 make_base() {
   local made_of="${packages[*]} ${backports:-}"
   [[ -z $(find "$base" -maxdepth 0 -mtime -7 2>/dev/null) || $(<"$base/made_of") != "$made_of" ]] || return 0
   echo "making $base"
   rm -rf "$base" "$base.new"
   "$source/tools/make_debian.sh" "$codename" "$base.new" --skip=cleanup/apt/lists \
-    --include=systemd-sysv,dbus,procps,iproute2,python3
+    --include="systemd-sysv,dbus,procps,iproute2,python3${machine:+,linux-image-amd64,initramfs-tools,kmod,udev}"
   mount -t proc proc "$base.new/proc"
   mount --bind "$cache/archives" "$base.new/var/cache/apt/archives"
   cp /etc/resolv.conf /etc/hosts "$base.new/etc/"
+  in_chroot "$base.new" debconf-set-selections <<<"${selections:-}"
   local options=(-q -y --no-install-recommends)
   if [[ ${backports:-} == yes ]]; then
     sed -n "s/ $codename / $codename-backports /p" "$base.new/etc/apt/sources.list" \
@@ -91,15 +93,15 @@ install_vmeventd() {
   umount "$root/proc" "$root/var/cache/apt/archives"
 }
 
-# Boots the system, which runs the checks and powers itself off. What systemd-nspawn leaves in /run is left here.
-boot() {
+# The system runs the checks when it is booted, and powers itself off.
+add_checks() {
   cat >"$root/etc/systemd/system/checks.service" <<UNIT
 [Unit]
 After=multi-user.target
 [Service]
 Type=oneshot
 Environment=HOME=/root LC_ALL=C.UTF-8 TERM=dumb MANAGER=$manager
-StandardOutput=append:/root/output
+StandardOutput=$1
 StandardError=inherit
 ExecStart=/bin/bash /root/common.sh
 ExecStart=/bin/touch /root/passed
@@ -110,6 +112,11 @@ UNIT
   mkdir -p "$root/etc/systemd/system/graphical.target.wants"
   ln -s ../checks.service "$root/etc/systemd/system/graphical.target.wants/"
   ln -sf /lib/systemd/system/graphical.target "$root/etc/systemd/system/default.target"
+}
+
+# What systemd-nspawn leaves in /run is left here.
+boot_container() {
+  add_checks append:/root/output
   : >"$root/root/output"
   local before
   before=$(nspawn_cgroups)
@@ -124,6 +131,31 @@ UNIT
   wait
   remove_nspawn_cgroups "$before"
   [[ -f $root/root/passed ]] || { tail -n 20 "$cache/$manager.log" >&2; exit 1; }
+  cp "$root/root/result.json" "$result"
+}
+
+# On a disk that is removed afterwards. Without KVM, which few machines of tests have.
+boot_machine() {
+  add_checks $'tty\nTTYPath=/dev/ttyS0'
+  ln -s /dev/null "$root/etc/systemd/system/serial-getty@ttyS0.service"  # it hangs up who has the terminal
+  local disk=$cache/$manager.disk log=$cache/$manager.log
+  rm -f "$disk"
+  truncate -s 8G "$disk"
+  : >"$log"
+  mke2fs -q -t ext4 -F -d "$root" "$disk"
+  timeout --signal=KILL "${timeout:-2400}" qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 3072 -nodefaults -no-reboot \
+    -display none -serial "file:$log" -drive "file=$disk,format=raw,if=virtio,cache=unsafe" \
+    -kernel "$(echo "$root"/boot/vmlinuz-*)" -initrd "$(echo "$root"/boot/initrd.img-*)" \
+    -append 'root=/dev/vda rw console=ttyS0 panic=-1 quiet' </dev/null &
+  local machine=$!
+  tail --pid="$machine" -n +1 -f "$log" &
+  wait "$machine" || true
+  wait
+  debugfs -R 'cat /root/result.json' "$disk" >"$result" 2>/dev/null
+  local passed
+  passed=$(debugfs -R 'stat /root/passed' "$disk" 2>/dev/null)
+  rm "$disk"
+  [[ $passed == *Inode:* ]] || { rm -f "$result"; exit 1; }
 }
 
 rm -f "$result"
@@ -131,6 +163,5 @@ make_base
 begin_root
 install_vmeventd
 prepare "$root"
-boot
-cp "$root/root/result.json" "$result"
+if [[ ${machine:-} == yes ]]; then boot_machine; else boot_container; fi
 cat "$result"

@@ -9,7 +9,6 @@
 #include "base/system.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
-#include "client/doctor/doctor.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -1,0 +1,146 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/patterns.h"
+#include "base/uuid.h"
+
+// The meaning of the contract's EventFilter, once for the server, a fleet's readers and lists of
+// VMs: what passes matches one entry of every list that is not empty.
+
+namespace vmeventd {
+
+// A list of patterns of names, of VMs or of sources, ready to be asked often. An entry that equals
+// a name matches it, whatever characters it has. An empty list matches every name. Immutable; any
+// thread.
+class NameMatcher {
+ public:
+  NameMatcher() = default;
+  template <typename Patterns>
+  explicit NameMatcher(const Patterns& patterns) {
+    for (const std::string& pattern : patterns) {
+      exact_.insert(pattern);
+      if (IsGlob(pattern)) globs_.emplace_back(pattern);
+    }
+  }
+
+  bool Matches(absl::string_view name) const {
+    if (matches_all() || exact_.contains(name)) return true;
+    return std::any_of(globs_.begin(), globs_.end(),
+                       [&](const Glob& glob) { return glob.Matches(name); });
+  }
+  bool matches_all() const { return exact_.empty(); }
+  // The names, if there is no pattern with a wildcard; null: any name may match.
+  const absl::flat_hash_set<std::string>* exact() const {
+    return globs_.empty() && !exact_.empty() ? &exact_ : nullptr;
+  }
+
+ private:
+  absl::flat_hash_set<std::string> exact_;
+  std::vector<Glob> globs_;
+};
+
+// Numbers of an enumeration below 64. An empty list has each, of others only those that were asked
+// for. Immutable; any thread.
+class NumberSet {
+ public:
+  NumberSet() = default;
+  template <typename Numbers>
+  explicit NumberSet(const Numbers& numbers) {
+    for (const int number : numbers) bits_ |= uint64_t{1} << (number & 63);
+  }
+
+  // 0: it has no such number.
+  bool Has(int number) const {
+    return bits_ == 0 || (number > 0 && number < 64 && (bits_ >> number & 1) != 0);
+  }
+  bool has_all() const { return bits_ == 0; }
+  uint64_t bits() const { return bits_; }
+
+ private:
+  uint64_t bits_ = 0;
+};
+
+// The lists of a checked filter, an EventFilter. Immutable; any thread.
+class FilterLists {
+ public:
+  FilterLists() = default;
+  template <typename Filter>
+  explicit FilterLists(const Filter& filter)
+      : names_(filter.vm_names()),
+        sources_(filter.sources()),
+        run_ids_(filter.run_ids().begin(), filter.run_ids().end()),
+        types_(filter.types()),
+        classes_(filter.classes()),
+        causes_(filter.causes()) {
+    for (const std::string& text : filter.uuids()) {
+      if (const std::optional<Uuid> uuid = ParseUuid(text); uuid.has_value()) uuids_.insert(*uuid);
+    }
+    for (const std::string& text : filter.labels()) {
+      absl::StatusOr<LabelSelector> selector = LabelSelector::Parse(text);
+      if (selector.ok()) labels_.push_back(*std::move(selector));
+    }
+  }
+
+  // Of an event: `cause` and `vm` are called for its cause and its VmRef only if a list needs them.
+  // `shutdown_class`, and the cause, of an event without an end: 0.
+  template <typename Cause, typename Vm>
+  bool PassesEvent(int type, int shutdown_class, const Cause& cause, const Vm& vm) const {
+    if (!types_.Has(type) || !classes_.Has(shutdown_class)) return false;
+    return (is_for_all_vms() || PassesVm(vm())) && (causes_.has_all() || causes_.Has(cause()));
+  }
+  // Of an end, as the last one of a VM.
+  bool PassesEnd(int shutdown_class, int cause) const {
+    return classes_.Has(shutdown_class) && causes_.Has(cause);
+  }
+  // Of a VM, by a message as VmRef.
+  template <typename VmRef>
+  bool PassesVm(const VmRef& vm) const {
+    return PassesNames(vm.name(), vm.run_id(), vm.source()) && PassesRest(vm);
+  }
+  bool PassesNames(absl::string_view name, absl::string_view run_id,
+                   absl::string_view source) const {
+    return names_.Matches(name) && sources_.Matches(source) &&
+           (run_ids_.empty() || run_ids_.contains(run_id));
+  }
+  // The UUIDs and the labels.
+  template <typename VmRef>
+  bool PassesRest(const VmRef& vm) const {
+    if (!uuids_.empty()) {
+      const std::optional<Uuid> uuid = ParseUuid(vm.uuid());
+      if (!uuid.has_value() || !uuids_.contains(*uuid)) return false;
+    }
+    return labels_.empty() ||
+           std::any_of(labels_.begin(), labels_.end(),
+                       [&](const auto& selector) { return selector.Matches(vm.labels()); });
+  }
+
+  bool is_for_all_vms() const {
+    return names_.matches_all() && sources_.matches_all() && run_ids_.empty() && has_no_rest();
+  }
+  bool has_no_rest() const { return uuids_.empty() && labels_.empty(); }
+  const NameMatcher& names() const { return names_; }
+  const NumberSet& types() const { return types_; }
+  const NumberSet& classes() const { return classes_; }
+  const NumberSet& causes() const { return causes_; }
+
+ private:
+  NameMatcher names_;
+  NameMatcher sources_;
+  absl::flat_hash_set<Uuid> uuids_;
+  std::vector<LabelSelector> labels_;
+  absl::flat_hash_set<std::string> run_ids_;
+  NumberSet types_;
+  NumberSet classes_;
+  NumberSet causes_;
+};
+
+}  // namespace vmeventd

@@ -1,0 +1,210 @@
+#include "server/eventlog/backlog.h"
+
+#include <algorithm>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include "server/events/vm_registry.h"
+
+namespace vmeventd {
+
+// What waits
+
+void Backlog::Add(const Changes& changes) {
+  const size_t joined = std::min(size_t{4} << 20, max_bytes_ / 8);
+  const bool joins = !waiting_.empty() && waiting_.back().batch.bytes < joined;
+  if (!joins) waiting_.push_back({changes.turn, changes.added, {}});
+  Journal::Batch& batch = waiting_.back().batch;
+  bytes_ -= batch.bytes;
+  batch.Add(changes.batch);
+  bytes_ += batch.bytes;
+  if (since_ == absl::InfiniteDuration()) since_ = changes.added;
+}
+
+Journal::Batch Backlog::All() const {
+  Journal::Batch all;
+  if (in_flight_.has_value()) all = in_flight_->batch;
+  for (const Changes& each : waiting_) all.Add(each.batch);
+  return all;
+}
+
+size_t Backlog::CountEvents() const {
+  size_t count = in_flight_.has_value() ? in_flight_->batch.events.size() : 0;
+  for (const Changes& each : waiting_) count += each.batch.events.size();
+  return count;
+}
+
+std::optional<Backlog::Dropped> Backlog::DropOldest(absl::Duration now) {
+  if (bytes_ <= max_bytes_ || IsWritable(now) || waiting_.size() < 2) return std::nullopt;
+  const Journal::Batch oldest = std::move(waiting_.front().batch);
+  waiting_.pop_front();
+  Journal::Batch& next = waiting_.front().batch;
+  bytes_ -= oldest.bytes + next.bytes;
+  Dropped dropped{.events = oldest.events.size()};
+  if (!oldest.events.empty()) {
+    dropped.sequences = {oldest.events.front()->sequence, oldest.events.back()->sequence};
+    const Hole& gone = dropped.sequences;
+    hole_.first = hole_.empty() ? gone.first : std::min(hole_.first, gone.first);
+    hole_.last = std::max(hole_.last, gone.last);
+    named_by_ = 0;
+    gap_is_due_ = false;
+  }
+  // Changes of VMs move to the next batch.
+  Journal::Batch batch{.stops = oldest.stops};
+  for (const auto& [run_id, run] : oldest.runs) batch.Put(run_id, run);
+  batch.Add(next);
+  while (std::ssize(batch.stops) > VmRegistry::kMaxStopped) batch.stops.erase(batch.stops.begin());
+  next = std::move(batch);
+  bytes_ += next.bytes;
+  return dropped;
+}
+
+// What is missing
+
+Hole Backlog::NameHole(uint64_t gap) {
+  gap_is_due_ = false;
+  named_by_ = gap;
+  return hole_;
+}
+
+void Backlog::CountRefused(uint64_t events) {
+  refused_ += events;
+  refused_unnamed_ += events;
+}
+
+void Backlog::Reserve(uint64_t given) {
+  if (given + kReservedSequences / 2 >= wanted_mark_) wanted_mark_ = given + kReservedSequences;
+}
+
+void Backlog::Watched(absl::Time until, uint64_t turn) {
+  watched_until_ = until;
+  watched_turn_ = turn;
+}
+
+// The writer
+
+absl::Duration Backlog::NextWrite() const {
+  if (closed_ || writing_) return absl::InfiniteDuration();
+  const bool has_work =
+      !waiting_.empty() || wanted_mark_ != mark_ || close_at_.has_value() || !open_ || AliveIsDue();
+  const absl::Duration next = has_work ? absl::ZeroDuration() : expiry_at_;
+  return status_.ok() ? next : std::max(next, retry_at_);
+}
+
+Backlog::Work Backlog::Choose(absl::Duration now, bool retention_is_due) {
+  if (closed_ || (!status_.ok() && now < retry_at_)) return Work::kNone;
+  if (!open_) return Work::kOpen;
+  const bool waits = !waiting_.empty();
+  if (close_at_.has_value() && !waits) wanted_mark_ = *close_at_;
+  if (wanted_mark_ != mark_) return Work::kMark;
+  const bool retain = retention_is_due || now >= expiry_at_;
+  if (retain && !close_at_.has_value() && (!waits || !retained_)) return Work::kRetain;
+  if (waits) return Work::kAppend;
+  return AliveIsDue() ? Work::kAlive : Work::kNone;
+}
+
+Backlog::Task Backlog::Begin(absl::Duration now, bool retention_is_due) {
+  if (writing_) return {};
+  Task task{.work = Choose(now, retention_is_due), .begun = now};
+  retained_ = task.work == Work::kRetain;
+  if (task.work == Work::kNone) {
+    closed_ = closed_ || close_at_.has_value();
+    return task;
+  }
+  writing_ = true;
+  if (since_ == absl::InfiniteDuration()) since_ = now;
+  if (task.work == Work::kAppend) {
+    TakeBatch();
+    task.batch = &in_flight_->batch;
+  }
+  task.mark = wanted_mark_;
+  task.alive = watched_until_;
+  return task;
+}
+
+void Backlog::TakeBatch() {
+  in_flight_ = std::move(waiting_.front());
+  waiting_.pop_front();
+  Journal::Batch& batch = in_flight_->batch;
+  batch.hole = hole_;
+  const uint64_t through = batch.events.empty() ? 0 : batch.events.back()->sequence;
+  batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
+}
+
+void Backlog::EndAppend(bool ok) {
+  Changes written = *std::exchange(in_flight_, std::nullopt);
+  if (!ok) return waiting_.push_front(std::move(written));
+  bytes_ -= written.batch.bytes;
+  if (named_by_ != 0 && bounds_.newest >= named_by_) {
+    hole_ = {};
+    named_by_ = 0;
+  }
+  gap_is_due_ = !hole_.empty() && named_by_ == 0;
+}
+
+void Backlog::End(const Task& task, const Done& done) {
+  // A write that failed may have come before what it failed with: nothing of it counts.
+  if (open_ && (done.status.ok() || task.work == Work::kRetain)) bounds_ = done.bounds;
+  if (task.work == Work::kMark && done.status.ok()) mark_ = task.mark;
+  if (task.work == Work::kAppend) EndAppend(done.status.ok());
+  if (task.work == Work::kAlive) alive_ = task.alive;
+  if (task.work == Work::kRetain && !done.retains_at_once) expiry_at_ = done.at + Journal::kExpiry;
+  if (status_.ok() && done.at >= since_ + kMaxCommit) settled_at_ = done.at + kSettled;
+  const bool shows_that_it_works =
+      task.work == Work::kOpen || task.work == Work::kMark || task.work == Work::kAppend;
+  if (!done.status.ok()) {
+    Fail(done.status, done.at);
+  } else if (shows_that_it_works && !absl::IsDataLoss(status_)) {
+    status_ = absl::OkStatus();  // a reader may have found damage meanwhile
+  }
+  since_ = waiting_.empty() ? absl::InfiniteDuration() : done.at;
+  writing_ = false;
+}
+
+void Backlog::TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost,
+                          uint64_t given, const SavedRuns& ended, absl::Duration now) {
+  const uint64_t stored = created ? 0 : bounds.newest;
+  // Those that were handed over may have been written.
+  for (Changes& changes : waiting_) {
+    std::vector<EventPtr>& events = changes.batch.events;
+    std::erase_if(events, [&](const EventPtr& event) { return event->sequence <= stored; });
+    if (!events.empty()) given = std::min(given, events.front()->sequence - 1);
+  }
+  Hole missing = lost;
+  if (given > stored) missing = {lost.empty() ? stored + 1 : lost.first, given};
+  if (!missing.empty()) {
+    hole_ = {missing.first, std::max(hole_.last, missing.last)};
+    named_by_ = 0;
+    gap_is_due_ = true;
+  }
+  open_ = true;
+  bounds_ = bounds;
+  // The watcher began without these runs of the daemon before.
+  Changes over{.added = now};
+  for (const auto& [run_id, run] : ended) over.batch.Put(run_id, {});
+  if (over.batch.empty()) return;
+  bytes_ += over.batch.bytes;
+  waiting_.push_front(std::move(over));
+}
+
+void Backlog::Fail(const absl::Status& status, absl::Duration now) {
+  // A reader may have found damage meanwhile. The next start replaces a damaged journal.
+  if (!absl::IsDataLoss(status_)) status_ = status;
+  retry_at_ = absl::IsDataLoss(status_) ? absl::InfiniteDuration() : now + kRetry;
+  // Closing waits for no second attempt.
+  closed_ = closed_ || close_at_.has_value();
+}
+
+void Backlog::CloseAt(uint64_t newest) {
+  close_at_ = newest;
+  closed_ = closed_ || absl::IsDataLoss(status_);
+  retry_at_ = absl::ZeroDuration();
+}
+
+absl::Duration Backlog::NextChange(bool was, absl::Duration now) const {
+  if (was) return since_ + kMaxCommit;
+  return IsWritable(now) ? settled_at_ : absl::InfiniteDuration();
+}
+
+}  // namespace vmeventd

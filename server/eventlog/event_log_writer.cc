@@ -1,0 +1,123 @@
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "server/eventlog/event_log.h"
+
+// Writing: one thread at a time carries out what the backlog asks for.
+
+namespace vmeventd {
+
+void EventLog::DropSome(absl::Duration now) {
+  while (const std::optional<Backlog::Dropped> dropped = backlog_.DropOldest(now)) {
+    if (dropped->events == 0) continue;
+    const auto begin = InMemory(dropped->sequences.first);
+    const auto end = InMemory(dropped->sequences.last + 1);
+    for (auto event = begin; event != end; ++event) memory_ -= (*event)->memory();
+    ring_.erase(begin, end);
+    meters_.lost_events.Add(dropped->events);
+  }
+}
+
+void EventLog::CheckDamage(const absl::Status& found) {
+  if (!absl::IsDataLoss(found)) return;
+  Journal::ReportDamage(options_.path, found.message());
+  {
+    const MutexLock lock(&mutex_);
+    if (absl::IsDataLoss(backlog_.status())) return;
+    meters_.write_errors.Add();
+    backlog_.Fail(found, clock_->Now().monotonic);
+    closing_.NotifyAll();
+  }
+  Wake();
+}
+
+bool EventLog::StepWriter() {
+  Backlog::Task task;
+  const Instant begin = clock_->Now();
+  {
+    const MutexLock lock(&mutex_);
+    if (backlog_.writing()) return false;
+    task = backlog_.Begin(begin.monotonic, journal_ != nullptr && journal_->RetentionIsDue());
+    if (task.work == Backlog::Work::kNone) {
+      if (backlog_.closed()) closing_.NotifyAll();
+      return false;
+    }
+  }
+  Wake();  // the other pump looks after what waits meanwhile
+  Backlog::Done done;
+  absl::StatusOr<Journal::Opened> opened = absl::UnavailableError("");
+  switch (task.work) {
+    case Backlog::Work::kNone:
+      break;
+    case Backlog::Work::kOpen:
+      opened = Journal::OpenLate(options_, begin_);
+      done.status = opened.status();
+      break;
+    case Backlog::Work::kMark:
+      done.status = WriteMark(options_.path, {begin_.journal_id, task.mark});
+      break;
+    case Backlog::Work::kAppend:
+      done.status = journal_->Append(*task.batch);
+      break;
+    case Backlog::Work::kAlive:
+      WriteAlive(options_.path, task.alive).IgnoreError();  // the next one is due soon
+      break;
+    case Backlog::Work::kRetain: {
+      const absl::StatusOr<bool> more = journal_->Retain(begin);
+      done.retains_at_once = more.ok() && *more;
+      if (!more.ok()) meters_.retention_errors.Add();
+      if (absl::IsDataLoss(more.status())) done.status = more.status();
+      break;
+    }
+  }
+  if (absl::IsDataLoss(done.status)) Journal::ReportDamage(options_.path, done.status.message());
+  done.at = clock_->Now().monotonic;
+  {
+    const MutexLock lock(&mutex_);
+    if (opened.ok()) TakeJournal(*std::move(opened));
+    if (journal_ != nullptr) done.bounds = journal_->bounds();
+    backlog_.End(task, done);
+    if (task.work == Backlog::Work::kAppend) {
+      meters_.commits.Observe(done.at - task.begun);
+      Trim();
+    }
+    if (!done.status.ok()) meters_.write_errors.Add();
+    closing_.NotifyAll();
+  }
+  return true;
+}
+
+std::string EventLog::Problem(absl::Duration now) const {
+  const absl::Status& status = backlog_.status();
+  if (!status.ok()) {
+    const std::string path = absl::StrCat(options_.path, ": ");
+    return absl::StrCat(path, absl::IsDataLoss(status) ? "damaged: " : "",
+                        absl::StripPrefix(status.message(), path));
+  }
+  const absl::Duration hung = now - backlog_.since();
+  if (hung >= Backlog::kMaxCommit) return absl::StrCat(options_.path, NoAnswerFor(hung));
+  return absl::StrCat(options_.path,
+                      backlog_.open() ? ": the disk is slow" : ": it is not open yet");
+}
+
+std::string EventLog::NoAnswerFor(absl::Duration hung) {
+  return absl::StrCat(": the disk does not answer, for ",
+                      absl::FormatDuration(absl::Floor(hung, absl::Seconds(1))), " now");
+}
+
+void EventLog::TakeJournal(Journal::Opened opened) {
+  journal_ = std::move(opened.journal);
+  file_ = opened.file;
+  // Those that were handed over stay, until what waits says more of them.
+  SavedRuns ended = opened.runs;
+  for (const std::string& run_id : handed_runs_) ended.erase(run_id);
+  backlog_.TakeJournal(journal_->bounds(), opened.created, opened.hole, begin_.through, ended,
+                       clock_->Now().monotonic);
+  opened_ = std::move(opened);
+}
+
+}  // namespace vmeventd

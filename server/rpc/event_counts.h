@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "server/events/event_codec.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+
+// Counts of events by a key, for one page of CountEvents. One thread at a time.
+class EventCounts {
+ public:
+  static constexpr size_t kMaxCounts = 1'000;  // of a response
+  static constexpr size_t kMaxKeys = 10'000;   // in memory; events of further keys are others
+
+  EventCounts(v1::CountKey by, absl::Duration utc_offset)
+      : by_(by), zone_(absl::FixedTimeZone(static_cast<int>(absl::ToInt64Seconds(utc_offset)))) {}
+
+  // A GAP of the node as a whole is not counted.
+  void Add(const EventRecord& event);
+  // The counts, the most first.
+  v1::CountEventsResponse Take() const;
+
+ private:
+  std::string KeyOf(const EventRecord& event) const;
+
+  const v1::CountKey by_;
+  const absl::TimeZone zone_;
+  absl::flat_hash_map<std::string, uint64_t> counts_;
+  uint64_t others_ = 0;
+};
+
+// Who ended the VM, for people: "alice", "virtqemud", "the guest", "libvirt", "the host".
+std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm);
+
+}  // namespace vmeventd

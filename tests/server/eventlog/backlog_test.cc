@@ -1,0 +1,278 @@
+#include "server/eventlog/backlog.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace vmeventd {
+namespace {
+
+using Work = Backlog::Work;
+using testing::IsEmpty;
+
+constexpr size_t kMaxBytes = 8 << 10;
+
+// A journal that takes what it is given, in seconds of a clock that the test sets.
+class BacklogTest : public testing::Test {
+ protected:
+  // Adds an event of about a kilobyte as a turn of its own; returns its sequence.
+  uint64_t Add() {
+    v1::Event event;
+    event.set_sequence(++given_);
+    event.set_message(std::string(1000, 'x'));
+    Backlog::Changes changes{.turn = given_, .added = now_};
+    changes.batch.Put(Logged(std::move(event)));
+    backlog_.Add(changes);
+    return given_;
+  }
+  void OpenJournal() {
+    const Backlog::Task task = backlog_.Begin(now_, false);
+    ASSERT_EQ(task.work, Work::kOpen);
+    backlog_.TakeJournal(bounds_, true, {}, 0, {}, now_);
+    End(task);
+    ASSERT_EQ(Step(), Work::kMark);
+    while (Step() != Work::kNone) {
+    }
+  }
+  void End(const Backlog::Task& task, const absl::Status& status = absl::OkStatus()) {
+    if (task.work == Work::kAppend && status.ok() && !task.batch->events.empty()) {
+      bounds_.newest = task.batch->events.back()->sequence;
+    }
+    backlog_.End(task, {.status = status, .at = now_, .bounds = bounds_});
+  }
+  Work Step(const absl::Status& status = absl::OkStatus()) {
+    const Backlog::Task task = backlog_.Begin(now_, false);
+    if (task.work != Work::kNone) End(task, status);
+    return task.work;
+  }
+  // Adds more than there is room for, and drops the oldest. Returns the events that were dropped.
+  size_t Overflow() {
+    while (backlog_.bytes() <= kMaxBytes) Add();
+    size_t events = 0;
+    while (const std::optional<Backlog::Dropped> dropped = backlog_.DropOldest(now_)) {
+      events += dropped->events;
+    }
+    return events;
+  }
+
+  absl::Duration now_ = absl::Seconds(100);
+  uint64_t given_ = 0;
+  JournalBounds bounds_;
+  Backlog backlog_{kMaxBytes, 0, {}};
+};
+
+TEST_F(BacklogTest, TheJournalIsOpenedFirstThenMarkedThenWritten) {
+  Add();
+  EXPECT_EQ(backlog_.NextWrite(), absl::ZeroDuration());
+  const Backlog::Task open = backlog_.Begin(now_, false);
+  ASSERT_EQ(open.work, Work::kOpen);
+  EXPECT_EQ(backlog_.Begin(now_, false).work, Work::kNone);  // one at a time
+  backlog_.TakeJournal(bounds_, true, {}, 0, {}, now_);
+  End(open);
+  EXPECT_EQ(Step(), Work::kMark);
+  EXPECT_FALSE(backlog_.IsWritten(1));
+  EXPECT_EQ(Step(), Work::kRetain);
+  EXPECT_EQ(Step(), Work::kAppend);
+  EXPECT_TRUE(backlog_.IsWritten(1));
+  EXPECT_EQ(Step(), Work::kNone);
+  EXPECT_EQ(backlog_.NextWrite(), now_ + Journal::kExpiry);
+  EXPECT_EQ(backlog_.bytes(), 0);
+}
+
+TEST_F(BacklogTest, AWriteThatFailsIsTriedAgainInItsPlace) {
+  OpenJournal();
+  Add();
+  bounds_.newest = 1;
+  EXPECT_EQ(Step(absl::UnavailableError("disk full")), Work::kAppend);
+  EXPECT_EQ(backlog_.bounds().newest, 0);
+  EXPECT_FALSE(backlog_.IsWritable(now_));
+  EXPECT_EQ(Step(), Work::kNone);
+  EXPECT_EQ(backlog_.NextWrite(), now_ + Backlog::kRetry);
+  Add();
+  now_ += Backlog::kRetry;
+  const Backlog::Task again = backlog_.Begin(now_, false);
+  ASSERT_EQ(again.work, Work::kAppend);
+  EXPECT_EQ(again.batch->events.front()->sequence, 1);
+  End(again);
+  EXPECT_TRUE(backlog_.IsWritable(now_));
+}
+
+TEST_F(BacklogTest, ASlowWriteIsForgottenAfterAWhile) {
+  OpenJournal();
+  Add();
+  const Backlog::Task slow = backlog_.Begin(now_, false);
+  EXPECT_EQ(backlog_.NextChange(true, now_), now_ + Backlog::kMaxCommit);
+  now_ += Backlog::kMaxCommit;
+  EXPECT_FALSE(backlog_.IsWritable(now_));
+  End(slow);
+  EXPECT_TRUE(backlog_.IsWritable(now_));
+  EXPECT_FALSE(backlog_.IsSettled(now_));
+  EXPECT_EQ(backlog_.NextChange(false, now_), now_ + Backlog::kSettled);
+  now_ += Backlog::kSettled;
+  EXPECT_TRUE(backlog_.IsSettled(now_));
+}
+
+TEST_F(BacklogTest, NothingIsDroppedWhileTheDiskWorks) {
+  OpenJournal();
+  EXPECT_EQ(Overflow(), 0);
+  EXPECT_TRUE(backlog_.hole().empty());
+}
+
+TEST_F(BacklogTest, OneGapNamesAllThatWasDroppedOnceTheDiskWorks) {
+  OpenJournal();
+  Add();
+  ASSERT_EQ(Step(absl::UnavailableError("I/O error")), Work::kAppend);
+  EXPECT_GT(Overflow(), 0);
+  EXPECT_LE(backlog_.bytes(), kMaxBytes);
+  EXPECT_EQ(backlog_.hole().first, 1);
+  EXPECT_FALSE(backlog_.gap_is_due());  // it may still grow
+  now_ += Backlog::kRetry;
+  ASSERT_EQ(Step(), Work::kAppend);
+  EXPECT_TRUE(backlog_.gap_is_due());
+  const uint64_t last_dropped = backlog_.hole().last;
+  EXPECT_EQ(backlog_.NameHole(given_ + 1).last, last_dropped);
+  const uint64_t gap = Add();
+  while (bounds_.newest < gap) {
+    EXPECT_FALSE(backlog_.hole().empty());
+    ASSERT_EQ(Step(), Work::kAppend);
+  }
+  EXPECT_TRUE(backlog_.hole().empty());
+  EXPECT_FALSE(backlog_.gap_is_due());
+}
+
+TEST_F(BacklogTest, ABatchSaysWhetherItsGapIsInIt) {
+  backlog_.Begin(now_, false);
+  backlog_.TakeJournal(bounds_, true, {.first = 1, .last = 5}, 0, {}, now_);
+  backlog_.End({.work = Work::kOpen}, {.at = now_, .bounds = bounds_});
+  ASSERT_EQ(Step(), Work::kMark);
+  ASSERT_EQ(Step(), Work::kRetain);
+  given_ = 5;
+  Add();
+  EXPECT_TRUE(backlog_.gap_is_due());
+  Backlog::Task task = backlog_.Begin(now_, false);
+  EXPECT_EQ(task.batch->hole.last, 5);
+  EXPECT_FALSE(task.batch->hole_is_named);
+  End(task);
+  backlog_.NameHole(given_ + 1);
+  Add();
+  task = backlog_.Begin(now_, false);
+  EXPECT_TRUE(task.batch->hole_is_named);
+}
+
+TEST_F(BacklogTest, WhatWasHandedOverMayHaveBeenWritten) {
+  Add();
+  Add();
+  Add();
+  bounds_.newest = 2;
+  backlog_.Begin(now_, false);
+  backlog_.TakeJournal(bounds_, false, {}, 3, {}, now_);
+  EXPECT_EQ(backlog_.CountEvents(), 1);
+  EXPECT_TRUE(backlog_.hole().empty());
+}
+
+TEST_F(BacklogTest, SequencesThatWereGivenAndAreNowhereAreAHole) {
+  bounds_.newest = 2;
+  backlog_.TakeJournal(bounds_, false, {}, 7, {}, now_);
+  EXPECT_EQ(backlog_.hole().first, 3);
+  EXPECT_EQ(backlog_.hole().last, 7);
+  EXPECT_TRUE(backlog_.gap_is_due());
+}
+
+TEST_F(BacklogTest, RunsThatTheWatcherDoesNotKnowAreOver) {
+  backlog_.TakeJournal(bounds_, false, {}, 0, {{"run-1", {"state", 4}}}, now_);
+  const Journal::Batch all = backlog_.All();
+  ASSERT_EQ(all.runs.count("run-1"), 1);
+  EXPECT_THAT(all.runs.at("run-1").payload, IsEmpty());
+}
+
+TEST_F(BacklogTest, RefusedEventsAreNamedOnceThereIsRoom) {
+  OpenJournal();
+  while (backlog_.bytes() <= kMaxBytes) Add();
+  backlog_.CountRefused(3);
+  EXPECT_EQ(backlog_.TakeRefused(), 0);
+  while (Step() == Work::kAppend) {
+  }
+  EXPECT_TRUE(backlog_.refused_are_due());
+  EXPECT_EQ(backlog_.TakeRefused(), 3);
+  EXPECT_EQ(backlog_.TakeRefused(), 0);
+  EXPECT_EQ(backlog_.refused(), 3);
+}
+
+TEST_F(BacklogTest, TheMarkGrowsBeforeItIsReached) {
+  OpenJournal();
+  backlog_.Reserve(kReservedSequences / 2 - 1);
+  EXPECT_EQ(Step(), Work::kNone);
+  backlog_.Reserve(kReservedSequences / 2);
+  const Backlog::Task mark = backlog_.Begin(now_, false);
+  EXPECT_EQ(mark.work, Work::kMark);
+  EXPECT_EQ(mark.mark, kReservedSequences / 2 + kReservedSequences);
+}
+
+TEST_F(BacklogTest, HowFarItWatchedIsRecordedAfterWhatHappenedThen) {
+  OpenJournal();
+  const uint64_t turn = Add();
+  backlog_.Watched(absl::FromUnixSeconds(7), turn);
+  EXPECT_EQ(Step(), Work::kAppend);
+  const Backlog::Task alive = backlog_.Begin(now_, false);
+  ASSERT_EQ(alive.work, Work::kAlive);
+  EXPECT_EQ(alive.alive, absl::FromUnixSeconds(7));
+  End(alive);
+  EXPECT_EQ(Step(), Work::kNone);
+}
+
+TEST_F(BacklogTest, RetentionAndEventsTakeTurns) {
+  OpenJournal();
+  Add();
+  Backlog::Task task = backlog_.Begin(now_, true);
+  ASSERT_EQ(task.work, Work::kRetain);
+  backlog_.End(task, {.at = now_, .bounds = bounds_, .retains_at_once = true});
+  task = backlog_.Begin(now_, true);
+  EXPECT_EQ(task.work, Work::kAppend);
+  End(task);
+  EXPECT_EQ(backlog_.Begin(now_, true).work, Work::kRetain);
+}
+
+TEST_F(BacklogTest, ClosingWritesTheRestAndThenTheNewestSequence) {
+  OpenJournal();
+  Add();
+  backlog_.CloseAt(given_);
+  EXPECT_EQ(Step(), Work::kAppend);
+  const Backlog::Task mark = backlog_.Begin(now_, true);
+  ASSERT_EQ(mark.work, Work::kMark);
+  EXPECT_EQ(mark.mark, given_);
+  End(mark);
+  EXPECT_FALSE(backlog_.closed());
+  EXPECT_EQ(Step(), Work::kNone);
+  EXPECT_TRUE(backlog_.closed());
+  EXPECT_EQ(backlog_.NextWrite(), absl::InfiniteDuration());
+}
+
+TEST_F(BacklogTest, ClosingTriesNothingTwice) {
+  OpenJournal();
+  Add();
+  backlog_.CloseAt(given_);
+  EXPECT_EQ(Step(absl::UnavailableError("disk full")), Work::kAppend);
+  EXPECT_TRUE(backlog_.closed());
+}
+
+TEST_F(BacklogTest, NothingIsWrittenToADamagedJournal) {
+  OpenJournal();
+  const Backlog::Task task = [&] {
+    Add();
+    return backlog_.Begin(now_, false);
+  }();
+  backlog_.Fail(absl::DataLossError("garbled"), now_);  // as a reader found meanwhile
+  End(task);
+  EXPECT_TRUE(absl::IsDataLoss(backlog_.status()));
+  Add();
+  now_ += absl::Hours(1);
+  EXPECT_EQ(Step(), Work::kNone);
+  backlog_.CloseAt(given_);
+  EXPECT_TRUE(backlog_.closed());
+}
+
+}  // namespace
+}  // namespace vmeventd

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "base/mutex.h"
+#include "base/uuid.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/runs/run_table.h"
+
+namespace vmeventd {
+
+// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
+inline constexpr int kMaxIntentRequests = 1000;
+
+// Rate limit of a node's declarations. Each makes two events, which no other limit holds back: they
+// may not push the history out of the journal faster than VMs may.
+inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
+
+// Request of DeclareIntent. Texts are UTF-8 and within their limits.
+struct IntentRequest {
+  std::string vm_name;  // this or `uuid`, or both
+  std::string run_id;   // empty: the one run of that name
+  std::string intent_id;
+  std::string actor;
+  std::string reason;
+  absl::Duration ttl;
+  std::string request_id;   // empty: a retry is another declaration
+  std::string declared_by;  // the caller, as the server knows it
+  std::optional<Uuid> uuid;
+  absl::Time started_before =
+      absl::InfiniteFuture();  // the run started before, by the node's clock
+  // The stopped run that lived at `started_before`: the request is for it, if none that runs is
+  // meant.
+  std::optional<v1::VmRef> ended = std::nullopt;
+};
+
+// Requests about intents from other threads, carried out on the loop thread.
+// NodeWatcher::DeclareIntent says what `done` gets. Requests still pending when this is destroyed
+// get UNAVAILABLE.
+class IntentRequests {
+ public:
+  // All outlive this. Without `limited` any number is declared.
+  IntentRequests(EventLoop* loop, RunTable* runs, EventSink* sink, bool limited)
+      : loop_(loop), runs_(runs), sink_(sink), limited_(limited) {}
+  ~IntentRequests();
+
+  // Any thread.
+  void Declare(IntentRequest request, std::function<void(absl::StatusOr<v1::Intent>)> done);
+  void Withdraw(std::string intent_id, std::function<void(absl::Status)> done);
+
+  // Carries out the pending requests. Loop thread.
+  void Handle();
+
+ private:
+  // Gets an empty intent where one was withdrawn.
+  using Done = std::function<void(absl::StatusOr<v1::Intent>)>;
+  struct Task {
+    std::function<void(const Done& done)> handle;
+    Done done;
+  };
+
+  void Add(Task task);
+  std::vector<Task> Take();
+  void HandleDeclare(const IntentRequest& request, const Done& done);
+  void HandleWithdraw(const std::string& intent_id, const Done& done);
+  // TOO_MANY_INTENTS if the node has declared too many.
+  absl::Status TakeToken();
+  // The run that `request` means, if it lives.
+  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
+  // Publishes INTENT_LATE of that run, and answers `why` then.
+  void RecordLate(const v1::VmRef& run, const IntentRequest& request, const absl::Status& why,
+                  const Done& done);
+
+  EventLoop* const loop_;
+  RunTable* const runs_;
+  EventSink* const sink_;
+  const bool limited_;
+  TokenBucket node_intents_{kNodeIntents};
+  Mutex mutex_;
+  std::vector<Task> tasks_ ABSL_GUARDED_BY(mutex_);
+  // Number of requests without an answer yet; their callbacks may outlive this.
+  const std::shared_ptr<std::atomic<int>> unanswered_ = std::make_shared<std::atomic<int>>(0);
+};
+
+}  // namespace vmeventd

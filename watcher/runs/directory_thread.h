@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+
+namespace vmeventd {
+
+// Does on a thread of its own what the file system of a watched directory may delay for as long as
+// it likes: a directory that hangs holds its own thread. Works are done one at a time, in order,
+// and what they return is called on the loop's thread in the same order. Loop thread.
+class DirectoryThread {
+ public:
+  // What is left to do on the loop's thread.
+  using Then = absl::AnyInvocable<void()>;
+  // Runs on the directory's thread, after the destructor too: it refers only to what it owns.
+  using Work = absl::AnyInvocable<Then()>;
+
+  // A work that takes longer than this hangs, and the directory with it.
+  static constexpr absl::Duration kHangs = absl::Seconds(5);
+  // Time for which the loop waits for a work, which usually takes microseconds: what it returns is
+  // called within Run() then. A directory that is slower costs that once in kSlow.
+  static constexpr absl::Duration kPatience = absl::Milliseconds(10);
+  static constexpr absl::Duration kSlow = absl::Seconds(1);
+
+  // `loop` outlives it. `on_change` is called when hangs() has changed.
+  DirectoryThread(EventLoop* loop, absl::Duration patience, std::function<void()> on_change);
+  ~DirectoryThread();
+  DirectoryThread(const DirectoryThread&) = delete;
+  DirectoryThread& operator=(const DirectoryThread&) = delete;
+
+  // Does `work`, and then calls what it has returned: within this call or, if that takes too long,
+  // from the loop. `dropped` is called instead if the directory hangs, within this call or later;
+  // what such a work returns, if it ever ends, is destroyed uncalled.
+  void Run(Work work, Then dropped);
+  // Returns whether a work has not ended for kHangs. Until it does, Run() drops.
+  bool hangs() const { return hangs_; }
+
+ private:
+  struct State;
+  struct Pending {
+    uint64_t id = 0;
+    Then dropped;
+  };
+
+  static void Loop(const std::shared_ptr<State>& state);
+  // Calls what the works that have ended returned.
+  void CallEnded();
+  // The oldest work is another one than before, or there is none.
+  void WatchOldest();
+  void OnSilence();
+
+  EventLoop* const loop_;
+  const absl::Duration patience_;
+  const std::function<void()> on_change_;
+  const std::shared_ptr<State> state_;
+  std::thread thread_;  // of Loop(); none before the first work
+  std::deque<Pending> pending_;
+  uint64_t last_id_ = 0;
+  absl::Duration slow_until_ = -absl::InfiniteDuration();
+  int silent_ = 0;  // seconds for which the oldest work has been done or has waited
+  TimerId silence_;
+  bool hangs_ = false;
+};
+
+}  // namespace vmeventd
