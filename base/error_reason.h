@@ -1,10 +1,14 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -37,6 +41,21 @@ inline absl::Status WithFact(absl::string_view key, absl::string_view value, abs
 inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
   status.SetPayload(kRetryPayload, absl::Cord(std::to_string(absl::ToInt64Nanoseconds(after))));
   return status;
+}
+
+// The status of a request whose `field` means several VMs that run, `described` as "named \"web\"".
+// Lists the first ten of their run ids.
+inline absl::Status SeveralVmsRun(absl::string_view field, absl::string_view described,
+                                  std::vector<absl::string_view> run_ids) {
+  constexpr size_t kMaxListed = 10;
+  const size_t all = run_ids.size();
+  run_ids.resize(std::min(all, kMaxListed));
+  return WithFact(
+      "run_ids", absl::StrJoin(run_ids, ","),
+      WithReason("SEVERAL_VMS_RUN", absl::FailedPreconditionError(absl::StrCat(
+                                        field, ": ", all, " VMs ", described,
+                                        " run; set run_id to one of ", absl::StrJoin(run_ids, ", "),
+                                        all > kMaxListed ? ", ..." : ""))));
 }
 
 // The status that a client gets for an error of reading the journal: OUT_OF_RANGE for DATA_LOSS.

@@ -36,6 +36,11 @@ class Glob {
   size_t brackets_end_;  // behind the last "]"
 };
 
+// Returns whether `pattern`, a name or a shell pattern, stands for `name`. A name may hold wildcards.
+inline bool MatchesName(absl::string_view pattern, absl::string_view name) {
+  return pattern == name || Glob(pattern).Matches(name);
+}
+
 // The text that the '*' of `pattern` stands for in `name`, where '*' is the only wildcard and there
 // is at most one; a pattern without one stands for itself. Unset where they do not match or that
 // text would be empty.

@@ -2,7 +2,6 @@
 
 #include <openssl/evp.h>
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -142,16 +141,10 @@ absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
   }
   if (running.size() == 1) return running.front();
   if (running.size() > 1) {
-    constexpr size_t kMaxListed = 10;
-    const size_t listed = std::min(running.size(), kMaxListed);
     std::vector<absl::string_view> ids;
-    for (size_t i = 0; i < listed; ++i) ids.emplace_back(running[i]->run_id);
-    return WithFact(
-        "run_ids", absl::StrJoin(ids, ","),
-        WithReason("SEVERAL_VMS_RUN", absl::FailedPreconditionError(absl::StrCat(
-                                          field, ": ", running.size(), " VMs ", described,
-                                          " run; set run_id to one of ", absl::StrJoin(ids, ", "),
-                                          running.size() > listed ? ", ..." : ""))));
+    ids.reserve(running.size());
+    for (const VmRecordPtr& vm : running) ids.emplace_back(vm->run_id);
+    return SeveralVmsRun(field, described, std::move(ids));
   }
   if (unseen != nullptr) return unseen;
   if (stopped != nullptr) return stopped;

@@ -3,7 +3,6 @@
 #include <map>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -12,14 +11,6 @@
 #include "watcher/core/names.h"
 
 namespace vmeventd {
-namespace {
-
-absl::Status WrongRule(absl::string_view text, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat(Quote(text), " ", what));
-}
-
-}  // namespace
-
 std::string LabelRule::text() const {
   return absl::StrCat(pattern, ":", absl::StrJoin(labels, ",", absl::PairFormatter("=")));
 }
@@ -27,27 +18,27 @@ std::string LabelRule::text() const {
 absl::StatusOr<LabelRule> ParseLabelRule(absl::string_view text) {
   const size_t colon = text.substr(0, text.find('=')).rfind(':');
   if (colon == text.npos || colon == 0) {
-    return WrongRule(text, "is not PATTERN:KEY=VALUE, such as web*:app=web");
+    return InvalidText(text, "is not PATTERN:KEY=VALUE, such as web*:app=web");
   }
   LabelRule rule{.pattern = std::string(text.substr(0, colon))};
   for (const absl::string_view one : absl::StrSplit(text.substr(colon + 1), ',')) {
     const std::pair<absl::string_view, absl::string_view> label =
         absl::StrSplit(one, absl::MaxSplits('=', 1));
     if (one.find('=') == one.npos || !IsLabelKey(label.first)) {
-      return WrongRule(text,
+      return InvalidText(text,
                        absl::StrCat("has the label ", Quote(one),
                                     ", which is not KEY=VALUE with a key of letters, digits and "
                                     "\"._-/\", at most ",
                                     kMaxLabelKeyBytes, " of them"));
     }
     if (label.second.size() > kMaxLabelValueBytes || OneLine(label.second) != label.second) {
-      return WrongRule(text, absl::StrCat("has a value that is not one line of UTF-8 of at most ",
+      return InvalidText(text, absl::StrCat("has a value that is not one line of UTF-8 of at most ",
                                           kMaxLabelValueBytes, " bytes"));
     }
     rule.labels.emplace_back(label);
   }
   if (rule.labels.size() > kMaxLabels) {
-    return WrongRule(text, absl::StrCat("has more than ", kMaxLabels, " labels"));
+    return InvalidText(text, absl::StrCat("has more than ", kMaxLabels, " labels"));
   }
   return rule;
 }
@@ -55,7 +46,7 @@ absl::StatusOr<LabelRule> ParseLabelRule(absl::string_view text) {
 Labels WithRules(const std::vector<LabelRule>& rules, absl::string_view name, const Labels& own) {
   std::map<std::string, std::string> all(own.begin(), own.end());
   for (const LabelRule& rule : rules) {
-    if (rule.pattern != name && !Glob(rule.pattern).Matches(name)) continue;
+    if (!MatchesName(rule.pattern, name)) continue;
     for (const auto& label : rule.labels) {
       if (all.size() < kMaxLabels) all.insert(label);
     }

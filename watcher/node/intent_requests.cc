@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/error_reason.h"
 #include "base/text.h"
@@ -38,17 +37,10 @@ absl::Time StartOf(const VmRun& run) {
 
 absl::Status Ambiguous(const IntentRequest& request, const std::vector<VmRun*>& runs) {
   const auto [field, described] = Described(request);
-  constexpr size_t kMaxListed = 10;
   std::vector<absl::string_view> ids;
-  for (const VmRun* run : runs) {
-    if (ids.size() < kMaxListed) ids.emplace_back(run->info().run_id);
-  }
-  return WithFact(
-      "run_ids", absl::StrJoin(ids, ","),
-      WithReason("SEVERAL_VMS_RUN",
-                 absl::FailedPreconditionError(absl::StrCat(
-                     field, ": ", runs.size(), " VMs ", described, " run; set run_id to one of ",
-                     absl::StrJoin(ids, ", "), runs.size() > kMaxListed ? ", ..." : ""))));
+  ids.reserve(runs.size());
+  for (const VmRun* run : runs) ids.emplace_back(run->info().run_id);
+  return SeveralVmsRun(field, described, std::move(ids));
 }
 
 }  // namespace

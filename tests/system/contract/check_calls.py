@@ -215,7 +215,8 @@ def an_intent_of_an_earlier_run(world):
 def an_intent_that_comes_late_is_told_of(world):
     stream, qemu = world.follow()
     run = world.get().ref.run_id
-    time.sleep(0.02)  # a process's start is known in ticks
+    started = world.get().start_time.ToNanoseconds()
+    wait_until("a time after its process's start, which is known in ticks", lambda: time.time_ns() > started + 2 * 10**7)
     now = time.time_ns()
     request = {"vm_name": "vm1", "actor": "alice", "reason": "reboot",
                "started_before": {"seconds": now // 10**9, "nanos": now % 10**9}}
