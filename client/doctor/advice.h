@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "client/doctor/doctor.h"
+#include "client/doctor/diagnosis.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/specs.h"
 

@@ -29,7 +29,7 @@
 #include "absl/strings/strip.h"
 #include "base/standstill.h"
 #include "base/system.h"
-#include "client/doctor/doctor.h"
+#include "client/doctor/node_facts.h"
 #include "watcher/core/qemu_texts.h"
 
 namespace vmeventd::client {

@@ -24,7 +24,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/text.h"
-#include "client/doctor/doctor.h"
+#include "client/doctor/diagnosis.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -14,7 +14,7 @@
 #include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/consume/delivery.h"
-#include "client/doctor/doctor.h"
+#include "client/doctor/diagnosis.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -6,7 +6,7 @@
 
 #include "absl/algorithm/container.h"
 #include "base/system.h"
-#include "client/doctor/doctor.h"
+#include "client/doctor/node_facts.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 

@@ -1,10 +1,10 @@
-#include "client/doctor/doctor.h"
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "client/doctor/diagnosis.h"
+#include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 

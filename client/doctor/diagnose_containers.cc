@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "client/doctor/parts.h"
+#include "client/doctor/paths.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Programs that run containers, as the cgroups of these name them.
+constexpr absl::string_view kContainers[] = {"docker",     "libpod", "kubepods",
+                                             "containerd", "crio",   "lxc.payload"};
+
+}  // namespace
+
+bool IsContained(const NodeProcess& process) {
+  return absl::c_any_of(kContainers, [&process](absl::string_view name) {
+    return absl::StrContains(process.cgroups, name);
+  });
+}
+
+std::string ThawLine(const NodeProcess& qemu) {
+  const std::string frozen = qemu.frozen_by;
+  const std::string unit(FileOf(frozen));
+  // docker-ID.scope, libpod-ID.scope/container or docker/ID
+  constexpr std::pair<absl::string_view, absl::string_view> kEngines[] = {{"docker", "docker"},
+                                                                          {"podman", "libpod"}};
+  for (const auto& [program, in_cgroup] : kEngines) {
+    const size_t at = frozen.rfind(std::string(in_cgroup));
+    if (at == frozen.npos) continue;
+    const std::string id = frozen.substr(at + in_cgroup.size() + 1);
+    return absl::StrCat(program, " unpause ", id.substr(0, id.find_first_of("./")));
+  }
+  const bool is_unit = absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope");
+  if (absl::StrContains(frozen, "/cgroup/freezer/")) {
+    return absl::StrCat("echo THAWED >", QuoteForShell(frozen + "/freezer.state"));
+  }
+  if (is_unit) return absl::StrCat("systemctl thaw ", QuoteForShell(unit));
+  return absl::StrCat("echo 0 >", QuoteForShell(frozen + "/cgroup.freeze"));
+}
+
+void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& monitor,
+                    Examination* exam) {
+  const std::string directory =
+      monitor.path.substr(0, std::max(monitor.path.rfind('/'), size_t{1}));
+  const std::string share =
+      absl::StrCat("-v ", QuoteForShell(directory), ":", QuoteForShell(directory));
+  std::vector<Step> steps;
+  std::string what =
+      absl::StrCat("vmeventd does not see the directory of its monitor ", monitor.path, ": ");
+  const std::string unit = exam->DaemonUnit();
+  const auto is_below = [&directory](absl::string_view above) {
+    return absl::StartsWith(absl::StrCat(directory, "/"), above);
+  };
+  if (qemu.own_root) {
+    const OwnPlace place = PlaceFor(qemu, nullptr, *exam);
+    if (!place.is_there)
+      steps.push_back({Place::kShell, MakePlace(place, exam->facts().has_systemd)});
+    absl::StrAppend(&what, "it is in the QEMU's container. Have that share it at its next start.");
+    steps.push_back({Place::kContainer,
+                     absl::StrCat("-v ", place.spec.directory, ":", QuoteForShell(directory))});
+    if (!place.is_watched) exam->NeedWatch(place.spec.text());
+    if (!place.is_watched) steps.push_back({Place::kConfiguration, ""});
+    return exam->Add("unwatched", std::move(subject), what, std::move(steps));
+  }
+  exam->NeedWatch(SpecOfSocket(monitor.path, subject.name, false).text());
+  steps.push_back({Place::kConfiguration, ""});
+  if (exam->daemon() != nullptr && IsContained(*exam->daemon())) {
+    absl::StrAppend(&what, "share it with vmeventd's container.");
+    steps.push_back({Place::kContainer, share});
+  } else if (unit == kDaemonUnit && (is_below("/tmp/") || is_below("/var/tmp/"))) {
+    absl::StrAppend(&what, "its unit has a /tmp of its own.");
+    steps.push_back({Place::kShell, ChangeUnit(unit, "tmp.conf", "PrivateTmp=no")});
+  } else if (unit == kDaemonUnit &&
+             (is_below("/home/") || is_below("/root/") || is_below("/run/user/"))) {
+    absl::StrAppend(&what, "its unit hides the directories of users.");
+    steps.push_back({Place::kShell, ChangeUnit(unit, "home.conf", "ProtectHome=read-only")});
+  } else {
+    absl::StrAppend(&what, "the QEMU and vmeventd are in different mount namespaces.");
+    if (exam->daemon() != nullptr) {
+      steps.push_back(
+          {Place::kShell, absl::StrCat("grep -H . /proc/", qemu.pid, "/mountinfo /proc/",
+                                       exam->daemon()->pid, "/mountinfo")});
+    }
+  }
+  exam->Add("unwatched", std::move(subject), what, std::move(steps));
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,90 @@
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/doctor/parts.h"
+#include "client/doctor/paths.h"
+#include "client/output/event_text.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+
+std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::string_view setting) {
+  const std::string directory = absl::StrCat("/etc/systemd/system/", unit, ".d");
+  return absl::StrCat("install -d ", directory, " && printf '[Service]\\n", setting, "\\n' >",
+                      directory, "/", file, " && systemctl daemon-reload && systemctl restart ",
+                      unit);
+}
+
+void DiagnoseRights(Examination* exam) {
+  if (exam->facts().is_root || !exam->facts().examined) return;
+  exam->Add("rights", {"vmevents doctor"},
+            "Only root sees the sockets of other users' processes, and so who holds a monitor.",
+            absl::StrCat("sudo ", exam->facts().client, " doctor"));
+}
+
+void DiagnoseJournal(Examination* exam) {
+  const std::string& problem = exam->facts().info.journal_problem();
+  if (problem.empty()) return;
+  const std::vector<std::string> parts = absl::StrSplit(problem, absl::MaxSplits(": ", 1));
+  const std::string& path = parts.front();
+  const bool damaged = absl::StartsWith(parts.back(), "damaged: ");
+  exam->Add("journal", {path},
+            absl::StrCat("New events are not durable: ", parts.back(),
+                         damaged ? ". A restart moves the damaged file aside and begins a new one."
+                                 : ". They wait in memory, and vmeventd writes them once the disk "
+                                   "takes them: do not stop it."),
+            damaged ? "systemctl restart vmeventd"
+                    : absl::StrCat("findmnt -T ", QuoteForShell(DirectoryOf(path)),
+                                   " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
+}
+
+void DiagnoseHostShutdown(Examination* exam) {
+  const std::string& problem = exam->facts().info.host_shutdown().problem();
+  if (!exam->facts().has_systemd || problem.empty()) return;  // systemd is its only source
+  exam->Add("host", {exam->facts().address},
+            absl::StrCat(
+                "vmeventd cannot see a shutdown of the host, so a VM that it ends is HOST_SIGNAL, "
+                "HOST_POWERDOWN or HOST_KILL: ",
+                problem, "."),
+            "systemctl status dbus systemd-logind");
+}
+
+// Libvirt's logs belong to root, systemd's journal to a group.
+void DiagnoseLogs(Examination* exam) {
+  if (exam->daemon() == nullptr) return;
+  const NodeProcess& daemon = *exam->daemon();
+  const Subject subject = {DescribeProcess(daemon)};
+  // A user's own daemon follows VMs of that user, whose words the user may read.
+  const std::string unit = exam->DaemonUnit();
+  if (unit.empty() && daemon.uid != 0 && !IsContained(daemon)) return;
+  if (exam->FollowsLibvirt() && !daemon.reads_logs) {
+    exam->Add("words", subject,
+              absl::StrCat("It cannot read ", kLibvirtLogs,
+                           ", so a crash is reported without QEMU's last words: it needs "
+                           "CAP_DAC_OVERRIDE, and in a container the directory, with -v or as a "
+                           "hostPath."),
+              absl::StrCat("grep CapEff /proc/", daemon.pid, "/status; ls -ld /proc/", daemon.pid,
+                           "/root", kLibvirtLogs));
+  }
+  if (daemon.reads_journal) return;
+  exam->Add(
+      "words", subject,
+      "It may not read systemd's journal, so the crash of a QEMU in a unit is reported without "
+      "its last words: it needs the group systemd-journal.",
+      ChangeUnit(unit.empty() ? kDaemonUnit : unit, "journal.conf",
+                 "SupplementaryGroups=systemd-journal"));
+}
+
+void DiagnoseReportedVms(Examination* exam) {
+  for (const v1::Vm& vm : exam->facts().vms) {
+    if (vm.problems().empty() || exam->explained()->contains(vm.ref().pid())) continue;
+    exam->Add("problem", {vm.ref().name()},
+              absl::StrCat("vmeventd reports: ", ProblemsText(vm), "."),
+              absl::StrCat(exam->facts().client, " vms"));
+  }
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,114 @@
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/doctor/parts.h"
+#include "client/doctor/paths.h"
+#include "client/output/terminal_text.h"
+#include "watcher/core/qemu_texts.h"
+
+namespace vmeventd::client {
+
+// As docs/connect.md has it: Ganeti starts kvmd again and again.
+const char kDisableKvmd[] =
+    "echo KVMD_ARGS=--version >>/etc/default/ganeti; "
+    "start-stop-daemon --stop --oknodo --retry 5 --name ganeti-kvmd";
+
+namespace {
+
+// The QEMU that listens on a socket that was bound to `path`; null: none is seen.
+const NodeProcess* ListenerAt(const NodeFacts& facts, const std::string& path) {
+  for (const UnixSocket& socket : facts.sockets) {
+    if (!socket.listening || socket.path != path) continue;
+    const auto qemu = absl::c_find_if(facts.processes, [&](const NodeProcess& one) {
+      return IsQemu(one.arguments) && Has(one, socket.inode);
+    });
+    if (qemu != facts.processes.end()) return &*qemu;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
+  const Subject subject = {place.spec.text()};
+  if (const auto monitors = FindManagerMonitors(place.spec)) {
+    if (monitors->manager->id == ManagerId::kLibvirt) {
+      exam->KeepLibvirt(kSystemLibvirt);
+    } else {
+      exam->KeepWatch("/run/qemu:*.qmp");
+    }
+    exam->Add("manager", subject,
+              absl::StrCat("This --watch takes a monitor, ", monitors->sockets, ", that ",
+                           Refusal(*monitors->manager), "."),
+              {{Place::kConfiguration, ""}});
+  }
+  const std::string root = QuoteForShell(place.spec.root());
+  if (place.hangs) {
+    exam->Add(
+        "hang", subject,
+        "The file system of the directory does not answer: its VMs are UNREACHABLE, and new ones "
+        "are not found. vmeventd follows them again once it answers.",
+        "findmnt -o TARGET,SOURCE,FSTYPE");
+  } else if (!place.exists) {
+    exam->Add("directory", subject,
+              "The directory does not exist. vmeventd follows its sockets once it does; check the "
+              "spelling.",
+              absl::StrCat("install -d -m 0755 ", root));
+  } else if (absl::c_any_of(exam->facts().info.directories(), [&](const auto& directory) {
+               return directory.path() == place.spec.directory && !directory.present();
+             })) {
+    exam->Add("rights", subject, "The directory exists, but vmeventd's user may not read it.",
+              absl::StrCat("setfacl -m u:", exam->DaemonUser(), ":rx ", root));
+  }
+}
+
+void DiagnoseKvmd(const NodeProcess& process, Examination* exam) {
+  if (process.program != kKvmdProgram) return;
+  const bool watches_ganeti = absl::c_any_of(exam->facts().watches, [](const auto& place) {
+    return absl::EndsWith(place.spec.pattern, kGanetiPattern);
+  });
+  if (!watches_ganeti) return;
+  exam->Add("manager", {DescribeProcess(process)},
+            "ganeti-kvmd and vmeventd need the same monitors, NAME.kvmd, and a monitor serves one "
+            "client; docs/connect.md describes how to replace kvmd.",
+            kDisableKvmd);
+}
+
+void DiagnoseUnfollowedSockets(Examination* exam) {
+  for (const v1::UnfollowedSocket& socket : exam->facts().info.unfollowed_sockets()) {
+    // The finding of its QEMU has more.
+    const v1::ProblemCode code = socket.problem().code();
+    if (exam->facts().examined && code == v1::PROBLEM_CODE_MANAGERS_OWN) continue;
+    if (code == v1::PROBLEM_CODE_PATH_SHARED &&
+        absl::c_any_of(exam->diagnosis()->findings,
+                       [](const Finding& one) { return one.kind == "shared-path"; })) {
+      continue;
+    }
+    if (const NodeProcess* const qemu = ListenerAt(exam->facts(), socket.path());
+        qemu != nullptr && socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+      exam->Add(
+          "problem", {socket.path(), absl::StrCat(qemu->pid)},
+          absl::StrCat(DescribeProcess(*qemu),
+                       " listens on a socket that was bound to this path, and another file has "
+                       "taken its place: the monitor is out of reach until the VM's next start."),
+          absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
+      continue;
+    }
+    const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
+    const std::string directory = QuoteForShell(DirectoryOf(socket.path()));
+    const std::string user = exam->DaemonUser();
+    std::string line = absl::StrCat("ss -xlp | grep -F ", directory);
+    if (forbidden) {
+      line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
+                          " && setfacl -m u:", user, ":rw ", directory, "*");
+    } else if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+      // Looks again: a QEMU may have begun to listen meanwhile.
+      line = absl::StrCat("for socket in ", kWords, "; do [ \"$(grep -cF \"$socket\" ",
+                          "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
+    }
+    exam->Add(forbidden ? "rights" : "problem", {socket.path(), QuoteForShell(socket.path())},
+              absl::StrCat("vmeventd reports: ", socket.problem().text(), "."), line);
+  }
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,158 @@
+#include "client/doctor/examination.h"
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "base/text.h"
+#include "client/doctor/advice.h"
+#include "client/doctor/paths.h"
+#include "client/output/event_text.h"
+#include "client/output/terminal_text.h"
+#include "watcher/core/managers.h"
+#include "watcher/core/qemu_texts.h"
+
+namespace vmeventd::client {
+namespace {
+
+// A string of the configuration, which is TOML.
+std::string QuoteForToml(absl::string_view text) {
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
+std::string Asked(const NodeFacts& facts) {
+  return absl::StrCat(
+      "Asked vmeventd ", facts.info.version(), " of ", facts.info.node(), " at ", facts.address,
+      ", which has ", Count(facts.vms.size(), "VM"),
+      facts.examined ? "" : ". Its QEMUs were not examined: run `vmevents doctor` there");
+}
+
+// A line that repeats these for each of the finding's VMs.
+Step Repeat(const Finding& finding, std::vector<std::string>* lines) {
+  std::string line = "for vm in";
+  for (const std::string& vm : finding.vms) absl::StrAppend(&line, " ", QuoteForShell(vm));
+  absl::StrAppend(&line, "; do ", absl::StrJoin(*lines, " && "), "; done");
+  lines->clear();
+  return {Place::kShell, line};
+}
+
+}  // namespace
+
+Examination::Examination(const NodeFacts& facts)
+    : facts_(facts), diagnosis_{.asked = Asked(facts), .examined = facts.examined} {
+  for (const WatchedPlace& place : facts_.watches) {
+    if (!FindManagerMonitors(place.spec)) watches_.push_back(place.spec.text());
+  }
+  for (const NodeProcess& process : facts_.processes) {
+    if (process.pid == facts_.daemon_pid) daemon_ = &process;
+  }
+  for (const v1::LibvirtConnection& connection : facts_.info.libvirt_connections()) {
+    libvirts_.push_back(connection.uri());
+  }
+  for (const NodeProcess& process : facts_.processes) {
+    if (!IsQemu(process.arguments)) continue;
+    for (const QmpMonitor& monitor : ParseQemuArguments(process.arguments).monitors) {
+      directories_[std::string(FileOf(monitor.path))].emplace(DirectoryOf(monitor.path));
+    }
+  }
+}
+
+std::string Examination::DaemonUnit() const {
+  if (daemon_ == nullptr || absl::StrContains(daemon_->cgroups, "/user.slice/")) return "";
+  const std::string unit = UnitOf(daemon_->cgroups);
+  return absl::EndsWith(unit, ".service") && !IsContained(*daemon_) ? unit : "";
+}
+
+std::string Examination::VmNameOf(const std::string& path) const {
+  for (const WatchedPlace& place : facts_.watches) {
+    if (const auto name = place.spec.VmName(path)) return *name;
+  }
+  return "";
+}
+
+void Examination::Add(const std::string& kind, Subject subject, const std::string& what,
+                      std::vector<Step> steps) {
+  AddTo(&diagnosis_.findings, kind, std::move(subject), what, std::move(steps));
+}
+
+void Examination::Add(const std::string& kind, Subject subject, const std::string& what,
+                      const std::string& line) {
+  Add(kind, std::move(subject), what, {{Place::kShell, line}});
+}
+
+void Examination::AddHint(const std::string& kind, Subject subject, const std::string& what,
+                          std::vector<Step> steps) {
+  AddTo(&diagnosis_.hints, kind, std::move(subject), what, std::move(steps));
+}
+
+void Examination::AddTo(std::vector<Finding>* list, const std::string& kind, Subject subject,
+                        const std::string& what, std::vector<Step> steps) {
+  std::vector<Finding>& findings = *list;
+  auto same = absl::c_find_if(findings, [&](const Finding& one) {
+    return one.kind == kind && one.what == what && one.steps == steps;
+  });
+  if (same == findings.end()) same = findings.insert(same, {kind, {}, what, std::move(steps)});
+  absl::StrAppend(&same->words, same->words.empty() ? "" : " ", subject.word);
+  same->vms.push_back(std::move(subject.name));
+  same->subjects.push_back(std::move(subject.text));
+}
+
+bool Examination::HasWatch(const std::string& watch) const {
+  return absl::c_linear_search(watches_, watch);
+}
+
+bool Examination::HasLibvirt(const std::string& uri) const {
+  return absl::c_linear_search(libvirts_, uri);
+}
+
+void Examination::Include(const std::string& value, std::vector<std::string>* values) {
+  if (!absl::c_linear_search(*values, value)) values->push_back(value);
+}
+
+std::string Examination::Settings() const {
+  std::vector<std::string> lines;
+  std::vector<std::string> watches = watches_;
+  std::vector<std::string> libvirts = libvirts_;
+  for (const std::string& watch : new_watches_) Include(watch, &watches);
+  for (const std::string& libvirt : new_libvirts_) Include(libvirt, &libvirts);
+  for (const auto& [name, values] :
+       {std::pair("watch", &watches), std::pair("libvirt", &libvirts)}) {
+    if (values->empty()) continue;
+    const auto quote = [](std::string* out, const std::string& value) {
+      *out += QuoteForToml(value);
+    };
+    lines.push_back(absl::StrCat(name, " = [", absl::StrJoin(*values, ", ", quote), "]"));
+  }
+  return absl::StrJoin(lines, "\n");
+}
+
+void Examination::Complete(Finding* finding) const {
+  const bool is_one = finding->vms.size() == 1 && !finding->vms[0].empty();
+  const std::string vm = is_one ? finding->vms[0] : "NAME";
+  std::vector<std::string> repeated;
+  std::vector<Step> steps;
+  for (Step& step : finding->steps) {
+    if (step.place == Place::kConfiguration) step.line = Settings();
+    if (!is_one && step.place == Place::kShell && absl::StrContains(step.line, kVm)) {
+      repeated.push_back(absl::StrReplaceAll(step.line, {{kVm, "$vm"}}));
+      continue;
+    }
+    if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
+    step.line = absl::StrReplaceAll(step.line, {{kVm, vm}, {kWords, finding->words}});
+    if (step.place == Place::kQemu && finding->kind != kPanicDevice) {
+      step.line = MonitorArguments(step.line);
+    }
+    steps.push_back(std::move(step));
+  }
+  if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
+  finding->steps = std::move(steps);
+}
+
+Diagnosis Examination::Finish() && {
+  for (Finding& finding : diagnosis_.findings) Complete(&finding);
+  for (Finding& hint : diagnosis_.hints) Complete(&hint);
+  return std::move(diagnosis_);
+}
+
+}  // namespace vmeventd::client

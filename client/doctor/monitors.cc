@@ -1,0 +1,118 @@
+#include "client/doctor/monitors.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "base/text.h"
+#include "client/doctor/parts.h"
+#include "client/doctor/paths.h"
+#include "client/output/terminal_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// The monitors of a QEMU's command line, and the sockets that it listens on and that are called
+// as those for followers: -readconfig may name them.
+std::vector<QmpMonitor> GivenMonitors(const NodeFacts& facts, const NodeProcess& qemu,
+                                      const QemuArguments& arguments) {
+  std::vector<QmpMonitor> given = arguments.monitors;
+  for (QmpMonitor& monitor : given) {
+    const auto inherited = qemu.sockets.find(monitor.descriptor);
+    for (const UnixSocket& socket : facts.sockets) {
+      if (inherited != qemu.sockets.end() && inherited->second == socket.inode) {
+        monitor.path = socket.path;
+      }
+    }
+  }
+  for (const UnixSocket& socket : facts.sockets) {
+    if (!socket.listening || !IsForFollowers(socket.path) || !Has(qemu, socket.inode)) continue;
+    if (absl::c_none_of(given, [&](const QmpMonitor& one) { return one.path == socket.path; })) {
+      given.push_back({.path = socket.path});
+    }
+  }
+  return given;
+}
+
+}  // namespace
+
+std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu,
+                                const QemuArguments& arguments, const Manager* manager,
+                                const v1::Vm* vm) {
+  std::vector<Monitor> monitors;
+  const std::vector<QmpMonitor> all = GivenMonitors(exam.facts(), qemu, arguments);
+  for (size_t i = 0; i < all.size(); ++i) {
+    Monitor monitor = {all[i].path};
+    if (monitor.path.empty()) continue;
+    monitor.owner = OwnerOf(manager, all, i);
+    monitor.is_lost = qemu.lost_paths.contains(monitor.path);
+    for (const UnixSocket& socket : exam.facts().sockets) {
+      if (socket.path != monitor.path) continue;
+      // Another QEMU may have had one there.
+      if (qemu.sees_descriptors && !Has(qemu, socket.inode)) continue;
+      if (socket.listening) {
+        monitor.listener = &socket;
+      } else if (socket.peer != 0) {
+        monitor.held = true;
+        const auto client = absl::c_find_if(
+            exam.facts().processes, [&](const NodeProcess& one) { return Has(one, socket.peer); });
+        if (client != exam.facts().processes.end()) monitor.client = &*client;
+      }
+    }
+    if (vm != nullptr && FileOf(vm->monitor_path()) == FileOf(monitor.path)) {
+      monitor.path = vm->monitor_path();
+    } else if (const auto found = qemu.paths.find(monitor.path); found != qemu.paths.end()) {
+      monitor.is_seen = found->second.has_value();
+      monitor.path = found->second.value_or(monitor.path);
+    }
+    if (monitor.owner == nullptr) monitor.owner = OwnerOfPath(monitor.path);
+    monitors.push_back(std::move(monitor));
+  }
+  return monitors;
+}
+
+bool IsWatched(const Examination& exam, const Monitor& monitor) {
+  if (!monitor.is_seen || monitor.is_lost || monitor.owner != nullptr) return false;
+  return absl::c_any_of(exam.facts().watches, [&](const WatchedPlace& place) {
+    return place.spec.VmName(monitor.path).has_value();
+  });
+}
+
+Finding ObstacleAt(const Examination& exam, const Monitor& monitor, const v1::Vm* vm) {
+  const NodeProcess* const client = monitor.client;
+  const std::string directory = QuoteForShell(DirectoryOf(monitor.path));
+  // One that only root sees may be vmeventd, which has the VM.
+  const bool is_own =
+      IsDaemon(client) || (vm != nullptr && client == nullptr && !exam.facts().is_root);
+  const auto found = [&monitor](const char* kind, const std::string& what,
+                                const std::string& line) {
+    return Finding{kind, {monitor.path}, what, {{Place::kShell, line}}};
+  };
+  if (monitor.held && !is_own) {
+    const std::string what = absl::StrCat(
+        "The monitor is held by ",
+        client == nullptr ? "a process that cannot be seen from here" : DescribeProcess(*client),
+        ". A monitor serves one client, and vmeventd waits until that one disconnects.");
+    if (client == nullptr) {
+      return found("held-monitor", what, absl::StrCat("ss -xp | grep -F ", directory));
+    }
+    if (client->program == kKvmdProgram) return found("held-monitor", what, kDisableKvmd);
+    return found("held-monitor",
+                 absl::StrCat(what,
+                              " Stop it if it is not needed; otherwise give it or vmeventd "
+                              "another monitor (docs/connect.md)."),
+                 absl::StrCat("ps -o pid,user,lstart,args -p ", client->pid));
+  }
+  if (monitor.listener == nullptr) {
+    return found("no-monitor", "Nothing listens on the monitor socket of this QEMU's command line.",
+                 absl::StrCat("ls -l ", directory));
+  }
+  if (vm == nullptr || monitor.held || !monitor.listener->waited_at) return {};
+  return found("hung-monitor",
+               "This QEMU hangs: it does not accept the client that waits at its monitor. The "
+               "line shows what its threads do.",
+               absl::StrCat("ps -L -o tid,stat,wchan:30,comm -p ", kWords));
+}
+
+}  // namespace vmeventd::client

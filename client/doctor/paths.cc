@@ -1,0 +1,53 @@
+#include "client/doctor/paths.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace vmeventd::client {
+namespace {
+
+// `text` with a '*' in place of the VM's name, where that is a word of its own there.
+std::string WithStar(absl::string_view text, absl::string_view name) {
+  const size_t at = name.empty() ? text.npos : text.find(name);
+  const size_t end = at + name.size();
+  const bool is_word = at != text.npos && (at == 0 || !absl::ascii_isalnum(text[at - 1])) &&
+                       (end == text.size() || !absl::ascii_isalnum(text[end]));
+  return is_word ? absl::StrCat(text.substr(0, at), "*", text.substr(end)) : std::string(text);
+}
+
+}  // namespace
+
+WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many) {
+  const absl::string_view directory = path.substr(0, path.rfind('/'));
+  const absl::string_view above = DirectoryOf(directory);
+  const absl::string_view file = FileOf(path);
+  WatchSpec spec = {absl::StrCat(above, WithStar(FileOf(directory), name)), WithStar(file, name)};
+  if (spec.has_directories() || absl::StrContains(spec.pattern, '*')) return spec;
+  if (of_many && !above.empty()) {
+    spec.directory = absl::StrCat(above, "*");
+  } else {
+    spec.pattern = absl::StrCat("*", file.substr(std::min(file.rfind('.'), file.size())));
+  }
+  return spec;
+}
+
+bool IsForFollowers(absl::string_view path) {
+  return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, ".kvmd") ||
+         FileOf(path) == "extra-monitor.sock";
+}
+
+bool Has(const NodeProcess& process, uint32_t inode) {
+  return absl::c_any_of(process.sockets,
+                        [inode](const auto& socket) { return socket.second == inode; });
+}
+
+std::string DescribeProcess(const NodeProcess& process) {
+  return absl::StrCat(process.program, " (pid ", process.pid, ")");
+}
+
+}  // namespace vmeventd::client
