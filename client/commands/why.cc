@@ -1,22 +1,21 @@
+#include "client/commands/why.h"
+
 #include <algorithm>
 #include <cstddef>
-#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "base/patterns.h"
-#include "base/text.h"
 #include "base/uuid.h"
-#include "client/commands/commands.h"
+#include "client/commands/names.h"
+#include "client/commands/print.h"
+#include "client/commands/vm_uuids.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
@@ -145,36 +144,6 @@ class StoryCollector {
   std::set<std::string> ended_;  // the runs whose ends were added
 };
 
-using Names = std::set<std::string>;
-
-// The names of the filter that no VM has, globs included.
-std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const Names& known) {
-  std::vector<std::string> unknown;
-  absl::c_copy_if(filter.vm_names(), std::back_inserter(unknown), [&](const std::string& name) {
-    const Glob glob(name);
-    return !known.contains(name) &&
-           absl::c_none_of(known, [&](const std::string& one) { return glob.Matches(one); });
-  });
-  // A list is known as one name, or by its parts.
-  for (const std::string& list : filter.vm_names()) {
-    const Names parts = absl::StrSplit(list, ',', absl::SkipEmpty());
-    if (parts.empty() || parts.contains(list) || !IsWanted(filter.vm_names(), *parts.begin())) {
-      continue;
-    }
-    const bool is_one = !absl::c_linear_search(unknown, list);
-    std::erase_if(unknown, [&](const std::string& name) {
-      return is_one ? parts.contains(name) : name == list;
-    });
-  }
-  return unknown;
-}
-
-Failure NotFound(absl::string_view what, absl::string_view where, absl::string_view hint) {
-  return {ExitCode::kNotFound, absl::StrCat("no ", what, " is known", where, hint)};
-}
-
-constexpr char kListHint[] = "; `vmevents vms --all` lists those that are";
-
 // The label that has the name which a user of OpenStack gave the VM.
 constexpr char kNovaName[] = "nova.name";
 
@@ -224,88 +193,6 @@ std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const v1::EventFi
   }));
   return of_run.run_ids().empty() ? std::nullopt : std::optional(of_run);
 }
-
-Names NamesOf(const NodeVms& vms) {
-  Names names;
-  for (const NodeVm& one : vms) names.insert(one.vm.ref().name());
-  return names;
-}
-
-// Names what is known instead of these names.
-Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_view where,
-                       ListSource* source) {
-  NodeVms all;
-  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
-  const Names names = NamesOf(all);
-  // The VMs whose names begin like that, else the one that is spelled alike.
-  constexpr size_t kProposed = 10;
-  std::vector<std::string> begun;
-  for (const std::string& name : names) {
-    if (absl::StartsWith(name, unknown.front())) begun.push_back(EscapeForTerminal(name));
-  }
-  const size_t more = begun.size() - std::min(begun.size(), kProposed);
-  if (more > 0) begun.resize(kProposed);
-  const std::string nearest =
-      !begun.empty()
-          ? absl::StrCat(absl::StrJoin(begun, ", "),
-                         more > 0 ? absl::StrCat(" or ", more, " more") : "")
-          : EscapeForTerminal(NearestName(unknown.front(), {names.begin(), names.end()}));
-  const auto quote = [](std::string* out, const std::string& name) {
-    absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
-  };
-  return NotFound(absl::StrCat("VM ", absl::StrJoin(unknown, ", ", quote)), where,
-                  names.empty()     ? "; no VM is"
-                  : nearest.empty() ? kListHint
-                                    : absl::StrCat("; did you mean ", nearest, "?"));
-}
-
-}  // namespace
-
-std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
-  v1::EventFilter by_uuid;
-  for (const std::string& name : filter->vm_names()) {
-    if (ParseUuid(name)) by_uuid.add_uuids(name);
-  }
-  if (by_uuid.uuids().empty()) return std::nullopt;
-  NodeVms vms;
-  auto failure = source->ReadVms(by_uuid, /*stopped_too=*/true, &vms);
-  if (vms.empty()) return failure;
-  if (by_uuid.uuids_size() < filter->vm_names_size()) {
-    return Failure{ExitCode::kUsage,
-                   absl::StrCat("\"", by_uuid.uuids(0),
-                                "\" is a UUID, and not all others are: ask for names and for "
-                                "UUIDs with a command each")};
-  }
-  filter->clear_vm_names();
-  filter->mutable_uuids()->MergeFrom(by_uuid.uuids());
-  return std::nullopt;
-}
-
-std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
-                                  ListSource* source) {
-  if (filter.vm_names().empty()) return std::nullopt;
-  v1::EventFilter names;
-  *names.mutable_vm_names() = filter.vm_names();
-  NodeVms runs;
-  if (auto failure = source->ReadVms(names, /*stopped_too=*/true, &runs)) return failure;
-  std::vector<std::string> unknown;
-  for (const std::string& name : UnknownNames(filter, NamesOf(runs))) {
-    EventsCommand any;
-    any.filter.add_vm_names(name);
-    any.limit = 1;
-    bool found = false;
-    auto failure = source->ReadEvents(any, [&found](const NodeEvent& one) {
-      found = one.event.has_vm();  // a GAP of the whole node passes each filter
-      return !found;
-    });
-    if (failure) return failure;
-    if (!found) unknown.push_back(name);
-  }
-  if (unknown.empty()) return std::nullopt;
-  return ExplainUnknown(unknown, where, source);
-}
-
-namespace {
 
 std::optional<Failure> ExplainEnds(const WhyCommand& command, absl::string_view where,
                                    ListSource* source, Formatter* formatter, Output* output) {
@@ -370,7 +257,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   if (!failure) failure = std::move(unread);
   for (NodeVm& run : runs) collector.AddRun(std::move(run));
   VmStories stories = collector.Take();
-  Names names;
+  VmNames names;
   for (VmStory& story : stories) {
     names.insert(story.name);
     // An ended run does not say what its VM does now.

@@ -10,6 +10,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"

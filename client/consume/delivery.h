@@ -13,10 +13,11 @@
 #include "absl/status/statusor.h"
 #include "base/system.h"
 #include "client/connect/failure.h"
-#include "client/consume/source.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
+#include "client/output/node_vm.h"
 #include "client/output/output.h"
+#include "client/sources/source.h"
 
 namespace vmeventd::client {
 

@@ -21,6 +21,7 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "client/output/event_text.h"
+#include "client/output/json.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
+#include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"

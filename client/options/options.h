@@ -9,13 +9,21 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/commands/commands.h"
+#include "client/commands/health.h"
+#include "client/commands/info.h"
+#include "client/commands/intents.h"
+#include "client/commands/status.h"
+#include "client/commands/streams.h"
+#include "client/commands/top.h"
+#include "client/commands/vms.h"
+#include "client/commands/why.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/consume/exec.h"
-#include "client/consume/source.h"
 #include "client/fleet/fleet.h"
 #include "client/push/push.h"
+#include "client/sources/list_source.h"
+#include "client/sources/source.h"
 
 namespace vmeventd::client {
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -11,7 +12,9 @@
 #include "base/patterns.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
+#include "client/output/json.h"
 #include "client/output/time_text.h"
+#include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
 namespace {
@@ -303,6 +306,20 @@ class StoryWriter {
 
 std::string StoryText(const VmStory& story, const TableStyle& style) {
   return StoryWriter(story, style).Text();
+}
+
+absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
+  if (form_ == Form::kTable) {
+    return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", StoryText(story, style_));
+  }
+  nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+  for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
+  return Line(story.name,
+              ObjectOf({{"name", JsonText(story.name)},
+                        {"vm", story.vm ? ToJson(story.vm->vm, story.vm->node) : ""},
+                        {"last_end", story.end ? ToJson(story.end->event, story.end->node) : ""},
+                        {"ends_in_24h", JsonText(ends)},
+                        {"text", style_.texts ? JsonText(StoryText(story, style_)) : ""}}));
 }
 
 }  // namespace vmeventd::client

@@ -13,12 +13,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/output/json.h"
 #include "client/output/node_event.h"
+#include "client/output/node_vm.h"
 #include "client/output/terminal_text.h"
-#include "google/protobuf/message.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "grpc/health/v1/health.pb.h"
-#include "nlohmann/json_fwd.hpp"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -153,21 +153,11 @@ class Formatter {
 // The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.
 std::string StoryText(const VmStory& story, const TableStyle& style);
 
+// The event as JSON, with the members "detail", as the table has it, and "pause_text".
+absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone);
+
 // The colours of states and classes.
 Color ColorOf(v1::VmState state);
 Color ColorOf(v1::ShutdownClass shutdown_class);
-
-// Converts a message into one JSON object, without a newline: protobuf's JSON mapping with the
-// contract's field names, enums by name, 64-bit numbers as strings. Includes zero and empty fields,
-// so that a script finds each number, text and list without testing for it; omits unset messages.
-// The object begins with the members "cluster", if there is one, and "node" if a `node` is given.
-absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
-                                   const MessageNode& node = {});
-
-// The event, with the members "detail", as the table has it, and "pause_text".
-absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone);
-
-// The value in one line; what is not UTF-8 in it is replaced.
-std::string JsonText(const nlohmann::ordered_json& json);
 
 }  // namespace vmeventd::client

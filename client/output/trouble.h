@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "client/output/node_event.h"
+#include "client/output/node_vm.h"
 
 // Which VMs need somebody now. Pure.
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/push/push.h"

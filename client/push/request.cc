@@ -18,6 +18,7 @@
 #include "client/consume/exec.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
+#include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/push/push.h"

@@ -20,6 +20,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
+#include "client/commands/print.h"
+#include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"

@@ -12,6 +12,7 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"
+#include "client/sources/daemon_lists.h"
 #include "vmeventd/v1/fleet.pb.h"
 
 namespace vmeventd::client {

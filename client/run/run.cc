@@ -24,8 +24,13 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/text.h"
+#include "client/commands/events.h"
+#include "client/commands/names.h"
+#include "client/commands/print.h"
+#include "client/commands/stats.h"
 #include "client/doctor/diagnosis.h"
 #include "client/output/terminal_text.h"
+#include "client/sources/daemon_lists.h"
 
 namespace vmeventd::client {
 

@@ -8,7 +8,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/consume/delivery.h"
@@ -17,6 +16,9 @@
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/push/push.h"
+#include "client/sources/daemon_node.h"
+#include "client/sources/list_source.h"
+#include "client/sources/source.h"
 
 // Runs the commands, and makes the sources that they read.
 

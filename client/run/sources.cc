@@ -8,11 +8,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/commands/commands.h"
+#include "client/commands/names.h"
 #include "client/consume/exec.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
 #include "client/run/run.h"
+#include "client/sources/daemon_lists.h"
+#include "client/sources/daemon_source.h"
+#include "client/sources/merged_lists.h"
+#include "client/sources/merged_source.h"
 
 namespace vmeventd::client {
 namespace {

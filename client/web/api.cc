@@ -18,7 +18,10 @@
 #include "absl/time/time.h"
 #include "base/patterns.h"
 #include "base/text.h"
+#include "client/commands/events.h"
+#include "client/commands/stats.h"
 #include "client/output/formatter.h"
+#include "client/output/json.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/output/formatter.h"
+#include "client/output/json.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {

@@ -1,12 +1,19 @@
-#include "client/commands/commands.h"
-
 #include <functional>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <vector>
 
+#include "client/commands/events.h"
+#include "client/commands/health.h"
+#include "client/commands/info.h"
+#include "client/commands/intents.h"
+#include "client/commands/names.h"
+#include "client/commands/stats.h"
+#include "client/commands/streams.h"
+#include "client/commands/vms.h"
 #include "client/output/formatter.h"
+#include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,10 +1,12 @@
+#include "client/commands/top.h"
+
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-#include "client/commands/commands.h"
 #include "client/output/terminal_text.h"
+#include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

@@ -1,9 +1,12 @@
+#include "client/commands/why.h"
+
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "client/commands/commands.h"
+#include "client/commands/names.h"
 #include "client/output/formatter.h"
+#include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

@@ -5,7 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/commands/commands.h"
+#include "client/commands/events.h"
+#include "client/commands/print.h"
+#include "client/commands/vms.h"
+#include "client/commands/why.h"
 #include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"

@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_join.h"
 #include "client/consume/delivery.h"
-#include "client/consume/source.h"
 #include "client/fleet/fleet.h"
 #include "client/output/formatter.h"
+#include "client/sources/source.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"

@@ -9,7 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "client/commands/commands.h"
+#include "client/commands/vms.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

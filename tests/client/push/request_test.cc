@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "client/output/formatter.h"
+#include "client/output/json.h"
 #include "client/output/time_text.h"
 #include "client/push/push.h"
 #include "gmock/gmock.h"

@@ -492,7 +492,7 @@ for test, gap in (
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
-        ("tests/client/commands/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
+        ("tests/client/sources/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
          "POSITION_LOST"),
         ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED"),
         (ABSENCE, "NOT_WATCHED")):

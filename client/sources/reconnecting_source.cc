@@ -1,9 +1,9 @@
-#include "client/consume/source.h"
+#include "client/sources/reconnecting_source.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "absl/time/clock.h"
-#include "client/output/time_text.h"
+#include "absl/time/time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -12,16 +12,6 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
 }  // namespace
-
-NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why) {
-  v1::Event event;
-  event.set_type(v1::EVENT_TYPE_GAP);
-  event.set_gap_reason(v1::GAP_REASON_POSITION_LOST);
-  *event.mutable_observe_time() = ToProto(absl::Now());
-  event.mutable_missing()->set_first(behind.sequence + 1);
-  event.set_message(why);
-  return {{std::move(event), std::move(node), {0, behind}}};
-}
 
 ReconnectingSource::ReconnectingSource(Environment environment)
     : env_(std::move(environment)), backoff_(kFirstPause, kLongestPause) {}

@@ -1,6 +1,10 @@
+#include "client/sources/daemon_source.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -8,7 +12,6 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "client/commands/commands.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/terminal_text.h"

@@ -1,3 +1,5 @@
+#include "client/sources/daemon_source.h"
+
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
@@ -9,7 +11,6 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "client/commands/commands.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "gmock/gmock.h"

@@ -7,10 +7,21 @@
 #include <utility>
 #include <vector>
 
-#include "client/commands/commands.h"
+#include "client/commands/events.h"
+#include "client/commands/health.h"
+#include "client/commands/info.h"
+#include "client/commands/intents.h"
+#include "client/commands/stats.h"
+#include "client/commands/status.h"
+#include "client/commands/streams.h"
+#include "client/commands/vms.h"
 #include "client/consume/delivery.h"
 #include "client/output/formatter.h"
 #include "client/run/run.h"
+#include "client/sources/daemon_lists.h"
+#include "client/sources/event_merger.h"
+#include "client/sources/merged_lists.h"
+#include "client/sources/merged_source.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"

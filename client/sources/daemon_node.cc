@@ -1,9 +1,11 @@
+#include "client/sources/daemon_node.h"
+
 #include <algorithm>
 #include <atomic>
 #include <thread>
-#include <vector>
+#include <utility>
 
-#include "client/commands/commands.h"
+#include "client/connect/connection.h"
 
 namespace vmeventd::client {
 

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/connect/failure.h"
+#include "client/connect/server_address.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
+#include "client/sources/daemon_node.h"
+
+// What the commands that ask each daemon one question have in common.
+
+namespace vmeventd::client {
+
+// The servers to ask, and the output, whose pointers must outlive it; they may be null where a
+// command does not use them.
+struct CommandContext {
+  explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
+                          Output* prints = nullptr)
+      : nodes{DaemonNode(std::move(server))}, formatter(shows), output(prints) {}
+  CommandContext(std::vector<DaemonNode> servers, Formatter* shows, Output* prints,
+                 PrintSentence print_note)
+      : nodes(std::move(servers)), formatter(shows), output(prints), note(std::move(print_note)) {}
+
+  std::vector<DaemonNode> nodes;  // at least one
+  Formatter* formatter;
+  Output* output;
+  PrintSentence note = [](const std::string& /*sentence*/) {};
+};
+
+// The answer of a node, or why there is none.
+template <typename Answer>
+struct NodeAnswer {
+  std::optional<Failure> failure;
+  Answer answer;
+};
+
+// Asks all nodes at once.
+template <typename Answer, typename Question>
+std::vector<NodeAnswer<Answer>> AskNodes(const std::vector<DaemonNode>& nodes,
+                                         const Question& question) {
+  std::vector<NodeAnswer<Answer>> answers(nodes.size());
+  AskAll(nodes.size(),
+         [&](size_t i) { answers[i].failure = question(nodes[i], &answers[i].answer); });
+  return answers;
+}
+
+// The failure of those that gave none: see ReportFailures().
+template <typename Answers>
+std::optional<Failure> FailureOf(const Answers& answers, const PrintSentence& note) {
+  std::vector<std::optional<Failure>> failures;
+  failures.reserve(answers.size());
+  for (const auto& one : answers) failures.push_back(one.failure);
+  return ReportFailures(failures, note);
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,61 @@
+#include "client/commands/events.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/commands/print.h"
+#include "client/output/node_event.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Explains that no event matches.
+std::string NothingFound(const EventsCommand& command, ListSource* source, absl::TimeZone zone) {
+  if (command.since && *command.since > absl::Now()) {
+    return "no events match: --since is in the future; a time without a date is one of today";
+  }
+  std::string begin;
+  EventsCommand oldest;
+  oldest.limit = 1;
+  const auto unread = source->ReadEvents(oldest, [&](const NodeEvent& one) {
+    begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromProto(one.event.observe_time()), zone);
+    return false;
+  });
+  if (unread) return "no events match";
+  return absl::StrCat("no events match; the journal ",
+                      begin.empty() ? "has no event" : absl::StrCat("begins ", begin));
+}
+
+}  // namespace
+
+std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output, std::string* empty) {
+  constexpr size_t kTogether = 1000;  // printed
+  bool found = false;
+  absl::Status printed;
+  NodeEvents events;
+  uint64_t left = command.most();
+  const auto print = [&] {
+    const absl::StatusOr<std::string> text = formatter->FormatEvents(events);
+    events.clear();
+    printed = text.ok() ? output->Write(*text) : text.status();
+    return printed.ok();
+  };
+  std::optional<Failure> failure = source->ReadEvents(command, [&](NodeEvent event) {
+    found = true;
+    if (command.counts(event)) --left;
+    events.push_back(std::move(event));
+    return (command.last || events.size() < kTogether || print()) && left > 0;
+  });
+  if (command.last && !command.newest_first) absl::c_reverse(events);
+  if (!events.empty() && printed.ok()) print();
+  if (!found && !failure) *empty = NothingFound(command, source, formatter->zone());
+  return printed.ok() ? failure : FromPrint(printed);
+}
+
+}  // namespace vmeventd::client

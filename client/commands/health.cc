@@ -1,0 +1,28 @@
+#include "client/commands/health.h"
+
+#include <cstddef>
+#include <string>
+
+#include "client/commands/print.h"
+
+namespace vmeventd::client {
+
+std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context) {
+  const auto answers = AskNodes<ServiceStates>(
+      context.nodes, [&command](const DaemonNode& daemon, ServiceStates* states) {
+        return ReadHealth(command, daemon, states);
+      });
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const std::string& node = context.nodes[i].name;
+    ServiceStates states = answers[i].answer;
+    // A node that is away is a row, too.
+    if (states.empty() && !node.empty()) states.emplace_back();
+    for (const auto& [service, response] : states) {
+      const auto text = context.formatter->FormatHealth(node, service, response);
+      if (auto failure = PrintText(text, context.output)) return failure;
+    }
+  }
+  return FailureOf(answers, context.note);
+}
+
+}  // namespace vmeventd::client

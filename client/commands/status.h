@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "client/connect/failure.h"
+#include "client/output/formatter.h"
+#include "client/output/output.h"
+#include "client/sources/list_source.h"
+
+// `status`, for programs: the nodes as they are.
+
+namespace vmeventd::client {
+
+// `status`, for programs.
+struct StatusCommand {};
+
+// The nodes as they are, for programs.
+std::optional<Failure> RunList(const StatusCommand& command, ListSource* source,
+                               Formatter* formatter, Output* output);
+
+}  // namespace vmeventd::client

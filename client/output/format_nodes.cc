@@ -1,0 +1,253 @@
+#include <cstddef>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "client/output/event_text.h"
+#include "client/output/formatter.h"
+#include "client/output/json.h"
+#include "client/output/rows.h"
+#include "client/output/time_text.h"
+#include "client/output/trouble.h"
+#include "nlohmann/json.hpp"
+
+// Nodes: one, several, and those of a fleet; and the streams of one.
+
+namespace vmeventd::client {
+namespace {
+
+// A node's state as it is shown.
+Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
+  const NodeState state = StateOf(node, now);
+  if (state == NodeState::kStopped) return {"push stopped", Color::kDim};
+  if (!node.other_journal_id().empty()) return {"name shared", Color::kRed};
+  return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
+}
+
+std::string YesNo(bool value) { return value ? "yes" : "no"; }
+
+}  // namespace
+
+absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, absl::Time now) {
+  for (const NodeReport& report : reports) NoteCluster(report.node);
+  const auto ends_of = [now](const NodeReport& report) {
+    std::map<v1::ShutdownClass, int> ends;
+    for (const NodeEvent& end : report.ends) {
+      const bool recent = FromProto(end.event.observe_time()) > now - kCountedEnds;
+      if (recent) ++ends[end.event.shutdown().shutdown_class()];
+    }
+    return ends;
+  };
+  const auto make_row = [&](const NodeReport& report) {
+    const v1::GetServerInfoResponse& info = report.info;
+    const bool known = report.problem.empty() || report.lag.has_value();
+    const size_t troubled = TroubledVms(report, now).size();
+    int sum = 0;
+    int crashes = 0;
+    for (const auto& [shutdown_class, count] : ends_of(report)) {
+      sum += count;
+      if (shutdown_class == v1::SHUTDOWN_CLASS_CRASH) crashes = count;
+    }
+    const auto or_dash = [known](const Cell& cell) { return known ? cell : Cell{"-"}; };
+    const bool broken = !report.lag && !info.journal_writable();
+    Row row;
+    row.Add({"NODE"}, {NodeCell(report.node).text, Color::kBold});
+    row.Add({"UP"}, !report.problem.empty() ? Cell{report.lag ? "SILENT" : "AWAY", Color::kRed}
+                    : info.has_start_time()
+                        ? Cell{ShortDurationText(now - FromProto(info.start_time()))}
+                        : Cell{"yes", Color::kGreen});
+    row.Add({"VMS"}, or_dash({absl::StrCat(info.vms())}));
+    row.Add({"TROUBLE"},
+            or_dash({absl::StrCat(troubled), troubled > 0 ? Color::kRed : Color::kNone}));
+    row.Add({"ENDS-24H"},
+            or_dash({absl::StrCat(report.all_ends ? "" : ">=", sum,
+                                  crashes == 0 ? "" : absl::StrCat(", CRASH ", crashes)),
+                     crashes > 0 ? Color::kRed : Color::kNone}));
+    row.Add({"JOURNAL"}, or_dash(broken                   ? Cell{"NOT WRITABLE", Color::kRed}
+                                 : !report.unread.empty() ? Cell{"NOT READABLE", Color::kRed}
+                                 : report.lag             ? Cell{absl::StrCat("lag ", *report.lag)}
+                                                          : Cell{"writable"}));
+    row.Add({"VERSION"}, or_dash({info.version()}));
+    if (style_.wide) row.Add({"PROBLEM"}, {OrDash(absl::StrCat(report.problem, report.unhealthy))});
+    return row;
+  };
+  const auto json_of = [&](const NodeReport& report) -> absl::StatusOr<std::string> {
+    nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+    for (const auto& [shutdown_class, count] : ends_of(report)) {
+      ends[ShortName(shutdown_class)] = count;
+    }
+    nlohmann::ordered_json troubled = nlohmann::ordered_json::array();
+    for (const NodeVm& one : TroubledVms(report, now)) {
+      troubled.push_back({{"vm", one.vm.ref().name()},
+                          {"run_id", one.vm.ref().run_id()},
+                          {"state", ShortName(one.vm.state())},
+                          {"why", TroubleText(one, now)}});
+    }
+    v1::GetServerInfoResponse info = report.info;
+    if (!report.node.name.empty()) info.set_node(report.node.name);
+    return ObjectOf(
+        {{"cluster", report.node.cluster.empty() ? "" : JsonText(report.node.cluster)},
+         {"", report.problem.empty() || report.lag ? ToJson(info)
+                                                   : ObjectOf({{"node", JsonText(info.node())}})},
+         {"reachable", report.problem.empty() ? "true" : "false"},
+         {"problem", JsonText(report.problem.empty() ? report.unhealthy : report.problem)},
+         {"lag", report.lag ? absl::StrCat("\"", *report.lag, "\"") : ""},
+         {"trouble", JsonText(troubled)},
+         {"ends_in_24h", JsonText(ends)}});
+  };
+  return FormatList(
+      reports,
+      [](const NodeReport& report) {
+        return report.node.name.empty() ? report.info.node() : report.node.full_name();
+      },
+      json_of, make_row);
+}
+
+absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
+  if (form_ != Form::kTable) return Line(info.node(), ToJson(info));
+  FactList facts(painter_);
+  const auto add = [&facts](const char* name, const std::string& value, const std::string& problem,
+                            bool warn) {
+    facts.Add(name, problem.empty() ? value : absl::StrCat(value, ": ", problem),
+              warn ? Color::kYellow : Color::kNone);
+  };
+  facts.Add("version", info.version());
+  facts.Add("node", info.node());
+  if (!info.waits_for().empty()) {
+    facts.Add("starting", absl::StrCat("waits for ", info.waits_for()), Color::kYellow);
+    facts.Add("started", SinceText(info.start_time()));
+    return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", facts.Take());
+  }
+  facts.Add("node id", info.node_id());
+  facts.Add("started", SinceText(info.start_time()));
+  facts.Add("journal", info.journal_id());
+  add("writable", YesNo(info.journal_writable()), info.journal_problem(), !info.journal_writable());
+  facts.Add("stored", StoredEvents(info, style_.zone));
+  facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
+  facts.Add("newest event", absl::StrCat(info.newest_sequence()));
+  facts.Add("VMs", absl::StrCat(info.vms()));
+  facts.Add("streams", absl::StrCat(info.streams()));
+  facts.Add("exit status", info.exit_status_source());
+  if (info.has_signal_senders()) {
+    const v1::SignalSenderWatch& senders = info.signal_senders();
+    add("signal senders", YesNo(senders.active()), senders.problem(), !senders.problem().empty());
+  }
+  if (info.has_host_shutdown()) {
+    const v1::HostShutdownWatch& host = info.host_shutdown();
+    add("host shutdown",
+        host.shutting_down() ? "shutting down now"
+        : host.active()      ? "seen"
+                             : "not seen",
+        host.problem(), host.shutting_down());
+  }
+  for (const v1::WatchedDirectory& directory : info.directories()) {
+    facts.Add("watched",
+              absl::StrCat(directory.path(), ":", directory.pattern(), "  ",
+                           directory.has_problem() ? directory.problem().text()
+                           : directory.present()   ? Count(directory.sockets(), "socket")
+                                                   : "missing"),
+              directory.present() ? Color::kNone : Color::kYellow);
+  }
+  for (const v1::UnfollowedSocket& socket : info.unfollowed_sockets()) {
+    facts.Add("without a VM", absl::StrCat(socket.path(), "  ", socket.problem().text()),
+              Color::kYellow);
+  }
+  if (info.unfollowed_sockets_size() >= kMaxUnfollowed) {
+    facts.Add("without a VM",
+              absl::StrCat("possibly more: vmeventd lists at most ", kMaxUnfollowed),
+              Color::kYellow);
+  }
+  for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
+    const std::string state =
+        connection.connected() ? Count(connection.domains(), "domain")
+                               : absl::StrCat("not connected since ", SinceText(connection.since()),
+                                              ": ", connection.problem().text());
+    facts.Add("libvirt", absl::StrCat(connection.uri(), "  ", state),
+              connection.connected() ? Color::kNone : Color::kYellow);
+  }
+  return absl::StrCat(std::exchange(shown_, true) ? "\n" : "", facts.Take());
+}
+
+absl::StatusOr<std::string> Formatter::FormatStreams(const std::vector<NodeStream>& streams) {
+  const auto make_row = [this](const NodeStream& one) {
+    const v1::Stream& stream = one.stream;
+    const std::string names = absl::StrJoin(stream.certificate_names(), ", ");
+    Row row;
+    if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
+    row.Add({"STREAM"}, {stream.stream_id()});
+    row.Add({"CLIENT"}, {names.empty() ? stream.peer() : names, Color::kBold});
+    row.Add({"OPEN"}, {SinceText(stream.open_time())});
+    row.Add({"SEQUENCE"}, {absl::StrCat(stream.sequence())});
+    row.Add({"LAG"},
+            {absl::StrCat(stream.lag()), stream.lag() > 0 ? Color::kYellow : Color::kNone});
+    row.Add({"FILTER"}, {OrDash(stream.filter().ShortDebugString())});
+    return row;
+  };
+  return FormatList(
+      streams, [](const NodeStream& one) { return one.stream.stream_id(); },
+      [](const NodeStream& one) { return ToJson(one.stream, one.node); }, make_row);
+}
+
+absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view node,
+                                                    absl::string_view service,
+                                                    const Health& health) {
+  const std::string& name = Health::ServingStatus_Name(health.status());
+  if (form_ != Form::kTable) {
+    const std::string text(service.empty() ? node : service);
+    return Line(text.empty() ? name : text,
+                ObjectOf({{"node", node.empty() ? "" : JsonText(std::string(node))},
+                          {"service", service.empty() ? "" : JsonText(std::string(service))},
+                          {"", ToJson(health)}}));
+  }
+  std::string line;
+  if (!node.empty()) line = absl::StrFormat("%-16s  ", EscapeForTerminal(node));
+  if (!service.empty()) absl::StrAppendFormat(&line, "%-8s  ", service);
+  return absl::StrCat(line, name.empty() ? absl::StrCat(health.status()) : name, "\n");
+}
+
+NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
+  constexpr int kMissedIntervals = 3;
+  if (!node.has_interval()) return NodeState::kStopped;
+  const absl::Time due = FromProto(node.time()) + kMissedIntervals * FromProto(node.interval());
+  return due < now ? NodeState::kSilent : NodeState::kUp;
+}
+
+absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {
+  const bool clusters = absl::c_any_of(nodes, [&nodes](const v1::NodeHeartbeat& node) {
+    return node.cluster() != nodes[0].cluster();
+  });
+  const auto make_row = [&](const v1::NodeHeartbeat& node) {
+    const uint64_t lag = LagOf(node);
+    Row row;
+    if (clusters || style_.wide) row.Add({"CLUSTER"}, {node.cluster()});
+    row.Add({"NODE"}, {node.node(), Color::kBold});
+    row.Add({"STATE"}, StateCell(node, now));
+    row.Add({"SEEN"}, {SinceText(node.time())});
+    row.Add({"LAST EVENT"}, {SinceText(node.newest_event_time())});
+    row.Add({"LAG"}, {absl::StrCat(lag), lag == 0 ? Color::kNone : Color::kYellow});
+    row.Add({"VMS"}, {absl::StrCat(node.vms())});
+    if (style_.wide) {
+      row.Add({"NEWEST"}, {absl::StrCat(node.newest_sequence())});
+      row.Add({"PUBLISHED"}, {absl::StrCat(node.published_sequence())});
+    }
+    row.Add({"VERSION"}, {node.version()});
+    row.Add({"JOURNAL"}, {node.journal_id()});
+    return row;
+  };
+  return FormatList(
+      nodes,
+      [](const v1::NodeHeartbeat& node) { return absl::StrCat(node.cluster(), "/", node.node()); },
+      [now](const v1::NodeHeartbeat& node) {
+        return ObjectOf({{"", ToJson(node)},
+                         {"lag", absl::StrCat("\"", LagOf(node), "\"")},
+                         {"state", JsonText(StateCell(node, now).text)}});
+      },
+      make_row);
+}
+
+}  // namespace vmeventd::client

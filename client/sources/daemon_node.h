@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "client/connect/failure.h"
+#include "client/connect/server_address.h"
+#include "client/output/output.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+
+// A daemon to ask, and many asked at once.
+
+namespace vmeventd::client {
+
+// A daemon to ask. Copies share the connection.
+struct DaemonNode {
+  // Connects with the first request. A fault of the address or of its TLS files fails each request.
+  explicit DaemonNode(ServerAddress server);
+  // Explains why a request failed.
+  Failure Explain(const grpc::Status& status) const;
+
+  std::string name;  // shown with its answers; empty: it is asked alone
+  ServerAddress address;
+  absl::Status connected;  // of Connect(); the stubs are null if it failed
+  std::shared_ptr<v1::VmEventService::StubInterface> stub;
+  std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
+};
+
+// Calls `ask` with each number below `count`, at most `at_once` of them together, each on another
+// thread. Returns when all have returned.
+inline constexpr size_t kAskedAtOnce = 64;
+void AskAll(size_t count, const std::function<void(size_t)>& ask, size_t at_once = kAskedAtOnce);
+
+// Notes all failures but the one that is returned: the first of a node that is away, else the
+// first.
+std::optional<Failure> ReportFailures(const std::vector<std::optional<Failure>>& failures,
+                                      const PrintSentence& note);
+
+}  // namespace vmeventd::client

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "client/connect/connection.h"
+#include "client/connect/server_address.h"
+#include "client/output/output.h"
+#include "client/sources/source.h"
+
+namespace vmeventd::client {
+
+struct WatchedNode {
+  std::string name;  // shown with its events
+  WatchCommand command;
+  ServerAddress address;
+};
+// Watches several nodes at once, each on a thread of its own, and merges their events by time. A
+// node that fails for good is reported, and the others continue; the watch fails when all nodes
+// have. `stop` must outlive the source; any thread calls `note`, and `clock`, by which events wait.
+std::unique_ptr<Source> WatchNodes(std::vector<WatchedNode> nodes, StopSource* stop,
+                                   PrintSentence note,
+                                   std::function<absl::Time()> clock = SteadyNow);
+
+}  // namespace vmeventd::client
