@@ -4,6 +4,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/values.h"
 #include "client/options/parser.h"
 
 namespace vmeventd::client {

@@ -10,6 +10,7 @@
 
 // Errors are values.
 #define TOML_EXCEPTIONS 0
+#include "client/cli/option.h"
 #include "toml++/toml.h"
 
 namespace vmeventd::client {

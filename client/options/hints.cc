@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -9,9 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/text.h"
+#include "client/cli/values.h"
 #include "client/options/parser.h"
-#include "client/output/event_text.h"
-#include "google/protobuf/descriptor.h"
 
 namespace vmeventd::client {
 namespace {
@@ -100,21 +98,6 @@ constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
     {"-f --follow --loop", "; watch follows by itself, and events with -f"},
 };
 
-// "guest-down" for VM_STATE_GUEST_DOWN.
-std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor* descriptor) {
-  std::vector<std::string> names = EnumNames(*descriptor);
-  for (std::string& name : names) name = SubjectWord(name);
-  return names;
-}
-
-std::string DidYouMean(absl::string_view answer) {
-  const size_t end = std::min(answer.find(';'), answer.size());
-  if (end == 0) return std::string(answer);
-  const absl::string_view rest = answer.substr(end);  // includes its semicolon
-  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
-                      rest.empty() ? rest : rest.substr(1));
-}
-
 // "--since is an option of watch and events".
 std::string Elsewhere(const CLI::App& program, absl::string_view option) {
   std::vector<std::string> commands;
@@ -170,44 +153,6 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
         absl::StrCat("why ", typed));  // no command has a digit, and most VMs have one
   }
   return DidYouMean(NearestName(typed, names));
-}
-
-std::vector<std::string> ValuesOf(const std::string& value_name) {
-  static const auto* const kValues = new std::map<std::string, std::vector<std::string>>{
-      {"FORMAT", {"table", "wide", "json", "jsonl", "name", "csv"}},
-      {"KIND", {"cloudevents", "json"}},
-      {"WHEN", {"auto", "always", "never"}},
-      {"ACTION", {"stop", "retry", "skip"}},
-      {"ORDER", {"state", "name", "age", "ends", "class", "trouble"}},
-      {"KEY", {"who", "vm", "class", "cause", "type", "day", "hour", "minute", "node"}},
-      {"START", {"now", "oldest", "snapshot"}},
-      {"TIME", {"today", "yesterday", "midnight", "noon", "boot", "monday"}},
-      {"SERVICE",
-       {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
-      {"SHELL", {"bash", "zsh", "fish"}},
-      {"CLASS", NamesOf(v1::ShutdownClass_descriptor())},
-      {"CAUSE", NamesOf(v1::ShutdownCause_descriptor())},
-      {"TYPE", NamesOf(v1::EventType_descriptor())},
-      {"STATE", NamesOf(v1::VmState_descriptor())}};
-  const auto found = kValues->find(value_name);
-  return found == kValues->end() ? std::vector<std::string>() : found->second;
-}
-
-std::string HintForValue(const std::string& value_name, absl::string_view typed) {
-  std::string word = absl::AsciiStrToLower(typed.substr(0, typed.find('=')));
-  absl::c_replace_if(
-      word, [](char c) { return c == '_' || c == ' '; }, '-');
-  const std::vector<std::string> values = ValuesOf(value_name);
-  const std::string nearest =
-      absl::c_linear_search(values, word) ? word : NearestName(word, values);
-  if (!nearest.empty()) return DidYouMean(nearest);
-  std::vector<absl::string_view> others;
-  for (const char* other : {"TYPE", "CLASS", "CAUSE", "STATE"}) {
-    if (absl::c_linear_search(ValuesOf(other), word)) others.emplace_back(other);
-  }
-  if (others.empty()) return "";
-  return absl::StrCat("; it is a value of --",
-                      absl::AsciiStrToLower(absl::StrJoin(others, " and --")));
 }
 
 }  // namespace vmeventd::client

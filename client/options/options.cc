@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/cli/option.h"
 #include "client/options/parser.h"
 #include "client/output/terminal_text.h"
 

@@ -9,12 +9,10 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/options/options.h"
 
-// The parser of the command line, by CLI11. A value that is wrong throws CLI11's error, with a
-// sentence that names the option, the fault and the correct form; ParseCommandLine() catches it.
+// The parser of the command line, by CLI11, and its parts.
 
 namespace vmeventd::client {
 
@@ -63,27 +61,11 @@ struct Contexts {
 // fault of the others.
 Contexts ReadContexts(const CLI::App& app, const OptionContext& context);
 
-// As an option takes a value, CLI11 puts the option's name before the sentence.
-[[noreturn]] inline void Wrong(const std::string& sentence) {
-  throw CLI::ValidationError(sentence);
-}
-
-// The value, or else the error's sentence after "WHAT: ", or alone if `what` is empty.
-template <typename T>
-T Need(absl::StatusOr<T> value, absl::string_view what = "") {
-  if (value.ok()) return *std::move(value);
-  Wrong(absl::StrCat(what, what.empty() ? "" : ": ", value.status().message()));
-}
-
 // Parses the arguments; throws CLI11's errors.
 void Parse(CLI::App* app, std::vector<std::string> arguments);
 
 // The form of the help, and what stands below the options.
 std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter();
-
-// The values of an option or an argument, as typed: "guest-down". `value_name` is the name that the
-// help gives the value. Empty: any text.
-std::vector<std::string> ValuesOf(const std::string& value_name);
 
 // The script of a shell, which asks `vmevents __complete`; `shell`: see Reading.
 const char* CompletionScript(int shell);
@@ -102,11 +84,9 @@ std::vector<const CLI::App*> CommandsOf(const CLI::App& app);
 // The names of its options.
 std::vector<std::string> OptionsOf(const CLI::App& app);
 
-// Complete a complaint, as "; did you mean --since?" does: with this program's name for what
-// kubectl, journalctl, virsh and docker call so, or with one that is spelled alike. Empty: nothing
-// comes close. The first is for a word that `command` does not know, the second for a value that
-// an option does not take.
+// Completes a complaint about a word that `command` does not know, as "; did you mean --since?"
+// does: with this program's name for what kubectl, journalctl, virsh and docker call so, or with
+// one that is spelled alike. Empty: nothing comes close.
 std::string HintFor(const CLI::App& command, absl::string_view typed);
-std::string HintForValue(const std::string& value_name, absl::string_view typed);
 
 }  // namespace vmeventd::client

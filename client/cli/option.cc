@@ -1,0 +1,111 @@
+#include "client/cli/option.h"
+
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/text.h"
+#include "client/cli/values.h"
+#include "client/output/event_text.h"
+#include "client/output/time_text.h"
+
+namespace vmeventd::client {
+
+const std::string& CheckText(const std::string& text) {
+  if (text.empty()) Wrong("the text is empty; give one");
+  if (!IsValidUtf8(text)) {
+    Wrong(absl::StrCat("\"", text,
+                       "\" is not UTF-8; write a name as `vmevents vms -o json` shows it"));
+  }
+  return text;
+}
+
+void ReadText(const std::string& text, std::string* value) { *value = CheckText(text); }
+
+void ReadText(const std::string& text, uint64_t* value) {
+  if (absl::SimpleAtoi(text, value) && *value > 0) return;
+  Wrong(absl::StrCat("\"", text, "\" is not a number of events; give one of at least 1"));
+}
+
+void ReadText(const std::string& text, absl::Duration* value) {
+  *value = Need(ParseDurationText(text));
+}
+
+int ReadChoice(const char* value_name, absl::string_view text) {
+  absl::ConsumePrefix(&text, "=");  // "-o=json", as kubectl has it
+  const std::vector<std::string> values = ValuesOf(value_name);
+  const auto found = absl::c_find(values, absl::AsciiStrToLower(text));
+  if (found == values.end()) {
+    Wrong(absl::StrCat("\"", text, "\" is not one of its values: ", absl::StrJoin(values, ", "),
+                       HintForValue(value_name, text)));
+  }
+  return static_cast<int>(found - values.begin());
+}
+
+CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::string& value_name,
+                       const char* help, const TakeText& take) {
+  const auto take_one = [take](std::string& text) {
+    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // see Parse()
+    take(text);
+    return std::string();
+  };
+  return app->add_option(names, CLI::callback_t(), help)
+      ->transform(CLI::Validator(take_one, ""))
+      ->type_name(names[0] == '-' ? value_name : "")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+CLI::Option* AddList(CLI::App* app, const std::string& names, const std::string& value_name,
+                     const char* help, const TakeText& take) {
+  // One text follows each option: the help has no "..." of unlimited ones.
+  constexpr int kUnlimited = CLI::detail::expected_max_vector_size;
+  const bool is_option = names[0] == '-';
+  return AddOption(app, names, value_name, help, take)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->expected(1, is_option ? kUnlimited - 1 : kUnlimited)
+      ->allow_extra_args(!is_option);
+}
+
+CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file) {
+  return AddValue(app, names, "FILE", help, file);
+}
+
+CLI::Option* AddChecked(CLI::App* app, const char* names, const char* value_name, const char* help,
+                        const std::function<absl::Status(absl::string_view)>& check,
+                        std::string* value) {
+  return AddOption(app, names, value_name, help, [=](const std::string& text) {
+    ReadText(text, value);
+    const absl::Status status = check(text);
+    if (!status.ok()) Wrong(absl::StrCat("\"", text, "\" ", status.message()));
+  });
+}
+
+void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
+             TlsOptions* tls) {
+  CLI::Option* cert = AddFile(app, cert_name, cert_help, &tls->cert_file);
+  cert->needs(
+      AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
+}
+
+void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
+                const google::protobuf::EnumDescriptor* names,
+                const std::function<void(int value)>& add) {
+  const std::string value_name = absl::AsciiStrToUpper(name);
+  const auto take = [=](const std::string& word) {
+    const absl::StatusOr<int> value = ParseEnumName(*names, word);
+    if (value.ok()) return add(*value);
+    // A single name helps more than the list of all, which may be long.
+    const std::string hint = HintForValue(value_name, word);
+    const absl::string_view fault = value.status().message();
+    Wrong(absl::StrCat(hint.empty() ? fault : fault.substr(0, fault.find("; use one of")), hint));
+  };
+  AddList(app, absl::StrCat("--", name), value_name, help, take)->delimiter(',');
+}
+
+CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
+
+}  // namespace vmeventd::client

@@ -1,0 +1,83 @@
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "CLI/CLI.hpp"
+#include "absl/time/time.h"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+#include "client/sources/list_source.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Limit of --last, whose events are in memory.
+constexpr uint64_t kMaxLast = 100'000;
+
+// Events that --follow begins with by default.
+constexpr uint64_t kUsualLast = 10;
+
+// `events` and what begins as `list` does.
+CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, const char* help,
+                         const EventsCommand& begin = {}) {
+  CLI::App* app = AddCommand(program, name, help);
+  struct Options {
+    EventsCommand list;
+    FollowCommand follow;
+  };
+  const auto options = std::make_shared<Options>(Options{begin});
+  EventsCommand* list = &options->list;
+  CLI::Option* until = AddTimes(app, reading, "only events at or after this time",
+                                "only events before this time", &list->since, &list->until);
+  AddNode(app, reading);
+  AddNames(app, &list->filter);
+  AddFilter(app, &list->filter);
+  CLI::Option* newest =
+      AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
+  CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last)
+                          ->check(UpTo(kMaxLast));
+  CLI::Option* limit =
+      AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
+          ->excludes(last);
+  CLI::Option* follow = app->add_flag("-f,-w,--follow,--watch")
+                            ->description("then follow events as they happen, as watch does")
+                            ->excludes(until, newest, limit);
+  for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
+  app->callback([=] {
+    CheckTimes(list->since, list->until);
+    if (follow->empty()) {
+      reading->line.command = *list;
+      return;
+    }
+    // The history that the list has, and what follows.
+    FollowCommand& events = options->follow;
+    events.watch.filter = list->filter;
+    events.watch.start = list->since ? WatchStart(FromTime{*list->since}) : FromOldest{};
+    events.last = list->last;
+    if (!events.last && !list->since) events.last = kUsualLast;
+    reading->line.command = events;
+  });
+  return app;
+}
+
+}  // namespace
+
+void AddEvents(CLI::App* program, Reading* reading) {
+  AddListCommand(program, reading, "events", "List events of the past")
+      ->alias("logs")
+      ->alias("history");
+  AddListCommand(program, reading, "tail", "List the newest events", {.last = kUsualLast})
+      ->group("");
+  EventsCommand crashes = {.newest_first = true};
+  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  AddListCommand(program, reading, "crashes", "List the VMs that crashed", crashes)->group("");
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,29 @@
+#include "client/fleet/fleet.h"
+
+#include "CLI/CLI.hpp"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+
+namespace vmeventd::client {
+
+void AddFleet(CLI::App* program, Reading* reading) {
+  constexpr int kMaxReplicas = 5;  // JetStream's limit
+  CLI::App* fleet = AddCommand(program, "fleet", "Show the nodes of a fleet");
+  fleet->require_subcommand(0, 1);
+  AddNode(fleet, reading);
+  const auto [app, create] =
+      Add<FleetCreateCommand>(fleet, reading, "create", "Make the streams of a fleet");
+  app->add_option(
+         "--replicas", create->replicas,
+         "how many servers store each stream, 1 to 5; default as they are, and 1 of new ones")
+      ->type_name("N")
+      ->check(UpTo(kMaxReplicas));
+  fleet->callback([=] {
+    if (fleet->get_subcommands().empty()) reading->line.command = FleetCommand{};
+  });
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,37 @@
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+#include "client/sources/list_source.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+void AddStats(CLI::App* program, Reading* reading) {
+  const auto check = [=](StatsCommand* stats) {
+    EventsCommand& events = stats->events;
+    if (events.filter.types().empty()) events.filter.add_types(v1::EVENT_TYPE_STOPPED);
+    stats->csv = reading->line.format == OutputFormat::kCsv;
+  };
+  const auto [app, stats] =
+      Add<StatsCommand>(program, reading, "stats", "Count the ends of VMs", check);
+  EventsCommand* const events = &stats->events;
+  AddTimes(app, reading, "only events at or after this time", "only events before this time",
+           &events->since, &events->until);
+  AddOption(app, "--by", "KEY",
+            "who, vm, class, cause, type, day, hour, minute or node; default who",
+            [stats = stats](const std::string& text) {
+              // The values before "node" are those of CountKey.
+              const int key = ReadChoice("KEY", text) + 1;
+              stats->by_node = !v1::CountKey_IsValid(key);
+              if (!stats->by_node) stats->by = static_cast<v1::CountKey>(key);
+            });
+  AddNames(app, &events->filter);
+  AddFilter(app, &events->filter);
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,26 @@
+#include "client/commands/top.h"
+
+#include "CLI/CLI.hpp"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+
+namespace vmeventd::client {
+
+void AddTop(CLI::App* program, Reading* reading) {
+  const auto check = [=](TopCommand* /*top*/) {
+    if (!reading->line.for_people()) Wrong("--output: top is for people; use info, vms or events");
+  };
+  const auto [app, command] =
+      Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", check);
+  AddNode(app, reading);
+  AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
+           &command->interval);
+  AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
+           &command->window);
+  AddFlag(app, "--once", "print one frame", &command->once);
+}
+
+}  // namespace vmeventd::client

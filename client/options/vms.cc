@@ -1,0 +1,52 @@
+#include "client/commands/vms.h"
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/algorithm/container.h"
+#include "base/patterns.h"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+namespace {
+
+// A VM that is named, and a request for stopped VMs, imply that they are listed.
+void CheckVms(VmsCommand* vms) {
+  const v1::EventFilter& filter = vms->filter;
+  const bool names_one = !absl::c_all_of(filter.vm_names(), IsGlob);
+  const int of_ends = filter.classes_size() + filter.causes_size() + filter.run_ids_size();
+  if (vms->runs || vms->trouble || of_ends > 0 || names_one ||
+      absl::c_linear_search(vms->states, v1::VM_STATE_STOPPED)) {
+    vms->include_stopped = true;
+  }
+}
+
+}  // namespace
+
+void AddVms(CLI::App* program, Reading* reading) {
+  const auto [app, vms] = Add<VmsCommand>(program, reading, "vms", "List the VMs", CheckVms);
+  app->alias("ls")->alias("ps");
+  AddNode(app, reading);
+  AddNames(app, &vms->filter);
+  AddEnds(app, &vms->filter);
+  AddNamesOf(app, "state", "only VMs in this state, as running or stopped; may be repeated",
+             v1::VmState_descriptor(),
+             [vms = vms](int state) { vms->states.push_back(static_cast<v1::VmState>(state)); });
+  AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
+  AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
+  AddFlag(app, "--trouble",
+          "only VMs with a problem or a late intent, that stand, or crashed within 24 hours",
+          &vms->trouble);
+  AddOption(app, "--sort-by", "ORDER",
+            "state, name, age, ends, class or trouble; default state, on a terminal trouble",
+            [vms = vms](const std::string& text) {
+              vms->order = static_cast<VmOrder>(ReadChoice("ORDER", text));
+            });
+}
+
+}  // namespace vmeventd::client

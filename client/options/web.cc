@@ -1,0 +1,30 @@
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+
+namespace vmeventd::client {
+
+void AddWeb(CLI::App* program, Reading* reading) {
+  const auto [app, command] = Add<WebCommand>(program, reading, "web", "Serve a page for browsers");
+  command->listen = {.host = "127.0.0.1", .port = "9557"};
+  AddOption(app, "--listen", "HOST:PORT", "address to listen on (default 127.0.0.1:9557)",
+            [command = command](const std::string& text) {
+              command->listen = Need(ParseServerAddress(text, "9557"));
+              if (command->listen.host.empty()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
+            });
+  AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
+  AddFile(app, "--web-client-ca",
+          "serve only browsers that show a certificate of a CA in this PEM file",
+          &command->tls.ca_file)
+      ->needs(app->get_option("--web-cert"));
+  AddFile(app, "--token-file", "serve only browsers that send the token in this file",
+          &command->token_file);
+  AddNode(app, reading);
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,32 @@
+#include "client/commands/why.h"
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "client/cli/option.h"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/filter.h"
+#include "client/options/parser.h"
+
+namespace vmeventd::client {
+
+void AddWhy(CLI::App* program, Reading* reading) {
+  const auto check = [](WhyCommand* why) {
+    if (why->filter.ByteSizeLong() == 0 && !why->is_of_ends()) {
+      Wrong("why: which VM? Write `vmevents why NAME`");
+    }
+    CheckTimes(why->since, why->until);
+  };
+  const auto [app, command] =
+      Add<WhyCommand>(program, reading, "why", "Show why VMs ended, and what they do now", check);
+  app->alias("vm")->alias("describe");
+  AddNode(app, reading);
+  AddNames(app, &command->filter);
+  AddEnds(app, &command->filter);
+  AddTimes(app, reading, "each end at or after this time", "each end before this time",
+           &command->since, &command->until);
+  AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
+}
+
+}  // namespace vmeventd::client
