@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/overloaded.h"
 #include "base/standstill.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"

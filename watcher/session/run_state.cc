@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "vmeventd/internal/run_state.pb.h"
+#include "watcher/session/reporter.h"
 
 namespace vmeventd {
 namespace {
@@ -135,7 +136,7 @@ CONVERT(RunProblem, RUN_PROBLEM)
   F(present) F(open) F(reported) F(port) N(other_ports)
 CONVERT(GuestAgentInfo, GUEST_AGENT_INFO)
 
-#define GUEST_AGENT(F, O, S, M, R, B, N) B(GuestAgentInfo) F(unknown) M(opened) M(closed)
+#define GUEST_AGENT(F, O, S, M, R, B, N) B(GuestAgentInfo) F(unknown) M(opened) M(closed) N(asked_about)
 CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_LOG(F, O, S, M, R, B, N) \
@@ -164,6 +165,10 @@ CONVERT(RunState, RUN_STATE)
 // clang-format on
 
 }  // namespace
+
+bool WasAttached(const RunState& state) {
+  return !state.qemu_version.empty() || ReporterOf(state.run).is_manager;
+}
 
 std::string SaveRunState(const RunState& state) {
   static thread_local internal::RunState saved;  // its memory is used again

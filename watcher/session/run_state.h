@@ -11,16 +11,9 @@
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/evidence_log.h"
-#include "watcher/session/guest_agent_probe.h"
+#include "watcher/session/guest_agent.h"
 
 namespace vmeventd {
-
-// The guest agent's channel, as QEMU reported it last. `other_ports` is not saved.
-struct GuestAgent : GuestAgentInfo {
-  bool unknown = true;   // it has not reported it yet
-  Rare<Instant> opened;  // time at which it was seen open
-  Rare<Instant> closed;  // later time at which it was seen closed
-};
 
 struct RunProblem : Problem {
   enum class Subject { kMonitor, kSilence, kRun, kFile, kExit, kUuid, kPath, kDirectory };
@@ -32,6 +25,9 @@ struct DeclaredIntent {
   absl::Time declared;
   absl::Duration deadline;  // on the monotonic clock
 };
+
+// A monitor attached this long after its process started may have missed something worth knowing.
+inline constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
 // Knowledge of an open run that outlives the daemon: all of it, and nothing else of a session. Its
 // saved form is a message (proto/vmeventd/internal/run_state.proto).
@@ -67,6 +63,9 @@ struct RunState {
   bool file_written = false;    // NAME.shutdown is there, written for this run
   Rare<Instant> unseen_until;   // last time until which nobody listened, since the last RESET
 };
+
+// Returns whether QEMU has answered on its monitor, or its manager reports on it.
+bool WasAttached(const RunState& state);
 
 std::string SaveRunState(const RunState& state);
 // Restores the state of a run whose monitor is lost or unseen since. INVALID_ARGUMENT: not what

@@ -7,14 +7,14 @@
 #include <utility>
 #include <variant>
 
-#include "absl/algorithm/container.h"
-#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
-#include "base/error_reason.h"
+#include "base/overloaded.h"
 #include "base/text.h"
+#include "watcher/core/label_rule.h"
 #include "watcher/core/names.h"
+#include "watcher/session/reporter.h"
 
-// Restarts of the daemon, time, intents and the guest agent.
+// Inputs and time.
 
 namespace vmeventd {
 namespace {
@@ -30,10 +30,6 @@ constexpr absl::Duration kAwayGrace = absl::Seconds(10);
 // twice as old.
 constexpr absl::Duration kExitReport = absl::Seconds(10);
 
-// One GAP reports a flood: once it has paused for kDropQuiet, or has gone on for kDropReport.
-constexpr absl::Duration kDropQuiet = absl::Seconds(1);
-constexpr absl::Duration kDropReport = absl::Seconds(10);
-
 // Returns whether the VM was there when that was reported. The end of a connection is the end of a
 // time in which its end would have been seen.
 bool IsSignOfLife(const Input& input) {
@@ -47,25 +43,26 @@ bool IsSignOfLife(const Input& input) {
                     input);
 }
 
-// The newest time in the saved state of a run at which it was alive. A signal that it was sent, and
-// the host's shutdown, may be recorded after its end.
-absl::Time LastTimeIn(const RunState& state) {
-  absl::Time last =
-      std::max({state.attached_at.wall, state.state_time, state.published_state_time});
-  for (const EvidenceEntry& seen : state.evidence.timeline) {
-    if (seen.id == EvidenceId::kSignalSent || seen.id == EvidenceId::kHostShutdown) continue;
-    last = std::max(last, seen.time);
-  }
-  return last;
+RunState NewRunState(RunInfo run, Instant now) {
+  RunState state;
+  state.run = std::move(run);
+  state.attached_at = now;
+  state.state_time = state.published_state_time = now.wall;
+  return state;
 }
 
 }  // namespace
 
 VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
-    : options_(options), closed_at_(now), alive_at_(now.wall) {
-  saved_.run = std::move(run);
-  saved_.attached_at = now;
-  saved_.state_time = saved_.published_state_time = now.wall;
+    : VmSession(NewRunState(std::move(run), now), options, now) {}
+
+VmSession::VmSession(RunState saved, const SessionOptions* options, Instant now)
+    : options_(options),
+      saved_(std::move(saved)),
+      closed_at_(now),
+      alive_at_(now.wall),
+      poll_(options->hang_check, !ReporterOf(saved_.run).is_manager) {
+  if (saved_.exiting_since.has_value()) exit_report_ = kExitReport;
 }
 
 Effects VmSession::On(const Input& input, Instant now) {
@@ -149,56 +146,19 @@ Effects VmSession::On(const Input& input, Instant now) {
   return std::exchange(effects_, {});
 }
 
-// Across daemons
-
-std::string VmSession::Save() const {
-  if (!started_ || saved_.state == VmState::kStopped) return "";
-  return SaveRunState(saved_);
-}
-
-bool VmSession::CanBeHandedOver() const {
-  return started_ && !gone_ && !away_ && saved_.monitor == Monitor::kReady &&
-         file_step_ == FileStep::kUndone;
-}
-
-void VmSession::Resume(Instant now) {
-  away_ = false;
-  goes_on_ = listens_ = true;
-  resumed_at_ = now.monotonic;
-  attached_ = !saved_.agent.unknown;
-  saved_.monitor = Monitor::kReady;
-  saved_.evidence.facts.monitored = true;
-  if (saved_.evidence.facts.shutdown.has_value()) return;
-  if (saved_.evidence.facts.paused) return AskSoon(now);
-  AskIn(options_->hang_check, now);
-}
-
-absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const SessionOptions* options,
-                                             Instant now) {
-  absl::StatusOr<RunState> state = RestoreRunState(saved);
-  if (!state.ok()) return state.status();
-  VmSession session({}, options, now);
-  session.saved_ = *std::move(state);
-  session.started_ = session.away_ = true;
-  session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
-  if (session.saved_.exiting_since.has_value()) session.exit_report_ = kExitReport;
-  session.published_problems_ = session.Problems();
-  session.SetProblem(Subject::kDirectory, {});  // if it still hangs, that is found again
-  session.saved_hash_ = absl::HashOf(saved);
-  return session;
-}
-
 // Time
 
 void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
-  if (now.monotonic >= poll_at_) PollRunState(now);
-  if (drops_.has_value() && now.monotonic >= DropReport()) FlushDropped(now);
+  if (poll_.TakeQuestion(saved_.exiting_since.has_value(), now.monotonic)) {
+    effects_.push_back(AskQemu{Question::kRunState});
+  }
+  if (now.monotonic >= limiter_.ReportAt()) FlushDropped(now);
   if (now.monotonic >= DownReport()) {
     SetState(VmState::kGuestDown, now);
     Emit(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
   }
   if (now.monotonic >= LossReport()) DeclareLost(now);
-  if (ExitIsLate(now) || now.monotonic >= answer_due_) effects_.push_back(ExamineThreads{});
+  if (ExitIsLate(now) || poll_.IsLate(now.monotonic)) effects_.push_back(ExamineThreads{});
 }
 
 void VmSession::Handle(const input::Threads& input, Instant now) {
@@ -213,8 +173,7 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
     why = absl::StrCat(": it is frozen with its cgroup, ", EscapeNonUtf8(input.frozen_by),
                        ", as by docker pause or systemctl freeze");
   }
-  if (now.monotonic >= answer_due_) {
-    answer_due_ = absl::InfiniteDuration();
+  if (poll_.TakeLateness(now.monotonic)) {
     SetProblem(Subject::kSilence, {silent, absl::StrCat("QEMU does not answer", why)});
     SetState(VmState::kUnreachable, now);
   }
@@ -238,16 +197,12 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
 absl::Duration VmSession::NextTick() const {
   absl::Duration next = absl::InfiniteDuration();
   if (gone_) return next;
-  next = std::min({LossReport(), DownReport(), save_at_, poll_at_, answer_due_, WatchdogEnd()});
+  next = std::min(
+      {LossReport(), DownReport(), save_at_, poll_.NextAt(), WatchdogEnd(), limiter_.ReportAt()});
   if (saved_.intent.has_value()) next = std::min(next, saved_.intent->deadline);
   if (saved_.exiting_since.has_value())
     next = std::min(next, saved_.exiting_since->monotonic + exit_report_);
-  if (drops_.has_value()) next = std::min(next, DropReport());
   return next;
-}
-
-absl::Duration VmSession::DropReport() const {
-  return std::min(drops_->last + kDropQuiet, drops_->first + kDropReport);
 }
 
 absl::Duration VmSession::WatchdogEnd() const {
@@ -307,164 +262,16 @@ void VmSession::SawRestart(Instant now) {
   saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now);
 }
 
-// Intents that were declared with the run: DeclareIntent in vm_events.proto.
-
-absl::Status VmSession::CheckIntent(Instant now) const {
-  if (!saved_.evidence.decided()) {
-    if (!options_->event_limits || intents_.Has(now.monotonic)) return absl::OkStatus();
-    return WithReason("TOO_MANY_INTENTS", absl::ResourceExhaustedError(
-                                              "vm_name: too many intents were declared for this "
-                                              "run: at most 100 at once and one each "
-                                              "2 s; declare one for as long as the work takes"));
-  }
-  const Verdict verdict = CurrentVerdict();
-  return WithReason("END_IS_DECIDED", absl::FailedPreconditionError(absl::StrCat(
-                                          "the intent would have no effect: what decides "
-                                          "the end of the run was already seen: ",
-                                          CauseSentence(verdict.cause), " (rule ", verdict.rule,
-                                          "); declare an intent before the VM is asked to end")));
+void VmSession::SetProblem(Subject subject, Problem problem) {
+  std::vector<RunProblem>& all = saved_.problems;
+  std::erase_if(all, [&](const RunProblem& known) { return known.subject == subject; });
+  if (!problem.empty()) all.push_back({std::move(problem), subject});
+  std::ranges::sort(all, {}, &RunProblem::subject);
 }
 
-const v1::Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
-  for (const auto* intent : {&saved_.intent, &saved_.counted_intent}) {
-    if (intent->has_value() && !request_id.empty() &&
-        (*intent)->intent.request_id() == request_id) {
-      return &(*intent)->intent;
-    }
-  }
-  return nullptr;
-}
-
-void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
-  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kReplaced, now);
-  const v1::Intent& intent = input.intent;
-  const absl::Duration deadline = now.monotonic + (FromTimestamp(intent.expire_time()) - now.wall);
-  v1::Event event =
-      MakeEvent(EventType::kIntentDeclared,
-                absl::StrCat(intent.actor(), " intends to end the VM: ", intent.reason()));
-  *event.mutable_intent() = intent;
-  intents_.Spend(now.monotonic);
-  saved_.intent = DeclaredIntent{intent, now.wall, deadline};
-  ReconsiderIntent();
-  EmitAlways(std::move(event), now);
-}
-
-void VmSession::CloseIntent(IntentEnd end, Instant now) {
-  v1::Event event =
-      MakeEvent(EventType::kIntentWithdrawn,
-                absl::StrCat("the intent of ", saved_.intent->intent.actor(),
-                             end == IntentEnd::kExpired    ? " has expired"
-                             : end == IntentEnd::kReplaced ? " was replaced by a newer one"
-                                                           : " was withdrawn"));
-  *event.mutable_intent() = saved_.intent->intent;
-  event.set_intent_end(ToProto(end));
-  if (saved_.evidence.facts.intended && !saved_.counted_intent.has_value()) {
-    saved_.counted_intent = std::move(saved_.intent);
-  }
-  saved_.intent.reset();
-  ReconsiderIntent();
-  EmitAlways(std::move(event), now);
-}
-
-void VmSession::ReconsiderIntent() {
-  if (saved_.evidence.decided()) return;  // what came first stands
-  saved_.evidence.facts.intended = saved_.intent.has_value();
-  saved_.counted_intent.reset();
-}
-
-// The guest agent, by which a host can shut a guest down without a trace on the monitor.
-
-// The guest has opened or closed a virtio-serial port whose device has an id.
-void VmSession::OnPortChange(const QmpEvent& event, Instant now) {
-  const std::string port = QmpText(event.data, "id");
-  const std::optional<bool> open = QmpBool(event.data, "open");
-  if (port.empty() || !open.has_value()) return;
-  if (saved_.agent.reported && saved_.agent.port == port) return SetAgentOpen(*open, now);
-  // Either it was plugged in since, or it is a console, of which a guest may send any number.
-  if (absl::c_linear_search(saved_.agent.other_ports, port)) return;
-  if (absl::c_linear_search(asked_about_, port)) return;
-  if (asked_about_.size() == GuestAgentProbe::kMaxPorts) return;
-  asked_about_.push_back(port);
-  effects_.push_back(AskQemu{Question::kGuestAgent});
-}
-
-void VmSession::Handle(const input::AgentAnswer& input, Instant now) {
-  saved_.agent.unknown = false;
-  SetAgentOpen(input.info.open, now);
-  static_cast<GuestAgentInfo&>(saved_.agent) = input.info;
-  if (!std::exchange(attached_, true) && started_) PublishStatus();
-}
-
-void VmSession::SetAgentOpen(bool open, Instant now) {
-  const bool was_open = std::exchange(saved_.agent.open, open);
-  if (open && !was_open) {
-    saved_.agent.opened = now;
-    saved_.agent.closed.reset();
-  } else if (!open && was_open) {
-    saved_.agent.closed = now;
-  }
-}
-
-// A host that asks the agent leaves no trace, and the agent is gone before its guest is down: so
-// one counts that was there as late as a press of the power button would.
-std::optional<ShutdownCaveat> VmSession::AgentCaveat(absl::Duration now) const {
-  if (saved_.agent.open) return ShutdownCaveat::kGuestAgentConnected;
-  if (saved_.agent.closed.has_value() &&
-      now - saved_.agent.closed->monotonic <= options_->powerdown_window) {
-    return ShutdownCaveat::kGuestAgentConnected;
-  }
-  if (saved_.agent.unknown || (saved_.agent.present && !saved_.agent.reported)) {
-    return ShutdownCaveat::kGuestAgentPossible;
-  }
-  return std::nullopt;
-}
-
-void VmSession::Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const {
-  if (caveat == ShutdownCaveat::kHostShuttingDown) return;  // the timeline has it
-  if (caveat == ShutdownCaveat::kNoPanicDevice) {
-    evidence->push_back({saved_.state_time,
-                         "QEMU was started without a panic device: the guest may have panicked and "
-                         "rebooted for that"});
-    return;
-  }
-  if (caveat == ShutdownCaveat::kPowerdownUnseen) {
-    const absl::Duration age = *saved_.evidence.facts.shutdown->unseen_age;
-    evidence->push_back(
-        {saved_.state_time,
-         absl::StrCat("the guest was not followed until ", absl::ToInt64Seconds(age),
-                      " s before the SHUTDOWN: a press of the power button may have been missed")});
-    return;
-  }
-  if (caveat == ShutdownCaveat::kPowerdownEarlier) {
-    const absl::Duration age = *saved_.evidence.facts.shutdown->powerdown_age;
-    const char* const doubt =
-        age <= options_->powerdown_window
-            ? "and the guest rebooted since: it may have obeyed all the same"
-            : "which is longer than --powerdown-window: the guest may have obeyed late";
-    evidence->push_back(
-        {saved_.state_time, absl::StrCat("the power button was pressed ",
-                                         absl::FormatDuration(absl::Trunc(age, absl::Seconds(1))),
-                                         " before the SHUTDOWN, ", doubt)});
-    return;
-  }
-  if (caveat == ShutdownCaveat::kGuestAgentPossible) {
-    const char* const why =
-        saved_.agent.present && !saved_.agent.reported
-            ? "the VM has a guest agent's port whose device has no id: QEMU does not "
-              "report whether an agent is connected"
-            : "vmeventd did not know yet whether a guest agent was connected";
-    InsertByTime({saved_.attached_at.wall, why}, evidence);
-    return;
-  }
-  if (saved_.agent.opened.has_value()) {
-    InsertByTime({saved_.agent.opened->wall,
-                  "guest agent connected: the host can ask it for a shutdown, which leaves no "
-                  "trace on the monitor"},
-                 evidence);
-  }
-  if (saved_.agent.closed.has_value()) {
-    InsertByTime({saved_.agent.closed->wall, "guest agent disconnected"}, evidence);
-  }
+Problem VmSession::ProblemOf(Subject subject) const {
+  const auto found = std::ranges::find(saved_.problems, subject, &RunProblem::subject);
+  return found == saved_.problems.end() ? Problem() : Problem(*found);
 }
 
 }  // namespace vmeventd

@@ -15,233 +15,19 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/compact.h"
-#include "watcher/core/label_rule.h"
 #include "watcher/core/names.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
-#include "watcher/session/guest_agent_probe.h"
+#include "watcher/session/event_limiter.h"
 #include "watcher/session/run_state.h"
+#include "watcher/session/run_state_poll.h"
+#include "watcher/session/session_effects.h"
+#include "watcher/session/session_input.h"
+#include "watcher/session/session_options.h"
 
 namespace vmeventd {
-
-// The inputs of a run. References and views are valid during the call. Texts that are named
-// `what`, `why` or `by` are for people.
-namespace input {
-
-// The monitor.
-
-// It is about to be attached by the socket `identity`.
-struct Socket {
-  SocketIdentity identity;
-};
-// The handshake is complete: for the first time, or again after the monitor was lost.
-struct MonitorReady {
-  const MonitorInfo& info;
-};
-// Connected, but no greeting came in time. May come for each attempt.
-struct MonitorHeld {};
-// `problem` stands in the VM's problems until the next MonitorReady.
-struct MonitorProblem {
-  const Problem& problem;
-};
-struct Event {
-  const QmpEvent& event;
-};
-// The answer to query-status.
-struct StateAnswer {
-  absl::string_view run_state;
-};
-struct AgentAnswer {
-  const GuestAgentInfo& info;
-};
-// The connection ended, as by "EOF".
-struct MonitorClosed {
-  absl::string_view why;
-};
-
-// The process.
-
-// `process` is QEMU's, and is followed from now on: none was known, or another's.
-struct ProcessFound {
-  const ProcessInfo& process;
-};
-// The process cannot be followed any more: the end of the monitor is the end of the run.
-struct TrackingLost {};
-// RunInfo::oom_kills, read again while the process lives.
-struct OomKills {
-  uint64_t kills;
-};
-// A signal that may end it was sent to the process, or the kernel is about to kill it because
-// memory ran out.
-struct SignalSent {
-  const SignalSender& sender;
-};
-struct NamedOomVictim {
-  const OomVictim& victim;
-};
-// Why a QEMU does not end or does not answer, as far as its threads and its cgroup show.
-struct Threads {
-  absl::string_view states;     // "1 D (waits in the kernel)"; empty: they cannot be read
-  absl::string_view frozen_by;  // the cgroup with which it is frozen; empty: it is not
-  bool dumps_core = false;      // it has crashed, and the kernel writes its core
-};
-// All input of the monitor came before.
-struct ProcessGone {
-  ProcessEnd end = {};
-};
-
-// The answer to ReadLastWords: last words, numbers and core.
-struct WordsRead {
-  const v1::ShutdownDetail& facts;
-};
-
-// libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.
-
-struct NewLabels {
-  const Labels& labels;
-};
-// A container was rebooted: it has a next id, and process, and is the same run.
-struct NextId {
-  int64_t domain_id;
-};
-// The domain was paused, for which QEMU's run state is `run_state`. Its STOP came before.
-struct ReportedPause {
-  absl::string_view run_state;
-};
-struct ReportedEnd {
-  ManagerEnd end;
-  absl::string_view what;
-};
-
-// The shutdown file.
-
-// The wanted step was tried. Unset: it was not, because the name belongs to a later run.
-struct FileDone {
-  std::optional<absl::Status> status;
-};
-
-// The host.
-
-// It shuts down, or does not any more. May come again with what is known.
-struct HostShutdown {
-  bool shutting_down;
-  absl::string_view by;
-};
-// The restored run ran under another kernel: that is its end.
-struct HostRebooted {};
-// `problem` names the other VM that has the same UUID; empty: none has.
-struct SharedUuid {
-  absl::string_view problem;
-};
-// `problem` names the other QEMU on its monitor's path, or the VM after which its socket is named;
-// empty: there is none.
-struct SharedPath {
-  absl::string_view problem;
-};
-// The directory of its socket hangs, or answers again.
-struct DirectoryHangs {
-  bool hangs;
-};
-
-// Requests.
-
-// Only after CheckIntent() returned OK. Replaces an open intent. Expires after (expire_time - now)
-// on the monotonic clock.
-struct IntentDeclared {
-  const v1::Intent& intent;
-};
-// Ignored without an open intent.
-struct IntentWithdrawn {};
-// The daemon stops, and hands the run's monitor to the next one. The last input.
-struct HandOver {};
-// It is time: NextTick().
-struct Tick {};
-
-}  // namespace input
-
-using Input =
-    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
-                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
-                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
-                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::WordsRead,
-                 input::NewLabels, input::NextId, input::ReportedPause, input::ReportedEnd,
-                 input::FileDone, input::HostShutdown, input::HostRebooted, input::SharedUuid,
-                 input::SharedPath, input::DirectoryHangs, input::IntentDeclared,
-                 input::IntentWithdrawn, input::HandOver, input::Tick>;
-
-// Effects that a session wants, in this order.
-struct Publish {
-  VmUpdate update;
-};
-// Create or remove NAME.shutdown, then hand in FileDone.
-struct SetShutdownFile {
-  bool there;
-};
-// Send query-status, then hand in the StateAnswer; or ask about the guest agent (GuestAgentProbe),
-// then hand in the AgentAnswer.
-enum class Question { kRunState, kGuestAgent };
-struct AskQemu {
-  Question question;
-};
-// Read the states of QEMU's threads, and hand in Threads at once.
-struct ExamineThreads {};
-// Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
-struct ReadLastWords {
-  std::optional<ExitStatus> status;  // of its process; unset: not known
-};
-// The run is over and its end published: drop the session.
-struct Done {};
-using Effect = std::variant<Publish, SetShutdownFile, AskQemu, ExamineThreads, ReadLastWords, Done>;
-using Effects = std::vector<Effect>;
-
-// Visits a variant with a lambda for each of its types.
-template <typename... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
-template <typename... Functions>
-Overloaded(Functions...) -> Overloaded<Functions...>;
-
-// Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
-// once, kPerSecond in the long run, which is a day for a journal of a million events.
-//
-// An event that is evidence or changes the VM's state may pass that bound, as a debt, within a
-// small one of its own: a flood of others does not hide it.
-class EventLimiter {
- public:
-  static constexpr int kBurst = 200;
-  static constexpr int kPerSecond = 10;
-  static constexpr int kEvidenceBurst = 10;
-
-  // Admits an event, or counts a drop.
-  bool Admit(EventType type, absl::Duration now);
-
-  // Number of drops.
-  uint64_t dropped() const { return dropped_; }
-
- private:
-  TokenBucket bucket_{kBurst, kPerSecond};
-  TokenBucket evidence_{kEvidenceBurst, 1};
-  uint64_t dropped_ = 0;
-};
-
-struct SessionOptions {
-  absl::Duration powerdown_window = absl::Minutes(10);
-  // Interval of questions to a QEMU whose VM runs, which show that it answers; InfiniteDuration:
-  // none are asked.
-  absl::Duration hang_check = absl::InfiniteDuration();
-  // Start of the daemon. Input that waited in a connection that was handed over is older.
-  absl::Time started = absl::InfinitePast();
-  // Last sign of life of the daemon before: the open runs that it left were open then.
-  // InfinitePast: not known.
-  absl::Time last_watched = absl::InfinitePast();
-  std::vector<LabelRule> label_rules;  // of the configuration, for VMs by their names
-  bool event_limits = true;            // false: every event is published
-  bool last_words = false;             // ReadLastWords is understood
-};
 
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
 // machine: inputs carry their time, effects are returned for the caller to carry out in order.
@@ -340,10 +126,6 @@ class VmSession {
   using Monitor = RunState::Monitor;
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
-  // A monitor attached this long after its process started may have missed something worth knowing.
-  static constexpr absl::Duration kLateAttach = absl::Seconds(10);
-  // Time in which QEMU answers, unless it hangs.
-  static constexpr absl::Duration kAnswerTime = absl::Seconds(10);
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
@@ -352,13 +134,8 @@ class VmSession {
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, which nothing else holds back.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
-  // The events that the rate limit dropped: the times of the first and the last, on the monotonic
-  // clock.
-  struct Drops {
-    uint64_t count = 0;
-    absl::Duration first;
-    absl::Duration last;
-  };
+
+  VmSession(RunState saved, const SessionOptions* options, Instant now);
 
   // The body of a step; On() has those of a line or two. What is wanted is added to `effects_`.
   void Handle(const input::MonitorReady& input, Instant now);
@@ -420,19 +197,11 @@ class VmSession {
   void Listen(Instant now);
   // Nobody has listened for a time: what a reset would have made void is in doubt.
   void LostSight(Instant now);
-  // Asks for the run state again while a migration may change it without an event, each time after
-  // twice the pause.
-  void FollowMigration(absl::string_view run_state, Instant now);
-  void AskSoon(Instant now);
-  void AskIn(absl::Duration wait, Instant now);
-  void PollRunState(Instant now);
-  // QEMU has answered, or is not expected to any more.
-  void ForgetSilence();
+  // QEMU is ending, or its monitor is closed.
+  void StopAsking();
   void SetMonitorProblem(const Problem& problem, Instant now);
   using Subject = RunProblem::Subject;
   // Replaces the problem of that subject; an empty one: it has none any more.
-  // Its state for others: UNREACHABLE while its directory hangs.
-  VmState ShownState() const;
   void SetProblem(Subject subject, Problem problem);
   Problem ProblemOf(Subject subject) const;  // empty: it has none
   void SetRunProblem(absl::string_view run_state);
@@ -457,13 +226,6 @@ class VmSession {
   // "query-status paused", "libvirt: state paused".
   std::string StateReport(absl::string_view run_state) const;
 
-  // The guest agent.
-  void SetAgentOpen(bool open, Instant now);
-  // Doubt that it leaves of a shutdown that is seen now.
-  std::optional<ShutdownCaveat> AgentCaveat(absl::Duration now) const;
-  // Adds to `evidence` what makes the class doubtful.
-  void Describe(ShutdownCaveat caveat, std::vector<EvidenceEntry>* evidence) const;
-
   void SetState(VmState state, Instant now);
   // Stores the run state of a VM that is PAUSED; without effect in another state.
   void SetPauseReason(absl::string_view run_state);
@@ -478,11 +240,10 @@ class VmSession {
   // Publishing.
   // STARTED comes before the first event.
   void EnsureStarted(Instant now);
+  // Its state for others: UNREACHABLE while its directory hangs.
+  VmState ShownState() const;
   // Publishes a GAP for what the limiter dropped.
   void FlushDropped(Instant now);
-  // Time at which a GAP for what the limiter dropped, which is some, is due; on the monotonic
-  // clock.
-  absl::Duration DropReport() const;
   bool Admit(EventType type, Instant now);
   void Emit(v1::Event event, Instant now);
   void Emit(EventType type, std::string message, Instant now) {
@@ -500,8 +261,6 @@ class VmSession {
 
   // The end.
   Verdict CurrentVerdict() const;
-  // Returns whether the VM was followed from its start and held until now.
-  bool NeverRan() const;
   v1::ShutdownDetail MakeDetail() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
@@ -543,20 +302,12 @@ class VmSession {
   TokenBucket intents_{kIntents};                      // rate limit of declarations
   absl::Duration save_at_ = absl::InfiniteDuration();  // time to save what was put off
 
-  // Ids of further ports for which QEMU was asked again, at most GuestAgentProbe::kMaxPorts; beyond
-  // that it is not asked.
-  std::vector<std::string> asked_about_;
-
   // Delay from saved_.exiting_since until that is reported next.
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
-  absl::Duration poll_at_ = absl::InfiniteDuration();     // time to ask for the run state
-  absl::Duration poll_wait_;                              // FollowMigration's last wait
-  absl::Duration longest_poll_;                           // its limit
-  absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU does not answer
+  RunStatePoll poll_;
   EventLimiter limiter_;
-  Rare<Drops> drops_;  // events that no GAP counts yet
 };
 
 }  // namespace vmeventd

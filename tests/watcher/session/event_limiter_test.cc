@@ -1,7 +1,8 @@
 // The rate limits of events.
 
+#include "watcher/session/event_limiter.h"
+
 #include "gtest/gtest.h"
-#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {
@@ -49,6 +50,23 @@ TEST(EventLimiterTest, ALongFloodOfAllTypesKeepsTheRate) {
   }
   EXPECT_LE(admitted, EventLimiter::kBurst + EventLimiter::kPerSecond * 100 + 20);
   EXPECT_GE(admitted, EventLimiter::kBurst + EventLimiter::kPerSecond * 99);
+}
+
+TEST(EventLimiterTest, OneReportCoversAFlood) {
+  EventLimiter limiter;
+  AdmittedOf(&limiter, EventLimiter::kBurst, absl::Seconds(5));
+  EXPECT_FALSE(limiter.has_drops());
+  EXPECT_EQ(limiter.ReportAt(), absl::InfiniteDuration());
+
+  AdmittedOf(&limiter, 3, absl::Seconds(5));
+  EXPECT_TRUE(limiter.has_drops());
+  EXPECT_EQ(limiter.ReportAt(), absl::Seconds(5) + EventLimiter::kQuiet);
+  for (int ms = 5'000; ms < 100'000; ms += 10) AdmittedOf(&limiter, 1, absl::Milliseconds(ms));
+  EXPECT_EQ(limiter.ReportAt(), absl::Seconds(5) + EventLimiter::kMaxFlood);
+
+  EXPECT_EQ(limiter.TakeDrops(), limiter.dropped());
+  EXPECT_FALSE(limiter.has_drops());
+  EXPECT_EQ(limiter.TakeDrops(), 0u);
 }
 
 }  // namespace

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/session/classification.h"
+#include "watcher/session/run_state.h"
+
+namespace vmeventd {
+
+// What the detail of an end shows besides the saved state of its run.
+struct EndContext {
+  Verdict verdict;
+  absl::Duration powerdown_window;  // as for the verdict
+  absl::Duration closed_at;         // the monitor's end, on the monotonic clock
+  bool away = false;                // its monitor was not attached since the daemon's start
+  // Last words, numbers and core, as far as they were read; null: its process is not gone.
+  const v1::ShutdownDetail* read = nullptr;
+};
+
+// The detail of the end of a run, or of that of its guest while QEMU stays: the verdict with its
+// caveats, and the evidence by time. Pure.
+v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& context);
+
+// The sentence of STOPPED: how the run ended, by the facts of its detail. `sender` of the signal
+// that ended it; null: none, or not known.
+std::string EndSentence(const v1::ShutdownDetail& detail, const SignalSender* sender);
+
+}  // namespace vmeventd

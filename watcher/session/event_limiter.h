@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/compact.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
+// once, kPerSecond in the long run, which is a day for a journal of a million events.
+//
+// An event that is evidence or changes the VM's state may pass that bound, as a debt, within a
+// small one of its own: a flood of others does not hide it.
+// Pure; times are monotonic.
+class EventLimiter {
+ public:
+  static constexpr int kBurst = 200;
+  static constexpr int kPerSecond = 10;
+  static constexpr int kEvidenceBurst = 10;
+  // One report covers a flood: it is due once the flood has paused for kQuiet, or has lasted for
+  // kMaxFlood.
+  static constexpr absl::Duration kQuiet = absl::Seconds(1);
+  static constexpr absl::Duration kMaxFlood = absl::Seconds(10);
+
+  // Admits an event, or counts a drop.
+  bool Admit(EventType type, absl::Duration now);
+
+  // Number of drops.
+  uint64_t dropped() const { return dropped_; }
+  // Returns whether there are drops that TakeDrops() has not returned.
+  bool has_drops() const { return drops_.has_value(); }
+  // Time at which their report is due; InfiniteDuration: there are none.
+  absl::Duration ReportAt() const;
+  // Returns their number, for the report.
+  uint64_t TakeDrops();
+
+ private:
+  // Those that TakeDrops() has not returned.
+  struct Drops {
+    uint64_t count = 0;
+    absl::Duration first;
+    absl::Duration last;
+  };
+
+  TokenBucket bucket_{kBurst, kPerSecond};
+  TokenBucket evidence_{kEvidenceBurst, 1};
+  uint64_t dropped_ = 0;
+  Rare<Drops> drops_;
+};
+
+}  // namespace vmeventd

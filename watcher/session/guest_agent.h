@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/compact.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/session/guest_agent_probe.h"
+
+namespace vmeventd {
+
+// The guest agent's channel, as QEMU reported it last. Through an agent a host can shut the guest
+// down without a trace on the monitor. Saved but for `other_ports` and `asked_about`. Pure.
+struct GuestAgent : GuestAgentInfo {
+  bool unknown = true;   // QEMU has not reported it yet
+  Rare<Instant> opened;  // time at which it was seen open
+  Rare<Instant> closed;  // later time at which it was seen closed
+  // Ids of further ports for which QEMU was asked again, at most GuestAgentProbe::kMaxPorts; beyond
+  // that it is not asked.
+  std::vector<std::string> asked_about;
+
+  // QEMU's answer.
+  void Learn(const GuestAgentInfo& info, Instant now);
+  // The guest has opened or closed a virtio-serial port whose device has this id. Returns whether
+  // QEMU is to be asked about the agent again: the port may be a new one of the agent's.
+  bool SawPort(const std::string& id, bool now_open, Instant now);
+  void SawReset();
+
+  // Doubt that the agent leaves of a shutdown of the guest's that is seen at `now`, on the
+  // monotonic clock. An agent that was connected within the last `window` counts: it is gone
+  // before its guest is down.
+  std::optional<ShutdownCaveat> CaveatAt(absl::Duration now, absl::Duration window) const;
+
+ private:
+  void SetOpen(bool now_open, Instant now);
+};
+
+}  // namespace vmeventd

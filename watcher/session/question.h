@@ -1,0 +1,11 @@
+#pragma once
+
+namespace vmeventd {
+
+// What a session asks of its QEMU.
+enum class Question {
+  kRunState,    // query-status; the answer is input::StateAnswer
+  kGuestAgent,  // the commands of a GuestAgentProbe; the answer is input::AgentAnswer
+};
+
+}  // namespace vmeventd

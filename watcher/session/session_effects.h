@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/session/question.h"
+
+namespace vmeventd {
+
+// Effects that a session wants, in this order.
+struct Publish {
+  VmUpdate update;
+};
+// Create or remove NAME.shutdown, then hand in FileDone.
+struct SetShutdownFile {
+  bool there;
+};
+// Ask QEMU, then hand in the answer.
+struct AskQemu {
+  Question question;
+};
+// Read the states of QEMU's threads, and hand in Threads at once.
+struct ExamineThreads {};
+// Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
+struct ReadLastWords {
+  std::optional<ExitStatus> status;  // of its process; unset: not known
+};
+// The run is over and its end published: drop the session.
+struct Done {};
+using Effect = std::variant<Publish, SetShutdownFile, AskQemu, ExamineThreads, ReadLastWords, Done>;
+using Effects = std::vector<Effect>;
+
+inline bool IsPublish(const Effect& effect) { return std::holds_alternative<Publish>(effect); }
+inline bool HasEvent(const Effect& effect) {
+  return IsPublish(effect) && std::get<Publish>(effect).update.event.has_value();
+}
+
+}  // namespace vmeventd

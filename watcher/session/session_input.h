@@ -1,0 +1,162 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "watcher/core/qmp_message.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+#include "watcher/session/classification.h"
+#include "watcher/session/guest_agent_probe.h"
+
+namespace vmeventd {
+
+// The inputs of a run. References and views are valid during the call. Texts that are named
+// `what`, `why` or `by` are for people.
+namespace input {
+
+// The monitor.
+
+// It is about to be attached by the socket `identity`.
+struct Socket {
+  SocketIdentity identity;
+};
+// The handshake is complete: for the first time, or again after the monitor was lost.
+struct MonitorReady {
+  const MonitorInfo& info;
+};
+// Connected, but no greeting came in time. May come for each attempt.
+struct MonitorHeld {};
+// `problem` stands in the VM's problems until the next MonitorReady.
+struct MonitorProblem {
+  const Problem& problem;
+};
+struct Event {
+  const QmpEvent& event;
+};
+// The answer to query-status.
+struct StateAnswer {
+  absl::string_view run_state;
+};
+struct AgentAnswer {
+  const GuestAgentInfo& info;
+};
+// The connection ended, as by "EOF".
+struct MonitorClosed {
+  absl::string_view why;
+};
+
+// The process.
+
+// `process` is QEMU's, and is followed from now on: none was known, or another's.
+struct ProcessFound {
+  const ProcessInfo& process;
+};
+// The process cannot be followed any more: the end of the monitor is the end of the run.
+struct TrackingLost {};
+// RunInfo::oom_kills, read again while the process lives.
+struct OomKills {
+  uint64_t kills;
+};
+// A signal that may end it was sent to the process, or the kernel is about to kill it because
+// memory ran out.
+struct SignalSent {
+  const SignalSender& sender;
+};
+struct NamedOomVictim {
+  const OomVictim& victim;
+};
+// Why a QEMU does not end or does not answer, as far as its threads and its cgroup show.
+struct Threads {
+  absl::string_view states;     // "1 D (waits in the kernel)"; empty: they cannot be read
+  absl::string_view frozen_by;  // the cgroup with which it is frozen; empty: it is not
+  bool dumps_core = false;      // it has crashed, and the kernel writes its core
+};
+// All input of the monitor came before.
+struct ProcessGone {
+  ProcessEnd end = {};
+};
+
+// The answer to ReadLastWords: last words, numbers and core.
+struct WordsRead {
+  const v1::ShutdownDetail& facts;
+};
+
+// libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.
+
+struct NewLabels {
+  const Labels& labels;
+};
+// A container was rebooted: it has a next id, and process, and is the same run.
+struct NextId {
+  int64_t domain_id;
+};
+// The domain was paused, for which QEMU's run state is `run_state`. Its STOP came before.
+struct ReportedPause {
+  absl::string_view run_state;
+};
+struct ReportedEnd {
+  ManagerEnd end;
+  absl::string_view what;
+};
+
+// The shutdown file.
+
+// The wanted step was tried. Unset: it was not, because the name belongs to a later run.
+struct FileDone {
+  std::optional<absl::Status> status;
+};
+
+// The host.
+
+// It shuts down, or does not any more. May come again with what is known.
+struct HostShutdown {
+  bool shutting_down;
+  absl::string_view by;
+};
+// The restored run ran under another kernel: that is its end.
+struct HostRebooted {};
+// `problem` names the other VM that has the same UUID; empty: none has.
+struct SharedUuid {
+  absl::string_view problem;
+};
+// `problem` names the other QEMU on its monitor's path, or the VM after which its socket is named;
+// empty: there is none.
+struct SharedPath {
+  absl::string_view problem;
+};
+// The directory of its socket hangs, or answers again.
+struct DirectoryHangs {
+  bool hangs;
+};
+
+// Requests.
+
+// Only after CheckIntent() returned OK. Replaces an open intent. Expires after (expire_time - now)
+// on the monotonic clock.
+struct IntentDeclared {
+  const v1::Intent& intent;
+};
+// Ignored without an open intent.
+struct IntentWithdrawn {};
+// The daemon stops, and hands the run's monitor to the next one. The last input.
+struct HandOver {};
+// It is time: NextTick().
+struct Tick {};
+
+}  // namespace input
+
+using Input =
+    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
+                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
+                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
+                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::WordsRead,
+                 input::NewLabels, input::NextId, input::ReportedPause, input::ReportedEnd,
+                 input::FileDone, input::HostShutdown, input::HostRebooted, input::SharedUuid,
+                 input::SharedPath, input::DirectoryHangs, input::IntentDeclared,
+                 input::IntentWithdrawn, input::HandOver, input::Tick>;
+
+}  // namespace vmeventd
