@@ -79,7 +79,7 @@ bool QmpRun::ResumeFrom(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  mutable_session().Resume(Now());
+  Hand(input::TakenOver{});
   return true;
 }
 
@@ -129,7 +129,7 @@ void QmpRun::EndWithProcess() {
   }
   const auto* const read = command_line_.get();
   if (read != nullptr && read->done() && read->found() != nullptr && read->found()->stays_down) {
-    mutable_session().StaysDown();
+    Hand(input::StaysDown{});
   }
   if (!over()) process().AwaitEnd();
 }
@@ -165,7 +165,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   process().NoteBegun();
   if (!published() && info.run_state != "inmigrate" &&
       connector_->IsNamedAfterAnother(*this, info.qemu_name)) {
-    mutable_session().Rename(info.qemu_name);
+    Hand(input::OwnName{info.qemu_name});
   }
   connector_->OnMonitorReady(this, info.uuid);
   if (!info.labels.empty()) Hand(input::NewLabels{info.labels});  // before STARTED, which has them
@@ -205,7 +205,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   Hand(input::MonitorClosed{reason});
   // A missing SHUTDOWN is no evidence where its process was gone before it could be followed.
-  if (protocol_error || (awaits_sender() && sockets_.listener_seen)) mutable_session().LoseSight();
+  if (protocol_error || (awaits_sender() && sockets_.listener_seen)) Hand(input::ShutdownMissed{});
   if (protocol_error) {
     ReportProblem({ProblemCode::kNotQmp, absl::StrCat("monitor closed by vmeventd: ", reason)});
   } else if (!tracked()) {

@@ -299,7 +299,6 @@ class VmRun {
 
   RunContext* const context_;
 
-  VmSession& mutable_session() { return session_; }
   ProcessWatch& process() { return process_; }
   Instant Now() const { return context_->loop->Now(); }
   bool over() const { return over_; }

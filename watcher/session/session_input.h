@@ -24,6 +24,13 @@ namespace input {
 struct Socket {
   SocketIdentity identity;
 };
+// The restored run has the connection that the previous daemon handed over: nothing that the
+// monitor sends was missed. The first input of such a run, and without effects.
+struct TakenOver {};
+// QEMU's own name, which becomes the VM's. Only before anything was published.
+struct OwnName {
+  absl::string_view name;
+};
 // The handshake is complete: for the first time, or again after the monitor was lost.
 struct MonitorReady {
   const MonitorInfo& info;
@@ -48,6 +55,9 @@ struct AgentAnswer {
 struct MonitorClosed {
   absl::string_view why;
 };
+// A SHUTDOWN may have been missed: that none came is no evidence, unless the monitor is attached
+// again.
+struct ShutdownMissed {};
 
 // The process.
 
@@ -55,6 +65,8 @@ struct MonitorClosed {
 struct ProcessFound {
   const ProcessInfo& process;
 };
+// The command line of a QEMU that has not answered shows that it stays when its guest is down.
+struct StaysDown {};
 // The process cannot be followed any more: the end of the monitor is the end of the run.
 struct TrackingLost {};
 // RunInfo::oom_kills, read again while the process lives.
@@ -150,13 +162,14 @@ struct Tick {};
 }  // namespace input
 
 using Input =
-    std::variant<input::Socket, input::MonitorReady, input::MonitorHeld, input::MonitorProblem,
-                 input::Event, input::StateAnswer, input::AgentAnswer, input::MonitorClosed,
-                 input::ProcessFound, input::TrackingLost, input::OomKills, input::SignalSent,
-                 input::NamedOomVictim, input::Threads, input::ProcessGone, input::WordsRead,
-                 input::NewLabels, input::NextId, input::ReportedPause, input::ReportedEnd,
-                 input::FileDone, input::HostShutdown, input::HostRebooted, input::SharedUuid,
-                 input::SharedPath, input::DirectoryHangs, input::IntentDeclared,
+    std::variant<input::Socket, input::TakenOver, input::OwnName, input::MonitorReady,
+                 input::MonitorHeld, input::MonitorProblem, input::Event, input::StateAnswer,
+                 input::AgentAnswer, input::MonitorClosed, input::ShutdownMissed,
+                 input::ProcessFound, input::StaysDown, input::TrackingLost, input::OomKills,
+                 input::SignalSent, input::NamedOomVictim, input::Threads, input::ProcessGone,
+                 input::WordsRead, input::NewLabels, input::NextId, input::ReportedPause,
+                 input::ReportedEnd, input::FileDone, input::HostShutdown, input::HostRebooted,
+                 input::SharedUuid, input::SharedPath, input::DirectoryHangs, input::IntentDeclared,
                  input::IntentWithdrawn, input::HandOver, input::Tick>;
 
 }  // namespace vmeventd

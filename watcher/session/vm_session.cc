@@ -69,6 +69,11 @@ Effects VmSession::On(const Input& input, Instant now) {
   const bool of_end = std::holds_alternative<input::FileDone>(input) ||
                       std::holds_alternative<input::WordsRead>(input);
   if (gone_ && !of_end) return {};
+  // What waits in the connection is older than `now`: nothing else is concluded before it.
+  if (const auto* const taken_over = std::get_if<input::TakenOver>(&input)) {
+    Handle(*taken_over, now);
+    return {};
+  }
   if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
   EvidenceLog& evidence = saved_.evidence;
   const auto* const event = std::get_if<input::Event>(&input);
@@ -90,6 +95,12 @@ Effects VmSession::On(const Input& input, Instant now) {
   }
   const Overloaded handle{
       [&](const input::Socket& in) { saved_.run.socket = in.identity; },
+      [&](const input::OwnName& in) {
+        saved_.run.raw_name = std::string(in.name);
+        saved_.run.name = EscapeName(in.name);
+      },
+      [&](const input::ShutdownMissed&) { evidence.facts.monitored = false; },
+      [&](const input::StaysDown&) { evidence.facts.stays_down = true; },
       [&](const input::MonitorProblem& in) { SetMonitorProblem(in.problem, now); },
       [&](const input::ProcessFound& in) {
         saved_.run.SetProcess(in.process);

@@ -15,7 +15,6 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/compact.h"
-#include "watcher/core/names.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
@@ -69,17 +68,6 @@ class VmSession {
   // Returns whether the next daemon can resume the run on its monitor's connection: the monitor
   // answers.
   bool CanBeHandedOver() const;
-  // Resumes the restored run on that connection: nothing that its monitor sends was missed.
-  void Resume(Instant now);
-  // The command line of a QEMU that has not answered shows that it stays when its guest is down.
-  void StaysDown() { saved_.evidence.facts.stays_down = true; }
-  // Names the VM by its QEMU's own name, before anything is published.
-  void Rename(absl::string_view name) {
-    saved_.run.raw_name = std::string(name);
-    saved_.run.name = EscapeName(name);
-  }
-  // Marks the end that follows as unobserved: a missing SHUTDOWN is no evidence.
-  void LoseSight() { saved_.evidence.facts.monitored = false; }
 
   // Time at which a Tick is due, on the monotonic clock; InfiniteDuration: never.
   absl::Duration NextTick() const;
@@ -138,6 +126,7 @@ class VmSession {
   VmSession(RunState saved, const SessionOptions* options, Instant now);
 
   // The body of a step; On() has those of a line or two. What is wanted is added to `effects_`.
+  void Handle(const input::TakenOver& input, Instant now);
   void Handle(const input::MonitorReady& input, Instant now);
   void Handle(const input::MonitorHeld& input, Instant now);
   void Handle(const input::StateAnswer& input, Instant now);
@@ -150,13 +139,40 @@ class VmSession {
   void Handle(const input::HostRebooted& input, Instant now);
   void Handle(const input::IntentDeclared& input, Instant now);
   void Handle(const input::Tick& input, Instant now);
-  // Publishes a state and problems that no event has reported, and then what is to be saved.
-  void PublishChanges(Instant now);
+
+  // Time.
+  // QEMU was seen to begin its exit, or not to exit after all.
+  void BeginExit(Instant now);
+  bool ExitIsLate(Instant now) const {
+    return saved_.exiting_since.has_value() &&
+           now.monotonic >= saved_.exiting_since->monotonic + exit_report_;
+  }
+  void ForgetExit();
+  // Time from which a monitor that is closed, or was not attached since a restart, counts as lost.
+  absl::Duration LossReport() const;
+  // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
+  absl::Duration DownReport() const;
+  // Time from which a press of the watchdog on the power button, which stands, counts no longer.
+  absl::Duration WatchdogEnd() const;
+  void SetState(VmState state, Instant now);
+  // Stores the run state of a VM that is PAUSED; without effect in another state.
+  void SetPauseReason(absl::string_view run_state);
+  void SawRestart(Instant now);
+  // Returns whether input may have waited for this daemon.
+  bool IsCatchingUp(Instant now) const {
+    return goes_on_ && now.monotonic < resumed_at_ + kCatchUp;
+  }
+  using Subject = RunProblem::Subject;
+  // Replaces the problem of that subject; an empty one: it has none any more.
+  void SetProblem(Subject subject, Problem problem);
+  Problem ProblemOf(Subject subject) const;  // empty: it has none
+
+  // Saving: vm_session_save.cc.
   // Adds Save() to the last update if it has changed; at most so often, else later.
   void SaveSoon(Instant now);
   void SaveNow();
 
-  // QMP events.
+  // QEMU's events: vm_session_events.cc.
   using EventHandler = void (*)(VmSession* of, const QmpEvent& event, Instant now);
   // Null: it is not followed.
   static EventHandler HandlerOf(absl::string_view event);
@@ -174,21 +190,13 @@ class VmSession {
   void OnPortChange(const QmpEvent& event, Instant now);
   void OnMigration(const QmpEvent& event, Instant now);
 
-  // Intents.
+  // Intents: vm_session_intent.cc.
   void CloseIntent(IntentEnd end, Instant now);
   // Updates whether an open intent counts: it does as long as nothing decides the run's class. Call
   // it when an intent comes or goes and when evidence is cleared.
   void ReconsiderIntent();
 
-  // QEMU was seen to begin its exit, or not to exit after all.
-  void BeginExit(Instant now);
-  bool ExitIsLate(Instant now) const {
-    return saved_.exiting_since.has_value() &&
-           now.monotonic >= saved_.exiting_since->monotonic + exit_report_;
-  }
-  void ForgetExit();
-
-  // The monitor.
+  // The monitor: vm_session_monitor.cc.
   // QEMU answers again, or for the first time. `was`: the monitor's state before.
   void Attach(Monitor was, absl::string_view run_state, Instant now);
   // Somebody listens from now on. What the guest was asked before may have been missed.
@@ -200,25 +208,17 @@ class VmSession {
   // QEMU is ending, or its monitor is closed.
   void StopAsking();
   void SetMonitorProblem(const Problem& problem, Instant now);
-  using Subject = RunProblem::Subject;
-  // Replaces the problem of that subject; an empty one: it has none any more.
-  void SetProblem(Subject subject, Problem problem);
-  Problem ProblemOf(Subject subject) const;  // empty: it has none
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` names its reporter, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
   // Publishes that a closed monitor did not come back, or that of a restored run.
   void DeclareLost(Instant now);
-  // Time from which such a monitor counts as lost.
-  absl::Duration LossReport() const;
   // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
   // is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
     return saved_.monitor == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
            !saved_.evidence.facts.shutdown.has_value();
   }
-  // Time from which a press of the watchdog on the power button, which stands, counts no longer.
-  absl::Duration WatchdogEnd() const;
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
   bool MayBeStarting(Instant now) const;
   // Returns whether the end of the connection to the monitor is not the end of the run.
@@ -226,18 +226,7 @@ class VmSession {
   // "query-status paused", "libvirt: state paused".
   std::string StateReport(absl::string_view run_state) const;
 
-  void SetState(VmState state, Instant now);
-  // Stores the run state of a VM that is PAUSED; without effect in another state.
-  void SetPauseReason(absl::string_view run_state);
-  void SawRestart(Instant now);
-  // Returns whether input may have waited for this daemon.
-  bool IsCatchingUp(Instant now) const {
-    return goes_on_ && now.monotonic < resumed_at_ + kCatchUp;
-  }
-  // Marks the end as one that nobody saw as it happened.
-  void SawEndLate(Instant now);
-
-  // Publishing.
+  // Publishing: vm_session_publish.cc.
   // STARTED comes before the first event.
   void EnsureStarted(Instant now);
   // Its state for others: UNREACHABLE while its directory hangs.
@@ -256,12 +245,15 @@ class VmSession {
   void PublishEvent(v1::Event event, Instant now);
   std::vector<Problem> Problems() const { return {saved_.problems.begin(), saved_.problems.end()}; }
   static absl::string_view StateText(VmState state);
-  // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
-  absl::Duration DownReport() const;
-
-  // The end.
-  Verdict CurrentVerdict() const;
+  // Publishes a state and problems that no event has reported, and then what is to be saved.
+  void PublishChanges(Instant now);
+  // The detail of the end, as far as it is known: end_detail.h.
   v1::ShutdownDetail MakeDetail() const;
+
+  // The end: vm_session_end.cc.
+  // Marks the end as one that nobody saw as it happened.
+  void SawEndLate(Instant now);
+  Verdict CurrentVerdict() const;
   // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
   bool RequestShutdownFile();
   // The VM lives after what looked like its end: removes the file of that.

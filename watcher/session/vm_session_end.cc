@@ -62,7 +62,9 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     LostSight(now);
   }
   // The report of its end is lost, as it may be before Linux 6.15.
-  if (input.end.unseen && !input.end.status.has_value()) LoseSight();
+  if (input.end.unseen && !input.end.status.has_value()) {
+    saved_.evidence.facts.monitored = false;
+  }
   // If libvirt has not reported how it ended, a SHUTDOWN may not have been passed on either. Where
   // it reports "failed", its monitor ended without one; but a QEMU that exits with input unread, as
   // after a quit, resets that connection, and takes along what it had sent

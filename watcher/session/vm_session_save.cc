@@ -40,7 +40,7 @@ bool VmSession::CanBeHandedOver() const {
          file_step_ == FileStep::kUndone;
 }
 
-void VmSession::Resume(Instant now) {
+void VmSession::Handle(const input::TakenOver& /*input*/, Instant now) {
   away_ = false;
   goes_on_ = listens_ = true;
   resumed_at_ = now.monotonic;

@@ -127,6 +127,7 @@ class SessionDriver {
     facts.mutable_last_words()->set_source(static_cast<v1::LastWordsSource>(source));
   }
   void AnswerWords() { Apply(session_->On(input::WordsRead{facts}, now_)); }
+  void StaysDown() { Apply(session_->On(input::StaysDown{}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
   // The daemon is started again: all that is left is what was kept of the run.
@@ -157,7 +158,7 @@ class SessionDriver {
     if (away > absl::ZeroDuration()) options_.started = now_.wall + away;
     v1::Vm before = Status();
     Restart(away);
-    session_->Resume(now_);
+    CarryOut(session_->On(input::TakenOver{}, now_));
     before.set_attached(Status().attached());  // what QEMU was not yet asked may be known already
     EXPECT_EQ(Status().DebugString(), before.DebugString());
   }

@@ -202,7 +202,7 @@ class Story {
     if (word == "victim") return vm_->NamedOomVictim({});
     if (word == "untrack") return vm_->TrackingLost();
     if (word == "no-panic-device") return;
-    if (word == "stays-down") return vm_->session().StaysDown();
+    if (word == "stays-down") return vm_->StaysDown();
     if (word == "reported") {
       return vm_->Reported(first == "destroyed"  ? ManagerEnd::kDestroyed
                            : first == "shutdown" ? ManagerEnd::kShutdown
