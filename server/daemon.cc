@@ -34,6 +34,9 @@
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/last_words.h"
+#include "watcher/runs/watcher_options.h"
 #include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {

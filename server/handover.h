@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "base/system.h"
 #include "server/eventlog/event_log.h"
-#include "watcher/runs/run_table.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 

@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "server/events/event_codec.h"
 #include "tests/support/test_events.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {

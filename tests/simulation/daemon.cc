@@ -6,6 +6,7 @@
 #include "tests/simulation/world.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_watch.h"
 

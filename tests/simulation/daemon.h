@@ -17,6 +17,7 @@
 #include "tests/simulation/kernel.h"
 #include "tests/support/event_log_for_tests.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd::simulation {
 

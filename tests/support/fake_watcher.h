@@ -6,7 +6,8 @@
 
 #include "tests/support/proto_text.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/runs/vm_run.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {
 

@@ -29,6 +29,7 @@
 #include "tools/measure/bench_events.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/watcher_options.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/vm_session.h"
 

@@ -19,6 +19,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 namespace {

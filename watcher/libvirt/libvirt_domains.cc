@@ -15,6 +15,8 @@
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_context.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

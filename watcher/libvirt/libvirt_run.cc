@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/libvirt_source.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {

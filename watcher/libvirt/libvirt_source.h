@@ -24,6 +24,8 @@
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
 

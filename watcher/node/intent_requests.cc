@@ -7,6 +7,7 @@
 #include "base/error_reason.h"
 #include "base/text.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

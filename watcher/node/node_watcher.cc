@@ -10,6 +10,7 @@
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {

@@ -1,41 +1,21 @@
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/counter.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/host/host_watch.h"
 #include "watcher/node/intent_requests.h"
-#include "watcher/runs/run_table.h"
-#include "watcher/runs/vm_run.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/watcher_counters.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
-
-// Counters of the watcher, since it was made; each only grows, unless it says "now".
-struct WatcherCounters : WatcherMeters {
-  uint64_t inotify_overflows = 0;
-  uint64_t rescans = 0;
-  uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
-  uint64_t lines_refused = 0;     // connections that were closed, since lines held too much memory
-  uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
-  uint64_t command_lines_left_out = 0;
-  // Times that a socket was not followed because its directory had as many as it may have.
-  uint64_t sockets_over_directory_limit = 0;
-  uint64_t signals_lost = 0;  // records of signals that the kernel threw away
-  // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
-  // was created or removed.
-  LatencyHistogram::Snapshot shutdown_file_times;
-};
 
 // Follows every QEMU whose monitor socket appears in the watched directories, and every domain of
 // the libvirts that were named, and pushes what happens to each to `sink`. Owns all sessions,

@@ -16,7 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/unix_address.h"
-#include "watcher/runs/vm_run.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {

@@ -9,7 +9,9 @@
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/qmp_source.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 
 namespace vmeventd {

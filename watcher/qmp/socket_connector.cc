@@ -20,6 +20,8 @@
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_context.h"
+#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

@@ -1,3 +1,5 @@
+#include "watcher/runs/last_words.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <systemd/sd-journal.h>
@@ -19,7 +21,6 @@
 #include "watcher/core/specs.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
-#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

@@ -15,6 +15,7 @@
 #include "base/system.h"
 #include "watcher/core/names.h"
 #include "watcher/core/qemu_texts.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
 

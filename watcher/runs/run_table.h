@@ -13,17 +13,13 @@
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
+#include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {
-
-// The open runs of a daemon that stops, for the next one.
-struct OpenRuns {
-  std::vector<HandedRun> runs;  // those that can be handed over
-  // The ids of all open runs, and their VmUpdate::saved_run.
-  std::vector<std::pair<std::string, std::string>> states;
-};
 
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the

@@ -1,3 +1,5 @@
+#include "watcher/runs/shutdown_file.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,7 +9,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
-#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

@@ -11,6 +11,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/shutdown_file.h"
 
 namespace vmeventd {
 namespace {
@@ -21,20 +22,6 @@ constexpr absl::Duration kWordsPoll = absl::Milliseconds(5);
 constexpr absl::Duration kFindRetry = absl::Seconds(1);
 
 }  // namespace
-
-std::string RunContext::NewRunId(const ProcessInfo& process, absl::string_view monitor_path,
-                                 uint64_t socket_inode) {
-  RunIdentity identity{.boot_id = boot_id, .monitor_path = std::string(monitor_path)};
-  if (process.start_ticks != 0) {
-    identity.pid = process.pid;
-    identity.start_ticks = process.start_ticks;
-  } else {
-    last_first_seen_ns = std::max(absl::ToUnixNanos(loop->Now().wall), last_first_seen_ns + 1);
-    identity.socket_inode = socket_inode;
-    identity.first_seen_ns = last_first_seen_ns;
-  }
-  return MakeRunId(identity);
-}
 
 VmRun::VmRun(RunContext* context, RunTable* table, VmSession session)
     : context_(context),

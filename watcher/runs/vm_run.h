@@ -1,198 +1,32 @@
 #pragma once
 
-#include <algorithm>
-#include <atomic>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/counter.h"
-#include "base/detached_threads.h"
+#include "base/compact.h"
 #include "base/event_loop.h"
-#include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/uuid.h"
-#include "vmeventd/internal/run_state.pb.h"
+#include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/host/host_watch.h"
 #include "watcher/runs/directory_thread.h"
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/last_words.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
+#include "watcher/runs/run_context.h"
 #include "watcher/session/vm_session.h"
-#include "watcher/signals/signal_watch.h"
 
 namespace vmeventd {
 
-class CommandLines;
-class LibvirtApi;
 class RunSource;
 class RunTable;
-
-// Reads what QEMUs wrote last, and what else is left of a process that is gone: in libvirt's logs,
-// systemd's journal, and the files of standard errors. A file system decides how long that takes,
-// so that threads of its own read; nobody has to wait for them. A thread at a time.
-class LastWordsReader {
- public:
-  static constexpr int kMaxThreads = 8;
-  static constexpr size_t kMaxWaiting = 1024;
-  // Longest time that a reader looks for words, which systemd and libvirt may write late.
-  static constexpr absl::Duration kPatience = absl::Milliseconds(150);
-
-  // Directories in which managers have a NAME.log for each QEMU.
-  struct Logs {
-    std::string libvirt = "/var/log/libvirt/qemu";
-    std::string ganeti = "/var/log/ganeti/kvm";
-  };
-
-  // `max_files`: limit of descriptors that its trails hold.
-  explicit LastWordsReader(int max_files) : LastWordsReader(max_files, Logs(), kPatience) {}
-  LastWordsReader(int max_files, Logs logs, absl::Duration patience);
-
-  // The files of a process that were opened while it lived.
-  struct Trail;
-  // Begins to look at the process of `run`, which lives.
-  std::shared_ptr<const Trail> Begin(const RunInfo& run);
-  // Returns whether it was looked at.
-  static bool IsReady(const Trail& trail);
-
-  // A read, which nobody has to wait for.
-  struct Read {
-    std::string core;                // where its core is; at once, as no file system decides it
-    v1::ShutdownDetail facts;        // its last words and numbers; once done
-    std::atomic<bool> done = false;  // set last: then `facts` does not change
-  };
-  // Begins to read what the process of `run`, which ended with `status`, has left. `trail` may be
-  // null.
-  std::shared_ptr<const Read> BeginRead(const RunInfo& run, const std::optional<ExitStatus>& status,
-                                        std::shared_ptr<const Trail> trail);
-
- private:
-  const Logs logs_;
-  const absl::Duration patience_;
-  const std::shared_ptr<std::atomic<int>> files_left_;
-  DetachedThreads threads_;
-};
-
-// An open run as a daemon that stops hands it to the next one, in addition to its saved state: with
-// the connection to its monitor, from which nobody has read since, and the pidfd of its process.
-struct HandedRun {
-  // Limit of `state.unhandled`.
-  static constexpr size_t kMaxUnhandled = 64 << 10;
-
-  internal::HandedRun state;
-  UniqueFd connection;  // none: libvirt reports it
-  UniqueFd process;     // none: the process is not tracked
-};
-
-struct WatcherOptions {
-  std::vector<WatchSpec> watches;
-  std::vector<LibvirtSpec> libvirts;
-  std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
-  bool process_tracking = true;
-  // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
-  std::shared_ptr<CommandLines> command_lines;
-  bool watch_manager_sockets = false;  // connect to the monitors that managers need themselves, too
-  // Last words of QEMUs; null: nobody reads them.
-  std::shared_ptr<LastWordsReader> last_words;
-  SignalTracing signals;  // only with process tracking
-  // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted
-  // it.
-  struct HostShutdown {
-    std::shared_ptr<HostShutdownApi> source;
-    std::string problem;
-  } host_shutdown;
-  SessionOptions session;
-  absl::Duration greeting_timeout = absl::Seconds(3);
-  absl::Duration directory_patience = DirectoryThread::kPatience;
-  // The QEMUs that ran at the start; null: none is held. Emptied by the first turn of the loop.
-  std::shared_ptr<HeldProcesses> held_processes;
-  // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
-  // of the loop publish of each that it continues (its status, with its saved_run, which the
-  // journal may lack) or has ended (STOPPED).
-  std::vector<std::string> saved_runs;
-  // There was a daemon before this one: what it left is not all that happened meanwhile, unless it
-  // handed over everything.
-  bool follows_another = false;
-  // It handed its log over, and with it all of its open runs.
-  bool is_handover = false;
-  // Runs that the daemon before this one has handed over; null: nothing. Taken by
-  // the first turn of the loop.
-  std::shared_ptr<std::vector<HandedRun>> handed_runs;
-  // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken by
-  // NodeWatcher::Create.
-  std::shared_ptr<UniqueFd> handed_exits;
-  // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
-  int max_vm_descriptors = 1 << 20;
-  // The only source of exit statuses to try, for tests. Unset: the best that there is.
-  std::optional<ExitStatusSource> exit_status_source;
-};
-
-// Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
-struct WatcherMeters {
-  Counter connect_retries;     // after a connect was refused or found a full queue
-  Counter monitor_reconnects;  // monitors that answered again after their connection had ended
-  Counter monitors_lost;
-  Counter protocol_errors;  // connections that were closed because what came was not QMP
-  Counter out_of_descriptors;
-  Counter rate_limited_events;  // not published; a GAP has their number
-  Counter shutdown_file_errors;
-  Counter unreadable_runs;    // unreadable ones of WatcherOptions::saved_runs
-  Counter libvirt_connects;   // connections to libvirt that were made
-  Counter libvirt_failures;   // connections that failed or were lost
-  Counter libvirt_overflows;  // those of them cut at the backlog limit
-  Counter connects_put_off;   // delayed: too many sockets waited to be closed
-  Counter handovers;          // runs that continued with what the previous daemon handed over
-  Counter handovers_refused;  // handed-over runs that could not be continued
-};
-
-// State shared by all runs of one watcher. Outlives them.
-struct RunContext {
-  EventLoop* loop = nullptr;
-  ExitStatusReader* exit_statuses = nullptr;
-  // Null: SignalWatch reports the kernel's OOM victims.
-  const OomCounters* oom_counters = nullptr;
-  SignalWatch* signals = nullptr;
-  HostWatch* host = nullptr;
-  const WatcherOptions* options = nullptr;
-  WatcherMeters meters;
-  // WatcherCounters::shutdown_file_times.
-  LatencyHistogram shutdown_file_times;
-  std::string boot_id;         // the kernel's; empty: not known
-  uint64_t pid_namespace = 0;  // this process's; 0: not known
-  int vm_descriptors = 0;      // that runs hold
-  int max_vm_descriptors = 0;  // limit for all runs together
-  SocketCloser closer;         // closes connections to monitors
-
-  // Names a run that is seen now for the first time: by its process, or else by the time, which is
-  // another one for each, and by `socket_inode`.
-  std::string NewRunId(const ProcessInfo& process, absl::string_view monitor_path,
-                       uint64_t socket_inode);
-  int64_t last_first_seen_ns = 0;  // since 1970
-};
-
-// Ganeti's legacy shutdown file, NAME.shutdown in the directory of the VM's sockets: its presence
-// says that the user shut the VM down from inside. `vm_name` is raw bytes. Errors name the file
-// and the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the
-// file's place or waits for anything but the file system, on the thread of its directory.
-
-// Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is
-// there. Refuses anything there that is no regular file; a file that has another link is replaced.
-absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name);
-
-// Removes the file; that there is none is success.
-absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name);
-
-inline constexpr char kOutOfDescriptorsProblem[] =
-    "out of file descriptors: the VM is not followed; raise LimitNOFILE of the service";
 
 // One VmSession with what it needs of the outside, whatever its source is: the watch of its
 // process, a timer, and the shutdown file. Carries out the session's effects, in order. A source

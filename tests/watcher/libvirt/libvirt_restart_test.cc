@@ -18,7 +18,7 @@
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
-#include "watcher/runs/vm_run.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {

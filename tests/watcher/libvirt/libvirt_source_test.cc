@@ -34,7 +34,7 @@
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/vm_run.h"
+#include "watcher/runs/run_context.h"
 
 namespace vmeventd {
 namespace {

@@ -23,6 +23,7 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/specs.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 

@@ -19,6 +19,7 @@
 #include "tests/support/test_util.h"
 #include "watcher/core/specs.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 

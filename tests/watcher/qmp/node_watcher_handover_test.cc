@@ -13,8 +13,8 @@
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process_watch.h"
-#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {

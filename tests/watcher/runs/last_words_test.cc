@@ -1,3 +1,5 @@
+#include "watcher/runs/last_words.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -14,7 +16,6 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

@@ -18,8 +18,12 @@
 #include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
 #include "watcher/node/intent_requests.h"
+#include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
+#include "watcher/runs/run_context.h"
+#include "watcher/runs/vm_run.h"
+#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 namespace {

@@ -1,3 +1,5 @@
+#include "watcher/runs/shutdown_file.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,7 +10,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
-#include "watcher/runs/vm_run.h"
 
 namespace vmeventd {
 namespace {

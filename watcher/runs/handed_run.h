@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/system.h"
+#include "vmeventd/internal/run_state.pb.h"
+
+namespace vmeventd {
+
+// An open run as a daemon that stops hands it to the next one, in addition to its saved state: with
+// the connection to its monitor, from which nobody has read since, and the pidfd of its process.
+struct HandedRun {
+  // Limit of `state.unhandled`.
+  static constexpr size_t kMaxUnhandled = 64 << 10;
+
+  internal::HandedRun state;
+  UniqueFd connection;  // none: libvirt reports it
+  UniqueFd process;     // none: the process is not tracked
+};
+
+// The open runs of a daemon that stops, for the next one.
+struct OpenRuns {
+  std::vector<HandedRun> runs;  // those that can be handed over
+  // The ids of all open runs, and their VmUpdate::saved_run.
+  std::vector<std::pair<std::string, std::string>> states;
+};
+
+}  // namespace vmeventd

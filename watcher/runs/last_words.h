@@ -1,0 +1,61 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "base/detached_threads.h"
+#include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// Reads what QEMUs wrote last, and what else is left of a process that is gone: in libvirt's logs,
+// systemd's journal, and the files of standard errors. A file system decides how long that takes,
+// so that threads of its own read; nobody has to wait for them. A thread at a time.
+class LastWordsReader {
+ public:
+  static constexpr int kMaxThreads = 8;
+  static constexpr size_t kMaxWaiting = 1024;
+  // Longest time that a reader looks for words, which systemd and libvirt may write late.
+  static constexpr absl::Duration kPatience = absl::Milliseconds(150);
+
+  // Directories in which managers have a NAME.log for each QEMU.
+  struct Logs {
+    std::string libvirt = "/var/log/libvirt/qemu";
+    std::string ganeti = "/var/log/ganeti/kvm";
+  };
+
+  // `max_files`: limit of descriptors that its trails hold.
+  explicit LastWordsReader(int max_files) : LastWordsReader(max_files, Logs(), kPatience) {}
+  LastWordsReader(int max_files, Logs logs, absl::Duration patience);
+
+  // The files of a process that were opened while it lived.
+  struct Trail;
+  // Begins to look at the process of `run`, which lives.
+  std::shared_ptr<const Trail> Begin(const RunInfo& run);
+  // Returns whether it was looked at.
+  static bool IsReady(const Trail& trail);
+
+  // A read, which nobody has to wait for.
+  struct Read {
+    std::string core;                // where its core is; at once, as no file system decides it
+    v1::ShutdownDetail facts;        // its last words and numbers; once done
+    std::atomic<bool> done = false;  // set last: then `facts` does not change
+  };
+  // Begins to read what the process of `run`, which ended with `status`, has left. `trail` may be
+  // null.
+  std::shared_ptr<const Read> BeginRead(const RunInfo& run, const std::optional<ExitStatus>& status,
+                                        std::shared_ptr<const Trail> trail);
+
+ private:
+  const Logs logs_;
+  const absl::Duration patience_;
+  const std::shared_ptr<std::atomic<int>> files_left_;
+  DetachedThreads threads_;
+};
+
+}  // namespace vmeventd
