@@ -190,11 +190,11 @@ MUTATIONS = [
     # Who is followed.
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
-    Mutation("a-launcher-is-a-qemu", "watcher/qmp/socket_connector.cc",
-             "} else if (⟦peer.pid != 0 && !IsQemuAt(slot, peer)⟧) {", "false"),
-    Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/socket_connector.cc",
-             "path, socket] : unfollowed_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxListed⟧)", "false"),
-    Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/socket_connector.cc",
+    Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_source.cc",
+             "} else if (⟦peer.pid != 0 && !IsQemuAt(*context_, peer, slot)⟧) {", "false"),
+    Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/unfollowed_sockets.cc",
+             "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxListed⟧)", "false"),
+    Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",
              "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",

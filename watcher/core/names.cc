@@ -85,7 +85,7 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes) {
   return text.substr(0, end);
 }
 
-std::string QmpSource(absl::string_view monitor_path) {
+std::string QmpSourceName(absl::string_view monitor_path) {
   const size_t slash = monitor_path.rfind('/');
   if (slash == absl::string_view::npos) return "qmp:";
   return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));

@@ -24,7 +24,7 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes);
 
 // The source of a run whose monitor's socket was found at `monitor_path`, in a watched directory:
 // "qmp:" and that directory.
-std::string QmpSource(absl::string_view monitor_path);
+std::string QmpSourceName(absl::string_view monitor_path);
 
 // Identity of one run of one QEMU process.
 struct RunIdentity {

@@ -91,8 +91,7 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
   absl::Status AddSources() {
-    absl::StatusOr<std::unique_ptr<SocketConnector>> sockets =
-        SocketConnector::Create(&context_, &table_);
+    absl::StatusOr<std::unique_ptr<QmpSource>> sockets = QmpSource::Create(&context_, &table_);
     if (!sockets.ok()) return sockets.status();
     sockets_ = *std::move(sockets);
     absl::StatusOr<std::unique_ptr<LibvirtSource>> libvirt =
@@ -219,7 +218,7 @@ class NodeWatcherImpl : public NodeWatcher {
   HostWatch host_;
   EventSink* const sink_;
   RunContext context_;
-  std::unique_ptr<SocketConnector> sockets_;  // its runs close their monitors as they are destroyed
+  std::unique_ptr<QmpSource> sockets_;  // its runs close their monitors as they are destroyed
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
   std::unique_ptr<LibvirtSource> libvirt_;
   std::vector<RunSource*> sources_;  // all of them

@@ -20,7 +20,7 @@
 #include "base/system.h"
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
 #include "watcher/runs/directory_thread.h"
 
 namespace vmeventd {

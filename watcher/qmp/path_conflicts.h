@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
 
 // Managers copy a VM's extra arguments when they clone it, so the clone binds the original's path.

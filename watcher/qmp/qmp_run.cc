@@ -1,3 +1,5 @@
+#include "watcher/qmp/qmp_run.h"
+
 #include <algorithm>
 #include <functional>
 #include <optional>
@@ -22,17 +24,16 @@ constexpr char kNotAVm[] =
 
 }  // namespace
 
-QmpRun::QmpRun(RunContext* context, RunTable* table, SocketConnector* connector, VmSession session)
+QmpRun::QmpRun(RunContext* context, RunTable* table, QmpSource* source, VmSession session)
     : VmRun(context, table, std::move(session)),
-      connector_(connector),
+      source_(source),
       known_(tracked()),
       greeted_(VmRun::session().answered()) {}
 
 QmpRun::~QmpRun() { RetireConnection(); }
 
 std::unique_ptr<MonitorConnection> QmpRun::NewConnection(ReceivingSocket socket) {
-  return std::make_unique<MonitorConnection>(context_->loop, std::move(socket),
-                                             connector_->budget(),
+  return std::make_unique<MonitorConnection>(context_->loop, std::move(socket), source_->budget(),
                                              context_->options->command_lines.get(), this);
 }
 
@@ -90,7 +91,7 @@ void QmpRun::RetireConnection() {
   if (connection_ == nullptr) return;
   connection_->Close();
   --context_->vm_descriptors;
-  connector_->Retire(std::move(connection_));
+  source_->Retire(std::move(connection_));
 }
 
 void QmpRun::Ask(Question question) {
@@ -111,7 +112,7 @@ std::function<bool()> QmpRun::OwnsName() const {
   };
 }
 
-DirectoryThread* QmpRun::Thread() const { return connector_->ThreadOf(sockets_.home->spec); }
+DirectoryThread* QmpRun::Thread() const { return source_->ThreadOf(sockets_.home->spec); }
 
 // The process
 
@@ -149,11 +150,11 @@ std::string QmpRun::OnSender(int64_t pid) {
   if (sender.ok() && sender->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
   if (!sender.ok() || context_->vm_descriptors >= context_->max_vm_descriptors) {
     if (published()) return kOutOfDescriptorsProblem;
-    connector_->OnNoVm(this, {ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
+    source_->OnNoVm(this, {ProblemCode::kOutOfDescriptors, kOutOfDescriptorsProblem});
     return "";
   }
   greeted_ = true;
-  if (!published() && connector_->LeaveToOther(this, *sender)) return "";
+  if (!published() && source_->LeaveToOther(this, *sender)) return "";
   TrackInstead(*std::move(sender)).IgnoreError();  // else the monitor's end is the run's
   return "";
 }
@@ -166,10 +167,10 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
   process().NoteBegun();
   if (!published() && info.run_state != "inmigrate" &&
-      connector_->IsNamedAfterAnother(*this, info.qemu_name)) {
+      source_->path_check().IsNamedAfterAnother(*this, info.qemu_name)) {
     Hand(input::OwnName{info.qemu_name});
   }
-  connector_->OnMonitorReady(this, info.uuid);
+  source_->OnMonitorReady(this, info.uuid);
   if (!info.labels.empty()) Hand(input::NewLabels{info.labels});  // before STARTED, which has them
   Hand(input::MonitorReady{info});
 }
@@ -193,7 +194,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
     Hand(input::MonitorClosed{reason});
     return EndWithProcess();
   }
-  if (runs_no_vm && !published()) return connector_->OnNoVm(this, {ProblemCode::kNotAVm, kNotAVm});
+  if (runs_no_vm && !published()) return source_->OnNoVm(this, {ProblemCode::kNotAVm, kNotAVm});
   if (protocol_error) {
     context_->meters.protocol_errors.Add();
     if (!std::exchange(protocol_error_logged_, true)) {
@@ -202,7 +203,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   // The socket took the connection and its program closed it unseen, or speaks something else.
   if (!greeted && !published() && !known_) {
-    return connector_->OnNoVm(
+    return source_->OnNoVm(
         this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});
   }
   Hand(input::MonitorClosed{reason});
@@ -213,12 +214,12 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   } else if (!tracked()) {
     return End();
   }
-  connector_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
-                             answered_for);
+  source_->OnMonitorEnded(this, protocol_error ? MonitorEnd::kProtocol : MonitorEnd::kLost,
+                          answered_for);
 }
 
 void QmpRun::OnGreetingLate() {
-  if (!published() && !known_) return connector_->OnNoVm(this, session().NoGreeting(Now()));
+  if (!published() && !known_) return source_->OnNoVm(this, session().NoGreeting(Now()));
   RetireConnection();
   if (process().gone()) return EndWithProcess();
   CommandLines* const command_lines = context_->options->command_lines.get();
@@ -231,7 +232,7 @@ void QmpRun::OnGreetingLate() {
                  session().NoGreeting(Now()).text);
   }
   Hand(input::MonitorHeld{});
-  connector_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
+  source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
 // A QEMU that gets its connection while it starts may take it on its monitor thread and have its

@@ -38,9 +38,9 @@ TEST(Utf8PrefixTest, CutsNoCharacter) {
 }
 
 TEST(QmpSourceTest, IsTheDirectoryOfTheSocket) {
-  EXPECT_EQ(QmpSource("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");
-  EXPECT_EQ(QmpSource("/web1.kvmd"), "qmp:/");
-  EXPECT_EQ(QmpSource("web1.kvmd"), "qmp:");
+  EXPECT_EQ(QmpSourceName("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");
+  EXPECT_EQ(QmpSourceName("/web1.kvmd"), "qmp:/");
+  EXPECT_EQ(QmpSourceName("web1.kvmd"), "qmp:");
 }
 
 RunIdentity Qemu() {

@@ -20,7 +20,7 @@
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/qemu_texts.h"
-#include "watcher/qmp/monitor_connection.h"
+#include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
 
 namespace vmeventd {

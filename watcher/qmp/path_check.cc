@@ -1,0 +1,132 @@
+#include "watcher/qmp/path_check.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "base/clock.h"
+#include "spdlog/spdlog.h"
+#include "watcher/qmp/path_conflicts.h"
+#include "watcher/qmp/socket_file.h"
+#include "watcher/runs/process.h"
+#include "watcher/session/vm_session.h"
+
+namespace vmeventd {
+namespace {
+
+// A QEMU that ends may live beside the next one for as long as this.
+constexpr absl::Duration kGrace = absl::Seconds(10);
+constexpr absl::Duration kRecheck = absl::Seconds(10);  // while QEMUs share a path
+constexpr absl::Duration kScanTime = absl::Seconds(5);  // limit of waiting for command lines
+constexpr absl::Duration kScanPoll = absl::Milliseconds(100);
+
+constexpr char kPathLost[] =
+    "another QEMU has bound or removed the path of its monitor, and vmeventd cannot connect to it "
+    "again: at its next start, give each VM a path of its own";
+
+}  // namespace
+
+void PathCheck::OnBegun() { CheckIn(kGrace); }
+
+void PathCheck::OnOver(bool was_shared) {
+  if (has_conflicts_ || was_shared) CheckIn(absl::ZeroDuration());
+}
+
+bool PathCheck::IsNamedAfterAnother(const QmpRun& run, absl::string_view qemu_name) const {
+  constexpr size_t kMaxName = 200;
+  const SocketSlot* const home = run.sockets().home;
+  if (home->runs < 2 || qemu_name.empty() || qemu_name.size() > kMaxName ||
+      absl::StrContains(qemu_name, '/') || qemu_name == run.info().raw_name) {
+    return false;
+  }
+  const std::vector<VmRun*> runs = table_->RunsOf(source_);
+  return std::any_of(runs.begin(), runs.end(), [&](VmRun* one) {
+    const QmpRun& other = *static_cast<QmpRun*>(one);
+    // The QEMU before this one may still end.
+    return &other != &run && other.sockets().home == home && other.published() &&
+           !other.process_ended() && !other.session().decided() &&
+           (other.info().pid == 0 || !IsDying(other.info().pid));
+  });
+}
+
+void PathCheck::CheckIn(absl::Duration delay) {
+  const absl::Duration at = context_->loop->Now().monotonic + delay;
+  if (at >= check_at_) return;
+  check_at_ = at;
+  context_->loop->SetTimer(&timer_, at, [this] { Check(); });
+}
+
+void PathCheck::Check() {
+  check_at_ = absl::InfiniteDuration();
+  const absl::Duration now = context_->loop->Now().monotonic;
+  if (qemus_ == nullptr && context_->options->command_lines != nullptr) {
+    qemus_ = context_->options->command_lines->BeginMonitors();
+    qemus_due_ = now + kScanTime;
+  }
+  if (qemus_ != nullptr && !qemus_->done() && now < qemus_due_) return CheckIn(kScanPoll);
+  const std::shared_ptr<const CommandLines::Monitors> found = std::exchange(qemus_, nullptr);
+  Report(found == nullptr ? std::vector<CommandLines::Monitors::Qemu>() : found->Qemus());
+}
+
+void PathCheck::Report(const std::vector<CommandLines::Monitors::Qemu>& qemus) {
+  std::vector<QmpRun*> runs;
+  std::vector<FollowedVm> vms;
+  for (VmRun* const one : table_->RunsOf(source_)) {
+    const VmSession& session = one->session();
+    // A VM that ends, or comes from another QEMU of this node, shares a path for a while.
+    if (!one->published() || one->process_ended() || session.decided() || session.incoming()) {
+      continue;
+    }
+    const RunInfo& info = one->info();
+    runs.push_back(static_cast<QmpRun*>(one));
+    vms.push_back({.name = info.raw_name,
+                   .path = info.monitor_path,
+                   .pid = info.pid,
+                   .socket = InodeOf(info.socket),
+                   .at_path = runs.back()->sockets().LeadBack()});
+  }
+  PathConflicts conflicts = FindPathConflicts(vms, qemus);
+  // To look whether a process is about to end costs more: it is done where it counts.
+  const size_t before = runs.size();
+  for (size_t i = before; i-- > 0;) {
+    if (conflicts.of_vms[i].empty() || vms[i].pid == 0 || !IsDying(vms[i].pid)) continue;
+    runs.erase(runs.begin() + static_cast<std::ptrdiff_t>(i));
+    vms.erase(vms.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  if (runs.size() < before) conflicts = FindPathConflicts(vms, qemus);
+  has_conflicts_ = !conflicts.hidden.empty();
+  for (size_t i = 0; i < runs.size(); ++i) {
+    has_conflicts_ |= !conflicts.of_vms[i].empty();
+    SetProblem(runs[i], conflicts.of_vms[i].empty() && !runs[i]->sockets().LeadBack()
+                            ? (runs[i]->session().shares_path() ? kPathLost : "")
+                            : conflicts.of_vms[i]);
+  }
+  std::map<int64_t, v1::UnfollowedSocket> hidden;
+  for (const PathConflicts::Hidden& one : conflicts.hidden) {
+    v1::UnfollowedSocket& listed = hidden[one.pid];
+    listed.set_path(runs[one.holder]->info().monitor_path);
+    listed.set_name(one.name);
+    *listed.mutable_problem() = ToProto(Problem{ProblemCode::kPathShared, one.problem});
+    *listed.mutable_since() = ToTimestamp(context_->loop->Now().wall);
+  }
+  const std::vector<int64_t> added = unfollowed_->SetHidden(std::move(hidden));
+  for (const PathConflicts::Hidden& one : conflicts.hidden) {
+    if (!absl::c_linear_search(added, one.pid)) continue;
+    spdlog::warn("{} (pid {}) is not followed: {}", one.name, one.pid, one.problem);
+  }
+  if (has_conflicts_) CheckIn(kRecheck);
+}
+
+void PathCheck::SetProblem(QmpRun* run, const std::string& problem) {
+  const bool had = run->session().shares_path();
+  if (!had && problem.empty()) return;
+  if (!had) spdlog::warn("{}: {}", absl::Utf8SafeCHexEscape(run->info().name), problem);
+  run->Hand(input::SharedPath{problem});
+}
+
+}  // namespace vmeventd

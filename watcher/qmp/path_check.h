@@ -1,0 +1,56 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "watcher/qmp/qmp_run.h"
+#include "watcher/qmp/unfollowed_sockets.h"
+#include "watcher/runs/command_lines.h"
+#include "watcher/runs/run_context.h"
+#include "watcher/runs/run_table.h"
+
+namespace vmeventd {
+
+// Looks for QEMUs that share a path, and for sockets that are named after another VM
+// (path_conflicts.h), after runs have begun or ended. Reports them as problems of the VMs, and
+// lists the QEMUs that cannot be followed. Loop thread.
+class PathCheck {
+ public:
+  // Checks the runs of `source`, all of which are QmpRuns. The pointers outlive this.
+  PathCheck(RunContext* context, const RunTable* table, const RunSource* source,
+            UnfollowedSockets* unfollowed)
+      : context_(context), table_(table), source_(source), unfollowed_(unfollowed) {}
+
+  // A run was added to the table.
+  void OnBegun();
+  // A run is over. `was_shared`: another one that was found at the same path is not.
+  void OnOver(bool was_shared);
+
+  // Returns whether the path of `run` names another VM, whose QEMU runs: one that is called
+  // `qemu_name` took it, as a clone does.
+  bool IsNamedAfterAnother(const QmpRun& run, absl::string_view qemu_name) const;
+
+ private:
+  // Checks after that time, or earlier.
+  void CheckIn(absl::Duration delay);
+  void Check();
+  void Report(const std::vector<CommandLines::Monitors::Qemu>& qemus);
+  static void SetProblem(QmpRun* run, const std::string& problem);
+
+  RunContext* const context_;
+  const RunTable* const table_;
+  const RunSource* const source_;
+  UnfollowedSockets* const unfollowed_;
+  TimerId timer_;
+  absl::Duration check_at_ = absl::InfiniteDuration();
+  // A read of all QEMUs' command lines, while the check waits for it until that time.
+  std::shared_ptr<const CommandLines::Monitors> qemus_;
+  absl::Duration qemus_due_;
+  bool has_conflicts_ = false;  // at the last check
+};
+
+}  // namespace vmeventd

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "watcher/core/vm_event.h"
+
+namespace vmeventd {
+
+// The sockets and the QEMUs that are not followed, as GetServerInfo lists them. Any thread.
+class UnfollowedSockets {
+ public:
+  // Limit of what is listed.
+  static constexpr int kMaxListed = 1000;
+
+  // Lists the socket at `path`, which is named after the VM `raw_name`, with `problem`; both are
+  // raw bytes. One that is listed has the problem instead of its last one, and stays listed since
+  // then.
+  void Add(const std::string& path, absl::string_view raw_name, const Problem& problem,
+           absl::Time now);
+  void Remove(const std::string& path);
+
+  // Lists these QEMUs, by pid, in place of those that were: their path leads to another one. One
+  // that was listed stays listed since then. Returns the pids of the others.
+  std::vector<int64_t> SetHidden(std::map<int64_t, v1::UnfollowedSocket> hidden);
+
+  // Adds the sockets, by path, and then the QEMUs, by pid.
+  void Describe(v1::GetServerInfoResponse* info) const;
+
+ private:
+  mutable Mutex mutex_;
+  std::map<std::string, v1::UnfollowedSocket> by_path_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, v1::UnfollowedSocket> hidden_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vmeventd
