@@ -16,6 +16,7 @@
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
+#include "watcher/session/run_state.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -222,7 +223,7 @@ void Judge::MarkKept(const Daemon& daemon) {
   const bool written = daemon.all_is_written();
   for (const auto& life : world_->lives()) {
     for (auto it = life->sayings.rbegin(); it != life->sayings.rend() && !it->kept; ++it) {
-      if (!it->was_read()) continue;
+      if (!it->was_read() || it->daemon < reads_of_) continue;
       it->read_by = std::min(it->read_by, now);
       it->kept = written && it->read_by + kSaves <= now;
     }
@@ -368,6 +369,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   deleted_ = daemon->journal().deleted;
   const std::string journal_id = daemon->log().identity().journal_id;
   const bool goes_on = daemon->handed_through() > 0;
+  if (!goes_on && daemon->handed() == 0) reads_of_ = number;
   if (damaged_ || (!daemon->has_journal() && !goes_on)) BeginsWithoutRuns(number);
   if (daemon->has_journal()) replacement_is_due_ = false;
   if (damaged_) TakeNewJournal(*daemon);
@@ -710,7 +712,9 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
   // caveat tells. A watchdog presses as well.
   const bool pressed =
       life.ending == &endings::kGuestObeysPress || life.ending == &endings::kWatchdogPresses;
-  if (pressed && is == ShutdownClass::kUser && doubted) return true;
+  // No guest is expected to obey a press in the first seconds of its QEMU.
+  const bool early = life.pressed < life.began + kGuestObeys;
+  if (pressed && is == ShutdownClass::kUser && (doubted || early)) return true;
   // The counter of a cgroup does not say which of its processes was killed: without records of
   // signals a kill counts as one for memory, if another was killed for that since the daemon began
   // to follow the VM.

@@ -183,6 +183,7 @@ class Judge {
   uint64_t marked_durable_ = 0;  // entries up to it are as durable as they will be
   absl::Duration started_at_;    // start of the daemon that runs, which is this one
   int number_ = 0;
+  int reads_of_ = 0;  // the first of the daemons that have handed what they read to the present one
   std::pair<int, absl::Duration> followed_;  // a daemon, and the start of its libvirtd
 };
 

@@ -147,9 +147,9 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
                               Instant sent_at, Instant now) {
   fact.while_paused = facts.paused;
   const absl::Time sent = event.time.value_or(sent_at.wall);
-  // libvirtd sends a SIGTERM of its own before it passes a SHUTDOWN on.
-  if (earlier_signaller.has_value() && facts.signaller->sent > sent &&
-      earlier_signaller->sent <= sent) {
+  // libvirtd sends a SIGTERM of its own before it passes a SHUTDOWN on, and others may lose
+  // patience.
+  if (earlier_signaller.has_value() && facts.signaller->sent > sent) {
     facts.signaller = std::move(earlier_signaller);
     AddSignal(*facts.signaller, now);
   }

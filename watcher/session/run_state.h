@@ -29,6 +29,9 @@ struct DeclaredIntent {
 // A monitor attached this long after its process started may have missed something worth knowing.
 inline constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
+// Age of a QEMU at which its guest may obey a press of the power button.
+inline constexpr absl::Duration kGuestObeys = absl::Seconds(3);
+
 // Knowledge of an open run that outlives the daemon: all of it, and nothing else of a session. Its
 // saved form is a message (proto/vmeventd/internal/run_state.proto).
 struct RunState {

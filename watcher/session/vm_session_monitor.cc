@@ -81,7 +81,7 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
 
 void VmSession::BeginListening(Instant now) {
   const absl::Duration age = now.wall - saved_.run.process_start;
-  const bool new_qemu = age < kLateAttach || age == absl::InfiniteDuration();
+  const bool new_qemu = age < kGuestObeys || age == absl::InfiniteDuration();
   if (saved_.monitor == Monitor::kReady || (saved_.monitor == Monitor::kNone && new_qemu)) return;
   saved_.unseen_until = now;
 }

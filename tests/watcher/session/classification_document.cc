@@ -40,7 +40,7 @@ later. It may have obeyed late: the USER's verdict has the caveat `POWERDOWN_EAR
 press, as for updates. A watchdog's press (action shutdown) has the same window.
 
 *A press that nobody saw*: where nobody listened at some time within the window before the SHUTDOWN, no
-RESET since, the USER's verdict has the caveat `POWERDOWN_UNSEEN`: after an attach 10 s or more after QEMU's start, an arrival
+RESET since, the USER's verdict has the caveat `POWERDOWN_UNSEEN`: after an attach 3 s or more after QEMU's start, an arrival
 by migration or restore, a lost monitor, or a restart without a handover.
 
 *A QEMU that stays when its guest is down* (`-no-shutdown`, as libvirt always runs it, or `-action` with `pause`) is then

@@ -65,6 +65,8 @@ STORIES(VmSessionEndTest, PowerButton, kPowerButton);
 const StoryCase kMissedPresses[] = {
     {"MayComeBeforeALateAttach", "old; ready; wait 10m; SHUTDOWN guest-shutdown; end",
      MISSED "600 s before the SHUTDOWN; seen monitor attached 1h after"},
+    {"MayComeBeforeTheAttachToAQemuThatBoots",
+     "young; wait 3s; ready; SHUTDOWN guest-shutdown; end", MISSED "0 s before"},
     {"MayComeBeforeTheShutdownOfAHandshake", "old; SHUTDOWN guest-shutdown; ready; end",
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE POWERDOWN_UNSEEN"},
     {"MayComeWhileAnotherClientHasTheMonitor",
