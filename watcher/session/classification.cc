@@ -38,16 +38,20 @@ bool MayComeUpAgain(const Evidence& evidence) {
 
 // Returns whether what a return to a snapshot or a reset may have made void makes another class.
 bool SnapshotMatters(const Evidence& evidence, absl::Duration powerdown_window) {
-  if (!evidence.panic_doubted && !evidence.watchdog_doubted && !evidence.powerdown_doubted &&
-      !evidence.unfollowed) {
-    return false;
-  }
+  constexpr Fact Evidence::*kFacts[] = {&Evidence::panic, &Evidence::watchdog,
+                                        &Evidence::powerdown};
   Evidence with = evidence;
-  with.panic_doubted = with.watchdog_doubted = with.powerdown_doubted = with.unfollowed = false;
-  Evidence without = with;
-  if (evidence.panic_doubted) without.guest_panicked = false;
-  if (evidence.watchdog_doubted) without.watchdog_expired = without.watchdog_paused = false;
-  if (evidence.powerdown_doubted && without.shutdown.has_value()) {
+  Evidence without = evidence;
+  with.unfollowed = without.unfollowed = false;
+  bool doubted = evidence.unfollowed;
+  for (Fact Evidence::*const fact : kFacts) {
+    if (evidence.*fact != Fact::kDoubted) continue;
+    doubted = true;
+    with.*fact = Fact::kStands;
+    without.*fact = Fact::kNone;
+  }
+  if (!doubted) return false;
+  if (evidence.powerdown == Fact::kDoubted && without.shutdown.has_value()) {
     without.shutdown->powerdown_age.reset();
   }
   if (evidence.unfollowed && (!evidence.shutdown.has_value() || MayComeUpAgain(evidence))) {
@@ -90,9 +94,9 @@ bool EndsTheHost(const SignalSender& sender) {
 }
 
 bool IsDecided(const Evidence& evidence) {
-  return evidence.shutdown.has_value() || (evidence.guest_panicked && !evidence.panic_doubted) ||
-         (evidence.watchdog_expired && !evidence.watchdog_doubted) || evidence.internal_error ||
-         evidence.migrated || evidence.down_before_attach;
+  return evidence.shutdown.has_value() || evidence.panic == Fact::kStands ||
+         evidence.watchdog == Fact::kStands || evidence.internal_error || evidence.migrated ||
+         evidence.down_before_attach;
 }
 
 absl::string_view CauseSentence(ShutdownCause cause) {

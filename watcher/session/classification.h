@@ -55,20 +55,20 @@ enum class ManagerEnd {
   kCrashed = 6,  // because the guest's kernel had panicked
 };
 
+// Evidence that a new life of the guest makes void. kDoubted: such a life may have begun unseen. A
+// RESUME came since, which may be a return to a snapshot, of which QEMU reports no more; or nobody
+// followed the VM for a time, and it may have been reset.
+enum class Fact { kNone, kStands, kDoubted };
+
 // Everything that a verdict rests on: what stands, uncleared, when the run ends.
 struct Evidence {
   Rare<ShutdownFact> shutdown;
-  bool guest_panicked = false;
-  bool watchdog_expired = false;  // its action ends or stops the guest
-  bool watchdog_paused = false;   // its action was `pause`: RESUME clears it
-  bool watchdog_ended = false;    // its action was `poweroff`: QEMU ends, and no reset follows
-  bool internal_error = false;    // run state internal-error: only a reset leads out of it
-  // A RESUME came since the panic, the watchdog or the POWERDOWN, or nobody followed the VM for a
-  // time since: a return to a snapshot, which QEMU reports no more of, or a reset may have made
-  // that void.
-  bool panic_doubted = false;
-  bool watchdog_doubted = false;
-  bool powerdown_doubted = false;
+  Fact panic = Fact::kNone;          // of the guest's kernel
+  Fact watchdog = Fact::kNone;       // it expired, and its action ends or stops the guest
+  Fact powerdown = Fact::kNone;      // the last POWERDOWN
+  bool watchdog_paused = false;      // its action was `pause`: RESUME clears it
+  bool watchdog_ended = false;       // its action was `poweroff`: QEMU ends, and no reset follows
+  bool internal_error = false;       // run state internal-error: only a reset leads out of it
   bool hibernating = false;          // SUSPEND_DISK
   bool migrated = false;             // run state postmigrate, or MIGRATION completed
   bool finishing_migration = false;  // the last answer was run state finish-migrate

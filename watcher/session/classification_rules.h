@@ -229,11 +229,11 @@ inline constexpr Rule kTable[] = {
      "followed the VM for a time since: it may have been reset",
      [](In in) { return in.snapshot_matters; }, kUnknown, kUnknown, kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
-     [](In in) { return in.evidence.guest_panicked; }, kCrash, kCrash, kGuestPanic},
+     [](In in) { return in.evidence.panic != Fact::kNone; }, kCrash, kCrash, kGuestPanic},
     {"watchdog",
      "WATCHDOG with action reset, shutdown (within the window), poweroff or pause, no RESET since, "
      "nor, after a pause, a RESUME",
-     [](In in) { return in.evidence.watchdog_expired; }, kCrash, kCrash, kWatchdog},
+     [](In in) { return in.evidence.watchdog != Fact::kNone; }, kCrash, kCrash, kWatchdog},
     {"internal-error",
      "the run state was `internal-error` (KVM or QEMU cannot run the guest any more), no RESET nor "
      "RESUME since",

@@ -31,11 +31,12 @@ struct Clearable {
   bool leaves_trace;  // the timeline shows that it was cleared
   bool Evidence::*fact = nullptr;
   bool Evidence::*other = nullptr;  // a fact that is cleared with it
+  Fact Evidence::*doubtful = nullptr;
 };
 
 // The one table of what clears evidence.
 constexpr Clearable kClearables[] = {
-    {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, &Evidence::powerdown_doubted},
+    {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, nullptr, nullptr, &Evidence::powerdown},
     {"SHUTDOWN", EvidenceId::kShutdown, kBoth, true},
     {"STOP", EvidenceId::kStop, kRunning, false, &Evidence::paused, &Evidence::stop_unexplained},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it reported a run "
@@ -44,11 +45,11 @@ constexpr Clearable kClearables[] = {
     {"run state `finish-migrate`", EvidenceId::kFinishingMigration, kRunning, false,
      &Evidence::finishing_migration},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     EvidenceId::kPanic, kReset, true, &Evidence::guest_panicked, &Evidence::panic_doubted},
+     EvidenceId::kPanic, kReset, true, nullptr, nullptr, &Evidence::panic},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     kBoth, true, &Evidence::watchdog_paused, &Evidence::watchdog_expired},
+     kBoth, true, &Evidence::watchdog_paused, nullptr, &Evidence::watchdog},
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog, kReset, true,
-     &Evidence::watchdog_expired, &Evidence::watchdog_doubted},
+     nullptr, nullptr, &Evidence::watchdog},
     {"run state `internal-error`", EvidenceId::kInternalError, kBoth, true,
      &Evidence::internal_error},
     {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, kBoth, false},
@@ -62,7 +63,15 @@ constexpr Clearable kClearables[] = {
 bool Stands(const EvidenceLog& log, const Clearable& row) {
   if (row.id == EvidenceId::kPowerdown) return log.has_powerdown();
   if (row.id == EvidenceId::kShutdown) return log.facts.shutdown.has_value();
-  return row.fact != nullptr && log.facts.*row.fact;
+  if (row.fact != nullptr) return log.facts.*row.fact;
+  return row.doubtful != nullptr && log.facts.*row.doubtful != Fact::kNone;
+}
+
+// Puts a fact that stands in doubt. Returns whether it does.
+bool Doubt(Fact* fact) {
+  if (*fact != Fact::kStands) return false;
+  *fact = Fact::kDoubted;
+  return true;
 }
 
 }  // namespace
@@ -107,7 +116,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     for (bool Evidence::*const fact : {row.fact, row.other}) {
       if (fact != nullptr) facts.*fact = false;
     }
-    if (row.id == EvidenceId::kPowerdown) powerdown_cleared = true;
+    if (row.doubtful != nullptr) facts.*row.doubtful = Fact::kNone;
     if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
     if (row.id == EvidenceId::kPanic) panic.reset();
     if (row.id == EvidenceId::kWatchdog) watchdog_at.reset();
@@ -136,10 +145,16 @@ void EvidenceLog::Saw(bool Evidence::*fact, absl::string_view what, Instant now,
   if (!std::exchange(facts.*fact, true)) Saw(std::string(what), now, id);
 }
 
+void EvidenceLog::Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id) {
+  if (std::exchange(facts.*fact, Fact::kStands) == Fact::kNone) Saw(std::string(what), now, id);
+}
+
 void EvidenceLog::SawPowerdown(Instant sent_at, Instant now) {
   powerdown_at = sent_at;
-  powerdown_cleared = false;
-  if (!facts.shutdown.has_value()) facts.powerdown_doubted = false;
+  // After a SHUTDOWN it changes nothing about the one before.
+  if (!facts.shutdown.has_value() || facts.powerdown == Fact::kNone) {
+    facts.powerdown = Fact::kStands;
+  }
   Saw("POWERDOWN", now, EvidenceId::kPowerdown);
 }
 
@@ -160,7 +175,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
                       !sender->of_qemu && sender->signal != SIGQUIT && sender->signal != SIGABRT &&
                       sender->sent <= sent;
   if (powerdown_at.has_value()) fact.powerdown_age = sent_at.monotonic - powerdown_at->monotonic;
-  fact.powerdown_cleared = powerdown_cleared;
+  fact.powerdown_cleared = powerdown_at.has_value() && !has_powerdown();
   fact.host_shutdown = host_shutdown_at.has_value();
   fact.powerdown_in_host_shutdown = fact.host_shutdown && has_powerdown() &&
                                     powerdown_at->monotonic >= host_shutdown_at->monotonic;
@@ -178,8 +193,7 @@ void EvidenceLog::SawStop(Instant now) {
 }
 
 void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
-  facts.guest_panicked = true;
-  facts.panic_doubted = false;
+  facts.panic = Fact::kStands;
   v1::GuestPanic reported = ParseGuestPanic(event.data);
   const std::string said = DescribePanic(reported);
   Saw(absl::StrCat(event.name, reported.action().empty() ? "" : " action=", reported.action(),
@@ -194,8 +208,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   if (action != "reset" && action != "shutdown" && action != "poweroff" && action != "pause") {
     return;
   }
-  facts.watchdog_expired = true;
-  facts.watchdog_doubted = false;
+  facts.watchdog = Fact::kStands;
   facts.watchdog_paused = action == "pause";
   facts.watchdog_ended = action == "poweroff";
   watchdog_at = action == "shutdown" ? std::optional(now) : std::nullopt;
@@ -204,7 +217,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
 }
 
 void EvidenceLog::OutlivedWatchdog(Instant now) {
-  facts.watchdog_expired = facts.watchdog_doubted = false;
+  facts.watchdog = Fact::kNone;
   watchdog_at.reset();
   Saw("the guest outlived its watchdog's press of the power button", now);
 }
@@ -214,14 +227,9 @@ void EvidenceLog::LostSight(bool stays, Instant now) {
   if (!facts.shutdown.has_value()) facts.hibernating = false;  // its SHUTDOWN follows at once
   // QEMU ends after such a panic.
   const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";
-  const std::pair<bool, bool*> doubts[] = {
-      {facts.guest_panicked && !panic_ends, &facts.panic_doubted},
-      {facts.watchdog_expired && !facts.watchdog_ended, &facts.watchdog_doubted},
-      {has_powerdown(), &facts.powerdown_doubted}};
-  bool doubted = false;
-  for (const auto& [stands, doubt] : doubts) {
-    if (stands && !std::exchange(*doubt, true)) doubted = true;
-  }
+  bool doubted = !panic_ends && Doubt(&facts.panic);
+  doubted |= !facts.watchdog_ended && Doubt(&facts.watchdog);
+  doubted |= Doubt(&facts.powerdown);
   if (doubted) Saw("the VM was not followed for a time: it may have been reset", now);
 }
 
@@ -245,26 +253,23 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
     // one whose watchdog has pressed the power button: it runs until it obeys.
     Clear(kRunning, by, now);
-    const std::pair<bool, bool*> doubts[] = {{facts.guest_panicked, &facts.panic_doubted},
-                                             {facts.watchdog_expired, &facts.watchdog_doubted},
-                                             {has_powerdown(), &facts.powerdown_doubted}};
     bool doubted = false;
-    for (const auto& [stands, doubt] : doubts) {
-      if (was_paused && stands && !std::exchange(*doubt, true)) doubted = true;
+    if (was_paused) {
+      for (Fact* const fact : {&facts.panic, &facts.watchdog, &facts.powerdown}) {
+        doubted |= Doubt(fact);
+      }
     }
     if (doubted) Saw(absl::StrCat(by, ", perhaps from a snapshot of before"), now);
   } else if (run_state == "inmigrate" || run_state == "prelaunch") {
     facts.incoming = run_state == "inmigrate";
     Saw(&Evidence::never_ran, by, now, EvidenceId::kNotRunning);
   } else if (run_state == "guest-panicked") {
-    facts.panic_doubted = false;
-    Saw(&Evidence::guest_panicked, by, now, EvidenceId::kPanic);
+    Saw(&Evidence::panic, by, now, EvidenceId::kPanic);
   } else if (run_state == "internal-error") {
     Saw(&Evidence::internal_error, by, now, EvidenceId::kInternalError);
   } else if (run_state == "watchdog") {
     facts.watchdog_paused = true;
-    facts.watchdog_doubted = false;
-    Saw(&Evidence::watchdog_expired, by, now, EvidenceId::kWatchdogPaused);
+    Saw(&Evidence::watchdog, by, now, EvidenceId::kWatchdogPaused);
   } else if (run_state == "shutdown" && !decided()) {
     // Its SHUTDOWN came while nobody here listened.
     Saw(&Evidence::down_before_attach, by, now, EvidenceId::kDownBeforeAttach);

@@ -32,8 +32,7 @@ struct EvidenceLog {
 
   Evidence facts;
   std::vector<EvidenceEntry> timeline;
-  Rare<Instant> powerdown_at;      // the last one
-  bool powerdown_cleared = false;  // by a RESET since then
+  Rare<Instant> powerdown_at;      // the last one, also when a RESET has cleared it
   Rare<Instant> watchdog_at;       // its press of the power button, while it counts
   Rare<v1::GuestPanic> panic;      // the last one that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
@@ -46,7 +45,7 @@ struct EvidenceLog {
   Rare<SignalSender> earlier_signaller;
 
   // Returns whether there was a POWERDOWN that nothing has cleared.
-  bool has_powerdown() const { return powerdown_at.has_value() && !powerdown_cleared; }
+  bool has_powerdown() const { return powerdown_at.has_value() && facts.powerdown != Fact::kNone; }
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts); }
   // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
@@ -57,6 +56,7 @@ struct EvidenceLog {
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
   // Sets a fact, and adds its entry if it did not stand.
   void Saw(bool Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
+  void Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
   // Clears what a new life makes void. `by` names its beginning.
   void Clear(Clearing clearing, absl::string_view by, Instant now);
 

@@ -12,7 +12,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 8;
+constexpr uint32_t kFormat = 9;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -112,8 +112,8 @@ CONVERT(ShutdownFact, SHUTDOWN_FACT)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R, B, N) \
-  M(shutdown) F(guest_panicked) F(watchdog_expired) F(watchdog_paused) F(watchdog_ended) F(internal_error) \
-  F(panic_doubted) F(watchdog_doubted) F(powerdown_doubted) F(hibernating) F(migrated) \
+  M(shutdown) F(panic) F(watchdog) F(powerdown) F(watchdog_paused) F(watchdog_ended) F(internal_error) \
+  F(hibernating) F(migrated) \
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
   O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
   F(stop_unexplained) F(stays_down) F(no_panic_device) N(never_greeted) N(monitored) N(unfollowed) \
@@ -140,7 +140,7 @@ CONVERT(GuestAgentInfo, GUEST_AGENT_INFO)
 CONVERT(GuestAgent, GUEST_AGENT)
 
 #define EVIDENCE_LOG(F, O, S, M, R, B, N) \
-  S(facts) R(timeline) M(powerdown_at) F(powerdown_cleared) M(panic) M(host_shutdown_at) \
+  S(facts) R(timeline) M(powerdown_at) M(panic) M(host_shutdown_at) \
   F(migrating) O(shutdown_qemu_time) F(shutdown_json) M(watchdog_at) N(earlier_signaller)
 CONVERT(EvidenceLog, EVIDENCE_LOG)
 

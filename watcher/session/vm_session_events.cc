@@ -201,8 +201,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   }
   // A manager reports by itself how a migration goes.
   saved_.evidence.facts.stop_unexplained = !ReporterOf(saved_.run).is_manager;
-  const bool panicked =
-      saved_.evidence.facts.guest_panicked && !saved_.evidence.facts.panic_doubted;
+  const bool panicked = saved_.evidence.facts.panic == Fact::kStands;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   if (ProblemOf(Subject::kRun).code == ProblemCode::kIoError) {
     SetPauseReason("io-error");

@@ -217,17 +217,17 @@ TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
         reason.set(&evidence);
         for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
         evidence.migrated = (bits & 1) != 0;
-        evidence.guest_panicked = (bits & 2) != 0;
-        evidence.watchdog_expired = (bits & 4) != 0;
+        evidence.panic = (bits & 2) != 0 ? Fact::kStands : Fact::kNone;
+        evidence.watchdog = (bits & 4) != 0 ? Fact::kStands : Fact::kNone;
         evidence.down_before_attach = (bits & 8) != 0;
         evidence.host_rebooted = (bits & 16) != 0;
         evidence.internal_error = (bits & 32) != 0;
-        const char* expected = evidence.host_rebooted      ? "host-rebooted"
-                               : evidence.migrated         ? "migrated-away"
-                               : evidence.guest_panicked   ? "guest-panic"
-                               : evidence.watchdog_expired ? "watchdog"
-                               : evidence.internal_error   ? "internal-error"
-                                                           : "down-before-attach";
+        const char* expected = evidence.host_rebooted               ? "host-rebooted"
+                               : evidence.migrated                  ? "migrated-away"
+                               : evidence.panic == Fact::kStands    ? "guest-panic"
+                               : evidence.watchdog == Fact::kStands ? "watchdog"
+                               : evidence.internal_error            ? "internal-error"
+                                                                    : "down-before-attach";
         ASSERT_EQ(Classify(evidence, kWindow).rule, expected) << reason.name << " " << bits;
         ASSERT_TRUE(IsDecided(evidence) || bits == 16);
       }
@@ -282,7 +282,7 @@ TEST(ClassificationTest, ACrashOfWhichLibvirtAloneKnowsIsUnknown) {
       EXPECT_EQ(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kAdmin);
     }
   }
-  evidence.guest_panicked = true;
+  evidence.panic = Fact::kStands;
   EXPECT_EQ(Classify(evidence, kWindow).rule, "guest-panic");
 }
 
