@@ -197,9 +197,8 @@ class DiskWait {
         GrpcServer::Start(server_options_, &service_, &refusals_, clock_);
     if (!server.ok()) return;  // the daemon's own server reports it
     server_ = *std::move(server);
-    for (const char* service : {"journal", "watch", "libvirt"}) {
-      server_->health().Set(service, false);
-    }
+    server_->health().Set("journal", false);
+    for (const char* service : NodeWatcher::SourceServices()) server_->health().Set(service, false);
   }
 
   const std::string directory_;
@@ -430,9 +429,9 @@ void Daemon::WatcherLoop() {
   SetThreadName("watcher");
   for (bool stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
-    server_->health().Set("sources", watcher_->has_open_source());
-    server_->health().Set("watch", watcher_->sees_all_directories());
-    server_->health().Set("libvirt", watcher_->reaches_all_libvirts());
+    for (const ServiceHealth& health : watcher_->Health()) {
+      server_->health().Set(health.service, health.serves);
+    }
     const MutexLock lock(&mutex_);
     if (!scanned_ && watcher_->first_scan_done()) {
       scanned_ = true;
@@ -447,10 +446,14 @@ void Daemon::WatcherLoop() {
 
 std::string Daemon::StatusText() const {
   const EventLog::Health health = log_->health();
+  const v1::GetServerInfoResponse info = watcher_->Describe();
+  const bool misses_directory =
+      std::any_of(info.directories().begin(), info.directories().end(),
+                  [](const v1::WatchedDirectory& directory) { return !directory.present(); });
   std::string out =
       absl::StrCat("following ", health.vms, " VMs for ", hub_.stream_count(), " streams",
                    health.journal_writable ? "" : "; the journal cannot be written",
-                   watcher_->sees_all_directories() ? "" : "; a watched directory is missing");
+                   misses_directory ? "; a watched directory is missing" : "");
   for (const ListenerState& listener : server_->listeners()) {
     if (listener.listening) continue;
     absl::StrAppend(&out, "; not listening on ", listener.address.ToString());

@@ -82,7 +82,7 @@ class Daemon {
   bool has_read_libvirt() const {
     const v1::GetServerInfoResponse info = watcher_->Describe();
     return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected() &&
-           !watcher_->libvirt_waits();
+           !watcher_->waits();
   }
   void PumpTurn() {
     wrote_ = false;

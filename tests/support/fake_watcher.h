@@ -23,10 +23,10 @@ class FakeWatcher : public NodeWatcher {
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
   v1::GetServerInfoResponse Describe() const override { return info; }
   bool first_scan_done() const override { return true; }
-  bool has_open_source() const override { return true; }
-  bool sees_all_directories() const override { return true; }
-  bool reaches_all_libvirts() const override { return true; }
-  bool libvirt_waits() const override { return false; }
+  bool waits() const override { return false; }
+  std::vector<ServiceHealth> Health() const override {
+    return {{"sources", true}, {"watch", true}, {"libvirt", true}};
+  }
   WatcherCounters counters() const override { return counted; }
 
   WatcherCounters counted;

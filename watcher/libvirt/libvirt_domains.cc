@@ -334,7 +334,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   const DomainName& domain = found->domain;
   PeerProcess& process = found->result.process;
   if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
-    context_->meters.libvirt_overflows.Add();
+    meters_.overflows.Add();
     spdlog::warn("--libvirt {}: too many domains started at once: not following {}",
                  absl::CHexEscape(link->uri), absl::Utf8SafeCHexEscape(domain.name));
     return nullptr;

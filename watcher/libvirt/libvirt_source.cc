@@ -172,7 +172,7 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
 void LibvirtSource::OnSocket(const LibvirtSpec& spec, const std::string& path) {
   const std::string uri = spec.UriAt(path);
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
-    context_->meters.libvirt_overflows.Add();
+    meters_.overflows.Add();
     spdlog::warn(
         "--libvirt: calls to {} libvirts, some of them gone, have not returned: not following {}",
         kMaxLinks, absl::CHexEscape(path));
@@ -321,16 +321,24 @@ bool LibvirtSource::is_open() const {
                      [](const LibvirtSpec& spec) { return spec.has_glob(); });
 }
 
-bool LibvirtSource::reaches_all() const {
-  return !sockets_.hangs() && std::none_of(links_.begin(), links_.end(), [](const auto& entry) {
+std::vector<ServiceHealth> LibvirtSource::Health() const {
+  const auto is_unreachable = [](const auto& entry) {
     const Link& link = *entry.second;
     return link.reachable() && !link.connected && !link.problem.empty();
-  });
+  };
+  return {{kHealthService,
+           !sockets_.hangs() && std::none_of(links_.begin(), links_.end(), is_unreachable)}};
 }
 
 void LibvirtSource::Describe(v1::GetServerInfoResponse* info) const {
   const MutexLock lock(&mutex_);
   for (const auto& [uri, state] : states_) *info->add_libvirt_connections() = state;
+}
+
+void LibvirtSource::Counters(WatcherCounters* all) const {
+  all->libvirt_connects += meters_.connects;
+  all->libvirt_failures += meters_.failures;
+  all->libvirt_overflows += meters_.overflows;
 }
 
 void LibvirtSource::PublishGap(const Link& link) {
@@ -390,7 +398,7 @@ bool LibvirtSource::waits() const {
 
 void LibvirtSource::Handle(Link* link, DomainsListed& message) {
   if (!link->connected) {
-    context_->meters.libvirt_connects.Add();
+    meters_.connects.Add();
     spdlog::info("connected to libvirt {}", absl::CHexEscape(link->uri));
     if (std::exchange(link->was_connected, true)) PublishGap(*link);
     link->connected = true;
@@ -404,8 +412,8 @@ void LibvirtSource::Handle(Link* link, DomainsListed& message) {
 }
 
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {
-  context_->meters.libvirt_failures.Add();
-  if (message.overflow) context_->meters.libvirt_overflows.Add();
+  meters_.failures.Add();
+  if (message.overflow) meters_.overflows.Add();
   link->tried = true;
   const auto code = link->connected ? ProblemCode::kLibvirtLost : ProblemCode::kCannotConnect;
   Disconnect(link, message.why);

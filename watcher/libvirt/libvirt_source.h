@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/specs.h"
@@ -26,8 +27,10 @@
 #include "watcher/libvirt/socket_glob_watcher.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_context.h"
+#include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
+#include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {
 
@@ -109,7 +112,12 @@ class LibvirtSource : public RunSource, public FdHandler {
   // a node, each of which may have a libvirt that hangs.
   static constexpr int kMaxThreads = 256;
 
-  // All outlive the source. An error names the system resource that could not be had.
+  // Name of its health service: each libvirt that is configured, or whose socket matches, could be
+  // connected to when that was last tried.
+  static constexpr char kHealthService[] = "libvirt";
+
+  // All outlive the source, but for the runs in the table. An error names the system resource that
+  // could not be had.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context, RunTable* table,
                                                                EventSink* sink);
   // Gives calls that are under way a moment to end.
@@ -121,24 +129,20 @@ class LibvirtSource : public RunSource, public FdHandler {
 
   VmRun* Restore(VmSession* session) override;
   void OnOver(VmRun* run) override;
+  // Returns whether a libvirt is connected, or there is none to connect to and a glob that may
+  // match one.
+  bool is_open() const override;
+  // Returns whether a message of a libvirt waits for a look at a process.
+  bool waits() const override;
+  std::vector<ServiceHealth> Health() const override;
+  // Adds the connections, by URI.
+  void Describe(v1::GetServerInfoResponse* info) const override;
+  void Counters(WatcherCounters* all) const override;
 
   // For a run, from within any method that hands an input to its session, and from the loop.
   void AskDetails(LibvirtRun* run);
   // Hands in the messages of all libvirts that have come by now, within `limit`.
   void ReadNow(absl::Duration limit);
-
-  // Returns whether a message of a libvirt waits for a look at a process.
-  bool waits() const;
-
-  // Returns whether a libvirt is connected, or there is none to connect to and a glob that may
-  // match one.
-  bool is_open() const;
-  // Returns whether each libvirt that is configured, or whose socket matches, could be connected to
-  // when that was last tried.
-  bool reaches_all() const;
-
-  // Adds the connections, by URI. Any thread.
-  void Describe(v1::GetServerInfoResponse* info) const;
 
  private:
   // Domains that one libvirt may begin: STARTED and STOPPED pass the limits of events.
@@ -279,6 +283,12 @@ class LibvirtSource : public RunSource, public FdHandler {
   RunContext* const context_;
   RunTable* const table_;
   EventSink* const sink_;
+  // The loop thread counts, any thread reads.
+  struct {
+    Counter connects;
+    Counter failures;
+    Counter overflows;
+  } meters_;
   std::shared_ptr<LibvirtApi> api_;  // null: it is loaded once a libvirt that is awaited is there
   const std::shared_ptr<const UniqueFd> wake_;  // an eventfd: messages wait
   DetachedThreads threads_;

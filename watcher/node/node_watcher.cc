@@ -11,6 +11,7 @@
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
+#include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {
@@ -58,6 +59,25 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
   return gap;
 }
 
+// The sources that every watcher has. A run of the daemon before this one is offered to them in
+// this order.
+const struct Source {
+  const char* health_service;
+  absl::StatusOr<std::unique_ptr<RunSource>> (*make)(RunContext* context, RunTable* table,
+                                                     EventSink* sink);
+} kSources[] = {
+    {QmpSource::kHealthService,
+     [](RunContext* context, RunTable* table,
+        EventSink*) -> absl::StatusOr<std::unique_ptr<RunSource>> {
+       return QmpSource::Create(context, table);
+     }},
+    {LibvirtSource::kHealthService,
+     [](RunContext* context, RunTable* table,
+        EventSink* sink) -> absl::StatusOr<std::unique_ptr<RunSource>> {
+       return LibvirtSource::Create(context, table, sink);
+     }},
+};
+
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
@@ -90,15 +110,14 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.options = &options_;
   }
 
+  // Makes all sources; the other methods are called after that.
   absl::Status AddSources() {
-    absl::StatusOr<std::unique_ptr<QmpSource>> sockets = QmpSource::Create(&context_, &table_);
-    if (!sockets.ok()) return sockets.status();
-    sockets_ = *std::move(sockets);
-    absl::StatusOr<std::unique_ptr<LibvirtSource>> libvirt =
-        LibvirtSource::Create(&context_, &table_, sink_);
-    if (!libvirt.ok()) return libvirt.status();
-    libvirt_ = *std::move(libvirt);
-    sources_ = {sockets_.get(), libvirt_.get()};
+    for (const Source& source : kSources) {
+      if (absl::Status status = AddSource(source.make); !status.ok()) return status;
+    }
+    for (const SourceFactory& make : options_.more_sources) {
+      if (absl::Status status = AddSource(make); !status.ok()) return status;
+    }
     return absl::OkStatus();
   }
 
@@ -111,18 +130,18 @@ class NodeWatcherImpl : public NodeWatcher {
       std::vector<HandedRun> handed_runs;
       if (options_.handed_runs != nullptr) handed_runs = std::move(*options_.handed_runs);
       const bool all_continue =
-          RestoreRuns(&context_, &table_, sources_, std::exchange(options_.saved_runs, {}),
+          RestoreRuns(&context_, &table_, Sources(), std::exchange(options_.saved_runs, {}),
                       std::move(handed_runs));
       was_away_ = options_.follows_another && !(options_.is_handover && all_continue);
       if (options_.held_processes != nullptr) options_.held_processes->Clear();
       exit_statuses_->ForgetHanded();
-      for (RunSource* source : sources_) source->Start();
+      for (const auto& source : sources_) source->Start();
       started_ = true;
       table_.ReportSharedUuids();
     }
     loop_->RunOnce(timeout);
     table_.EndTurn();
-    for (RunSource* source : sources_) source->EndTurn();
+    for (const auto& source : sources_) source->EndTurn();
     if (started_ && first_scan_done()) intents_.Handle();
     if (was_away_ || loop_->Now().monotonic >= report_at_) Report();
     sink_->EndTurn();
@@ -161,37 +180,53 @@ class NodeWatcherImpl : public NodeWatcher {
     info.mutable_host_shutdown()->set_active(host.known && host.problem.empty());
     info.mutable_host_shutdown()->set_problem(host.problem);
     info.mutable_host_shutdown()->set_shutting_down(host.shutting_down);
-    sockets_->Describe(&info);
-    libvirt_->Describe(&info);
+    for (const auto& source : sources_) source->Describe(&info);
     return info;
   }
   bool first_scan_done() const override {
     return std::all_of(sources_.begin(), sources_.end(),
-                       [](const RunSource* source) { return source->first_scan_done(); });
+                       [](const auto& source) { return source->first_scan_done(); });
   }
-  bool libvirt_waits() const override { return libvirt_->waits(); }
-  bool sees_all_directories() const override { return sockets_->sees_all_directories(); }
-  bool has_open_source() const override { return sockets_->is_open() || libvirt_->is_open(); }
-  bool reaches_all_libvirts() const override { return libvirt_->reaches_all(); }
+  bool waits() const override {
+    return std::any_of(sources_.begin(), sources_.end(),
+                       [](const auto& source) { return source->waits(); });
+  }
+  std::vector<ServiceHealth> Health() const override {
+    const bool any_open = std::any_of(sources_.begin(), sources_.end(),
+                                      [](const auto& source) { return source->is_open(); });
+    std::vector<ServiceHealth> all = {{"sources", any_open}};
+    for (const auto& source : sources_) {
+      const std::vector<ServiceHealth> own = source->Health();
+      all.insert(all.end(), own.begin(), own.end());
+    }
+    return all;
+  }
 
   WatcherCounters counters() const override {
-    const DirectoryWatcher::Counters directories = sockets_->directory_counters();
     WatcherCounters all{context_.meters};
-    all.inotify_overflows = directories.overflows;
-    all.rescans = directories.rescans;
     all.exit_statuses_lost = exit_statuses_->overflows();
-    all.lines_refused = sockets_->lines_refused();
     all.sockets_to_close = context_.closer.waiting();
     if (options_.command_lines != nullptr) {
       all.command_lines_left_out = options_.command_lines->left_out();
     }
-    all.sockets_over_directory_limit = directories.left_out;
     all.signals_lost = signals_.lost();
     all.shutdown_file_times = context_.shutdown_file_times.Read();
+    for (const auto& source : sources_) source->Counters(&all);
     return all;
   }
 
  private:
+  absl::Status AddSource(const SourceFactory& make) {
+    absl::StatusOr<std::unique_ptr<RunSource>> source = make(&context_, &table_, sink_);
+    if (source.ok()) sources_.push_back(*std::move(source));
+    return source.status();
+  }
+  std::vector<RunSource*> Sources() const {
+    std::vector<RunSource*> all;
+    for (const auto& source : sources_) all.push_back(source.get());
+    return all;
+  }
+
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(loop_role_) {
     const Instant now = loop_->Now();
     // Of a process that is gone the end is yet to be published.
@@ -218,10 +253,8 @@ class NodeWatcherImpl : public NodeWatcher {
   HostWatch host_;
   EventSink* const sink_;
   RunContext context_;
-  std::unique_ptr<QmpSource> sockets_;  // its runs close their monitors as they are destroyed
+  std::vector<std::unique_ptr<RunSource>> sources_;  // they outlive their runs, which call them
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
-  std::unique_ptr<LibvirtSource> libvirt_;
-  std::vector<RunSource*> sources_;  // all of them
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   bool was_away_ ABSL_GUARDED_BY(loop_role_) =
@@ -231,6 +264,12 @@ class NodeWatcherImpl : public NodeWatcher {
 };
 
 }  // namespace
+
+std::vector<const char*> NodeWatcher::SourceServices() {
+  std::vector<const char*> all;
+  for (const Source& source : kSources) all.push_back(source.health_service);
+  return all;
+}
 
 absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions options,
                                                                  const Clock* clock,

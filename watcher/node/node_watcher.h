@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,15 +13,15 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/node/intent_requests.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_source.h"
 #include "watcher/runs/watcher_counters.h"
 #include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 
-// Follows every QEMU whose monitor socket appears in the watched directories, and every domain of
-// the libvirts that were named, and pushes what happens to each to `sink`. Owns all sessions,
-// connections and watches. For the loop thread, where nothing else is said; none blocks but
-// RunOnce, for its timeout at most.
+// Follows every VM that its sources find, and pushes what happens to each to `sink`. Owns the
+// sources, all sessions and watches. For the loop thread, where nothing else is said; none blocks
+// but RunOnce, for its timeout at most.
 class NodeWatcher {
  public:
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
@@ -68,17 +69,14 @@ class NodeWatcher {
   virtual bool first_scan_done() const = 0;
   // Any thread.
   virtual WatcherCounters counters() const = 0;
-  // Returns whether something that a libvirt said waits for a process's command line. Loop thread.
-  virtual bool libvirt_waits() const = 0;
-  // Returns whether VMs can be found at all: a watched directory is there, a libvirt is connected,
-  // or a glob matches no libvirt's socket so far. Loop thread.
-  virtual bool has_open_source() const = 0;
-  // Returns whether each watched directory is there and can be read, but for optional ones. Any
+  // Returns whether something that a source was told waits for a look at a process. Loop thread.
+  virtual bool waits() const = 0;
+  // Returns the health services of the watcher, the same ones each time: "sources", which serves if
+  // VMs can be found at all, as some source is open, and those of the sources. Loop thread.
+  virtual std::vector<ServiceHealth> Health() const = 0;
+  // Returns the names of the sources' health services, for a start that has no watcher yet. Any
   // thread.
-  virtual bool sees_all_directories() const = 0;
-  // Returns whether each libvirt that is configured, or whose socket matches, could be connected to
-  // when that was last tried. Loop thread.
-  virtual bool reaches_all_libvirts() const = 0;
+  static std::vector<const char*> SourceServices();
 };
 
 }  // namespace vmeventd

@@ -164,7 +164,7 @@ std::string QmpRun::OnSender(int64_t pid) {
 void QmpRun::OnReady(const MonitorInfo& info) {
   silence_logged_ = protocol_error_logged_ = false;
   ready_since_ = Now().monotonic;
-  if (std::exchange(answered_, true)) context_->meters.monitor_reconnects.Add();
+  if (std::exchange(answered_, true)) source_->meters().monitor_reconnects.Add();
   process().NoteBegun();
   if (!published() && info.run_state != "inmigrate" &&
       source_->path_check().IsNamedAfterAnother(*this, info.qemu_name)) {
@@ -196,7 +196,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
   }
   if (runs_no_vm && !published()) return source_->OnNoVm(this, {ProblemCode::kNotAVm, kNotAVm});
   if (protocol_error) {
-    context_->meters.protocol_errors.Add();
+    source_->meters().protocol_errors.Add();
     if (!std::exchange(protocol_error_logged_, true)) {
       spdlog::warn("closing the monitor of {}: {}", absl::Utf8SafeCHexEscape(info().name), reason);
     }

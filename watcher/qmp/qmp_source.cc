@@ -206,10 +206,11 @@ void QmpSource::ForgetProblem(SocketSlot* slot) {
   unfollowed_.Remove(slot->path);
 }
 
-bool QmpSource::sees_all_directories() const {
+std::vector<ServiceHealth> QmpSource::Health() const {
   const MutexLock lock(&mutex_);
-  return std::all_of(watched_.begin(), watched_.end(),
-                     [](const v1::WatchedDirectory& directory) { return directory.present(); });
+  return {{kHealthService,
+           std::all_of(watched_.begin(), watched_.end(),
+                       [](const v1::WatchedDirectory& directory) { return directory.present(); })}};
 }
 
 void QmpSource::Describe(v1::GetServerInfoResponse* info) const {
@@ -218,6 +219,18 @@ void QmpSource::Describe(v1::GetServerInfoResponse* info) const {
     for (const v1::WatchedDirectory& directory : watched_) *info->add_directories() = directory;
   }
   unfollowed_.Describe(info);
+}
+
+void QmpSource::Counters(WatcherCounters* all) const {
+  const DirectoryWatcher::Counters directories = directories_->counters();
+  all->inotify_overflows += directories.overflows;
+  all->rescans += directories.rescans;
+  all->sockets_over_directory_limit += directories.left_out;
+  all->connect_retries += meters_.connect_retries;
+  all->connects_put_off += meters_.connects_put_off;
+  all->monitor_reconnects += meters_.monitor_reconnects;
+  all->protocol_errors += meters_.protocol_errors;
+  all->lines_refused += budget_.refused();
 }
 
 // Connecting
@@ -309,7 +322,7 @@ void QmpSource::OnSeen(SocketSlot* slot, int error, const SeenSocket& seen, cons
     return AwaitDescriptors(slot, shortage);
   }
   if (context_->closer.full()) {
-    context_->meters.connects_put_off.Add();
+    meters_.connects_put_off.Add();
     return OnNotConnected(slot, EMFILE);
   }
   // Those of attempts under way count, so that no two take the last ones.
@@ -363,7 +376,7 @@ void QmpSource::OnNotConnected(SocketSlot* slot, int error) {
     case ESTALE:                     // it was replaced between the look and the connect
       return BackOff(slot, kFirstRetry, kMaxRetry);
     case ECONNREFUSED:
-      context_->meters.connect_retries.Add();
+      meters_.connect_retries.Add();
       EndUntrackedRun(slot);
       if (IsUnused(*slot)) return;
       BackOff(slot, kFirstRetry, slot->run != nullptr ? kMaxRetry : kMaxRefusedRetry);
@@ -373,7 +386,7 @@ void QmpSource::OnNotConnected(SocketSlot* slot, int error) {
                  ? ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
                  : ForgetProblem(slot);
     case EAGAIN:  // somebody listens, and its queue of connections is full
-      context_->meters.connect_retries.Add();
+      meters_.connect_retries.Add();
       BackOff(slot, kFirstRetry, kMaxRetry);
       if (TriedForLong(*slot)) {
         const int64_t pid =

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/managers.h"
@@ -28,11 +29,22 @@
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
+#include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
+#include "watcher/runs/watcher_counters.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
+
+// Counters of the monitors' connections, which WatcherCounters explains. The loop thread counts,
+// any thread reads.
+struct QmpMeters {
+  Counter connect_retries;
+  Counter connects_put_off;
+  Counter monitor_reconnects;
+  Counter protocol_errors;
+};
 
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
 // connection to the run of the process behind it. A slot is a socket's path, a run is a process;
@@ -46,8 +58,11 @@ class QmpSource : public RunSource,
                   private DirectoryWatcher::Delegate,
                   private SocketAttempts::Delegate {
  public:
-  // All but the runs in the table outlive the source, which outlives those. An error names the
-  // system resource that could not be had.
+  // Name of its health service: each watched directory is there and can be read.
+  static constexpr char kHealthService[] = "watch";
+
+  // Both outlive the source, but for the runs in the table. An error names the system resource that
+  // could not be had.
   static absl::StatusOr<std::unique_ptr<QmpSource>> Create(RunContext* context, RunTable* table);
 
   VmRun* Restore(VmSession* session) override;
@@ -55,6 +70,12 @@ class QmpSource : public RunSource,
   bool first_scan_done() const override { return attempts_.first_scan_done(); }
   void EndTurn() override;
   void OnOver(VmRun* run) override;
+  // Returns whether a watched directory is there.
+  bool is_open() const override { return directories_->any_present(); }
+  std::vector<ServiceHealth> Health() const override;
+  // Adds the watched directories, and the sockets without a run.
+  void Describe(v1::GetServerInfoResponse* info) const override;
+  void Counters(WatcherCounters* all) const override;
 
   // Reports of runs, from within any method that hands an input to a session, and from the loop.
   void OnMonitorReady(QmpRun* run, const std::string& uuid);
@@ -78,16 +99,7 @@ class QmpSource : public RunSource,
   // The thread of the directory of spec number `spec`; -1: of all others.
   DirectoryThread* ThreadOf(int spec) const { return attempts_.ThreadOf(spec); }
   const PathCheck& path_check() const { return path_check_; }
-  // Returns whether a watched directory is there.
-  bool is_open() const { return directories_->any_present(); }
-
-  // Any thread.
-  DirectoryWatcher::Counters directory_counters() const { return directories_->counters(); }
-  uint64_t lines_refused() const { return budget_.refused(); }
-  // Returns whether each watched directory is there and can be read.
-  bool sees_all_directories() const;
-  // Adds the watched directories, and the sockets without a run.
-  void Describe(v1::GetServerInfoResponse* info) const;
+  QmpMeters& meters() { return meters_; }
 
  private:
   static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
@@ -157,6 +169,7 @@ class QmpSource : public RunSource,
 
   RunContext* const context_;
   RunTable* const table_;
+  QmpMeters meters_;
   const std::vector<WatchSpec>& watches_;
   absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
   MonitorBudget budget_;

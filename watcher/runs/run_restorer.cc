@@ -1,3 +1,5 @@
+#include "watcher/runs/run_restorer.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -8,9 +10,6 @@
 #include "absl/strings/string_view.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
-#include "watcher/runs/handed_run.h"
-#include "watcher/runs/run_context.h"
-#include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/session/vm_session.h"
 

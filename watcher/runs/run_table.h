@@ -13,33 +13,14 @@
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
+#include "watcher/host/host_watch.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/run_context.h"
+#include "watcher/runs/run_source.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {
-
-// Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
-// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
-// other (watcher/libvirt). A process that one source follows is no other source's. Loop thread.
-class RunSource {
- public:
-  virtual ~RunSource() = default;
-
-  // Makes a run of the session, which a daemon before this one left, and adds it to the table, if
-  // it is of this source. Before Start(). Null, and `session` is as before: it is another's.
-  virtual VmRun* Restore(VmSession* session) = 0;
-  // Begins to look for runs. Those that a daemon before this one left are in the table.
-  virtual void Start() = 0;
-  // Returns whether everything that was there at the start was tried.
-  virtual bool first_scan_done() const = 0;
-  // Drops what was on the call stack. Call it after each turn of the loop.
-  virtual void EndTurn() = 0;
-  // `run`, which is of this source, is no longer in the table.
-  virtual void OnOver(VmRun* run) = 0;
-};
 
 // The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
 // publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
@@ -119,12 +100,5 @@ class RunTable {
   absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // RunInfo::run_id
   std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
 };
-
-// Finds out of each run that the daemon before this one left open whether it still is or has ended.
-// `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run is
-// given to the first of `sources` that takes it. Returns whether each continues, with its monitor,
-// so that nothing was missed. Call it once, before the sources start. Loop thread.
-bool RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
-                 const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs);
 
 }  // namespace vmeventd

@@ -6,38 +6,43 @@
 
 namespace vmeventd {
 
-// Counters of the connections and runs of one watcher. The loop thread counts, any thread reads.
+// Counters of the runs of one watcher, of whatever source. The loop thread counts, any thread
+// reads.
 struct WatcherMeters {
-  Counter connect_retries;     // after a connect was refused or found a full queue
-  Counter monitor_reconnects;  // monitors that answered again after their connection had ended
   Counter monitors_lost;
-  Counter protocol_errors;  // connections that were closed because what came was not QMP
   Counter out_of_descriptors;
   Counter rate_limited_events;  // not published; a GAP has their number
   Counter shutdown_file_errors;
   Counter unreadable_runs;    // unreadable ones of WatcherOptions::saved_runs
-  Counter libvirt_connects;   // connections to libvirt that were made
-  Counter libvirt_failures;   // connections that failed or were lost
-  Counter libvirt_overflows;  // those of them cut at the backlog limit
-  Counter connects_put_off;   // delayed: too many sockets waited to be closed
   Counter handovers;          // runs that continued with what the previous daemon handed over
   Counter handovers_refused;  // handed-over runs that could not be continued
 };
 
 // Counters of the watcher, since it was made; each only grows, unless it says "now".
 struct WatcherCounters : WatcherMeters {
-  uint64_t inotify_overflows = 0;
-  uint64_t rescans = 0;
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
-  uint64_t lines_refused = 0;     // connections that were closed, since lines held too much memory
-  uint64_t sockets_to_close = 0;  // now, on threads that nobody waits for
+  uint64_t sockets_to_close = 0;    // now, on threads that nobody waits for
   uint64_t command_lines_left_out = 0;
-  // Times that a socket was not followed because its directory had as many as it may have.
-  uint64_t sockets_over_directory_limit = 0;
   uint64_t signals_lost = 0;  // records of signals that the kernel threw away
   // From the wake-up with what decided it, the end of a monitor or a process, until NAME.shutdown
   // was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;
+
+  // Of the source "QMP sockets".
+  uint64_t inotify_overflows = 0;
+  uint64_t rescans = 0;
+  // Times that a socket was not followed because its directory had as many as it may have.
+  uint64_t sockets_over_directory_limit = 0;
+  uint64_t connect_retries = 0;     // after a connect was refused or found a full queue
+  uint64_t connects_put_off = 0;    // delayed: too many sockets waited to be closed
+  uint64_t monitor_reconnects = 0;  // monitors that answered again after their connection had ended
+  uint64_t protocol_errors = 0;     // connections that were closed because what came was not QMP
+  uint64_t lines_refused = 0;  // connections that were closed, since lines held too much memory
+
+  // Of the source "libvirt".
+  uint64_t libvirt_connects = 0;   // connections to libvirt that were made
+  uint64_t libvirt_failures = 0;   // connections that failed or were lost
+  uint64_t libvirt_overflows = 0;  // those of them cut at the backlog limit
 };
 
 }  // namespace vmeventd

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/system.h"
 #include "watcher/core/specs.h"
@@ -19,8 +21,17 @@
 namespace vmeventd {
 
 class CommandLines;
+class EventSink;
 class LastWordsReader;
 class LibvirtApi;
+class RunSource;
+class RunTable;
+struct RunContext;
+
+// Makes a source. All that it is given outlives the source, but for the runs in the table. An error
+// names the system resource that could not be had.
+using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<RunSource>>(
+    RunContext* context, RunTable* table, EventSink* sink)>;
 
 // What a watcher of the node is made with.
 struct WatcherOptions {
@@ -60,6 +71,8 @@ struct WatcherOptions {
   // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken by
   // NodeWatcher::Create.
   std::shared_ptr<UniqueFd> handed_exits;
+  // Sources in addition to those that every watcher has, for tests.
+  std::vector<SourceFactory> more_sources;
   // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
   int max_vm_descriptors = 1 << 20;
   // The only source of exit statuses to try, for tests. Unset: the best that there is.

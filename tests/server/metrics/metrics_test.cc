@@ -142,10 +142,10 @@ TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   ExpectLines({"vmeventd_libvirt_connects_total 0"});
   watcher_.counted.inotify_overflows = 1;
   watcher_.counted.rate_limited_events.Add(2);
-  watcher_.counted.monitor_reconnects.Add(3);
-  watcher_.counted.libvirt_connects.Add(4);
-  watcher_.counted.libvirt_failures.Add(5);
-  watcher_.counted.libvirt_overflows.Add(6);
+  watcher_.counted.monitor_reconnects = 3;
+  watcher_.counted.libvirt_connects = 4;
+  watcher_.counted.libvirt_failures = 5;
+  watcher_.counted.libvirt_overflows = 6;
   watcher_.info = FromText<v1::GetServerInfoResponse>(R"(
       libvirt_connections { uri: 'qemu:///system' connected: true }
       libvirt_connections { uri: 'qemu:///session' }

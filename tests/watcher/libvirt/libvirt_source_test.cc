@@ -24,6 +24,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/health.h"
 #include "tests/support/problem_texts.h"
 #include "tests/support/saved_run.h"
 #include "tests/support/unix_socket.h"
@@ -270,7 +271,7 @@ class LibvirtLookTest : public LibvirtProcessTest {
     libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown);
     Step();
     EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
-    EXPECT_TRUE(watcher_->libvirt_waits());
+    EXPECT_TRUE(watcher_->waits());
   }
 };
 
@@ -282,7 +283,7 @@ TEST_F(LibvirtLookTest, WhatComesMeanwhileWaitsForItInItsOrder) {
   ASSERT_TRUE(UntilCount(EventType::kGuestShutdown));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
-  EXPECT_FALSE(watcher_->libvirt_waits());
+  EXPECT_FALSE(watcher_->waits());
 }
 
 // libvirt has reported the start of a life, and the next one has its process already.
@@ -482,11 +483,11 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_THAT(watcher_->Describe().libvirt_connections(0).problem().text(),
               HasSubstr("Permission denied"));
-  EXPECT_FALSE(watcher_->has_open_source());
+  EXPECT_FALSE(Serves(*watcher_, "sources"));
   ASSERT_TRUE(Until([&] { return libvirt_->opened() >= 3; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
-  EXPECT_TRUE(watcher_->has_open_source());
+  EXPECT_TRUE(Serves(*watcher_, "sources"));
   EXPECT_EQ(watcher_->Describe().libvirt_connections(0).problem().text(), "");
   EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "it was never connected before";
 }
@@ -525,12 +526,12 @@ TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
     Step();
   }
   EXPECT_EQ(watcher_->Describe().libvirt_connections_size(), 0) << "nobody misses it";
-  EXPECT_TRUE(watcher_->reaches_all_libvirts());
-  EXPECT_FALSE(watcher_->has_open_source());
+  EXPECT_TRUE(Serves(*watcher_, "libvirt"));
+  EXPECT_FALSE(Serves(*watcher_, "sources"));
   const UniqueFd listener(e2e::ListenUnix(socket));
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
   EXPECT_EQ(sink_.Latest("web1")->ref().source(), "libvirt:qemu:///system");
-  EXPECT_TRUE(watcher_->has_open_source());
+  EXPECT_TRUE(Serves(*watcher_, "sources"));
   std::filesystem::remove(socket);  // a run of it needs none
   RestartConnected();
   ReportDestroyed();
@@ -634,10 +635,10 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
   libvirt_->SetOpenError(absl::UnavailableError("broken"));
   Start();
   ASSERT_TRUE(UntilInTime([&] { return watcher_->first_scan_done(); }));
-  EXPECT_TRUE(watcher_->has_open_source());
+  EXPECT_TRUE(Serves(*watcher_, "sources"));
   MakePod("broken");
   ASSERT_TRUE(UntilConnections(1));
-  EXPECT_FALSE(watcher_->has_open_source());
+  EXPECT_FALSE(Serves(*watcher_, "sources"));
 }
 
 TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreConnected) {
@@ -647,7 +648,7 @@ TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreC
   MakePod("good");
   Start();
   ASSERT_TRUE(
-      UntilInTime([&] { return watcher_->has_open_source() && watcher_->reaches_all_libvirts(); }));
+      UntilInTime([&] { return Serves(*watcher_, "sources") && Serves(*watcher_, "libvirt"); }));
   const std::string name(83, 'n');
   const std::string path = directory_.MakeDirectory("pods/" + std::string(50, 'd')) + "/" + name;
   const UniqueFd socket(e2e::ListenUnix(directory_.Path(name)));
@@ -661,10 +662,10 @@ TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreC
     }
     return problems.size() == 1 && absl::StrContains(problems.front(), problem);
   }));
-  EXPECT_FALSE(watcher_->reaches_all_libvirts());
-  EXPECT_TRUE(watcher_->has_open_source());
+  EXPECT_FALSE(Serves(*watcher_, "libvirt"));
+  EXPECT_TRUE(Serves(*watcher_, "sources"));
   std::filesystem::remove(path);
-  EXPECT_TRUE(UntilInTime([&] { return watcher_->reaches_all_libvirts(); }));
+  EXPECT_TRUE(UntilInTime([&] { return Serves(*watcher_, "libvirt"); }));
 }
 
 TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {

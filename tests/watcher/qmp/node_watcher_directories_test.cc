@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
+#include "tests/support/health.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 
 namespace vmeventd {
@@ -45,12 +46,12 @@ TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(watcher_->Describe().directories_size(), 0);
-  EXPECT_FALSE(watcher_->has_open_source());
+  EXPECT_FALSE(Serves(*watcher_, "sources"));
   directory_.MakeDirectory("ctrl");
   qemu_.AddMonitor(Socket("vm1"));
   EXPECT_TRUE(UntilDirectory(true));
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
-  EXPECT_TRUE(watcher_->has_open_source());
+  EXPECT_TRUE(Serves(*watcher_, "sources"));
 }
 
 TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBack) {
@@ -144,8 +145,8 @@ TEST_F(HangingDirectoryTest, HoldsNoOther) {
     EXPECT_FALSE(Directory(0).present());
     EXPECT_EQ(Directory(0).problem().code(), ProblemCode::kDirectoryHangs);
     EXPECT_TRUE(Directory(1).present());
-    EXPECT_FALSE(watcher_->sees_all_directories());
-    EXPECT_TRUE(watcher_->has_open_source());
+    EXPECT_FALSE(Serves(*watcher_, "watch"));
+    EXPECT_TRUE(Serves(*watcher_, "sources"));
     EXPECT_EQ(sink_.Latest("vm1")->state(), VmState::kUnreachable);
     EXPECT_TRUE(HasProblem("vm1", "does not answer"));
     EXPECT_EQ(sink_.Latest("vm2")->state(), VmState::kRunning);
@@ -172,7 +173,7 @@ TEST_F(HangingDirectoryTest, HoldsNoOther) {
   ASSERT_TRUE(UntilState("vm4", VmState::kRunning));
   EXPECT_TRUE(Directory(0).present());
   EXPECT_FALSE(Directory(0).has_problem());
-  EXPECT_TRUE(watcher_->sees_all_directories());
+  EXPECT_TRUE(Serves(*watcher_, "watch"));
 }
 
 TEST_F(HangingDirectoryTest, ItsVmsRunAgainOnceItAnswers) {

@@ -22,6 +22,7 @@
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
+#include "watcher/runs/run_restorer.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
 
@@ -77,6 +78,10 @@ class RunTableTest : public testing::Test, public RunSource {
   VmRun* Restore(VmSession* session) override {
     return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
   }
+  bool is_open() const override { return true; }
+  std::vector<ServiceHealth> Health() const override { return {}; }
+  void Describe(v1::GetServerInfoResponse*) const override {}
+  void Counters(WatcherCounters*) const override {}
   void OnOver(VmRun* run) override { over_.emplace_back(run->info().name); }
 
   RunInfo Info(const std::string& name, const std::string& run_id) const {

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdlib>
+
+#include "absl/strings/string_view.h"
+#include "watcher/node/node_watcher.h"
+
+namespace vmeventd {
+
+// Whether the health service of that name serves, by the watcher, which has it.
+inline bool Serves(const NodeWatcher& watcher, absl::string_view service) {
+  for (const ServiceHealth& health : watcher.Health()) {
+    if (health.service == service) return health.serves;
+  }
+  std::abort();
+}
+
+}  // namespace vmeventd

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "watcher/runs/handed_run.h"
+#include "watcher/runs/run_context.h"
+#include "watcher/runs/run_source.h"
+#include "watcher/runs/run_table.h"
+
+namespace vmeventd {
+
+// Finds out of each run that the daemon before this one left open whether it still is or has ended.
+// `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run is
+// given to the first of `sources` that takes it. Returns whether each continues, with its monitor,
+// so that nothing was missed. Call it once, before the sources start. Loop thread.
+bool RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
+                 const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs);
+
+}  // namespace vmeventd

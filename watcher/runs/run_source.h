@@ -1,0 +1,51 @@
+#pragma once
+
+#include <vector>
+
+#include "watcher/core/vm_event.h"
+#include "watcher/runs/watcher_counters.h"
+
+namespace vmeventd {
+
+class VmRun;
+class VmSession;
+
+// Whether a service of the health protocol (grpc.health.v1) serves.
+struct ServiceHealth {
+  const char* service;
+  bool serves;
+};
+
+// Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
+// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
+// other (watcher/libvirt). A process that one source follows is no other source's. It outlives the
+// table, and does not use that while it is destroyed. Loop thread, where nothing else is said.
+class RunSource {
+ public:
+  virtual ~RunSource() = default;
+
+  // Makes a run of the session, which a daemon before this one left, and adds it to the table, if
+  // it is of this source. Before Start(). Null, and `session` is as before: it is another's.
+  virtual VmRun* Restore(VmSession* session) = 0;
+  // Begins to look for runs. Those that a daemon before this one left are in the table.
+  virtual void Start() = 0;
+  // Returns whether everything that was there at the start was tried.
+  virtual bool first_scan_done() const = 0;
+  // Drops what was on the call stack. Call it after each turn of the loop.
+  virtual void EndTurn() = 0;
+  // `run`, which is of this source, is no longer in the table.
+  virtual void OnOver(VmRun* run) = 0;
+
+  // Returns whether VMs can be found by it at all.
+  virtual bool is_open() const = 0;
+  // Returns whether something that it was told waits for a look at a process.
+  virtual bool waits() const { return false; }
+  // Returns the health services of the source, the same ones each time.
+  virtual std::vector<ServiceHealth> Health() const = 0;
+  // Adds what GetServerInfo has of the source. Any thread.
+  virtual void Describe(v1::GetServerInfoResponse* info) const = 0;
+  // Adds the counters of the source. Any thread.
+  virtual void Counters(WatcherCounters* all) const = 0;
+};
+
+}  // namespace vmeventd
