@@ -1,11 +1,9 @@
 #include "server/daemon.h"
 
 #include <malloc.h>
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -19,16 +17,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/system.h"
+#include "server/disk_wait.h"
 #include "server/handover.h"
 #include "server/host/host.h"
 #include "server/logging/logging.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
+#include "server/signals.h"
+#include "server/stop.h"
 #include "spdlog/spdlog.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"
@@ -109,120 +109,10 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
   }
 }
 
-// A step of the stop: the reason why the process is ended if it hangs, and the exit code then.
-struct StopStep {
-  const char* what;
-  int exit_code = 1;
-};
-
-// Ends the process if `*step` is not null after `timeout`, on a thread of its own.
-void EndAfter(absl::Duration timeout, const std::atomic<const StopStep*>* step) {
-  std::thread([timeout, step] {
-    SetThreadName("stop-deadline");
-    absl::SleepFor(timeout);
-    const StopStep* const hangs = step->load();
-    if (hangs == nullptr) return;
-    if (hangs->exit_code == 0) {
-      spdlog::warn("stopping takes too long: {}; exiting anyway", hangs->what);
-    } else {
-      spdlog::error("stopping takes too long: {}; exiting with {}", hangs->what, hangs->exit_code);
-    }
-    spdlog::default_logger()->flush();
-    _exit(hangs->exit_code);
-  }).detach();
-}
-
-// While this object exists, reports that the start waits for the disk of the state directory: to
-// clients, and after 2 s to the service manager, which learns that the daemon is ready (see
-// Daemon::kReadyTimeout). A SIGTERM or SIGINT, which every thread blocks, ends the process: nothing
-// was observed yet, and what was handed over stays stored.
-class DiskWait {
- public:
-  // `server` has the addresses and limits of the daemon's own server, which follows this one.
-  DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts, const Clock* clock)
-      : directory_(std::move(directory)),
-        server_options_(std::move(server)),
-        clock_(clock),
-        begin_(clock->Now().monotonic),
-        service_(std::move(facts), [this] { return What(); }),
-        thread_([this] { Run(); }) {}
-  ~DiskWait() {
-    // The thread waits for this signal, which ends nothing else.
-    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
-    pthread_kill(thread_.native_handle(), SIGTERM);
-    thread_.join();
-    if (server_ != nullptr) server_->Shutdown(absl::ZeroDuration());
-  }
-
- private:
-  std::string What() const {
-    return absl::StrCat(
-        "the disk of ", directory_, ", which has not answered for ",
-        absl::FormatDuration(absl::Trunc(clock_->Now().monotonic - begin_, absl::Seconds(1))));
-  }
-
-  void Run() {
-    // A disk that answers needs less, and clients then meet the daemon's own server alone.
-    constexpr absl::Duration kListen = absl::Milliseconds(500);
-    constexpr absl::Duration kPatience = absl::Seconds(2);
-    constexpr timespec kTurn = {0, 500'000'000};
-    SetThreadName("signals");
-    sigset_t stops;
-    sigemptyset(&stops);
-    for (const int number : {SIGTERM, SIGINT}) sigaddset(&stops, number);
-    absl::Duration log_at = begin_ + kPatience;
-    for (;;) {
-      siginfo_t info{};
-      const int number = sigtimedwait(&stops, &info, &kTurn);
-      if (number > 0 && info.si_pid == getpid()) return;  // the destructor's
-      const absl::Duration now = clock_->Now().monotonic;
-      if (number > 0) {
-        spdlog::error("stopped during the start, while waiting for {}", directory_);
-        spdlog::default_logger()->flush();
-        _exit(0);
-      }
-      if (now >= begin_ + kListen && !std::exchange(tried_, true)) Listen();
-      if (now < begin_ + kPatience) continue;
-      const std::string waits = absl::StrCat("the start waits for ", What());
-      if (now >= log_at) {
-        spdlog::error("{}; no VM is followed meanwhile", waits);
-        log_at = now + absl::Minutes(1);
-      }
-      Notify(absl::StrCat("READY=1\nWATCHDOG=1\nSTATUS=", waits));
-    }
-  }
-
-  void Listen() {
-    absl::StatusOr<std::unique_ptr<GrpcServer>> server =
-        GrpcServer::Start(server_options_, &service_, &refusals_, clock_);
-    if (!server.ok()) return;  // the daemon's own server reports it
-    server_ = *std::move(server);
-    server_->health().Set("journal", false);
-    for (const char* service : NodeWatcher::SourceServices()) server_->health().Set(service, false);
-  }
-
-  const std::string directory_;
-  const GrpcServerOptions server_options_;
-  const Clock* const clock_;
-  const absl::Duration begin_;
-  RefusalCounters refusals_;
-  StartingService service_;
-  bool tried_ = false;
-  std::unique_ptr<GrpcServer> server_;
-  std::thread thread_;
-};
-
 // The whole daemon, put together. Its threads: the watcher's loop, those of the event log, and
 // gRPC's own.
 class Daemon {
  public:
-  // Longest time from RequestStop to the return of Run.
-  static constexpr absl::Duration kStopTimeout = absl::Seconds(5);
-  // Longest time from the start of Run until the service manager is notified that the daemon is
-  // ready: it starts the managers of VMs after that, and a libvirt that it has yet to start does
-  // not answer before. The health service waits for the first scan.
-  static constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
-
   // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
   // retried while the daemon runs. The error names the obstacle. `meters` are the log's. `signals`
   // was begun before any thread; `parcel` is TakeParcel()'s. The pointers outlive the daemon.
@@ -230,8 +120,8 @@ class Daemon {
                                                         const LogMeters* meters,
                                                         const Tuning& tuning, SignalTracing signals,
                                                         UniqueFd parcel);
-  // Follows the VMs and serves until RequestStop, then drains: all that was observed is sent on
-  // every stream before it ends. The thread that made the daemon; once.
+  // Follows the VMs and serves until RequestStop, then stops (StopDaemon). The thread that made the
+  // daemon; once.
   void Run();
   // Any thread.
   void RequestStop();
@@ -253,7 +143,6 @@ class Daemon {
   void OnSilence(bool silent, bool serving);
   // Serves from the first scan on, and notifies the service manager, until RequestStop.
   void ServeUntilStop();
-  void Stop();
 
   const Clock* const clock_;
   const UniqueFd state_lock_;            // see LockFile
@@ -544,7 +433,15 @@ void Daemon::Run() {
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();
   Notify("STOPPING=1\nSTATUS=sending the remaining events");
-  Stop();
+  StopDaemon({.clock = clock_,
+              .log = log_.get(),
+              .hub = &hub_,
+              .service = &service_,
+              .watcher = watcher_.get(),
+              .watcher_thread = &watcher_thread_,
+              .trace = trace_.get(),
+              .server = &server_,
+              .metrics_server = &metrics_server_});
 }
 
 void Daemon::RequestStop() {
@@ -562,68 +459,6 @@ void Daemon::Reload() {
   } else {
     tls_->Reload().IgnoreError();  // it has been logged
   }
-}
-
-void Daemon::Stop() {
-  const absl::Duration end = clock_->Now().monotonic + kStopTimeout;
-  static constexpr StopStep kWatcher = {
-      "the watcher hangs, in the file system of a watched directory or in /proc"};
-  static constexpr StopStep kPump = {"the event pump hangs"};
-  static constexpr StopStep kManager = {"the service manager does not answer", 0};
-  static constexpr StopStep kStreams = {"streams do not close"};
-  static constexpr StopStep kDisk = {
-      "the disk of the state directory does not respond; events that were published as not durable "
-      "may be lost"};
-  static constexpr StopStep kDiskAfterHandover = {
-      "the disk of the state directory does not respond; the next start has what waits for it"};
-  static constexpr StopStep kClient = {"a client does not close its connection", 0};
-  static constexpr StopStep kScrape = {"a scrape of the metrics does not finish", 0};
-  static std::atomic<const StopStep*> step = &kWatcher;
-  EndAfter(kStopTimeout, &step);
-  spdlog::info("stopping: sending the remaining events to {} streams", hub_.stream_count());
-  server_->SetServing(false);
-  service_.SetWatcher(nullptr);  // refuses intents
-  watcher_thread_.join();
-  watcher_->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
-  watcher_->ReportWatched();
-  // Nothing is read any more; each monitor's socket holds its QEMU's messages.
-  std::optional<OpenRuns> handed;
-  if (HasServiceManager()) handed = watcher_->HandOver();
-  // The streams get what was observed last even while the disk hangs.
-  constexpr absl::Duration kWriteTime = absl::Seconds(2);
-  step = &kPump;
-  log_->Close(kWriteTime);
-  bool is_stored = false;
-  if (handed.has_value()) {
-    step = &kManager;
-    is_stored =
-        StoreHandover({.log = LogOf(*log_, *handed),
-                       .open = *std::move(handed),
-                       .exit_statuses = watcher_->exit_status_socket(),
-                       .trace = trace_ == nullptr ? std::vector<int>() : trace_->descriptors()});
-  }
-  // The rest of the time is for the transport and for other calls. Connections without a call are
-  // closed too, because their clients may not read.
-  constexpr absl::Duration kShutdownTime = absl::Milliseconds(700);
-  step = &kStreams;
-  hub_.Drain(end - kShutdownTime - clock_->Now().monotonic);
-  // Stops before the transport's shutdown, which waits for the queries that the history thread
-  // answers.
-  step = is_stored ? &kDiskAfterHandover : &kDisk;
-  log_->Stop();
-  // Everything is in the journal or handed over now, and was sent or dropped.
-  step = &kClient;
-  server_->Shutdown(kShutdownTime / 2);
-  step = &kScrape;
-  metrics_server_.reset();
-  step = &kClient;
-  server_.reset();
-  if (!log_->health().journal_writable && !is_stored) {
-    spdlog::error(
-        "events that were published as not durable are lost: the journal is still not writable");
-  }
-  step = nullptr;
-  spdlog::info("stopped at sequence {}", log_->range().newest);
 }
 
 // Resumes `handed`, the trace of the previous daemon, or begins one. `*note` is for the log. The
@@ -646,32 +481,6 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
   const std::string problem(trace.status().message());
   if (config.signal_senders == SignalSenders::kAuto) return SignalTracing{{}, problem};
   return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", problem));
-}
-
-sigset_t WatchedSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
-  return signals;
-}
-
-// Waits for signals. SIGHUP reloads the daemon. The first SIGTERM or SIGINT stops it; the second
-// ends the process at once, with status 1. Returns at a signal after `done` was set.
-void WatchSignals(Daemon* daemon, const std::atomic<bool>* done) {
-  SetThreadName("signals");
-  const sigset_t signals = WatchedSignals();
-  for (bool stopping = false;;) {
-    int number = 0;
-    sigwait(&signals, &number);
-    if (*done) return;
-    if (number == SIGHUP) {
-      daemon->Reload();
-    } else if (std::exchange(stopping, true)) {
-      _exit(1);
-    } else {
-      daemon->RequestStop();
-    }
-  }
 }
 
 }  // namespace
@@ -699,9 +508,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   absl::StatusOr<SignalTracing> tracing =
       BeginSignalTracing(*parsed.config, TraceIn(parcel), &note);
   dropped = DropTracing() && dropped;
-  // In this thread and in those that it starts.
-  const sigset_t signals = WatchedSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  BlockSignals();
   signal(SIGPIPE, SIG_IGN);
   if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
   const SystemClock clock;
@@ -717,12 +524,8 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return 1;
   }
-  std::atomic<bool> done = false;
-  std::thread watching([&] { WatchSignals(daemon->get(), &done); });
+  const SignalThread signals([&] { (*daemon)->Reload(); }, [&] { (*daemon)->RequestStop(); });
   (*daemon)->Run();
-  done = true;
-  pthread_kill(watching.native_handle(), SIGHUP);
-  watching.join();
   return 0;
 }
 

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/access/access.h"
+#include "server/rpc/vm_event_service.h"
+#include "server/transport/grpc_server.h"
+
+namespace vmeventd {
+
+// Longest time from the start, or from the disk's response, until the service manager is notified
+// that the daemon is ready: it starts the managers of VMs after that, and a libvirt that it has yet
+// to start does not answer before. The health service waits for the first scan.
+inline constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
+
+// While this object exists, reports that the start waits for the disk of the state directory: to
+// clients, and after kReadyTimeout to the service manager, which learns that the daemon is ready. A
+// SIGTERM or SIGINT, which every thread blocks, ends the process: nothing was observed yet, and
+// what was handed over stays stored. A thread of its own, "signals", does all of that.
+class DiskWait {
+ public:
+  // `server` has the addresses and limits of the daemon's own server, which follows this one.
+  // `clock` outlives this.
+  DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts, const Clock* clock);
+  ~DiskWait();
+  DiskWait(const DiskWait&) = delete;
+  DiskWait& operator=(const DiskWait&) = delete;
+
+ private:
+  std::string What() const;
+  void Run();
+  void Listen();
+
+  const std::string directory_;
+  const GrpcServerOptions server_options_;
+  const Clock* const clock_;
+  const absl::Duration begin_;
+  RefusalCounters refusals_;
+  StartingService service_;
+  bool tried_ = false;
+  std::unique_ptr<GrpcServer> server_;
+  std::thread thread_;
+};
+
+}  // namespace vmeventd

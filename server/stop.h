@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <thread>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/eventlog/event_log.h"
+#include "server/metrics/metrics_server.h"
+#include "server/rpc/vm_event_service.h"
+#include "server/stream/stream_hub.h"
+#include "server/transport/grpc_server.h"
+#include "watcher/node/node_watcher.h"
+#include "watcher/signals/signal_watch.h"
+
+namespace vmeventd {
+
+// Longest time of StopDaemon().
+inline constexpr absl::Duration kStopTimeout = absl::Seconds(5);
+
+// The parts of a daemon, which outlive the stop.
+struct DaemonParts {
+  const Clock* clock;
+  EventLog* log;
+  StreamHub* hub;
+  VmEventService* service;
+  NodeWatcher* watcher;
+  std::thread* watcher_thread;  // of the watcher's loop, which was asked to end
+  const SignalTrace* trace;     // null: none
+  std::unique_ptr<GrpcServer>* server;
+  std::unique_ptr<MetricsServer>* metrics_server;  // of null: not asked for
+};
+
+// Stops the daemon: all that was observed is sent on every stream before it ends, and is written or
+// handed to the next daemon, with the open runs. Destroys the servers. If a step hangs, logs it
+// when kStopTimeout is over, and ends the process. Once in a process.
+void StopDaemon(const DaemonParts& parts);
+
+}  // namespace vmeventd
