@@ -8,8 +8,6 @@
 #include "client/output/output.h"
 #include "client/sources/list_source.h"
 
-// `status`, for programs: the nodes as they are.
-
 namespace vmeventd::client {
 
 // `status`, for programs.

@@ -1,23 +1,19 @@
 #include "client/fleet/fleet_message.h"
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/event_filter.h"
-#include "base/patterns.h"
 #include "base/text.h"
 #include "client/output/event_text.h"
-#include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
 namespace {
 
 // Each byte that is not `plain` becomes the escape and two hexadecimal digits.
@@ -37,7 +33,7 @@ std::string EscapeBytes(absl::string_view text, char escape, const IsPlain& is_p
 }  // namespace
 
 std::string EscapeToken(absl::string_view name) {
-  std::string token = EscapeBytes(name.substr(0, kMaxNameBytes), '=', [](char byte) {
+  std::string token = EscapeBytes(name.substr(0, kMaxTokenNameBytes), '=', [](char byte) {
     return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
   });
   return token.empty() ? "=" : token;
@@ -56,8 +52,6 @@ std::optional<std::string> UnescapeToken(absl::string_view token) {
   // One name has one token.
   return EscapeToken(name) == token ? std::optional(std::move(name)) : std::nullopt;
 }
-
-namespace client {
 
 std::string IdOf(const v1::Event& event) {
   return event.sequence() > 0 ? absl::StrCat(event.sequence())
@@ -173,86 +167,4 @@ absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
   return MessageNode{*node, *cluster, std::string(journal), {}};
 }
 
-namespace {
-
-constexpr char kAny[] = "*";
-
-// The token of the one name that passes; *: others pass as well.
-std::string VmToken(const google::protobuf::RepeatedPtrField<std::string>& patterns) {
-  return patterns.size() == 1 && !IsGlob(patterns[0]) ? EscapeToken(patterns[0]) : kAny;
-}
-
-// "CLUSTER.NODE" of the one node that passes.
-std::string NodeTokens(const std::vector<std::string>& patterns) {
-  if (patterns.size() != 1 || IsGlob(patterns[0])) return absl::StrCat(kAny, ".", kAny);
-  const std::vector<std::string> names = absl::StrSplit(patterns[0], absl::MaxSplits('/', 1));
-  return absl::StrCat(names.size() > 1 ? EscapeToken(names[0]) : kAny, ".",
-                      EscapeToken(names.back()));
-}
-
-// The word of the one value that passes.
-template <typename Enum>
-std::string WordOf(const google::protobuf::RepeatedField<int>& values) {
-  return values.size() == 1 ? SubjectWord(ShortName(static_cast<Enum>(values[0]))) : kAny;
-}
-
-// The tokens after the VM in the subjects of events. Those of an end have a class.
-std::string EventTokens(const v1::EventFilter& filter) {
-  const std::string type = WordOf<v1::EventType>(filter.types());
-  if (type == "stopped" || type == "guest-shutdown" || !filter.classes().empty()) {
-    return absl::StrCat(type, ".", WordOf<v1::ShutdownClass>(filter.classes()));
-  }
-  return type == kAny ? ">" : type;
-}
-
-}  // namespace
-
-std::vector<std::string> EventSubjects(const FleetFilter& filter) {
-  const std::string prefix = absl::StrCat(kSubjectPrefix, ".", NodeTokens(filter.nodes), ".");
-  const std::string vm = VmToken(filter.events.vm_names());
-  const std::string events = EventTokens(filter.events);
-  std::vector<std::string> subjects = {absl::StrCat(prefix, vm, ".", events)};
-  if (vm != kAny || (events != ">" && events != "gap")) {
-    subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".gap"));
-  }
-  return subjects;
-}
-
-std::string KeySubjects(absl::string_view bucket, const FleetFilter& filter) {
-  const std::string node = NodeTokens(filter.nodes);
-  if (bucket == kNodesBucket) return KeySubject(bucket, node);
-  return KeySubject(bucket, absl::StrCat(node, ".", VmToken(filter.events.vm_names())));
-}
-
-bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node) {
-  const std::string whole = absl::StrCat(cluster, "/", node);
-  return filter.nodes.empty() || absl::c_any_of(filter.nodes, [&](const std::string& entry) {
-           const absl::string_view name = absl::StrContains(entry, '/') ? whole : node;
-           return entry == name || Glob(entry).Matches(name);
-         });
-}
-
-bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm) {
-  return PassesNode(filter, origin.cluster, origin.name) && FilterLists(filter.events).PassesVm(vm);
-}
-
-bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event) {
-  const absl::Time time = FromProto(event.observe_time());
-  if (filter.since && time < *filter.since) return false;
-  // One that nobody saw when it happened may have been before.
-  const absl::Time began = event.shutdown().has_last_seen_time()
-                               ? FromProto(event.shutdown().last_seen_time())
-                           : event.unwatched().has_start() ? FromProto(event.unwatched().start())
-                                                           : time;
-  if (filter.until && std::min(began, time) >= *filter.until) return false;
-  if (!PassesNode(filter, origin.cluster, origin.name)) return false;
-  if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) return true;
-  const v1::ShutdownDetail& end = event.shutdown();
-  return FilterLists(filter.events)
-      .PassesEvent(
-          event.type(), end.shutdown_class(), [&end] { return end.cause(); },
-          [&event] { return event.vm(); });
-}
-
-}  // namespace client
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -11,14 +11,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "client/nats/nats.h"
+#include "client/nats/connection.h"
 #include "client/output/node_event.h"
 #include "google/protobuf/message.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// The messages of a fleet, which are CloudEvents in binary mode (docs/many-nodes.md), their
-// subjects, and which of them pass a filter. Pure.
+// The messages of a fleet, which are CloudEvents in binary mode (docs/many-nodes.md), and their
+// subjects. Pure.
 //
 //   vmevents.v1.CLUSTER.NODE.VM.EVENT
 //
@@ -30,11 +29,11 @@
 //
 // EVENT is SubjectWords(): vmevents.v1.*.*.*.stopped.crash is every crash of the fleet.
 
-namespace vmeventd {
+namespace vmeventd::client {
 
 inline constexpr absl::string_view kFleetStream = "VMEVENTS";
 inline constexpr absl::string_view kSubjectPrefix = "vmevents.v1";
-inline constexpr size_t kMaxNameBytes = 255;
+inline constexpr size_t kMaxTokenNameBytes = 255;
 
 // The token of a name.
 std::string EscapeToken(absl::string_view name);
@@ -61,8 +60,6 @@ inline std::string BucketStream(absl::string_view bucket) { return absl::StrCat(
 inline std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node) {
   return absl::StrCat(kSubjectPrefix, ".", NodeBucketKey(cluster, node), ".");
 }
-
-namespace client {
 
 // The CloudEvents attribute "id": the sequence, or of a GAP that no journal has
 // "gap-after-SEQUENCE".
@@ -96,28 +93,4 @@ absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* mes
 absl::StatusOr<MessageNode> ParseFleetMessage(const NatsMessage& from,
                                               google::protobuf::Message* message);
 
-// Selection of events or VMs of a fleet.
-struct FleetFilter {
-  v1::EventFilter events;           // applied as by the daemon
-  std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all
-  std::optional<absl::Time> since;  // observed at or after
-  std::optional<absl::Time> until;  // observed before
-};
-
-// The subjects that such events have: they do not overlap, and more than pass the filter may
-// have them. A node, a VM, a type and a class become part of them, if the filter has one of each
-// and it is no glob. Pure.
-std::vector<std::string> EventSubjects(const FleetFilter& filter);
-
-// Subjects of the keys of a bucket, in the same way.
-std::string KeySubjects(absl::string_view bucket, const FleetFilter& filter);
-
-// Returns whether it passes the filter. A GAP of a whole node passes what selects VMs, types and
-// classes: the missing events may have matched.
-bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::Event& event);
-// Checks the VM's node, name, source, UUID, labels and run.
-bool Passes(const FleetFilter& filter, const MessageNode& origin, const v1::VmRef& vm);
-bool PassesNode(const FleetFilter& filter, absl::string_view cluster, absl::string_view node);
-
-}  // namespace client
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -1,3 +1,4 @@
+#include "client/nats/connection.h"
 
 #include <nats/nats.h>
 
@@ -16,25 +17,26 @@
 #include "base/shared_library.h"
 #include "base/text.h"
 #include "base/uuid.h"
-#include "client/nats/nats.h"
+#include "client/nats/jetstream.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
+
 bool IsNatsUrl(absl::string_view text) {
   return absl::StartsWith(text, "nats://") || absl::StartsWith(text, "tls://");
 }
 
-std::string NatsUrl(const client::ServerAddress& server) {
+std::string NatsUrl(const ServerAddress& server) {
   return absl::StrCat(server.tls ? "tls://" : "nats://", ToText(server));
 }
 
-absl::StatusOr<std::vector<client::ServerAddress>> ParseNatsServers(absl::string_view text) {
+absl::StatusOr<std::vector<ServerAddress>> ParseNatsServers(absl::string_view text) {
   // It would stand in the log, and in the list of processes.
   if (absl::StrContains(text, '@')) {
     return absl::InvalidArgumentError(
         "a server's address must not have a user or a password: give a file of credentials instead "
         "(--credentials, of a push --push-credentials)");
   }
-  std::vector<client::ServerAddress> servers;
+  std::vector<ServerAddress> servers;
   std::set<std::string> urls;
   bool tls = false;
   for (absl::string_view part : absl::StrSplit(text, ',')) {
@@ -46,7 +48,7 @@ absl::StatusOr<std::vector<client::ServerAddress>> ParseNatsServers(absl::string
     } else if (servers.empty() || absl::StrContains(part, "://")) {
       return InvalidText(whole, "does not begin with nats:// or tls://; write nats://HOST:PORT");
     }
-    auto server = client::ParseServerAddress(part, /*default_port=*/"4222");
+    auto server = ParseServerAddress(part, /*default_port=*/"4222");
     if (!server.ok() || server->host.empty()) {
       return InvalidText(whole, "is no server; write nats://HOST or nats://HOST:PORT");
     }
@@ -295,7 +297,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options,
   check(NATS(natsOptions_SetName)(to, options.name.c_str()));
   check(NATS(natsOptions_SetCustomInboxPrefix)(to, inbox_prefix.c_str()));
   check(NATS(natsOptions_UseGlobalMessageDelivery)(to, true));
-  const client::TlsOptions tls = options.tls.value_or(client::TlsOptions());
+  const TlsOptions tls = options.tls.value_or(TlsOptions());
   // The library does not look at the scheme of an address.
   if (!tls.ca_file.empty() || !tls.cert_file.empty() ||
       std::any_of(options.servers.begin(), options.servers.end(),
@@ -369,4 +371,4 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
   return std::make_unique<Connection>(connection, inbox_prefix, options.domain);
 }
 
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -1,20 +1,21 @@
-#include <algorithm>
+#include "client/nats/jetstream.h"
 
-#include "absl/memory/memory.h"
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
-#include "base/text.h"
-#include "client/nats/nats.h"
+#include "client/nats/api.h"
 #include "nlohmann/json.hpp"
 
-namespace vmeventd {
+namespace vmeventd::client {
 namespace {
 
 using nlohmann::json;
@@ -27,62 +28,14 @@ constexpr std::pair<const char*, bool> kSafeSettings[] = {{"allow_rollup_hdrs", 
                                                           {"allow_msg_schedules", false},
                                                           {"deny_purge", true},
                                                           {"deny_delete", true}};
-constexpr uint64_t kNoMessage = 10037;
-constexpr uint64_t kNoStream = 10059;
-constexpr uint64_t kTooLarge = 10054;
 // Servers before 2.10 may search for the last message of a quiet node for seconds.
 constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
-// A consumer that nobody pulls from for so long is deleted by the server.
-constexpr absl::Duration kInactive = absl::Minutes(1);
-
-// A member that is no such number throws.
-uint64_t NumberIn(const json& object, const char* name) {
-  return object.at(name).get_ref<const uint64_t&>();
-}
 
 // The infinite past: it is no time.
 absl::Time TimeIn(const json& object, const char* name) {
   absl::Time time = absl::InfinitePast();
   absl::ParseTime(absl::RFC3339_full, object.at(name).get<std::string>(), &time, nullptr);
   return time;
-}
-
-// Result of `parse`, which may throw, for an answer. NOT_FOUND: there is no such stream or message.
-// INVALID_ARGUMENT: the stream never takes such a message. UNAVAILABLE: another error, for people,
-// or no such answer.
-template <typename Parse>
-auto ParseAnswer(absl::string_view text, const Parse& parse)
-    -> absl::StatusOr<decltype(parse(json()))> {
-  const json answer = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-  try {
-    if (!answer.contains("error")) return parse(answer);
-    const json& error = answer.at("error");
-    const uint64_t code = NumberIn(error, "err_code");
-    const std::string message = absl::StrCat(
-        "JetStream answers ", Quote(error.at("description").get<std::string>()), " (", code, ")");
-    if (code == kNoMessage || code == kNoStream) return absl::NotFoundError(message);
-    if (code == kTooLarge) return absl::InvalidArgumentError(message);
-    return absl::UnavailableError(message);
-  } catch (const json::exception&) {
-    return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(text), " is none of JetStream"));
-  }
-}
-
-// Result of `parse` for the answer to a request of the API about a stream. UNAVAILABLE: the server
-// has no JetStream; other errors: see NatsConnection::Request.
-template <typename Parse>
-auto Ask(NatsConnection* connection, absl::string_view request, absl::string_view stream,
-         const json& body, const Parse& parse,
-         absl::Duration timeout = NatsConnection::kRequestTimeout)
-    -> absl::StatusOr<decltype(parse(json()))> {
-  const auto answer = connection->Request(
-      {.subject = ApiSubject(request, stream), .data = body.is_null() ? "" : body.dump()}, timeout);
-  if (answer.ok()) return ParseAnswer(*answer, parse);
-  if (!absl::IsNotFound(answer.status())) return answer.status();
-  return absl::UnavailableError(
-      "the server has no JetStream, or not for this account: enable it in the server's "
-      "configuration (jetstream {})");
 }
 
 StreamState StateIn(const json& answer) {
@@ -156,7 +109,7 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
     info = answer;
     return StateIn(answer);
   };
-  const auto state = Ask(connection, "STREAM.INFO", stream, {}, parse);
+  const auto state = AskApi(connection, "STREAM.INFO", stream, {}, parse);
   if (!state.ok() && !absl::IsNotFound(state.status())) return state.status();
   json config = json::parse(settings);
   config[kReplicas] = std::max(replicas, 1);
@@ -183,7 +136,7 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
     }
   }
   const auto now =
-      Ask(connection, state.ok() ? "STREAM.UPDATE" : "STREAM.CREATE", stream, config, StateIn);
+      AskApi(connection, state.ok() ? "STREAM.UPDATE" : "STREAM.CREATE", stream, config, StateIn);
   if (now.ok() && now->unsafe.empty()) return absl::StrCat(stream, ": ", done, "\n");
   return absl::FailedPreconditionError(
       absl::StrCat("the stream ", stream, " cannot be ", done, ": ",
@@ -191,18 +144,18 @@ absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::st
 }
 
 absl::StatusOr<StreamState> ReadStreamState(NatsConnection* connection, absl::string_view stream) {
-  return Ask(connection, "STREAM.INFO", stream, {}, StateIn);
+  return AskApi(connection, "STREAM.INFO", stream, {}, StateIn);
 }
 
 absl::StatusOr<StoredMessage> ReadMessage(NatsConnection* connection, absl::string_view stream,
                                           uint64_t stream_sequence) {
-  return Ask(connection, "STREAM.MSG.GET", stream, {{"seq", stream_sequence}}, MessageIn);
+  return AskApi(connection, "STREAM.MSG.GET", stream, {{"seq", stream_sequence}}, MessageIn);
 }
 
 absl::StatusOr<StoredMessage> ReadLastMessage(NatsConnection* connection, absl::string_view stream,
                                               absl::string_view subjects) {
-  return Ask(connection, "STREAM.MSG.GET", stream, {{"last_by_subj", std::string(subjects)}},
-             MessageIn, kSearchTimeout);
+  return AskApi(connection, "STREAM.MSG.GET", stream, {{"last_by_subj", std::string(subjects)}},
+                MessageIn, kSearchTimeout);
 }
 
 absl::StatusOr<uint64_t> Store(NatsConnection* connection, absl::string_view stream,
@@ -225,158 +178,4 @@ absl::StatusOr<uint64_t> Store(NatsConnection* connection, absl::string_view str
                                              ": take their subjects from it"));
 }
 
-// $JS.ACK.STREAM.CONSUMER.DELIVERIES.SEQUENCE.NUMBER.TIME.PENDING; servers may put a domain and an
-// account before the stream, and more at the end.
-std::optional<Delivery> ParseDelivery(absl::string_view reply) {
-  const std::vector<absl::string_view> tokens = absl::StrSplit(reply, '.');
-  if (tokens.size() < 9 || tokens.size() == 10 || tokens[0] != "$JS" || tokens[1] != "ACK") {
-    return std::nullopt;
-  }
-  const size_t at = tokens.size() == 9 ? 5 : 7;  // index of SEQUENCE
-  Delivery delivery;
-  int64_t nanoseconds = 0;
-  if (!absl::SimpleAtoi(tokens[at], &delivery.stream_sequence) ||
-      !absl::SimpleAtoi(tokens[at + 1], &delivery.number) ||
-      !absl::SimpleAtoi(tokens[at + 2], &nanoseconds) ||
-      !absl::SimpleAtoi(tokens[at + 3], &delivery.pending)) {
-    return std::nullopt;
-  }
-  delivery.time = absl::FromUnixNanos(nanoseconds);
-  return delivery;
-}
-
-namespace {
-
-// A pull ends after this time, which the server reports; a consumer that is silent for longer
-// counts as lost.
-constexpr absl::Duration kExpires = absl::Seconds(10);
-constexpr absl::Duration kSilence = absl::Seconds(15);
-// A cluster may choose a server that has just died for a consumer, for half a minute, or it has no
-// leader: another attempt is likely to get another server.
-constexpr int kCreateAttempts = 5;
-constexpr absl::Duration kCreateTimeout = absl::Seconds(2);
-constexpr absl::Duration kCreatePause = absl::Milliseconds(200);
-
-json ConsumerSettings(const std::vector<std::string>& subjects, const ReadStart& start) {
-  json config = {{"ack_policy", "none"},
-                 {"replay_policy", "instant"},
-                 {"inactive_threshold", absl::ToInt64Nanoseconds(kInactive)},
-                 {"mem_storage", true},
-                 {"num_replicas", 1}};
-  if (const auto* sequence = std::get_if<uint64_t>(&start)) {
-    config["deliver_policy"] = "by_start_sequence";
-    config["opt_start_seq"] = *sequence;
-  } else if (const auto* time = std::get_if<absl::Time>(&start)) {
-    config["deliver_policy"] = "by_start_time";
-    config["opt_start_time"] = absl::FormatTime(absl::RFC3339_full, *time, absl::UTCTimeZone());
-  } else {
-    config["deliver_policy"] = "last_per_subject";
-  }
-  if (subjects.size() == 1) config["filter_subject"] = subjects.front();
-  if (subjects.size() > 1) config["filter_subjects"] = subjects;
-  return config;
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
-    NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
-    const ReadStart& start, std::function<absl::Time()> clock) {
-  auto reader = absl::WrapUnique(new StreamReader(connection, std::move(stream), std::move(clock)));
-  reader->inbox_ = connection->NewInbox();
-  // The inbox gets the messages and the server's statuses of the pull.
-  auto subscription = connection->Subscribe(reader->inbox_);
-  if (!subscription.ok()) return subscription.status();
-  reader->subscription_ = *std::move(subscription);
-  const json request = {{"stream_name", reader->stream_},
-                        {"config", ConsumerSettings(subjects, start)}};
-  const auto take = [&reader](const json& consumer) {
-    reader->consumer_ = consumer.at("name");
-    reader->pending_ = NumberIn(consumer, "num_pending");
-    return true;
-  };
-  absl::StatusOr<bool> made;
-  for (int left = kCreateAttempts; left > 0; --left) {
-    made = Ask(connection, "CONSUMER.CREATE", reader->stream_, request, take, kCreateTimeout);
-    // A client without the permission gets no answer but a complaint.
-    if (!absl::IsUnavailable(made.status()) || connection->closed() ||
-        !connection->complaint().empty()) {
-      break;
-    }
-    if (left > 1) absl::SleepFor(kCreatePause);
-  }
-  if (!made.ok()) return made.status();
-  return reader;
-}
-
-StreamReader::~StreamReader() {
-  if (consumer_.empty() || connection_->closed()) return;
-  const std::string subject = absl::StrCat(ApiSubject("CONSUMER.DELETE", stream_), ".", consumer_);
-  // Otherwise the server deletes it when it is not used any more.
-  (void)connection_->Publish({.subject = subject});
-}
-
-absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration timeout) {
-  const absl::Time deadline = clock_() + timeout;
-  while (true) {
-    if (wanted_ == 0) {
-      const json request = {{"batch", kMessages},
-                            {"max_bytes", bytes_},
-                            {"expires", absl::ToInt64Nanoseconds(kExpires)}};
-      absl::Status asked = connection_->Publish(
-          {.subject = absl::StrCat(ApiSubject("CONSUMER.MSG.NEXT", stream_), ".", consumer_),
-           .reply = inbox_,
-           .data = request.dump()});
-      if (!asked.ok()) return asked;
-      wanted_ = kMessages;
-      received_ = clock_();
-    }
-    const absl::Time now = clock_();
-    absl::StatusOr<std::optional<NatsMessage>> next = subscription_->Next(deadline - now);
-    if (!next.ok()) return absl::UnavailableError(next.status().message());
-    if (!next->has_value()) {
-      if (clock_() - received_ > kSilence) {
-        return absl::UnavailableError(absl::StrCat("nothing came from the stream ", stream_,
-                                                   " for ", absl::FormatDuration(kSilence)));
-      }
-      return std::nullopt;
-    }
-    received_ = clock_();
-    NatsMessage message = **std::move(next);
-    // Any publisher can give its message the status of a server's report: one that the consumer
-    // delivers is none.
-    const std::optional<Delivery> delivery = ParseDelivery(message.reply);
-    if (!delivery) {
-      const std::string status = message.header("Status");
-      const std::string description = message.header("Description");
-      // The pull's time is over, or nothing is there; of 409 only those of the pull alone.
-      const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
-      if (status != "404" && status != "408" && !full) {
-        return absl::UnavailableError(absl::StrCat("JetStream ended the consumer of the stream ",
-                                                   stream_, ": ", status, " ", description));
-      }
-      if (full && wanted_ == kMessages) bytes_ *= 2;  // not even one message
-      wanted_ = 0;
-      if (clock_() >= deadline) return std::nullopt;
-      continue;
-    }
-    if (delivery->number != read_ + 1) {
-      return absl::UnavailableError(absl::StrCat("messages of the stream ", stream_,
-                                                 " were lost on the way and are read again"));
-    }
-    ++read_;
-    --wanted_;
-    pending_ = delivery->pending;
-    return StoredMessage{std::move(message), delivery->stream_sequence, delivery->time};
-  }
-}
-
-absl::StatusOr<bool> StreamReader::AskWhetherAllIsRead() {
-  return Ask(connection_, "CONSUMER.INFO", absl::StrCat(stream_, ".", consumer_), {},
-             [this](const json& consumer) {
-               return NumberIn(consumer.at("delivered"), "consumer_seq") == read_ &&
-                      NumberIn(consumer, "num_pending") == 0;
-             });
-}
-
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -5,19 +5,20 @@
 #include "client/options/commands.h"
 #include "client/options/common.h"
 #include "client/options/parser.h"
+#include "client/sinks/sinks.h"
 
 // The program: its commands in the order of the help. Those with options have a file of their name.
 
 namespace vmeventd::client {
 
-void Define(CLI::App* app, Reading* reading) {
+void Define(CLI::App* app, Reading* reading, const SinkTable& sinks) {
   app->formatter(MakeHelpFormatter());
   app->description("Shows who ended the virtual machines of a node, and how vmeventd knows.");
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   app->require_subcommand(1);
   AddGeneral(app, reading);
-  AddWatch(app, reading);
-  AddPush(app, reading);
+  AddWatch(app, reading, sinks);
+  AddPush(app, reading, sinks);
   AddWeb(app, reading);
   AddEvents(app, reading);
   AddVms(app, reading);

@@ -16,6 +16,7 @@
 #include "client/cli/option.h"
 #include "client/options/parser.h"
 #include "client/output/terminal_text.h"
+#include "client/sinks/sinks.h"
 
 namespace vmeventd::client {
 namespace {
@@ -117,7 +118,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   if (arguments.empty()) return ParseCommandLine({"--help"}, context);
   Reading reading = {.context = context};
   CLI::App app("", "vmevents");
-  Define(&app, &reading);
+  Define(&app, &reading, AllSinks());
   try {
     if (arguments.front() == kCompleteCommand) {
       return Complete(&app, &reading, {arguments.begin() + 1, arguments.end()});

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/options/options.h"
+#include "client/sinks/sinks.h"
 
 // The parser of the command line, by CLI11, and its parts.
 
@@ -41,7 +42,8 @@ struct Reading {
 };
 
 // Defines all commands and options, with their help, for `reading`, which must outlive `app`.
-void Define(CLI::App* app, Reading* reading);
+// `watch` and `push` have the options of these sinks: a program that parses alone needs none.
+void Define(CLI::App* app, Reading* reading, const SinkTable& sinks);
 
 // Sets the servers or the fleet of the line: from the options, the environment and the contexts.
 // Checks whether they fit the command. `app` was parsed.

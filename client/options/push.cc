@@ -8,18 +8,17 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/cli/option.h"
-#include "client/nats/nats.h"
+#include "client/nats/connection.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/parser.h"
 #include "client/output/time_text.h"
+#include "client/sinks/push_command.h"
+#include "client/sinks/sinks.h"
 
 namespace vmeventd::client {
 namespace {
-
-// Limit of --batch.
-constexpr uint64_t kMaxBatch = 1000;
 
 void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* push) {
   if (push->timeout < absl::Seconds(1) || push->timeout > absl::Minutes(10)) {
@@ -51,7 +50,7 @@ void CheckPush(const CLI::App& app, const OptionContext& context, PushCommand* p
 
 }  // namespace
 
-void AddPush(CLI::App* program, Reading* reading) {
+void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   const auto check = [=](PushCommand* push) {
     CheckPush(*program->get_subcommand("push"), reading->context, push);
   };
@@ -72,39 +71,7 @@ void AddPush(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);
   AddFilter(app, &push->follow.watch.filter);
-  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch)
-      ->check(UpTo(kMaxBatch));
-  AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
-           &push->timeout);
-  AddFile(app, "--secret-file",
-          "sign each request by the secret in this file; two lines while it is replaced",
-          &push->secret_file);
-  AddFile(app, "--header-file",
-          "send these headers too, as \"Authorization: Bearer ...\", one a line",
-          &push->header_file);
-  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
-          &push->tls.ca_file);
-  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
-          &push->tls);
-  CLI::Option* cluster =
-      AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster)
-          ->check([](const std::string& text) {
-            constexpr size_t kMaxCluster = 64;
-            return text.size() > kMaxCluster ? "the name has more than 64 bytes" : std::string();
-          });
-  // A fleet's stream gets every event of the node, as it is.
-  for (const char* other : {"--template", "--secret-file", "--header-file", "--timeout", "--batch",
-                            "--journal", "--node", "--vm", "--uuid", "--label", "--source",
-                            "--type", "--class", "--cause", "--run"}) {
-    cluster->excludes(app->get_option(other));
-  }
-  AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
-          &push->credentials)
-      ->needs(cluster);
-  AddChecked(app, "--push-domain", "NAME",
-             "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-             CheckDomain, &push->domain)
-      ->needs(cluster);
+  for (const PushSinkKind* const kind : sinks.of_push) kind->options(app, push);
   AddFlag(app, "--insecure-http",
           "permit http:// and nats:// beyond this host: anyone on the way reads the events",
           &push->insecure_http);
@@ -119,11 +86,13 @@ void AddPush(CLI::App* program, Reading* reading) {
       AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
               &push->retry_set_aside)
           ->excludes(status);
-  AddFlag(app, "--test", "send one event that is marked as a test, and show the answer",
-          &push->test)
-      ->excludes(status)
-      ->excludes(retry)
-      ->excludes(cluster);
+  CLI::Option* test =
+      AddFlag(app, "--test", "send one event that is marked as a test, and show the answer",
+              &push->test)
+          ->excludes(status)
+          ->excludes(retry);
+  // Of a fleet's stream each event is one of its node.
+  if (CLI::Option* cluster = app->get_option_no_throw("--cluster")) test->excludes(cluster);
 }
 
 }  // namespace vmeventd::client

@@ -8,7 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/option.h"
-#include "client/nats/nats.h"
+#include "client/nats/connection.h"
 #include "client/options/parser.h"
 #include "client/output/terminal_text.h"
 

@@ -4,13 +4,21 @@
 #include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/parser.h"
+#include "client/sinks/follow_command.h"
+#include "client/sinks/sinks.h"
 #include "client/sources/source.h"
 
 namespace vmeventd::client {
 
-void AddWatch(CLI::App* program, Reading* reading) {
+void AddWatch(CLI::App* program, Reading* reading, const SinkTable& sinks) {
+  const auto choose = [program, kinds = sinks.of_watch](FollowCommand* follow) {
+    const CLI::App& watch = *program->get_subcommand("watch");
+    for (const WatchSinkKind* const kind : kinds) {
+      if (!kind->flag.empty() && watch.count(std::string(kind->flag)) > 0) follow->sink = kind;
+    }
+  };
   const auto [app, command] =
-      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen");
+      Add<FollowCommand>(program, reading, "watch", "Follow events as they happen", choose);
   WatchCommand& watch = command->watch;
   AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
            &reading->context, &watch.start);
@@ -20,12 +28,9 @@ void AddWatch(CLI::App* program, Reading* reading) {
   AddValue(app, "-n,--count", "N", "end after N matching events", &command->count);
   AddFollow(app, command);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
-  CLI::Option* exec = AddValue(app, "--exec", "COMMAND",
-                               "run this for each event instead of printing it", &command->exec);
-  AddChoice(app, "--exec-on-failure", "ACTION",
-            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
-            &command->on_failure)
-      ->needs(exec);
+  for (const WatchSinkKind* const kind : sinks.of_watch) {
+    if (kind->options != nullptr) kind->options(app, command);
+  }
 }
 
 }  // namespace vmeventd::client

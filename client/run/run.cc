@@ -31,6 +31,9 @@
 #include "client/doctor/diagnosis.h"
 #include "client/output/terminal_text.h"
 #include "client/sources/daemon_lists.h"
+#include "client/sources/daemon_node.h"
+#include "client/sources/fleet_lists.h"
+#include "client/sources/servers.h"
 
 namespace vmeventd::client {
 
@@ -188,7 +191,8 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   };
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   // A frame shows which nodes are away.
-  const auto lists = ListsOf(line, live ? [](const std::string& /*sentence*/) {} : note);
+  const auto lists =
+      ListsOf(line, line.is_json(), live ? [](const std::string& /*sentence*/) {} : note);
   const auto failure = RunTop(command, lists.get(), output, environment);
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
@@ -308,16 +312,16 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
       return RunDoctor(line, output);
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
-      failure =
-          RunWhy(command, Where(line), ListsOf(line, note).get(), formatter, output, absl::Now());
+      failure = RunWhy(command, Where(line), ListsOf(line, line.is_json(), note).get(), formatter,
+                       output, absl::Now());
     } else if constexpr (std::is_same_v<Command, StatsCommand>) {
       std::string empty;
-      const auto lists = ListsOf(line, note);
+      const auto lists = ListsOf(line, line.is_json(), note);
       failure = RunList(command, lists.get(), line.zone, formatter, output, &empty);
       if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else if constexpr (std::is_same_v<Command, StatusCommand> ||
                          std::is_same_v<Command, IntentsCommand>) {
-      failure = RunList(command, ListsOf(line, note).get(), formatter, output);
+      failure = RunList(command, ListsOf(line, line.is_json(), note).get(), formatter, output);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
       failure = ShowFleet(line, formatter, output, note);
     } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
@@ -331,7 +335,7 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
               : std::optional<Failure>(ExplainFleetFailure(ToText(*line.fleet), made.status()));
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand>) {
-      const auto lists = ListsOf(line, note);
+      const auto lists = ListsOf(line, line.is_json(), note);
       Command list = command;
       std::string empty;
       if constexpr (std::is_same_v<Command, VmsCommand>) {

@@ -74,7 +74,7 @@ WebAnswer Collect(const char* name, const CommandLine& query) {
   TextOutput output;
   Formatter formatter(Form::kJson, {.zone = query.zone, .texts = true, .now = absl::Now});
   std::vector<std::string> servers;
-  const auto lists = ListsOf(query, note, &servers);
+  const auto lists = ListsOf(query, query.is_json(), note, &servers);
   std::string empty;  // the list says it
   std::optional<Failure> failure;
   if (const auto* vms = std::get_if<VmsCommand>(&query.command)) {
@@ -218,12 +218,12 @@ WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
     return ErrorAnswer(
         503, absl::StrCat(kMaxStreams, " streams are open, the maximum; try again later"));
   }
-  CursorFile::Positions behind;
+  WatchPositions behind;
   for (const auto& [server, position] : *positions) behind[keys[server]] = position;
   const absl::TimeZone zone = query.zone;
   const auto make = [counted, behind, query = std::move(query)](StopSource* stop,
                                                                 const PrintSentence& note) {
-    return MakeSource(std::get<FollowCommand>(query.command), query, behind, stop, note);
+    return MakeSource(std::get<FollowCommand>(query.command).watch, query, behind, stop, note);
   };
   return {200, "text/event-stream", "",
           std::make_unique<EventStream>(make, *positions, zone, stop_)};

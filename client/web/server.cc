@@ -26,6 +26,7 @@
 #include "base/shared_library.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "client/cli/option_file.h"
 #include "client/connect/connection.h"
 #include "client/run/run.h"
 #include "client/web/api.h"

@@ -8,9 +8,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/text.h"
-#include "client/consume/exec.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"
+#include "client/sinks/event_variables.h"
 #include "nlohmann/json.hpp"
 
 namespace {

@@ -6,18 +6,19 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/fleet/fleet_message.h"
-#include "client/nats/nats.h"
+#include "client/nats/jetstream.h"
+#include "client/nats/stream_reader.h"
 #include "tests/support/answering_nats.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 void Fuzz_fleet_message(absl::string_view input) {
   using namespace vmeventd;  // NOLINT(google-build-using-namespace): it calls nothing else
-  (void)ParseDelivery(input);
-  AnsweringNats nats{std::string(input)};
-  (void)ReadStreamState(&nats, "S");
-  (void)Store(&nats, "S", {}, absl::Seconds(1));
-  (void)ReadMessage(&nats, "S", 1);
+  (void)client::ParseAckSubject(input);
+  client::AnsweringNats nats{std::string(input)};
+  (void)client::ReadStreamState(&nats, "S");
+  (void)client::Store(&nats, "S", {}, absl::Seconds(1));
+  (void)client::ReadMessage(&nats, "S", 1);
   // A journal's ID that is empty would be that of no journal.
   v1::Event event;
   const auto origin = client::ParseFleetMessage(

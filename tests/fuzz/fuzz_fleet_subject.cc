@@ -12,19 +12,19 @@ namespace {
 bool IsToken(absl::string_view token) {
   constexpr absl::string_view kBytes =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=";
-  return !token.empty() && token.size() <= 3 * vmeventd::kMaxNameBytes &&
+  return !token.empty() && token.size() <= 3 * vmeventd::client::kMaxTokenNameBytes &&
          token.find_first_not_of(kBytes) == absl::string_view::npos;
 }
 
 }  // namespace
 
 void Fuzz_fleet_subject(absl::string_view input) {
-  const std::string token = vmeventd::EscapeToken(input);
+  const std::string token = vmeventd::client::EscapeToken(input);
   if (!IsToken(token)) std::abort();
-  const std::optional<std::string> back = vmeventd::UnescapeToken(token);
-  if (back != std::string(input.substr(0, vmeventd::kMaxNameBytes))) std::abort();
-  if (const auto name = vmeventd::UnescapeToken(input);
-      name.has_value() && vmeventd::EscapeToken(*name) != input) {
+  const std::optional<std::string> back = vmeventd::client::UnescapeToken(token);
+  if (back != std::string(input.substr(0, vmeventd::client::kMaxTokenNameBytes))) std::abort();
+  if (const auto name = vmeventd::client::UnescapeToken(input);
+      name.has_value() && vmeventd::client::EscapeToken(*name) != input) {
     std::abort();
   }
 }

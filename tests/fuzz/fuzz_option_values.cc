@@ -38,7 +38,7 @@ void Fuzz_option_values(absl::string_view input) {
   // Made once: it takes a hundred times as long as to parse a line with it.
   static Line& line = *[&] {
     auto* made = new Line{.reading = {.context = {.now = now, .zone = zone}}};
-    client::Define(&made->app, &made->reading);
+    client::Define(&made->app, &made->reading, /*sinks=*/{});
     return made;
   }();
   // Gives each of the options of the command each of the texts. False: some are wrong.
@@ -70,7 +70,7 @@ void Fuzz_option_values(absl::string_view input) {
   give("watch", {"--source", "--uuid", "--run", "--label"}, words);
   give("vms", {"--state"}, words);
   give("watch", {"--count"}, {text});
-  give("watch", {"--exec"}, {text});
+  give("watch", {"--cursor-file"}, {text});
   give("watch", {"--from"}, {text});
   give("watch", {"--from", "--journal"}, {words.front()});
 }

@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/nats/nats.h"
+#include "client/nats/connection.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
 
 // A connection whose server gives each request the same answer.
 class AnsweringNats : public NatsConnection {
@@ -33,4 +33,4 @@ class AnsweringNats : public NatsConnection {
   const absl::StatusOr<std::string> answer_;
 };
 
-}  // namespace vmeventd
+}  // namespace vmeventd::client

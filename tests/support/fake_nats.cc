@@ -11,7 +11,7 @@
 #include "client/fleet/fleet_message.h"
 #include "nlohmann/json.hpp"
 
-namespace vmeventd {
+namespace vmeventd::client {
 namespace {
 
 using nlohmann::json;
@@ -257,4 +257,4 @@ void FakeNats::AddNode(const v1::NodeHeartbeat& node) {
       node.SerializeAsString());
 }
 
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -12,12 +12,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/nats/nats.h"
+#include "client/nats/connection.h"
 #include "google/protobuf/message.h"
 #include "vmeventd/v1/fleet.pb.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
 
 // NATS servers with JetStream, as their client library shows them: streams in memory, which
 // consumers pull from. One thread.
@@ -72,4 +72,4 @@ class FakeNats {
 // Returns whether a subject matches one with * and >.
 bool SubjectMatches(absl::string_view pattern, absl::string_view subject);
 
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -8,12 +8,25 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/nats.h"
+#include "client/fleet/fleet_message.h"
+#include "client/nats/jetstream.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
+
+using client::ApiSubject;
+using client::BucketStream;
+using client::ConnectNats;
+using client::kFleetStream;
+using client::kNodesBucket;
+using client::kVmsBucket;
+using client::NatsConnection;
+using client::NatsMessage;
+using client::ReadLastMessage;
+using client::ReadMessage;
+using client::ReadStreamState;
 
 NatsServer::NatsServer(std::string directory, std::string configuration)
     : directory_(std::move(directory)),

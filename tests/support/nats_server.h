@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/system.h"
-#include "client/nats/nats.h"
+#include "client/nats/connection.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"
@@ -34,9 +34,10 @@ class NatsServer {
   // 0: there is no stream, or it has had no message.
   uint64_t last_sequence(const std::string& stream = "VMEVENTS") const;
   // The last message of a subject in a stream; nullopt: there is none.
-  std::optional<NatsMessage> Last(const std::string& stream, const std::string& subject) const;
+  std::optional<client::NatsMessage> Last(const std::string& stream,
+                                          const std::string& subject) const;
   void DeleteStream(const std::string& stream);
-  std::vector<NatsMessage> Messages() const;
+  std::vector<client::NatsMessage> Messages() const;
   void CreateStream(const std::string& stream, const nlohmann::json& settings);
   // As `vmevents fleet create` does, of one of its streams.
   void CreateStream(const std::string& stream);
@@ -45,7 +46,7 @@ class NatsServer {
   void CreateBuckets();
 
  private:
-  std::unique_ptr<NatsConnection> Connect() const;
+  std::unique_ptr<client::NatsConnection> Connect() const;
 
   const std::string directory_;
   const std::string configuration_;

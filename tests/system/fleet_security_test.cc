@@ -20,7 +20,9 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/nats.h"
+#include "client/fleet/fleet_message.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
@@ -33,6 +35,24 @@
 
 namespace vmeventd::e2e {
 namespace {
+
+using client::ApiSubject;
+using client::BucketStream;
+using client::ConnectNats;
+using client::EscapeToken;
+using client::KeySubject;
+using client::kFleetStream;
+using client::kNodesBucket;
+using client::kVmsBucket;
+using client::NatsConnection;
+using client::NatsMessage;
+using client::NatsOptions;
+using client::NodeBucketKey;
+using client::NodeSubjectPrefix;
+using client::ReadLastMessage;
+using client::ReadStreamState;
+using client::StreamState;
+using client::VmBucketKey;
 
 using testing::AllOf;
 using testing::HasSubstr;

@@ -26,7 +26,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
-#include "client/nats/nats.h"
+#include "client/fleet/fleet_message.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
@@ -39,6 +41,17 @@
 
 namespace vmeventd::e2e {
 namespace {
+
+using client::BucketStream;
+using client::ConnectNats;
+using client::KeySubject;
+using client::kFleetStream;
+using client::kNodesBucket;
+using client::kVmsBucket;
+using client::NatsMessage;
+using client::NodeBucketKey;
+using client::NodeSubjectPrefix;
+using client::VmBucketKey;
 
 using testing::HasSubstr;
 namespace fs = std::filesystem;

@@ -19,9 +19,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/nats.h"
+#include "client/fleet/fleet_message.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
 #include "client/output/time_text.h"
-#include "client/push/push.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
@@ -31,6 +32,19 @@
 
 namespace vmeventd::e2e {
 namespace {
+
+using client::ApiSubject;
+using client::BucketStream;
+using client::ConnectNats;
+using client::KeySubject;
+using client::kFleetStream;
+using client::kVmsBucket;
+using client::NatsConnection;
+using client::NatsMessage;
+using client::NatsSubscription;
+using client::NodeSubjectPrefix;
+using client::ReadStreamState;
+using client::VmBucketKey;
 
 constexpr int kVmsOfNode = 50;
 constexpr v1::EventType kKinds[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_PAUSED,

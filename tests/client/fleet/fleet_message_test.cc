@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/fleet/fleet_filter.h"
 #include "client/output/time_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -243,7 +244,9 @@ TEST(FleetFilter, MatchesAsTheDaemonDoes) {
       vm { name: 'web1' source: 'libvirt:qemu:///system' run_id: 'r1'
            uuid: '550e8400-e29b-41d4-a716-446655440000' labels { key: 'app' value: 'web' } }
       shutdown { shutdown_class: SHUTDOWN_CLASS_CRASH cause: SHUTDOWN_CAUSE_GUEST_PANIC })");
-  const auto matches = [&](const FleetFilter& filter) { return Passes(filter, origin, stopped); };
+  const auto matches = [&](const FleetFilter& filter) {
+    return FleetMatcher(filter).Passes(origin, stopped);
+  };
   EXPECT_TRUE(matches({}));
   for (const char* events :
        {"vm_names: ['db*', 'web?'] types: EVENT_TYPE_STOPPED", "classes: SHUTDOWN_CLASS_CRASH",
@@ -269,18 +272,20 @@ TEST(FleetFilter, AnEntryThatEqualsANameMatchesIt) {
   for (const std::string name : {"[prod] db", "a,b", "web*", "x?", "[", "!a"}) {
     FleetFilter filter;
     filter.events.add_vm_names(name);
-    EXPECT_TRUE(Passes(filter, {"[n1]", "prod", "j"}, Event(v1::EVENT_TYPE_PAUSED, name))) << name;
+    EXPECT_TRUE(
+        FleetMatcher(filter).Passes({"[n1]", "prod", "j"}, Event(v1::EVENT_TYPE_PAUSED, name)))
+        << name;
   }
-  EXPECT_TRUE(PassesNode(Filter({"[n1]"}), "prod", "[n1]"));
-  EXPECT_TRUE(PassesNode(Filter({"prod/[n1]"}), "prod", "[n1]"));
+  EXPECT_TRUE(FleetMatcher(Filter({"[n1]"})).PassesNode("prod", "[n1]"));
+  EXPECT_TRUE(FleetMatcher(Filter({"prod/[n1]"})).PassesNode("prod", "[n1]"));
 }
 
 TEST(FleetFilter, AGapOfANodePassesButForItsNode) {
   const MessageNode origin{"n1", "prod", "j"};
   const v1::Event gap = Event(v1::EVENT_TYPE_GAP, "");
   const FleetFilter crashes = Filter({}, "vm_names: 'web1' classes: SHUTDOWN_CLASS_CRASH");
-  EXPECT_TRUE(Passes(crashes, origin, gap));
-  EXPECT_FALSE(Passes(Filter({"n2"}), origin, gap));
+  EXPECT_TRUE(FleetMatcher(crashes).Passes(origin, gap));
+  EXPECT_FALSE(FleetMatcher(Filter({"n2"})).Passes(origin, gap));
 }
 
 // Every event that the matcher lets through has one of the subjects.
@@ -307,7 +312,7 @@ TEST(EventSubjects, CoverWhatMatches) {
                              .headers = {message.headers.begin(), message.headers.end()}},
                             &event);
       ASSERT_TRUE(origin.ok()) << origin.status();
-      if (!Passes(filter, *origin, event)) continue;
+      if (!FleetMatcher(filter).Passes(*origin, event)) continue;
       EXPECT_EQ(std::count_if(subjects.begin(), subjects.end(),
                               [&message = message](const std::string& subject) {
                                 return SubjectMatches(subject, message.subject);

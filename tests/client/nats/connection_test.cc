@@ -1,11 +1,12 @@
+#include "client/nats/connection.h"
+
 #include <string>
 #include <vector>
 
-#include "client/nats/nats.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
 namespace {
 
 using testing::ElementsAre;
@@ -48,4 +49,4 @@ TEST(NatsServerAddress, APasswordIsRefusedAndNotRepeated) {
 }
 
 }  // namespace
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -1,15 +1,17 @@
+#include "client/nats/jetstream.h"
+
 #include <string>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/fleet/fleet.h"
-#include "client/nats/nats.h"
+#include "client/nats/stream_reader.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/answering_nats.h"
 
-namespace vmeventd {
+namespace vmeventd::client {
 namespace {
 
 using testing::HasSubstr;
@@ -91,7 +93,7 @@ TEST(StreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
   EXPECT_EQ(EmptyStream(R"({"retention":"workqueue","deny_purge":true,"deny_delete":true})").unsafe,
             "its retention is workqueue");
   for (const char* const stream : {"s", "KV_s"}) {
-    EXPECT_EQ(EmptyStream(client::CreateRequest(stream)).unsafe, "") << stream;
+    EXPECT_EQ(EmptyStream(CreateRequest(stream)).unsafe, "") << stream;
   }
 }
 
@@ -116,22 +118,22 @@ TEST(JetStreamApi, SubjectsMoveIntoADomain) {
   }
 }
 
-TEST(ParseDelivery, TakesBothForms) {
-  const auto old = ParseDelivery("$JS.ACK.S.c.1.42.7.1782907200000000000.3");
+TEST(ParseAckSubject, TakesBothForms) {
+  const auto old = ParseAckSubject("$JS.ACK.S.c.1.42.7.1782907200000000000.3");
   ASSERT_TRUE(old.has_value());
   EXPECT_EQ(old->stream_sequence, 42u);
   EXPECT_EQ(old->number, 7u);
   EXPECT_EQ(old->pending, 3u);
   const auto later =
-      ParseDelivery("$JS.ACK.domain.account.S.c.1.42.7.1782907200000000000.3.random");
+      ParseAckSubject("$JS.ACK.domain.account.S.c.1.42.7.1782907200000000000.3.random");
   ASSERT_TRUE(later.has_value());
   EXPECT_EQ(later->stream_sequence, 42u);
   EXPECT_EQ(later->pending, 3u);
   for (const char* text :
        {"", "$JS.ACK", "_INBOX.1", "$JS.ACK.S.c.1.x.7.1.3", "a.b.c.d.1.2.3.4.5"}) {
-    EXPECT_FALSE(ParseDelivery(text).has_value()) << text;
+    EXPECT_FALSE(ParseAckSubject(text).has_value()) << text;
   }
 }
 
 }  // namespace
-}  // namespace vmeventd
+}  // namespace vmeventd::client

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "client/consume/delivery.h"
 #include "client/output/formatter.h"
+#include "client/sinks/cursor_file.h"
+#include "client/sinks/delivery.h"
+#include "client/sinks/print.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"

@@ -15,13 +15,15 @@
 #include "client/commands/status.h"
 #include "client/commands/streams.h"
 #include "client/commands/vms.h"
-#include "client/consume/delivery.h"
 #include "client/output/formatter.h"
-#include "client/run/run.h"
+#include "client/sinks/cursor_file.h"
+#include "client/sinks/delivery.h"
+#include "client/sinks/print.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/event_merger.h"
 #include "client/sources/merged_lists.h"
 #include "client/sources/merged_source.h"
+#include "client/sources/servers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
@@ -225,14 +227,13 @@ TEST_F(MergedListsTest, AServerThatFailsMeanwhileBeginsWhereTheOthersBegin) {
   for (FakeServer& server : servers_) {
     server.service().streams.push_back({{ProgressMessage(9)}, grpc::Status::OK, true});
   }
-  CommandLine line;
-  line.servers = {servers_[0].address(), servers_[1].address()};
-  FollowCommand command;
-  command.last = 3;
+  const Servers both = {{servers_[0].address(), servers_[1].address()}, {}, {}};
+  WatchCommand command;
+  const auto note = [](const std::string& /*note*/) {};
   StopSource stop;
   {
-    EXPECT_FALSE(SetStart(line, {}, &command).has_value());
-    const auto source = MakeSource(command, line, {}, &stop, [](const std::string& /*note*/) {});
+    EXPECT_FALSE(SetStart(both, {}, /*last=*/3, note, &command).has_value());
+    const auto source = MakeSource(command, both, {}, &stop, note);
     e2e::WaitUntil("both are watched", [this] {
       return !servers_[0].service().WatchRequests().empty() &&
              !servers_[1].service().WatchRequests().empty();

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "client/output/terminal_text.h"
+
+// Files that options name.
+
+namespace vmeventd::client {
+
+// The content of a file that an option names, which must have something in it; of a `secret`, which
+// not every user may read. INVALID_ARGUMENT names the option and the fault.
+absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
+                                       bool secret = true);
+
+// Parses the file that the option names; an error of `parse` completes "FILE ...". Empty: there is
+// no file.
+template <typename Parse>
+auto ParseOption(const char* option, const std::string& path, const Parse& parse,
+                 bool secret = true) -> decltype(parse(path)) {
+  using Value = typename decltype(parse(path))::value_type;
+  if (path.empty()) return Value();
+  const absl::StatusOr<std::string> content = ReadOption(option, path, secret);
+  if (!content.ok()) return content.status();
+  auto parsed = parse(*content);
+  if (parsed.ok()) return parsed;
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, ": ", EscapeForTerminal(path), " ", parsed.status().message()));
+}
+
+}  // namespace vmeventd::client

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "client/connect/server_address.h"
+
+namespace vmeventd::client {
+
+// `web`, which serves a page.
+struct WebCommand {
+  ServerAddress listen;    // a host and a port
+  TlsOptions tls;          // cert_file empty: no TLS; ca_file empty: clients need no certificate
+  std::string token_file;  // empty: clients need no token
+};
+
+}  // namespace vmeventd::client

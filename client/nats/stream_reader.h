@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/nats/connection.h"
+#include "client/nats/jetstream.h"
+
+// Reading a stream of JetStream.
+
+namespace vmeventd::client {
+
+// Start of reading: at a sequence of the stream, at the first message stored at or after a time,
+// or with the last message of each subject.
+struct LastOfEachSubject {};
+using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;
+
+// Contents of the reply subject of a consumer's message.
+struct AckSubject {
+  uint64_t stream_sequence = 0;
+  uint64_t number = 0;   // number among the consumer's messages: 1, 2, ...
+  uint64_t pending = 0;  // matching messages after it
+  absl::Time time;       // storage time in the stream
+};
+// nullopt: it is none.
+std::optional<AckSubject> ParseAckSubject(absl::string_view reply);
+
+// Reads a stream in order, each message once, by a pull consumer of its own that acknowledges
+// nothing and goes away by itself. It asks for kMessages at a time, so that no more wait here.
+// After an error a new reader continues behind the last message. One thread.
+class StreamReader {
+ public:
+  static constexpr int kMessages = 1000;
+  // Size limit of a pull, doubled for a larger message: a server ends a connection with a backlog
+  // of more than 64 MiB.
+  static constexpr int64_t kBytes = int64_t{8} << 20;
+
+  // `subjects` must not overlap; none: all of the stream's. A server before 2.10 knows one subject
+  // only, and sends all messages if there are more. `clock` is one that is never set. `connection`
+  // must outlive the reader. Errors: see ReadStreamState().
+  static absl::StatusOr<std::unique_ptr<StreamReader>> Open(
+      NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
+      const ReadStart& start, std::function<absl::Time()> clock);
+  // Deletes the consumer, without waiting for it.
+  ~StreamReader();
+  StreamReader(const StreamReader&) = delete;
+  StreamReader& operator=(const StreamReader&) = delete;
+
+  // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or the
+  // consumer is lost, or messages are.
+  absl::StatusOr<std::optional<StoredMessage>> Next(absl::Duration timeout);
+  // Returns the number of the stream's messages that it has still to read, as far as it knows.
+  uint64_t pending() const { return pending_; }
+  // Asks the server whether everything was read that the stream has of these subjects.
+  absl::StatusOr<bool> AskWhetherAllIsRead();
+
+ private:
+  StreamReader(NatsConnection* connection, std::string stream, std::function<absl::Time()> clock)
+      : connection_(connection), stream_(std::move(stream)), clock_(std::move(clock)) {}
+
+  NatsConnection* const connection_;
+  const std::string stream_;
+  const std::function<absl::Time()> clock_;
+  std::string consumer_;
+  std::string inbox_;
+  std::unique_ptr<NatsSubscription> subscription_;
+  int wanted_ = 0;  // messages of the pull that is under way; 0: there is none
+  int64_t bytes_ = kBytes;
+  uint64_t read_ = 0;
+  uint64_t pending_ = 0;
+  absl::Time received_;  // time of the consumer's last message
+};
+
+}  // namespace vmeventd::client

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "absl/time/time.h"
+#include "client/commands/health.h"
+#include "client/commands/info.h"
+#include "client/commands/intents.h"
+#include "client/commands/status.h"
+#include "client/commands/streams.h"
+#include "client/commands/top.h"
+#include "client/commands/vms.h"
+#include "client/commands/web.h"
+#include "client/commands/why.h"
+#include "client/fleet/fleet.h"
+#include "client/sinks/follow_command.h"
+#include "client/sinks/push_command.h"
+#include "client/sources/daemon_health.h"
+#include "client/sources/list_source.h"
+#include "client/sources/servers.h"
+
+// What a command line asks for.
+
+namespace vmeventd::client {
+
+// As in ValuesOf("--output"). JSON is always an object a line.
+enum class OutputFormat { kTable, kWide, kJson, kJsonLines, kName, kCsv };
+enum class ColorMode { kAuto, kAlways, kNever };
+
+// `doctor`, which looks at this node.
+struct DoctorCommand {};
+
+// `proxy`, the other end of ssh://.
+struct ProxyCommand {};
+
+// `fleet`, which shows the nodes.
+struct FleetCommand {};
+
+// The parsed and checked command line.
+struct CommandLine : Servers {
+  std::string origin;  // what names them, unless options do; empty: nothing does
+  OutputFormat format = OutputFormat::kTable;
+  ColorMode color = ColorMode::kAuto;
+  absl::TimeZone zone;
+  bool headings = true;
+  bool cut = true;    // rows where the terminal ends
+  bool pager = true;  // used on a terminal, for long lists
+  // Begins a command to paste: "vmevents" with the options that were given to name the server.
+  std::string client = "vmevents";
+  std::string before;  // the begin of a word that each name completes: "web1,"
+  bool for_people() const {
+    return format == OutputFormat::kTable || format == OutputFormat::kWide;
+  }
+  bool is_json() const {
+    return format == OutputFormat::kJson || format == OutputFormat::kJsonLines;
+  }
+  std::variant<FollowCommand, PushCommand, WebCommand, TopCommand, WhyCommand, EventsCommand,
+               VmsCommand, DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,
+               StatusCommand, StatsCommand, ProxyCommand, StreamsCommand, HealthCommand,
+               DoctorCommand, FleetCommand, FleetCreateCommand>
+      command;
+};
+
+}  // namespace vmeventd::client

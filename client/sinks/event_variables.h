@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/output/node_event.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+// The variables that describe an event to a command: VMEVENTS_TYPE and so on, all of them for every
+// event, empty where the event has no such field. No value contains a NUL. Pure.
+std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
+                                                                const MessageNode& node);
+
+}  // namespace vmeventd::client

@@ -1,0 +1,186 @@
+#include "client/sinks/http_sink.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/cli/option.h"
+#include "client/cli/option_file.h"
+#include "client/output/node_event.h"
+#include "client/output/output.h"
+#include "client/output/terminal_text.h"
+#include "client/sinks/http.h"
+#include "client/sinks/push_body.h"
+#include "client/sinks/push_files.h"
+#include "client/sinks/pusher.h"
+#include "client/sinks/signature.h"
+#include "client/sinks/sinks.h"
+
+namespace vmeventd::client {
+namespace {
+
+// Limit of --batch.
+constexpr uint64_t kMaxBatch = 1000;
+
+absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content) {
+  constexpr size_t kMaxHeaders = 30;
+  std::vector<std::string> headers;
+  for (absl::string_view line : absl::StrSplit(content, '\n', absl::SkipWhitespace())) {
+    line = absl::StripAsciiWhitespace(line);
+    const absl::string_view name = line.substr(0, line.find(':'));
+    const bool clean = std::none_of(line.begin(), line.end(), absl::ascii_iscntrl);
+    const bool named = !name.empty() && name.size() + 1 < line.size() &&
+                       std::all_of(name.begin(), name.end(), [](char c) {
+                         return absl::ascii_isalnum(c) || absl::StrContains("-_", c);
+                       });
+    if (!clean || !named) {
+      return absl::InvalidArgumentError("has a line that is not a header; write NAME: VALUE");
+    }
+    headers.emplace_back(line);
+  }
+  if (headers.size() <= kMaxHeaders) return headers;
+  return absl::InvalidArgumentError(
+      absl::StrCat("has too many headers; write at most ", kMaxHeaders));
+}
+
+// The headers of a request. Their files are read for each, because they may be replaced.
+absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
+                                                   const PushBody& body) {
+  auto headers = ParseOption("--header-file", command.header_file, ParseHeaders);
+  if (!headers.ok()) return headers.status();
+  const auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
+  if (!secrets.ok()) return secrets.status();
+  headers->insert(headers->begin(), {"User-Agent: vmevents",
+                                     "Expect:", absl::StrCat("Content-Type: ", body.content_type)});
+  if (!secrets->empty()) {
+    headers->push_back(
+        absl::StrCat(kSignatureHeader, ": ", Signature(*secrets, body.text, absl::Now())));
+  }
+  return headers;
+}
+
+// Delivers by requests, and again what AskToRetry() has moved.
+class HttpSink : public Pusher {
+ public:
+  HttpSink(const PushRun& push, HttpPost post)
+      : Pusher(push.command.format, push.form,
+               push.command.format == PushFormat::kTemplate ? 1 : push.command.batch,
+               push.command.follow.asks_for_gaps(), push.log),
+        command_(push.command),
+        log_(push.log),
+        files_(push.files),
+        post_(std::move(post)) {}
+
+  // The events go one by one: all of them at once would need too much memory. A line that is no
+  // event is set aside again.
+  absl::Status Tick() override {
+    if (access(files_.retry().c_str(), F_OK) != 0) return absl::OkStatus();
+    const auto content = ReadPlainFile(files_.retry(), kMaxSetAside);
+    if (!content.ok()) return content.status();
+    log_->Note("sending again what was set aside");
+    std::string others;
+    for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
+      const absl::StatusOr<NodeEvent> one = ParseSetAside(line);
+      if (!one.ok()) absl::StrAppend(&others, line, "\n");
+      absl::Status status = one.ok() ? Consume({&*one, 1}) : absl::OkStatus();
+      if (!status.ok()) return status;
+    }
+    if (!others.empty()) {
+      if (absl::Status aside = Append(others); !aside.ok()) return aside;
+    }
+    if (unlink(files_.retry().c_str()) == 0) return absl::OkStatus();
+    return absl::UnavailableError(
+        absl::StrCat("cannot remove ", EscapeForTerminal(files_.retry()), ": ", strerror(errno)));
+  }
+
+ private:
+  HttpAnswer Post(const PushBody& body) override {
+    const auto headers = HeadersOf(command_, body);
+    if (!headers.ok()) return {.fault = std::string(headers.status().message())};
+    return post_(body.text, *headers);
+  }
+  absl::Status Append(const std::string& lines) override {
+    return AppendDurably(files_.set_aside(), lines, kMaxSetAside);
+  }
+
+  const PushCommand& command_;
+  PushLog* const log_;
+  const PushFiles files_;
+  const HttpPost post_;
+};
+
+// Those of TLS are for a push into a fleet, too.
+void AddHttpOptions(CLI::App* app, PushCommand* push) {
+  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch)
+      ->check(UpTo(kMaxBatch));
+  AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
+           &push->timeout);
+  AddFile(app, "--secret-file",
+          "sign each request by the secret in this file; two lines while it is replaced",
+          &push->secret_file);
+  AddFile(app, "--header-file",
+          "send these headers too, as \"Authorization: Bearer ...\", one a line",
+          &push->header_file);
+  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
+          &push->tls.ca_file);
+  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
+          &push->tls);
+}
+
+absl::Status CheckHttpTarget(const PushCommand& command, const PushTarget& target) {
+  if (command.only_asks() || command.cluster.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("push: ", target.shown, " is not a NATS server; remove --cluster"));
+}
+
+absl::StatusOr<std::unique_ptr<EventSink>> MakeHttpSink(const PushRun& push) {
+  auto post =
+      MakeHttpPost(push.target.url, push.command.tls, push.command.timeout, push.stop->token());
+  if (!post.ok()) return post.status();
+  return std::make_unique<HttpSink>(push, *std::move(post));
+}
+
+}  // namespace
+
+absl::Status CheckHttpFiles(const PushCommand& command) { return HeadersOf(command, {}).status(); }
+
+absl::StatusOr<std::string> SendTest(const PushCommand& command, const PushTarget& target,
+                                     const std::string& form) {
+  const auto post = MakeHttpPost(target.url, command.tls, command.timeout, std::stop_token());
+  if (!post.ok()) return post.status();
+  char host[HOST_NAME_MAX + 1] = "";
+  gethostname(host, sizeof(host) - 1);
+  const NodeEvent event = TrialEvent(host, absl::Now());
+  const absl::StatusOr<PushBody> body = BodyOf(command.format, form, {&event, 1});
+  if (!body.ok()) return body.status();
+  const auto headers = HeadersOf(command, *body);
+  if (!headers.ok()) return headers.status();
+  const HttpAnswer answer = (*post)(body->text, *headers);
+  const std::string said = absl::StrCat(target.shown, ": ", ReasonOf(answer));
+  if (answer.status / 100 != 2) return absl::UnavailableError(said);
+  return said + "\n";
+}
+
+const PushSinkKind kHttpSink = {.schemes = {"https://", "http://"},
+                                .parse = ParseHttpTarget,
+                                .options = AddHttpOptions,
+                                .check = CheckHttpTarget,
+                                .make = MakeHttpSink,
+                                .longest_pause = absl::Minutes(5)};
+
+}  // namespace vmeventd::client

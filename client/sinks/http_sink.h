@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/sinks/push_command.h"
+#include "client/sinks/push_target.h"
+
+// The sink of `push https://`: requests of HTTP.
+
+namespace vmeventd::client {
+
+// Checks that the files of secrets and headers can be read. INVALID_ARGUMENT names the fault.
+absl::Status CheckHttpFiles(const PushCommand& command);
+
+// Sends one event that is no VM's, and returns what the receiver says, a line. UNAVAILABLE: it does
+// not take it.
+absl::StatusOr<std::string> SendTest(const PushCommand& command, const PushTarget& target,
+                                     const std::string& form);
+
+}  // namespace vmeventd::client

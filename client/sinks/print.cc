@@ -1,0 +1,14 @@
+#include "client/sinks/print.h"
+
+#include <memory>
+
+#include "client/sinks/sinks.h"
+
+namespace vmeventd::client {
+
+const WatchSinkKind kPrintSink = {
+    .flag = "", .options = nullptr, .make = [](const WatchRun& run) -> std::unique_ptr<EventSink> {
+      return std::make_unique<Printer>(run.formatter, run.output);
+    }};
+
+}  // namespace vmeventd::client

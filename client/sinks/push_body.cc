@@ -1,0 +1,210 @@
+#include "client/sinks/push_body.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "client/fleet/fleet_message.h"
+#include "client/output/event_text.h"
+#include "client/output/json.h"
+#include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
+#include "client/sinks/event_variables.h"
+#include "nlohmann/json.hpp"
+
+namespace vmeventd::client {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The event as a CloudEvent, or as -o json prints it of several nodes and before that the
+// journal_id.
+absl::StatusOr<Json> JsonOf(const NodeEvent& one, bool cloud_event) {
+  const auto text = cloud_event ? ToJson(one.event) : ToJson(one.event, one.node);
+  if (!text.ok()) return text.status();
+  Json event = Json::parse(*text);
+  Json json;
+  if (!cloud_event) {
+    json["journal_id"] = one.node.journal_id;
+    json.update(event);
+    return json;
+  }
+  for (const auto& [name, value] : CloudEventOf(one.event, one.node)) json[name] = value;
+  json["datacontenttype"] = "application/json";
+  json["data"] = std::move(event);
+  return json;
+}
+
+std::string PlaceOf(const MessageNode& node) {
+  return node.name.empty() ? "the fleet" : node.full_name();
+}
+
+// "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
+std::string Sentence(const v1::Event& event, const MessageNode& node) {
+  std::string text = event.vm().name().empty()
+                         ? PlaceOf(node)
+                         : absl::StrCat(event.vm().name(), " on ", PlaceOf(node));
+  absl::StrAppend(&text, ": ", ShortName(event.type()));
+  std::string message = event.message();
+  if (event.has_shutdown()) {
+    absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
+                    ShortName(event.shutdown().cause()), ")");
+    message = EndSentence(event.shutdown(), event.message());
+    if (absl::StartsWith(message, "The ")) message[0] = 't';
+    const std::string between =
+        EndedBetween(event.shutdown(), FromProto(event.observe_time()), absl::UTCTimeZone());
+    message = absl::StrCat(IntentPrefix(event.shutdown()),
+                           between.empty() ? "" : absl::StrCat(between, " UTC: "), message);
+  }
+  message = std::string(absl::StripSuffix(message, "."));
+  if (!message.empty()) absl::StrAppend(&text, ": ", message);
+  const auto& words = event.shutdown().last_words().lines();
+  if (!words.empty()) absl::StrAppend(&text, "; QEMU's last words: ", *words.rbegin());
+  return text;
+}
+
+// PagerDuty's severities.
+absl::string_view SeverityOf(const v1::Event& event) {
+  if (event.type() == v1::EVENT_TYPE_GAP) return "warning";
+  switch (event.shutdown().shutdown_class()) {
+    case v1::SHUTDOWN_CLASS_CRASH:
+      return "critical";
+    case v1::SHUTDOWN_CLASS_UNKNOWN:
+      return "error";
+    default:
+      return "info";
+  }
+}
+
+// Name of the VM, or of the node of an event that is of no VM. For titles, where receivers expect
+// markup: its signs are replaced.
+std::string SubjectOf(const v1::Event& event, const MessageNode& node) {
+  return absl::StrReplaceAll(event.has_vm() ? event.vm().name() : PlaceOf(node),
+                             {{"<", "_"}, {">", "_"}, {"&", "_"}, {"@", "_"}, {"*", "_"}});
+}
+
+// The fields of a template, each as it stands in a string of JSON, without the quotation marks.
+std::map<std::string, std::string> FieldsOf(const v1::Event& event, const MessageNode& node) {
+  // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
+  constexpr size_t kMaxText = 1000;
+  std::map<std::string, std::string> fields;
+  const auto add = [&fields](absl::string_view name, absl::string_view value) {
+    const std::string text = JsonText(EscapeForTerminal(value));
+    fields[absl::StrCat("{{", name, "}}")] = text.substr(1, text.size() - 2);
+  };
+  add("text", CutText(EscapeForTerminal(Sentence(event, node)), kMaxText));
+  add("subject", SubjectOf(event, node));
+  add("severity", SeverityOf(event));
+  add("event_id", absl::StrCat(SourceOf(node), "#", IdOf(event)));
+  add("journal_id", node.journal_id);
+  for (const auto& [name, value] : EventVariables(event, node)) {
+    add(absl::AsciiStrToLower(absl::StripPrefix(name, "VMEVENTS_")), value);
+  }
+  return fields;
+}
+
+}  // namespace
+
+absl::string_view NameOf(PushFormat format) {
+  static constexpr absl::string_view kNames[] = {"cloudevents", "json", "template"};
+  return kNames[static_cast<size_t>(format)];
+}
+
+NodeEvent TrialEvent(const std::string& node, absl::Time now) {
+  NodeEvent one;
+  one.node = {node, "", "test", {}};
+  // Receivers that know an event by its id take a second one.
+  one.event.set_sequence(static_cast<uint64_t>(absl::ToUnixSeconds(now)));
+  *one.event.mutable_observe_time() = ToProto(now);
+  one.event.set_type(v1::EVENT_TYPE_STOPPED);
+  one.event.set_state(v1::VM_STATE_STOPPED);
+  one.event.mutable_vm()->set_name("vmevents-test");
+  one.event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
+  one.event.set_message("This is a test of vmevents push: no VM has ended.");
+  return one;
+}
+
+std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
+                         absl::Time now) {
+  const absl::StatusOr<Json> event = JsonOf(one, /*cloud_event=*/false);
+  const Json line = {{"set_aside", Rfc3339Text(now)}, {"target", std::string(target)},
+                     {"reason", std::string(reason)}, {"source", SourceOf(one.node)},
+                     {"id", IdOf(one.event)},         {"event", event.value_or(Json())}};
+  return JsonText(line) + "\n";
+}
+
+absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
+  try {
+    const Json event = Json::parse(line).at("event");
+    NodeEvent one = {
+        {},
+        {event.value("node", ""), event.value("cluster", ""), event.value("journal_id", ""), {}},
+        {}};
+    if (ParsePayload(event.dump(), &one.event).ok()) return one;
+  } catch (const Json::exception&) {
+    // It is none either.
+  }
+  return absl::InvalidArgumentError("has a line without an event");
+}
+
+absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
+  constexpr size_t kMaxShown = 40;
+  try {
+    if (!Json::parse(form).is_structured()) return absl::InvalidArgumentError("has no JSON object");
+  } catch (const Json::parse_error& error) {
+    // "[json.exception.parse_error.101] parse error at line 2, column 1: ..."
+    const absl::string_view what = error.what();
+    return absl::InvalidArgumentError(
+        absl::StrCat("is not JSON: ", EscapeForTerminal(what.substr(what.find(' ') + 1))));
+  }
+  constexpr char kPlaceholder[] = "REPLACE-";  // of the examples
+  if (const size_t at = form.find(kPlaceholder); at != form.npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "has \"", EscapeForTerminal(form.substr(at, std::min(kMaxShown, form.find('"', at) - at))),
+        "\"; write your own value there"));
+  }
+  std::vector<std::string> names;
+  std::string rest = form;
+  for (const auto& [field, value] : FieldsOf({}, {})) {
+    names.push_back(field.substr(2, field.size() - 4));
+    rest = absl::StrReplaceAll(rest, {{field, ""}});
+  }
+  const size_t at = rest.find("{{");  // in a string
+  if (at == rest.npos) return form;
+  const size_t size = std::min(kMaxShown, rest.find("}}", at) - at + 2);
+  return absl::InvalidArgumentError(absl::StrCat("has \"", EscapeForTerminal(rest.substr(at, size)),
+                                                 "\", which is no field; write one of ",
+                                                 absl::StrJoin(names, ", ")));
+}
+
+absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
+                                Formatter::Events events) {
+  PushBody body = {"application/json; charset=utf-8", ""};
+  if (format == PushFormat::kTemplate) {
+    body.text = absl::StrReplaceAll(form, FieldsOf(events.front().event, events.front().node));
+    return body;
+  }
+  const bool cloud_events = format == PushFormat::kCloudEvents;
+  Json all = Json::array();
+  for (const NodeEvent& one : events) {
+    absl::StatusOr<Json> json = JsonOf(one, cloud_events);
+    if (!json.ok()) return json.status();
+    all.push_back(*std::move(json));
+  }
+  const bool structured = cloud_events && events.size() == 1;
+  if (cloud_events) {
+    body.content_type =
+        absl::StrCat("application/cloudevents", structured ? "" : "-batch", "+json; charset=utf-8");
+  }
+  body.text = JsonText(structured ? all.front() : all);
+  return body;
+}
+
+}  // namespace vmeventd::client

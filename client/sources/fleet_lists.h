@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "client/connect/failure.h"
+#include "client/output/formatter.h"
+#include "client/output/node_vm.h"
+#include "client/sources/fleet_reader.h"
+#include "client/sources/list_source.h"
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd::client {
+
+// Maximum number of events of `events --newest-first` without a limit.
+inline constexpr uint64_t kMaxEvents = 100'000;
+
+// The lists of a fleet; events are in the order of the stream. One thread; each call makes a
+// connection.
+class FleetLists : public ListSource {
+ public:
+  explicit FleetLists(FleetEnvironment environment) : env_(std::move(environment)) {}
+
+  std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
+  std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
+                                 NodeVms* vms) override;
+  // Refuses: a fleet's stream counts nothing.
+  std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
+                                     NodeCounts* counts) override;
+  // By the heartbeats: a node that is silent is one that is away.
+  std::optional<Failure> ReadReports(const ReportQuestion& question, NodeReports* reports) override;
+  bool knows_runs() const override { return false; }
+  // The latest heartbeat of each node, by cluster and node.
+  std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;
+
+ private:
+  const FleetEnvironment env_;
+};
+
+}  // namespace vmeventd::client
