@@ -26,14 +26,14 @@ absl::StatusOr<LabelRule> ParseLabelRule(absl::string_view text) {
         absl::StrSplit(one, absl::MaxSplits('=', 1));
     if (one.find('=') == one.npos || !IsLabelKey(label.first)) {
       return InvalidText(text,
-                       absl::StrCat("has the label ", Quote(one),
-                                    ", which is not KEY=VALUE with a key of letters, digits and "
-                                    "\"._-/\", at most ",
-                                    kMaxLabelKeyBytes, " of them"));
+                         absl::StrCat("has the label ", Quote(one),
+                                      ", which is not KEY=VALUE with a key of letters, digits and "
+                                      "\"._-/\", at most ",
+                                      kMaxLabelKeyBytes, " of them"));
     }
     if (label.second.size() > kMaxLabelValueBytes || OneLine(label.second) != label.second) {
       return InvalidText(text, absl::StrCat("has a value that is not one line of UTF-8 of at most ",
-                                          kMaxLabelValueBytes, " bytes"));
+                                            kMaxLabelValueBytes, " bytes"));
     }
     rule.labels.emplace_back(label);
   }
