@@ -194,6 +194,12 @@ std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const v1::EventFi
   return of_run.run_ids().empty() ? std::nullopt : std::optional(of_run);
 }
 
+// The failure of those of several nodes that did not answer, where the others have no `what`.
+Failure OnNoNode(absl::string_view what, const Failure& failure) {
+  return {failure.code,
+          absl::StrCat("no ", what, " is known on the nodes that answer; ", failure.sentence)};
+}
+
 std::optional<Failure> ExplainEnds(const WhyCommand& command, absl::string_view where,
                                    ListSource* source, Formatter* formatter, Output* output) {
   EventsCommand ends;
@@ -215,6 +221,7 @@ std::optional<Failure> ExplainEnds(const WhyCommand& command, absl::string_view 
     return !unprinted;
   });
   if (unprinted) return unprinted;
+  if (failure && !found && formatter->shows_nodes()) return OnNoNode("end that matches", *failure);
   if (failure || found) return failure;
   failure = CheckNames(command.filter, where, source);
   return failure ? failure : NotFound("end that matches", where, "");
@@ -231,7 +238,9 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   std::optional<Failure> failure = TakeUuids(source, &filter);
   if (!failure) failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
   if (!failure && runs.empty()) runs = TakeNovaName(source, &filter);
-  if (failure && runs.empty()) return failure;
+  if (failure && runs.empty()) {
+    return formatter->shows_nodes() ? OnNoNode("VM that matches", *failure) : failure;
+  }
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;

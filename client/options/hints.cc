@@ -39,6 +39,8 @@ constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
      "delete-context",
      "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
     {"explain", "why NAME, or help"},
+    {"gaps gap missed", "events --type gap"},
+    {"trouble problems", "vms --trouble, or status"},
     {"webhook post notify", "push"},
     {"start stop restart shutdown destroy reboot reset kill rm delete run create apply edit pause "
      "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "

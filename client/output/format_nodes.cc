@@ -56,7 +56,7 @@ absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, a
     const auto or_dash = [known](const Cell& cell) { return known ? cell : Cell{"-"}; };
     const bool broken = !report.lag && !info.journal_writable();
     Row row;
-    row.Add({"NODE"}, {NodeCell(report.node).text, Color::kBold});
+    row.Add(NameColumn("NODE"), {NodeCell(report.node).text, Color::kBold});
     row.Add({"UP"}, !report.problem.empty() ? Cell{report.lag ? "SILENT" : "AWAY", Color::kRed}
                     : info.has_start_time()
                         ? Cell{ShortDurationText(now - FromProto(info.start_time()))}

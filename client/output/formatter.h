@@ -81,6 +81,8 @@ class Formatter {
       : form_(form), style_(std::move(style)), painter_(style_.color) {}
 
   absl::TimeZone zone() const { return style_.zone; }
+  // Returns whether it shows the node of each row, as of several.
+  bool shows_nodes() const { return style_.nodes; }
 
   // Called repeatedly as events arrive, in order. The first text of a table begins with the
   // heading: without events it is that alone, for rows of usual widths.

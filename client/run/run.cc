@@ -98,11 +98,14 @@ FILE* StartPager() {
 
 namespace {
 
+// Returns whether the terminal is one that has no cursor to move.
+bool IsDumb() { return absl::NullSafeStringView(getenv("TERM")) == "dumb"; }
+
 // Returns whether standard output gets colours.
 bool HasColor(const CommandLine& line) {
   if (line.color != ColorMode::kAuto) return line.color == ColorMode::kAlways;
-  const auto variable = [](const char* name) { return absl::NullSafeStringView(getenv(name)); };
-  return variable("NO_COLOR").empty() && variable("TERM") != "dumb" && isatty(STDOUT_FILENO) == 1;
+  return absl::NullSafeStringView(getenv("NO_COLOR")).empty() && !IsDumb() &&
+         isatty(STDOUT_FILENO) == 1;
 }
 
 // Size of the terminal that standard output is; zeros: it is none, or has no size.
@@ -173,7 +176,7 @@ TableStyle StyleOf(const CommandLine& line) {
 
 ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* output,
                   const PrintSentence& note) {
-  const bool live = isatty(STDOUT_FILENO) == 1 && !command.once;
+  const bool live = isatty(STDOUT_FILENO) == 1 && !IsDumb() && !command.once;
   // Runs before anything that may start a thread.
   StopSource& stop =
       StopBySignals(STDOUT_FILENO, live && isatty(STDIN_FILENO) == 1 ? STDIN_FILENO : -1);
@@ -184,7 +187,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
     if (live && !screen) screen.emplace();
     TableStyle style = StyleOf(line);
     const winsize size = SizeOfTerminal();
-    style.width = size.ws_col > 0 ? size.ws_col : 80;
+    if (live || style.width > 0) style.width = size.ws_col > 0 ? size.ws_col : 80;
     style.brief = true;
     // The last line stays free: a newline there would scroll.
     return std::pair(style, size.ws_row > 1 ? size.ws_row - 1 : 24);
@@ -376,7 +379,7 @@ ExitCode RunLine(const CommandLine& line) {
   const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||
                        std::holds_alternative<VmsCommand>(line.command);
   // A terminal without a cursor, as of an editor, has no use for a pager.
-  const bool pages = line.pager && absl::NullSafeStringView(getenv("TERM")) != "dumb";
+  const bool pages = line.pager && !IsDumb();
   FILE* const pager = is_long && pages && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : fileno(pager));
   ExitCode code = RunCommandOf(line, &formatter, &output, note);

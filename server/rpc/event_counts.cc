@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -19,12 +20,24 @@ std::string NameOf(Enum value, absl::string_view prefix, const std::string& name
                       : std::string(absl::StripPrefix(name, prefix));
 }
 
+// The name of the sender's program. A script's process has the script's name, and its interpreter's
+// executable; a thread of a program may have any name.
+std::string ProgramOf(const v1::SignalSender& sender) {
+  constexpr absl::string_view kInterpreters[] = {"bash", "dash", "python", "perl",
+                                                 "ruby", "node", "php"};
+  const std::string& path = sender.executable();
+  const std::string program = path.substr(path.rfind('/') + 1);
+  const bool interprets = absl::c_any_of(kInterpreters, [&program](absl::string_view name) {
+    return absl::StartsWith(program, name);
+  });
+  return program.empty() || (interprets && !sender.command().empty()) ? sender.command() : program;
+}
+
 std::string SenderOf(const v1::SignalSender& sender) {
   if (sender.kernel()) return "the kernel";
   if (sender.of_qemu()) return "QEMU itself";
   if (!sender.login_user().empty()) return sender.login_user();
-  const std::string& path = sender.executable();
-  const std::string program = path.empty() ? sender.command() : path.substr(path.rfind('/') + 1);
+  const std::string program = ProgramOf(sender);
   const std::string name = program.empty() ? absl::StrCat("pid ", sender.pid()) : program;
   const uint32_t uid = sender.has_login_uid() ? sender.login_uid() : sender.uid();
   return uid != 0 ? absl::StrCat(name, " (uid ", uid, ")") : name;

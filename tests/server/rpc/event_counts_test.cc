@@ -25,6 +25,10 @@ std::string Who(const std::string& shutdown, const std::string& source = "qmp:/r
 TEST(EventCountsTest, WhoIsTheActorElseTheSenderElseTheManagerTheGuestOrTheHost) {
   EXPECT_EQ(Who("intent { actor: 'alice' } sender { command: 'bash' }"), "alice");
   EXPECT_EQ(Who("sender { executable: '/usr/sbin/virtqemud' uid: 0 }"), "virtqemud");
+  EXPECT_EQ(Who("sender { executable: '/usr/sbin/virtqemud' command: 'rpc-virtqemud' }"),
+            "virtqemud");
+  EXPECT_EQ(Who("sender { executable: '/usr/bin/python3.11' command: 'janitor.py' }"),
+            "janitor.py");
   EXPECT_EQ(Who("sender { command: 'bash' uid: 1000 }"), "bash (uid 1000)");
   EXPECT_EQ(Who("sender { command: 'kill' uid: 0 login_uid: 1000 login_user: 'bob' }"), "bob");
   EXPECT_EQ(Who("sender { command: 'kill' uid: 0 login_uid: 1000 }"), "kill (uid 1000)");
