@@ -224,7 +224,11 @@ void EvidenceLog::OutlivedWatchdog(Instant now) {
 
 void EvidenceLog::LostSight(bool stays, Instant now) {
   if (facts.shutdown.has_value() && !stays) return;
-  if (!facts.shutdown.has_value()) facts.hibernating = false;  // its SHUTDOWN follows at once
+  // Its SHUTDOWN follows at once, or the guest did not hibernate.
+  if (!facts.shutdown.has_value() && std::exchange(facts.hibernating, false)) {
+    std::erase_if(timeline,
+                  [](const EvidenceEntry& entry) { return entry.id == EvidenceId::kHibernation; });
+  }
   // QEMU ends after such a panic.
   const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";
   bool doubted = !panic_ends && Doubt(&facts.panic);

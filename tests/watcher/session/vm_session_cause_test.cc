@@ -101,7 +101,7 @@ const StoryCase kUnseenResets[] = {
     {"APressOnTheNewConnectionCounts", "lost; POWERDOWN; ready; SHUTDOWN guest-shutdown; end 0",
      "ADMIN HOST_POWERDOWN"},
     {"AHibernationBeforeIsOver", "SUSPEND_DISK; lost; ready; SHUTDOWN guest-shutdown; end 0",
-     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; unseen SUSPEND_DISK"},
     {"AnInternalErrorBeforeMayBeOver", "STOP; answer internal-error; restart; gone",
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"AGuestThatWasDownMayHaveComeUp", "stays-down; SHUTDOWN guest-shutdown; STOP; restart; gone",
