@@ -89,7 +89,10 @@ WebAnswer Collect(const char* name, const CommandLine& query) {
     failure = RunWhy(std::get<WhyCommand>(query.command), "", lists.get(), &formatter, &output,
                      absl::Now());
   }
-  if (failure && output.text.empty()) {
+  // An empty list of those that answered is an answer, but for a VM: it may be on the others.
+  const bool some_answered = problems.size() + 1 < servers.size();
+  const bool is_story = std::holds_alternative<WhyCommand>(query.command);
+  if (failure && output.text.empty() && (is_story || !some_answered)) {
     const int status = failure->code == ExitCode::kNotFound      ? 404
                        : failure->code == ExitCode::kUsage       ? 400
                        : failure->code == ExitCode::kUnreachable ? 503

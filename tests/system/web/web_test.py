@@ -214,6 +214,14 @@ class ApiTest(WebTest):
         listed = self.get("/api/v1/vms?all")
         self.assertIn(str(other.socket), " ".join(listed["problems"]))
         self.assertIn("vm1", {one["ref"]["name"] for one in listed["vms"]})
+        # None of those that answer is an answer too; none of no daemon is none.
+        for path in ("counts?by=class&class=user", "events?class=user"):
+            answer = self.get("/api/v1/" + path)
+            self.assertEqual(answer[path.split("?", maxsplit=1)[0]], [])
+            self.assertIn(str(other.socket), " ".join(answer["problems"]))
+        self.assertIn("error", self.get("/api/v1/vms/vm9", 503))
+        self.world.stop()
+        self.assertIn("error", self.get("/api/v1/counts?by=class&class=user", 503))
 
     def test_a_list_that_takes_longer_than_a_silent_client_may_is_answered(self):
         daemon = fake_daemon.FakeDaemon(self.world.path / "fake", [fake_daemon.vm("vm1")])
