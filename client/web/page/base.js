@@ -98,15 +98,16 @@ async function get(path, zone = OWN_ZONE) {
   return body;
 }
 let servers = [], isFleet = false;
+const severalNodes = () => isFleet || servers.length > 1;
 function showServers(body) {
   [servers, isFleet] = [body.servers, body.fleet];
-  const several = isFleet || servers.length > 1;
+  const several = severalNodes();
   $('source').textContent = isFleet || !several ? servers.join() : `${servers.length} nodes`;
   $('source').title = servers.join(', ');
   document.querySelector('[data-view=nodes]').hidden = !several;
 }
 function showProblems(texts) {
-  $('problems').replaceChildren(...texts.map((text) => element('p', '', text)));
+  $('problems').replaceChildren(...[...new Set(texts)].map((text) => element('p', '', text)));
 }
 
 // The address: #q=TEXT&class=CRASH,USER&trouble&sort=ends, #vm=NAME&range=month,
@@ -159,15 +160,16 @@ function addClasses(holder) {
     const button = element('button', name, `${GLYPHS[name]} ${name}`);
     button.type = 'button';
     button.dataset.class = name;
-    button.append(element('b', '', '0'));
+    button.append(element('b', '', '…'));
     button.onclick = () => change({
       classes: view.classes.includes(name) ? view.classes.filter((one) => one !== name) : [...view.classes, name]});
     holder.append(button);
   }
 }
-function drawClasses(holder, counts) {
+// Without counts each button has the sign `unknown`.
+function drawClasses(holder, counts, unknown) {
   for (const button of holder.querySelectorAll('[data-class]')) {
-    button.lastChild.textContent = counts[button.dataset.class];
+    button.lastChild.textContent = counts ? counts[button.dataset.class] : unknown;
     button.setAttribute('aria-pressed', view.classes.includes(button.dataset.class));
   }
 }

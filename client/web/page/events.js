@@ -7,7 +7,9 @@ const TYPES = [
   ['problems-changed,guest-panicked,watchdog-expired,io-error,memory-failure,monitor-lost,monitor-restored', 'Problems'],
   ['gap', 'Gaps'],
 ];
-let listed = [], logBins = [], logStep = HOUR, logAsked = 0, logTimer = 0;
+let listed = null, logBins = null;  // null: not known
+let logRead = false;                // there was an answer, or a failure
+let logStep = HOUR, logAsked = 0, logTimer = 0;
 
 function rangeOf() {
   const to = view.to || new Date();
@@ -35,12 +37,13 @@ function stepOf(from, to) {
   return [step < HOUR ? 'minute' : length <= 40 * DAY ? 'hour' : 'day', step];
 }
 
-// Counts by class as [time, class, number].
+// Counts by class as [time, class, number], and the problems of the nodes that are not in them.
 async function countEnds(from, to, unit, filter) {
   const times = new URLSearchParams({since: from.toISOString(), until: to.toISOString()});
   if (isFleet) {  // which counts nothing itself
     const list = await get('api/v1/events?' + join(times, filter, `type=stopped&last=${MAX_EVENTS}`));
-    return list.events.filter((one) => one.shutdown).map((one) => [new Date(one.observe_time), classOf(one.shutdown), 1]);
+    const ends = list.events.filter((one) => one.shutdown);
+    return {counts: ends.map((one) => [new Date(one.observe_time), classOf(one.shutdown), 1]), problems: list.problems};
   }
   const lists = await Promise.all(CLASSES.map((name) => get('api/v1/counts?' + join(times, filter, `by=${unit}&class=${name.toLowerCase()}`), 'UTC')));
   const counts = [];
@@ -52,7 +55,7 @@ async function countEnds(from, to, unit, filter) {
       if (!isNaN(when)) counts.push([when, CLASSES[i], one.events]);
     }
   });
-  return counts;
+  return {counts, problems: (lists.find((list) => list.problems.length) || lists[0]).problems};
 }
 
 async function loadLog() {
@@ -60,21 +63,22 @@ async function loadLog() {
   const wanted = new URLSearchParams({since: from.toISOString(), until: to.toISOString(), last: MAX_EVENTS});
   if (view.classes.length) wanted.set('class', view.classes.join(',').toLowerCase());
   if (view.type) wanted.set('type', view.type);
-  const [list, counts] = await Promise.allSettled([
-    get('api/v1/events?newest-first&' + join(wanted, filter)), countEnds(from, to, unit, filter)]);
+  const answer = get('api/v1/events?newest-first&' + join(wanted, filter));
+  if (!servers.length) await Promise.allSettled([answer]);  // which says whether it is a fleet
+  const [list, ends] = await Promise.allSettled([answer, countEnds(from, to, unit, filter)]);
   if (ask !== logAsked || view.view !== 'events') return;
-  listed = list.status === 'fulfilled' ? list.value.events : [];
+  listed = list.status === 'fulfilled' ? list.value.events : null;
+  logRead = true;
   logStep = step;
-  logBins = counts.status === 'fulfilled' ? binsOf(from, to, step) : null;
-  for (const [when, name, number] of counts.value || []) {
+  logBins = ends.status === 'fulfilled' ? binsOf(from, to, step) : null;
+  for (const [when, name, number] of logBins ? ends.value.counts : []) {
     const bin = binAt(logBins, when) || (when < logBins[0].start ? logBins[0] : logBins.at(-1));
     bin.counts[name] += number;
   }
-  const failed = [list, counts].find((one) => one.status === 'rejected');
-  showProblems(failed ? [failed.reason.message] : list.value.problems);
-  $('log-empty').hidden = listed.length > 0 || list.status === 'rejected';
-  $('log-empty').textContent = 'No event of this time matches.';
-  const full = listed.length >= MAX_EVENTS;
+  const failed = [list, ends].find((one) => one.status === 'rejected');
+  // Both questions are for the same nodes: the problems of one answer are enough.
+  showProblems(failed ? [failed.reason.message] : list.value.problems.length ? list.value.problems : ends.value.problems);
+  const full = listed && listed.length >= MAX_EVENTS;
   $('log-more').hidden = !full;
   if (full) $('log-older').href = addressOf({from, to: new Date(listed.at(-1).observe_time)});
   drawLog();
@@ -82,12 +86,12 @@ async function loadLog() {
 }
 
 function drawLogChart() {
+  const totals = logBins && totalsOf(logBins);
+  drawClasses($('log-classes'), totals, logRead ? '–' : '…');
   $('log-chart').hidden = !logBins;
   if (!logBins) return;
-  const totals = totalsOf(logBins);
   drawChart($('log-bar'), logBins, logStep, `Ends: ${countsText(totals) || 'none'}`,
             (bin, name) => addressOf({from: bin.start, to: bin.end, classes: name ? [name] : view.classes}));
-  drawClasses($('log-classes'), totals);
 }
 
 function drawLog() {
@@ -101,12 +105,14 @@ function drawLog() {
   if (document.activeElement !== $('log-filter')) $('log-filter').value = view.q;
   if (![...$('log-type').options].some((one) => one.value === view.type)) $('log-type').append(new Option(words(view.type), view.type));
   $('log-type').value = view.type;
-  const nodes = new Set(listed.map((one) => one.node));
-  $('log-table').classList.toggle('nodes', nodes.size > 1);
-  $('log-table').hidden = listed.length === 0;
-  $('log-count').textContent = listed.length >= MAX_EVENTS ? `the newest ${MAX_EVENTS}` : String(listed.length);
+  $('log-table').classList.toggle('nodes', severalNodes());
+  const shown = listed || [];
+  $('log-table').hidden = $('log-empty').hidden = false;
+  (shown.length ? $('log-empty') : $('log-table')).hidden = true;
+  $('log-empty').textContent = listed ? 'No event of this time matches.' : logRead ? 'The events of this time are not known.' : 'Reading the events …';
+  $('log-count').textContent = !listed ? (logRead ? '–' : '…') : shown.length >= MAX_EVENTS ? `the newest ${MAX_EVENTS}` : String(shown.length);
   drawLogChart();
-  $('log-rows').replaceChildren(...listed.map((one) => rowOf(
+  $('log-rows').replaceChildren(...shown.map((one) => rowOf(
       cell('', timeElement(new Date(one.observe_time))), cell('node', one.cluster ? `${one.cluster}/${one.node}` : one.node || ''),
       cell('name', one.vm && one.vm.name ? vmLink(one.vm.name) : '–'), cell('type', words(one.type)), cell('what', ...whatOf(one)))));
 }
@@ -121,7 +127,7 @@ function laterLog(pause = 1000) {
 function csvText() {
   const quoted = (text) => `"${String(text || '').replace(/^(?=[=+\-@\t\r])/, "'").replace(/"/g, '""')}"`;
   const lines = [['time', 'node', 'vm', 'uuid', 'event', 'class', 'cause', 'what happened']];
-  for (const one of listed) {
+  for (const one of listed || []) {
     const [ref, end] = [one.vm || {}, one.shutdown];
     lines.push([one.observe_time, one.node, ref.name, ref.uuid, strip(one.type), end && classOf(end), end && strip(end.cause), one.detail]);
   }

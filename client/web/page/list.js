@@ -116,8 +116,8 @@ function select() {
   }
   const order = ORDERS[view.sort] || ORDERS.trouble;
   shown.sort((a, b) => order(a, b) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0) || (a.key < b.key ? -1 : 1));
-  drawClasses($('classes'), counts);
-  $('trouble').lastChild.textContent = troubled;
+  drawClasses($('classes'), loaded ? counts : null, '…');
+  $('trouble').lastChild.textContent = loaded ? troubled : '…';
   $('trouble').setAttribute('aria-pressed', view.trouble);
 }
 
@@ -218,7 +218,7 @@ function beginList() {
   const trouble = element('button', 'odd', '⚠ In trouble');
   trouble.type = 'button';
   trouble.id = 'trouble';
-  trouble.append(element('b', '', '0'));
+  trouble.append(element('b', '', '…'));
   trouble.onclick = () => change({trouble: !view.trouble});
   $('classes').append(trouble);
   addClasses($('classes'));

@@ -26,7 +26,7 @@ function update() {
   }
   if (view.view === 'events') {
     drawLog();
-    loadLog();
+    if (stream) loadLog();  // else when it is open
   } else if (view.view === 'nodes') {
     loadNodes();
   } else {
@@ -87,19 +87,35 @@ function loadAll() {
   if (view.view === 'vm') loadVm();
   if (view.view === 'events') loadLog();
 }
+// Timer of the first read of a connection, until a node delivers; 0: it was read.
+let unread = 0;
+function loadFirst() {
+  clearTimeout(unread);
+  unread = 0;
+  loadAll();
+}
+// A node is there again, or it is one more of several.
+function loadLater() {
+  load();
+  if (view.view === 'vm') loadVm();
+  if (view.view === 'events') laterLog(3000);
+}
 function connect() {
   if (stream) stream.close();
   stream = new EventSource('api/v1/events/stream?' + new URLSearchParams({zone: OWN_ZONE}));
-  stream.onopen = loadAll;
-  stream.addEventListener('open', () => {
-    if ($('status').dataset.live === 'no') loadAll();
+  stream.addEventListener('open', (event) => {
     status('yes', 'live');
+    if (event.data) return unread ? loadFirst() : loadLater();
+    // The browser's own: the server sends another one as soon as a node delivers.
+    clearTimeout(unread);
+    unread = setTimeout(loadFirst, 1000);
   });
   stream.addEventListener('note', (event) => status('no', JSON.parse(event.data).text));
   stream.addEventListener('gap', loadAll);
   stream.onmessage = (event) => take(JSON.parse(event.data));
   stream.onerror = () => {
     status('no', 'the connection is lost; connecting again');
+    if (view.view === 'events' && !logRead) loadLog();
     if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
   };
 }

@@ -415,8 +415,11 @@ class PageTest(WebTest):
     def open(self, fragment="", **start):
         if self.port is None:
             self.start(**start)
-        self.browser.driver.get(f"http://127.0.0.1:{self.port}/{fragment}")
+        self.load(fragment)
         self.wait("it is live", lambda: self.browser.run("return document.getElementById('status').dataset.live") == "yes")
+
+    def load(self, fragment):
+        self.browser.driver.get(f"http://127.0.0.1:{self.port}/{fragment}")
 
     def wait(self, what, condition):
         return world.wait_until(f"{what}: {self.browser.text()[:2000]}", condition)
@@ -560,6 +563,70 @@ class PageTest(WebTest):
         self.assertEqual([(one["vm"], one["event"], one["class"], one["cause"]) for one in table],
                          [('a,"b"', "STOPPED", "CRASH", "QEMU_CRASHED"), ("'=cmd", "STOPPED", "CRASH", "QEMU_CRASHED")])
 
+    def numbers(self):
+        """Those of the classes' buttons in the view of events."""
+        return self.browser.texts("#log-classes button b")
+
+    def begin_other(self):
+        """Another daemon, whose node the page has too."""
+        other = world.World()
+        self.addCleanup(other.close)
+        other.begin()
+        self.start("--server", f"unix:{other.socket}")
+        return other
+
+    def test_while_a_node_is_away_the_ends_of_the_others_are_counted(self):
+        self.crash()
+        other = self.begin_other()
+        other.stop()
+        self.load("#view=events")
+        self.wait("the end", lambda: "SIGABRT" in self.browser.text("#log-rows"))
+        self.assertEqual(self.numbers(), ["1", "0", "0", "0"])
+        self.assertEqual(self.browser.run("return document.querySelector('#log-bar svg').getAttribute('aria-label')"), "Ends: 1 CRASH")
+        self.assertTrue(self.browser.run("return document.getElementById('log-chart').checkVisibility()"))
+        problem, = self.browser.texts("#problems p")
+        self.assertIn(str(other.socket), problem)
+
+    def test_events_that_are_not_known_are_not_shown_as_none(self):
+        self.start()
+        # Nothing is answered yet.
+        script = self.browser.command("Page.addScriptToEvaluateOnNewDocument", {"source": "window.fetch = () => new Promise(() => {});"})
+        self.load("#view=events&type=stopped")
+        self.wait_text("Reading the events", "#log-empty")
+        self.assertEqual((self.browser.text("#log-title"), self.numbers()), ("Events …", ["…"] * 4))
+        self.browser.command("Page.removeScriptToEvaluateOnNewDocument", script)
+        self.world.stop()
+        self.browser.driver.refresh()
+        self.wait_text("are not known", "#log-empty")
+        self.assertEqual((self.browser.text("#log-title"), self.numbers()), ("Events –", ["–"] * 4))
+        self.assertIn(str(self.world.socket), self.browser.text("#problems"))
+        self.world.start()
+        self.wait("they are known", lambda: self.numbers() == ["0"] * 4)
+        self.assertRegex(self.browser.text("#log-title"), r"^Events \d")
+        self.browser.complaints()  # of the requests that failed
+
+    def test_the_view_of_events_is_read_once_as_it_opens(self):
+        other = self.begin_other()
+        for away in (False, True):
+            if away:
+                other.stop()
+            self.browser.driver.get("about:blank")
+            self.load("#view=events")
+            self.wait("some time has gone", lambda: self.browser.run("""
+              const asked = performance.getEntriesByType('resource').filter((one) => /v1.(events[?]|counts)/.test(one.name));
+              return asked.length > 4 && performance.now() > asked[0].startTime + 2000"""))
+            asked = self.browser.run("""
+              const asked = performance.getEntriesByType('resource').filter((one) => /v1.(events[?]|counts)/.test(one.name));
+              return asked.filter((one) => one.startTime < asked[0].startTime + 1500).map((one) => one.name)""")
+            self.assertEqual(sorted(re.search(r"v1/(\w+)", one)[1] for one in asked), ["counts"] * 4 + ["events"], away)
+
+    def test_the_node_of_an_event_is_shown_if_there_are_several_nodes(self):
+        self.crash()
+        self.begin_other()
+        self.open("#view=events&type=stopped")
+        self.wait("the end", lambda: len(self.browser.texts("#log-rows .row")) == 1)
+        self.assertTrue(self.browser.run("return document.querySelector('#log-rows .node').checkVisibility()"))
+
     def test_a_node_that_is_away_is_a_row(self):
         other = world.World()
         self.addCleanup(other.close)
@@ -570,6 +637,11 @@ class PageTest(WebTest):
         rows = lambda: self.browser.texts("#node-rows .row")  # noqa: E731
         self.wait("both", lambda: len(rows()) == 2 and "1 (CRASH 1)" in rows()[0])
         self.assertIn("2 nodes", self.browser.text("header"))
+        # Nothing is cut, be the window as narrow as it may.
+        for width in (360, 720, 1280):
+            self.browser.look(width, 800)
+            self.assertEqual(self.browser.run("""return [...document.querySelectorAll('#node-rows [role=cell]')]
+              .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"""), [], width)
         other.stop()
         self.browser.run("loadNodes()")
         self.wait("it is away", lambda: "away" in rows()[1])
