@@ -52,10 +52,10 @@ inline absl::Status SeveralVmsRun(absl::string_view field, absl::string_view des
   run_ids.resize(std::min(all, kMaxListed));
   return WithFact(
       "run_ids", absl::StrJoin(run_ids, ","),
-      WithReason("SEVERAL_VMS_RUN", absl::FailedPreconditionError(absl::StrCat(
-                                        field, ": ", all, " VMs ", described,
-                                        " run; set run_id to one of ", absl::StrJoin(run_ids, ", "),
-                                        all > kMaxListed ? ", ..." : ""))));
+      WithReason("SEVERAL_VMS_RUN",
+                 absl::FailedPreconditionError(absl::StrCat(
+                     field, ": ", all, " VMs ", described, " run; set run_id to one of ",
+                     absl::StrJoin(run_ids, ", "), all > kMaxListed ? ", ..." : ""))));
 }
 
 // The status that a client gets for an error of reading the journal: OUT_OF_RANGE for DATA_LOSS.
