@@ -12,7 +12,7 @@
 #include "client/output/output.h"
 #include "client/sources/daemon_node.h"
 
-// What the commands that ask each daemon one question have in common.
+// Shared parts of the commands that ask each daemon one question.
 
 namespace vmeventd::client {
 

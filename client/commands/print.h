@@ -8,7 +8,7 @@
 #include "client/connect/failure.h"
 #include "client/output/output.h"
 
-// How a command prints.
+// Printing of a command's answer.
 
 namespace vmeventd::client {
 

@@ -9,7 +9,7 @@
 #include "client/doctor/node_facts.h"
 #include "client/output/formatter.h"
 
-// What is wrong on a node, as the facts that were read there show it. Pure.
+// Faults of a node, as the facts that were read there show them. Pure.
 
 namespace vmeventd::client {
 

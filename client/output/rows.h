@@ -13,7 +13,7 @@
 #include "client/output/terminal_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// What the lists of a Formatter have in common: for its own files.
+// Shared parts of the lists of a Formatter, for its own files.
 
 namespace vmeventd::client {
 

@@ -33,7 +33,7 @@ struct RunContext;
 using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<RunSource>>(
     RunContext* context, RunTable* table, EventSink* sink)>;
 
-// What a watcher of the node is made with.
+// Settings and resources with which a watcher of the node is made.
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;

@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// What the detail of an end shows besides the saved state of its run.
+// Facts that the detail of an end shows besides the saved state of its run.
 struct EndContext {
   Verdict verdict;
   absl::Duration powerdown_window;  // as for the verdict

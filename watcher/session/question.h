@@ -2,7 +2,7 @@
 
 namespace vmeventd {
 
-// What a session asks of its QEMU.
+// A question of a session to its QEMU.
 enum class Question {
   kRunState,    // query-status; the answer is input::StateAnswer
   kGuestAgent,  // the commands of a GuestAgentProbe; the answer is input::AgentAnswer
