@@ -36,7 +36,8 @@ class Glob {
   size_t brackets_end_;  // behind the last "]"
 };
 
-// Returns whether `pattern`, a name or a shell pattern, stands for `name`. A name may hold wildcards.
+// Returns whether `pattern`, a name or a shell pattern, stands for `name`. A name may hold
+// wildcards.
 inline bool MatchesName(absl::string_view pattern, absl::string_view name) {
   return pattern == name || Glob(pattern).Matches(name);
 }
