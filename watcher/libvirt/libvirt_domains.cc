@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
@@ -44,20 +45,16 @@ bool IsGuestShutdown(const std::variant<QmpEvent, DomainLifecycle>& what) {
 // Lists
 
 void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list) {
-  const absl::flat_hash_set<std::string> changed =
-      std::exchange(link->changed, std::nullopt).value_or(absl::flat_hash_set<std::string>());
-  const absl::flat_hash_set<std::string> early = std::exchange(link->early, {});
+  link->listing = false;
   absl::flat_hash_set<std::string> listed;
   for (const ActiveDomain& active : list) {
     listed.insert(active.domain.uuid);
-    if (active.domain.id > 0 && !changed.contains(active.domain.uuid)) OnListed(link, active);
+    if (active.domain.id > 0) OnListed(link, active);
   }
-  link->incomplete = !changed.empty() || !early.empty();
   std::vector<LibvirtRun*> absent;
   for (auto& [uuid, domain] : link->domains) {
-    if (listed.contains(uuid) || changed.contains(uuid) || early.contains(uuid)) continue;
-    DropNext(link, &domain);
-    domain.unseen_id = domain.others_id = domain.gone_id = 0;
+    if (listed.contains(uuid) || domain.doubt != ListDoubt::kNone) continue;
+    TakeLife(link, &domain);
     if (domain.run != nullptr) absent.push_back(domain.run);
   }
   for (LibvirtRun* run : absent) {
@@ -68,42 +65,43 @@ void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list)
 
 void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
   Domain& domain = link->domains[active.domain.uuid];
+  if (domain.doubt == ListDoubt::kLifecycle) return;
   if (LibvirtRun* const run = domain.run;
       run != nullptr && IsPlainlySameLife(*run, active.domain)) {
     if (!run->connected()) run->OnListed(active.domain.id, active.run_state);
-    if (domain.run == run && !run->tracked()) Look(link, active.domain, nullptr);
+    if (domain.run == run && !run->tracked()) LookAgain(link, active.domain);
     return;
   }
-  if (domain.others_id == active.domain.id) return;
-  NewLife* const life = NextLife(link, &domain, active.domain.id);
+  if (domain.life.IsOthers(active.domain.id)) return;
+  Life* const life = LifeOf(link, &domain, active.domain.id);
   if (life->run_state.empty()) life->run_state = active.run_state;
-  Look(link, active.domain, life);
+  Seek(link, active.domain, life);
 }
 
 // Events
 
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   if (message.domain.id <= 0) return;  // it does not run (any more)
-  if (!link->connected) link->early.insert(message.domain.uuid);
   Domain& domain = link->domains[message.domain.uuid];
+  if (!link->connected && domain.doubt == ListDoubt::kNone) domain.doubt = ListDoubt::kEvent;
   LibvirtRun* const run = domain.run;
   if (run != nullptr && IsPlainlySameLife(*run, message.domain)) {
     return run->OnQmpEvent(message.event);
   }
-  if (domain.others_id == message.domain.id) return;
-  NewLife* const life = NextLife(link, &domain, message.domain.id);
+  if (domain.life.IsOthers(message.domain.id)) return;
+  Life* const life = LifeOf(link, &domain, message.domain.id);
   const bool reset = message.event.name == "RESET";
   Hold(link, life, std::move(message.event));
   if (!link->containers || !reset || run == nullptr) return;
   life->rebooted = true;
-  Look(link, message.domain, life);
+  Seek(link, message.domain, life);
 }
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
   if (!message.lifecycle.paused_for.empty()) {
     return OnPaused(link, message.domain, message.lifecycle);
   }
-  if (link->changed.has_value()) link->changed->insert(message.domain.uuid);
+  if (link->listing) link->domains[message.domain.uuid].doubt = ListDoubt::kLifecycle;
   if (message.lifecycle.started) {
     OnStarted(link, message.domain, message.lifecycle);
   } else {
@@ -116,10 +114,10 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
   if (name.id <= 0) return;
   Domain& domain = link->domains[name.uuid];
   if (domain.run != nullptr && IsPlainlySameLife(*domain.run, name)) {
-    if (!domain.run->tracked()) Look(link, name, nullptr);
+    if (!domain.run->tracked()) LookAgain(link, name);
     return;
   }
-  NewLife* const life = NextLife(link, &domain, name.id);
+  Life* const life = LifeOf(link, &domain, name.id);
   life->started = true;
   if (life->run_state.empty()) {
     // QEMU's RESUME came before, unless the domain was started paused or waits for its VM.
@@ -129,17 +127,17 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
       if (first != nullptr) life->run_state = FirstRunState(first->name);
     }
   }
-  Look(link, name, life);
+  Seek(link, name, life);
 }
 
 void LibvirtSource::OnPaused(Link* link, const DomainName& name, const DomainLifecycle& lifecycle) {
   const auto it = link->domains.find(name.uuid);
   if (it == link->domains.end()) return;
-  const Domain& domain = it->second;
+  Domain& domain = it->second;
   if (domain.run != nullptr && IsPlainlySameLife(*domain.run, name)) {
     domain.run->OnPaused(lifecycle);
-  } else if (domain.next != nullptr && domain.next->id == name.id) {
-    Hold(link, domain.next.get(), lifecycle);
+  } else if (domain.life.waits() && domain.life.id == name.id) {
+    Hold(link, &domain.life, lifecycle);
   }
 }
 
@@ -150,16 +148,16 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
   Domain& domain = it->second;
   LibvirtRun* const run = domain.run;
   has_unused_ = true;
-  domain.unseen_id = domain.others_id = domain.gone_id = 0;
-  // The latest life: libvirt does not report which one of a transient domain it was.
-  if (domain.next != nullptr && (name.id <= 0 || name.id == domain.next->id)) {
-    if (domain.next->asked) return Hold(link, domain.next.get(), lifecycle);
+  domain.life.phase = Life::Phase::kNew;
+  if (!domain.life.waits()) {
+    domain.life = {};
+  } else if (name.id <= 0 || name.id == domain.life.id) {
+    // The latest life: libvirt does not report which one of a transient domain it was.
+    if (domain.life.sought) return Hold(link, &domain.life, lifecycle);
     // It never started, or is the run of which only the list could show more.
-    const bool of_run =
-        run != nullptr && !run->tracked() && run->info().domain_id == domain.next->id;
-    if (!of_run) return DropNext(link, &domain);
-    const std::unique_ptr<NewLife> held = std::move(domain.next);
-    Release(link, run, held.get());
+    const Life life = TakeLife(link, &domain);
+    if (run == nullptr || run->tracked() || run->info().domain_id != life.id) return;
+    Release(run, *link, life);
   }
   if (domain.run != run || run == nullptr) return;
   if (name.id <= 0 || name.id == run->info().domain_id) run->OnStopped(lifecycle);
@@ -182,36 +180,37 @@ void LibvirtSource::AskDetails(LibvirtRun* run) {
 
 // New lives
 
-LibvirtSource::NewLife* LibvirtSource::NextLife(Link* link, Domain* domain, int64_t id) {
-  if (domain->next == nullptr || domain->next->id != id) {
-    DropNext(link, domain);
-    domain->next = std::make_unique<NewLife>();
-    domain->next->id = id;
+LibvirtSource::Life* LibvirtSource::LifeOf(Link* link, Domain* domain, int64_t id) {
+  if (domain->life.id != id) {
+    TakeLife(link, domain);
+    domain->life.id = id;
   }
-  return domain->next.get();
+  return &domain->life;
 }
 
-void LibvirtSource::DropNext(Link* link, Domain* domain) {
-  if (domain->next != nullptr) link->held -= domain->next->held.size();
-  domain->next.reset();
+LibvirtSource::Life LibvirtSource::TakeLife(Link* link, Domain* domain) {
+  link->held -= domain->life.held.size();
+  return std::exchange(domain->life, {});
 }
 
-void LibvirtSource::Look(Link* link, const DomainName& domain, NewLife* life) {
-  if (life != nullptr && std::exchange(life->asked, true)) return;
+void LibvirtSource::Seek(Link* link, const DomainName& domain, Life* life) {
+  if (!std::exchange(life->sought, true)) LookAgain(link, domain);
+}
+
+void LibvirtSource::LookAgain(Link* link, const DomainName& domain) {
   ++link->looks;
   link->worker->FindProcess(domain);
 }
 
-void LibvirtSource::Hold(Link* link, NewLife* life, std::variant<QmpEvent, DomainLifecycle> what) {
+void LibvirtSource::Hold(Link* link, Life* life, std::variant<QmpEvent, DomainLifecycle> what) {
   ++link->held;
   life->held.push_back(std::move(what));
 }
 
-void LibvirtSource::Release(Link* link, LibvirtRun* run, NewLife* life) {
-  link->held -= life->held.size();
+void LibvirtSource::Release(LibvirtRun* run, const Link& link, const Life& life) {
   const std::string uuid = run->uuid();
-  for (const std::variant<QmpEvent, DomainLifecycle>& what : std::exchange(life->held, {})) {
-    if (FindRun(*link, uuid) != run) return;
+  for (const std::variant<QmpEvent, DomainLifecycle>& what : life.held) {
+    if (FindRun(link, uuid) != run) return;
     if (const auto* const event = std::get_if<QmpEvent>(&what); event != nullptr) {
       run->OnQmpEvent(*event);
     } else if (const auto& lifecycle = std::get<DomainLifecycle>(what);
@@ -228,19 +227,18 @@ void LibvirtSource::Handle(Link* link, ProcessFound& message) {
   const auto it = link->domains.find(message.domain.uuid);
   if (it == link->domains.end()) return;
   Domain& domain = it->second;
-  if (domain.next == nullptr || !domain.next->asked || domain.next->id != message.domain.id) {
+  if (!domain.life.sought || domain.life.id != message.domain.id) {
     LibvirtRun* const run = domain.run;
     if (run != nullptr && run->info().domain_id == message.domain.id) Track(run, &message);
     return;
   }
-  const std::unique_ptr<NewLife> life = std::move(domain.next);
-  LibvirtRun* const run = RunOf(link, *life, &message);
-  if (run != nullptr && FindRun(*link, run->uuid()) == run) return Release(link, run, life.get());
-  link->held -= life->held.size();
+  const Life life = TakeLife(link, &domain);
+  LibvirtRun* const run = RunOf(link, life, &message);
+  if (run != nullptr && FindRun(*link, run->uuid()) == run) return Release(run, *link, life);
   has_unused_ = true;
 }
 
-LibvirtRun* LibvirtSource::RunOf(Link* link, const NewLife& life, ProcessFound* found) {
+LibvirtRun* LibvirtSource::RunOf(Link* link, const Life& life, ProcessFound* found) {
   const DomainName& name = found->domain;
   Domain& domain = link->domains[name.uuid];
   std::string run_state = life.run_state;
@@ -265,18 +263,20 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const NewLife& life, ProcessFound* 
   }
   if (run_state.empty()) return nullptr;
   if (table_->FindByProcess(found->result.process) != nullptr) {
-    domain.others_id = name.id;
+    LifeOf(link, &domain, name.id)->phase = Life::Phase::kOthers;
     return nullptr;
   }
-  const bool seen = found->result.process.kind == PeerProcess::Kind::kTracked;
-  if (!seen && found->result.visible && !life.started && domain.gone_id == name.id) return nullptr;
-  domain.gone_id = 0;
+  const bool would_be_seen = found->result.visible && !life.started &&
+                             found->result.process.kind != PeerProcess::Kind::kTracked;
+  if (would_be_seen && life.phase == Life::Phase::kGone) {
+    LifeOf(link, &domain, name.id)->phase = Life::Phase::kGone;
+    return nullptr;
+  }
   // libvirt may not have noticed its end yet. If it still lists the domain later, it runs.
-  if (!seen && found->result.visible && !life.started && !found->result.no_descriptor &&
-      std::exchange(domain.unseen_id, name.id) != name.id) {
+  if (would_be_seen && !found->result.no_descriptor && life.phase != Life::Phase::kUnseen) {
+    LifeOf(link, &domain, name.id)->phase = Life::Phase::kUnseen;
     return nullptr;
   }
-  domain.unseen_id = 0;
   LibvirtRun* const run = AddRun(link, found);
   if (run == nullptr) return nullptr;
   run->OnListed(name.id, run_state);
@@ -387,7 +387,11 @@ void LibvirtSource::OnOver(VmRun* run) {
   if (it != link->domains.end() && it->second.run == run) {
     it->second.run = nullptr;
     // A run that tracks its process ends with it.
-    if (run->tracked() && !Of(run)->reported()) it->second.gone_id = run->info().domain_id;
+    Domain& domain = it->second;
+    const int64_t id = run->info().domain_id;
+    if (run->tracked() && !Of(run)->reported() && (domain.life.id == id || !domain.life.waits())) {
+      LifeOf(link, &domain, id)->phase = Life::Phase::kGone;
+    }
   }
   has_unused_ = true;
   ShowState(*link);

@@ -191,7 +191,7 @@ void LibvirtSource::OnSocketGone(const LibvirtSpec& spec, const std::string& pat
 
 void LibvirtSource::Connect(Link* link) {
   link->open = true;
-  link->changed.emplace();
+  link->listing = true;
   context_->loop->SetTimerIn(&link->timer, kSlowAttempt, [this, link] { OnSlow(link); });
   link->worker->Open();
   ShowState(*link);
@@ -217,12 +217,12 @@ void LibvirtSource::RetryLater(Link* link) {
 
 void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->timer);
-  link->changed.reset();
-  link->early.clear();
+  link->listing = false;
   link->looks = 0;
   for (auto& [uuid, domain] : link->domains) {
-    DropNext(link, &domain);
-    domain.unseen_id = domain.others_id = 0;
+    domain.doubt = ListDoubt::kNone;
+    const Life life = TakeLife(link, &domain);
+    if (life.phase == Life::Phase::kGone) LifeOf(link, &domain, life.id)->phase = life.phase;
   }
   has_unused_ = true;
   link->open = false;
@@ -259,8 +259,7 @@ void LibvirtSource::DropUnused() {
   for (const auto& [uri, link] : links_) {
     absl::erase_if(link->domains, [](const auto& entry) {
       const Domain& domain = entry.second;
-      return domain.run == nullptr && domain.next == nullptr && domain.unseen_id == 0 &&
-             domain.others_id == 0 && domain.gone_id == 0;
+      return domain.run == nullptr && domain.life.id == 0 && domain.doubt == ListDoubt::kNone;
     });
   }
   const absl::Duration now = context_->loop->Now().monotonic;
@@ -275,17 +274,18 @@ void LibvirtSource::DropUnused() {
 void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
   context_->loop->SetTimerIn(&link->timer, wait, [this, link] {
     CheckLater(link, kCheckInterval);
-    const auto in_doubt = [](const auto& entry) {
+    const auto in_doubt = [link](const auto& entry) {
       const Domain& domain = entry.second;
-      return domain.next != nullptr || domain.unseen_id != 0 ||
+      return domain.life.waits() || domain.life.phase == Life::Phase::kUnseen ||
+             (domain.doubt != ListDoubt::kNone && !link->listing) ||
              (domain.run != nullptr && !domain.run->tracked());
     };
-    if (!std::exchange(link->incomplete, false) &&
-        std::none_of(link->domains.begin(), link->domains.end(), in_doubt)) {
-      return;
-    }
+    if (std::none_of(link->domains.begin(), link->domains.end(), in_doubt)) return;
     // A list that was asked for and is not there yet is as old as what came since.
-    if (!link->changed.has_value()) link->changed.emplace();
+    if (!std::exchange(link->listing, true)) {
+      for (auto& [uuid, domain] : link->domains) domain.doubt = ListDoubt::kNone;
+      has_unused_ = true;
+    }
     link->worker->ListAgain();
   });
 }
@@ -408,7 +408,7 @@ void LibvirtSource::Handle(Link* link, DomainsListed& message) {
     SetProblem(link, ProblemCode::kUnspecified, "");
     CheckLater(link, kFirstCheck);
   }
-  if (link->changed.has_value()) ApplyList(link, message.domains);
+  if (link->listing) ApplyList(link, message.domains);
 }
 
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {

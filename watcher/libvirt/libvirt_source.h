@@ -11,7 +11,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/container/node_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -158,22 +157,39 @@ class LibvirtSource : public RunSource, public FdHandler {
   // Limit of the sockets that match globs: those that are there, and those whose calls hang.
   static constexpr size_t kMaxLinks = size_t{4} * SocketGlobWatcher::kMaxSockets;
 
-  // A life of a domain that no run follows: libvirt has not reported its start yet, or its process
-  // is being looked for.
-  struct NewLife {
-    int64_t id = 0;
+  // The latest life of a domain, while no run follows it.
+  struct Life {
+    // What is known of it.
+    enum class Phase {
+      kNew,     // nothing: events of it have come, or its process is being looked for
+      kUnseen,  // a list had it, and its process was not seen: if the next list has it, it runs
+      kOthers,  // another run follows its process
+      kGone,    // its run's process is gone, which libvirt has not reported
+    };
+
+    int64_t id = 0;  // 0: there is none
+    Phase phase = Phase::kNew;
+    bool sought = false;    // its process is being looked for
     std::string run_state;  // by a list or STARTED; empty: neither has it
     bool started = false;   // by STARTED
     bool rebooted = false;  // it is the run's container, with its next process
-    bool asked = false;     // its process is being looked for
     std::vector<std::variant<QmpEvent, DomainLifecycle>> held;  // what came since, in order
+
+    // Returns whether it is that life, and another run follows its process.
+    bool IsOthers(int64_t domain_id) const { return id == domain_id && phase == Phase::kOthers; }
+    // Returns whether a look at its process decides about it, now or after the next list.
+    bool waits() const { return sought || !held.empty(); }
+  };
+  // Why a list that was asked for may be wrong about a domain.
+  enum class ListDoubt {
+    kNone,
+    kEvent,      // an event of QEMU came before the first list: that ends no run
+    kLifecycle,  // STARTED or STOPPED came meanwhile: the list is not applied to it
   };
   struct Domain {
-    LibvirtRun* run = nullptr;      // the latest
-    std::unique_ptr<NewLife> next;  // a life after it
-    int64_t unseen_id = 0;          // of the life that a list had, and whose process was not seen
-    int64_t others_id = 0;          // of the life whose process another run follows
-    int64_t gone_id = 0;  // of the run whose process is gone, which libvirt has not reported
+    LibvirtRun* run = nullptr;  // the latest
+    Life life;                  // after that run
+    ListDoubt doubt = ListDoubt::kNone;
   };
   // One libvirt. It exists as long as its socket, a call or a run of it does, or for ever where its
   // URI has no glob.
@@ -198,13 +214,9 @@ class LibvirtSource : public RunSource, public FdHandler {
     absl::Duration connected_at;                       // on the monotonic clock
     absl::node_hash_map<std::string, Domain> domains;  // by UUID
     int runs = 0;
-    size_t looks = 0;  // asked for, and without a result
-    size_t held = 0;   // events in NewLife::held
-    // While the domains are listed: the UUIDs of which STARTED or STOPPED came; and those of which
-    // an event of QEMU came before the first list.
-    std::optional<absl::flat_hash_set<std::string>> changed;
-    absl::flat_hash_set<std::string> early;
-    bool incomplete = false;  // the last list was not applied to some domains
+    size_t looks = 0;      // asked for, and without a result
+    size_t held = 0;       // events in Life::held
+    bool listing = false;  // a list of the domains was asked for, and is not there yet
     TokenBucket new_runs{kBurst, kPerSecond};
 
     // Returns whether something configured leads there.
@@ -248,23 +260,25 @@ class LibvirtSource : public RunSource, public FdHandler {
   void Handle(Link* link, DetailsKnown& message);
   void Handle(Link* link, DetailsChanged& message);
 
-  // Compares a list with what is followed. It is not applied to domains that have changed since it
-  // was asked for, and ends none of which an event came before.
+  // Compares a list with what is followed, but for domains that it may be wrong about.
   void ApplyList(Link* link, const std::vector<ActiveDomain>& list);
   void OnListed(Link* link, const ActiveDomain& active);
   void OnStarted(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
   void OnPaused(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
   void OnStopped(Link* link, const DomainName& name, const DomainLifecycle& lifecycle);
-  // The life of that id that follows the domain's run, if any: another one is over.
-  static NewLife* NextLife(Link* link, Domain* domain, int64_t id);
-  static void DropNext(Link* link, Domain* domain);
-  // Starts the search for the domain's process, once for a life.
-  static void Look(Link* link, const DomainName& domain, NewLife* life);
-  static void Hold(Link* link, NewLife* life, std::variant<QmpEvent, DomainLifecycle> what);
+  // The domain's life of that id: another one is over.
+  static Life* LifeOf(Link* link, Domain* domain, int64_t id);
+  // Forgets the domain's life and what was held of it, and returns it.
+  static Life TakeLife(Link* link, Domain* domain);
+  // Starts the search for the domain's process, which decides about its life.
+  static void Seek(Link* link, const DomainName& domain, Life* life);
+  // Starts the search for the process of a run that has none.
+  static void LookAgain(Link* link, const DomainName& domain);
+  static void Hold(Link* link, Life* life, std::variant<QmpEvent, DomainLifecycle> what);
   // Hands in what was held, while `run` is the domain's.
-  static void Release(Link* link, LibvirtRun* run, NewLife* life);
+  static void Release(LibvirtRun* run, const Link& link, const Life& life);
   // The run of the life whose process was looked for, made if need be; null: none follows it.
-  LibvirtRun* RunOf(Link* link, const NewLife& life, ProcessFound* found);
+  LibvirtRun* RunOf(Link* link, const Life& life, ProcessFound* found);
   static LibvirtRun* FindRun(const Link& link, const std::string& uuid);
   // The runs that pass, each of which may be gone once another has taken an input.
   std::vector<LibvirtRun*> RunsThat(
