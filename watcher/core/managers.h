@@ -10,8 +10,8 @@
 #include "watcher/core/specs.h"
 
 // The programs that start QEMUs and need a monitor of them for themselves. A monitor serves one
-// client: a daemon that holds this one stops the program. docs/connect.md has the same table.
-// Pure.
+// client: while a daemon is connected to it, the program cannot use it. docs/connect.md has the
+// same table. Pure.
 
 namespace vmeventd {
 
@@ -34,27 +34,31 @@ enum class ManagerId {
 struct Manager {
   ManagerId id;
   absl::string_view name;
-  absl::string_view need;  // the use of its monitor, to stand behind "needs it"
-  absl::string_view
-      way;  // how vmeventd can follow its VMs instead: an imperative, or that it cannot
+  // What the program uses its monitor for; follows "needs it" in a sentence.
+  absl::string_view need;
+  // How vmeventd can follow its VMs instead, as an imperative; or that it cannot.
+  absl::string_view way;
 };
 
-// The first manager's monitors that `watch` may match, judged by the paths alone.
+// Monitors of one manager that a watch may match. FindManagerMonitors() returns those of the first
+// such manager, judged by the paths alone; unset: the watch matches none.
 struct ManagerMonitors {
   const Manager* manager = nullptr;
-  std::string sockets;  // the path of those that the watch takes, with a '*' for what varies
+  std::string sockets;  // path of the matched monitors; '*' stands for the part that varies
 };
 std::optional<ManagerMonitors> FindManagerMonitors(const WatchSpec& watch);
 
 // The manager whose own monitor is at `path`; null: none is known.
 const Manager* OwnerOfPath(absl::string_view path);
 
-// The manager that started a QEMU, by its command line and the text of its /proc/PID/cgroup; null:
-// none that is known. Another program may write such a command line.
+// Returns the manager that started a QEMU, judged by its command line and the text of its
+// /proc/PID/cgroup; null: no known manager. No proof: another program may write such a command
+// line.
 const Manager* ManagerOf(const std::vector<std::string>& arguments, absl::string_view cgroups);
 
-// The manager that needs the monitor `monitors[index]` of a QEMU that `manager` started; null:
-// nobody. It is by its path, or the first that is called as that manager calls its own.
+// Returns the manager that needs the monitor `monitors[index]` of a QEMU that `manager` started;
+// null: none. The path shows it (OwnerOfPath), or the monitor is the first one whose file has the
+// name that `manager` gives to its own.
 const Manager* OwnerOf(const Manager* manager, const std::vector<QmpMonitor>& monitors,
                        size_t index);
 

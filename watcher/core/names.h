@@ -15,8 +15,8 @@ std::string OneLine(absl::string_view bytes);
 // hexadecimal digits, "\xNN".
 std::string EscapeNonUtf8(absl::string_view bytes, absl::string_view mark = "\\x");
 
-// A file's name as UTF-8: as above, and a backslash that could be taken for the start of such a
-// "\xNN" becomes "\x5c". No two names give the same text.
+// A file's name as UTF-8: like EscapeNonUtf8(), and a backslash that could be taken for the start
+// of such a "\xNN" becomes "\x5c". No two names give the same text.
 std::string EscapeName(absl::string_view bytes);
 
 // The longest start of `text`, which is UTF-8, of at most `max_bytes` that cuts no character.
@@ -32,8 +32,8 @@ struct RunIdentity {
   std::string monitor_path;  // two sockets of one process are two runs
   int64_t pid = 0;           // 0: the process cannot be seen, the socket file stands for it
   uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
-  // If the process cannot be seen: only the moment of the first sight separates the runs that
-  // are found behind one socket, one after the other.
+  // Used if the process cannot be seen: then only the time of the first sight distinguishes the
+  // runs that are found behind one socket, one after another.
   uint64_t socket_inode = 0;
   int64_t first_seen_ns = 0;  // since 1970
 };
@@ -41,8 +41,8 @@ struct RunIdentity {
 // The beginning of the ids of all runs under the boot with this id.
 std::string RunIdPrefix(absl::string_view boot_id);
 
-// The id of a run: never the same for two, and of a process that can be seen the same whenever it
-// is computed.
+// Returns the id of a run. No two runs have the same id. For a process that can be seen, the id is
+// the same each time it is computed.
 std::string MakeRunId(const RunIdentity& identity);
 
 }  // namespace vmeventd

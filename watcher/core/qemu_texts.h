@@ -10,8 +10,8 @@
 #include "absl/time/time.h"
 #include "watcher/core/vm_event.h"
 
-// A QEMU's command line, and its texts for people: its standard error, and the logs that it goes
-// to. Pure.
+// Parsers for a QEMU's command line and for its texts for people: its standard error, and the logs
+// that store that. Pure.
 
 namespace vmeventd {
 
@@ -26,27 +26,28 @@ struct QemuArguments {
   std::string name;  // the name in -name; may be empty
   std::string id;    // the value of -id, by which Proxmox VE gives the VMID; may be empty
   std::vector<QmpMonitor> monitors;
-  // QEMU's answers to query-name and query-uuid, where its command line leaves no doubt: it
-  // has a QMP monitor and no -readconfig, and the option once. Unset: only QEMU knows.
+  // QEMU's answers to query-name and query-uuid, where its command line proves them: it has a QMP
+  // monitor, no -readconfig, and the option only once. Unset: only QEMU knows.
   std::optional<std::string> certain_name;
   std::optional<std::string> certain_uuid;  // in lower case; empty: the VM has none
   bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
   bool guest_can_exit = false;  // its guest can end it with a code: isa-debug-exit, semihosting
-  bool stays_down = false;  // it may stay when its guest is down: -no-shutdown, -action ...=pause
-  // It is of x86, and nothing in its command line reports a guest's panic: no pvpanic, no crash
-  // registers of Hyper-V; and it reads no further file (-readconfig).
+  // QEMU may stay alive when its guest is down: -no-shutdown, -action ...=pause.
+  bool stays_down = false;
+  // It emulates x86, its command line has no device that reports a guest's panic (pvpanic, the
+  // crash registers of Hyper-V), and it reads no further file (-readconfig).
   bool no_panic_device = false;
-  // Those of -fw_cfg name=opt/vmeventd/labels,string=KEY=VALUE,,KEY=VALUE: invalid keys, and labels
-  // beyond the limits, are dropped.
+  // Labels from -fw_cfg name=opt/vmeventd/labels,string=KEY=VALUE,,KEY=VALUE. Invalid keys, and
+  // labels beyond the limits, are dropped.
   Labels labels;
 };
 
-// Returns whether a program's file or process has such a name as a QEMU's that runs a VM.
+// Returns whether `name`, of a program's file or of a process, is that of a QEMU that runs VMs.
 bool IsQemuProgram(absl::string_view name);
 
-// The arguments of a process with QEMU as the first one, if that is its program: it may have been
-// started by another name (`exec -a`), or by the loader of an AppImage. `file` is the target of its
-// /proc/PID/exe, or empty; `name` is its /proc/PID/comm.
+// Returns the arguments of a process. If its program is QEMU, they begin with QEMU's name: QEMU may
+// have been started under another name (`exec -a`), or by the loader of an AppImage. `file` is the
+// target of its /proc/PID/exe, or empty; `name` is its /proc/PID/comm.
 std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::string_view file,
                                      absl::string_view name);
 
@@ -56,16 +57,16 @@ bool IsQemu(const std::vector<std::string>& arguments);
 // The arguments in the text of /proc/PID/cmdline.
 std::vector<std::string> SplitCommandLine(absl::string_view text);
 
-// `uuid`, or nothing for the one of zeros, by which QEMU reports that the VM has none.
+// Returns `uuid`, or "" for the null UUID, with which QEMU reports that the VM has none.
 std::string WithoutNullUuid(std::string uuid);
 
-// The argument behind the first one that is `option`, as "-name"; empty: there is none.
+// Returns the argument that follows the first `option`, such as "-name"; empty: there is none.
 std::string GivenValue(const std::vector<std::string>& arguments, absl::string_view option);
 
-// The argument of the first -uuid, as it stands there; empty: there is none.
+// Returns the argument of the first -uuid, as written; empty: there is none.
 std::string GivenUuid(const std::vector<std::string>& arguments);
 
-// Name of the container of a libvirt_lxc; empty: the process is none.
+// Returns the name of the container of a libvirt_lxc; empty: the process is not a libvirt_lxc.
 std::string GivenContainer(const std::vector<std::string>& arguments);
 
 // Reads the command line of a QEMU.
@@ -78,16 +79,16 @@ inline constexpr size_t kMaxWordBytes = 2048;
 // and those that QEMU writes at each start.
 v1::LastWords WordsIn(absl::string_view text, LastWordsSource source);
 
-// The part of a libvirt log that the process wrote that was started at `start`, without its command
-// line; "": there is none.
+// Returns the part of a libvirt log that was written by the process started at `start`, without its
+// command line; "": there is none.
 std::string LibvirtLife(absl::string_view log, absl::Time start);
 
-// The sender that QEMU names: "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)". Unset:
-// it names none.
+// Returns the sender that QEMU's last words name, as in "terminating on signal 15 from pid 812
+// (/usr/sbin/virtqemud)". Unset: they name none.
 std::optional<SignalSender> SenderInWords(const v1::LastWords& said);
 
-// The unit in a text of /proc/PID/cgroup, or else the cgroup; "": none, or one with other than
-// printable ASCII.
+// Returns the systemd unit in the text of /proc/PID/cgroup or, without a unit, the cgroup; "":
+// none, or it has characters other than printable ASCII.
 std::string UnitOf(absl::string_view cgroups);
 
 // The place of a core dumped by process `pid`, according to /proc/sys/kernel/core_pattern.

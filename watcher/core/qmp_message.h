@@ -17,10 +17,10 @@
 
 namespace vmeventd {
 
-// Cuts a byte stream into lines. QMP ends its lines with \r\n; \n alone is taken as well, and
-// empty lines are skipped. A line that begins with "{" and does not end with "}" begins an object
-// that QEMU spreads over lines (pretty=on): those up to where its brackets close are one line here.
-// Holds memory only while a line is incomplete.
+// Cuts a byte stream into lines. QMP ends its lines with \r\n; \n alone is taken as well, and empty
+// lines are skipped. A line that begins with "{" and does not end with "}" begins an object that
+// QEMU spreads over several lines (pretty=on): all lines up to its closing bracket count as one
+// line. Holds memory only while a line is incomplete.
 class LineFramer {
  public:
   // Longer lines are an error: QEMU's longest replies stay far below.
@@ -51,7 +51,7 @@ class LineFramer {
   Partial partial_;
 };
 
-// Its members are in QEMU's order.
+// JSON whose members stay in QEMU's order.
 using QmpObject = nlohmann::ordered_json;
 
 struct QmpGreeting {
@@ -73,10 +73,10 @@ struct QmpEvent {
   std::string detail_json{};       // DetailJson of `data`; empty if the event has none
 };
 
-// Limit of a text of QEMU's that is used; beyond it, its beginning is.
+// Maximum size of a text from QEMU. Of a longer one, only the beginning is used.
 inline constexpr size_t kMaxQmpTextBytes = 8 << 10;
 
-// Members of an event's data or a reply's value; empty or unset for one that is not there or of
+// Return a member of an event's data or of a reply's value; empty or unset if it is missing or has
 // another type.
 std::string QmpText(const QmpObject& object, const char* name);
 std::string QmpLine(const QmpObject& object, const char* name, size_t max_bytes);  // OneLine
@@ -110,7 +110,8 @@ inline constexpr size_t kMaxPanicMessageBytes = 256;
 // out; texts are truncated and on one line.
 v1::GuestPanic ParseGuestPanic(const QmpObject& data);
 
-// "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: it has only its action.
+// Describes a panic for people: "Hyper-V 0x1e 0xffffffffc0000005 0x0 0x0 0x0"; empty: only its
+// action is known.
 std::string DescribePanic(const v1::GuestPanic& panic);
 
 }  // namespace vmeventd

@@ -29,8 +29,8 @@ struct ProcessInfo {
   uint64_t start_ticks = 0;                         // field 22 of /proc/PID/stat; 0: not known
   uint64_t pidfd_inode = 0;                         // see ProcessKey; 0: not known
   absl::Time process_start = absl::InfinitePast();  // InfinitePast: not known
-  // The file that counts the OOM kills in the process's cgroup, and what it had while the process
-  // lived. Empty: not known.
+  // The file that counts the OOM kills in the process's cgroup (empty: not known), and its count
+  // while the process lived.
   std::string oom_file;
   uint64_t oom_kills = 0;
   std::string unit;  // VmRef::unit
@@ -38,12 +38,12 @@ struct ProcessInfo {
 
 // The party that reports on a run.
 enum class ReportedBy {
-  kMonitor,           // its QEMU, on a monitor that is ours
+  kMonitor,           // its QEMU, on a monitor that vmeventd is connected to
   kLibvirt,           // libvirt, which has QEMU's monitor and passes on its events
-  kContainerLibvirt,  // libvirt, of a container: the run's process is its libvirt_lxc
+  kContainerLibvirt,  // libvirt, for a container: the run's process is its libvirt_lxc
 };
 
-// Knowledge of a run when its process is first seen. Text is UTF-8 already, but for raw_*.
+// What is known of a run when its process is first seen. Text is UTF-8, except raw_*.
 struct RunInfo : ProcessInfo {
   std::string name;      // raw_name, escaped
   std::string raw_name;  // the name in file names
@@ -77,22 +77,21 @@ struct ProcessEnd {
   std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
 };
 
-// The kernel's numbers of a process that it kills because memory ran out; in KiB. Unset: this
-// kernel does not report it.
+// The kernel's numbers for a process that it kills because memory ran out; sizes in KiB. Unset:
+// this kernel does not report it.
 struct OomVictim {
   std::optional<int64_t> total_vm;
   std::optional<int64_t> anon_rss;
   std::optional<int64_t> oom_score_adj;
 };
 
-// QEMU's answers in the handshake on its monitor. Text is UTF-8 already; empty where QEMU did
-// not answer.
+// QEMU's answers in the handshake on its monitor. Text is UTF-8; empty where QEMU did not answer.
 struct MonitorInfo {
   std::string qemu_version;
   std::string run_state;        // query-status
   std::string uuid;             // query-uuid; the null UUID is given as ""
   std::string qemu_name;        // query-name
-  bool guest_can_exit = false;  // QemuArguments, like the next
+  bool guest_can_exit = false;  // see QemuArguments, also for the next three
   bool stays_down = false;
   bool no_panic_device = false;
   Labels labels;

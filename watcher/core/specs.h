@@ -11,40 +11,40 @@
 
 namespace vmeventd {
 
-// One --watch DIR[:PATTERN]: the sockets of a directory whose file names match a pattern, or of one
-// directory for each VM, where DIR has a '*'.
+// One --watch DIR[:PATTERN]: the sockets in DIR whose file names match PATTERN. If DIR has a '*',
+// each VM has its own directory.
 struct WatchSpec {
   std::string directory;  // absolute, without "." or ".." or a trailing slash; may have one '*'
   std::string pattern;    // has one '*', or is a file's name where `directory` has one
-  bool optional = false;  // nobody misses a directory that is not there
+  bool optional = false;  // a missing directory is no problem
 
   std::string text() const { return directory + ":" + pattern; }
   bool has_directories() const { return directory.find('*') != std::string::npos; }
-  // The directory that is there without a VM: `directory` up to the component that has the '*'.
+  // The directory that exists even without VMs: `directory` up to the component with the '*'.
   std::string root() const;
-  // The path of what is called `below` in the root.
+  // The path of `below`, which is relative to the root.
   std::string PathOf(absl::string_view below) const;
 
-  // Returns whether its sockets are QMP monitors by their name: *.qmp, *.kvmd. Others may be any
-  // program's.
+  // Returns whether the pattern (*.qmp, *.kvmd) shows that the sockets are QMP monitors. Other
+  // sockets may belong to any program.
   bool names_monitors() const;
   // Returns whether the pattern matches a file's name.
   bool TakesFile(absl::string_view file_name) const;
-  // The VM's name of the socket at `path`: the text that the '*' of the directory stands for, or
-  // that of the pattern where the directory has none. Unset where the path does not match or the
-  // name would be empty. Raw bytes: the caller escapes.
+  // The name of the VM whose socket is at `path`: the text that the '*' of the directory stands
+  // for, or the '*' of the pattern if the directory has none. Unset if the path does not match or
+  // the name would be empty. Raw bytes: the caller escapes.
   std::optional<std::string> VmName(absl::string_view path) const;
-  // The directory of the VM whose entry in the root is called `entry`. Unset where that does not
-  // match. Only where the directory has a '*'.
+  // The directory of the VM whose entry in the root is called `entry`; unset if that does not
+  // match. Only for a directory with a '*'.
   std::optional<std::string> DirectoryOf(absl::string_view entry) const;
 };
 
-// Ganeti's directory, whose monitors for a follower are *.kvmd; the default pattern elsewhere is
-// *.qmp.
+// Ganeti's directory. The monitors that Ganeti leaves to other programs are *.kvmd there, which is
+// the default pattern for it; elsewhere that is *.qmp.
 inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
 // Returns whether it is that directory; /var/run stands for /run.
 bool IsGanetiControlDirectory(absl::string_view directory);
-// The watch of Ganeti's directory where the configuration names no source.
+// The watch of Ganeti's directory, if that exists; used if the configuration names no source.
 WatchSpec GanetiIfThere();
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
@@ -53,12 +53,11 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 // One --libvirt: the libvirts of this node that a URI names.
 struct LibvirtSpec {
   bool session = false;     // qemu:///session: a user's libvirt, not the system's
-  bool containers = false;  // lxc:///system: its driver of containers, not that of QEMUs
+  bool containers = false;  // lxc:///system: its driver for containers, not the one for QEMU
   // Path of libvirt's Unix socket, absolute: each part between slashes is a name or a glob pattern
-  // (* ? [a-z]), which no slash and no leading dot matches. Empty: where libvirt itself looks for
-  // it.
+  // (* ? [a-z]), which matches no slash and no leading dot. Empty: libvirt's own default.
   std::string socket;
-  // Connected to as soon as one of these sockets is there; empty: at once.
+  // vmeventd connects as soon as one of these sockets exists; empty: at once.
   std::vector<std::string> awaited;
 
   bool has_glob() const;
@@ -72,8 +71,8 @@ struct LibvirtSpec {
   bool operator==(const LibvirtSpec&) const = default;
 };
 
-// The system's libvirt where the configuration names no source: once its socket is there, which is
-// libvirtd's or virtqemud's.
+// The system's libvirt, used if the configuration names no source. vmeventd connects once the
+// socket of libvirtd or of virtqemud exists.
 LibvirtSpec SystemLibvirtIfThere();
 
 // INVALID_ARGUMENT names what is wrong and what would be right. Accepted:
@@ -81,7 +80,7 @@ LibvirtSpec SystemLibvirtIfThere();
 //   qemu+unix:///session?socket=PATH  lxc:///system  lxc+unix:///system?socket=PATH
 absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
 
-// Returns whether a URI of these is of libvirt's driver of containers.
+// Returns whether `uri`, one of the above, uses libvirt's driver for containers.
 bool IsContainerUri(absl::string_view uri);
 
 // VmRef::source of a domain that was found at `uri`.

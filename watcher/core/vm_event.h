@@ -12,8 +12,8 @@
 #include "vmeventd/contract/enums.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Output of the watcher: the messages of vm_events.proto, and what the watcher itself decides by.
-// The enumerations are generated from there. All text is valid UTF-8.
+// Output of the watcher: the messages of vm_events.proto, and the types by which the watcher itself
+// decides. The enumerations are generated from vm_events.proto. All text is valid UTF-8.
 
 namespace vmeventd {
 
@@ -33,10 +33,10 @@ struct Problem {
   bool operator==(const Problem&) const = default;
 };
 
-// Keys and values, by key; no key twice. As the contract has them for VmRef.labels.
+// Keys and values, sorted by key; no key twice. VmRef.labels in vm_events.proto has the rules.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-// Subject of an entry of the evidence, as far as something may make it void.
+// Subject of an evidence entry that something may make void; kOther: nothing does.
 enum class EvidenceId {
   kOther,
   kPowerdown,
@@ -66,41 +66,42 @@ struct EvidenceEntry {
 // End of a process, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
-  int signal = 0;  // that ended it; 0: none
+  int signal = 0;  // the signal that ended it; 0: none
   bool core_dumped = false;
 };
 
-// The process that sent a signal to QEMU's, or the kernel. Text is UTF-8 without control
+// The sender of a signal to QEMU: a process or the kernel. Text is UTF-8 without control
 // characters.
 struct SignalSender {
   int signal = 0;
-  bool by_kernel = false;  // what follows up to `sent` is then empty
+  bool by_kernel = false;  // the members up to `sent` are then empty
   int64_t pid = 0;
   std::optional<uint32_t> uid;  // the real one; unset: nothing more is known of it
   std::string command;          // its comm
-  std::string executable;       // empty, as the next: it was gone before it was read
+  std::string executable;       // empty, like `cgroup`: it was gone before it was read
   std::string cgroup;
-  bool of_qemu = false;                    // QEMU itself, or it may descend from it
-  bool descent_unproven = false;           // with of_qemu: nothing shows it, nor excludes it
+  bool of_qemu = false;           // QEMU itself, or a process that may descend from it
+  bool descent_unproven = false;  // with of_qemu: the descent is neither shown nor excluded
   absl::Time sent = absl::InfinitePast();  // InfinitePast: before all further input of QEMU
-  // The first process of QEMU's PID namespace, as a container has one, if the kernel killed QEMU
-  // because that ended; 0: it did not. All but `signal` is then of the signal that ended the first
-  // process: its number is `first_signal`. 0: nobody saw one, and by_kernel is set.
+  // If the kernel killed QEMU because the first process of its PID namespace (its container) ended:
+  // that process; else 0. Then all members but `signal` describe the signal that ended the first
+  // process, whose number is `first_signal`. `first_signal` 0: nobody saw such a signal, and
+  // by_kernel is set.
   int64_t first_process = 0;
   int first_signal = 0;
-  // The end of another process with which the kernel sent the signal: of the parent, as QEMU's
-  // launcher had asked it to (PR_SET_PDEATHSIG), or of a tracer. Empty: it did not.
+  // The end of another process that made the kernel send the signal, for people: of QEMU's parent,
+  // as QEMU's launcher had requested (PR_SET_PDEATHSIG), or of a tracer. Empty: none.
   std::string ended_with = {};
-  // Belongs to the user that QEMU runs as, who is not root, or may be: a guest that broke out of a
-  // QEMU can have given it its name.
+  // It runs, or may run, as the user of QEMU, which is not root: a guest that broke out of a QEMU
+  // can have chosen the sender's name.
   bool of_qemus_user = false;
-  bool said_by_qemu = false;  // nobody but its last words names it: `pid` and `command`
-  // Who had logged in, from whom it descends, and the session, by the kernel's audit; unset:
-  // nobody, or not known.
+  bool said_by_qemu = false;  // only QEMU's last words name it, by `pid` and `command`
+  // The user from whose login the sender descends, and the login session, as the kernel's audit
+  // numbers them; unset: no login, or not known.
   std::optional<uint32_t> login_uid = {};
   std::optional<uint32_t> login_session = {};
-  std::string login_user = {};   // as systemd-logind has it, like the next; empty: not known
-  std::string remote_host = {};  // from where; empty: from here
+  std::string login_user = {};   // that user's name, from systemd-logind; empty: not known
+  std::string remote_host = {};  // where the user came from; empty: this host, or not known
 };
 
 v1::SignalSender ToProto(const SignalSender& sender);
@@ -115,8 +116,8 @@ v1::Event MakeGap(GapReason reason, std::string message, absl::Time time);
 //   status alone       something changed that is no event (a problem came or went)
 //   event alone        an event of the node as a whole (a GAP)
 struct VmUpdate {
-  std::optional<v1::Vm> status;  // but for its last_sequence
-  // But for its sequence, for `durable`, and for what `status` has: vm, state, problems.
+  std::optional<v1::Vm> status;  // without last_sequence
+  // Without its sequence, `durable`, and what `status` has: vm, state, problems.
   std::optional<v1::Event> event;
   // The run of `status` as VmSession::Save() writes it, to be saved in place of the last one.
   // Empty: the run is over. Unset: unchanged.
@@ -139,7 +140,7 @@ class EventSink {
   // A turn of the loop is over: nothing is pushed before it has waited for input again.
   virtual void EndTurn() {}
 
-  // All that happened to the VMs until then was pushed before.
+  // All that happened to the VMs up to this time has been pushed.
   virtual void Watched(absl::Time /*until*/) {}
 };
 

@@ -29,18 +29,18 @@ class HostShutdownApi {
   virtual HostShutdownState Read() = 0;
 };
 
-// Listens on the system bus (sd-bus) to systemd-logind, whose PrepareForShutdown says that the host
-// begins to power off, to reboot or to kexec, or has cancelled that; and to systemd, whose job for
-// shutdown.target says the same of a shutdown past logind. Takes no lock, starts neither, and
-// believes no other sender. Connects, and again 5 s after a connection was lost, 320 s at most
-// where that fails, without waiting. The last report holds while nobody can be asked: the bus may
-// end before the VMs. The error names the call that failed.
+// Listens on the system bus (sd-bus) to systemd-logind, whose PrepareForShutdown signals that the
+// host begins to power off, to reboot or to kexec, or has cancelled that; and to systemd, whose job
+// for shutdown.target shows the same for a shutdown that bypasses logind. Takes no inhibitor lock,
+// starts neither service, and ignores other senders. Does not block. Reconnects 5 s after a
+// connection was lost; the delay grows to 320 s while that fails. The last report stays valid
+// without a connection: the bus may end before the VMs. The error names the call that failed.
 absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus();
 
 // Follows on the loop whether the host is shutting down. Loop thread.
 class HostWatch : public FdHandler {
  public:
-  // Longest wait of the start for the first answer.
+  // Longest time for which the start waits for the first answer.
   static constexpr absl::Duration kFirstAnswer = absl::Milliseconds(500);
 
   // Null `source`: nobody is asked, for the reason `problem`. `loop` outlives the watch.

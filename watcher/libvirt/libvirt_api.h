@@ -15,8 +15,8 @@
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
 
-// The used part of libvirt's client library, in our own types. LoadLibvirt() gives the real
-// one; tests have another.
+// The part of libvirt's client library that vmeventd uses, in vmeventd's own types. LoadLibvirt()
+// returns the real library; tests use a fake.
 
 namespace vmeventd {
 
@@ -24,7 +24,7 @@ namespace vmeventd {
 struct DomainName {
   std::string name;
   std::string uuid;  // "475852fa-ea74-4630-8eae-7a6231894c40"
-  int64_t id = 0;    // a running domain's is at least 1, another's not positive
+  int64_t id = 0;    // at least 1 if the domain runs; otherwise not positive
   // Time at which libvirt reported this, in the kernel's ticks since boot: a process that was
   // started later is of a later life of the domain. UINT64_MAX: now.
   uint64_t reported_ticks = UINT64_MAX;
@@ -38,10 +38,10 @@ struct ActiveDomain {
 // libvirt's report on a domain's life, as far as it adds to QEMU's own events.
 struct DomainLifecycle {
   std::string text;                              // for people: "stopped, destroyed"
-  bool started = false;                          // or else it has stopped, or was paused
-  std::optional<ManagerEnd> end = std::nullopt;  // why it has stopped; unset: it does not say
+  bool started = false;                          // false: it has stopped, or was paused
+  std::optional<ManagerEnd> end = std::nullopt;  // why it has stopped; unset: not reported
   bool incoming = false;                         // it has started and waits for its VM to arrive
-  // It neither started nor stopped, but was paused: why, in QEMU's words ("io-error").
+  // If it was paused (neither started nor stopped): the reason, in QEMU's words ("io-error").
   std::string paused_for = {};
 };
 
@@ -54,8 +54,8 @@ struct DomainDetails {
   Labels labels;
 };
 
-// Pure. Malformed metadata, as with a prefix that is not declared, is left out. INVALID_ARGUMENT:
-// the rest is malformed too.
+// Parses a domain's XML. Pure. Malformed metadata, such as one with an undeclared prefix, is
+// ignored. INVALID_ARGUMENT: the rest is malformed too.
 absl::StatusOr<DomainDetails> DetailsIn(absl::string_view domain_xml);
 
 // Events of a connection.
@@ -70,7 +70,7 @@ struct DomainChanged {
 struct DetailsChanged {  // what Details() returns may have changed
   std::string uuid;
 };
-struct LinkClosed {  // the connection is of no use any more, or was never opened
+struct LinkClosed {  // the connection can no longer be used, or was never opened
   std::string why;
   bool overflow = false;  // its backlog exceeded the limit
 };
@@ -92,22 +92,23 @@ class LibvirtApi {
    public:
     // Closes it.
     virtual ~Connection() = default;
-    // The domains that run at some moment of the call. It asks for the state of each, as the
-    // driver of containers has no call for that of all.
+    // Returns the domains that run at some moment during the call. Asks for the state of each one,
+    // because the driver for containers has no call that returns the states of all.
     virtual absl::StatusOr<std::vector<ActiveDomain>> ListActive() = 0;
     // Details of the running domain with that UUID.
     virtual absl::StatusOr<DomainDetails> Details(const std::string& uuid) = 0;
   };
 
   virtual ~LibvirtApi() = default;
-  // Connects to `uri` and has `callback` called for all of its domains from then on. The error is
-  // for people, and has a hint.
+  // Connects to `uri`. From then on, `callback` gets the events of all its domains. The error is
+  // for people, and contains a hint.
   virtual absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
                                                            const Callback& callback) = 0;
 };
 
 // Loads libvirt.so.0 and libvirt-qemu.so.0, once in a process. FAILED_PRECONDITION names the Debian
-// package that is missing. Before other threads are started: it sets a variable of the environment.
+// package that is missing. Call it before other threads are started: it sets an environment
+// variable.
 absl::StatusOr<std::shared_ptr<LibvirtApi>> LoadLibvirt();
 
 }  // namespace vmeventd

@@ -29,39 +29,39 @@ namespace vmeventd {
 // itself looks).
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
-// The PID namespace of the process that serves the Unix socket `address`, if that is not this
-// process's own: of a libvirt in a container. 0: it is not visible from here. Unset: this process's
-// own, or the socket cannot be connected to. Never waits.
+// Returns the PID namespace of the process that serves the Unix socket `address`, if it differs
+// from this process's own (as for a libvirt in a container). 0: it is not visible from here. Unset:
+// it is this process's own, or the socket cannot be connected to. Does not block.
 std::optional<uint64_t> ForeignPidNamespaceBehind(const UnixAddress& address);
 
 // The process of a running domain, at the time of a look.
 struct DomainProcess {
   PeerProcess process;         // kUntracked: there is none, or it is not visible
-  bool visible = false;        // a QEMU of the domain would be found, if there was one
-  bool no_descriptor = false;  // the look took more descriptors than there are
+  bool visible = false;        // if the domain had a QEMU, it would be found
+  bool no_descriptor = false;  // no descriptor was left for the look
 };
 
-// The place of the processes of one libvirt's domains.
+// Where to look for the processes of one libvirt's domains.
 struct ProcessPlace {
-  std::string pid_directory;                  // has the pid files NAME.pid
-  bool containers = false;                    // the domains' ids are the numbers of their processes
-  std::optional<uint64_t> foreign_namespace;  // as from ForeignPidNamespaceBehind
+  std::string pid_directory;                  // contains the pid files NAME.pid
+  bool containers = false;                    // each domain's id is the pid of its process
+  std::optional<uint64_t> foreign_namespace;  // result of ForeignPidNamespaceBehind()
 };
 
-// Finds the processes of `domains`, in their order. A number that libvirt has given is believed if
-// that process was started with the domain's UUID, or is the libvirt_lxc of the container. A QEMU
-// that no such number leads to is looked for by its UUID among all processes of the namespace:
-// libvirt escapes some characters of NAME in the pid file's name, and a pod has PIDs of its own. A
-// process whose command line does not come within 100 ms is not found, and holds a thread of
-// `command_lines`, which are of this libvirt alone. Blocks for some milliseconds, or for 100 ms.
+// Finds the processes of `domains`, in the same order. A pid that libvirt gave counts only if that
+// process was started with the domain's UUID, or is the libvirt_lxc of the container. A QEMU
+// without such a pid is looked for by its UUID among all processes of the namespace: libvirt
+// escapes some characters of NAME in the pid file's name, and a pod has its own PIDs. A process
+// whose command line is not read within 100 ms is not found, and occupies a thread of
+// `command_lines`, which serve only this libvirt. Blocks for some milliseconds, at most 100 ms.
 std::vector<DomainProcess> FindProcesses(const ProcessPlace& place,
                                          const std::vector<DomainName>& domains,
                                          CommandLines* command_lines);
 
 // Messages of libvirt's threads to the loop thread.
 
-// The domains that run at some moment. The first one shows that the connection was made. Events
-// that came while it was listed precede it; they may be older or newer than the list.
+// The domains that ran at some moment. The first such message shows that the connection was made.
+// Events that came during the listing precede it; they may be older or newer than the list.
 struct DomainsListed {
   std::vector<ActiveDomain> domains;
 };
@@ -76,8 +76,8 @@ struct DetailsKnown {
 using LibvirtMessage = std::variant<DomainsListed, LinkClosed, DomainEvent, DomainChanged,
                                     ProcessFound, DetailsKnown, DetailsChanged>;
 
-// The messages of one attempt to connect, and of the connection that it led to. Its backlog has a
-// limit: one that reaches it is closed, so that the domains are listed and compared again. Any
+// The messages of one attempt to connect, and of the connection that it led to. A backlog that
+// reaches kMaxBytes closes the connection, so that the domains are listed and compared again. Any
 // thread.
 class LibvirtInbox {
  public:
@@ -102,20 +102,20 @@ class LibvirtInbox {
   std::deque<LibvirtMessage> messages_ ABSL_GUARDED_BY(mutex_);
 };
 
-// One connection to a libvirt: makes its blocking calls, one after another, on one of the threads,
-// which it has while there is something to do. A libvirt that hangs holds up this thread alone.
-// Loop thread.
+// One connection to a libvirt. Makes the blocking calls one after another, on a thread that it
+// takes from `threads` while there is something to do. A libvirt that hangs blocks only this
+// thread. Loop thread.
 class LibvirtLink {
  public:
-  // `threads` outlives the link. `wake` is an eventfd that is written when messages wait. `socket`:
-  // empty: where libvirt itself looks for it.
+  // `threads` outlives the link. `wake` is an eventfd that is written when messages wait. `socket`
+  // empty: libvirt's own default.
   LibvirtLink(std::shared_ptr<LibvirtApi> api, std::shared_ptr<const UniqueFd> wake,
               DetachedThreads* threads, LibvirtSpec spec, std::string socket, bool finds_processes);
-  // Closes the connection, without waiting for that.
+  // Closes the connection in the background.
   ~LibvirtLink();
 
-  // Closes the connection if there is one, makes another and lists its domains: DomainsListed and
-  // so on, or LinkClosed, follow as messages.
+  // Closes the connection if there is one, makes another and lists its domains. Messages follow:
+  // DomainsListed and its events, or LinkClosed.
   void Open();
   // Closes the connection, whose messages are dropped.
   void Close();
@@ -133,7 +133,7 @@ class LibvirtLink {
 
   // Returns whether calls are under way, or wait for a thread.
   bool busy() const;
-  // Returns whether they wait for one.
+  // Returns whether calls wait for a thread.
   bool waits_for_thread() const;
 
  private:

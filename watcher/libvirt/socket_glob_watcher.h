@@ -16,10 +16,10 @@
 
 namespace vmeventd {
 
-// Finds the sockets whose paths match patterns with wildcards in any part, by looking once in a
-// second, on a thread of its own. A part before the first wildcard may be a symbolic link, as
-// /var/run is; what a wildcard matches, and what lies below, may not. A look is bounded; what takes
-// long is done less often. While one hangs, what was found stays. Loop thread.
+// Finds the sockets whose paths match patterns with wildcards in any part. Looks once a second, on
+// its own thread. A part before the first wildcard may be a symbolic link, as /var/run is; a part
+// that a wildcard matches, or that follows one, may not. Each look is bounded; slow ones are made
+// less often. While one hangs, the sockets found before stay known. Loop thread.
 class SocketGlobWatcher {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
@@ -30,7 +30,7 @@ class SocketGlobWatcher {
   struct Change {
     int spec = 0;  // index of the pattern
     std::string path;
-    bool gone = false;  // or else the socket is there, or another one in its place
+    bool gone = false;  // false: the socket is there, or another one replaced it
   };
   // Called with what each look has found, from Start and the loop.
   using Callback = std::function<void(const std::vector<Change>& changes)>;
@@ -43,7 +43,7 @@ class SocketGlobWatcher {
   SocketGlobWatcher(const SocketGlobWatcher&) = delete;
   SocketGlobWatcher& operator=(const SocketGlobWatcher&) = delete;
 
-  // Reports the sockets that are there, and from then on what changes.
+  // Reports the sockets that exist, and from then on each change.
   void Start();
   // Returns whether a look was done, or there is no pattern to look for.
   bool looked() const { return looked_; }
@@ -77,7 +77,7 @@ class SocketGlobWatcher {
   Sockets sockets_;  // reported ones
   TimerId next_;
   bool looked_ = false;
-  bool warned_ = false;  // that the last look met a limit
+  bool warned_ = false;  // it was logged that the last look met a limit
 };
 
 }  // namespace vmeventd

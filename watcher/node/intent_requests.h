@@ -19,11 +19,11 @@
 
 namespace vmeventd {
 
-// Requests of DeclareIntent and WithdrawIntent that may wait for their answers together.
+// Maximum number of DeclareIntent and WithdrawIntent requests that wait for an answer, together.
 inline constexpr int kMaxIntentRequests = 1000;
 
-// Rate limit of a node's declarations. Each makes two events, which no other limit holds back: they
-// may not push the history out of the journal faster than VMs may.
+// Rate limit of a node's declarations. Each makes two events, to which no other limit applies: they
+// must not push the history out of the journal faster than VMs may.
 inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 
 // Request of DeclareIntent. Texts are UTF-8 and within their limits.
@@ -38,9 +38,9 @@ struct IntentRequest {
   std::string declared_by;  // the caller, as the server knows it
   std::optional<Uuid> uuid;
   absl::Time started_before =
-      absl::InfiniteFuture();  // the run started before, by the node's clock
-  // The stopped run that lived at `started_before`: the request is for it, if none that runs is
-  // meant.
+      absl::InfiniteFuture();  // only a run that started before this time, by the node's clock
+  // The stopped run that lived at `started_before`. The request is for it if no running one
+  // matches.
   std::optional<v1::VmRef> ended = std::nullopt;
 };
 
@@ -49,7 +49,7 @@ struct IntentRequest {
 // get UNAVAILABLE.
 class IntentRequests {
  public:
-  // All outlive this. Without `limited` any number is declared.
+  // All outlive this. Without `limited`, kNodeIntents does not apply.
   IntentRequests(EventLoop* loop, RunTable* runs, EventSink* sink, bool limited)
       : loop_(loop), runs_(runs), sink_(sink), limited_(limited) {}
   ~IntentRequests();
@@ -62,7 +62,7 @@ class IntentRequests {
   void Handle();
 
  private:
-  // Gets an empty intent where one was withdrawn.
+  // Gets an empty intent after a withdrawal.
   using Done = std::function<void(absl::StatusOr<v1::Intent>)>;
   struct Task {
     std::function<void(const Done& done)> handle;
@@ -77,7 +77,7 @@ class IntentRequests {
   absl::Status TakeToken();
   // The run that `request` means, if it lives.
   absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
-  // Publishes INTENT_LATE of that run, and answers `why` then.
+  // Publishes INTENT_LATE for `run`, and then answers with `why`.
   void RecordLate(const v1::VmRef& run, const IntentRequest& request, const absl::Status& why,
                   const Done& done);
 

@@ -20,8 +20,8 @@
 namespace vmeventd {
 
 // Follows every VM that its sources find, and pushes what happens to each to `sink`. Owns the
-// sources, all sessions and watches. For the loop thread, where nothing else is said; none blocks
-// but RunOnce, for its timeout at most.
+// sources, all sessions and watches. Loop thread, unless a method names another. Only RunOnce
+// blocks, for at most its timeout.
 class NodeWatcher {
  public:
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
@@ -35,16 +35,16 @@ class NodeWatcher {
   virtual void RunOnce(absl::Duration timeout) = 0;
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
-  // Reports to the sink how far it has watched, as it does from time to time. After the last
-  // RunOnce. Loop thread.
+  // Reports to the sink up to which time it has watched, as RunOnce does periodically. Call it
+  // after the last RunOnce. Loop thread.
   virtual void ReportWatched() = 0;
 
-  // Hands the open runs over, to the daemon that continues them; publishes first what is to be
-  // saved of them. Unset: it has not taken on the runs of the daemon before yet, and knows none.
-  // After the last RunOnce. Loop thread.
+  // Hands the open runs over to the daemon that continues them, and first publishes what is to be
+  // saved of them. Unset: the previous daemon's runs were not restored yet, so it knows none. Call
+  // it after the last RunOnce. Loop thread.
   virtual std::optional<OpenRuns> HandOver() = 0;
-  // Returns the socket that goes with them, and receives the exit statuses of their processes; -1:
-  // none is needed.
+  // Returns the socket that is handed over with the runs and receives the exit statuses of their
+  // processes; -1: none is needed.
   virtual int exit_status_socket() const = 0;
 
   // Declares an intent for a run that has not ended, one at a time. `done` is called once, on the
@@ -59,22 +59,25 @@ class NodeWatcher {
   // Handled once first_scan_done. Any thread.
   virtual void DeclareIntent(IntentRequest request,
                              std::function<void(absl::StatusOr<v1::Intent>)> done) = 0;
-  // Takes one back. NOT_FOUND: it was withdrawn, has expired, or its run has ended, or it never
-  // was. Otherwise as above, after INTENT_WITHDRAWN is public.
+  // Withdraws an intent. NOT_FOUND: it was withdrawn, has expired, its run has ended, or it never
+  // existed. `done` and the other errors are as for DeclareIntent, after INTENT_WITHDRAWN is
+  // public.
   virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
-  // Returns what the watcher sees and cannot see: all of the message that is its own. Any thread.
+  // Returns what the watcher sees and cannot see: its part of the message. Any thread.
   virtual v1::GetServerInfoResponse Describe() const = 0;
 
-  // Every saved run was restored or has ended, and every socket that was there was tried.
+  // Returns whether every saved run was restored or has ended, and every socket that existed at the
+  // start was tried.
   virtual bool first_scan_done() const = 0;
   // Any thread.
   virtual WatcherCounters counters() const = 0;
-  // Returns whether something that a source was told waits for a look at a process. Loop thread.
+  // Returns whether a source has a report that it will handle only after a look at a process. Loop
+  // thread.
   virtual bool waits() const = 0;
-  // Returns the health services of the watcher, the same ones each time: "sources", which serves if
-  // VMs can be found at all, as some source is open, and those of the sources. Loop thread.
+  // Returns the health services of the watcher, always the same ones: "sources", which serves while
+  // at least one source is open and so VMs can be found, and those of the sources. Loop thread.
   virtual std::vector<ServiceHealth> Health() const = 0;
-  // Returns the names of the sources' health services, for a start that has no watcher yet. Any
+  // Returns the names of the sources' health services, for the time before there is a watcher. Any
   // thread.
   static std::vector<const char*> SourceServices();
 };

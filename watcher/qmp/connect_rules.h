@@ -8,10 +8,10 @@
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
 
-// Which sockets a connect can harm nobody at. Programs that serve one client, such as virtiofsd and
-// swtpm, end with it, and managers need monitors for themselves. Where another program than a QEMU
-// may listen, a QEMU's command line must name the socket as a monitor. Loop thread, but for
-// OwnerOfFile().
+// Decides to which sockets vmeventd may connect without harm. Programs that serve one client, such
+// as virtiofsd and swtpm, end when that client disconnects, and managers need their monitors for
+// themselves. If a program other than QEMU may listen, a QEMU's command line must name the socket
+// as a monitor. Loop thread, except OwnerOfFile().
 
 namespace vmeventd {
 
@@ -26,24 +26,24 @@ struct ConnectVerdict {
   const Manager* manager = nullptr;  // with kManagersOwn
 };
 
-// Returns the manager that needs the monitor at `path`, whatever links lead there; null: none.
-// Looks at the file system, which may hang: for a DirectoryThread.
+// Returns the manager that needs the monitor at `path`, after following links; null: none. Reads
+// the file system, which may hang: call it on a DirectoryThread.
 const Manager* OwnerOfFile(const std::string& path);
 
-// Judges the slot's socket. `owner` is OwnerOfFile()'s, and `named_as_monitor` whether its
-// directory's spec takes only what is called as a monitor is. Begins to read command lines where
-// those decide: ask again later then.
+// Judges the slot's socket. `owner` is the result of OwnerOfFile(). `named_as_monitor`: the spec of
+// its directory takes only files that are named as monitors. Begins to read command lines if they
+// decide; then the verdict is kNotKnownYet: ask again later.
 ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, bool named_as_monitor,
                             SocketSlot* slot);
 
-// Returns the problem of a socket of which JudgeConnect() has returned kNoMonitor.
+// Returns the problem of a socket for which JudgeConnect() returned kNoMonitor.
 Problem NoMonitorProblem(const RunContext& context, const SocketSlot& slot);
 
-// Returns whether `peer`, who listens at the slot's socket, is a QEMU: by its name or, where it was
-// given another one, by its command line, which is read for the next attempt.
+// Returns whether `peer`, which listens at the slot's socket, is a QEMU: by its name or, if it has
+// another name, by its command line. Begins to read that, for the next attempt.
 bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* slot);
 
-// Returns whether the command line of who listens there has been read, and is a QEMU's.
+// Returns whether the command line of the slot's listener was read, and is a QEMU's.
 bool SaysQemu(const SocketSlot& slot);
 
 }  // namespace vmeventd

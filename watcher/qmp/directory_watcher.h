@@ -29,12 +29,13 @@ namespace vmeventd {
 // spec has a directory for each VM, the directories in its root come and go as sockets do.
 //
 // A directory may be missing, and be removed, renamed, replaced, mounted over and unmounted at any
-// time, and so may its parents. inotify reports some of that, so each path is watched once more
-// every 10 s, a root every 2 s, and each second while nothing is there: the kernel names a watch by
-// the inode, so that another watch than before means another directory, which is read.
+// time, and so may its parents. inotify reports only some of that. So each path is watched again
+// every 10 s, a root every 2 s, and a missing one every second: the kernel numbers watches by
+// inode, so another number than before means another directory, which is then read.
 //
-// The thread of a spec looks at its directories, one look at each at a time. What happens during a
-// look makes another one follow it. While the thread hangs, all that was there stays known.
+// The thread of a spec looks at its directories, at most one look at each at a time. A change
+// during a look causes another look after it. While the thread hangs, everything found before stays
+// known.
 //
 // Loop thread.
 class DirectoryWatcher : public FdHandler {
@@ -42,39 +43,40 @@ class DirectoryWatcher : public FdHandler {
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // A socket of spec number `spec` is there, called `below` in its root: new, replaced, changed,
-    // or seen by a scan. May be called again for a socket that the delegate knows.
+    // A socket of spec number `spec` exists; `below` is its path relative to the root. It is new,
+    // replaced, changed, or seen by a scan. May be called again for a socket that the delegate
+    // knows.
     virtual void OnSocket(int spec, const std::string& below, const SeenSocket& socket) = 0;
-    // It is not there any more.
+    // The socket `below` of spec number `spec` is gone.
     virtual void OnSocketGone(int spec, const std::string& below) = 0;
-    // Everything in the directories of the spec was looked at, for the first time, or for the first
-    // time since they hung.
+    // Everything in the directories of the spec was looked at, for the first time or for the first
+    // time after a hang.
     virtual void OnRead(int spec) = 0;
-    // The directories as they are now, in the order of the specs, without optional ones that are
-    // not there; `present`, `sockets` or the problem of one of them differs from the last call. A
-    // directory that cannot be read, or hangs, is not `present`.
+    // Gets the directories as they are now, in the order of the specs, without missing optional
+    // ones. Called when `present`, `sockets` or the problem of one of them has changed. A directory
+    // that cannot be read, or hangs, is not `present`.
     virtual void OnDirectories(std::vector<v1::WatchedDirectory> directories) = 0;
   };
 
   struct Counters {
     uint64_t overflows = 0;
     uint64_t rescans = 0;   // directory scans after the first of each spec
-    uint64_t left_out = 0;  // times that a directory had as many sockets as it may
+    uint64_t left_out = 0;  // times that an entry was refused: its directory had the maximum
   };
 
   static constexpr size_t kMaxSockets = 20'000;  // in one directory
 
-  // `loop`, `threads`, one for each spec, and `delegate` outlive the watcher. A socket beyond the
+  // `loop`, `threads` (one for each spec) and `delegate` outlive the watcher. A socket beyond the
   // limit is not followed until a scan finds room for it. The error names the call that failed.
   static absl::StatusOr<std::unique_ptr<DirectoryWatcher>> Create(
       EventLoop* loop, std::vector<WatchSpec> specs, std::vector<DirectoryThread*> threads,
       Delegate* delegate, size_t max_sockets = kMaxSockets);
   ~DirectoryWatcher() override;
 
-  // Sets all watches, then scans all directories, and calls the delegate, not before. Once, at the
-  // start.
+  // Sets all watches, then scans all directories and begins to call the delegate. Call it once, at
+  // the start.
   void Start();
-  // hangs() of the thread of that spec has changed.
+  // Call it when hangs() of the spec's thread has changed.
   void OnHangChange(int spec);
 
   void OnFdReady(uint32_t events) override;
@@ -98,22 +100,22 @@ class DirectoryWatcher : public FdHandler {
     std::string entry;  // its name in the root; empty: it is the root
     int watch = -1;     // the kernel gives each inode one, and never one number twice
     bool scanned = false;
-    bool needs_scan = false;                        // the next look has to scan
-    bool looking = false;                           // a look is under way
-    bool look_again = false;                        // another one has to follow it
-    bool unreadable = false;                        // the last scan failed
-    bool link_logged = false;                       // that a link to a socket is not followed
-    bool left_out = false;                          // entries are there that are not in `entries`
-    std::string problem;                            // last one logged
-    absl::flat_hash_set<std::string> entries;       // its sockets; of a root of directories, these
+    bool needs_scan = false;   // the next look has to scan
+    bool looking = false;      // a look is under way
+    bool look_again = false;   // another look has to follow it
+    bool unreadable = false;   // the last scan failed
+    bool link_logged = false;  // it was logged that links to sockets are not followed
+    bool left_out = false;     // the directory has more entries than `entries`
+    std::string problem;       // last one logged
+    absl::flat_hash_set<std::string> entries;       // its sockets, or the directories in a root
     absl::flat_hash_map<std::string, int> numbers;  // of the directories in a root, by entry
-    int sockets = 0;                                // of a root: those of its spec
-    std::string unmatched;                          // of a root: a socket that is not one of them
+    int sockets = 0;                                // of a root: the number of sockets of its spec
+    std::string unmatched;                          // of a root: a socket that does not match
 
     bool present() const { return watch >= 0 && !unreadable; }
   };
 
-  // What looks have to do with, which may outlive the watcher.
+  // What looks use. May outlive the watcher.
   struct Border;
   // What the directory's thread has seen.
   struct Look;
@@ -147,12 +149,12 @@ class DirectoryWatcher : public FdHandler {
   void LookAt(int number, std::set<std::string> names);
   void OnEvaluated(int number, const Look& look);
   void OnLookedAt(int number, const Look& look);
-  // Has the thread look at the directory: calls `look` there, and then `on_seen`.
+  // Calls `look` on the directory's thread, and then `on_seen` on the loop's.
   void BeginLook(int number, Directory* directory, std::function<Look()> look,
                  void (DirectoryWatcher::*on_seen)(int number, const Look& look));
   // Returns the directory of a look that has ended; null: it is not needed any more.
   Directory* EndLook(int number);
-  // The outcome of a look was handled, or it was dropped.
+  // Call it after the outcome of a look was handled, or the look was dropped.
   void AfterLook(int spec, int number);
   void SetWatch(int number, int watch);
   void DropWatchIfUnused(int watch);
@@ -165,10 +167,10 @@ class DirectoryWatcher : public FdHandler {
   void RemoveEntry(int number, const std::string& name);
   // Forgets the directory's entries but those in `except`.
   void DropEntries(int number, const absl::flat_hash_set<std::string>& except);
-  // Reports at the start what is not there as it should be.
+  // Logs at the start that a root does not exist, or that none of its sockets matches.
   void WarnOf(const Directory& root) const;
   void WarnOfLink(Directory* directory, const std::string& name);
-  // Reports sockets none of which matches.
+  // Logs that a directory has sockets, of which none matches.
   void WarnOfPattern(const Directory& root) const;
   void SetProblem(Directory* directory, std::string problem);
   // Looks again at the directories that are missing or have to be scanned.
@@ -185,7 +187,7 @@ class DirectoryWatcher : public FdHandler {
   Delegate* const delegate_;
   const std::shared_ptr<const Border> border_;
   std::vector<Progress> progress_;  // by spec
-  // By number: the roots have those of their specs, and no number is used twice.
+  // By number: a root has the number of its spec, and no number is used twice.
   std::map<int, Directory> directories_;
   int last_number_ = 0;
   absl::flat_hash_map<int, std::vector<int>> users_;  // directories, by their watch

@@ -28,8 +28,8 @@ namespace internal {
 class HandedRun;
 }  // namespace internal
 
-// The shares of all monitors of one watcher: what each reads in a turn of the loop, and the memory
-// of their unfinished lines together. Loop thread.
+// Limits for all monitors of one watcher: how much each reads in a turn of the loop, and the total
+// memory of their incomplete lines. Loop thread.
 class MonitorBudget {
  public:
   static constexpr size_t kTurnBytes = 64 << 10;
@@ -38,8 +38,8 @@ class MonitorBudget {
   // Buffer that a monitor reads into during a call.
   absl::Span<char> buffer() { return absl::MakeSpan(buffer_); }
 
-  // A monitor that held `*held` bytes holds `bytes`. False, and nothing has changed: all together
-  // would hold too much.
+  // Changes what a monitor holds from `*held` bytes to `bytes`. False, and nothing has changed: all
+  // monitors together would hold too much.
   bool Hold(size_t* held, size_t bytes) {
     if (bytes > *held && held_ - *held + bytes > kMaxHeldBytes) {
       refused_.Add();
@@ -51,7 +51,7 @@ class MonitorBudget {
   }
   // Memory of all monitors.
   size_t held() const { return held_; }
-  // Monitors that could not hold more. Any thread.
+  // Number of times that Hold() returned false. Any thread.
   uint64_t refused() const { return refused_.value(); }
 
  private:
@@ -62,20 +62,20 @@ class MonitorBudget {
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
 // query-status) and then reads for ever. The status comes last, so that no event stands between its
-// reply and OnReady. Afterwards it sends what it is asked to ask. It sends no other command: it
-// observes. All commands pass a CommandPacer, which lets one out at a time and none to a QEMU that
-// may be ending. Name and UUID are not asked where the sender's command line has them, and what
-// is asked comes some time after the capabilities (docs/internals/qemu.md).
+// reply and OnReady. Afterwards it sends only the questions of Request(): it observes. All commands
+// pass a CommandPacer, which lets one out at a time and none to a QEMU that may be ending. It does
+// not ask for a name or UUID that the sender's command line has, and asks the first question some
+// time after the capabilities (docs/internals/qemu.md).
 //
-// Peers cannot take the loop from each other: each is read up to MonitorBudget::kTurnBytes in a
-// turn of the loop. Holds no buffer while no line is incomplete. Loop thread.
+// No peer can keep the loop from the others: from each, it reads at most MonitorBudget::kTurnBytes
+// in a turn of the loop. Holds no buffer while no line is incomplete. Loop thread.
 class MonitorConnection : public FdHandler {
  public:
   // Timeout of an answer in the handshake, and the interval in which it is reported as late.
   static constexpr absl::Duration kReplyTimeout = absl::Seconds(10);
   static constexpr absl::Duration kNudgeInterval = absl::Seconds(1);
-  // Pause after the capabilities before QEMU is asked anything, unless its VM comes from elsewhere:
-  // many a VM ends shortly after its start. Also the longest wait for its command line.
+  // Pause after the capabilities before QEMU is asked anything, unless its VM is migrated here:
+  // many VMs end shortly after their start. Also the longest wait for its command line.
   static constexpr absl::Duration kQuietStart = absl::Milliseconds(100);
   // Limit of draining what a process left behind in its socket, above what the kernel's default
   // (net.core.wmem_max) lets a socket hold.
@@ -86,20 +86,22 @@ class MonitorConnection : public FdHandler {
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // The process `pid` has sent what comes next, another one or none what came before. Returns why
-    // it may not, which closes the connection; empty: it may. May close the connection; reads none.
+    // The process `pid` sent the input that follows; another process, or none, sent what came
+    // before. Returns why it may not send, which closes the connection; empty: it may. May close
+    // the connection, but must not read from it.
     virtual std::string OnSender(int64_t pid) = 0;
     // No greeting came within the time that Start() was given.
     virtual void OnGreetingLate() = 0;
-    // During the handshake, each kNudgeInterval in which an answer does not come; `last`: after
+    // Called in the handshake after each kNudgeInterval without the expected answer; `last`: after
     // kReplyTimeout.
     virtual void OnReplyLate(bool last) = 0;
     virtual void OnReady(const MonitorInfo& info) = 0;
     virtual void OnEvent(const QmpEvent& event) = 0;
     virtual void OnRunStateReply(absl::string_view run_state) = 0;
     virtual void OnGuestAgentReply(const GuestAgentInfo& info) = 0;
-    // The connection has ended, the last call: it counts as closed, and its descriptor is closed
-    // after it. `protocol_error`: by what came, not by the peer. `why` is for people.
+    // The connection has ended; the last call. open() is false already, and the descriptor is
+    // closed after the call. `protocol_error`: its input was invalid; the peer did not close it.
+    // `why` is for people.
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
   };
 
@@ -110,27 +112,27 @@ class MonitorConnection : public FdHandler {
 
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
   absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
-  // Resumes, in place of Start, where the connection of the daemon before this one stopped. Nothing
-  // is handled before the loop's next turn or Drain. An error as above.
+  // Call it instead of Start: resumes where the previous daemon's connection stopped. Handles
+  // nothing before the loop's next turn or Drain. Errors are as for Start.
   absl::Status ResumeFrom(const internal::HandedRun& handed);
-  // Stops at this very point of what the peer says, of a connection that is ready, and passes its
-  // socket and position to the caller: it is closed without OnClosed, and the peer does not notice.
-  // False, and nothing is done: more waits to be handled than can be handed over.
+  // Stops a ready connection at this point of its input, and passes its socket and position to the
+  // caller. The connection is closed without OnClosed; the peer does not notice. False, and nothing
+  // is done: more input waits than can be handed over.
   bool HandOver(HandedRun* handed);
 
-  // Asks once more, if the handshake is over and as soon as the pacer permits it. Until then
-  // further requests for the same become one.
+  // Asks `question` once more, as soon as the pacer permits it; no-op before the end of the
+  // handshake. Until it is sent, further requests for the same question count as one.
   void Request(Question question);
 
-  // Hands on all that the peer has sent by now, up to kMaxDrainBytes, and calls OnClosed if that is
-  // the end.
+  // Handles all that the peer has sent by now, up to kMaxDrainBytes, and calls OnClosed at the end
+  // of the stream.
   void Drain();
 
   // Closes without OnClosed.
   void Close();
 
-  // Returns whether the peer speaks QMP and has no VM, as qemu-storage-daemon: it does not know
-  // query-status. The connection fails with that.
+  // Returns whether the peer speaks QMP but has no VM, as qemu-storage-daemon: it does not know
+  // query-status. The connection has then failed.
   bool runs_no_vm() const { return runs_no_vm_; }
   bool open() const { return socket_.valid(); }
   bool greeted() const { return phase_ != Phase::kGreeting; }
@@ -139,25 +141,27 @@ class MonitorConnection : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
-  // The next message: kCapabilities to kStatus are asked and then answered.
+  // The message that comes next. kCapabilities to kStatus are commands, which are sent and then
+  // answered.
   enum class Phase : uint8_t { kGreeting, kCapabilities, kUuid, kName, kStatus, kReady };
   struct Handshake {
     MonitorInfo info;
     bool negotiated = false;  // it has accepted qmp_capabilities
     bool name_known = false;  // known without asking
-    // The sender's, from the greeting until it is used, and the deadline of the wait for it.
+    // The sender's command line, from the greeting until it is used, and the deadline of the wait
+    // for it.
     std::shared_ptr<const CommandLines::Read> command_line;
     absl::Duration quiet_start_ends;
     absl::Duration deadline;  // the pending answer's
     TimerId timer;            // for the greeting, then for the answers
   };
-  // Reads and handles until nothing is left or `max_bytes` were read, and accounts for what is left
-  // of a line. `to_the_end`: until the end is met.
+  // Reads and handles until nothing is left or `max_bytes` were read, and accounts for an
+  // incomplete line. `to_the_end`: until the end of the stream.
   void Read(size_t max_bytes, bool to_the_end);
   // One read. Returns whether more may be there.
   bool ReadOnce(size_t max_bytes, bool to_the_end, size_t* total);
   void ArmReplyTimer();
-  // Handles the whole lines of `bytes`, and holds the rest. False: it was refused, and the
+  // Handles the whole lines of `bytes`, and holds the rest. False: `bytes` were refused, and the
   // connection is closed.
   bool HandleLines(absl::string_view bytes);
   absl::Status OnLine(absl::string_view line);

@@ -27,15 +27,15 @@ class PathCheck {
 
   // A run was added to the table.
   void OnBegun();
-  // A run is over. `was_shared`: another one that was found at the same path is not.
+  // A run is over. `was_shared`: another run that was found at the same path is still open.
   void OnOver(bool was_shared);
 
-  // Returns whether the path of `run` names another VM, whose QEMU runs: one that is called
-  // `qemu_name` took it, as a clone does.
+  // Returns whether the path of `run` names another VM whose QEMU runs: then the QEMU called
+  // `qemu_name` took that VM's path, as a clone does.
   bool IsNamedAfterAnother(const QmpRun& run, absl::string_view qemu_name) const;
 
  private:
-  // Checks after that time, or earlier.
+  // Checks after `delay`, or earlier.
   void CheckIn(absl::Duration delay);
   void Check();
   void Report(const std::vector<CommandLines::Monitors::Qemu>& qemus);

@@ -13,12 +13,12 @@
 
 namespace vmeventd {
 
-// A VM that is followed, and lives. The views outlive it.
+// A followed VM that lives. The texts outlive this.
 struct FollowedVm {
-  absl::string_view name;  // by its path, raw
-  absl::string_view path;  // of its first sight, as text
+  absl::string_view name;  // from its path; raw bytes
+  absl::string_view path;  // where it was first seen, as text
   int64_t pid = 0;         // 0: not visible
-  InodeKey socket;         // that it was attached by
+  InodeKey socket;         // the socket that it was attached by
   bool at_path = true;     // its path leads to it, and not to another one
 };
 
@@ -35,10 +35,10 @@ struct PathConflicts {
   std::vector<Hidden> hidden;
 };
 
-// `qemus` are the QEMUs of the node, as far as they can be seen. A name alone proves little: a
-// manager may call sockets as it likes. So a socket is named after another VM only where a running
-// QEMU has that name or id and this one has another, or where both it and its QEMU's -id are
-// numbers, as Proxmox VE's, and differ.
+// `qemus` are the visible QEMUs of the node. A name alone proves little: a manager may name sockets
+// as it likes. So a socket counts as named after another VM only if a running QEMU has that name or
+// id and the socket's own QEMU has another; or if the socket's name and its QEMU's -id are both
+// numbers, as in Proxmox VE, and differ.
 PathConflicts FindPathConflicts(const std::vector<FollowedVm>& vms,
                                 const std::vector<CommandLines::Monitors::Qemu>& qemus);
 

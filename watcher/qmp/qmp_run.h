@@ -26,15 +26,15 @@ namespace vmeventd {
 class QmpSource;
 
 // A run that is followed by its QMP socket: a VmRun with the monitor's connection while there is
-// one. Its process is the QEMU that listens, or else the first process that speaks on the monitor;
-// another one is not read. Which socket to connect to, and when, is its source's business. Loop
-// thread.
+// one. Its process is the QEMU that listens or, if that cannot be seen, the first process that
+// sends on the monitor; input from others is not accepted. Its source decides which socket to
+// connect to, and when. Loop thread.
 class QmpRun : public VmRun, public MonitorConnection::Delegate {
  public:
   enum class MonitorEnd {
     kLost,      // the peer closed it
     kHeld,      // no greeting in time
-    kProtocol,  // what came is not QMP, or is of another process than the run's
+    kProtocol,  // the input is not QMP, or came from another process than the run's
   };
 
   // The pointers outlive the run.
@@ -43,26 +43,26 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
 
   // Takes over a new connection, to the socket `identity`, and closes the one it has.
   absl::Status Attach(ReceivingSocket socket, const SocketIdentity& identity);
-  // Returns whether the first to speak on its monitor is to be followed.
+  // Returns whether the first process that sends on its monitor becomes its process.
   bool awaits_sender() const {
     return !greeted_ && !tracked() && context_->options->process_tracking;
   }
 
   bool connected() const override { return connection_ != nullptr; }
   std::optional<HandedRun> HandOver() override;
-  // Only where its socket is watched.
+  // Fails if no --watch covers its socket.
   bool ResumeFrom(HandedRun* handed) override;
   void ReadNow() override {
     if (connection_ != nullptr) connection_->Drain();
   }
 
-  // Returns whether `socket`, at the path of `slot`, is still the one that it was attached by. Its
-  // inode shows that too as long as the slot has it: where the file system has no birth times, a
-  // chmod makes another identity of a socket.
+  // Returns whether `socket`, at the path of `slot`, is still the one that it was attached by.
+  // While the slot has the same inode, that shows it too: on a file system without birth times, a
+  // chmod changes the socket's identity.
   bool IsSocketOf(const SocketSlot& slot, const SocketIdentity& socket) const {
     return socket == info().socket || (slot.run == this && InodeOf(slot.socket) == InodeOf(socket));
   }
-  // State of the source.
+  // The source's state of the run.
   RunSockets& sockets() { return sockets_; }
   const RunSockets& sockets() const { return sockets_; }
 
@@ -83,7 +83,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
   std::unique_ptr<MonitorConnection> NewConnection(ReceivingSocket socket);
-  // Ends the run if its process is gone: what that said was handed in.
+  // Ends the run if its process is gone; all that the process sent must have been handed in.
   void EndWithProcess();
   // Drops the connection, whose object may be on the call stack.
   void RetireConnection();
@@ -92,12 +92,13 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   RunSockets sockets_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
-  const bool known_;                                       // its process was, before anybody spoke
-  bool greeted_;                 // somebody has spoken on its monitor as QEMU does
+  const bool known_;             // its process was known before anybody sent on the monitor
+  bool greeted_;                 // a QEMU's greeting came on its monitor
   bool answered_ = false;        // a handshake was completed
-  bool silence_logged_ = false;  // logged since it was ready, as the next one
+  bool silence_logged_ = false;  // logged since the last handshake, like the next
   bool protocol_error_logged_ = false;
-  std::shared_ptr<const CommandLines::Read> command_line_;  // of a QEMU that another client has
+  // Of a QEMU whose monitor another client has.
+  std::shared_ptr<const CommandLines::Read> command_line_;
 };
 
 }  // namespace vmeventd

@@ -48,21 +48,21 @@ struct QmpMeters {
 
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
 // connection to the run of the process behind it. A slot is a socket's path, a run is a process;
-// several slots may be ways to one run. A run is made for a process that is a QEMU's by its name or
-// its command line, or else for the process that greets as a QEMU.
+// several slots may be ways to one run. A run is made for a process whose name or command line is a
+// QEMU's, or else for the process that sends a QEMU's greeting.
 //
 // A slot without a connection to its run has a timer, and TryConnect() begins its one attempt: the
 // directory's thread looks at the socket, its run is found, the thread connects, or the slot waits
-// for longer than before. What hangs there holds no other directory. Loop thread.
+// for longer than before. A directory that hangs does not delay the others. Loop thread.
 class QmpSource : public RunSource,
                   private DirectoryWatcher::Delegate,
                   private SocketAttempts::Delegate {
  public:
-  // Name of its health service: each watched directory is there and can be read.
+  // Name of its health service, which serves while each watched directory exists and can be read.
   static constexpr char kHealthService[] = "watch";
 
-  // Both outlive the source, but for the runs in the table. An error names the system resource that
-  // could not be had.
+  // `context` outlives the source. `table` is destroyed before the source, whose destructor does
+  // not use it. An error names the system resource that is missing.
   static absl::StatusOr<std::unique_ptr<QmpSource>> Create(RunContext* context, RunTable* table);
 
   VmRun* Restore(VmSession* session) override;
@@ -77,26 +77,25 @@ class QmpSource : public RunSource,
   void Describe(v1::GetServerInfoResponse* info) const override;
   void Counters(WatcherCounters* all) const override;
 
-  // Reports of runs, from within any method that hands an input to a session, and from the loop.
+  // Called by runs, from within any method that hands an input to a session, and from the loop.
   void OnMonitorReady(QmpRun* run, const std::string& uuid);
-  // The connection is closed and the run is open: connect again. `answered_for` is how long QEMU
-  // had answered on it, zero if it never did.
+  // The connection is closed and the run is still open: connect again. `answered_for` is how long
+  // QEMU had answered on it, zero if it never did.
   void OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Duration answered_for);
-  // No VM that anybody knows of is behind the socket of `run`, of which nothing was published: it
-  // is discarded.
+  // No known VM is behind the socket of `run`, of which nothing was published: discards the run.
   void OnNoVm(QmpRun* run, const Problem& problem);
-  // `sender` is the first to speak on the monitor of `run`. Returns whether another run follows
-  // it: then `run` was discarded.
+  // `sender` is the first process that sent on the monitor of `run`. Returns whether another run
+  // follows that process: then `run` was discarded.
   bool LeaveToOther(QmpRun* run, const PeerProcess& sender);
 
-  // For runs: the shares of their monitors, and the end of a connection that may be on the call
-  // stack.
+  // For runs: the limits of their monitors, and the disposal of a connection that may be on the
+  // call stack.
   MonitorBudget* budget() { return &budget_; }
   void Retire(std::unique_ptr<MonitorConnection> connection) {
     closed_connections_.push_back(std::move(connection));
   }
 
-  // The thread of the directory of spec number `spec`; -1: of all others.
+  // The thread of the directory of spec number `spec`; -1: of all other directories.
   DirectoryThread* ThreadOf(int spec) const { return attempts_.ThreadOf(spec); }
   const PathCheck& path_check() const { return path_check_; }
   QmpMeters& meters() { return meters_; }
@@ -134,18 +133,19 @@ class QmpSource : public RunSource,
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
   // Returns whether it has been tried for so long that its problem is to be reported.
   bool TriedForLong(const SocketSlot& slot) const;
-  // The problem of a VM that gets no descriptors, its slot's run or a new one; null: there is room.
+  // Returns the problem if no descriptors are left for the slot's run, or for a new one; null:
+  // there are enough.
   const char* Shortage(const SocketSlot& slot, const SeenSocket& seen) const;
-  // Reports that there are none, and tries again later.
+  // Reports the shortage of descriptors, and tries again later.
   void AwaitDescriptors(SocketSlot* slot, const char* shortage);
-  // If `socket`, at the slot's path, is another than the run's: that run has its connection and its
-  // process, and the slot none.
+  // If `socket`, at the slot's path, is not the one of the slot's run: the slot has no run any
+  // more. That run keeps its connection and its process.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
   void TryConnect(SocketSlot* slot);
   // Number of descriptors that the slot's run still lacks.
   int DescriptorsFor(const SocketSlot& slot) const;
-  // `error` of looking at the slot's socket; 0: it was seen. `owner` is the manager that needs it,
-  // by the path to which links lead; null: none does.
+  // `error`: the errno of the look at the slot's socket; 0: it was seen. `owner`: the manager that
+  // needs it, judged by its path after links; null: none.
   void OnSeen(SocketSlot* slot, int error, const SeenSocket& seen, const Manager* owner);
   // Returns whether a connect can harm nobody (connect_rules.h); if not, looks again later.
   bool MayConnect(SocketSlot* slot, const Manager* owner);
@@ -161,10 +161,10 @@ class QmpSource : public RunSource,
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` a way to `run`, or to none.
   void SetRun(SocketSlot* slot, QmpRun* run);
-  // Saves by which socket, of which user, the run was attached.
+  // Stores by which socket, of which user, the run was attached.
   void SetSocket(QmpRun* run, SocketSlot* slot, const SeenSocket& seen);
   void ForgetSocket(QmpRun* run);
-  // Nothing more can come of an untracked run whose connection is closed and whose socket is gone.
+  // Ends an untracked run whose connection is closed and whose socket is gone: no input can follow.
   static void EndUntrackedRun(SocketSlot* slot);
 
   RunContext* const context_;
@@ -176,7 +176,8 @@ class QmpSource : public RunSource,
   // These may be on the call stack until the turn of the loop ends.
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections_;
-  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;  // that was attached by each socket last
+  // The run that each socket was last used to attach.
+  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
   UnfollowedSockets unfollowed_;
   PathCheck path_check_;
   SocketAttempts attempts_;

@@ -37,15 +37,15 @@ class SocketAttempts {
   // For the specs 0 to `specs` - 1, and -1: all other directories. The pointers outlive this.
   SocketAttempts(RunContext* context, size_t specs, Delegate* delegate);
 
-  // The directory's thread calls `work`; what that returns is called then. `descriptors` count as
-  // held by VMs until it ends.
+  // Calls `work` on the directory's thread, and then what `work` returned on the loop's. Until that
+  // ends, `descriptors` count as held by VMs.
   void Begin(SocketSlot* slot, int descriptors, std::function<WithSlot()> work);
 
-  // All sockets that were in the directories of the spec have a timer to be tried.
+  // Call it when all sockets that were in the directories of the spec have a timer to be tried.
   void OnRead(int spec);
   void CheckFirstScan();
-  // Returns whether each that was there when its directory was read first was tried, but for
-  // directories that hang.
+  // Returns whether each socket that its directory had at the first read was tried. Directories
+  // that hang do not count.
   bool first_scan_done() const { return first_scan_done_; }
 
   DirectoryThread* ThreadOf(int spec) const { return Of(spec).thread.get(); }
@@ -60,7 +60,7 @@ class SocketAttempts {
 
   const Directories& Of(int spec) const { return directories_[static_cast<size_t>(spec + 1)]; }
   Directories& Of(int spec) { return directories_[static_cast<size_t>(spec + 1)]; }
-  // Null: the slot is gone, or the attempt is no longer the slot's.
+  // Returns the slot of an attempt that has ended. Null: it is gone, or has another attempt by now.
   SocketSlot* End(const std::string& path, uint64_t attempt, int spec);
 
   RunContext* const context_;

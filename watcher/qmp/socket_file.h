@@ -28,7 +28,7 @@ struct SocketFile : SeenSocket {
   UniqueFd fd;  // O_PATH
 };
 
-// These look at file systems, which may hang: for a DirectoryThread.
+// The functions below read file systems, which may hang: call them on a DirectoryThread.
 
 // Opens the file at `path`. Returns 0 or the errno: ENOENT where nothing is there, ENOTSOCK for
 // anything but a socket, links included.

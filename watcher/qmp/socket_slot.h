@@ -20,36 +20,36 @@ namespace vmeventd {
 
 class QmpRun;
 
-// The watcher's state of one socket path, while the socket is there, and while a run that was found
-// at it lives.
+// The watcher's state of one socket path, as long as the socket exists or a run that was found at
+// it lives.
 struct SocketSlot {
   std::string path;  // raw bytes
   int spec = -1;     // -1: known from a run of an earlier daemon only
-  int runs = 0;      // live ones that were found here
+  int runs = 0;      // number of live runs that were found here
   bool present = false;
-  // `socket` sent no greeting, and no VM is seen behind it: until then a foreign listener is left
-  // alone.
+  // Until then, a foreign listener is left alone: `socket` sent no greeting, and no VM is seen
+  // behind it.
   absl::Duration silent_until;
 
-  // The run that this path is a way to: the newest of those found here. An older one, whose socket
-  // was replaced, lives on without being it.
+  // The run that this path leads to: the newest one found here. An older run, whose socket was
+  // replaced, may live on.
   QmpRun* run = nullptr;
 
   TimerId retry;
   absl::Duration backoff;  // the last wait; zero: none yet
-  // SocketAttempts: names what its directory's thread does for it; 0: nothing.
+  // Number of the SocketAttempts attempt that is under way for it; 0: none.
   uint64_t attempt = 0;
-  bool try_again = false;  // once that has ended
+  bool try_again = false;  // once that attempt has ended
 
   SocketIdentity socket;  // as seen last
-  // The end of the run that was attached by `socket` was seen: nobody listens on it again, and its
-  // file is what a QEMU leaves that is killed, or that may not remove it as another user.
+  // The end of the run that was attached by `socket` was seen: nobody will listen on it again. A
+  // QEMU leaves the file if it is killed, or if it runs as a user who may not remove it.
   bool end_seen = false;
-  bool runs_no_vm = false;  // who listens at `socket`: it is left alone
+  bool runs_no_vm = false;  // the listener at `socket` has no VM: it is left alone
 
   // A listener whose name is not a QEMU's, and its command line once that is read.
   struct ListeningProcess {
-    ProcessKey process;  // by its number
+    ProcessKey process;  // by pid and start ticks
     std::shared_ptr<const CommandLines::Read> command_line;
   };
   Rare<ListeningProcess> listener;
@@ -62,17 +62,18 @@ struct SocketSlot {
 
 // The sockets of a run, as its source has them.
 struct RunSockets {
-  SocketSlot* home = nullptr;  // the slot of its first sight, which names it
-  // Slots whose `run` it is, and the one of them that it was attached by last, if that is left.
+  SocketSlot* home = nullptr;  // the slot where it was first seen, which gives it its name
+  // The slots that lead to it, and the one of them that it was attached by last; null: that is
+  // gone.
   absl::InlinedVector<SocketSlot*, 1> ways;
   SocketSlot* attached_by = nullptr;
-  // Key of the socket that it was attached by last, by which it is found again.
+  // The socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
-  uint32_t owner = 0;  // the user whose socket that is
-  // Who listened there can be seen, or could until its end: so can who speaks.
+  uint32_t owner = 0;  // the owner of that socket
+  // The listening process is visible, or was until its end: so senders are visible too.
   bool listener_seen = false;
 
-  // Returns whether a socket that is there leads to the run.
+  // Returns whether an existing socket leads to the run.
   bool LeadBack() const {
     return std::any_of(ways.begin(), ways.end(),
                        [](const SocketSlot* way) { return way->present; });

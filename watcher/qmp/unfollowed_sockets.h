@@ -20,14 +20,14 @@ class UnfollowedSockets {
   static constexpr int kMaxListed = 1000;
 
   // Lists the socket at `path`, which is named after the VM `raw_name`, with `problem`; both are
-  // raw bytes. One that is listed has the problem instead of its last one, and stays listed since
-  // then.
+  // raw bytes. If it is listed already, this replaces its problem; the time since when it is listed
+  // stays.
   void Add(const std::string& path, absl::string_view raw_name, const Problem& problem,
            absl::Time now);
   void Remove(const std::string& path);
 
-  // Lists these QEMUs, by pid, in place of those that were: their path leads to another one. One
-  // that was listed stays listed since then. Returns the pids of the others.
+  // Replaces the listed QEMUs (by pid) whose path leads to another QEMU. For those that were listed
+  // already, the time since when they are listed stays. Returns the pids of the new ones.
   std::vector<int64_t> SetHidden(std::map<int64_t, v1::UnfollowedSocket> hidden);
 
   // Adds the sockets, by path, and then the QEMUs, by pid.

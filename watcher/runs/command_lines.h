@@ -23,16 +23,17 @@
 
 namespace vmeventd {
 
-// Reads the command lines of processes. Such a read takes pages of the process, which decides how
-// long that takes: a page of a file system that it serves itself may never come. So threads of its
-// own read, of which each such process can hold one for ever; where all are held, or none can be
-// started, nothing is read any more and its callers do without. A thread at a time.
+// Reads the command lines of processes. Such a read needs memory pages of the process, which
+// decides how long that takes: a page of a file system that it serves itself may never come. So
+// extra threads read, and each such process can block one of them for ever. If all are blocked, or
+// none can be started, nothing more is read, and callers get no result. Used by one thread at a
+// time.
 class CommandLines {
  public:
   static constexpr int kMaxThreads = 4;
   static constexpr size_t kMaxWaiting = 1024;
 
-  // A read, which nobody has to wait for.
+  // A read in the background.
   class Read {
    public:
     bool done() const { return done_; }
@@ -41,7 +42,7 @@ class CommandLines {
       const MutexLock lock(&mutex_);
       return WaitUntil(&finished_, &mutex_, limit, [this] { return done(); });
     }
-    // Once done. Null: it is no QEMU's, or could not be read.
+    // Once done: the arguments. Null: the process is no QEMU, or they could not be read.
     const QemuArguments* found() const { return found_.get(); }
     // Once done: what the process was given as -uuid, whatever its program is called. Empty:
     // nothing, or it could not be read.
@@ -65,7 +66,7 @@ class CommandLines {
     std::unique_ptr<const QemuArguments> found_;
     std::string uuid_;
     std::string container_;
-    std::atomic<bool> done_ = false;  // set last: then the others do not change
+    std::atomic<bool> done_ = false;  // set last: after that the others do not change
   };
 
   // The sockets that QEMUs name as QMP monitors in their command lines. Any thread.
@@ -80,21 +81,21 @@ class CommandLines {
       uint32_t user = 0;           // the process's owner
       std::string name;            // QemuArguments::name
       std::string id;              // QemuArguments::id
-      std::vector<Inode> sockets;  // at the paths of its monitors, as it sees them
+      std::vector<Inode> sockets;  // at the paths of its monitors, in its own view of the files
     };
 
     // The program that needs the monitor for itself; null: none.
     using Owner = const Manager*;
 
-    // The owner of the monitor with the socket of that inode; unset: it is none of them. Before it
-    // is done, they are some.
+    // Returns the owner of the monitor whose socket has that inode; unset: no monitor has it.
+    // Incomplete until done().
     std::optional<Owner> Find(const Inode& inode) const {
       const MutexLock lock(&mutex_);
       const auto found = owners_.find(inode);
       return found == owners_.end() ? std::nullopt : std::optional(found->second);
     }
     bool done() const { return done_; }
-    // The QEMUs with a monitor that listens at a path. Before it is done, they are some.
+    // Returns the QEMUs with a monitor that listens at a path. Incomplete until done().
     std::vector<Qemu> Qemus() const {
       const MutexLock lock(&mutex_);
       return qemus_;
@@ -125,8 +126,8 @@ class CommandLines {
   // Begins to read the command line of the process `pid`, unless a read of it is under way.
   virtual std::shared_ptr<const Read> Begin(int64_t pid);
 
-  // Begins to read the command lines of all processes for the monitors that they name, those of
-  // QEMU's name first. It skips a process that another such read waits for.
+  // Begins to read the command lines of all processes for the monitors that they name; processes
+  // with a QEMU's name come first. Skips a process that another such read waits for.
   virtual std::shared_ptr<const Monitors> BeginMonitors();
 
   // Number of reads that were not begun because too many waited. Any thread.

@@ -12,20 +12,21 @@
 
 namespace vmeventd {
 
-// Does on a thread of its own what the file system of a watched directory may delay for as long as
-// it likes: a directory that hangs holds its own thread. Works are done one at a time, in order,
-// and what they return is called on the loop's thread in the same order. Loop thread.
+// Runs work that the file system of a watched directory may block for any time, on its own thread:
+// a directory that hangs blocks only its own thread. Works run one at a time, in order, and the
+// functions that they return are called on the loop's thread in the same order. Loop thread.
 class DirectoryThread {
  public:
   // What is left to do on the loop's thread.
   using Then = absl::AnyInvocable<void()>;
-  // Runs on the directory's thread, after the destructor too: it refers only to what it owns.
+  // Runs on the directory's thread, possibly after the destructor: it may refer only to what it
+  // owns.
   using Work = absl::AnyInvocable<Then()>;
 
-  // A work that takes longer than this hangs, and the directory with it.
+  // A work that takes longer than this counts as hanging, and so does its directory.
   static constexpr absl::Duration kHangs = absl::Seconds(5);
-  // Time for which the loop waits for a work, which usually takes microseconds: what it returns is
-  // called within Run() then. A directory that is slower costs that once in kSlow.
+  // Time for which Run() waits for a work, which usually takes microseconds; what it returns is
+  // then called within Run(). A slower directory costs the loop this time at most once in kSlow.
   static constexpr absl::Duration kPatience = absl::Milliseconds(10);
   static constexpr absl::Duration kSlow = absl::Seconds(1);
 
@@ -52,7 +53,7 @@ class DirectoryThread {
   static void Loop(const std::shared_ptr<State>& state);
   // Calls what the works that have ended returned.
   void CallEnded();
-  // The oldest work is another one than before, or there is none.
+  // Call it when the oldest work has changed, or there is none.
   void WatchOldest();
   void OnSilence();
 
@@ -64,7 +65,7 @@ class DirectoryThread {
   std::deque<Pending> pending_;
   uint64_t last_id_ = 0;
   absl::Duration slow_until_ = -absl::InfiniteDuration();
-  int silent_ = 0;  // seconds for which the oldest work has been done or has waited
+  int silent_ = 0;  // seconds for which the oldest work has been running or waiting
   TimerId silence_;
   bool hangs_ = false;
 };

@@ -15,7 +15,7 @@ namespace vmeventd {
 
 // Reads what QEMUs wrote last, and what else is left of a process that is gone: in libvirt's logs,
 // systemd's journal, and the files of standard errors. A file system decides how long that takes,
-// so that threads of its own read; nobody has to wait for them. A thread at a time.
+// so extra threads read, and nobody has to wait for them. Used by one thread at a time.
 class LastWordsReader {
  public:
   static constexpr int kMaxThreads = 8;
@@ -37,13 +37,13 @@ class LastWordsReader {
   struct Trail;
   // Begins to look at the process of `run`, which lives.
   std::shared_ptr<const Trail> Begin(const RunInfo& run);
-  // Returns whether it was looked at.
+  // Returns whether that look has ended.
   static bool IsReady(const Trail& trail);
 
-  // A read, which nobody has to wait for.
+  // A read in the background.
   struct Read {
-    std::string core;                // where its core is; at once, as no file system decides it
-    v1::ShutdownDetail facts;        // its last words and numbers; once done
+    std::string core;          // path of its core; set at once, because that needs no file system
+    v1::ShutdownDetail facts;  // its last words and numbers; once done
     std::atomic<bool> done = false;  // set last: then `facts` does not change
   };
   // Begins to read what the process of `run`, which ended with `status`, has left. `trail` may be

@@ -52,20 +52,20 @@ absl::StatusOr<PeerProcess> IdentifyPeer(int socket);
 // have taken the number at any time.
 absl::StatusOr<PeerProcess> IdentifyByPid(int64_t pid);
 
-// The process that was `pid` and had been started at `start_ticks` when it was seen earlier under
-// this boot, in this PID namespace: kGone if another has the number by now. `start_ticks` 0 was not
-// known. Errors as above.
+// Identifies a process that was seen earlier, under this boot and in this PID namespace, as `pid`
+// with `start_ticks` (0: not known). kGone: another process has that pid by now. Errors are as for
+// IdentifyPeer().
 absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks);
 
-// Returns whether `pidfd`, which another process opened, is that of `process`, which lived then,
-// under this boot and in this PID namespace. Never blocks.
+// Returns whether `pidfd`, which another process opened, is that of `process`, which lived at that
+// time, under this boot and in this PID namespace. Never blocks.
 bool IsPidfdOf(int pidfd, const ProcessKey& process);
 
 // The present time, as the start ticks of a process that is started now.
 uint64_t StartTicksNow();
 
-// Returns whether its name is one of a QEMU's, which it may have given itself; true as well where
-// that cannot be read.
+// Returns whether `pid` has a QEMU's name, which any process can give itself; also true if the name
+// cannot be read.
 bool HasNameOfQemu(int64_t pid);
 
 // Returns whether the process of `pidfd` has ended; a zombie has.
@@ -79,7 +79,7 @@ bool IsDying(int64_t pid);
 // they cannot be read.
 std::string DescribeThreads(int64_t pid);
 
-// Unset: the process has ended, or /proc hides it.
+// Reads the stat file of `pid`. Unset: the process has ended, or /proc hides it.
 std::optional<ProcessStat> ReadProcessStat(int64_t pid);
 
 // Start time of a process with those ticks, by the node's clock.
@@ -91,9 +91,9 @@ std::string ReadBootId();
 // Names the PID namespace of this process; 0 if it cannot be read.
 uint64_t ReadPidNamespace();
 
-// The QEMUs that run when the daemon starts, for runs that are restored later: the disk that has
-// these may not answer for long, and the exit status of one that ends meanwhile is its pidfd's.
-// A thread at a time.
+// Pidfds of the QEMUs that run when the daemon starts, for runs that are restored later: the disk
+// that stores the runs may be slow, and a pidfd still gives the exit status of a QEMU that ends
+// meanwhile. Used by one thread at a time.
 class HeldProcesses {
  public:
   // Holds every process with a QEMU's name, at most `max`.

@@ -24,7 +24,8 @@ namespace vmeventd {
 struct RunContext;
 class VmRun;
 
-// Source of the end of a process that is no child of this one, once its parent has reaped it.
+// Source of the exit status of a process that is no child of this one, once its parent has reaped
+// it.
 enum class ExitStatusSource {
   kNone,
   kPidfd,          // PIDFD_GET_INFO with PIDFD_INFO_EXIT: Linux 6.15, no privilege
@@ -49,18 +50,18 @@ struct HandedExits {
 // when one looks: so both are asked.
 //   zombie   field 52 of its stat file, for a reader with ptrace access (the same user, or root)
 //   reaped   the source
-// Only for a zombie that may not be read, and for the message of a connector that is on its way,
-// there is something to wait for.
+// Waiting helps in two cases only: a zombie that may not be read, and a message of the connector
+// that is on its way.
 //
 // The process connector (Linux, Documentation/driver-api/connector.rst) reports the end of every
-// process; only those of followed ones are stored. The kernel drops messages that are not read fast
-// enough.
+// process; only those of followed processes are stored. The kernel drops messages that are not read
+// fast enough.
 class ExitStatusReader : public FdHandler {
  public:
   // Finds the source that this kernel and this process's rights allow: pidfd, else the connector,
-  // else none. With `only` that one or none. The connector resumes `handed`, if that has a socket;
-  // then Follow() takes a process over with its status, until ForgetHanded(). May take 100 ms.
-  // `loop` outlives the reader.
+  // else none. With `only`, that source or none. The connector resumes `handed` if that has a
+  // socket; until ForgetHanded(), Follow() then also takes over the status that the previous daemon
+  // read. May block for 100 ms. `loop` outlives the reader.
   static std::unique_ptr<ExitStatusReader> Create(EventLoop* loop,
                                                   std::optional<ExitStatusSource> only,
                                                   HandedExits handed = {});
@@ -87,7 +88,7 @@ class ExitStatusReader : public FdHandler {
   Answer Ask(int pidfd, int64_t pid, uint64_t start_ticks);
   // The connector's status of `pid` as wait(2) would report it; unset: not known, yet or ever.
   std::optional<int> WaitStatusOf(int64_t pid);
-  // The same, of the messages that were read before: takes none of those that wait.
+  // The same, but only from messages that were read before: reads none that wait.
   std::optional<int> WaitStatusRead(int64_t pid) const;
 
   void OnFdReady(uint32_t events) override;
@@ -103,18 +104,18 @@ class ExitStatusReader : public FdHandler {
 
   explicit ExitStatusReader(EventLoop* loop) : loop_(loop) {}
   absl::Status Connect(HandedExits handed);
-  // Takes what waits in the socket, at most `max_messages`.
+  // Handles what waits in the socket, at most `max_messages`.
   void Read(size_t max_messages);
 
   EventLoop* const loop_;
   ExitStatusSource source_ = ExitStatusSource::kNone;
-  UniqueFd connector_;                               // of that source alone
+  UniqueFd connector_;                               // only with kProcConnector
   absl::flat_hash_map<int64_t, Followed> followed_;  // keyed by pid
   Counter overflows_;
 };
 
-// The counts of OOM kills that the kernel has for each cgroup with a memory controller (`oom_kill`
-// in memory.events, where those of the cgroups below count as well; in memory.oom_control of v1). A
+// Reads the OOM kills that the kernel counts for each cgroup with a memory controller: `oom_kill`
+// in memory.events, which includes the cgroups below; or in memory.oom_control of cgroup v1. A
 // process that the kernel kills because the cgroup or the node is out of memory is counted in its
 // own cgroup.
 class OomCounters {
@@ -126,7 +127,7 @@ class OomCounters {
     std::string file;  // the file that has it
     uint64_t kills = 0;
   };
-  // The count that the end of `pid` would raise; unset: not known.
+  // Returns the count that an OOM kill of `pid` would raise; unset: not known.
   std::optional<Count> Find(int64_t pid) const;
 
   // Reads `file` again; unset: it cannot be read, because the cgroup was removed, which its manager
@@ -154,11 +155,13 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // Begins to wait for the end of `process`, which is tracked. An error names the system call that
   // failed; nothing is followed then.
   absl::Status Follow(PeerProcess process);
-  // The process has begun its work, as QEMU has with its first answer: after -runas.
+  // Call it when the process has begun its work, as QEMU has at its first answer: it runs as the
+  // user of -runas then.
   void NoteBegun();
-  // If the process, which is followed, has ended or is about to: nobody watched then.
+  // Marks the end of the followed process as unseen, if it has ended or is about to end.
   void NoteUnseenEnd();
-  // The process is followed again: if it has ended meanwhile, nobody saw that as it happened.
+  // Call it when the process is followed again: if it has ended already, or is about to end, marks
+  // its end as unseen and late.
   void NoteFound();
   // Releases the process: RunInfo names another one next, or none.
   void Reset();
@@ -167,18 +170,18 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
 
   // After OnProcessGone: finds out how it ended, at once or after a moment, and ends the run.
   void AwaitEnd();
-  // Returns the end of the process of which `zombie` is left, as nobody watched it.
+  // Returns the end of a process that nobody watched and of which `zombie` is left.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
 
-  // The process lives, and so all OOM kills that its cgroup counts were of others. Returns their
-  // number if it has changed.
+  // Call it while the process lives: all OOM kills that its cgroup counts were then of others.
+  // Returns their number if it has changed.
   std::optional<uint64_t> ReadOomKillsOfOthers() const;
 
-  // A process is followed, or has ended and its end was not found out yet.
+  // Returns whether a process is followed, or has ended and its exit status is not known yet.
   bool followed() const { return pidfd_.valid(); }
-  // OnProcessGone was called.
+  // Returns whether OnProcessGone was called.
   bool gone() const { return gone_; }
-  // The process has ended, whether or not the loop has noticed.
+  // Returns whether the process has ended, even if the loop has not noticed yet.
   bool ended() const { return gone_ || (pidfd_.valid() && HasEnded(pidfd_.get())); }
 
   void OnFdReady(uint32_t events) override;
@@ -199,7 +202,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   bool gone_ = false;
   bool end_unseen_ = false;
   bool found_ended_ = false;
-  std::string kill_unclear_;  // why, where OnUnclearSignal() had one
+  std::string kill_unclear_;  // the reason that OnUnclearSignal() got; empty: none
   // While the kernel is asked for the exit status again.
   struct StatusWait {
     TimerId timer;

@@ -34,12 +34,12 @@ struct RunContext {
   LatencyHistogram shutdown_file_times;
   std::string boot_id;         // the kernel's; empty: not known
   uint64_t pid_namespace = 0;  // this process's; 0: not known
-  int vm_descriptors = 0;      // that runs hold
+  int vm_descriptors = 0;      // number that runs hold
   int max_vm_descriptors = 0;  // limit for all runs together
   SocketCloser closer;         // closes connections to monitors
 
-  // Names a run that is seen now for the first time: by its process, or else by the time, which is
-  // another one for each, and by `socket_inode`.
+  // Returns the id of a run that is seen now for the first time: made from its process or, if that
+  // is not known, from the time (different for each run) and `socket_inode`.
   std::string NewRunId(const ProcessInfo& process, absl::string_view monitor_path,
                        uint64_t socket_inode);
   int64_t last_first_seen_ns = 0;  // since 1970

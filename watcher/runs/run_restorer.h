@@ -10,10 +10,10 @@
 
 namespace vmeventd {
 
-// Finds out of each run that the daemon before this one left open whether it still is or has ended.
-// `saved_runs` are texts of VmSession::Save(), `handed_runs` what of them was handed over. A run is
-// given to the first of `sources` that takes it. Returns whether each continues, with its monitor,
-// so that nothing was missed. Call it once, before the sources start. Loop thread.
+// Finds out for each run that the previous daemon left open whether it is still open or has ended.
+// `saved_runs` are texts of VmSession::Save(), `handed_runs` those of them that were handed over. A
+// run is given to the first of `sources` that takes it. Returns whether every run continues with
+// its monitor, so that nothing was missed. Call it once, before the sources start. Loop thread.
 bool RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
                  const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs);
 

@@ -18,27 +18,28 @@ struct ServiceHealth {
 
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
-// other (watcher/libvirt). A process that one source follows is no other source's. It outlives the
-// table, and does not use that while it is destroyed. Loop thread, where nothing else is said.
+// other (watcher/libvirt). No two sources follow the same process. A source outlives the table, so
+// its destructor must not use that. Loop thread, unless a method names another.
 class RunSource {
  public:
   virtual ~RunSource() = default;
 
-  // Makes a run of the session, which a daemon before this one left, and adds it to the table, if
-  // it is of this source. Before Start(). Null, and `session` is as before: it is another's.
+  // If the session, which a previous daemon left, belongs to this source: makes a run of it and
+  // adds that to the table. Null, and `session` is unchanged: it is another source's. Call it
+  // before Start().
   virtual VmRun* Restore(VmSession* session) = 0;
   // Begins to look for runs. Those that a daemon before this one left are in the table.
   virtual void Start() = 0;
-  // Returns whether everything that was there at the start was tried.
+  // Returns whether everything that existed at the start was tried.
   virtual bool first_scan_done() const = 0;
-  // Drops what was on the call stack. Call it after each turn of the loop.
+  // Destroys what may have been on the call stack. Call it after each turn of the loop.
   virtual void EndTurn() = 0;
   // `run`, which is of this source, is no longer in the table.
   virtual void OnOver(VmRun* run) = 0;
 
-  // Returns whether VMs can be found by it at all.
+  // Returns whether it can find VMs at all.
   virtual bool is_open() const = 0;
-  // Returns whether something that it was told waits for a look at a process.
+  // Returns whether it has a report that it will handle only after a look at a process.
   virtual bool waits() const { return false; }
   // Returns the health services of the source, the same ones each time.
   virtual std::vector<ServiceHealth> Health() const = 0;

@@ -22,7 +22,7 @@
 
 namespace vmeventd {
 
-// The runs that are followed, of all sources, by all that they are looked up by. Pushes what they
+// The followed runs of all sources, with an index for each way to find them. Pushes what they
 // publish to the sink. A run that is over leaves the table at once, and is destroyed by the next
 // EndTurn(). Loop thread.
 class RunTable {
@@ -50,14 +50,15 @@ class RunTable {
 
   // Sets the UUID that QEMU reported; "" or another text that is no UUID: the VM has none.
   void SetUuid(VmRun* run, absl::string_view uuid);
-  // Reports from now on which runs share a UUID. Before, others of a UUID may still be missing.
+  // Reports from now on which runs share a UUID. Before this call, runs may still be missing.
   void ReportSharedUuids();
 
-  // Sets the state of the host's shutdown, for all runs and those that come. A restored one waits
-  // for ApplyHostShutdown: it may have ended before the host's present report.
+  // Sets the state of the host's shutdown, for all present and later runs. A restored run gets it
+  // only by ApplyHostShutdown(): it may have ended before the host's present report.
   void SetHostShutdown(const HostShutdownState& state);
   void ApplyHostShutdown(VmRun* run) const;
-  // Applies it earlier, to a run whose monitor is read on, if the host does not shut down.
+  // The same, before the input that waits on the run's monitor is handled. No-op if the host shuts
+  // down.
   void ApplyHostCancel(VmRun* run) const;
 
   // Returns whether a process is known to be gone whose run's end may not have been published yet.
@@ -73,12 +74,11 @@ class RunTable {
   OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }
 
-  // Reports of its runs, from within any method that hands an input to a session, and from the
-  // loop.
+  // Called by its runs, from within any method that hands an input to a session, and from the loop.
   void OnPublish(VmUpdate update);
-  // Another process than before, or none, is the run's.
+  // The run has another process than before, or none.
   void OnProcessChanged(VmRun* run);
-  // One of the `kills` that its cgroup counts was that of `run`, and so of no other run there.
+  // One of the `kills` that the cgroup counts was that of `run`, and so of no other run in it.
   void OnOomKill(VmRun* run, uint64_t kills);
   // The run is over, and its end published if its start was; it takes no more input.
   void OnOver(VmRun* run);

@@ -5,9 +5,9 @@
 #include "absl/status/status.h"
 
 // Ganeti's legacy shutdown file, NAME.shutdown in the directory of the VM's sockets: its presence
-// says that the user shut the VM down from inside. `vm_name` is raw bytes. Errors name the file
-// and the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the
-// file's place or waits for anything but the file system, on the thread of its directory.
+// says that the user shut the VM down from inside. `vm_name` is raw bytes. Errors name the file and
+// the errno; EMFILE and ENFILE are RESOURCE_EXHAUSTED. Nothing here follows a link at the file's
+// path. Blocks on the file system only: call it on the thread of its directory.
 
 namespace vmeventd {
 

@@ -28,20 +28,20 @@ namespace vmeventd {
 class RunSource;
 class RunTable;
 
-// One VmSession with what it needs of the outside, whatever its source is: the watch of its
-// process, a timer, and the shutdown file. Carries out the session's effects, in order. A source
-// derives from it, asks QEMU what the session wants to know, and hands in what QEMU says. Loop
+// One VmSession with what it needs from the outside, the same for each source: the watch of its
+// process, a timer, and the shutdown file. Carries out the session's effects, in order. Each source
+// derives its own class, which asks QEMU the session's questions and hands in what QEMU sends. Loop
 // thread.
 class VmRun {
  public:
-  // `context` and `table`, which is or will be the run's, outlive it.
+  // `context` and `table`, to which the run is added, outlive it.
   VmRun(RunContext* context, RunTable* table, VmSession session);
   virtual ~VmRun();
 
   // Begins to wait for the end of `process`, which is tracked, and whose facts the session has.
   absl::Status Track(PeerProcess process);
-  // Looks for the process of a restored run: tracks it, or ends the run if it has ended. False:
-  // that takes a descriptor, and there is none.
+  // Looks for the process of a restored run: tracks it, or ends the run if it has ended. False: no
+  // descriptor was left for it.
   bool FindProcess();
   // Looks for the process from time to time, until it is found.
   void FindProcessLater();
@@ -53,11 +53,12 @@ class VmRun {
   // Ends a run of which nothing was published.
   void Discard();
 
-  // Inputs of a restored run: it is open, its process cannot be followed any more.
+  // For a restored run. Resume(): it is still open. LoseTracking(): its process can no longer be
+  // followed.
   void Resume();
   void LoseTracking();
 
-  // Hands `input` to the session, and carries out what it wants; nothing if the run is over.
+  // Hands `input` to the session, and carries out its effects. No-op if the run is over.
   void Hand(const Input& input) {
     if (!over_) Apply(session_.On(input, Now()));
   }
@@ -65,19 +66,18 @@ class VmRun {
   void ReportProblem(const Problem& problem) { Hand(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
-  // The end waits for QEMU's last words no longer.
+  // Ends the run without waiting any longer for QEMU's last words.
   void DropWords() {
     if (words_.has_value()) FinishWords();
   }
 
-  // Returns whether the process has not ended. All that QEMU has said by now has been handed in
-  // then.
+  // Hands in all that QEMU has sent by now, and returns whether the process has not ended.
   bool Lives();
   absl::Status CheckIntent() const { return session_.CheckIntent(Now()); }
   // Calls `done` when all that was published of the run by now is public.
   void Confirm(std::function<void()> done);
-  // Declares `intent` for a run for which CheckIntent() is OK and no intent is open. Calls `done`
-  // when that is public.
+  // Declares `intent` for a run without an open intent, after CheckIntent() returned OK. Calls
+  // `done` when that is public.
   void DeclareIntent(const v1::Intent& intent, std::function<void()> done);
   // Withdraws the open intent of a run that has one.
   void WithdrawIntent(std::function<void()> done);
@@ -95,39 +95,38 @@ class VmRun {
   // Returns whether the sink knows of it.
   bool published() const { return published_; }
 
-  // The source's part.
+  // Implemented by the source.
 
-  // Returns whether a connection to its monitor is there.
+  // Returns whether its monitor is connected.
   virtual bool connected() const = 0;
-  // Hands its process, and its connection if it can be, to the next daemon: the last use of the
-  // run, with what it publishes. Unset, and nothing is done: that is not possible now.
+  // Hands its process, and its connection if possible, to the next daemon. The last use of the run,
+  // which still publishes. Unset, and nothing is done: not possible now.
   virtual std::optional<HandedRun> HandOver() = 0;
-  // Continues, as a restored run, where the daemon before this one stopped, with what that has
-  // handed over. False: it cannot, and is as before; descriptors that are left in `handed` are the
-  // caller's.
+  // Continues a restored run where the previous daemon stopped, with what that handed over. False:
+  // it cannot, and is unchanged; descriptors that are left in `handed` belong to the caller.
   virtual bool ResumeFrom(HandedRun* handed) = 0;
-  // Hands in what QEMU has said by now.
+  // Hands in what QEMU has sent by now.
   virtual void ReadNow() = 0;
 
  protected:
-  // The process has ended; a zombie has. Hands in what QEMU said before, and then has process()
-  // find out how it ended, or replaces it.
+  // The process has ended; a zombie counts as ended. Must hand in what QEMU sent before, and then
+  // let process() find out how it ended, or replace the process.
   virtual void OnProcessGone() = 0;
-  // Asks QEMU, where it can be asked; the answer is an input.
+  // Asks QEMU, if it can be asked; the answer comes as an input.
   virtual void Ask(Question question) = 0;
   // The run is over: closes what it has.
   virtual void Disconnect() = 0;
-  // A check on the directory's thread of whether no later run has the VM's name: the shutdown file
-  // is that run's then. Null: it has no such file, or that is known.
+  // Returns a check, for the directory's thread, that no later run has the VM's name; else the
+  // shutdown file is that run's. Null: this run has no such file, or a later run is known.
   virtual std::function<bool()> OwnsName() const { return nullptr; }
   // The thread of a run with a shutdown file.
   virtual DirectoryThread* Thread() const { return nullptr; }
 
-  // Hands in what QEMU said.
+  // Hands in an event of QEMU.
   void HandleQmpEvent(const QmpEvent& event);
-  // An OOM kill up to now was not of the process, if that lives.
+  // If the process lives, records that the OOM kills up to now were not of it.
   void ReadOomKills();
-  // Gives the next daemon the process.
+  // Passes the process to the next daemon.
   void HandOverTo(HandedRun* handed);
   void Apply(Effects effects);
 
@@ -153,7 +152,7 @@ class VmRun {
   void FinishWords();
   void CancelTimers();
 
-  // While QEMU's last words are read.
+  // State while QEMU's last words are read.
   struct WordsWait {
     std::shared_ptr<const LastWordsReader::Read> read;
     absl::Duration deadline;
@@ -167,11 +166,11 @@ class VmRun {
   Rare<WordsWait> words_;
   TimerId tick_timer_;
   TimerId find_timer_;
-  uint64_t limited_events_ = 0;  // the session's that were counted
+  uint64_t limited_events_ = 0;  // the session's count at the last look
   bool published_ = false;
   bool over_ = false;
-  uint8_t touches_ = 0;  // under way; the outcome of the last one counts
-  // State of the table:
+  uint8_t touches_ = 0;  // touches under way; the outcome of the last one counts
+  // The table's state:
   RunSource* source_ = nullptr;
   std::optional<Uuid> indexed_uuid_;
   std::optional<ProcessKey> indexed_process_;

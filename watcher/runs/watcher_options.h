@@ -28,8 +28,8 @@ class RunSource;
 class RunTable;
 struct RunContext;
 
-// Makes a source. All that it is given outlives the source, but for the runs in the table. An error
-// names the system resource that could not be had.
+// Makes a source. `context` and `sink` outlive the source. `table` is destroyed before the source,
+// whose destructor must not use it. An error names the system resource that is missing.
 using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<RunSource>>(
     RunContext* context, RunTable* table, EventSink* sink)>;
 
@@ -39,14 +39,14 @@ struct WatcherOptions {
   std::vector<LibvirtSpec> libvirts;
   std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
   bool process_tracking = true;
-  // Command lines of QEMUs; null: what they say is asked. Only with process tracking.
+  // Reader of QEMUs' command lines; null: QEMU is asked instead. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
-  bool watch_manager_sockets = false;  // connect to the monitors that managers need themselves, too
-  // Last words of QEMUs; null: nobody reads them.
+  bool watch_manager_sockets = false;  // connect also to monitors that managers need themselves
+  // Reader of QEMUs' last words; null: nobody reads them.
   std::shared_ptr<LastWordsReader> last_words;
   SignalTracing signals;  // only with process tracking
-  // Source of the host's shutdown, or for people why there is none; both empty: nobody wanted
-  // it.
+  // Source of the host's shutdown, or the reason (for people) why there is none; both empty: not
+  // wanted.
   struct HostShutdown {
     std::shared_ptr<HostShutdownApi> source;
     std::string problem;
@@ -56,24 +56,25 @@ struct WatcherOptions {
   absl::Duration directory_patience = DirectoryThread::kPatience;
   // The QEMUs that ran at the start; null: none is held. Emptied by the first turn of the loop.
   std::shared_ptr<HeldProcesses> held_processes;
-  // The open runs of the daemon before this one, as VmUpdate::saved_run had them. The first turns
-  // of the loop publish of each that it continues (its status, with its saved_run, which the
-  // journal may lack) or has ended (STOPPED).
+  // The previous daemon's open runs, as VmUpdate::saved_run had them. The first turns of the loop
+  // publish for each run either its status (it continues; with its saved_run, which the journal may
+  // lack) or STOPPED (it has ended).
   std::vector<std::string> saved_runs;
-  // There was a daemon before this one: what it left is not all that happened meanwhile, unless it
-  // handed over everything.
+  // There was a daemon before this one. Events since then may be missing, unless it handed over
+  // everything.
   bool follows_another = false;
-  // It handed its log over, and with it all of its open runs.
+  // That daemon handed over its log, and with it all of its open runs.
   bool is_handover = false;
   // Runs that the daemon before this one has handed over; null: nothing. Taken by
   // the first turn of the loop.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
-  // Its NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none. Taken by
-  // NodeWatcher::Create.
+  // That daemon's NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none.
+  // Taken by NodeWatcher::Create.
   std::shared_ptr<UniqueFd> handed_exits;
   // Sources in addition to those that every watcher has, for tests.
   std::vector<SourceFactory> more_sources;
-  // Descriptors that VMs may hold together; beyond it a VM is listed with a problem and retried.
+  // Descriptors that VMs may hold together; beyond that, a VM is listed with a problem and tried
+  // again.
   int max_vm_descriptors = 1 << 20;
   // The only source of exit statuses to try, for tests. Unset: the best that there is.
   std::optional<ExitStatusSource> exit_status_source;

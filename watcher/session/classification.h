@@ -31,17 +31,18 @@ ShutdownReason ParseShutdownReason(absl::string_view reason);
 struct ShutdownFact {
   ShutdownReason reason = ShutdownReason::kMissing;
   std::optional<bool> guest;                    // unset: not reported
-  std::optional<absl::Duration> powerdown_age;  // the last POWERDOWN's; unset if there was none
+  std::optional<absl::Duration> powerdown_age;  // age of the last POWERDOWN; unset: none came
   bool powerdown_cleared = false;               // by a RESET since then
-  bool while_paused = false;                    // a STOP stood uncleared when it came
-  // Nothing shows who asked but a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before.
+  bool while_paused = false;                    // a STOP had come before it, and was not cleared
+  // Only a SIGTERM, SIGINT or SIGHUP that QEMU had been sent before shows who asked.
   bool after_signal = false;
   bool host_shutdown = false;               // the host was shutting down when it came
-  bool powerdown_in_host_shutdown = false;  // and already when the last uncleared POWERDOWN came
-  // Time since nobody listened on the monitor of this guest; unset: somebody always did.
+  bool powerdown_in_host_shutdown = false;  // and when the last uncleared POWERDOWN came
+  // Time since the last moment in this guest's life at which nobody listened on its monitor; unset:
+  // somebody always did.
   std::optional<absl::Duration> unseen_age;
-  // Doubt that a guest agent that was connected then leaves: a host that asks through the agent
-  // leaves no trace on the monitor.
+  // Doubt because a guest agent was connected then: a host that asks through the agent leaves no
+  // trace on the monitor.
   std::optional<ShutdownCaveat> caveat;
 };
 
@@ -55,12 +56,12 @@ enum class ManagerEnd {
   kCrashed = 6,  // because the guest's kernel had panicked
 };
 
-// Evidence that a new life of the guest makes void. kDoubted: such a life may have begun unseen. A
-// RESUME came since, which may be a return to a snapshot, of which QEMU reports no more; or nobody
-// followed the VM for a time, and it may have been reset.
+// State of evidence that a new life of the guest makes void. kDoubted: such a life may have begun
+// unseen. Either a RESUME came since, which may be all that QEMU reports of a return to a snapshot;
+// or nobody followed the VM for some time, in which it may have been reset.
 enum class Fact { kNone, kStands, kDoubted };
 
-// Everything that a verdict rests on: what stands, uncleared, when the run ends.
+// Everything that a verdict is based on: what has not been cleared when the run ends.
 struct Evidence {
   Rare<ShutdownFact> shutdown;
   Fact panic = Fact::kNone;          // of the guest's kernel
@@ -81,7 +82,7 @@ struct Evidence {
   bool monitored = false;           // the monitor is connected, or was until the process went
   bool unfollowed = false;          // nobody followed it for some time before its end
   bool host_rebooted = false;       // rebooted since the run was seen last
-  bool host_shutdown = false;       // the host shuts down, as far as was seen last
+  bool host_shutdown = false;       // the host was shutting down when it was last seen
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
@@ -91,15 +92,15 @@ struct Evidence {
   // record proves one.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;
-  // QEMU's last words are that it obeyed the signal of `signaller`, of which it sent no SHUTDOWN
-  // here.
+  // QEMU's last words report that it obeyed the signal of `signaller`; no SHUTDOWN of that was
+  // received here.
   bool obeyed_as_it_said = false;
   bool paused = false;  // STOP, no RESUME since
   // A STOP came since query-status was answered: the VM may be at the end of a migration.
   bool stop_unexplained = false;
   // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
-  bool stays_down = false;       // QEMU was started to stay when its guest is down
+  bool stays_down = false;       // QEMU was started to stay alive when its guest is down
   bool no_panic_device = false;  // QEMU was started without a device that reports a guest's panic
   bool managed = false;          // libvirt has its monitor: it ends a QEMU whose guest is down
   // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
@@ -114,9 +115,10 @@ inline constexpr char kKilledUnseenRule[] = "killed-unseen";
 
 struct Verdict {
   ShutdownClass shutdown_class;
-  ShutdownCause cause;     // the rule's, with an intent as without
+  ShutdownCause cause;     // the rule's, which an intent does not change
   absl::string_view rule;  // lives for ever
-  // The class for NAME.shutdown, which is there after a USER's end: UNKNOWN leaves it as it is.
+  // The class for NAME.shutdown, a file that exists after a USER end. UNKNOWN leaves the file
+  // unchanged.
   ShutdownClass file_class;
 };
 
@@ -124,7 +126,8 @@ struct Verdict {
 // is the maximum age of a POWERDOWN that counts as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
 
-// Returns whether such a process ends what is left as a host shuts down: its signal shows that.
+// Returns whether the sender is a program that ends the remaining processes when a host shuts down:
+// its signal then proves that shutdown.
 bool EndsTheHost(const SignalSender& sender);
 
 // Returns whether the class is known before the process is gone: later evidence cannot change it,

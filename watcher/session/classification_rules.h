@@ -11,8 +11,8 @@
 
 namespace vmeventd {
 
-// Returns whether it kills because memory runs out, as its name shows, which any process can give
-// itself.
+// Returns whether the sender kills because memory runs out. Judged by its name, which any process
+// can give itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user || sender.said_by_qemu) return false;
   const absl::string_view program = sender.executable;
@@ -24,13 +24,14 @@ inline bool IsMemoryKiller(const SignalSender& sender) {
   return false;
 }
 
-// Returns whether it is libvirt's daemon, as its name shows, which any process can give itself.
+// Returns whether the sender is libvirt's daemon. Judged by its name, which any process can give
+// itself.
 inline bool IsLibvirtDaemon(const SignalSender& sender) {
   return sender.command == "libvirtd" || sender.command == "virtqemud";
 }
 
 // Input of the conditions: the evidence, whether a POWERDOWN was young enough, and whether a return
-// to a snapshot, if there was one, makes another class.
+// to a snapshot, if there was one, changes the class.
 struct RuleInput {
   const Evidence& evidence;
   bool powerdown_in_window;
@@ -40,7 +41,7 @@ struct RuleInput {
   bool reason_is(ShutdownReason reason) const {
     return down() && evidence.shutdown->reason == reason;
   }
-  // QEMU did not report the reason (before 4.0), or one that is not known here.
+  // QEMU reported no reason (before 4.0), or one that is not known here.
   bool unexplained() const {
     return reason_is(ShutdownReason::kMissing) || reason_is(ShutdownReason::kOther);
   }
@@ -68,39 +69,40 @@ struct RuleInput {
     return killed() && evidence.killer.has_value() && !evidence.killer->by_kernel &&
            !evidence.killer->of_qemu;
   }
-  // It may have been at the end of a migration, as that of a source is a STOP, and no other process
-  // of the host ended it.
+  // It may have been the source at the end of a migration, which shows only a STOP, and no other
+  // process of the host ended it.
   bool may_have_migrated() const {
     if (!evidence.stop_unexplained || exited()) return false;
     return out_of_memory() || !(killed_by_other_process() || ended_by_other_process());
   }
-  // Another signal that ends a QEMU and that a host sends, as SIGQUIT: not one of a crash.
+  // Another process ended it by SIGQUIT, the one other signal that a host sends and that is no sign
+  // of a crash.
   bool ended_by_other_process() const {
     const Rare<SignalSender>& sender = evidence.signaller;
     return exit_signal() == SIGQUIT && sender.has_value() && sender->signal == SIGQUIT &&
            !sender->of_qemu && sender->ended_with.empty();
   }
-  // The guest has ended QEMU by a device: isa-debug-exit makes an odd code of the guest's word, and
-  // QEMU exits with 1 after an error of its own.
+  // The guest has ended QEMU by a device: isa-debug-exit turns the guest's value into an odd exit
+  // code. Code 1 does not count: QEMU also exits with it after its own errors.
   bool ended_by_guest() const {
     return evidence.guest_can_exit && evidence.exit_status.has_value() && exit_signal() == 0 &&
            evidence.exit_status->code > 1;
   }
-  // A SIGKILL or SIGQUIT ended it, of which there is no proof who sent it.
+  // A SIGKILL or SIGQUIT ended it, and nothing proves who sent that.
   bool ended_by_unknown() const {
     if (killed()) return !evidence.killer.has_value();
     const Rare<SignalSender>& sender = evidence.signaller;
     return exit_signal() == SIGQUIT && (!sender.has_value() || sender->signal != SIGQUIT);
   }
-  // A SIGKILL or SIGQUIT ended it, of one of which it is not known whether QEMU started it, or of
-  // the kernel because its parent ended.
+  // A SIGKILL or SIGQUIT ended it, from a process that QEMU may have started, or from the kernel
+  // because another process ended.
   bool ender_unproven() const {
     const Rare<SignalSender>& sender = killed() ? evidence.killer : evidence.signaller;
     return sender.has_value() && (sender->descent_unproven || !sender->ended_with.empty()) &&
            (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
   }
-  // A signal ended it, but its guest may have been down already, unseen: QEMU stays then, and its
-  // manager ends it. libvirt does so as it starts again.
+  // A signal ended it, but its guest may have been down already, unseen: then QEMU stays alive
+  // until its manager ends it. libvirt does that when it is restarted.
   bool may_have_been_down() const {
     if (down()) return false;
     const SignalSender* const sender = killed() ? evidence.killer.get() : evidence.signaller.get();
@@ -120,8 +122,8 @@ struct RuleInput {
            (!sender->ended_with.empty() ||
             (sender->first_process != 0 && sender->first_signal == 0));
   }
-  // An OOM kill in the cgroup was another's where a process is known to have sent the signal; and
-  // the kernel names also a process as its victim that ends already.
+  // If a process is known to have sent the signal, the OOM kill in the cgroup was another
+  // process's. The kernel also names victims that are already ending.
   bool out_of_memory() const {
     if (!killed()) return false;
     const bool with_container = evidence.killer.has_value() && evidence.killer->first_process != 0;
@@ -146,8 +148,8 @@ struct RuleInput {
     const SignalSender* const sender = obeyed();
     return sender != nullptr && !sender->by_kernel && !sender->of_qemu && IsMemoryKiller(*sender);
   }
-  // By one that has a memory killer's name, and that QEMU may have started, or by the kernel
-  // because its parent ended.
+  // Asked by a process with a memory killer's name that QEMU may have started, or by the kernel
+  // because another process ended.
   bool asked_by_one_unproven() const {
     const SignalSender* const sender = obeyed();
     return sender != nullptr &&

@@ -17,10 +17,11 @@ class CommandPacer {
  public:
   static constexpr absl::Duration kQuietTime = absl::Milliseconds(10);
 
-  // Another client may have had the monitor until now, and may have ended QEMU with its last words.
+  // Another client may have had the monitor until now, and may have ended QEMU with its last
+  // command.
   void OnGreeting(absl::Duration now) { quiet_until_ = now + kQuietTime; }
   void OnSent() { outstanding_ = true; }
-  // False: nothing was asked.
+  // Returns false if nothing was asked.
   bool OnReply(absl::Duration now) {
     if (!std::exchange(outstanding_, false)) return false;
     quiet_until_ = now + kQuietTime;
@@ -41,7 +42,8 @@ class CommandPacer {
   absl::Duration NextAt() const {
     return outstanding_ || ending_ ? absl::InfiniteDuration() : quiet_until_;
   }
-  // Resumes where another one stopped: an answer is due, a SHUTDOWN stands.
+  // Resumes where another pacer stopped. `outstanding`: an answer is due. `ending`: a SHUTDOWN
+  // stands.
   void Resume(bool outstanding, bool ending, absl::Duration now) {
     outstanding_ = outstanding;
     ending_ = ending;

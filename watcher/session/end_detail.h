@@ -19,12 +19,12 @@ struct EndContext {
   const v1::ShutdownDetail* read = nullptr;
 };
 
-// The detail of the end of a run, or of that of its guest while QEMU stays: the verdict with its
-// caveats, and the evidence by time. Pure.
+// Returns the detail of the end of a run, or of its guest's end while QEMU stays alive: the verdict
+// with its caveats, and the evidence by time. Pure.
 v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& context);
 
-// The sentence of STOPPED: how the run ended, by the facts of its detail. `sender` of the signal
-// that ended it; null: none, or not known.
+// Returns the message of STOPPED: how the run ended, by the facts in `detail`. `sender`: who sent
+// the signal that ended it; null: none, or not known.
 std::string EndSentence(const v1::ShutdownDetail& detail, const SignalSender* sender);
 
 }  // namespace vmeventd

@@ -9,12 +9,11 @@
 
 namespace vmeventd {
 
-// Bounds the events of one VM, so that a guest that floods costs its own events only: kBurst at
-// once, kPerSecond in the long run, which is a day for a journal of a million events.
+// Limits the events of one VM, so that a guest that floods loses only its own events: kBurst at
+// once, kPerSecond in the long run. At that rate, a journal of a million events lasts a day.
 //
-// An event that is evidence or changes the VM's state may pass that bound, as a debt, within a
-// small one of its own: a flood of others does not hide it.
-// Pure; times are monotonic.
+// An event that is evidence or changes the VM's state may exceed this limit, as a debt, within a
+// small limit of its own: a flood of other events does not hide it. Pure; times are monotonic.
 class EventLimiter {
  public:
   static constexpr int kBurst = 200;
@@ -34,11 +33,11 @@ class EventLimiter {
   bool has_drops() const { return drops_.has_value(); }
   // Time at which their report is due; InfiniteDuration: there are none.
   absl::Duration ReportAt() const;
-  // Returns their number, for the report.
+  // Returns the number of these drops, for the report.
   uint64_t TakeDrops();
 
  private:
-  // Those that TakeDrops() has not returned.
+  // Drops that TakeDrops() has not returned.
   struct Drops {
     uint64_t count = 0;
     absl::Duration first;

@@ -19,7 +19,7 @@ namespace vmeventd {
 
 // Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
 // where they came from. One table lists what a RESET or a RESUME clears;
-// docs/internals/classification.md shows it. Saved but for one member.
+// docs/internals/classification.md shows it. Saved, except earlier_signaller.
 struct EvidenceLog {
   static constexpr size_t kMaxEntries = 16;  // timeline limit; beyond it the oldest are dropped
   static constexpr size_t kMaxEntryBytes = 512;
@@ -32,24 +32,24 @@ struct EvidenceLog {
 
   Evidence facts;
   std::vector<EvidenceEntry> timeline;
-  Rare<Instant> powerdown_at;      // the last one, also when a RESET has cleared it
-  Rare<Instant> watchdog_at;       // its press of the power button, while it counts
-  Rare<v1::GuestPanic> panic;      // the last one that stands, if its event was seen
+  Rare<Instant> powerdown_at;      // the last POWERDOWN, even if a RESET has cleared it
+  Rare<Instant> watchdog_at;       // when it pressed the power button, while that counts
+  Rare<v1::GuestPanic> panic;      // the last panic that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
   bool migrating = false;          // outgoing, see SawMigration and SawMonitorMigration
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time;
   std::string shutdown_json;
-  // Sender of the signal before that of `facts.signaller`. Not saved: it counts where QEMU's
-  // SHUTDOWN is on its way.
+  // Sender of the signal before the one of `facts.signaller`. Not saved: it matters only while
+  // QEMU's SHUTDOWN is on its way.
   Rare<SignalSender> earlier_signaller;
 
   // Returns whether there was a POWERDOWN that nothing has cleared.
   bool has_powerdown() const { return powerdown_at.has_value() && facts.powerdown != Fact::kNone; }
   // Returns whether the class of the run's end is known, unless something clears it.
   bool decided() const { return IsDecided(facts); }
-  // Sender of the signal that the run ended by, as far as is known now; null: none, or nobody saw
-  // it.
+  // Returns the sender of the signal that ended the run, as far as is known now; null: none, or
+  // nobody saw it.
   const SignalSender* SenderOfEnd() const;
 
   // Adds to the timeline. A repetition of the last entry only renews its time.
@@ -63,8 +63,8 @@ struct EvidenceLog {
   // Events.
   // `sent_at`: when QEMU sent it, which may be before it was seen.
   void SawPowerdown(Instant sent_at, Instant now);
-  // Records the first SHUTDOWN; call it for no other. `what` is its entry; earlier evidence is
-  // added to `fact`.
+  // Records the first SHUTDOWN; call it for no other. `what` is the text of its entry. Adds earlier
+  // evidence to `fact`.
   void SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event, Instant sent_at,
                    Instant now);
   void SawStop(Instant now);
@@ -73,42 +73,44 @@ struct EvidenceLog {
   // The guest has outlived its watchdog's press of the power button.
   void OutlivedWatchdog(Instant now);
 
-  // Nobody followed the VM for a time: it may have been reset. `stays`: also after its SHUTDOWN.
+  // Nobody followed the VM for some time, in which it may have been reset. `stays`: QEMU stays
+  // alive after a SHUTDOWN, so a reset may also have followed that.
   void LostSight(bool stays, Instant now);
-  // Records `run_state` as `by` reports it: a RESUME, the answer to a query-status, libvirt. A run
-  // state that only a reset leads to from `shutdown` clears a guest's SHUTDOWN, as RESUME does.
+  // Records `run_state`. `by` names what reported it: a RESUME, the answer to query-status, or
+  // libvirt. A run state that `shutdown` leads to only through a reset clears a guest's SHUTDOWN,
+  // as RESUME does.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
-  // Records it where the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is
-  // paused then was so before.
+  // The same, if the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is
+  // paused then was paused before the SHUTDOWN.
   void SawRunStateInShutdown(absl::string_view run_state, absl::string_view by, Instant now);
   // Takes from an answer of query-status how far an outgoing migration is.
   void SawMigrationState(absl::string_view run_state, absl::string_view by, Instant now);
-  // A MIGRATION of a QEMU whose manager has set the capability `events`: the source is complete
-  // with `completed`, some milliseconds before its run state is `postmigrate`.
+  // A MIGRATION of a QEMU whose manager has set the capability `events`. The source is complete at
+  // `completed`, some milliseconds before its run state becomes `postmigrate`.
   void SawMonitorMigration(absl::string_view status, Instant now);
-  // A MIGRATION of a VM whose run state nobody asks for: a STOP within one that goes out, and its
-  // end where the VM was paused already, stand for `finish-migrate`.
+  // A MIGRATION of a VM whose run state nobody asks for. A STOP during an outgoing migration stands
+  // for `finish-migrate`; if the VM was paused already, the end of the migration does.
   void SawMigration(absl::string_view status, Instant now);
 
-  // Signals to its process. `sender` takes the place of who sent the same signal before.
+  // Signals to its process. `sender` replaces the earlier sender of the same signal.
   void SawSignal(const SignalSender& sender, Instant now);
   void SawOomVictim(const OomVictim& victim, Instant now);
   // QEMU's last words name the sender of the signal that it obeyed. They add to what the kernel
   // showed, and never replace it.
   void SawSenderInWords(const SignalSender& sender, Instant now);
 
-  // Records whether the host shuts down, as `by` reports. What came before it began or after it was
-  // cancelled did not come as the host shut down.
+  // Records whether the host shuts down, as `by` reports. Evidence from before the shutdown began,
+  // or after it was cancelled, does not count as part of it.
   void SawHostShutdown(bool shutting_down, absl::string_view by, Instant now);
 
   void SawProcessEnd(const ProcessEnd& end, Instant now);
 
  private:
-  // Adds the entry of a signal, in place of that of the same signal by another.
+  // Adds the entry of a signal. It replaces the entry of the same signal from another sender.
   void AddSignal(const SignalSender& sender, Instant now);
 };
 
-// Adds `entry` where its time belongs, after those of the same time.
+// Inserts `entry` by its time, after entries of the same time.
 void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline);
 
 // The rows of a Markdown table: what was seen, and what clears it.

@@ -29,9 +29,9 @@ struct GuestAgent : GuestAgentInfo {
   bool SawPort(const std::string& id, bool now_open, Instant now);
   void SawReset();
 
-  // Doubt that the agent leaves of a shutdown of the guest's that is seen at `now`, on the
-  // monotonic clock. An agent that was connected within the last `window` counts: it is gone
-  // before its guest is down.
+  // Returns the doubt that the agent raises about a guest's shutdown that is seen at `now`
+  // (monotonic clock). An agent that was connected within the last `window` counts, because an
+  // agent ends before its guest is down.
   std::optional<ShutdownCaveat> CaveatAt(absl::Duration now, absl::Duration window) const;
 
  private:

@@ -19,11 +19,10 @@ struct GuestAgentInfo {
   std::vector<std::string> other_ports;  // the ids of the VM's other virtio-serial ports
 };
 
-// Asks a QEMU whether its guest has an agent connected, by commands that only read. The devices are
-// listed (two qom-list), the ports among them asked for their names and the
-// agent's for its chardev (qom-get), and query-chardev shows whether the guest has opened that
-// (`frontend-open`; QEMU 2.1 and later). Ports beyond kMaxPorts are not looked at.
-// Pure.
+// Asks a QEMU whether its guest has an agent connected, by commands that only read. Two qom-list
+// return the devices; qom-get returns the names of the ports among them and the chardev of the
+// agent's port; query-chardev shows whether the guest has opened that (`frontend-open`; QEMU 2.1
+// and later). Ports beyond kMaxPorts are ignored. Pure.
 class GuestAgentProbe {
  public:
   static constexpr size_t kMaxPorts = 32;
@@ -48,7 +47,7 @@ class GuestAgentProbe {
 
   Step step_ = Step::kNamed;
   std::vector<Port> ports_;
-  size_t port_ = 0;  // the one that is asked about
+  size_t port_ = 0;  // index of the port that is asked about
   std::string chardev_;
   GuestAgentInfo info_;
 };

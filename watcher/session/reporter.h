@@ -10,7 +10,7 @@ namespace vmeventd {
 struct Reporter {
   bool has_qemu;  // it reports QEMU's own events
   // It has the monitor, reports the run state and the end by itself, and may have lost events of
-  // QEMU. Nothing is asked, and there is no shutdown file.
+  // QEMU. QEMU is not asked, and there is no shutdown file.
   bool is_manager;
   absl::string_view name;
   absl::string_view state;  // prefix of a run state that it gave

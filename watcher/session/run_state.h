@@ -29,18 +29,18 @@ struct DeclaredIntent {
 // A monitor attached this long after its process started may have missed something worth knowing.
 inline constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
-// Age of a QEMU at which its guest may obey a press of the power button.
+// Age of a QEMU from which its guest may obey a press of the power button.
 inline constexpr absl::Duration kGuestObeys = absl::Seconds(3);
 
-// Knowledge of an open run that outlives the daemon: all of it, and nothing else of a session. Its
-// saved form is a message (proto/vmeventd/internal/run_state.proto).
+// Everything about an open run that outlives the daemon, and nothing else of a session. Its saved
+// form is a message (proto/vmeventd/internal/run_state.proto).
 struct RunState {
   RunInfo run;
   Instant attached_at;
 
   enum class Monitor {
     kNone,    // no greeting yet
-    kReady,   // ours, and it answers
+    kReady,   // connected, and it answers
     kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
     kLost,    // ended while the process lives on, which was reported
     kUnseen,  // not attached since the daemon's restart
@@ -60,7 +60,7 @@ struct RunState {
 
   EvidenceLog evidence;
   Rare<DeclaredIntent> intent;          // the open one
-  Rare<DeclaredIntent> counted_intent;  // closed since, and the evidence is intended by it
+  Rare<DeclaredIntent> counted_intent;  // closed since; the evidence counts as intended by it
   GuestAgent agent;
   Rare<Instant> exiting_since;  // time from which QEMU is expected to exit
   bool file_written = false;    // NAME.shutdown is there, written for this run
@@ -71,8 +71,8 @@ struct RunState {
 bool WasAttached(const RunState& state);
 
 std::string SaveRunState(const RunState& state);
-// Restores the state of a run whose monitor is lost or unseen since. INVALID_ARGUMENT: not what
-// SaveRunState() returns.
+// Restores the state of a run, whose monitor is then kLost or kUnseen. INVALID_ARGUMENT: `saved` is
+// not from SaveRunState().
 absl::StatusOr<RunState> RestoreRunState(absl::string_view saved);
 
 }  // namespace vmeventd

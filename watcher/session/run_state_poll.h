@@ -7,16 +7,15 @@
 
 namespace vmeventd {
 
-// Decides when a QEMU is asked for its run state, and until when it answers unless it hangs. A VM
-// that runs is asked at the interval of the hang check. A VM that is paused is asked more often,
-// because QEMU sends no event when it enters `finish-migrate` or `postmigrate`, nor when one
-// arrives whose guest is down. Pure; times are monotonic.
+// Decides when a QEMU is asked for its run state, and how long an answer may take before QEMU
+// counts as hanging. A VM that runs is asked at the interval of the hang check. A VM that is paused
+// is asked more often, because QEMU sends no event when it enters `finish-migrate` or
+// `postmigrate`, nor when a VM arrives by migration with its guest down. Pure; times are monotonic.
 class RunStatePoll {
  public:
   // A QEMU that has not answered after this time hangs.
   static constexpr absl::Duration kAnswerTime = absl::Seconds(10);
-  // Interval of the questions to a VM that is paused: at first, and at most. It doubles with each
-  // answer.
+  // First and maximum interval of the questions to a paused VM. It doubles with each answer.
   static constexpr absl::Duration kPausedPoll = absl::Seconds(1);
   static constexpr absl::Duration kMaxPausedPoll = absl::Seconds(30);
   // The maximum while a migration finishes.
@@ -44,9 +43,10 @@ class RunStatePoll {
   bool TakeQuestion(bool may_be_ending, absl::Duration now);
   // Returns whether QEMU hangs: its answer is late.
   bool IsLate(absl::Duration now) const { return now >= answer_due_; }
-  // The same, and expects no answer until QEMU is asked again.
+  // Like IsLate(), and then expects no answer until QEMU is asked again.
   bool TakeLateness(absl::Duration now);
-  // Time at which one of the three may be true; InfiniteDuration: none before another input.
+  // Time at which TakeQuestion() or IsLate() may return true; InfiniteDuration: not before another
+  // input.
   absl::Duration NextAt() const { return std::min(ask_at_, answer_due_); }
 
  private:
@@ -57,7 +57,7 @@ class RunStatePoll {
   absl::Duration hang_check_;
   bool asks_;
   absl::Duration ask_at_ = absl::InfiniteDuration();      // time of the next question
-  absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU hangs
+  absl::Duration answer_due_ = absl::InfiniteDuration();  // time from which QEMU counts as hanging
   absl::Duration wait_;      // the last one between two questions to a paused VM
   absl::Duration max_wait_;  // its limit; another limit begins with short waits again
 };

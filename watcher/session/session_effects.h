@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// Effects that a session wants, in this order.
+// What a session wants its caller to do, in the order of Effects.
 struct Publish {
   VmUpdate update;
 };

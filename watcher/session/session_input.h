@@ -20,7 +20,7 @@ namespace input {
 
 // The monitor.
 
-// It is about to be attached by the socket `identity`.
+// The monitor is about to be attached by the socket `identity`.
 struct Socket {
   SocketIdentity identity;
 };
@@ -51,21 +51,22 @@ struct StateAnswer {
 struct AgentAnswer {
   const GuestAgentInfo& info;
 };
-// The connection ended, as by "EOF".
+// The connection ended; `why` is the reason, such as "EOF".
 struct MonitorClosed {
   absl::string_view why;
 };
-// A SHUTDOWN may have been missed: that none came is no evidence, unless the monitor is attached
+// A SHUTDOWN may have been missed: its absence is no evidence, unless the monitor is attached
 // again.
 struct ShutdownMissed {};
 
 // The process.
 
-// `process` is QEMU's, and is followed from now on: none was known, or another's.
+// `process` is QEMU's, and is followed from now on. Before, no process or another one was known.
 struct ProcessFound {
   const ProcessInfo& process;
 };
-// The command line of a QEMU that has not answered shows that it stays when its guest is down.
+// The command line of a QEMU that has not answered shows that it stays alive when its guest is
+// down.
 struct StaysDown {};
 // The process cannot be followed any more: the end of the monitor is the end of the run.
 struct TrackingLost {};
@@ -87,7 +88,7 @@ struct Threads {
   absl::string_view frozen_by;  // the cgroup with which it is frozen; empty: it is not
   bool dumps_core = false;      // it has crashed, and the kernel writes its core
 };
-// All input of the monitor came before.
+// The process is gone. All input of the monitor came before this.
 struct ProcessGone {
   ProcessEnd end = {};
 };
@@ -102,11 +103,11 @@ struct WordsRead {
 struct NewLabels {
   const Labels& labels;
 };
-// A container was rebooted: it has a next id, and process, and is the same run.
+// A container was rebooted: it has a new id and a new process, but is the same run.
 struct NextId {
   int64_t domain_id;
 };
-// The domain was paused, for which QEMU's run state is `run_state`. Its STOP came before.
+// The domain was paused; `run_state` is QEMU's run state for that. Its STOP came before.
 struct ReportedPause {
   absl::string_view run_state;
 };
@@ -117,19 +118,20 @@ struct ReportedEnd {
 
 // The shutdown file.
 
-// The wanted step was tried. Unset: it was not, because the name belongs to a later run.
+// SetShutdownFile was tried, with this status. Unset: it was not tried, because the name belongs to
+// a later run.
 struct FileDone {
   std::optional<absl::Status> status;
 };
 
 // The host.
 
-// It shuts down, or does not any more. May come again with what is known.
+// The host shuts down, or the shutdown was cancelled. May repeat what is known.
 struct HostShutdown {
   bool shutting_down;
   absl::string_view by;
 };
-// The restored run ran under another kernel: that is its end.
+// The host was rebooted since the restored run was followed: the run has ended.
 struct HostRebooted {};
 // `problem` names the other VM that has the same UUID; empty: none has.
 struct SharedUuid {
@@ -156,7 +158,7 @@ struct IntentDeclared {
 struct IntentWithdrawn {};
 // The daemon stops, and hands the run's monitor to the next one. The last input.
 struct HandOver {};
-// It is time: NextTick().
+// The time that NextTick() returned has come.
 struct Tick {};
 
 }  // namespace input

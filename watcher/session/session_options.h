@@ -14,12 +14,12 @@ struct SessionOptions {
   absl::Duration hang_check = absl::InfiniteDuration();
   // Start of the daemon. Input that waited in a connection that was handed over is older.
   absl::Time started = absl::InfinitePast();
-  // Last sign of life of the daemon before: the open runs that it left were open then.
+  // Last sign of life of the previous daemon: the runs that it left open were open then.
   // InfinitePast: not known.
   absl::Time last_watched = absl::InfinitePast();
   std::vector<LabelRule> label_rules;  // of the configuration, for VMs by their names
   bool event_limits = true;            // false: every event is published
-  bool last_words = false;             // ReadLastWords is understood
+  bool last_words = false;             // the caller can carry out ReadLastWords
 };
 
 }  // namespace vmeventd

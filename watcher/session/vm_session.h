@@ -42,8 +42,8 @@ class VmSession {
   // The problem of a monitor that sent no greeting; `vmevents doctor` finds which it is.
   static constexpr char kNoGreeting[] =
       "monitor held by another client, or QEMU hangs or is stopped: it sent no greeting";
-  // The problem of one that started less than kStartTime ago: it may reserve memory or set up
-  // devices, and listens meanwhile.
+  // The same for a QEMU that started less than kStartTime ago: it may still reserve memory or set
+  // up devices, and listens meanwhile.
   static constexpr char kNoGreetingYet[] =
       "no greeting yet: QEMU may still be starting, or its monitor is held by another client";
   static constexpr absl::Duration kStartTime = absl::Minutes(2);
@@ -51,18 +51,19 @@ class VmSession {
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
 
-  // A run as Save() wrote it, for a daemon that was started again: its evidence stands, its monitor
-  // is not attached. What happened since nobody saw: MonitorReady publishes a GAP where the run
-  // state shows it, and a process that is gone by then ended unobserved unless the evidence says
-  // more. A monitor that stays away is lost after a while. INVALID_ARGUMENT: not from Save().
+  // Restores a run from Save() after a restart of the daemon: its evidence stands, its monitor is
+  // not attached. Nobody saw what happened since: MonitorReady publishes a GAP if the run state
+  // shows a change, and a process that is gone by then ended unobserved, unless the evidence shows
+  // more. A monitor that is not attached for some time counts as lost. INVALID_ARGUMENT: `saved` is
+  // not from Save().
   static absl::StatusOr<VmSession> Restore(absl::string_view saved, const SessionOptions* options,
                                            Instant now);
   // The run and its evidence (run_state.h). Empty before STARTED and after STOPPED: there is no
   // open run then.
   std::string Save() const;
 
-  // One step: closes an intent whose time is over, handles the input, and then publishes what that
-  // has changed and no event has reported, and what is to be saved.
+  // One step: closes an expired intent, handles the input, then publishes changes that no event has
+  // reported, and what is to be saved.
   Effects On(const Input& input, Instant now);
 
   // Returns whether the next daemon can resume the run on its monitor's connection: the monitor
@@ -83,12 +84,12 @@ class VmSession {
   const v1::Intent* open_intent() const {
     return saved_.intent.has_value() ? &saved_.intent->intent : nullptr;
   }
-  // The intent of that request_id, not empty, which is open or has counted for the end that is
-  // under way; null: none.
+  // The intent with that request_id (not empty) that is open, or that counts for the end under way;
+  // null: none.
   const v1::Intent* IntentOfRequest(absl::string_view request_id) const;
-  // Returns whether an intent may be declared now. FAILED_PRECONDITION: it could not count, for
-  // what decides the end of the run was seen already; the message names it. RESOURCE_EXHAUSTED:
-  // too many were declared for the run.
+  // Returns whether an intent may be declared now. FAILED_PRECONDITION: it could not count, because
+  // the evidence that decides the run's end was seen already; the message names that.
+  // RESOURCE_EXHAUSTED: too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
   bool incoming() const { return saved_.evidence.facts.incoming; }
@@ -120,12 +121,12 @@ class VmSession {
   // Time in which a resumed run handles what its QEMU said during the restart.
   static constexpr absl::Duration kCatchUp = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
-  // Each intent makes two events, which nothing else holds back.
+  // Each intent makes two events, to which no other limit applies.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
 
   VmSession(RunState saved, const SessionOptions* options, Instant now);
 
-  // The body of a step; On() has those of a line or two. What is wanted is added to `effects_`.
+  // The handlers of inputs; On() contains those of a line or two. They add effects to `effects_`.
   void Handle(const input::TakenOver& input, Instant now);
   void Handle(const input::MonitorReady& input, Instant now);
   void Handle(const input::MonitorHeld& input, Instant now);
@@ -150,9 +151,9 @@ class VmSession {
   void ForgetExit();
   // Time from which a monitor that is closed, or was not attached since a restart, counts as lost.
   absl::Duration LossReport() const;
-  // Time from which a guest that is down counts as staying so, as its QEMU has not ended.
+  // Time from which a guest that is down is reported as GUEST_DOWN, because its QEMU has not ended.
   absl::Duration DownReport() const;
-  // Time from which a press of the watchdog on the power button, which stands, counts no longer.
+  // Time from which the watchdog's press of the power button no longer counts.
   absl::Duration WatchdogEnd() const;
   void SetState(VmState state, Instant now);
   // Stores the run state of a VM that is PAUSED; without effect in another state.
@@ -163,20 +164,20 @@ class VmSession {
     return goes_on_ && now.monotonic < resumed_at_ + kCatchUp;
   }
   using Subject = RunProblem::Subject;
-  // Replaces the problem of that subject; an empty one: it has none any more.
+  // Replaces the problem of that subject; an empty `problem` removes it.
   void SetProblem(Subject subject, Problem problem);
   Problem ProblemOf(Subject subject) const;  // empty: it has none
 
   // Saving: vm_session_save.cc.
-  // Adds Save() to the last update if it has changed; at most so often, else later.
+  // Adds Save() to the last update if it has changed; later, if save_limit_ does not permit it now.
   void SaveSoon(Instant now);
   void SaveNow();
 
   // QEMU's events: vm_session_events.cc.
   using EventHandler = void (*)(VmSession* of, const QmpEvent& event, Instant now);
-  // Null: it is not followed.
+  // Null: the event is ignored.
   static EventHandler HandlerOf(absl::string_view event);
-  // `out` has the event's `detail`, if it has one.
+  // Publishes QEMU's event. `out` has the `detail`, if there is one.
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               v1::Event out = {});
   // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
@@ -199,9 +200,9 @@ class VmSession {
   // The monitor: vm_session_monitor.cc.
   // QEMU answers again, or for the first time. `was`: the monitor's state before.
   void Attach(Monitor was, absl::string_view run_state, Instant now);
-  // Somebody listens from now on. What the guest was asked before may have been missed.
+  // Nobody may have listened until now: what the guest was asked before may have been missed.
   void BeginListening(Instant now);
-  // Somebody listens now. `listens_` since then.
+  // The connection has sent something: sets `listens_`, and calls LostSight() the first time.
   void Listen(Instant now);
   // Nobody has listened for a time: what a reset would have made void is in doubt.
   void LostSight(Instant now);
@@ -211,10 +212,10 @@ class VmSession {
   void SetRunProblem(absl::string_view run_state);
   // Takes `run_state` as evidence and state. `by` names its reporter, for the evidence.
   void ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now);
-  // Publishes that a closed monitor did not come back, or that of a restored run.
+  // Publishes that a closed monitor, or the one of a restored run, did not come back.
   void DeclareLost(Instant now);
-  // Returns whether its monitor just closed and that is a loss if it lives on. After a SHUTDOWN it
-  // is part of QEMU's exit, however long that takes.
+  // Returns whether its monitor has just closed, which is a loss if the process lives on. After a
+  // SHUTDOWN it is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
     return saved_.monitor == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
            !saved_.evidence.facts.shutdown.has_value();
@@ -227,9 +228,9 @@ class VmSession {
   std::string StateReport(absl::string_view run_state) const;
 
   // Publishing: vm_session_publish.cc.
-  // STARTED comes before the first event.
+  // Publishes STARTED if that was not done yet: it precedes all other events.
   void EnsureStarted(Instant now);
-  // Its state for others: UNREACHABLE while its directory hangs.
+  // The state to publish: UNREACHABLE while the directory of its socket hangs.
   VmState ShownState() const;
   // Publishes a GAP for what the limiter dropped.
   void FlushDropped(Instant now);
@@ -254,9 +255,10 @@ class VmSession {
   // Marks the end as one that nobody saw as it happened.
   void SawEndLate(Instant now);
   Verdict CurrentVerdict() const;
-  // Asks for the shutdown file as the class wants it; false if there is nothing to ask for.
+  // Requests the shutdown file's creation or removal, as the class demands; false: nothing to
+  // request.
   bool RequestShutdownFile();
-  // The VM lives after what looked like its end: removes the file of that.
+  // The VM lives on after what looked like its end: removes the file that was written for that.
   void TakeShutdownFileBack();
   // Returns whether QEMU's last words may explain the end, or name a sender that nobody saw.
   bool WantsWords() const;
@@ -280,21 +282,21 @@ class VmSession {
   bool gone_ = false;
   bool away_ = false;
   bool unready_ = false;            // its monitor closed in its first handshake
-  bool goes_on_ = false;            // on the connection of the previous daemon
-  bool attached_ = false;           // QEMU has answered all that is asked of it at first
-  bool listens_ = false;            // to a connection that has spoken, or is handed over
+  bool goes_on_ = false;            // continues on the connection of the previous daemon
+  bool attached_ = false;           // QEMU has answered all first questions, the agent's included
+  bool listens_ = false;            // to a connection that has sent something, or was handed over
   bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over
   FileStep file_step_ = FileStep::kUndone;
   bool words_wanted_ = false;
   bool words_due_ = false;        // ReadLastWords has no answer yet
   Rare<v1::ShutdownDetail> end_;  // last words, numbers and core; once the process is gone
   size_t saved_hash_ = 0;         // the hash of Save() as it was published last
-  // Limits savings without an event, of which a hostile monitor can cause any number.
+  // Limits saves without an event, of which a hostile monitor can cause any number.
   TokenBucket save_limit_{50, 10};
   TokenBucket intents_{kIntents};                      // rate limit of declarations
-  absl::Duration save_at_ = absl::InfiniteDuration();  // time to save what was put off
+  absl::Duration save_at_ = absl::InfiniteDuration();  // time of a delayed save
 
-  // Delay from saved_.exiting_since until that is reported next.
+  // Delay after saved_.exiting_since until a late exit is reported next.
   absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();

@@ -27,28 +27,28 @@ namespace vmeventd {
 // A process as the kernel knows it while it runs.
 struct ProcessMark {
   uint32_t uid = 0;     // the real one
-  uint64_t cgroup = 0;  // its id in cgroup v2, of the root where that has no part in it
+  uint64_t cgroup = 0;  // id of its cgroup in v2; the root's if v2 does not manage it
 };
 
-// Record of the kernel, made as it happened. pids are the host's.
+// A record that the kernel made when it happened. pids are the host's.
 struct SignalRecord {
   enum class Kind { kSignal, kOomVictim };
   Kind kind = Kind::kSignal;
   absl::Duration time;  // time since the boot, the host's sleep included
   int64_t target = 0;   // the process that the signal was sent to, or the OOM killer named
-  int signal = 0;       // kSignal, like what follows up to the victim
+  int signal = 0;       // kSignal, like the members up to `victim`
   bool by_kernel = false;
-  int64_t context = 0;     // the process that ran as the kernel sent it of its own; 0: none
-  std::string ended_with;  // as SignalSender has it
-  // True if the sender may be the process that ran, or a timer or the like that went off meanwhile:
-  // the signal has a code that both may give it.
+  int64_t context = 0;     // process that ran when the kernel sent it on its own; 0: none
+  std::string ended_with;  // see SignalSender
+  // True if the signal's code does not show who sent it: the process that ran, or a timer or the
+  // like that expired meanwhile.
   bool unclear = false;
   int64_t sender = 0;                      // the process that ran
   int64_t sender_parent = 0;               // 0: not recorded
   std::optional<ProcessMark> sender_mark;  // unset: not recorded, like the next two
   std::string sender_comm;                 // the process's name
-  // Who had logged in, from whom the sender descends, and in which session, as the kernel's audit
-  // numbers them. Unset: nobody, as for a service; or not recorded.
+  // The user from whose login the sender descends, and the login session, as the kernel's audit
+  // numbers them. Unset: no login, as for a service; or not recorded.
   std::optional<uint32_t> login_uid;
   std::optional<uint32_t> login_session;
   std::optional<ProcessMark> target_mark;
@@ -56,24 +56,24 @@ struct SignalRecord {
 };
 
 // The kernel's records of the signals that end a process (SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL
-// and SIGTERM, to all processes) and of its OOM victims: the border to the outside of this folder,
-// of which tests have a fake. A record is there before the process has ended. Loop thread.
+// and SIGTERM, to all processes) and of its OOM victims: the border of this folder to the outside.
+// Tests use a fake. A record is there before the process has ended. Loop thread.
 class SignalTrace {
  public:
   virtual ~SignalTrace() = default;
-  // Readable, level-triggered, until Read(), after a record came.
+  // Descriptor that is readable (level-triggered) from the arrival of a record until Read().
   virtual int fd() const = 0;
-  // Appends what was recorded since the last call, by this daemon or one before it. What a process
-  // was sent before it ended is there, unless it was lost.
+  // Appends what was recorded since the last call, by this daemon or one before it. It includes all
+  // that a process was sent before it ended, unless that was lost.
   virtual void Read(std::vector<SignalRecord>* out) = 0;
-  // Returns how many records were thrown away so far, because they were not read fast enough: those
-  // as well that a process which has ended was to have.
+  // Returns how many records were dropped so far because they were not read fast enough, including
+  // those of processes that have ended.
   virtual uint64_t lost() const = 0;
   // Returns the descriptors by which another process continues it; empty: none can.
   virtual std::vector<int> descriptors() const { return {}; }
 };
 
-// A trace, or for people why there is none; empty: nobody asked for one.
+// A trace, or the reason (for people) why there is none; both empty: not wanted.
 struct SignalTracing {
   std::shared_ptr<SignalTrace> trace;
   std::string problem = {};
@@ -81,14 +81,14 @@ struct SignalTracing {
 
 // Begins to record, by programs (BPF) at the kernel's tracepoints signal:signal_generate and
 // oom:mark_victim, which write into one ring for all processors. They run for as long as somebody
-// holds the descriptors, also where nobody reads the ring. The error says for people why it cannot:
+// holds the descriptors, also where nobody reads the ring. The error tells people why that failed:
 // a capability is missing, the kernel has no BTF, a PID namespace other than the host's. It needs
 // CAP_BPF and CAP_PERFMON, and none afterwards. `root` stands before every path, for tests.
 absl::StatusOr<std::unique_ptr<SignalTrace>> BeginTrace(const std::string& root = "");
 // Resumes a trace that another process began, by its descriptors(). It needs CAP_BPF.
 // INVALID_ARGUMENT: they are not those of such a trace.
 absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> descriptors);
-// A record of the kernel's programs in the terms of SignalTrace.
+// Converts a record of the kernel's programs.
 SignalRecord Decode(const TraceRecord& record);
 
 // The stat file of a process or a thread in /proc.
@@ -100,12 +100,12 @@ struct ProcessStat {
   int64_t session = 0;
   uint32_t flags = 0;
   uint64_t start_ticks = 0;
-  std::optional<int> exit_code;  // as wait(2) encodes it; 0 as well where the reader may not know
+  std::optional<int> exit_code;  // as wait(2) encodes it; also 0 if the reader may not see it
 
   bool ended() const { return state == 'Z' || state == 'X'; }
   bool leads_session() const { return session == pid; }
 };
-// Unset: it is not such a text.
+// Parses the text of such a file; unset: it is malformed.
 std::optional<ProcessStat> ParseProcessStat(absl::string_view text);
 
 // Facts of a process that show whether another may descend from it.
@@ -129,16 +129,17 @@ class ProcessReader {
   // Reads the facts of `pid`, which lives.
   ProcessOrigin OriginOf(int64_t pid, uint64_t start_ticks) const;
 
-  // The sender of `record`, a signal to `target`, as it is at `now`, which is since the boot. A
-  // process that began after the signal has the number of one that is gone, and is not it.
+  // Returns the sender of `record`, a signal to `target`, as it is at `now` (time since the boot).
+  // A process that began after the signal has only the same pid, and is not the sender.
   SignalSender SenderOf(const SignalRecord& record, const ProcessOrigin& target,
                         absl::Duration now) const;
-  // The sender as the record has it, without a look at it.
+  // Returns the sender from the record alone, without reading /proc.
   static SignalSender RecordedSenderOf(const SignalRecord& record, const ProcessOrigin& target);
-  // Adds to a sender that has a login what systemd-logind knows of its session: the user's name and
+  // If the sender has a login, adds what systemd-logind knows of its session: the user's name and
   // the remote host.
   void AddLogin(SignalSender* sender) const;
-  // `target`, which is gone, as `record` has it: whether its cgroup was that of the sender.
+  // Returns `target`, which may be gone, with the user of the record, and with the sender's cgroup
+  // if the record shows that both had the same one.
   ProcessOrigin RecordedOrigin(const SignalRecord& record, ProcessOrigin target) const;
 
   // Returns whether `pid` is the first process of a PID namespace below this one; unset: it is
@@ -163,18 +164,18 @@ class ProcessReader {
   const std::string root_;
 };
 
-// Returns whether the sender of `record` was certainly no process that QEMU had started, by its
-// user and cgroup alone: another user than a QEMU's that is not root, which can have no process of
-// others; or root, in another cgroup.
+// Returns whether user and cgroup alone prove that QEMU did not start the sender of `record`:
+// QEMU's user is not root, so it has no processes of others, and the sender has another user; or
+// the sender is root in another cgroup.
 bool IsOfAnother(const SignalRecord& record);
 
 // Earliest start of a process with those ticks, by the clock of SignalRecord::time.
 absl::Duration StartOf(uint64_t start_ticks);
 
-// Returns the time on that clock, which runs while the host sleeps.
+// Returns the present time on that clock, which also runs while the host sleeps.
 absl::Duration SinceBoot();
 
-// Returns the wall clock's time at a time of that clock.
+// Converts a time on that clock to the wall clock.
 absl::Time WallTimeOf(absl::Duration since_boot);
 
 // The text after `name` in the first line of a file that begins with it, without the space around;
@@ -184,9 +185,10 @@ absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
 // Finds in a trace of all processes' signals those to the processes that are followed, and reads at
 // once who sent them. Loop thread.
 //
-// A flood of signals to other processes wakes the loop kWakes times a second at most; what
-// came meanwhile waits in the trace's memory, or is lost there and counted. Of a flood to processes
-// that are followed kReads senders a second are read, of the others what the record has is known.
+// A flood of signals to other processes wakes the loop at most kWakes times a second; meanwhile
+// records wait in the trace's memory, or are lost there and counted. In a flood to followed
+// processes, kReads senders a second are read; of the other senders, only what the record has is
+// known.
 class SignalWatch : public FdHandler {
  public:
   static constexpr TokenRate kWakes{.per_second = 100, .burst = 200};
@@ -210,16 +212,16 @@ class SignalWatch : public FdHandler {
   // Reports to `user` the signals to `pid`, which lives and began at `start_ticks`. `user` lives
   // until Unfollow. Call it once for each user; one user a process.
   void Follow(int64_t pid, uint64_t start_ticks, User* user);
-  // `user`'s process has begun its work: its user and cgroup are no longer those of who started it.
+  // `user`'s process has begun its work: its user and cgroup are no longer those of the process
+  // that started it.
   void NoteBegun(int64_t pid, const User* user);
   // No-op if `user` does not follow `pid`.
   void Unfollow(int64_t pid, User* user);
 
-  // Hands out what was recorded by now: of a process that has ended, all.
+  // Reports what was recorded by now; for a process that has ended, that is everything.
   void Drain();
 
-  // Returns the reason for which the sender of a signal is not known, of which Drain() handed out
-  // nothing.
+  // Returns why the sender of a signal is not known if Drain() reported nothing about it.
   std::string WhyUnknown() const;
 
   // Returns whether anything is recorded, and why not. Any thread.
@@ -230,11 +232,12 @@ class SignalWatch : public FdHandler {
   void OnFdReady(uint32_t events) override;
 
  private:
-  // Time for which a record from before is stored for a process that is not followed yet, as that
-  // of a domain of libvirt.
+  // Time for which a record from before this watch is stored for a process that is not followed
+  // yet, such as a libvirt domain's.
   static constexpr absl::Duration kUnclaimed = absl::Minutes(10);
 
-  // Number of newest signals of all processes that may turn out to have ended a PID namespace.
+  // Maximum number of stored signals (the newest ones to any process) that may turn out to have
+  // ended a PID namespace.
   static constexpr size_t kMaxEnders = 128;
   // Time in which a first process that was asked to end obeys.
   static constexpr absl::Duration kObeyTime = absl::Minutes(10);

@@ -15,8 +15,8 @@ struct TracedProcess {
 };
 
 // A record in the ring, without gaps: the kernel refuses a program that copies memory it has not
-// set. A change takes another name of the ring: a restarted vmeventd reads the records of the one
-// before it.
+// set. After a change of the layout, give the ring another name: a restarted vmeventd reads the
+// records of the previous one.
 struct TraceRecord {
   __u64 time_ns;                // CLOCK_BOOTTIME
   struct TracedProcess sender;  // the process that ran
@@ -24,7 +24,7 @@ struct TraceRecord {
   __u32 kind;
   __s32 signal;
   __s32 code;            // si_code
-  __u8 sender_comm[16];  // the process's: its first thread's
+  __u8 sender_comm[16];  // the process's name: its first thread's
   __u32 sender_parent;   // the parent's pid
   __u32 sender_flags;    // the thread's, as field 9 of proc(5) has them
   // TRACE_VICTIM_WITH_MEMORY.
@@ -36,7 +36,7 @@ struct TraceRecord {
   __u32 login_session;
 };
 
-// The number of a login that there is none of (AUDIT_UID_UNSET, AUDIT_SID_UNSET).
+// The number that means "no login" (AUDIT_UID_UNSET, AUDIT_SID_UNSET).
 #define TRACE_NO_LOGIN 0xffffffffU
 
 // The memory of the second map.
@@ -44,8 +44,8 @@ struct TraceCounts {
   __u64 lost;  // records for which the ring had no room, since the trace began
 };
 
-// The places of members in this kernel's structures, by its BTF. In 64 bits, to which
-// gcc-bpf widens no smaller number correctly.
+// The offsets of members in this kernel's structures, from its BTF. All have 64 bits, because
+// gcc-bpf does not widen smaller numbers correctly.
 struct KernelOffsets {
   __u64 info_code;
   __u64 task_tgid;
