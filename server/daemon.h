@@ -7,8 +7,8 @@
 
 namespace vmeventd {
 
-// The program vmeventd: reads its flags, runs the daemon until a signal, returns its exit code.
-// Once in a process, on its first thread.
+// The program vmeventd: reads its flags, runs the daemon until a signal, and returns the exit code.
+// Call it once in a process, on the first thread.
 int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning = Tuning());
 
 }  // namespace vmeventd

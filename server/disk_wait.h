@@ -13,18 +13,18 @@
 namespace vmeventd {
 
 // Longest time from the start, or from the disk's response, until the service manager is notified
-// that the daemon is ready: it starts the managers of VMs after that, and a libvirt that it has yet
-// to start does not answer before. The health service waits for the first scan.
+// that the daemon is ready: it starts the managers of VMs after that, so waiting for a libvirt that
+// is not started yet would never end. The health service waits for the first scan.
 inline constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 
 // While this object exists, reports that the start waits for the disk of the state directory: to
-// clients, and after kReadyTimeout to the service manager, which learns that the daemon is ready. A
-// SIGTERM or SIGINT, which every thread blocks, ends the process: nothing was observed yet, and
-// what was handed over stays stored. A thread of its own, "signals", does all of that.
+// clients and, after kReadyTimeout, to the service manager, which is then notified that the daemon
+// is ready. A SIGTERM or SIGINT, which every thread blocks, ends the process: nothing was observed
+// yet, and a handover stays stored. Its own thread, "signals", does all of that.
 class DiskWait {
  public:
-  // `server` has the addresses and limits of the daemon's own server, which follows this one.
-  // `clock` outlives this.
+  // `server` has the addresses and limits of the daemon's own server, which replaces this one
+  // later. `clock` outlives this.
   DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts, const Clock* clock);
   ~DiskWait();
   DiskWait(const DiskWait&) = delete;

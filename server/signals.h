@@ -6,15 +6,15 @@
 
 namespace vmeventd {
 
-// Blocks SIGTERM, SIGINT and SIGHUP in this thread and in those that it starts, which a
-// SignalThread then receives. Before any other thread exists.
+// Blocks SIGTERM, SIGINT and SIGHUP in this thread and in those that it starts, so that a
+// SignalThread receives them. Call it before any other thread exists.
 void BlockSignals();
 
 // Waits for signals, on a thread of its own: SIGHUP calls `reload`. The first SIGTERM or SIGINT
 // calls `stop`; the second ends the process at once, with status 1.
 class SignalThread {
  public:
-  // What both refer to outlives this.
+  // What both functions refer to outlives this.
   SignalThread(std::function<void()> reload, std::function<void()> stop);
   // Ends the thread.
   ~SignalThread();

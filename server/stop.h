@@ -28,12 +28,12 @@ struct DaemonParts {
   std::thread* watcher_thread;  // of the watcher's loop, which was asked to end
   const SignalTrace* trace;     // null: none
   std::unique_ptr<GrpcServer>* server;
-  std::unique_ptr<MetricsServer>* metrics_server;  // of null: not asked for
+  std::unique_ptr<MetricsServer>* metrics_server;  // points to null: not configured
 };
 
-// Stops the daemon: all that was observed is sent on every stream before it ends, and is written or
-// handed to the next daemon, with the open runs. Destroys the servers. If a step hangs, logs it
-// when kStopTimeout is over, and ends the process. Once in a process.
+// Stops the daemon: all that was observed is sent on every stream before the stream ends, and is
+// written or, with the open runs, handed to the next daemon. Destroys the servers. If a step hangs,
+// logs it after kStopTimeout and ends the process. Call it once in a process.
 void StopDaemon(const DaemonParts& parts);
 
 }  // namespace vmeventd

@@ -34,19 +34,22 @@ enum class Refusal {
   kConnectionsPerPeer,  // limit of one peer on it
   kDescriptors,         // no descriptor left in the process or the system
   kStreams,             // limit of open WatchEvents calls
-  kStreamsPerPeer,      // limit of one peer's
-  kListRate,            // ListEvents and ListVms too often
+  kStreamsPerPeer,      // limit of open WatchEvents calls of one peer
+  kListRate,            // ListEvents or ListVms called too often
   kRequestSize,         // a request of too many bytes
   kRole,                // a reader called a method for operators
-  kInboundRate,         // a connection sent, called or reset too much, and has to wait
-  kCalls,               // limit of open calls other than WatchEvents
-  kCallsPerPeer,        // limit of one peer's
-  kRequestTime,         // a request that was not complete in time
-  kScrapes,             // a connection of the metrics was closed to make room
-  kFrames,              // a connection was closed: it broke a rule for HTTP/2 frames
-  kUnread,      // a connection was closed, or a call refused: its client does not read what waits
-  kHandshakes,  // a connection was closed before it was served: it took too long, or others came
-  kTls,         // a TLS handshake failed
+  kInboundRate,   // a connection sent too much, or made or reset too many calls, and has to wait
+  kCalls,         // limit of open calls other than WatchEvents
+  kCallsPerPeer,  // limit of other open calls of one peer
+  kRequestTime,   // a request that was not complete in time
+  kScrapes,       // a connection to the metrics was closed to make room
+  kFrames,        // a connection was closed: it broke a rule for HTTP/2 frames
+  // A connection was closed, or a call refused: its client does not read the data that waits for
+  // it.
+  kUnread,
+  // A connection was closed before it was served: it took too long, or had to make room for others.
+  kHandshakes,
+  kTls,  // a TLS handshake failed
 };
 inline constexpr const char* kRefusalNames[] = {"connections",
                                                 "connections_per_peer",
@@ -76,28 +79,28 @@ class RefusalCounters {
   std::array<Counter, std::size(kRefusalNames)> counts_;
 };
 
-// Returns the names in the certificate that identify its owner, DNS names in lower case and URIs,
-// without control characters: "DNS mover.example", "URI spiffe://site/mover". The caller has
-// verified it. Null: none.
+// Returns the names in the certificate that identify its owner: DNS names in lower case, and URIs,
+// without control characters, as "DNS mover.example", "URI spiffe://site/mover". The caller has
+// verified the certificate. Null `certificate`: no names.
 std::vector<std::string> CertificateNamesOf(X509* certificate);
-// Returns such a text of a --tls-operator: a URI has a colon, a DNS name has none. So an authority
-// that gives out names of one kind freely makes no operator of another.
+// Returns the name of a --tls-operator in the same form: a URI has a colon, a DNS name has none. So
+// an authority that hands out names of one kind freely cannot create an operator of the other kind.
 std::string OperatorName(absl::string_view name);
 
-// Kinds of calls, each with a limit. A peer needs few other calls at once, and gRPC 1.51 stores
+// Kinds of calls, each with a limit. A peer needs few calls of kOther at once, and gRPC 1.51 stores
 // some 20 KB for each.
 enum class CallKind { kStream, kOther, kRefused };
 
-// Limits of one listener. A refused call, and one of an unknown method, counts for its peer alone,
-// until it is done, because a client may leave it unread. If the peer then has more than twice its
+// Limits of one listener. A refused call, and one of an unknown method, counts only for its peer,
+// until it is done, because a client may not read its end. If the peer then has more than twice its
 // limit of other calls, the connection is cut.
 struct CallLimits {
   int streams = 2'000;  // WatchEvents
   int streams_of_peer = 1'000;
   int other_calls = 1'000;  // of all other methods
   int other_calls_of_peer = 500;
-  // Limit of what calls hold until they are done: answers, which a client may leave unread, and
-  // filters of streams.
+  // Limit of the memory that calls hold until they are done: answers that a client has not read,
+  // and filters of streams.
   size_t held_bytes = size_t{48} << 20;
   size_t held_bytes_of_peer = size_t{16} << 20;
 };
@@ -105,7 +108,7 @@ struct CallLimits {
 // The caller behind a connection.
 struct CallPeer {
   std::string peer;                                 // see Clients
-  std::vector<std::string> certificate_names = {};  // CertificateNamesOf its verified certificate
+  std::vector<std::string> certificate_names = {};  // see CertificateNamesOf
   size_t listener = 0;                              // index of the listener that accepted it
 };
 
@@ -117,8 +120,8 @@ class Clients {
   // The pointer outlives it.
   Clients(CallLimits limits, RefusalCounters* refusals) : limits_(limits), refusals_(refusals) {}
 
-  // `name` is that of ServerContext::peer() on this connection. `cut` closes it soon; it is called
-  // on any thread, with a lock held, and not after Remove has returned.
+  // `name` is what ServerContext::peer() returns on this connection. `cut` closes the connection
+  // soon; it is called on any thread, with a lock held, and not after Remove has returned.
   void Add(const std::string& name, CallPeer caller, std::function<void()> cut);
   void Remove(const std::string& name) {
     const MutexLock lock(&mutex_);
@@ -137,8 +140,8 @@ class Clients {
     ~Call() {
       if (clients_ != nullptr) clients_->End(*this);
     }
-    // The call holds so many bytes now, instead of those before. RESOURCE_EXHAUSTED, counted: too
-    // many are held already.
+    // Sets the number of bytes that the call holds. RESOURCE_EXHAUSTED, counted: too many are held
+    // already.
     absl::Status Hold(size_t bytes) { return clients_->Hold(this, bytes); }
     const CallPeer& caller() const { return *caller_; }
 
@@ -190,12 +193,12 @@ class Clients {
     }
     int open() const { return streams + others; }
   };
-  // Share of one listener.
+  // The calls of one listener.
   struct Share {
     OpenCalls all;
     absl::flat_hash_map<std::string, OpenCalls> peers;
   };
-  // RESOURCE_EXHAUSTED: the limit that one more call of this kind would exceed.
+  // RESOURCE_EXHAUSTED names the limit that one more call of this kind would exceed.
   absl::Status CheckExcess(const std::string& peer, CallKind kind, OpenCalls all,
                            OpenCalls of_peer);
   Call Count(CallKind kind, const Connection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -214,20 +217,19 @@ class Clients {
 };
 
 // The peer of the connected socket `fd`: "192.0.2.7", "2001:db8:1:2::/64", "user 1000". Empty: it
-// is not connected any more.
+// is no longer connected.
 std::string PeerOfSocket(int fd);
 // The peer of a connection from `address`: its network, or the IPv4 address that it stands for.
 std::string PeerOfIpv6(in6_addr address);
 
-// A token bucket for each key: `per_second` in the long run, `burst` at once. Keeps at most
-// `max_keys` buckets; those beyond share one, so that many keys are no way around the limit. Any
-// thread.
+// A token bucket for each key: `per_second` in the long run, `burst` at once. Stores at most
+// `max_keys` buckets; further keys share one, so that many keys do not evade the limit. Any thread.
 class RateLimiter {
  public:
   RateLimiter(double per_second, double burst, size_t max_keys)
       : rate_{per_second, burst}, max_keys_(max_keys) {}
 
-  // Returns zero and counts the event if it may happen now, else the time until it may. `now` is
+  // Returns zero and counts the event if it is permitted now; else the time until it is. `now` is
   // monotonic.
   absl::Duration Take(const std::string& key, absl::Duration now);
 
@@ -250,7 +252,8 @@ class AccessPolicy {
   AccessPolicy(std::vector<ListenAddress> addresses, const std::vector<std::string>& operators,
                double list_rate, const Clock* clock, RefusalCounters* refusals);
 
-  // PERMISSION_DENIED, counted, for a reader; the message names who may and how to become one.
+  // PERMISSION_DENIED, counted, for a reader; the message names who is permitted, and how to become
+  // an operator.
   absl::Status CheckOperator(const CallPeer& caller) const;
   // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents and ListVms too often.
   absl::Status CheckRate(const CallPeer& caller);

@@ -23,7 +23,7 @@ namespace vmeventd {
 
 // The project's version in the top CMakeLists.txt.
 extern const char kVersion[];
-// For people, what is followed where the configuration names no source.
+// What is followed if the configuration names no source, for people.
 extern const char kDefaultSources[];
 
 // Longest time that reading the configuration waits for the file system of a directory in it.
@@ -38,7 +38,7 @@ struct ListenAddress {
   std::string host;           // an IP address in digits
   uint16_t port = 0;          // 0: the kernel chooses
   bool ipv6_only = false;     // "::" leaves IPv4 to another listener; else it has both
-  bool readers_only = false;  // nobody may declare intents; else AccessPolicy decides
+  bool readers_only = false;  // nobody may declare intents; false: AccessPolicy decides
   mode_t mode = 0660;         // permissions of a Unix socket
   std::string group;          // owner of a Unix socket; empty: the process's own group
   std::optional<gid_t> gid;   // id of `group`; set by a number or by ResolveGroup
@@ -57,12 +57,13 @@ struct ListenAddress {
 // the text and the rule. The caller decides whether an address beyond loopback is allowed.
 absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
 
-// Looks the group's name up, which may ask a name service. The error names address and group; it
-// may pass, for example once the network is up. The main thread, before others start.
+// Looks up the group's name, which may ask a name service. The error names address and group; it
+// may be temporary, for example until the network is up. Call it on the main thread, before others
+// start.
 absl::Status ResolveGroup(ListenAddress* address);
 
-// The flags and the configuration file, checked. Each field belongs to one flag, which Flag
-// describes; its initializer is the flag's default.
+// The checked flags and configuration file. Each field belongs to one flag (see Flag); its
+// initializer is the flag's default.
 struct Config {
   std::vector<WatchSpec> watches;
   bool watch_manager_sockets = false;
@@ -97,10 +98,10 @@ struct Config {
   int64_t max_streams_per_peer() const { return std::max<int64_t>(1, max_streams / 2); }
 };
 
-// Settings without a flag. The tests have a program of their own with other values
+// Settings without a flag. Tests use their own program with other values
 // (tests/support/tuned_vmeventd.cc).
 struct Tuning {
-  bool event_limits = true;  // bounds the events of each VM
+  bool event_limits = true;  // limits the events of each VM
   double list_rate = 200;    // see GrpcServerOptions
 };
 
@@ -113,9 +114,9 @@ Environment SystemEnvironment();
 Config DefaultConfig(const Environment& environment);
 
 // Either a configuration to run with, or the text to print and the exit code: 0 for --help,
-// --version and --check-config, 2 for wrong usage, 1 for what the flags name on this host and
+// --version and --check-config, 2 for wrong usage, 1 if something that the flags name on this host
 // cannot be used now: the configuration file, a group, TLS files. The text names the flag, the
-// value and the rule. --check-config takes both for wrong usage.
+// value and the rule. --check-config treats both as wrong usage.
 struct ParsedConfig {
   std::optional<Config> config;
   int exit_code = 0;
@@ -139,7 +140,7 @@ struct Flag {
   // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
   // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
   std::function<absl::Status(const std::vector<std::string>& texts, Config* config)> read;
-  // The field as `read` takes it; empty: no value.
+  // Returns the field's texts, as `read` accepts them; empty: no value.
   std::function<std::vector<std::string>(const Config&)> print;
 };
 

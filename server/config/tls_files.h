@@ -30,21 +30,22 @@ struct TlsMaterial {
   absl::Time not_after;
 };
 
-// Reads and checks the files. INVALID_ARGUMENT or the error of reading names the flag, the file,
-// the fault and the rule. A fault is also what would make OpenSSL refuse every client, such as a
+// Reads and checks the files. INVALID_ARGUMENT, or the error of reading, names the flag, the file,
+// the fault and the rule. Faults include those that make OpenSSL refuse every client, such as a
 // weak key. An expired certificate is no error: the daemon's other listeners still work.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 
-// The newest valid contents of the files, which others replace while the daemon runs. No thread, no
-// timer: each handshake asks, and the files are read when they have changed. Invalid contents (a
-// pair half replaced) are logged, and the previous ones stay in use. Any thread.
+// The newest valid contents of the files, which others replace while the daemon runs. Has no thread
+// and no timer: each handshake calls Current(), and the files are read if they have changed.
+// Invalid contents (such as a half replaced pair) are logged, and the previous ones stay in use.
+// Any thread.
 class TlsFiles {
  public:
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock);
 
   // Never null. Looks at the files at most once a second.
   std::shared_ptr<const TlsMaterial> Current();
-  // Looks at them now. The error is the reason why the old contents stay.
+  // Looks at the files now. The error is the reason why the old contents stay in use.
   absl::Status Reload() {
     const MutexLock lock(&mutex_);
     return ReadAgainLocked();
@@ -69,7 +70,7 @@ class TlsFiles {
   Counter reload_failures_;
   mutable Mutex mutex_;
   std::shared_ptr<const TlsMaterial> material_ ABSL_GUARDED_BY(mutex_);
-  std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // the files' when read last
+  std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // of the files as last read
   bool usable_ ABSL_GUARDED_BY(mutex_) = true;
   absl::Duration looked_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };

@@ -15,21 +15,21 @@
 
 namespace vmeventd {
 
-// A page of the events of [start, end): one between whose `since` and observe_time a part of that
-// is.
+// Bounds of a page of the events of [start, end). An event counts if any moment from its `since` to
+// its observe_time is in there.
 struct ListBounds {
   absl::Time start = absl::InfinitePast();
   absl::Time end = absl::InfiniteFuture();
   int page_size = 100;
   bool newest_first = false;
-  uint64_t from = 0;  // sequence to begin at, which a client named; 0: where the order begins
+  uint64_t from = 0;  // sequence to begin at, from a client; 0: the first in this order
 };
 
 // A page of the events that pass a filter, collected in turns on the history thread.
 class EventListing {
  public:
-  // `log` outlives it. The page ends before it has more than `max_bytes`, if it has two events.
-  // With `count` it has none: that is called with each instead.
+  // `log` outlives it. A page of several events has at most `max_bytes`. With `count`, the page has
+  // no events: `count` is called with each instead.
   using Count = std::function<void(const EventRecord&)>;
   EventListing(const EventLog* log, EventMatcher matcher, const ListBounds& bounds,
                size_t max_bytes, Count count = nullptr)
@@ -41,10 +41,10 @@ class EventListing {
         page_{.clock = &log->clock(), .max_count = static_cast<size_t>(bounds.page_size)},
         next_(bounds.from) {}
 
-  // Searches for some milliseconds, whatever the filter, and advances by at least one event. True:
-  // the page is complete. OUT_OF_RANGE: bounds.from is no longer retained.
+  // Searches for some milliseconds, whatever the filter is, and advances by at least one event.
+  // Returns whether the page is complete. OUT_OF_RANGE: bounds.from is no longer retained.
   absl::StatusOr<bool> Continue(const absl::StatusOr<JournalReader*>& reader);
-  // The events by now, encoded as `events` fields.
+  // The events found so far, encoded as `events` fields.
   const std::string& events() const { return page_.encoded; }
   // Sequence at which the next page begins; 0: there is none.
   uint64_t next() const { return next_; }
@@ -63,7 +63,7 @@ class EventListing {
   const size_t max_bytes_;
   EventPage page_;
   uint64_t next_;
-  // Sequences that the times leave; found in the first turn.
+  // First and last sequence between which all events of that time are; found in the first turn.
   std::optional<std::pair<uint64_t, uint64_t>> within_;
   int turns_ = 0;
 };

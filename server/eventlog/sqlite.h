@@ -41,19 +41,20 @@ inline absl::Status SqliteError(absl::string_view path, const SQLite::Exception&
   }
 }
 
-// One connection to one database file. What fails throws SQLite::Exception. One thread at a time.
+// One connection to one database file. Failures throw SQLite::Exception. Used by one thread at a
+// time.
 class SqliteDatabase : public SQLite::Database {
  public:
-  // It follows no symbolic link, but those to the file's directory.
+  // Follows symbolic links only up to the file's directory.
   explicit SqliteDatabase(const std::string& path, int flags = SQLite::OPEN_READWRITE)
       : Database(WithoutLinks(path), flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, kBusyMs) {}
-  // The cached statement of `sql`, which lives for ever.
+  // Returns the cached statement of `sql`, a text that is never freed.
   SQLite::Statement& Prepared(const char* sql) {
     return prepared_.try_emplace(sql, *this, sql).first->second;
   }
 
  private:
-  // Readers wait for the moments in which the log begins again at its start.
+  // Readers wait while the write-ahead log restarts from its beginning.
   static constexpr int kBusyMs = 1'500;
   static std::string WithoutLinks(const std::filesystem::path& file) {
     std::error_code missing;
@@ -64,15 +65,15 @@ class SqliteDatabase : public SQLite::Database {
   std::unordered_map<const char*, SQLite::Statement> prepared_;
 };
 
-// Confirms or refutes `damage`, a DATA_LOSS that SQLite has reported of the database at `path`,
-// on a connection of its own: a read error that passes looks the same. Returns
+// Confirms or refutes `damage`, a DATA_LOSS that SQLite has reported of the database at `path`, on
+// a separate connection: a temporary read error looks the same. Returns
 //   DATA_LOSS    the damage is confirmed, or the check has not ended within kMaxCheck
 //   UNAVAILABLE  the file passes the check, or cannot be read now: try again
 absl::Status CheckDatabase(const std::string& path, const absl::Status& damage);
 inline constexpr absl::Duration kMaxCheck = absl::Minutes(1);
 
-// One use of a statement: bind, step, read. It is reset when the use ends, because a statement at a
-// row holds the log.
+// One use of a statement: bind, step, read. The statement is reset when the use ends, because an
+// active one blocks the restart of the write-ahead log.
 class SqliteQuery {
  public:
   // Binds `parameters`: numbers, texts, and blobs as views, which outlive the use.
@@ -81,7 +82,7 @@ class SqliteQuery {
       : statement_(statement) {
     (Bind(parameters), ...);
   }
-  // Its statement is cached.
+  // The same, with a cached statement.
   template <typename... Parameters>
   SqliteQuery(SqliteDatabase& database, const char* sql, const Parameters&... parameters)
       : SqliteQuery(database.Prepared(sql), parameters...) {}

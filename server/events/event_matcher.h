@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// Types of the events that tell of an end, and GAP.
+// Types of the events that report an end, and GAP.
 inline constexpr v1::EventType kEndTypes[] = {v1::EVENT_TYPE_STOPPED, v1::EVENT_TYPE_GUEST_SHUTDOWN,
                                               v1::EVENT_TYPE_GAP};
 
@@ -22,10 +22,10 @@ class EventMatcher {
 
   // Takes at most some tenths of a millisecond (32 patterns with wildcards).
   bool Matches(const EventRecord& event) const;
-  // Returns whether the VM passes those of the lists that are about VMs.
+  // Returns whether the VM passes the lists about VMs.
   bool MatchesVm(const VmRecord& vm) const;
   const NameMatcher& names() const { return lists_.names(); }
-  // Returns whether only events that tell of an end pass, and GAPs: those with a ShutdownDetail.
+  // Returns whether only events that report an end (with a ShutdownDetail) and GAPs pass.
   bool is_of_ends() const {
     uint64_t ends = 0;
     for (const v1::EventType type : kEndTypes) ends |= uint64_t{1} << type;

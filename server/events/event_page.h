@@ -10,13 +10,14 @@
 
 namespace vmeventd {
 
-// The events or VMs of one message, which are searched for in turns until it is full. One thread at
-// a time.
+// The events or VMs of one message, collected in turns until it is full. Used by one thread at a
+// time.
 struct EventPage {
   // Events between two looks at the clock.
   static constexpr size_t kEventsALook = 16;
 
-  // Begins a turn of that time. The message gets at most `bytes`, or one event or VM.
+  // Begins a turn that lasts `time`. The message gets at most `bytes`, but always room for one
+  // event or VM.
   void Begin(absl::Duration time, size_t bytes) {
     until = clock->Now().monotonic + time;
     max_bytes = bytes;

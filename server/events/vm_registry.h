@@ -17,8 +17,8 @@
 
 namespace vmeventd {
 
-// Key of an entry, in the order in which VMs are listed. `path` separates entries that
-// have no run_id yet; it is empty otherwise.
+// Key of an entry, in the order in which VMs are listed. `path` distinguishes entries that have no
+// run_id yet; it is empty otherwise.
 struct VmKey {
   absl::string_view name;
   absl::string_view run_id;
@@ -47,8 +47,8 @@ struct VmRecord {
 
 using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
-// The VMs that are known: every one that is not stopped, and the kMaxStopped that stopped last.
-// Not thread-safe; the owner locks.
+// The known VMs: all that have not stopped, and the last kMaxStopped that did. Not thread-safe; the
+// owner locks.
 class VmRegistry {
  public:
   static constexpr ptrdiff_t kMaxStopped = 10'000;
@@ -61,7 +61,7 @@ class VmRegistry {
     const auto found = records_.find(key);
     return found == records_.end() ? nullptr : found->second;
   }
-  // Every entry of that name, or any name if that is empty, and of that UUID, in order.
+  // Every entry with that name (empty: any) and that UUID, in order.
   std::vector<VmRecordPtr> Named(absl::string_view name, std::optional<Uuid> uuid) const;
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;

@@ -17,25 +17,26 @@
 
 namespace vmeventd {
 
-// Ensures that `path` is a directory that this process can write to, or could if its file system
-// were not read-only. A missing one is created with mode 0750, for `group` if that is set; missing
-// parents with 0755. The error names the directory and the cause.
+// Ensures that `path` is a directory that this process may write to, even if its file system is
+// read-only now. Creates a missing one with mode 0750, for `group` if that is set; missing parents
+// with 0755. The error names the directory and the cause.
 absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> group = std::nullopt);
 
-// FAILED_PRECONDITION: the directory belongs to another user than this process's, or others or
-// another group may write to it: who may write to a directory may replace its files. With
-// `others_files` it may be root's, or have the sticky bit, as /tmp, which protects files there.
+// FAILED_PRECONDITION: the directory belongs to another user than this process's, or another group
+// or all users may write to it, and so may replace its files. With `others_files` it may belong to
+// root, or have the sticky bit, which protects the files, as in /tmp.
 absl::Status CheckOwner(const std::string& path, bool others_files = false);
 
 // Takes the flock of a file, which is held until the descriptor is closed or the process ends in
-// any way. The file is empty and is never removed: only the lock counts. Where the disk is full or
-// read-only and there is no such file, its directory is locked. ALREADY_EXISTS: another process
-// holds it; the message names the file.
+// any way. The file is empty and is never removed: only the lock counts. If the file is missing and
+// the disk is full or read-only, locks its directory instead. ALREADY_EXISTS: another process holds
+// it; the message names the file.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path);
 
-// Returns the node's permanent id, a UUID that does not change with its name: systemd's for this
-// application, which does not show the machine id (`systemd-id128 machine-id --app-specific=…`); or
-// StoredNodeId, where there is no machine id, as in many containers. An error names the file.
+// Returns the node's permanent id, a UUID that does not depend on the node's name: systemd's
+// application-specific id, which does not reveal the machine id (`systemd-id128 machine-id
+// --app-specific=…`); or StoredNodeId() without a machine id, as in many containers. An error names
+// the file.
 absl::StatusOr<std::string> NodeId(const std::string& state_dir);
 // Returns the id in `state_dir`/node_id, which is created if there is none.
 absl::StatusOr<std::string> StoredNodeId(const std::string& state_dir);
@@ -50,7 +51,7 @@ bool DropCapabilities();
 // Drops CAP_BPF and CAP_PERFMON, once the kernel records signals. False: the kernel refused.
 bool DropTracing();
 
-// Limits of this process for lack of privileges, one sentence each.
+// Returns what this process cannot do because it lacks privileges, one sentence each.
 // `exit_status_source` is the watcher's.
 std::vector<std::string> MissingRights(const std::string& exit_status_source);
 
@@ -61,24 +62,24 @@ uint64_t RaiseDescriptorLimit();
 // Notifies systemd of this state, lines NAME=VALUE, if it started this process (sd_notify(3)). Any
 // thread.
 void Notify(const std::string& state);
-// Infinite: there is no watchdog.
+// Returns systemd's watchdog interval; infinite: there is no watchdog.
 absl::Duration WatchdogInterval();
 
-// Returns the descriptor that the service manager has stored as `name`, and passed to this process
-// at its start; none: there is none. Closes the others. Call it once.
+// Returns the descriptor that the service manager has stored as `name` and passed to this process
+// at its start; invalid: there is none. Closes the others. Call it once.
 UniqueFd TakeStoredDescriptor(const std::string& name);
 bool HasServiceManager();
-// Gives it `fd`, which stays the caller's, to store as `name`, even if nothing holds its other end,
-// and pass it to the next process of this service. It drops it without FileDescriptorStoreMax= in
-// the unit, and when the service is stopped and not started again. Waits up to `timeout` until it
-// has it. The error is the reason why it cannot be stored.
+// Gives the service manager a copy of `fd` to store as `name`, even if nothing holds its other end,
+// and to pass to the next process of this service. The manager drops it if the unit lacks
+// FileDescriptorStoreMax=, or if the service is stopped and not started again. Waits up to
+// `timeout` until the manager has it. The error is the reason why it cannot be stored.
 absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
 
-// Finds out whether a thread still does its turns, which somebody wakes once a second.
+// Finds out whether a thread, which is woken once a second, still does its turns.
 class Pulse {
  public:
-  // A thread that has answered none of the last questions is silent. They are counted, because time
-  // also passes while the whole process is stopped.
+  // A thread that has answered none of this many last questions is silent. Counts questions instead
+  // of time, because time also passes while the whole process is stopped.
   static constexpr int kQuestions = 5;
 
   // Asks the thread once more. Returns whether it is silent. One thread.

@@ -36,20 +36,20 @@ struct LogMeters {
 struct LogSinkOptions {
   size_t max_bytes = size_t{1} << 20;          // limit of queued lines
   absl::Duration patience = absl::Seconds(1);  // longest wait of a flush or a stop for the reader
-  double lines = 100;                          // limit of each kind of line: at once, and a second
+  double lines = 100;  // limit of each kind of line: as a burst, and per second
   LogFormat format = LogFormat::kText;
-  // The socket by which systemd's journal, which reads the descriptor, takes entries with fields,
-  // for lines of stops; null: anybody reads it.
+  // The socket of systemd's journal for entries with fields, used for lines of stops; set if the
+  // journal reads the descriptor. Null: another program reads it.
   const char* journal_socket = nullptr;
 };
 
-// The field MESSAGE_ID of a line of a stop in systemd's journal.
+// The field MESSAGE_ID of a stop's line in systemd's journal.
 inline constexpr char kStoppedMessageId[] = "0240108af81e4335823d0cbf4a388847";
 
 // Writes lines to a descriptor on its own thread, so that no caller waits for the log's reader.
-// Drops lines beyond a limit of each kind, which is a logger and a level, so that no burst
-// fills the log's disk and no kind crowds out another; and lines that the queue has no room for.
-// Counts both, and reports them with a later line. Any thread.
+// Drops lines beyond the limit of their kind (a logger and a level), so that no burst fills the
+// log's disk and no kind crowds out another; and lines that the queue has no room for. Counts both,
+// and reports the counts in a later line. Any thread.
 class LogSink : public spdlog::sinks::sink {
  public:
   // `fd`, `clock` and `meters` must outlive the sink.
@@ -61,10 +61,10 @@ class LogSink : public spdlog::sinks::sink {
   void log(const spdlog::details::log_msg& msg) override;
   // Returns when all earlier lines are written, or after the patience.
   void flush() override;
-  void set_pattern(const std::string&) override {}  // the options have the format
+  void set_pattern(const std::string&) override {}  // the options define the format
   void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
 
-  // Reports dropped lines and writes the queued lines; waits for their reader for at most the
+  // Reports dropped lines and writes the queued lines; waits for the reader, at most for the
   // patience. Later lines are dropped.
   void Stop();
 
@@ -113,7 +113,7 @@ class LogSink : public spdlog::sinks::sink {
 // direction-changing character and all invalid UTF-8 are written as \xNN. Any thread.
 std::string OnOneLine(absl::string_view text);
 
-// The logger of lines with fields: its payloads are JSON objects whose first member is "message".
+// The logger of lines with fields. Its payloads are JSON objects whose first member is "message".
 inline constexpr char kStopLogger[] = "stop";
 // The logger of the log's reports about itself, with payloads of the same kind.
 inline constexpr char kLimiterLogger[] = "limiter";
@@ -121,8 +121,8 @@ inline constexpr char kLimiterLogger[] = "limiter";
 inline constexpr char kGrpcLogger[] = "grpc";
 
 // Returns whether systemd's journal reads `fd`, according to the variable JOURNAL_STREAM, as
-// systemd.exec(5) describes: it reads a line's priority from its prefix, and stores the time
-// itself. Null: not set.
+// systemd.exec(5) describes: the journal reads a line's priority from its prefix, and adds the time
+// itself. `journal_stream` null: not set.
 bool IsJournal(int fd, const char* journal_stream);
 
 // The process's log: spdlog's default logger and kStopLogger write one line per message to stderr,
@@ -153,10 +153,9 @@ std::string FormatLine(const spdlog::details::log_msg& msg, LogFormat format, bo
 // The fields of a STOPPED for the log: the VM, class and cause, and the evidence.
 nlohmann::ordered_json StopFields(const v1::Event& event);
 
-// The line of a STOPPED for kStopLogger, made when the event is encoded and written once it is
-// public: the log has nothing that the journal does not have. Writes nothing if kStopLogger does
-// not exist or does not log the level. A warning if an operator should look at it (CRASH and
-// UNKNOWN).
+// The line of a STOPPED for kStopLogger. Made when the event is encoded, but written once the event
+// is public, so the log has no stop that the journal lacks. Writes nothing if kStopLogger does not
+// exist or does not log the level. A warning if an operator should look at it (CRASH and UNKNOWN).
 class StopLine {
  public:
   explicit StopLine(const v1::Event& event);

@@ -21,10 +21,10 @@ struct MetricSources {
   const RefusalCounters* refusals;
   GrpcServer* server = nullptr;          // null: nothing listens
   TlsFiles* tls = nullptr;               // null: no TLS. A scrape checks the files
-  const LogMeters* log_lines = nullptr;  // null: the process's log is not the daemon's
+  const LogMeters* log_lines = nullptr;  // null: the daemon does not own the process's log
   std::string journal_path;              // database file
   std::string version;
-  size_t named_vms = 0;  // number of the last stops that have the name of their VM
+  size_t named_vms = 0;  // number of the last stops that are shown with the name of their VM
 };
 
 // Returns the daemon's metrics (docs/monitoring.md lists them) in Prometheus' text format: counters

@@ -22,7 +22,7 @@ namespace vmeventd {
 struct MetricsServerOptions {
   ListenAddress address;
   std::function<std::string()> metrics;  // called by the server's thread
-  const Health* health;                  // read by it
+  const Health* health;                  // read by the server's thread
   RefusalCounters* refusals;
   size_t connections = 64;
   // Time limit from accepting the connection to the client's close after the last byte of the
@@ -36,8 +36,8 @@ struct MetricsServerOptions {
 // stalled clients lock nobody out.
 class MetricsServer {
  public:
-  // All pointers must outlive the server. Tries again until it can listen on the address. The error
-  // is of the system, which is out of descriptors.
+  // All pointers must outlive the server. Retries until it can listen on the address. The error is
+  // the system's: out of descriptors.
   static absl::StatusOr<std::unique_ptr<MetricsServer>> Create(MetricsServerOptions options,
                                                                const Clock* clock);
   ~MetricsServer();

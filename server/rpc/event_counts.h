@@ -15,14 +15,15 @@ namespace vmeventd {
 class EventCounts {
  public:
   static constexpr size_t kMaxCounts = 1'000;  // of a response
-  static constexpr size_t kMaxKeys = 10'000;   // in memory; events of further keys are others
+  // In memory; events of further keys are counted together.
+  static constexpr size_t kMaxKeys = 10'000;
 
   EventCounts(v1::CountKey by, absl::Duration utc_offset)
       : by_(by), zone_(absl::FixedTimeZone(static_cast<int>(absl::ToInt64Seconds(utc_offset)))) {}
 
   // A GAP of the node as a whole is not counted.
   void Add(const EventRecord& event);
-  // The counts, the most first.
+  // Returns the counts, largest first.
   v1::CountEventsResponse Take() const;
 
  private:

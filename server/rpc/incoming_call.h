@@ -22,14 +22,14 @@
 
 namespace vmeventd {
 
-// Parses a request from bytes. INVALID_ARGUMENT if they are no such message, or a text is not
-// UTF-8.
+// Parses a request from bytes. INVALID_ARGUMENT: they are no valid message of that type, or a text
+// is not UTF-8.
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 class IncomingCall;
 
-// The limits that all calls of all listeners share: how many each peer may open, and how long a
-// request may take to arrive. Any thread.
+// The limits for all calls of all listeners: how many each peer may open, and how long a request
+// may take to arrive. Any thread.
 class CallGate {
  public:
   static constexpr absl::Duration kRequestTime = absl::Seconds(10);
@@ -56,7 +56,7 @@ class CallGate {
     const MutexLock lock(&mutex_);
     waiting_.erase(position);
   }
-  // Ends the calls whose limit is `time` or earlier; returns how many.
+  // Ends the calls whose deadline is `time` or earlier; returns their number.
   int EndUntil(absl::Duration time, const absl::Status& status);
 
   Clients* const clients_;
@@ -68,8 +68,8 @@ class CallGate {
 
 // One call, from its headers on. gRPC 1.51 shows a unary call to its method only once the request
 // is complete, holds an incomplete call forever, and does not count it. So every method here
-// streams in both directions, which is the same on the wire: the call is counted when its headers
-// arrive, and its request must arrive within kRequestTime. Owns itself.
+// streams in both directions, which looks the same on the wire: the call is counted when its
+// headers arrive, and its request must arrive within kRequestTime. Deletes itself.
 class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                      public StreamCall {
  public:
@@ -82,7 +82,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
                              const Handler* handler, CallGate* gate);
 
-  // The handler's, who called.
+  // For the handler.
   const CallPeer& caller() const { return counted_->caller(); }
   const grpc::ByteBuffer& request() const { return request_; }
 
@@ -113,9 +113,9 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnCancel() override;
   void OnDone() override;
 
-  // Ends it, and counts it as refused until it is done.
+  // Ends the call, and counts it as refused until it is done.
   void Reject(const absl::Status& status);
-  // Makes `response` the one to send. RESOURCE_EXHAUSTED: too much waits already.
+  // Sets the response to send. RESOURCE_EXHAUSTED: too many bytes wait already.
   absl::Status SetResponse(const std::string& response);
   void ReadRequest();
   // Returns true once, while the call waits for its request: the caller must end it.
@@ -144,7 +144,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   WatchStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// The methods of all services: IncomingCalls. Others are refused.
+// The methods of all services, each as IncomingCalls. Unknown methods are refused.
 class CallService : public grpc::CallbackGenericService {
  public:
   // `gate` outlives the service.

@@ -16,8 +16,8 @@
 
 namespace vmeventd {
 
-// Answers the queries about events and VMs with the bytes of their responses: stored encodings are
-// not encoded again. Checks its requests. Any thread, unless stated otherwise.
+// Answers the queries about events and VMs with the bytes of their responses: what is stored
+// encoded is not encoded again. Checks the requests. Any thread, unless stated otherwise.
 class Queries {
  public:
   // The largest response: a page ends early to stay below it.
@@ -26,15 +26,15 @@ class Queries {
   // `log` must outlive it.
   explicit Queries(EventLog* log) : log_(log) {}
 
-  // Calls `answer` once: at once, or after some turns on the history thread, in which peers
-  // alternate. `cancelled` is asked before each of them, and not after `answer`.
+  // Calls `answer` once: immediately, or after some turns on the history thread, where peers
+  // alternate. Calls `cancelled` before each turn, and not after `answer`.
   using Answer = std::function<void(const absl::StatusOr<std::string>&)>;
   void ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
                   const std::function<bool()>& cancelled, const Answer& answer);
-  // In the same way.
+  // Calls `answer` and `cancelled` like ListEvents.
   void CountEvents(const v1::CountEventsRequest& request, const std::string& peer,
                    const std::function<bool()>& cancelled, const Answer& answer);
-  // Answers what waits for a disk that hangs. Call it about every second.
+  // Answers the queries that wait for a disk that hangs. Call it about every second.
   void EndHung();
   absl::StatusOr<std::string> ListVms(const v1::ListVmsRequest& request) const;
   absl::StatusOr<std::string> GetVm(const v1::GetVmRequest& request) const;
@@ -57,7 +57,7 @@ class Queries {
 
   EventLog* const log_;
   Mutex mutex_;
-  std::vector<std::weak_ptr<WaitingList>> waiting_ ABSL_GUARDED_BY(mutex_);  // and others, over
+  std::vector<std::weak_ptr<WaitingList>> waiting_ ABSL_GUARDED_BY(mutex_);  // some may be over
 };
 
 }  // namespace vmeventd

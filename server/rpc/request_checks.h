@@ -11,16 +11,16 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/node/intent_requests.h"
 
-// Checks requests against the contract, without regard to what is known or retained. An error is
-// INVALID_ARGUMENT and names the field, its value and the rule. Pure; any thread.
+// Checks requests against the contract, but not whether what they name is known or retained. An
+// error is INVALID_ARGUMENT and names the field, its value and the rule. Pure; any thread.
 
 namespace vmeventd {
 
 inline constexpr size_t kMaxListEntries = 1'000;  // entries of each list of a filter
 inline constexpr size_t kMaxNameBytes = 1'024;    // size of a name or a pattern
-// Limits of the patterns of names of one request, and of those of sources: patterns with a
-// wildcard, each of which is compared with every name; and the bytes of all, which a stream holds
-// while it is open.
+// Limits for the name patterns of one request, and for its source patterns: the number of those
+// with a wildcard, because each is compared with every name; and the bytes of all, because a stream
+// holds them while it is open.
 inline constexpr size_t kMaxGlobs = 32;
 inline constexpr size_t kMaxPatternBytes = size_t{64} << 10;
 inline constexpr size_t kMaxSelectors = 100;  // selectors of labels
@@ -49,7 +49,7 @@ absl::Status CheckGetVm(const v1::GetVmRequest& request);
 // Returns the intent to declare; its intent_id is not set.
 absl::StatusOr<IntentRequest> CheckDeclareIntent(const v1::DeclareIntentRequest& request);
 
-// Checks the one field of a request that names something.
+// Checks the field of a request that has only one, which names something.
 absl::Status CheckName(const std::string& field, const std::string& name);
 
 }  // namespace vmeventd

@@ -12,15 +12,15 @@
 
 namespace vmeventd {
 
-// grpc.health.v1.Health without Watch: which services are serving. Replaces gRPC's own, which
-// counts no calls and waits forever for a request. Any thread.
+// grpc.health.v1.Health without Watch: which services are serving. Replaces gRPC's own
+// implementation, which does not count calls and waits forever for a request. Any thread.
 class Health {
  public:
   void Set(const std::string& service, bool serving) {
     const MutexLock lock(&mutex_);
     serving_[service] = serving;
   }
-  // Returns whether the service is serving; nullopt: there is none of that name.
+  // Returns whether the service is serving; nullopt: no service has that name.
   std::optional<bool> IsServing(const std::string& service) const;
   // Sets everything to NOT_SERVING for good.
   void Drain() {
@@ -37,13 +37,13 @@ class Health {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// grpc.reflection.v1, and v1alpha, which has the same messages: which services there are, and what
-// their messages look like, for tools such as grpcurl. gRPC's own blocks a thread for each open
-// call, and knows v1alpha only. Pure; any thread.
+// grpc.reflection.v1, and v1alpha, which has the same messages: list the services and describe
+// their messages, for tools such as grpcurl. gRPC's own implementation blocks a thread for each
+// open call, and supports only v1alpha. Pure; any thread.
 
-inline constexpr size_t kMaxReflectionBytes = 4'096;  // of a request, which its answer repeats
+inline constexpr size_t kMaxReflectionBytes = 4'096;  // of a request, which the answer repeats
 
-// An error is part of the response.
+// Errors are part of the response.
 grpc::reflection::v1::ServerReflectionResponse AnswerReflection(
     const grpc::reflection::v1::ServerReflectionRequest& request);
 void AddReflectionTo(CallService* methods);

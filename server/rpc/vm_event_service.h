@@ -32,19 +32,19 @@ struct ServerFacts {
 class ServiceMethods {
  public:
   virtual ~ServiceMethods() = default;
-  // Adds the methods. `policy`, which decides who may call, outlives them; `listeners` are called
-  // for GetServerInfo by any thread. Once.
+  // Adds the methods. `policy`, which decides who may call, outlives them; `listeners` is called
+  // for GetServerInfo, on any thread. Call it once.
   virtual void AddTo(CallService* methods, AccessPolicy* policy,
                      std::function<std::vector<v1::Listener>()> listeners) = 0;
   // Call it about every second.
   virtual void CheckDeadlines() = 0;
 };
 
-// They while the start waits for the disk: GetServerInfo reports that, and all others are
+// The methods while the start waits for the disk: GetServerInfo reports that; all others return
 // UNAVAILABLE. Any thread; no method blocks.
 class StartingService : public ServiceMethods {
  public:
-  // `waits_for` is what GetServerInfo reports, at any time.
+  // `waits_for` returns what GetServerInfo reports; called at any time, on any thread.
   StartingService(ServerFacts facts, std::function<std::string()> waits_for)
       : facts_(std::move(facts)), waits_for_(std::move(waits_for)) {}
 
@@ -57,7 +57,7 @@ class StartingService : public ServiceMethods {
   const std::function<std::string()> waits_for_;
 };
 
-// They once it serves. Any thread; no method blocks.
+// The methods once the daemon serves. Any thread; no method blocks.
 class VmEventService : public ServiceMethods {
  public:
   // All pointers must outlive the service.
@@ -70,18 +70,18 @@ class VmEventService : public ServiceMethods {
     queries_.EndHung();
   }
 
-  // Sends intents to `watcher` from now on; it must outlive the service. Null: intents are refused;
-  // the watcher before still answers those that it has, and need not live longer.
+  // Sends intents to `watcher` from now on, which must outlive the service. Null: refuses intents
+  // from now on; the previous watcher still answers its pending ones, and may then be destroyed.
   void SetWatcher(NodeWatcher* watcher) {
     const MutexLock lock(&mutex_);
     watcher_ = watcher;
   }
 
  private:
-  // Needs of a method beyond a valid request.
+  // What a method requires besides a valid request.
   enum Needs : unsigned { kNothing = 0, kOperator = 1, kRate = 2 };
-  // Reads a request, and returns why it is refused: by the caller's rights, its size, which is
-  // counted, its encoding, or the caller's rate.
+  // Reads a request. An error is the reason for a refusal: the caller's rights, the request's size
+  // (counted) or encoding, or the caller's rate.
   template <typename Request>
   absl::Status Admit(const IncomingCall& call, unsigned needs, Request* request) const;
 
@@ -92,15 +92,16 @@ class VmEventService : public ServiceMethods {
   void ListEvents(IncomingCall* call);
   void CountEvents(IncomingCall* call);
   void DeclareIntent(IncomingCall* call);
-  // The run that the request would mean, had it not stopped: it lived at `started_before`.
+  // Returns the stopped run that lived at `started_before` and that the request would otherwise
+  // mean.
   std::optional<v1::VmRef> EndedRun(const IntentRequest& request) const;
   void WithdrawIntent(IncomingCall* call);
 
   // Calls `use` with the watcher, or returns why intents are not accepted now. `use` must not call
-  // back into the service; an answer the watcher gives at once is an error.
+  // back into the service; the watcher answers immediately only with errors.
   absl::Status WithWatcher(const std::function<void(NodeWatcher*)>& use);
   // Checks the event of an intent that was just published; called on the publishing thread. OK if
-  // it is durable, else UNAVAILABLE, saying that `what` was done.
+  // it is durable; else UNAVAILABLE, whose message contains that `what` was done.
   absl::Status CheckDurable(absl::string_view what) const;
 
   const ServerFacts facts_;

@@ -13,45 +13,47 @@
 
 namespace vmeventd {
 
-// Position of one WatchEvents stream in the log. It queues nothing, so that a slow reader costs
-// what one message costs. Knows nothing of the network. One thread at a time. A call takes some
-// milliseconds at most, whatever the filter.
+// Position of one WatchEvents stream in the log. It queues nothing, so a slow reader costs no more
+// than one message. It does not use the network. One thread at a time. A call takes some
+// milliseconds at most, whatever the filter is.
 class StreamCursor {
  public:
   // Limit of a message with more than one event or VM.
   static constexpr size_t kMaxMessageBytes = size_t{256} << 10;
   // Limit of a search for one message; beyond it, the stream reports its progress instead, so that
-  // a filter that matches nothing holds no thread for long.
+  // a filter that matches nothing does not occupy a thread for long.
   static constexpr absl::Duration kMaxSearch = absl::Milliseconds(5);
 
-  // `log` and `clock` outlive the cursor. The stream begins with what matches of begin.snapshot, if
-  // it is set. Its first Progress has the `id`. Between events a Progress comes at each `interval`.
+  // `log` and `clock` outlive the cursor. The stream begins with the matching part of
+  // begin.snapshot, if that is set. Its first Progress has the `id`. A Progress is also sent every
+  // `interval`, between messages with events.
   StreamCursor(const EventLog* log, const Clock* clock, StreamBegin begin, EventMatcher matcher,
                bool durable_only = false, std::string id = "",
                absl::Duration interval = absl::InfiniteDuration());
 
-  // Continuation of a step: more, after others had their turn; what ReadJournal finds; nothing
-  // before more is published.
+  // What follows a step: another step, after others had their turn; ReadJournal; or nothing until
+  // more is published.
   enum class Follows { kMore, kReading, kPublication };
   struct Step {
     std::string message{};  // an encoded WatchEventsResponse to send; empty: none
     Follows follows = Follows::kMore;
-    size_t events = 0;  // of the message
+    size_t events = 0;  // number in the message
     // Time at which the oldest of them became public; InfiniteDuration: not known.
     absl::Duration published = absl::InfiniteDuration();
   };
-  // A Progress first (of the sequence 0 before a snapshot), then the snapshot, then events as they
-  // come, and a Progress when the stream has caught up for the first time, unless it began there,
-  // and when what it sent has become durable. A message of more than one event or VM has at most
-  // `max_bytes`.
+  // Returns the next part of the stream: first a Progress (with the sequence 0 before a snapshot),
+  // then the snapshot, then events as they come. Another Progress follows when the stream has
+  // caught up for the first time, unless it began at the end, and when the events that it sent have
+  // become durable. A message of more than one event or VM has at most `max_bytes`.
   Step Next(size_t max_bytes = kMaxMessageBytes);
-  // Reads a page of the journal, after a step that asks for it. OUT_OF_RANGE: what comes next is no
+  // Reads a page of the journal, after a step with kReading. OUT_OF_RANGE: the next event is no
   // longer retained.
   absl::Status ReadJournal(JournalReader* journal, size_t max_bytes = kMaxMessageBytes);
-  // Reports Progress once there is nothing to send, and when nothing of a page matches.
+  // Makes the stream send a Progress once it has nothing else to send, or after a page without a
+  // match.
   void RequestProgress() { progress_wanted_ = true; }
 
-  // Everything matching up to this sequence is in the messages so far. Never falls.
+  // All matching events up to this sequence are in the messages so far. Never decreases.
   uint64_t sequence() const { return sequence_; }
   absl::Duration interval() const { return interval_; }
 
@@ -70,8 +72,8 @@ class StreamCursor {
   v1::Progress ProgressAt(uint64_t sequence);
   // Adds the next VMs of the snapshot that match and fit. False: the search took long.
   bool TakeVms();
-  // Adds events to the page until it is full, there are no more, the journal has them or the search
-  // took long.
+  // Adds events to the page until it is full, there are no more, the next ones are only in the
+  // journal, or the search took long.
   void TakeEvents(Step* step);
 
   const EventLog* const log_;
@@ -82,22 +84,22 @@ class StreamCursor {
   uint64_t sequence_;
   const absl::Time since_;  // earlier events are left out
   const bool takes_all_;    // matches without looking at each event
-  bool locates_;            // it begins where since_ is in the journal
+  bool locates_;            // the start must be found in the journal, by since_
   Phase phase_ = Phase::kOpening;
   bool replays_ = false;          // a Progress is due once it catches up for the first time
-  bool progress_wanted_ = false;  // until one was reported with which it had caught up
-  // The newest event that was sent as not durable, which no Progress has reported as durable; 0:
-  // none.
+  bool progress_wanted_ = false;  // until one was sent when it had caught up
+  // The newest event that was sent as not durable and that no Progress has reported as durable
+  // since; 0: none.
   uint64_t owed_ = 0;
   const absl::Duration interval_;
   absl::Duration progress_due_ = absl::InfiniteDuration();
   VmSnapshotPtr snapshot_;   // snapshot being sent; null: none
-  const bool with_stopped_;  // sends its VMs that have stopped, too
+  const bool with_stopped_;  // sends also the stopped VMs of the snapshot
   size_t snapshot_vm_ = 0;   // next to send
   EventPage page_;           // the next message
-  // The journal has what follows up to this sequence.
+  // Up to this sequence, the next events are in the journal.
   uint64_t journal_through_ = 0;
-  bool has_read_ = false;  // the journal, since the last step
+  bool has_read_ = false;  // has read the journal since the last step
 };
 
 }  // namespace vmeventd

@@ -28,9 +28,10 @@
 namespace vmeventd {
 
 struct StreamOptions {
-  absl::Duration progress_interval = absl::Seconds(10);  // default of a client that sets none
+  absl::Duration progress_interval = absl::Seconds(10);  // for a client that sets none
   absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
-  size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit while few messages are in flight
+  // Limit of a message while few are in flight.
+  size_t message_bytes = StreamCursor::kMaxMessageBytes;
 };
 
 class StreamHub;
@@ -39,16 +40,18 @@ class WatchStream;
 // A call that is answered with a stream. Lives until OnDone. Any thread.
 class StreamCall {
  public:
-  // Passes what happens to the call on to `stream`. Once, before the rest.
+  // Reports from now on to `stream` what happens to the call. Call it once, before the other
+  // methods.
   virtual void AnswerBy(WatchStream* stream) = 0;
-  // Counts so many bytes as the call's until it is done. RESOURCE_EXHAUSTED: there are too many.
+  // Counts `bytes` as held by the call until it is done. RESOURCE_EXHAUSTED: that would be too
+  // many.
   virtual absl::Status Hold(size_t bytes) = 0;
   // Sends `message`, which must stay until OnWriteDone. One at a time.
   virtual void Write(const grpc::ByteBuffer* message) = 0;
-  // Ends the call with `status`. Once, and not during a write.
+  // Ends the call with `status`. Call it once, and not during a write.
   virtual void End(const absl::Status& status) = 0;
   // Sends `status` now, even if the client does not read: a cancellation overtakes data that waits
-  // to be read. OnCancel follows, and End must too.
+  // to be read. OnCancel follows; End must still be called.
   virtual void Abort(const absl::Status& status) = 0;
 
  protected:
@@ -62,7 +65,7 @@ enum class StreamEnd {
   kShutdown,        // vmeventd stops
   kLimit,           // refused: too many streams
   kInvalidRequest,  // refused: the request is wrong
-  kError,           // the journal could not be read, and so on
+  kError,           // any other error, such as a journal that cannot be read
 };
 // Labels of a metric.
 inline constexpr std::array<const char*, 7> kStreamEndNames = {
@@ -71,8 +74,8 @@ inline constexpr std::array<const char*, 7> kStreamEndNames = {
 // Counters of the streams of one hub. Any thread.
 class StreamMeters {
  public:
-  // A call that ended with `status`, which if it is RESOURCE_EXHAUSTED means `exhausted`, and if it
-  // is UNAVAILABLE, `unavailable`.
+  // Counts a call that ended with `status`. RESOURCE_EXHAUSTED counts as `exhausted`, UNAVAILABLE
+  // as `unavailable`.
   void CountEnd(const absl::Status& status, StreamEnd exhausted, StreamEnd unavailable) {
     StreamEnd end = StreamEnd::kError;
     if (absl::IsCancelled(status)) end = StreamEnd::kClient;
@@ -85,7 +88,7 @@ class StreamMeters {
   uint64_t ends(StreamEnd end) const { return ends_[static_cast<size_t>(end)].value(); }
 
   Counter opened;
-  // Handed over to the network.
+  // Passed to the network.
   Counter sent_messages;
   Counter sent_events;
   Counter sent_bytes;
@@ -97,38 +100,37 @@ class StreamMeters {
   std::array<Counter, kStreamEndNames.size()> ends_;
 };
 
-// One WatchEvents call. What happens to it is recorded and wakes it; its turns alone call gRPC, one
-// at a time and without a lock. One write or one question to the journal is pending. Any thread;
-// only a turn does work.
+// One WatchEvents call. What happens to it is recorded and wakes it. Only its turns call gRPC, one
+// at a time and without a lock. At most one write or one query of the journal is pending. Any
+// thread; only a turn does work.
 class WatchStream : public std::enable_shared_from_this<WatchStream> {
  public:
-  // Idle until Begin. The pointers outlive it. `description` lacks the position.
+  // Idle until Begin. The pointers outlive it. `description` is without the position.
   WatchStream(StreamHub* hub, StreamCall* call, v1::Stream description, StreamCursor cursor);
 
-  // Begins. Call it once the stream answers its call: a write before that would have nobody to
-  // report to.
+  // Begins. Call it after StreamCall::AnswerBy: a write before that would have nobody to report to.
   void Begin();
-  // There may be something to send, or to end.
+  // Call it when there may be something to send, or a reason to end.
   void Wake();
-  // Sends a Progress once everything that is published by now was sent.
+  // Sends a Progress after everything that is published by now was sent.
   void RequestProgress() {
     beat_ = true;
     Wake();
   }
-  // Ends the call before it sends more. With `cut` the client gets `status` even if it does not
+  // Ends the call before it sends more. With `cut`, the client gets `status` even if it does not
   // read.
   void End(absl::Status status, bool cut = false);
-  // Sends a beat or cuts a write that is pending for too long, if either is due.
+  // Sends a Progress if one is due, and cuts a write that has been pending for too long.
   void CheckDeadline(absl::Duration now);
 
-  // Its description, `newest` being the newest event.
+  // Returns its description; `newest` is the newest event.
   v1::Stream Describe(uint64_t newest) const;
   // Events up to this sequence were passed to the network, or do not match.
   uint64_t delivered() const { return delivered_; }
   const std::string& id() const { return description_.stream_id(); }
 
-  // The call's. gRPC's threads call these; none blocks.
-  // The write is done. False: the client is gone.
+  // Called by the call, on gRPC's threads; none of them blocks. The write is done. False: the
+  // client is gone.
   void OnWriteDone(bool ok);
   // The client has cancelled. The stream still ends the call.
   void OnCancel() { End(absl::CancelledError("the call was cancelled")); }
@@ -136,14 +138,14 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   void OnDone();
 
  private:
-  // Cause of a wait before it sends more.
+  // What it waits for before it sends more.
   enum class Pending { kNothing, kWrite, kReading };
 
-  // Goes as far as it can.
+  // Does all that can be done now.
   void Turn();
   // Sends what there is, or asks the journal.
   void Send();
-  // Reads what Send asked for, on the history thread. True, or the error of reading it.
+  // Reads what Send asked for, on the history thread. Returns true, or the error.
   absl::StatusOr<bool> ReadJournal(const absl::StatusOr<JournalReader*>& journal);
   void CountMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -153,13 +155,13 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   const absl::Duration opened_at_;  // on the monotonic clock
   std::atomic<bool> beat_{false};   // a Progress is due
 
-  // The turn's; while kReading is pending, the history thread's.
+  // Used by the turn; while kReading is pending, by the history thread.
   StreamCursor cursor_;
   grpc::ByteBuffer message_;  // message in flight
   std::atomic<uint64_t> delivered_;
 
   Mutex mutex_;
-  // One waits, or is under way; the first is Begin's, and after the last it stays so.
+  // A turn waits or is under way. The first one is Begin's; stays true after the last one.
   bool turn_ ABSL_GUARDED_BY(mutex_) = true;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // since the last turn began
   Pending pending_ ABSL_GUARDED_BY(mutex_) = Pending::kNothing;
@@ -179,7 +181,7 @@ struct WatchRequest {
 // A checked ListStreamsRequest.
 struct StreamPage {
   int size = 0;
-  std::string after{};  // id of the last stream of the page before; empty: there is none
+  std::string after{};  // id of the last stream of the previous page; empty: this is the first page
 };
 
 // Distance of the open streams from the newest event.
@@ -189,7 +191,7 @@ struct StreamLag {
   uint64_t summed_events = 0;
 };
 
-// Every open WatchEvents stream. Owns them; outlives the gRPC server. Any thread, unless stated
+// All open WatchEvents streams. Owns them; outlives the gRPC server. Any thread, unless stated
 // otherwise. Calls gRPC without holding its lock.
 class StreamHub {
  public:
@@ -197,23 +199,24 @@ class StreamHub {
   // the turns themselves.
   StreamHub(EventLog* log, const Clock* clock, StreamOptions options, int threads = 2);
   ~StreamHub();
-  // Answers one call of `peer`, whose turns alternate with those of others, or refuses it.
+  // Answers one call of `peer`, or refuses it. The turns of peers alternate.
   void Open(StreamCall* call, const WatchRequest& request, const v1::EventFilter& filter,
             const CallPeer& peer);
   // Returns the open streams, by their ids; `newest` is the newest event.
   v1::ListStreamsResponse List(const StreamPage& page, uint64_t newest) const;
-  // Ends a call with `status`, and counts that.
+  // Ends a call with `status`, and counts the end.
   void Refuse(StreamCall* call, const absl::Status& status) {
     meters_.CountEnd(status, StreamEnd::kLimit, StreamEnd::kShutdown);
     call->End(status);
   }
 
-  // Each stream looks for new events in its next turn. Never waits for one.
+  // Makes each stream look for new events in its next turn. Does not block.
   void WakeStreams();
   // Runs one turn of a stream; false: none waits.
   bool RunTurn() { return turns_.RunTurn(); }
 
-  // Sends the beats and cuts the writes that are due. Call it about every second. One thread.
+  // Sends the Progress messages and cuts the writes that are due. Call it about every second, on
+  // one thread.
   void CheckDeadlines();
 
   // Call it once nothing more will be published: refuses new streams, and ends each one after its
@@ -225,7 +228,7 @@ class StreamHub {
     const MutexLock lock(&mutex_);
     return static_cast<int>(streams_.size());
   }
-  // Statistics of the open streams, `newest` being the newest event.
+  // Returns statistics of the open streams; `newest` is the newest event.
   StreamLag Lag(uint64_t newest) const;
   const StreamMeters& meters() const { return meters_; }
 
@@ -234,10 +237,10 @@ class StreamHub {
 
   absl::Status OpenStream(StreamCall* call, const WatchRequest& request,
                           const v1::EventFilter& filter, const CallPeer& peer);
-  // Removes a stream whose call is done and which is not used any more; the hub destroys it.
+  // Removes and destroys a stream whose call is done and which is no longer used.
   void StreamDone(WatchStream* stream);
-  // Limit of the next message: less while more bytes are in flight, so that all messages together
-  // stay in bounds even if no client reads.
+  // Size limit of the next message. It shrinks as more bytes are in flight, so that all messages
+  // together stay bounded even if no client reads.
   size_t MessageBytes() const;
   // Gives freed memory back to the kernel, some time after many streams have ended.
   void TrimMemory(absl::Duration now);

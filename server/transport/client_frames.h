@@ -44,8 +44,8 @@ struct FrameHeader {
   uint32_t stream = 0;
 };
 
-// Finds the frames in a stream of bytes that comes in pieces of any size. Stores nine bytes at
-// most.
+// Finds the frames in a stream of bytes that arrives in pieces of any size. Stores at most nine
+// bytes.
 class FrameReader {
  public:
   // A complete header, or a piece of the payload after it.
@@ -54,8 +54,8 @@ class FrameReader {
     absl::string_view bytes;  // valid until the next call
     bool ends_frame;
   };
-  // Takes the next part from the front of `*bytes`; nullopt: they held no more than the beginning
-  // of a header, and are used up.
+  // Takes the next part from the front of `*bytes`; nullopt: they were only the beginning of a
+  // header, and are used up.
   std::optional<Part> Next(absl::string_view* bytes);
 
   const FrameHeader& header() const { return header_; }
@@ -63,7 +63,7 @@ class FrameReader {
 
  private:
   std::array<char, FrameHeader::kBytes> raw_;
-  size_t held_ = 0;    // bytes of raw_, of a header that is not complete
+  size_t held_ = 0;    // bytes of an incomplete header in raw_
   uint32_t left_ = 0;  // bytes left of the payload
   FrameHeader header_{};
 };
@@ -72,26 +72,26 @@ std::string EncodeFrame(const FrameHeader& header, absl::string_view payload);
 // Encodes a GOAWAY with ENHANCE_YOUR_CALM.
 std::string GoAwayFrame(uint32_t last_stream, absl::string_view why);
 
-// The frames of one client, which it reads before gRPC does: frames that could harm gRPC 1.51 do
-// not reach it (docs/internals/adr/0012-a-relay.md). No system call, no clock, one thread.
+// Reads the frames of one client before gRPC does: frames that could harm gRPC 1.51 do not reach it
+// (docs/internals/adr/0012-a-relay.md). No system call, no clock, one thread.
 class ClientFrames {
  public:
   // Appends to `to_server` the part of `bytes`, which the client sent, that gRPC may read: headers
-  // once they are complete, other frames as they come. After the client's first frame the server's
-  // SETTINGS are acknowledged in its name: gRPC 1.51 applies none of its bounds before, neither
-  // that on a call's fields nor that on open calls, and a client need never do it. Returns the rule
-  // that the client has broken, for people: nothing after it may pass.
+  // once they are complete, other frames as they come. After the client's first frame, acknowledges
+  // the server's SETTINGS in the client's name: until then gRPC 1.51 applies none of its limits (on
+  // a call's fields, on open calls), and a client need never acknowledge. Returns the rule that the
+  // client has broken, for people: nothing more may pass.
   std::optional<std::string> Read(absl::string_view bytes, std::string* to_server);
-  // Records a frame from the server. For each one of a call the client may send four control frames
-  // free of charge: clients grant windows and measure bandwidth with them.
+  // Records a frame from the server. For each frame of a call, the client may send four control
+  // frames that are not counted: clients grant windows and measure bandwidth with them.
   void OnAnswer(FrameType type);
 
-  // Frames since the last question that cost gRPC more than their bytes.
+  // Number of frames, since the last TakeCounts(), that cost gRPC more than their bytes.
   struct Counts {
     int calls = 0;
     int resets = 0;
     // SETTINGS, PING, PRIORITY, WINDOW_UPDATE, frames of unknown type, and DATA of a few bytes that
-    // ends nothing, but for those that are free.
+    // does not end a call; without those that are not counted (OnAnswer).
     int control = 0;
   };
   Counts TakeCounts() { return std::exchange(counts_, {}); }
@@ -107,7 +107,7 @@ class ClientFrames {
   bool started_ = false;       // the first frame, SETTINGS, has begun
   bool acknowledged_ = false;  // the server's SETTINGS were acknowledged
   FrameReader reader_;
-  std::string headers_;  // an incomplete frame of HEADERS
+  std::string headers_;  // an incomplete HEADERS frame
   Counts counts_;
   double free_control_ = 0;
   uint32_t last_stream_ = 0;

@@ -26,14 +26,14 @@
 namespace vmeventd {
 
 struct ArrivalLimits {
-  // Limit of a listener's unfinished connections. Beyond it, the oldest of a peer that has the most
-  // is closed.
+  // Limit of a listener's unfinished connections. Beyond it, the oldest one of the peer that has
+  // the most is closed.
   size_t at_once = 500;
   absl::Duration time = absl::Seconds(10);
 };
 
-// The connections that were accepted and are not served yet: over TLS until the handshake is done,
-// else until the client has sent the preface of HTTP/2. They hold no seat of those that are served,
+// The connections that were accepted and are not served yet: with TLS until the handshake is done,
+// else until the client has sent the preface of HTTP/2. They do not count as served connections,
 // and cost one descriptor each. Loop thread.
 class Arrivals {
  public:
@@ -44,8 +44,8 @@ class Arrivals {
     std::string peer;
   };
 
-  // Gets the listener, the peer and, for people, the reason of a connection that was closed because
-  // its client sent something else than it must.
+  // Gets the listener, the peer and, for people, the reason, when a connection was closed because
+  // its client sent invalid data.
   using Refused = std::function<void(size_t, const std::string&, const std::string&)>;
 
   // `arrived` and `refused` are called from the loop. The pointers outlive it.
@@ -98,8 +98,8 @@ class Arrivals {
   std::vector<Listener> listeners_;
 };
 
-// Shares of the open descriptors: VMs get what listeners do not need, and at least three quarters,
-// so that a low limit costs connections first.
+// Shares of the open descriptors. VMs get what listeners do not need, but at least three quarters,
+// so that a low limit reduces connections first.
 struct DescriptorShares {
   int vms;
   // Limits of each listener; at least 1.
@@ -111,43 +111,44 @@ DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int max_conn
 struct ListenerState {
   ListenAddress address;  // with the port that the kernel chose, once it listens
   bool listening = false;
-  int connections = 0;  // those that are served now
+  int connections = 0;  // number that are served now
 };
 
-// Accepts the connections of listening sockets, and serves them behind a relay once their client
-// has shown that it speaks HTTP/2, and who it is; or closes them if there are too many: gRPC 1.51
-// itself takes as many as come, until no descriptor is left for the VMs.
+// Accepts the connections of listening sockets. Serves them through a relay once the client has
+// proved who it is and that it uses HTTP/2; closes them if there are too many. gRPC 1.51 itself
+// accepts any number, until no descriptor is left for the VMs.
 //
-// The limit is one listener's, so that a crowd on one leaves the others reachable; one peer (see
-// Clients) may hold half of it.
+// Each listener has its own limit, so that a crowd on one leaves the others reachable; one peer
+// (see Clients) may use half of it.
 //
-// Two threads: one accepts and makes handshakes, whose cost is any stranger's to cause; the other
-// relays, and is not held up by it.
+// Two threads: one accepts and makes handshakes, whose cost any stranger can cause; the other
+// relays, and is not delayed by that.
 class ConnectionAcceptor {
  public:
   struct Options {
     std::vector<ListenAddress> addresses;
-    TlsFiles* tls = nullptr;        // of TCP connections; null: these are plain
-    std::function<void(int)> take;  // gets the descriptor of a connection; relay's thread
+    TlsFiles* tls = nullptr;  // for TCP connections; null: no TLS
+    // Gets the descriptor of a connection; called on the relay's thread.
+    std::function<void(int)> take;
     int max_connections;
     RelayLimits relay;
     ArrivalLimits arrivals;
-    // Called by RunRelay, about every second while a connection is open.
+    // Called by RunRelay about every second while a connection is open.
     std::function<void()> tick = [] {};
-    // A listener's socket was opened or lost; accepting thread.
+    // Called when a listener's socket was opened or lost; accepting thread.
     std::function<void()> listening = [] {};
   };
 
   // Opens the sockets, now or later: see AcceptingSocket. The pointers outlive it. Nothing is
-  // accepted before RunAccepting or AcceptOnce. The error is of the system, which is out of
-  // descriptors, or ALREADY_EXISTS: another process listens on a Unix socket.
+  // accepted before RunAccepting or AcceptOnce. Errors: the system is out of descriptors; or
+  // ALREADY_EXISTS: another process listens on a Unix socket.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Create(Options options,
                                                                     const Clock* clock,
                                                                     Clients* clients,
                                                                     RefusalCounters* refusals);
 
   // Accepts what waits, and continues handshakes, after waiting at most `timeout`. False:
-  // StopAccepting was called, and all that was not served yet is closed.
+  // StopAccepting was called, and all connections that were not served yet are closed.
   bool AcceptOnce(absl::Duration timeout) {
     accept_loop_->RunOnce(timeout);
     return accepting_;
@@ -158,7 +159,7 @@ class ConnectionAcceptor {
     }
   }
   // Relays what waits, after waiting for it at most `timeout`. False: Stop was called, and no
-  // connection is left or its time has passed.
+  // connection is left or the timeout of Stop has passed.
   bool RelayOnce(absl::Duration timeout);
   // Calls RelayOnce until it is false.
   void RunRelay();
@@ -173,8 +174,8 @@ class ConnectionAcceptor {
       arrivals_.CloseAll();
     });
   }
-  // Ends all connections: what the server has sent still arrives. RunRelay ends once none is left,
-  // or after `timeout`, when it closes the rest. Any thread.
+  // Ends all connections; what the server has already sent still arrives. RunRelay ends once none
+  // is left; after `timeout` it closes the rest. Any thread.
   void Stop(absl::Duration timeout);
 
   // In the order of the options. Any thread.
@@ -198,7 +199,7 @@ class ConnectionAcceptor {
                      RefusalCounters* refusals);
   absl::Status Listen();
   void OnAccepted(size_t listener, UniqueFd fd);
-  // Gives a connection its seat and passes it to the relay's thread, or refuses it.
+  // Counts a connection as served and passes it to the relay's thread, or refuses it.
   void OnArrived(Arrivals::Arrived arrived);
   void Serve(Arrivals::Arrived arrived);
   void Forget(Relay::Id id);
@@ -226,7 +227,7 @@ class ConnectionAcceptor {
   // Belongs to the relay's thread.
   Relay relay_;
   absl::flat_hash_map<Relay::Id, Connection> connections_;
-  absl::Time end_ = absl::InfiniteFuture();  // given by Stop; real time, as SteadyNow
+  absl::Time end_ = absl::InfiniteFuture();  // set by Stop; on the clock of SteadyNow()
   bool ending_ = false;
 
   mutable Mutex mutex_;

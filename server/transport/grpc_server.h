@@ -28,7 +28,7 @@ struct GrpcServerOptions {
   int max_connections = 4'000;         // limit of each address
   ArrivalLimits arrivals;              // limits of each address
   CallLimits calls;                    // limits of each address
-  double list_rate = 200;              // ListEvents a second and peer; and ListVms
+  double list_rate = 200;              // per second and peer, for ListEvents and ListVms together
   RelayLimits relay;                   // what clients may send
 };
 
@@ -37,8 +37,9 @@ struct GrpcServerOptions {
 class GrpcServer {
  public:
   // Listens on the addresses. Retries one that fails until it succeeds; ALREADY_EXISTS if another
-  // process listens on a Unix socket. The pointers, and options.tls, outlive the server. Health
-  // is NOT_SERVING at first, its service "listen" SERVING if all addresses are listened on.
+  // process listens on a Unix socket. The pointers, and options.tls, outlive the server. Health is
+  // NOT_SERVING at first, except its service "listen", which is SERVING while all addresses are
+  // listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
                                                            ServiceMethods* service,
                                                            RefusalCounters* refusals,
@@ -47,11 +48,11 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // State of the health service: of "journal", whether published events are durable; of "watch",
-  // whether each directory of --watch is there; of "sources", whether there is anything in which
-  // VMs can be found; of "libvirt", whether each libvirt can be connected to.
+  // State of the health service. Its services: "journal": published events are durable; "watch":
+  // each directory of --watch exists; "sources": at least one source can find VMs; "libvirt": each
+  // libvirt can be connected to.
   Health& health() { return health_; }
-  // Sets the state of the daemon and of its service.
+  // Sets the health of the daemon and of its gRPC service.
   void SetServing(bool serving);
 
   // Calls `done` once the acceptor's and the relay's thread have had a turn. Any thread.
@@ -63,9 +64,9 @@ class GrpcServer {
 
   // States of the listeners, in the order of the options.
   std::vector<ListenerState> listeners() const { return acceptor_->listeners(); }
-  // Closed connections of clients whose sockets wait to be closed.
+  // Number of closed client connections whose sockets wait to be closed.
   size_t sockets_to_close() const { return acceptor_->sockets_to_close(); }
-  // The calls that are open, of all methods.
+  // Number of open calls, of all methods.
   int open_calls() const { return clients_.open_calls(); }
 
  private:

@@ -16,8 +16,8 @@
 #include "base/system.h"
 #include "server/config/config.h"
 
-// The daemon binds and accepts itself: gRPC would replace another process's socket without a word,
-// does not report why a bind failed, and takes as many connections as come.
+// The daemon binds and accepts itself: gRPC would silently replace another process's socket, does
+// not report why a bind failed, and accepts any number of connections.
 
 namespace vmeventd {
 
@@ -25,10 +25,10 @@ namespace vmeventd {
 // path when it is destroyed, unless something else has taken its place.
 class ListenSocket {
  public:
-  // Makes a Unix socket's directory (0750) where it is missing, and removes a stale socket. The
-  // path is never open to more than the mode permits. ALREADY_EXISTS: a process listens on the Unix
-  // socket. FAILED_PRECONDITION: something else is in the way: a process on the port, a file that
-  // is no socket, a directory in which others could replace the socket.
+  // Creates a Unix socket's directory (0750) if it is missing, and removes a stale socket. The path
+  // is never accessible to more users than the mode permits. ALREADY_EXISTS: a process listens on
+  // the Unix socket. FAILED_PRECONDITION: another obstacle: a process on the port, a file that is
+  // no socket, or a directory in which others could replace the socket.
   static absl::StatusOr<std::unique_ptr<ListenSocket>> Open(const ListenAddress& address);
   ~ListenSocket();
   ListenSocket(const ListenSocket&) = delete;
@@ -47,18 +47,18 @@ class ListenSocket {
   absl::Status OpenTcp();
 
   ListenAddress address_;
-  UniqueFd lock_;  // of the file beside a Unix socket
+  UniqueFd lock_;  // on the file beside a Unix socket
   UniqueFd fd_;
   // The file at a Unix socket's path, as it was bound; unset: it is not bound.
   std::optional<std::pair<dev_t, ino_t>> file_;
 };
 
-// Accepts the connections of one address in a loop. Opens its socket again and again until that
-// succeeds: what is in the way, such as a port that another process has, may go away while the
-// daemon follows its VMs. Logs the first failure, each new reason, and the success after one; not
+// Accepts the connections of one address in a loop. Retries to open its socket until that succeeds:
+// an obstacle, such as a port that another process uses, may go away while the daemon follows its
+// VMs. Logs the first failure, each new reason, and the success after a failure; but not
 // ALREADY_EXISTS at the first attempt, after which the daemon does not start. Listens again at a
 // Unix socket's path that was removed or replaced. Pauses while the process is out of descriptors,
-// as epoll would report the waiting connection for ever. Loop thread.
+// because epoll would report the waiting connection all the time. Loop thread.
 class AcceptingSocket : private FdHandler {
  public:
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
@@ -70,7 +70,7 @@ class AcceptingSocket : private FdHandler {
     std::function<void(UniqueFd)> accepted = {};        // gets a connection, non-blocking
     std::function<void()> out_of_descriptors = {};      // before each pause
     std::function<void()> listening = [] {};            // listening() and address() have changed
-    std::function<bool()> full = [] { return false; };  // has it pause before it accepts
+    std::function<bool()> full = [] { return false; };  // true: it pauses before it accepts
   };
 
   // `what` names the listener in the log: "gRPC", "the metrics". `loop` outlives it.
@@ -83,8 +83,8 @@ class AcceptingSocket : private FdHandler {
   AcceptingSocket(const AcceptingSocket&) = delete;
   AcceptingSocket& operator=(const AcceptingSocket&) = delete;
 
-  // Opens the socket now, or later. The error is that of this attempt, ALREADY_EXISTS where another
-  // process listens on a Unix socket. Call it once.
+  // Opens the socket now, or later. The error is the one of this attempt; ALREADY_EXISTS: another
+  // process listens on the Unix socket. Call it once.
   absl::Status Listen();
 
   bool listening() const { return socket_ != nullptr; }

@@ -23,30 +23,30 @@
 
 namespace vmeventd {
 
-// One end of a connection: a socket, or TLS over one whose handshake is done. Never waits.
-// One thread; the process ignores SIGPIPE. It stays where it is made: OpenSSL holds a pointer to
-// it.
+// One end of a connection: a socket, or a TLS session on one whose handshake is done. Does not
+// block. One thread; the process ignores SIGPIPE. Cannot be moved: OpenSSL holds a pointer to it.
 class Wire {
  public:
-  // A client needs none of TLS's own messages after the handshake, but for a change of keys once in
-  // a long while; each costs far more than its bytes.
+  // Maximum number of TLS's own messages after the handshake. A client needs none, except for a
+  // rare change of keys; each costs far more than its bytes.
   static constexpr int kMaxTlsMessages = 16;
 
-  // Makes one end; a plain connection's if `tls` is null.
+  // `tls` null: a plain connection.
   explicit Wire(ReceivingSocket socket, SslPtr tls = nullptr);
   Wire(const Wire&) = delete;
   Wire& operator=(const Wire&) = delete;
 
   int fd() const { return socket_.get(); }
-  // Negative: nothing to read now; 0: the end, or an error, which is one.
+  // Returns the number of bytes. Negative: nothing to read now; 0: the end, or an error, which ends
+  // it too.
   ssize_t Receive(char* out, size_t size);
-  // Sends what the other end accepts now, maybe nothing, and returns its size. Negative: it accepts
-  // nothing any more. If not all was accepted, the next call begins with the rest.
+  // Sends what the other end accepts now, maybe nothing, and returns its size. Negative: it will
+  // accept nothing more. If not all was accepted, the next call must begin with the rest.
   ssize_t Send(absl::string_view bytes);
-  // Sends the end after what was sent.
+  // Ends this side, after what was sent.
   void ShutDown();
 
-  // Bytes that came from the network for Receive, headers of TLS included.
+  // Number of bytes received from the network, including TLS headers.
   uint64_t received() const;
   // Returns whether Receive may return more although the socket has nothing to read.
   bool HasPending() const;
@@ -62,33 +62,33 @@ class Wire {
   bool failed_ = false;
 };
 
-// Limits of what all connections of a peer send together; each connection has half of them. Beyond
-// them the relay reads nothing until enough time has passed, and closes a connection with too many
-// resets or control frames of its own.
+// Limits of what all connections of a peer send together; each connection may use half of them.
+// Beyond them, the relay reads nothing until enough time has passed; it closes a connection that
+// itself sends too many resets or control frames.
 struct RelayLimits {
   // Bytes. Clients need most of them for flow control: 26 bytes for each 16 KiB that they read, so
-  // that a reader of 600 MB/s sends 1 MB/s. A connection's burst admits the largest request at
+  // a client that reads 600 MB/s sends 1 MB/s. A connection's burst admits the largest request at
   // once.
   TokenRate bytes = {2 << 20, (2 << 20) + (256 << 10)};
-  // Calls: gRPC 1.51 takes them up faster than it gets through them, at 20 KB each.
+  // Calls: gRPC 1.51 accepts them faster than it handles them, at 20 KB each.
   TokenRate calls = {5'000, 1'000};
-  // RST_STREAM: gRPC 1.51 spends far more on a call that is reset at once than the client.
+  // RST_STREAM: a call that is reset at once costs gRPC 1.51 far more than the client.
   TokenRate resets = {200, 1'000};
   TokenRate control = {2'000, 2'000};  // see ClientFrames::Counts
-  // Bytes that each connection may send whatever the others of its peer do.
+  // Bytes that each connection may send in any case, whatever the others of its peer send.
   TokenRate always = {2 << 10, 1 << 10};
   // Time after which a client that reads nothing, while data waits for it, is disconnected.
   absl::Duration unread = absl::Seconds(60);
 };
 
-// Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each: it
-// checks each frame of a client (ClientFrames), and bounds their rates, before gRPC sees it,
+// Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each
+// client. Checks each frame of a client (ClientFrames) and limits the rates before gRPC sees it,
 // because gRPC 1.51 aborts if a connection always has more to read
-// (docs/internals/adr/0012-a-relay.md). Nothing of a client is read before the server has sent its
-// SETTINGS. It holds at most 64 KiB of a connection, and 4 KiB while 8 MiB wait for all clients; an
-// end that does not read holds up the other one.
+// (docs/internals/adr/0012-a-relay.md). Reads nothing from a client before the server has sent its
+// SETTINGS. Holds at most 64 KiB of a connection, and 4 KiB while 8 MiB wait for all clients; an
+// end that does not read blocks the other one.
 //
-// Loop thread, but for Cut.
+// Loop thread, except Cut.
 class Relay {
  public:
   using Id = uint64_t;
@@ -97,8 +97,8 @@ class Relay {
   using Breached = std::function<void(Id, const std::string&)>;
 
   // Calls `ended` on the loop's thread when a connection is gone, and `breached` before that if it
-  // is closed because of what its client sent or did not read. The pointers outlive it, and the
-  // loop takes no turn without it.
+  // is closed because of what its client sent or did not read. The pointers outlive it; the loop
+  // takes no turn after its end.
   Relay(
       RelayLimits limits, EventLoop* loop, RefusalCounters* refusals, std::function<void(Id)> ended,
       Breached breached = [](Id, const std::string&) {});
@@ -112,8 +112,8 @@ class Relay {
     // gRPC's name for the peer of `server`, as in ServerContext::peer(): random, never used again.
     std::string name;
   };
-  // Adds a connection. `tls` has finished its handshake; null: a plain connection. The error is of
-  // the system, which is out of descriptors or memory.
+  // Adds a connection. `tls` has finished its handshake; null: a plain connection. The error is the
+  // system's: out of descriptors or memory.
   absl::StatusOr<Added> Add(ReceivingSocket client, SslPtr tls, const std::string& peer);
 
   // Closes a connection soon, without sending what waits. Any thread.
@@ -137,20 +137,20 @@ class Relay {
   // Move bytes from the client to the server, and back.
   void MoveIn(Connection* connection);
   void MoveOut(Connection* connection);
-  // Takes what the client sent, and passes on what is permitted.
+  // Handles what the client sent, and passes on what is permitted.
   void TakeIn(Connection* connection, absl::string_view bytes);
-  // Takes what the server sent. False: the connection is closed.
+  // Handles what the server sent. False: the connection is closed.
   bool TakeOut(Connection* connection, absl::string_view bytes);
   void Pause(Connection* connection, absl::Duration wait);
-  // Ends the connection with a GOAWAY, after the present frame of the server.
+  // Ends the connection with a GOAWAY, after the server's current frame.
   void Breach(Connection* connection, const std::string& why);
   void SendGoodbye(Connection* connection);
-  // Reads the rest from the server, and sends it nothing more.
+  // Sends nothing more to the server, but reads the rest from it.
   void StopServer(Connection* connection);
   void Push(Connection* connection, absl::string_view bytes);
-  // Gives the client `time` to read the rest; nothing more comes for it.
+  // Gives the client `time` to read the rest; the server sends nothing more.
   void StartLinger(Connection* connection, absl::Duration time);
-  // Ends the client's side, after all was passed on to it.
+  // Ends the client's side after all was passed on to it.
   void FinishOut(Connection* connection);
   // Looks at the connection at `when`, or earlier.
   void Arm(Connection* connection, absl::Duration when);
