@@ -5,7 +5,7 @@
 
 #include "absl/time/time.h"
 
-// Clocks, and what is measured by them: pauses between attempts, and rates.
+// Clocks, and what depends on them: pauses between attempts, and rates.
 
 namespace vmeventd {
 
@@ -30,18 +30,19 @@ class SystemClock : public Clock {
   Instant Now() const override;
 };
 
-// Real time, by a clock that nobody sets.
+// Real time, by a clock that cannot be set.
 inline absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
-// Pause before the next attempt, after one of `last` (0: none yet): twice as long, up to a limit.
+// Returns the pause before the next attempt: twice the last one (0: none yet), but from `first` to
+// `longest`.
 inline absl::Duration NextPause(absl::Duration last, absl::Duration first, absl::Duration longest) {
   return std::min(std::max(2 * last, first), longest);
 }
 
-// Pauses between attempts, of which each has a random part, so that the clients of a restarting
-// server do not all return at once.
+// Pauses between attempts. Each has a random part, so that the clients of a restarting server do
+// not all return at once.
 class Backoff {
  public:
   Backoff(absl::Duration first, absl::Duration longest) : first_(first), longest_(longest) {}
@@ -70,7 +71,7 @@ struct TokenRate {
 };
 
 // A token bucket that begins full: `burst` tokens at once, `per_second` in the long run. Times are
-// on the monotonic clock; one that goes back earns nothing. One thread.
+// on the monotonic clock; a time that goes back adds no tokens. One thread.
 class TokenBucket {
  public:
   constexpr TokenBucket(double burst, double per_second)
@@ -86,7 +87,8 @@ class TokenBucket {
   bool Has(absl::Duration now) const { return Available(now) >= 1; }
   bool IsFull(absl::Duration now) const { return Available(now) >= burst_; }
 
-  // Takes a token. Without one it becomes a debt, of at most `burst`, that is paid off first.
+  // Takes a token. If there is none, it becomes a debt (at most `burst`), which new tokens pay off
+  // first.
   void Spend(absl::Duration now) {
     tokens_ = std::max(-burst_, Available(now) - 1);
     filled_at_ = std::max(filled_at_, now);
@@ -97,8 +99,8 @@ class TokenBucket {
     Spend(now);
     return true;
   }
-  // Takes `amount`, which has been used already. A shortfall becomes a debt without limit. Returns
-  // the time until it is paid; zero: there is none.
+  // Takes `amount` tokens for what was used already. Missing ones become a debt without limit.
+  // Returns the time until it is paid; zero: there is none.
   absl::Duration Charge(double amount, absl::Duration now) {
     tokens_ = Available(now) - amount;
     filled_at_ = std::max(filled_at_, now);
@@ -112,7 +114,7 @@ class TokenBucket {
   }
 
  private:
-  // Measured from `filled_at_`.
+  // Returns the time from `filled_at_` until there are so many tokens.
   absl::Duration TimeUntil(double tokens) const {
     return tokens_ >= tokens ? absl::ZeroDuration()
                              : absl::Seconds((tokens - tokens_) / per_second_);

@@ -8,8 +8,8 @@
 
 namespace vmeventd {
 
-// A std::optional with its value on the heap, for members that are unset in nearly all of many
-// objects. Unset, it takes 8 bytes.
+// A std::optional with its value on the heap, for members that nearly all of many objects leave
+// unset. Takes 8 bytes while unset.
 template <typename T>
 class Rare {
  public:

@@ -14,7 +14,7 @@ namespace vmeventd {
 class Counter {
  public:
   Counter() = default;
-  // The other's value as it is now.
+  // Copies the present value.
   Counter(const Counter& other) : value_(other.value()) {}
   operator uint64_t() const { return value(); }  // NOLINT(google-explicit-constructor): a number
   void Add(uint64_t count = 1) { value_.fetch_add(count, std::memory_order_relaxed); }
@@ -34,8 +34,8 @@ class Level {
   std::atomic<uint64_t> value_{0};
 };
 
-// Latencies, counted in fixed buckets. Any thread, without a lock: a Snapshot may hold a latency in
-// one of its members and not yet in the other.
+// Latencies, counted in fixed buckets. Any thread, without a lock: a Snapshot may contain a latency
+// in one of its members but not yet in the other.
 class LatencyHistogram {
  public:
   // The buckets' inclusive upper bounds, in seconds; one more bucket counts what exceeds them.

@@ -8,8 +8,8 @@
 
 namespace vmeventd {
 
-// Threads for calls that another party can delay for as long as it likes. Each such call holds one
-// thread; nobody has to wait for any of them. Any thread.
+// Threads for calls that another party can delay without limit. Each such call occupies one thread;
+// nobody has to wait for it. Any thread.
 class DetachedThreads {
  public:
   // Starts at most `max_threads`, each when a job needs it. Each calls `begin` first, to name
@@ -19,10 +19,10 @@ class DetachedThreads {
   DetachedThreads(const DetachedThreads&) = delete;
   DetachedThreads& operator=(const DetachedThreads&) = delete;
 
-  // Queues `job`. If no thread can be started, it waits for one that is there, or for the next
-  // call or StartMissing(). The queue has no limit of its own: see waiting().
+  // Queues `job`. If no thread can be started, the job waits for an existing one, or for the next
+  // Run() or StartMissing(). The queue has no limit of its own: see waiting().
   void Run(std::function<void()> job);
-  // Starts the threads that jobs wait for, if it can.
+  // Starts the threads that jobs wait for, if that is possible.
   void StartMissing();
   // Returns the number of jobs that no thread has begun.
   size_t waiting() const;
@@ -37,7 +37,7 @@ class DetachedThreads {
 };
 
 // Does `job` on a thread that blocks all signals, and waits for it, at most `limit`. Returns
-// whether it was done; it may go on otherwise, so it may refer only to what it owns. Any thread.
+// whether it was done. If not, the job continues, so it may refer only to what it owns. Any thread.
 bool DoWithin(absl::Duration limit, std::function<void()> job);
 
 }  // namespace vmeventd

@@ -14,12 +14,12 @@
 
 namespace vmeventd {
 
-// The payloads of a status from which its answer's details are made.
+// The payloads of a status from which the details of an error response are made.
 inline constexpr char kReasonPayload[] = "reason";
 inline constexpr char kRetryPayload[] = "retry_ns";
-inline constexpr char kFactPrefix[] = "fact/";  // of the keys of ErrorInfo.metadata
+inline constexpr char kFactPrefix[] = "fact/";  // prefix for the keys of ErrorInfo.metadata
 
-// Adds the reason for programs: the name of a value of the contract's ErrorReason, without its
+// Adds the reason for programs: the name of a value of ErrorReason in the contract, without the
 // prefix.
 inline absl::Status WithReason(absl::string_view reason, absl::Status status) {
   status.SetPayload(kReasonPayload, absl::Cord(reason));
@@ -43,8 +43,8 @@ inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
   return status;
 }
 
-// The status of a request whose `field` means several VMs that run, `described` as "named \"web\"".
-// Lists the first ten of their run ids.
+// Returns the status of a request whose `field` matches several running VMs, `described` as "named
+// \"web\"". Lists the first ten of their run ids.
 inline absl::Status SeveralVmsRun(absl::string_view field, absl::string_view described,
                                   std::vector<absl::string_view> run_ids) {
   constexpr size_t kMaxListed = 10;
@@ -58,7 +58,7 @@ inline absl::Status SeveralVmsRun(absl::string_view field, absl::string_view des
                      absl::StrJoin(run_ids, ", "), all > kMaxListed ? ", ..." : ""))));
 }
 
-// The status that a client gets for an error of reading the journal: OUT_OF_RANGE for DATA_LOSS.
+// Returns the status that a client gets if reading the journal failed: OUT_OF_RANGE for DATA_LOSS.
 inline absl::Status ReadError(const absl::Status& read) {
   if (!absl::IsDataLoss(read)) return read;
   return WithReason("JOURNAL_DAMAGED",
@@ -68,7 +68,7 @@ inline absl::Status ReadError(const absl::Status& read) {
                         "from a snapshot")));
 }
 
-// The status of what the daemon cannot do any more, and the next one can.
+// The status of a request that this daemon can no longer carry out, but the next one can.
 inline absl::Status ShuttingDown() {
   return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
 }

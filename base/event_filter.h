@@ -13,14 +13,14 @@
 #include "base/patterns.h"
 #include "base/uuid.h"
 
-// The meaning of the contract's EventFilter, once for the server, a fleet's readers and lists of
-// VMs: what passes matches one entry of every list that is not empty.
+// The one implementation of the contract's EventFilter, for the server, a fleet's readers and lists
+// of VMs. An event or VM passes if it matches one entry of every list that is not empty.
 
 namespace vmeventd {
 
-// A list of patterns of names, of VMs or of sources, ready to be asked often. An entry that equals
-// a name matches it, whatever characters it has. An empty list matches every name. Immutable; any
-// thread.
+// A list of patterns for names, of VMs or of sources, prepared for many lookups. An entry that
+// equals a name matches it, even if it contains wildcards. An empty list matches every name.
+// Immutable; any thread.
 class NameMatcher {
  public:
   NameMatcher() = default;
@@ -38,7 +38,7 @@ class NameMatcher {
                        [&](const Glob& glob) { return glob.Matches(name); });
   }
   bool matches_all() const { return exact_.empty(); }
-  // The names, if there is no pattern with a wildcard; null: any name may match.
+  // Returns the names, if no pattern has a wildcard; null: other names may match.
   const absl::flat_hash_set<std::string>* exact() const {
     return globs_.empty() && !exact_.empty() ? &exact_ : nullptr;
   }
@@ -48,8 +48,8 @@ class NameMatcher {
   std::vector<Glob> globs_;
 };
 
-// Numbers of an enumeration below 64. An empty list has each, of others only those that were asked
-// for. Immutable; any thread.
+// A set of an enumeration's numbers, below 64. An empty list means all numbers; any other list,
+// only its own. Immutable; any thread.
 class NumberSet {
  public:
   NumberSet() = default;
@@ -58,7 +58,7 @@ class NumberSet {
     for (const int number : numbers) bits_ |= uint64_t{1} << (number & 63);
   }
 
-  // 0: it has no such number.
+  // `number` 0 is in no set, except the one of all.
   bool Has(int number) const {
     return bits_ == 0 || (number > 0 && number < 64 && (bits_ >> number & 1) != 0);
   }
@@ -90,18 +90,19 @@ class FilterLists {
     }
   }
 
-  // Of an event: `cause` and `vm` are called for its cause and its VmRef only if a list needs them.
-  // `shutdown_class`, and the cause, of an event without an end: 0.
+  // Returns whether an event passes. `cause` and `vm` return its cause and its VmRef, and are
+  // called only if a list needs them. For an event without an end, `shutdown_class` and the cause
+  // are 0.
   template <typename Cause, typename Vm>
   bool PassesEvent(int type, int shutdown_class, const Cause& cause, const Vm& vm) const {
     if (!types_.Has(type) || !classes_.Has(shutdown_class)) return false;
     return (is_for_all_vms() || PassesVm(vm())) && (causes_.has_all() || causes_.Has(cause()));
   }
-  // Of an end, as the last one of a VM.
+  // Returns whether an end passes, such as the last one of a VM.
   bool PassesEnd(int shutdown_class, int cause) const {
     return classes_.Has(shutdown_class) && causes_.Has(cause);
   }
-  // Of a VM, by a message as VmRef.
+  // Returns whether a VM passes, by a message like VmRef.
   template <typename VmRef>
   bool PassesVm(const VmRef& vm) const {
     return PassesNames(vm.name(), vm.run_id(), vm.source()) && PassesRest(vm);
@@ -111,7 +112,7 @@ class FilterLists {
     return names_.Matches(name) && sources_.Matches(source) &&
            (run_ids_.empty() || run_ids_.contains(run_id));
   }
-  // The UUIDs and the labels.
+  // Checks the UUIDs and the labels.
   template <typename VmRef>
   bool PassesRest(const VmRef& vm) const {
     if (!uuids_.empty()) {

@@ -26,7 +26,7 @@ class FdHandler {
   virtual void OnFdReady(uint32_t events) = 0;
 };
 
-// Names a timer. Stays harmless once the timer has fired or was cancelled.
+// Identifies a timer. Safe to use after the timer has fired or was cancelled.
 struct TimerId {
   int64_t deadline_ns = 0;
   uint64_t serial = 0;  // 0: no timer
@@ -36,8 +36,9 @@ struct TimerId {
   }
 };
 
-// epoll, timers on the monotonic clock, and functions of other threads; stepped by its owner. Costs
-// no wake-up while nothing is due. Every method but Post and Wake is for one thread.
+// An epoll loop with timers on the monotonic clock and functions from other threads; its owner
+// calls RunOnce. Does not wake up while nothing is due. All methods except Post and Wake are for
+// one thread.
 class EventLoop {
  public:
   // `clock` outlives the loop. The error names the call that failed.
@@ -45,20 +46,20 @@ class EventLoop {
 
   // Watches `fd`, which stays the caller's. `handler` must live until Remove.
   absl::Status Add(int fd, uint32_t events, FdHandler* handler);
-  // Changes the events that `fd`, which is watched, is watched for.
+  // Changes the events of `fd`, which is watched already.
   void Modify(int fd, uint32_t events);
   // Stops watching `fd`; call it before closing the descriptor. Pending input of this turn is
-  // dropped: neither `handler` nor the next user of the number gets it. No-op if `fd` is not
-  // watched, as after a failed Add.
+  // dropped: neither `handler` nor the next user of the descriptor's number gets it. No-op if `fd`
+  // is not watched, as after a failed Add.
   void Remove(int fd);
 
   // Calls `callback` once, in the first turn at or after `deadline` (Clock's monotonic). Timers
   // with the same deadline fire in the order in which they were added.
   TimerId AddTimer(absl::Duration deadline, std::function<void()> callback);
-  // Cancels the timer and clears `id`. No-op if the timer has fired or never was.
+  // Cancels the timer and clears `id`. No-op if the timer has fired or was never set.
   void CancelTimer(TimerId* id);
-  // Adds a timer in place of the one that `id` names. `id` is cleared before `callback` is called,
-  // and stays where it is until then.
+  // Replaces the timer `id` by a new one. `id` is cleared before `callback` is called; until then
+  // it must stay at its address.
   template <typename Callback>
   void SetTimer(TimerId* id, absl::Duration deadline, Callback callback) {
     CancelTimer(id);
@@ -73,18 +74,18 @@ class EventLoop {
     SetTimer(id, Now().monotonic + delay, std::move(callback));
   }
 
-  // Waits for input, a timer or Wake, at most `timeout`, then handles what is due. Of a very long
-  // list it handles a part, so that neither input nor timers starve the other.
+  // Waits for input, a timer or Wake, at most `timeout`, then handles what is due. If very much is
+  // due, handles a part, so that neither input nor timers starve the other.
   void RunOnce(absl::Duration timeout);
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   void Wake() const;
-  // The next turn calls `function`. Functions of one thread run in order; those still pending
-  // are destroyed uncalled with the loop. The callers bound the backlog. Any thread.
+  // The next turn calls `function`. Functions of one thread run in order; those still pending are
+  // destroyed uncalled with the loop. The callers must limit the backlog. Any thread.
   void Post(absl::AnyInvocable<void()> function);
 
   Instant Now() const { return clock_->Now(); }
-  // Time at which the current turn, or the last one, ended its wait and began its work; on the
-  // monotonic clock.
+  // Time at which the current or the last turn stopped waiting and began its work; on the monotonic
+  // clock.
   absl::Duration turn_began() const { return turn_began_; }
 
  private:

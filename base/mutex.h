@@ -74,11 +74,11 @@ bool WaitUntil(CondVar* changed, Mutex* mutex, absl::Duration timeout, Condition
   return true;
 }
 
-// A thread, as Clang's thread-safety analysis knows it: only that thread touches data that is
-// ABSL_GUARDED_BY the role, and the compiler reports any other access. No cost at run time.
+// Represents a thread for Clang's thread-safety analysis: only that thread may access data that is
+// ABSL_GUARDED_BY the role; the compiler reports any other access. No cost at run time.
 class ABSL_LOCKABLE ThreadRole {};
 
-// Declares that the enclosing scope runs on that thread, or in its stead while it does not run.
+// Declares that the enclosing scope runs on that thread, or while that thread does not run.
 class ABSL_SCOPED_LOCKABLE OnThread {
  public:
   explicit OnThread(const ThreadRole* role) ABSL_EXCLUSIVE_LOCK_FUNCTION(role) {

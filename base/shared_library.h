@@ -7,22 +7,22 @@
 
 namespace vmeventd {
 
-// A function of a library, and where its address goes.
+// A function of a library, and where to store its address.
 struct LibraryFunction {
   const char* name;
   void** address;
 };
 
-// Loads a shared library, whose name the system's loader looks up, and finds its functions. Both
-// stay until the process ends. FAILED_PRECONDITION: it is missing, or a function is; `advice` says
-// what to install.
+// Loads a shared library, which the system's loader finds by its name, and finds its functions.
+// Both stay valid until the process ends. FAILED_PRECONDITION: the library or a function is
+// missing; the message contains `advice`, which tells what to install.
 absl::StatusOr<void*> LoadSharedLibrary(const char* file, absl::string_view advice,
                                         std::initializer_list<LibraryFunction> functions = {});
 
 // Members of a struct of functions: VMEVENTD_FUNCTION_MEMBER(curl_easy_init).
 // NOLINTNEXTLINE(bugprone-macro-parentheses): a declaration takes none.
 #define VMEVENTD_FUNCTION_MEMBER(name) decltype(&::name) name = nullptr;
-// One LibraryFunction of an object `functions` of such a struct, and a comma.
+// One LibraryFunction for a member of `functions`, an object of such a struct, and a comma.
 #define VMEVENTD_FUNCTION_ENTRY(name) {#name, reinterpret_cast<void**>(&functions.name)},
 
 // A function of a loaded library that was not named to LoadSharedLibrary(): the program is built

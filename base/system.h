@@ -43,8 +43,8 @@ class UniqueFd {
   // Passes the descriptor to the caller, who must close it.
   int Release() { return std::exchange(fd_, -1); }
 
-  // Closes the descriptor. Drops the error of close(): no descriptor here has cached writes that
-  // close() could report as lost.
+  // Closes the descriptor. Ignores the error of close(): no descriptor here has cached writes whose
+  // loss close() could report.
   void Reset() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
   }
@@ -62,8 +62,7 @@ inline absl::Status ErrnoStatus(const std::string& object, const std::string& wh
 }
 
 // Reads a file of the kernel (/proc, a cgroup) or another short one, at most `max_bytes` of it.
-// Never waits, whatever is there (a FIFO). Errors name the path;
-// RESOURCE_EXHAUSTED: out of descriptors.
+// Does not block, even on a FIFO. Errors name the path; RESOURCE_EXHAUSTED: out of descriptors.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
 // Reads an open file in the same way, from its current offset. `path` is for errors.
 absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size_t max_bytes);
@@ -71,16 +70,16 @@ absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size
 // Syncs the directory of a file, so that a loss of power leaves the file's name there.
 absl::Status SyncDirectoryOf(const std::string& path);
 
-// The name in the user and group databases; the number where there is none. May ask the network, as
-// the name services do. Any thread.
+// Return the name from the user or group database; the number if there is no name. May ask the
+// network, as name services do. Any thread.
 std::string UserName(uid_t uid);
 std::string GroupName(gid_t gid);
 
 // Takes the descriptors out of a Unix socket's message (SCM_RIGHTS) that recvmsg(2) has filled.
-// Call it once: they are the caller's from then on.
+// They then belong to the caller: call it once.
 std::vector<UniqueFd> TakeDescriptors(msghdr* message);
 
-// Names the calling thread, for top -H, debuggers and core files. The kernel keeps 15 bytes.
+// Names the calling thread, for top -H, debuggers and core files. The kernel stores 15 bytes.
 template <size_t kSize>
 void SetThreadName(const char (&name)[kSize]) {
   static_assert(kSize <= 16, "at most 15 bytes");

@@ -39,22 +39,22 @@ inline absl::Status InvalidText(absl::string_view text, absl::string_view rule) 
   return absl::InvalidArgumentError(absl::StrCat(Quote(text), " ", rule));
 }
 
-// Finds the name that `typed` is a misspelling of: one or two letters must be changed, added or
-// removed, one in a short word. Empty: there is none. Pure.
+// Finds the name of which `typed` is a misspelling: it differs by one or two changed, added or
+// missing letters; in a short word, by one. Empty: there is none. Pure.
 std::string NearestName(absl::string_view typed, const std::vector<std::string>& names);
 
-// Parses a duration as flags take it: 10m, 1h30m, 2d, 0.5s; units w d h m s ms us ns. The result is
-// not negative. nullopt: `text` is not a duration.
+// Parses a duration in the form of flags: 10m, 1h30m, 2d, 0.5s; units w d h m s ms us ns. The
+// result is not negative. nullopt: `text` is not a duration.
 std::optional<absl::Duration> ParseDuration(absl::string_view text);
 
 // Formats a duration so that ParseDuration reads it back: "30d", "1h30m", "500ms". `duration` is
 // finite and not negative.
 std::string PrintDuration(absl::Duration duration);
 
-// "SIGKILL"; "signal 99" of one without a name.
+// Returns the signal's name, "SIGKILL"; or "signal 99" if it has none.
 std::string SignalName(int signal);
 
-// Returns whether a name, or an IP address in digits, is of this host alone.
+// Returns whether a name, or an IP address in digits, is local to this host.
 bool IsLoopback(const std::string& host);
 
 }  // namespace vmeventd

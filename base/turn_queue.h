@@ -12,14 +12,14 @@
 
 namespace vmeventd {
 
-// Short turns of work, done on the threads that call Run, so that the caller of Add never does
-// them. Those of one owner are done in the order they came, and owners alternate, so that one with
-// many does not delay the others. Its users bound it. Any thread.
+// A queue of short turns of work. The threads that call Run do them, never the caller of Add. Turns
+// of one owner are done in the order in which they were added; owners alternate, so that one with
+// many turns does not delay the others. Its users must limit its size. Any thread.
 class TurnQueue {
  public:
   using Turn = std::function<void()>;
 
-  // False: it was stopped, and the turn is not done.
+  // False: the queue was stopped, and the turn will not be done.
   bool Add(const std::string& owner, Turn turn) {
     const MutexLock lock(&mutex_);
     if (stopped_) return false;
@@ -51,7 +51,7 @@ class TurnQueue {
     turn();
     return true;
   }
-  // Does turns until Stop, and then those that wait.
+  // Does turns until Stop, and then the ones that still wait.
   void Run() {
     while (true) {
       {

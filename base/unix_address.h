@@ -11,21 +11,21 @@ namespace vmeventd {
 
 // The address of the Unix socket at a path of any length. An address has room for 107 bytes
 // (unix(7)). A longer path is reached through a descriptor of its directory, which the object owns:
-// such an address leads there in this process alone, and while the object lives.
+// such an address works only in this process and while the object lives.
 class UnixAddress {
  public:
-  // Longest path that is an address by itself, and longest file name in a longer path.
+  // Longest path that fits into an address, and longest file name in a longer path.
   static constexpr size_t kMaxPath = 107;
   static constexpr size_t kMaxNameOfLongerPath = 82;
-  // Returns the reason why no socket can be reached at such a path, as "its ... is ..."; empty:
-  // there is none. Pure.
+  // Returns the reason why no socket can be reached at such a path, in the form "its ... is ...";
+  // empty: one can. Pure.
   static std::string Refusal(absl::string_view path);
 
-  // Opens the directory where that is needed, and follows links as connect(2) does. The error names
-  // the path and the reason: NOT_FOUND without such a directory, INVALID_ARGUMENT for a name that
-  // is too long, RESOURCE_EXHAUSTED without a descriptor.
+  // Opens the directory if that is needed, and follows links as connect(2) does. The error names
+  // the path and the reason: NOT_FOUND: no such directory; INVALID_ARGUMENT: a name is too long;
+  // RESOURCE_EXHAUSTED: no descriptor is left.
   static absl::StatusOr<UnixAddress> Open(const std::string& path);
-  // Leads to the socket's file that `file` was opened for (O_PATH), and nowhere else.
+  // Returns an address of exactly the socket file that `file` has open (O_PATH).
   static UnixAddress OfFile(int file);
 
   // The address, for a library that takes it as text.

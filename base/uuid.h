@@ -14,14 +14,14 @@ namespace vmeventd {
 
 using Uuid = std::pair<uint64_t, uint64_t>;
 
-// Reads "550e8400-e29b-41d4-a716-446655440000", in either case; unset for anything else.
+// Parses "550e8400-e29b-41d4-a716-446655440000", in upper or lower case; unset for anything else.
 std::optional<Uuid> ParseUuid(absl::string_view text);
 
-// `count` unpredictable bytes, at most 256.
+// Returns `count` unpredictable bytes, at most 256.
 std::string RandomBytes(size_t count);
 
-// The UUID (RFC 4122, version 4) made of 16 bytes, in lower case. Replaces its version and variant
-// bits.
+// Returns the UUID (RFC 4122, version 4) made of 16 bytes, in lower case. Sets the version and
+// variant bits.
 std::string UuidFromBytes(std::string bytes);
 
 // A random UUID (RFC 4122, version 4), in lower case.
