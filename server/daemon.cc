@@ -258,7 +258,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   // Nobody misses what was switched off.
   if (!no_senders.empty() && config.process_tracking &&
       config.signal_senders != SignalSenders::kOff) {
-    spdlog::warn("cannot see who sends signals to VMs, so one that is killed is UNKNOWN: {}",
+    spdlog::warn("cannot see who sends signals to VMs, so a VM that is killed is UNKNOWN: {}",
                  no_senders);
   }
   return daemon;

@@ -255,7 +255,7 @@ bool StoreHandover(const HandoverContents& contents) {
     spdlog::info("handed {} VMs over to the service manager, for the next start",
                  contents.open.runs.size());
     const size_t events = contents.log.unwritten.events.size();
-    if (events > 0) spdlog::info("handed over what waits for the disk: {} events", events);
+    if (events > 0) spdlog::info("handed over {} events that wait for the disk", events);
   } else {
     spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
                  contents.open.runs.size(), std::string(status.message()));

@@ -101,8 +101,8 @@ SocketGlobWatcher::SocketGlobWatcher(EventLoop* loop, const std::vector<std::str
           return Scan();
         }
         spdlog::warn(
-            "--libvirt: looking for sockets has taken 5 s: a file system does not answer, and a "
-            "libvirt that starts is not found until it does");
+            "--libvirt: looking for sockets has taken 5 s: a file system does not respond; "
+            "until it does, a libvirt that starts is not found");
       }) {
   auto all = std::make_shared<std::vector<Pattern>>();
   for (const std::string& pattern : patterns) {
@@ -139,7 +139,7 @@ void SocketGlobWatcher::Scan() {
 void SocketGlobWatcher::OnLook(Sockets found, std::string limited, absl::Duration took) {
   looked_ = true;
   if (!limited.empty() && !warned_) {
-    spdlog::warn("--libvirt: more than {}: the others are not followed", limited);
+    spdlog::warn("--libvirt: found more than {}; the others are not followed", limited);
   }
   warned_ = !limited.empty();
   const Sockets before = std::exchange(sockets_, std::move(found));

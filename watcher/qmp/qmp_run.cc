@@ -177,7 +177,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
   if (run_state == "postmigrate") {
-    spdlog::info("{} was migrated away, or its memory saved to a file",
+    spdlog::info("{} was migrated away, or its memory was saved to a file",
                  absl::Utf8SafeCHexEscape(info().name));
   }
   Hand(input::StateAnswer{run_state});
