@@ -53,7 +53,7 @@ struct JournalEnd {
     return file == other.file && stored <= other.newest && other.stored <= newest;
   }
 };
-// Log of a daemon that stops, for the next one.
+// The log that a stopping daemon hands to the next one.
 struct HandedLog {
   std::string journal_id;
   JournalEnd end;            // `newest` is the last sequence that it assigned

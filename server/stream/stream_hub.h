@@ -129,8 +129,9 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   uint64_t delivered() const { return delivered_; }
   const std::string& id() const { return description_.stream_id(); }
 
-  // Called by the call, on gRPC's threads; none of them blocks. The write is done. False: the
-  // client is gone.
+  // The call's reports, from gRPC's threads; none of these methods blocks.
+
+  // The write is done. False: the client is gone.
   void OnWriteDone(bool ok);
   // The client has cancelled. The stream still ends the call.
   void OnCancel() { End(absl::CancelledError("the call was cancelled")); }

@@ -63,7 +63,7 @@ struct LibvirtSpec {
   bool has_glob() const;
   // The URI by which libvirt is reached at `path`, a socket that `socket` matches.
   std::string UriAt(absl::string_view path) const;
-  // The URI where there is no glob.
+  // The URI, if there is no glob.
   std::string Uri() const;
   // The flag's text, globs included.
   std::string ToFlag() const;

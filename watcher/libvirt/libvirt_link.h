@@ -25,8 +25,8 @@
 
 namespace vmeventd {
 
-// Returns the directory of pid files of the libvirt that serves `socket` (empty: where libvirt
-// itself looks).
+// Returns the directory of pid files of the libvirt that serves `socket` (empty: libvirt's
+// default).
 std::string PidDirectory(const LibvirtSpec& spec, const std::string& socket);
 
 // Returns the PID namespace of the process that serves the Unix socket `address`, if it differs

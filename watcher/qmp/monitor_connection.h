@@ -188,7 +188,7 @@ class MonitorConnection : public FdHandler {
   CommandLines* const command_lines_;
   ReceivingSocket socket_;
   LineFramer framer_;
-  std::string unhandled_;                 // input that the daemon before this one read
+  std::string unhandled_;                 // input that the previous daemon read
   std::unique_ptr<Handshake> handshake_;  // null once it is complete
   size_t held_ = 0;                       // memory of an incomplete line, as accounted for
   // The process that sent what was read last, which need not be the one that listened. Any process

@@ -10,8 +10,9 @@
 
 namespace vmeventd {
 
-// An open run as a daemon that stops hands it to the next one, in addition to its saved state: with
-// the connection to its monitor, from which nobody has read since, and the pidfd of its process.
+// The part of an open run that a stopping daemon hands to the next one in addition to the saved
+// state: the connection to its monitor, from which nobody has read since, and the pidfd of its
+// process.
 struct HandedRun {
   // Limit of `state.unhandled`.
   static constexpr size_t kMaxUnhandled = 64 << 10;
@@ -21,7 +22,7 @@ struct HandedRun {
   UniqueFd process;     // none: the process is not tracked
 };
 
-// The open runs of a daemon that stops, for the next one.
+// The open runs that a stopping daemon hands to the next one.
 struct OpenRuns {
   std::vector<HandedRun> runs;  // those that can be handed over
   // The ids of all open runs, and their VmUpdate::saved_run.

@@ -71,8 +71,8 @@ bool HasNameOfQemu(int64_t pid);
 // Returns whether the process of `pidfd` has ended; a zombie has.
 bool HasEnded(int pidfd);
 
-// Returns whether `pid` is about to end: it exits, or a SIGKILL waits for it. False where that
-// cannot be read.
+// Returns whether `pid` is about to end: it exits, or a SIGKILL is pending. False if that cannot be
+// read.
 bool IsDying(int64_t pid);
 
 // States of the threads of `pid`, for people: "1 D (waits in the kernel), 4 S (sleeps)". Empty:

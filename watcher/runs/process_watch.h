@@ -76,7 +76,7 @@ class ExitStatusReader : public FdHandler {
   // Prepares for Ask() about `pid`, which lives. Call it once for each Unfollow.
   void Follow(int64_t pid);
   void Unfollow(int64_t pid);
-  // Drops the processes of the daemon before this one that nobody follows.
+  // Drops the handed-over processes that nobody follows.
   void ForgetHanded();
 
   struct Answer {
@@ -98,7 +98,7 @@ class ExitStatusReader : public FdHandler {
  private:
   struct Followed {
     int users = 0;
-    bool handed = false;  // followed by the daemon before this one, until ForgetHanded()
+    bool handed = false;  // followed by the previous daemon, until ForgetHanded()
     std::optional<int> wait_status;
   };
 

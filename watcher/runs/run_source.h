@@ -28,7 +28,7 @@ class RunSource {
   // adds that to the table. Null, and `session` is unchanged: it is another source's. Call it
   // before Start().
   virtual VmRun* Restore(VmSession* session) = 0;
-  // Begins to look for runs. Those that a daemon before this one left are in the table.
+  // Begins to look for runs. The previous daemon's runs are in the table already.
   virtual void Start() = 0;
   // Returns whether everything that existed at the start was tried.
   virtual bool first_scan_done() const = 0;

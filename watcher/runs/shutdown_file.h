@@ -11,11 +11,12 @@
 
 namespace vmeventd {
 
-// Creates the file, empty, with mode 0644 whatever the umask, or renews the times of one that is
-// there. Refuses anything there that is no regular file; a file that has another link is replaced.
+// Creates an empty file with mode 0644, whatever the umask is, or updates the times of an existing
+// one. Fails if something other than a regular file is there; replaces a file that has other hard
+// links.
 absl::Status CreateShutdownFile(const std::string& directory, const std::string& vm_name);
 
-// Removes the file; that there is none is success.
+// Removes the file. A missing file is no error.
 absl::Status DeleteShutdownFile(const std::string& directory, const std::string& vm_name);
 
 }  // namespace vmeventd

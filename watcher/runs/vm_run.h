@@ -45,7 +45,7 @@ class VmRun {
   bool FindProcess();
   // Looks for the process from time to time, until it is found.
   void FindProcessLater();
-  // Tracks the process that the daemon before this one has handed over, which may have ended since.
+  // Tracks the process that the previous daemon handed over, which may have ended since.
   // INVALID_ARGUMENT: `pidfd` is another process's.
   absl::Status TrackHanded(UniqueFd pidfd);
   // Tracks `process` in place of the one that it followed, if any.

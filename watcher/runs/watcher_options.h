@@ -60,13 +60,12 @@ struct WatcherOptions {
   // publish for each run either its status (it continues; with its saved_run, which the journal may
   // lack) or STOPPED (it has ended).
   std::vector<std::string> saved_runs;
-  // There was a daemon before this one. Events since then may be missing, unless it handed over
+  // There was a previous daemon. Events since then may be missing, unless it handed over
   // everything.
   bool follows_another = false;
   // That daemon handed over its log, and with it all of its open runs.
   bool is_handover = false;
-  // Runs that the daemon before this one has handed over; null: nothing. Taken by
-  // the first turn of the loop.
+  // Runs that the previous daemon handed over; null: none. Taken by the first turn of the loop.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;
   // That daemon's NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none.
   // Taken by NodeWatcher::Create.

@@ -98,7 +98,7 @@ struct Evidence {
   bool paused = false;  // STOP, no RESUME since
   // A STOP came since query-status was answered: the VM may be at the end of a migration.
   bool stop_unexplained = false;
-  // QEMU was started with a device by which its guest ends it (isa-debug-exit, semihosting).
+  // QEMU was started with a device by which its guest can end it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
   bool stays_down = false;       // QEMU was started to stay alive when its guest is down
   bool no_panic_device = false;  // QEMU was started without a device that reports a guest's panic

@@ -15,8 +15,8 @@ struct Reporter {
   absl::string_view name;
   absl::string_view state;  // prefix of a run state that it gave
   absl::string_view closed;
-  absl::string_view end;           // end of a run whose process is not seen
-  absl::string_view reported_end;  // the same, where it has reported one
+  absl::string_view end;           // text for the end of a run whose process is not seen
+  absl::string_view reported_end;  // the same, if the reporter reported the end
 };
 
 inline constexpr Reporter kMonitorReporter = {

@@ -98,7 +98,7 @@ struct WordsRead {
   const v1::ShutdownDetail& facts;
 };
 
-// libvirt. A ProcessGone follows each end, once the process is gone where it can be seen.
+// libvirt. If the process can be seen, a ProcessGone follows each end, once the process is gone.
 
 struct NewLabels {
   const Labels& labels;

@@ -86,7 +86,7 @@ struct SignalTracing {
 // CAP_BPF and CAP_PERFMON, and none afterwards. `root` stands before every path, for tests.
 absl::StatusOr<std::unique_ptr<SignalTrace>> BeginTrace(const std::string& root = "");
 // Resumes a trace that another process began, by its descriptors(). It needs CAP_BPF.
-// INVALID_ARGUMENT: they are not those of such a trace.
+// INVALID_ARGUMENT: they are not the descriptors of a trace.
 absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> descriptors);
 // Converts a record of the kernel's programs.
 SignalRecord Decode(const TraceRecord& record);

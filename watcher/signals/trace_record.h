@@ -60,13 +60,13 @@ struct KernelOffsets {
   __u64 cgroup_node;
   __u64 node_id;
   __u64 victim_is_task;  // oom:mark_victim passes the task, and no pid
-  __u64 has_memory;      // with it, the next ones are there
+  __u64 has_memory;      // the next members are set
   __u64 task_mm;
   __u64 mm_total_vm;
   __u64 mm_anon_rss;
   __u64 task_signal;
   __u64 signal_oom_score_adj;
-  __u64 has_login;  // the next two are there
+  __u64 has_login;  // the next two members are set
   __u64 task_login_uid;
   __u64 task_login_session;
 };
