@@ -122,6 +122,14 @@ std::string NearestName(absl::string_view typed, const std::vector<std::string>&
   return nearest;
 }
 
+std::string DidYouMean(absl::string_view answer) {
+  const size_t end = std::min(answer.find(';'), answer.size());
+  if (end == 0) return std::string(answer);
+  const absl::string_view rest = answer.substr(end);  // includes its semicolon
+  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
+                      rest.empty() ? rest : rest.substr(1));
+}
+
 std::optional<absl::Duration> ParseDuration(absl::string_view text) {
   absl::ConsumePrefix(&text, "+");
   // Abseil's form, and weeks and days before it.

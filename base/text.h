@@ -43,6 +43,11 @@ inline absl::Status InvalidText(absl::string_view text, absl::string_view rule) 
 // missing letters; in a short word, by one. Empty: there is none. Pure.
 std::string NearestName(absl::string_view typed, const std::vector<std::string>& names);
 
+// Returns "; did you mean ANSWER?", the end of a sentence; empty if `answer` is empty. An answer
+// may contain a semicolon, after which another sentence follows; that one stands alone if nothing
+// is before the semicolon.
+std::string DidYouMean(absl::string_view answer);
+
 // Parses a duration in the form of flags: 10m, 1h30m, 2d, 0.5s; units w d h m s ms us ns. The
 // result is not negative. nullopt: `text` is not a duration.
 std::optional<absl::Duration> ParseDuration(absl::string_view text);

@@ -1,6 +1,5 @@
 #include "client/cli/values.h"
 
-#include <algorithm>
 #include <map>
 
 #include "absl/algorithm/container.h"
@@ -43,14 +42,6 @@ std::vector<std::string> ValuesOf(const std::string& value_name) {
       {"STATE", NamesOf(v1::VmState_descriptor())}};
   const auto found = kValues->find(value_name);
   return found == kValues->end() ? std::vector<std::string>() : found->second;
-}
-
-std::string DidYouMean(absl::string_view answer) {
-  const size_t end = std::min(answer.find(';'), answer.size());
-  if (end == 0) return std::string(answer);
-  const absl::string_view rest = answer.substr(end);  // includes its semicolon
-  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
-                      rest.empty() ? rest : rest.substr(1));
 }
 
 std::string HintForValue(const std::string& value_name, absl::string_view typed) {

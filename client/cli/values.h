@@ -16,7 +16,5 @@ std::vector<std::string> ValuesOf(const std::string& value_name);
 // Completes a complaint about a value that an option does not take, as "; did you mean stopped?"
 // does. Empty: nothing comes close.
 std::string HintForValue(const std::string& value_name, absl::string_view typed);
-// "; did you mean ANSWER?". What follows a semicolon in the answer is the rest of the sentence.
-std::string DidYouMean(absl::string_view answer);
 
 }  // namespace vmeventd::client

@@ -27,8 +27,7 @@ std::string SettingText(absl::string_view key, const toml::node& value) {
 // "; did you mean tls-ca?"; empty: no setting is near.
 std::string NearestSetting(const std::string& typed, const std::vector<std::string>& known) {
   const bool is_server = typed == "server" || typed == "host" || typed == "hosts";
-  const std::string nearest = is_server && known.size() > 2 ? "servers" : NearestName(typed, known);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?");
+  return DidYouMean(is_server && known.size() > 2 ? "servers" : NearestName(typed, known));
 }
 
 // `directory` is that of the file.

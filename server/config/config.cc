@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/detached_threads.h"
 #include "base/system.h"
 #include "base/text.h"
@@ -86,6 +87,58 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
       absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
 }
 
+// Words that users of other programs type, separated by blanks, and the answer for DidYouMean().
+constexpr std::pair<absl::string_view, absl::string_view> kHints[] = {
+    {"-v --verbose -d --debug --loglevel", "--log-level debug"},
+    {"-q --quiet", "--log-level warn"},
+    {"-l --bind --address --addr --host --port -p --socket --sock", "--listen"},
+    {"-w --dir --directory --path --qmp --monitor --sockets --glob", "--watch"},
+    {"-c -f --config-file --conf", "--config"},
+    {"-t --test --dry-run --validate --check --configtest check test configtest validate",
+     "--check-config"},
+    {"--data-dir --datadir --data --state --db --database --journal", "--state-dir"},
+    {"--uri --connect --virsh", "--libvirt"},
+    {"--metrics --prometheus --metrics-port", "--metrics-listen"},
+    {"--cert --tls", "--tls-cert"},
+    {"--key", "--tls-key"},
+    {"--ca --tls-ca --cacert --client-ca", "--tls-client-ca"},
+    {"-V version", "--version"},
+    {"-? help", "--help"},
+    {"--daemon --daemonize --background --foreground --nodaemon -D",
+     "; vmeventd runs in the foreground, and systemctl start vmeventd in the background"},
+    {"start stop restart reload enable disable",
+     "; systemd does that, as in: systemctl restart vmeventd"},
+    {"run serve server daemon", "; vmeventd runs without a command"},
+    {"vms ls ps list events logs watch tail why describe show top fleet intent info health doctor "
+     "push status crashes get",
+     "; that is for the client: vmevents"},
+};
+
+// The answer for DidYouMean(); empty: there is none.
+std::string AnswerFor(absl::string_view typed, const std::vector<std::string>& names) {
+  for (const auto& [words, answer] : kHints) {
+    for (const absl::string_view word : absl::StrSplit(words, ' ')) {
+      if (word == typed) return std::string(answer);
+    }
+  }
+  return NearestName(typed, names);
+}
+
+bool IsSetting(absl::string_view name) {
+  return std::any_of(Flags().begin(), Flags().end(),
+                     [name](const Flag& flag) { return flag.name == name; });
+}
+
+// The hint for a word of the configuration file: that for the flag of this name.
+std::string HintForSetting(absl::string_view typed) {
+  std::vector<std::string> names;
+  for (const Flag& flag : Flags()) names.push_back(absl::StrCat("--", flag.name));
+  const std::string answer = AnswerFor(absl::StrCat("--", absl::StripPrefix(typed, "--")), names);
+  const absl::string_view name =
+      absl::StripPrefix(absl::string_view(answer).substr(0, answer.find(' ')), "--");
+  return IsSetting(name) ? DidYouMean(name) : "";
+}
+
 // The configuration file for CLI11, which reports no text or list without an end, drops the values
 // of a setting that is there twice, and needs each list on one line.
 class ConfigFile : public CLI::ConfigTOML {
@@ -122,6 +175,12 @@ class ConfigFile : public CLI::ConfigTOML {
     bool empty = true;
   };
 
+  static std::string Unknown(const std::string& name) {
+    const std::string hint = HintForSetting(name);
+    return absl::StrCat(Quote(name), " is not a setting",
+                        hint.empty() ? "; settings are named like the flags, without --" : hint);
+  }
+
   static std::string Unclosed(const List& list) {
     return absl::StrCat("line ", list.line, ": the list of ", Quote(list.name), " has no closing ]",
                         kExample);
@@ -141,11 +200,17 @@ class ConfigFile : public CLI::ConfigTOML {
     const bool first = !list->open;
     if (first) {
       const absl::string_view stripped = absl::StripAsciiWhitespace(*line);
-      const size_t equals = line->find('=');
-      if (equals == line->npos || stripped[0] == '#' || stripped[0] == ';') return "";
+      if (stripped.empty() || stripped[0] == '#' || stripped[0] == ';') return "";
+      if (stripped[0] == '[') {
+        return stripped == "[default]" ? ""
+                                       : "it has a [section]; settings must not be in a section";
+      }
       list->name =
-          std::string(absl::StripAsciiWhitespace(absl::string_view(*line).substr(0, equals)));
-      at = line->find_first_not_of(" \t", equals + 1);
+          std::string(absl::StripAsciiWhitespace(stripped.substr(0, stripped.find_first_of("=#"))));
+      CLI::detail::remove_quotes(list->name);
+      if (!IsSetting(absl::StripPrefix(list->name, "--"))) return Unknown(list->name);
+      const size_t equals = line->find('=');
+      at = equals == line->npos ? equals : line->find_first_not_of(" \t", equals + 1);
       if (at == line->npos) return "";
       list->open = (*line)[at] == '[';
       at += list->open ? 1 : 0;
@@ -351,19 +416,8 @@ ParsedConfig UsageError(absl::string_view message) {
 
 std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   std::string message = error.what();
-  const auto in_file = [&app] {
-    return absl::StrCat("--config: ", app.get_config_ptr()->as<std::string>(), ": ");
-  };
-  constexpr absl::string_view kExtras = "INI was not able to parse ";
-  if (absl::StartsWith(message, kExtras)) {
-    if (absl::EndsWith(message, ".++")) {  // what CLI11 makes of [name]
-      return absl::StrCat(in_file(), "it has a [section]; settings must not be in a section");
-    }
-    return absl::StrCat(in_file(), Quote(message.substr(kExtras.size())),
-                        " is not a setting; settings are named like the flags, without --");
-  }
   if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr) {
-    return absl::StrCat(in_file(), message);
+    return absl::StrCat("--config: ", app.get_config_ptr()->as<std::string>(), ": ", message);
   }
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
     const std::string flag = message.substr(0, message.find(':'));
@@ -386,44 +440,6 @@ ParsedConfig HostError(absl::string_view message, bool check_config) {
   return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", message, "\n")};
 }
 
-// Words that users of other programs type, separated by blanks, and the hint for them.
-constexpr std::pair<absl::string_view, absl::string_view> kHints[] = {
-    {"-v --verbose -d --debug --loglevel", "; did you mean --log-level debug?"},
-    {"-q --quiet", "; did you mean --log-level warn?"},
-    {"-l --bind --address --addr --host --port -p --socket --sock", "; did you mean --listen?"},
-    {"-w --dir --directory --path --qmp --monitor --sockets --glob", "; did you mean --watch?"},
-    {"-c -f --config-file --conf", "; did you mean --config?"},
-    {"-t --test --dry-run --validate --check --configtest check test configtest validate",
-     "; did you mean --check-config?"},
-    {"--data-dir --datadir --data --state --db --database --journal",
-     "; did you mean --state-dir?"},
-    {"--uri --connect --virsh", "; did you mean --libvirt?"},
-    {"--metrics --prometheus --metrics-port", "; did you mean --metrics-listen?"},
-    {"--cert --tls", "; did you mean --tls-cert?"},
-    {"--key", "; did you mean --tls-key?"},
-    {"--ca --tls-ca --cacert --client-ca", "; did you mean --tls-client-ca?"},
-    {"-V version", "; did you mean --version?"},
-    {"-? help", "; did you mean --help?"},
-    {"--daemon --daemonize --background --foreground --nodaemon -D",
-     "; vmeventd runs in the foreground, and systemctl start vmeventd in the background"},
-    {"start stop restart reload enable disable",
-     "; systemd does that, as in: systemctl restart vmeventd"},
-    {"run serve server daemon", "; vmeventd runs without a command"},
-    {"vms ls ps list events logs watch tail why describe show top fleet intent info health doctor "
-     "push status crashes get",
-     "; that is for the client: vmevents"},
-};
-
-std::string HintFor(absl::string_view typed, const std::vector<std::string>& names) {
-  for (const auto& [words, hint] : kHints) {
-    for (const absl::string_view word : absl::StrSplit(words, ' ')) {
-      if (word == typed) return std::string(hint);
-    }
-  }
-  const std::string nearest = NearestName(typed, names);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?");
-}
-
 // Explains the arguments that no flag took, in the order in which they were typed.
 std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch) {
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
@@ -435,14 +451,14 @@ std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch
                           " is not a flag: the shell has replaced the pattern of --watch by the "
                           "sockets; quote it, as in --watch '/run/vms/*/qmp.sock'");
     }
-    const std::string hint = HintFor(extras.front(), {});
+    const std::string hint = DidYouMean(AnswerFor(extras.front(), {}));
     return absl::StrCat(Quote(extras.front()), " is not a flag",
                         hint.empty() ? "; vmeventd takes no other arguments" : hint);
   }
   std::vector<std::string> names = {"--config", "--check-config", "--help", "--version"};
   for (const Flag& known : Flags()) names.push_back(absl::StrCat("--", known.name));
   const std::string typed = flag->substr(0, flag->find('='));
-  return absl::StrCat(Quote(typed), " is not a flag", HintFor(typed, names));
+  return absl::StrCat(Quote(typed), " is not a flag", DidYouMean(AnswerFor(typed, names)));
 }
 
 }  // namespace

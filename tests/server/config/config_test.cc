@@ -188,7 +188,10 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--log-format", "xml"}, {"--log-format", "\"xml\"", "text, json"}},
       {{"--node", "a b"}, {"--node", "a b", "visible ASCII"}},
       {{"--node", std::string(254, 'n')}, {"--node", "253"}},
-      {{"--config", file}, {"--config: " + file + ": \"unknown-setting", "not a setting"}},
+      {{"--config", file},
+       {"--config: " + file +
+        ": line 1: \"unknown-setting\" is not a setting; settings are named like "
+        "the flags, without --"}},
       {{"--state-dir", "/a", "--state-dir", "/b"},
        {"vmeventd: --state-dir: takes one value, and several are given\n"}},
       {{"--watch"}, {"vmeventd: --watch: needs a value\n"}},
@@ -217,6 +220,14 @@ TEST(Config, AFaultInAFileHasItsLine) {
       {"watch = [\"/a\"]\nwatch = /b\n", {"line 2: \"watch\" is set in line 1 already"}},
       {"log-level = info\n#log-level = warn\nlog-level = debug\n",
        {"line 3: \"log-level\" is set in line 1 already; delete one of the lines"}},
+      {"# sources\n\nwach = [\"/a\"]\n",
+       {"/conf: line 3: \"wach\" is not a setting; did you mean watch?\n"}},
+      {"\"state_dir\" = /a\n", {"line 1: \"state_dir\" is not a setting; did you mean state-dir?"}},
+      {"verbose = true\n", {"line 1: \"verbose\" is not a setting; did you mean log-level?"}},
+      {"uri = qemu:///system\n", {"line 1: \"uri\" is not a setting; did you mean libvirt?"}},
+      {"insecure-listn # a switch\n", {"\"insecure-listn\" is not", "mean insecure-listen?"}},
+      {"check-config = true\n", {"line 1: \"check-config\" is not a setting; settings are named"}},
+      {"node = a\n[vmeventd]\n", {"line 2: it has a [section]; settings must not be in a section"}},
   };
   for (const auto& row : rows) {
     std::ofstream(file) << row.text;
