@@ -3,12 +3,20 @@
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/option.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
+namespace {
+
+// Ends the help of --since.
+constexpr char kTimeForms[] =
+    ", as 1h, \"a week ago\", noon, 8pm, monday, \"yesterday 14:00\", boot or 2026-07-01";
+
+}  // namespace
 
 CLI::App* AddCommand(CLI::App* parent, const char* name, const char* help) {
   // --server and -o may also follow the command.
@@ -26,11 +34,18 @@ absl::Time ReadTime(const OptionContext& context, const std::string& text,
 CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
                       const char* until_help, std::optional<absl::Time>* since,
                       std::optional<absl::Time>* until) {
-  const auto read = [=](std::optional<absl::Time>* time) {
-    return [=](const std::string& text) { *time = ReadTime(reading->context, text); };
+  AddOption(app, "--since", "TIME", absl::StrCat(since_help, kTimeForms).c_str(),
+            [=](const std::string& text) { *since = ReadTime(reading->context, text); });
+  // CLI11 takes the options in the order of their definitions: --since is read.
+  const auto read_until = [=](const std::string& text) {
+    const bool is_relative = absl::StartsWith(text, "+");
+    if (is_relative && !*since) {
+      Wrong(absl::StrCat("\"", text, "\" is counted from --since; give that, too"));
+    }
+    *until = is_relative ? Need(ParseTimeAfter(text, **since)) : ReadTime(reading->context, text);
   };
-  AddOption(app, "--since", "TIME", since_help, read(since));
-  return AddOption(app, "--until", "TIME", until_help, read(until));
+  return AddOption(app, "--until", "TIME",
+                   absl::StrCat(until_help, "; +10m is after --since").c_str(), read_until);
 }
 
 void CheckTimes(std::optional<absl::Time> since, std::optional<absl::Time> until) {
@@ -69,7 +84,8 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
                   if (sequence == nullptr) Wrong("needs --from SEQUENCE, whose journal it names");
                   sequence->journal_id = CheckText(text);
                 });
-  AddOption(app, "--since", "TIME", "begin with the events at or after this time",
+  AddOption(app, "--since", "TIME",
+            absl::StrCat("begin with the events at or after this time", kTimeForms).c_str(),
             [=](const std::string& text) { *start = FromTime{ReadTime(*context, text)}; })
       ->excludes(from)
       ->excludes(journal);

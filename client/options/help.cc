@@ -38,10 +38,11 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
 constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
     {"watch",
      R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
-12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. It reconnects when
-the daemon comes back, with nothing lost or repeated; if events may be missing,
-it prints GAP on standard error. A GAP of the whole node passes every filter; it
-runs a command and counts only if nothing is filtered or --type has gap.
+12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
+or how long ago: 10m, 2d, "half an hour ago". It reconnects when the daemon
+comes back, with nothing lost or repeated; if events may be missing, it prints
+GAP on standard error. A GAP of the whole node passes every filter; it runs a
+command and counts only if nothing is filtered or --type has gap.
 
 With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
 event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
@@ -197,9 +198,10 @@ Examples:
     {"version", "Example:\n  vmevents version"},
     {"events",
      R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
-12:00, today, yesterday, @SECONDS, or how long ago: 10m, 2d. On a terminal the
-list goes through a pager: $VMEVENTS_PAGER, else $PAGER, else less. A GAP of
-the whole node passes every filter, as the missing events may have matched.
+12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
+or how long ago: 10m, 2d, "half an hour ago". On a terminal the list goes
+through a pager: $VMEVENTS_PAGER, else $PAGER, else less. A GAP of the whole
+node passes every filter, as the missing events may have matched.
 
 Examples:
   vmevents events --since today --type stopped

@@ -26,9 +26,10 @@ std::optional<absl::Duration> ParseAge(absl::string_view text) {
   absl::ConsumePrefix(&text, "-");
   const bool ago = absl::ConsumeSuffix(&text, " ago");
   std::string plain(text);
-  // "a week ago", "an hour ago".
-  if (ago && (absl::ConsumePrefix(&text, "an ") || absl::ConsumePrefix(&text, "a "))) {
-    plain = absl::StrCat("1", text);
+  if (ago && text == "half an hour") {
+    plain = "30m";
+  } else if (ago && (absl::ConsumePrefix(&text, "an ") || absl::ConsumePrefix(&text, "a "))) {
+    plain = absl::StrCat("1", text);  // "a week ago", "an hour ago"
   }
   for (const absl::string_view word :
        {"second", "sec", "minute", "min", "hour", "hr", "day", "week"}) {
@@ -54,7 +55,8 @@ std::optional<absl::Time> ParseDate(absl::string_view text, absl::TimeZone zone)
   absl::Time time;
   std::string ignored;
   for (const char* format : {"%Y-%m-%d %H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%d %H:%M",
-                             "%Y-%m-%d", "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
+                             "%Y-%m-%d", "%Y-%m-%d %I %p", "%Y-%m-%d %I:%M %p",
+                             "%Y %b %d %H:%M:%E*S", "%Y %b %d %H:%M", "%Y %b %d"}) {
     if (absl::ParseTime(format, plain, zone, &time, &ignored)) return time;
   }
   return std::nullopt;
@@ -75,28 +77,49 @@ std::optional<absl::Time> ParseDateAndZone(absl::string_view text, absl::TimeZon
   return time;
 }
 
-// "monday": the last one, today included.
-std::optional<absl::CivilDay> ParseWeekday(absl::string_view text, absl::CivilDay today) {
-  for (int days = 0; days < 7; ++days) {
+// A day in words. "monday" is the last one, today included; "last monday" is before today.
+std::optional<absl::CivilDay> ParseDay(absl::string_view text, absl::CivilDay today) {
+  if (text == "today") return today;
+  if (text == "yesterday") return today - 1;
+  if (text == "last week") return today - 7;
+  const int first = absl::ConsumePrefix(&text, "last ") ? 1 : 0;
+  for (int days = first; days < first + 7; ++days) {
     const absl::CivilDay day = today - days;
-    const std::string name = absl::AsciiStrToLower(
-        absl::FormatTime("%A", absl::FromCivil(day, absl::UTCTimeZone()), absl::UTCTimeZone()));
-    if (absl::AsciiStrToLower(text) == name) return day;
+    const std::string name =
+        absl::FormatTime("%A", absl::FromCivil(day, absl::UTCTimeZone()), absl::UTCTimeZone());
+    if (absl::EqualsIgnoreCase(text, name)) return day;
   }
   return std::nullopt;
 }
 
-// "8pm", "8 am".
-std::optional<int> ParseHour(absl::string_view text) {
-  const std::string word = absl::StrReplaceAll(absl::AsciiStrToLower(text), {{" ", ""}});
-  absl::string_view digits = word;
-  const bool afternoon = absl::ConsumeSuffix(&digits, "pm");
-  int hour = 0;
-  if ((!afternoon && !absl::ConsumeSuffix(&digits, "am")) || digits.size() > 2 ||
-      !absl::SimpleAtoi(digits, &hour) || hour < 1 || hour > 12) {
-    return std::nullopt;
+// A time of that day: "14:00", "8pm", "8 am", "noon".
+std::optional<absl::Time> ParseClock(absl::string_view text, absl::CivilDay day,
+                                     absl::TimeZone zone) {
+  if (text == "noon") text = "12:00";
+  if (text == "midnight") text = "00:00";
+  if (text.empty() || !absl::ascii_isdigit(text[0])) return std::nullopt;
+  return ParseDate(absl::StrCat(absl::FormatCivilTime(day), " ", text), zone);
+}
+
+// "yesterday 8pm", "last monday 14:00".
+std::optional<absl::Time> ParseDayAndClock(absl::string_view text, absl::CivilDay today,
+                                           absl::TimeZone zone) {
+  for (size_t at = text.find(' '); at != text.npos; at = text.find(' ', at + 1)) {
+    const auto day = ParseDay(text.substr(0, at), today);
+    if (day) return ParseClock(text.substr(at + 1), *day, zone);
   }
-  return hour % 12 + (afternoon ? 12 : 0);
+  return std::nullopt;
+}
+
+// The time of a text as a protobuf Timestamp can have it.
+absl::StatusOr<absl::Time> Fitting(absl::Time time, absl::string_view text) {
+  const int64_t year = absl::ToCivilYear(time, absl::UTCTimeZone()).year();
+  if (year < 1 || year > 9999) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the time \"", text, "\" lies outside the years 1 to 9999"));
+  }
+  const absl::Time epoch = absl::UnixEpoch();
+  return epoch + absl::Floor(time - epoch, absl::Nanoseconds(1));
 }
 
 // Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
@@ -132,46 +155,35 @@ absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone) {
   std::optional<absl::Time> time;
   const absl::CivilDay today = absl::ToCivilDay(now, zone);
-  absl::string_view clock = text;
   if (text == "now") {
     time = now;
-  } else if (text == "today" || text == "midnight" || text == "yesterday" || text == "last week") {
-    const int days = text == "yesterday" ? 1 : text == "last week" ? 7 : 0;
-    time = absl::FromCivil(today - days, zone);
   } else if (text == "last night") {
     time = absl::FromCivil(absl::CivilHour(today) - 6, zone);
-  } else if (text == "noon") {
-    time = absl::FromCivil(absl::CivilHour(today) + 12, zone);
-  } else if (const auto day = ParseWeekday(text, today)) {
+  } else if (const auto day = ParseDay(text, today)) {
     time = absl::FromCivil(*day, zone);
-  } else if (const auto hour = ParseHour(text)) {
-    time = absl::FromCivil(absl::CivilHour(today) + *hour, zone);
-  } else if (absl::ConsumePrefix(&clock, "today ")) {
-    time = ParseDate(absl::StrCat(absl::FormatCivilTime(today), " ", clock), zone);
-  } else if (absl::ConsumePrefix(&clock, "yesterday ")) {
-    time = ParseDate(absl::StrCat(absl::FormatCivilTime(today - 1), " ", clock), zone);
+  } else if (const auto clock = ParseClock(text, today, zone)) {
+    time = clock;
+  } else if (const auto both = ParseDayAndClock(text, today, zone)) {
+    time = both;
   } else if (const auto age = ParseAge(text)) {
     time = now - *age;
   } else if (const auto epoch = ParseEpoch(text)) {
     time = epoch;
-  } else if (time = ParseDateAndZone(text, zone); !time && !text.empty()) {
-    // "12:00" of the day of `now`, "Jul 01" of its year; "jul01" is a VM's name.
-    const char* const begin = absl::StrContains(text, ' ') ? "%Y " : "%Y-%m-%d ";
-    time = ParseDate(absl::StrCat(absl::FormatTime(begin, now, zone), text), zone);
+  } else if (time = ParseDateAndZone(text, zone); !time && absl::StrContains(text, ' ')) {
+    // "Jul 01" of the year of `now`; "jul01" is a VM's name.
+    time = ParseDate(absl::StrCat(absl::FormatTime("%Y ", now, zone), text), zone);
   }
-  if (!time) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"", text,
-        "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
-        "time), 2026-07-01, 12:00, today, yesterday, or how long ago: 10m, 1h30m, 2d"));
-  }
-  const int64_t year = absl::ToCivilYear(*time, absl::UTCTimeZone()).year();
-  if (year < 1 || year > 9999) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the time \"", text, "\" lies outside the years 1 to 9999"));
-  }
-  const absl::Time epoch = absl::UnixEpoch();
-  return epoch + absl::Floor(*time - epoch, absl::Nanoseconds(1));
+  if (time) return Fitting(*time, text);
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", text,
+      "\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+      "time), 2026-07-01, 12:00, 8pm, today, \"monday 14:00\", or how long ago: 10m, 1h30m, 2d"));
+}
+
+absl::StatusOr<absl::Time> ParseTimeAfter(absl::string_view text, absl::Time start) {
+  const absl::StatusOr<absl::Duration> duration = ParseDurationText(text);
+  if (!duration.ok()) return duration.status();
+  return Fitting(start + *duration, text);
 }
 
 absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {

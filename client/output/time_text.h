@@ -20,17 +20,22 @@ namespace vmeventd::client {
 //   as `why` and journalctl      "Fri 2026-11-27 18:25:35 UTC", also with a fraction, or with the
 //   show it                    name that `zone` has at that time, or without the day
 //   a day, or a time of today   2026-07-01, 12:00, 12:00:30, in `zone`
-//   that long ago               10m, -10m, 1h30m, 10min, "1 hour ago", "a week ago" (units w d h m
-//   s
-//                              ms)
+//   that long ago               10m, -10m, 1h30m, 10min, "1 hour ago", "a week ago",
+//                              "half an hour ago" (units w d h m s ms)
 //   seconds since 1970          @1782907200
-//   now, today or midnight, yesterday, "last week" (seven days ago), at midnight in `zone`
-//   noon, 8pm                   of today; monday, at its midnight: the last one, today included
+//   the midnight of a day       today or midnight, yesterday, "last week" (seven days ago), monday
+//                              (the last one, today included), "last monday" (before today)
+//   a time of a day             noon, 8pm, "8:30 pm" (of today), "yesterday 8pm", "monday 14:00",
+//                              "2026-07-01 8pm"
 //   last night                  18:00 of the day before, in `zone`
+//   now
 // INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp, to the
 // nanosecond; a finer time is rounded down.
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone);
+
+// Parses the TIME of --until that is counted from `start`: "+10m". INVALID_ARGUMENT as above.
+absl::StatusOr<absl::Time> ParseTimeAfter(absl::string_view text, absl::Time start);
 
 // Parses a duration: 10m, 1h30m, 2d (units w d h m s ms). INVALID_ARGUMENT names the correct form.
 absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text);

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -572,6 +573,25 @@ TEST(ParseCommandLine, APushSaysWhatIsWrong) {
                     {"push https://x --secret-file ", "the text is empty; give one"},
                     {"--server nats://a push https://x --from 7 --journal j",
                      "--from: a sequence is of one node's journal"}});
+}
+
+TEST(ParseCommandLine, UntilMayBeCountedFromSince) {
+  const auto events = As<EventsCommand>({"events", "--until", "+10m", "--since", "2h"});
+  EXPECT_EQ(*events.until - *events.since, absl::Minutes(10));
+  ExpectComplaints(
+      {{"events --until +10m", "--until: \"+10m\" is counted from --since; give that, too"},
+       {"stats --since 2h --until +10x", "--until: \"+10x\" is not a duration"}});
+}
+
+TEST(ParseCommandLine, TheHelpOfSinceNamesTheFormsOfATime) {
+  for (const char* command : {"events", "why", "stats", "watch", "push"}) {
+    const std::vector<std::string> words =
+        absl::StrSplit(Answer({command, "--help"}).out, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+    const std::string help = absl::StrJoin(words, " ");
+    for (const char* form : {"1h", "\"a week ago\"", "noon", "8pm", "monday", "boot"}) {
+      EXPECT_THAT(help, HasSubstr(form)) << command;
+    }
+  }
 }
 
 TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {

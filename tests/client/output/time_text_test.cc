@@ -50,6 +50,15 @@ TEST(ParseTimeText, TakesEachForm) {
       {"wednesday", "2026-06-30T22:00:00"},
       {"a week ago", "2026-06-24T12:00:00"},
       {"an hour ago", "2026-07-01T11:00:00"},
+      {"half an hour ago", "2026-07-01T11:30:00"},
+      {"last monday", "2026-06-28T22:00:00"},
+      {"last Wednesday", "2026-06-23T22:00:00"},  // today is one
+      {"monday 14:00", "2026-06-29T12:00:00"},
+      {"last wednesday 8 am", "2026-06-24T06:00:00"},
+      {"yesterday 8pm", "2026-06-30T18:00:00"},
+      {"yesterday noon", "2026-06-30T10:00:00"},
+      {"8:30 PM", "2026-07-01T18:30:00"},
+      {"2026-06-28 8pm", "2026-06-28T18:00:00"},
       {"now", "2026-07-01T12:00:00"},
       {"10m", "2026-07-01T11:50:00"},  // ago
       {"10m ago", "2026-07-01T11:50:00"},
@@ -84,7 +93,8 @@ TEST(ParseTimeText, TakesTimesWithTheNameOfTheirZone) {
 
 TEST(ParseTimeText, RefusesTheRest) {
   const std::vector<std::string> texts = absl::StrSplit(
-      "|x|tomorrow|+1h|10|10x|m|10m5|.|.m| "
+      "|x|tomorrow|monday x|last|last 8pm|yesterday yesterday|13pm|noon 8pm|half an "
+      "hour|+1h|10|10x|m|10m5|.|.m| "
       "ago|ago|inf|infinite-past|infinite-future|2026-07|25:00|12:|@|@x|@-1x|--10m|10 "
       "parsecs|hours|2026-13-01T00:00:00Z|2026-07-01T25:00:00Z|2026-07-01T12:00:00Zx|Yesterday|"
       "1e3s|99999999999d|0000-01-01T00:00:00Z|10000-01-01T00:00:00Z|"
@@ -97,9 +107,19 @@ TEST(ParseTimeText, RefusesTheRest) {
 
 TEST(ParseTimeText, NamesTheCorrectForms) {
   const auto time = ParseTimeText("soon", kNoonOfJuly, kTwoEast);
-  EXPECT_EQ(time.status().message(),
-            "\"soon\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
-            "time), 2026-07-01, 12:00, today, yesterday, or how long ago: 10m, 1h30m, 2d");
+  EXPECT_EQ(
+      time.status().message(),
+      "\"soon\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\" (local "
+      "time), 2026-07-01, 12:00, 8pm, today, \"monday 14:00\", or how long ago: 10m, 1h30m, 2d");
+}
+
+TEST(ParseTimeAfter, AddsADuration) {
+  EXPECT_EQ(*ParseTimeAfter("+1h30m", kNoonOfJuly), kNoonOfJuly + absl::Minutes(90));
+  EXPECT_EQ(ParseTimeAfter("+soon", kNoonOfJuly).status().message(),
+            "\"+soon\" is not a duration; use 30s, 10m, 1h30m");
+  const absl::Time last = absl::FromUnixSeconds(253402300799);  // of the year 9999
+  EXPECT_EQ(ParseTimeAfter("+1s", last).status().message(),
+            "the time \"+1s\" lies outside the years 1 to 9999");
 }
 
 TEST(LocalTimeText, ShowsMillisecondsInTheZone) {
