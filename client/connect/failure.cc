@@ -45,6 +45,14 @@ std::string OwnerText(const struct stat& info) {
                          UserName(info.st_uid), GroupName(info.st_gid));
 }
 
+// The length of a path that is no socket's address by itself; empty of a shorter one.
+std::string LengthText(const std::string& path) {
+  if (path.size() <= UnixAddress::kMaxPath) return "";
+  return absl::StrCat(" (its path has ", path.size(), " bytes; a Unix socket's holds ",
+                      UnixAddress::kMaxPath,
+                      " at most, beyond which only vmeventd and vmevents can go)");
+}
+
 // The group whose members have this right of the group; that of root is for no user.
 std::string GroupWith(mode_t right, const struct stat& info) {
   return (info.st_mode & right) == 0 || info.st_gid == 0 ? "" : GroupName(info.st_gid);
@@ -62,7 +70,7 @@ ProbeResult ProbeUnix(const std::string& path) {
       if (error != ENOENT && error != ENOTDIR) {
         return {error, absl::StrCat("cannot examine the socket ", shown, ": ", strerror(error))};
       }
-      return {error, absl::StrCat("there is no socket ", shown,
+      return {error, absl::StrCat("there is no socket ", shown, LengthText(path),
                                   ": start vmeventd, or name the socket of a running one with "
                                   "--server unix:PATH")};
     }

@@ -34,6 +34,12 @@ TEST_F(ReachabilityTest, ExplainsAMissingSocket) {
                            "--server unix:PATH");
 }
 
+TEST_F(ReachabilityTest, NamesTheLengthOfAPathThatOtherProgramsCannotUse) {
+  address_.path = "/" + std::string(60, 'a') + "/" + std::string(60, 'b') + "/s.sock";
+  EXPECT_THAT(Explain(), HasSubstr("/s.sock (its path has 129 bytes; a Unix socket's holds 107 at "
+                                   "most, beyond which only vmeventd and vmevents can go): start"));
+}
+
 TEST_F(ReachabilityTest, ExplainsAFileThatIsNoSocket) {
   std::ofstream(address_.path) << "x";
   EXPECT_THAT(Explain(), HasSubstr("is not a socket"));
