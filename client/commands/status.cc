@@ -12,7 +12,7 @@ std::optional<Failure> RunList(const StatusCommand& /*command*/, ListSource* sou
                                Formatter* formatter, Output* output) {
   const absl::Time now = absl::Now();
   NodeReports reports;
-  auto failure = source->ReadReports({.since = now - kTroubleAfterCrash, .health = true}, &reports);
+  auto failure = source->ReadReports({.since = now - kTroubleAfterEnd, .health = true}, &reports);
   const auto printed = PrintText(formatter->FormatNodes(reports, now), output);
   return printed ? printed : failure;
 }

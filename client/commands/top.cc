@@ -147,7 +147,7 @@ std::optional<Failure> RunTop(const TopCommand& command, ListSource* source, Out
     const auto [style, height] = environment.style();
     const absl::Time now = style.now();
     NodeReports reports;
-    away = source->ReadReports({.since = now - std::max(command.window, kTroubleAfterCrash),
+    away = source->ReadReports({.since = now - std::max(command.window, kTroubleAfterEnd),
                                 .now = style.now,
                                 .health = command.once},
                                &reports);

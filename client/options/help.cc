@@ -114,6 +114,7 @@ Examples:
      R"(It counts the ends of VMs, the most first, by who ended them: the actor of an
 intent, else the sender of the signal, else the manager, the guest or the host.
 
+With --type it counts other events.
 Examples:
   vmevents stats --since 7d                 who ends the most
   vmevents stats --since 7d --by vm --class crash

@@ -40,7 +40,9 @@ void AddVms(CLI::App* program, Reading* reading) {
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
   AddFlag(app, "--trouble",
-          "only VMs with a problem or a late intent, that stand, or crashed within 24 hours",
+          "only VMs that need somebody: with a problem, paused, not reached, with a guest that is "
+          "down or an intent that expires within 2 minutes, or that ended within 24 hours by a "
+          "crash or in a way that is not known",
           &vms->trouble);
   AddOption(app, "--sort-by", "ORDER",
             "state, name, age, ends, class or trouble; default state, on a terminal trouble",

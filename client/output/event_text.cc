@@ -101,9 +101,14 @@ absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descri
   const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(name), {{"-", "_"}});
   // Words that people use for some.
   static constexpr std::pair<absl::string_view, absl::string_view> kOthers[] = {
-      {"EVENT_TYPE_END", "STOPPED"},           {"EVENT_TYPE_ENDED", "STOPPED"},
-      {"EVENT_TYPE_STOP", "STOPPED"},          {"EVENT_TYPE_START", "STARTED"},
-      {"SHUTDOWN_CAUSE_OOM", "OUT_OF_MEMORY"}, {"SHUTDOWN_CAUSE_PANIC", "GUEST_PANIC"}};
+      {"EVENT_TYPE_END", "STOPPED"},
+      {"EVENT_TYPE_ENDED", "STOPPED"},
+      {"EVENT_TYPE_STOP", "STOPPED"},
+      {"EVENT_TYPE_START", "STARTED"},
+      {"EVENT_TYPE_INTENT_EXPIRED", "INTENT_WITHDRAWN"},
+      {"EVENT_TYPE_INTENT_REPLACED", "INTENT_WITHDRAWN"},
+      {"SHUTDOWN_CAUSE_OOM", "OUT_OF_MEMORY"},
+      {"SHUTDOWN_CAUSE_PANIC", "GUEST_PANIC"}};
   std::string full = absl::StrCat(prefix, absl::StripPrefix(upper, prefix));
   for (const auto& [other, known] : kOthers) {
     if (full == other) full = absl::StrCat(prefix, known);

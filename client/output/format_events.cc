@@ -55,6 +55,13 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
   return detail;
 }
 
+// The event's name where there is room: of an intent, how it ended.
+std::string LongName(const v1::Event& event) {
+  const bool ended = event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN &&
+                     event.intent_end() != v1::INTENT_END_UNSPECIFIED;
+  return ended ? absl::StrCat("INTENT_", ShortName(event.intent_end())) : ShortName(event.type());
+}
+
 // Of a row that has the day.
 std::string DetailText(const v1::Event& event, absl::TimeZone zone, bool wide) {
   const std::string between =
@@ -85,7 +92,7 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   if (wide) row.Add({"SEQUENCE"}, {absl::StrCat(event.sequence())});
   row.Add(NameColumn("VM", least(name_width)), {event.vm().name(), Color::kBold});
   row.Add({"EVENT", wide ? 22U : 10U},
-          {wide ? ShortName(event.type()) : TableName(event.type()), TypeColor(event.type())});
+          {wide ? LongName(event) : TableName(event.type()), TypeColor(event.type())});
   row.Add({"CLASS", 7}, event.has_shutdown() ? ClassCell(event.shutdown()) : Cell{});
   if (wide) {
     row.Add({"STATE", least(11)},
@@ -112,8 +119,8 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
       &event_layout_);
 }
 
-absl::StatusOr<std::string> Formatter::FormatCounts(const std::string& by, const NodeCounts& counts,
-                                                    bool csv) {
+absl::StatusOr<std::string> Formatter::FormatCounts(const std::string& by, const std::string& what,
+                                                    const NodeCounts& counts, bool csv) {
   if (csv) {
     const auto quoted = [](absl::string_view text) {
       return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
@@ -124,9 +131,9 @@ absl::StatusOr<std::string> Formatter::FormatCounts(const std::string& by, const
     }
     return text;
   }
-  const auto make_row = [&by](const NodeCount& one) {
+  const auto make_row = [&](const NodeCount& one) {
     Row row;
-    row.Add({"EVENTS", 6}, {absl::StrCat(one.events)});
+    row.Add({absl::AsciiStrToUpper(what), 6}, {absl::StrCat(one.events)});
     row.Add({absl::AsciiStrToUpper(by)}, {one.key, Color::kBold});
     return row;
   };

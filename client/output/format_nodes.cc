@@ -2,10 +2,10 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "client/output/event_text.h"
@@ -47,12 +47,17 @@ absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, a
     const v1::GetServerInfoResponse& info = report.info;
     const bool known = report.problem.empty() || report.lag.has_value();
     const size_t troubled = TroubledVms(report, now).size();
+    const std::map<v1::ShutdownClass, int> ends = ends_of(report);
     int sum = 0;
-    int crashes = 0;
-    for (const auto& [shutdown_class, count] : ends_of(report)) {
-      sum += count;
-      if (shutdown_class == v1::SHUTDOWN_CLASS_CRASH) crashes = count;
+    for (const auto& [shutdown_class, count] : ends) sum += count;
+    std::string bad;
+    for (const v1::ShutdownClass one : {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CLASS_UNKNOWN}) {
+      const auto found = ends.find(one);
+      if (found != ends.end()) absl::StrAppend(&bad, ", ", ShortName(one), " ", found->second);
     }
+    const Color color = ends.contains(v1::SHUTDOWN_CLASS_CRASH) ? Color::kRed
+                        : bad.empty()                           ? Color::kNone
+                                                                : Color::kYellow;
     const auto or_dash = [known](const Cell& cell) { return known ? cell : Cell{"-"}; };
     const bool broken = !report.lag && !info.journal_writable();
     Row row;
@@ -64,10 +69,7 @@ absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, a
     row.Add({"VMS"}, or_dash({absl::StrCat(info.vms())}));
     row.Add({"TROUBLE"},
             or_dash({absl::StrCat(troubled), troubled > 0 ? Color::kRed : Color::kNone}));
-    row.Add({"ENDS-24H"},
-            or_dash({absl::StrCat(report.all_ends ? "" : ">=", sum,
-                                  crashes == 0 ? "" : absl::StrCat(", CRASH ", crashes)),
-                     crashes > 0 ? Color::kRed : Color::kNone}));
+    row.Add({"ENDS-24H"}, or_dash({absl::StrCat(report.all_ends ? "" : ">=", sum, bad), color}));
     row.Add({"JOURNAL"}, or_dash(broken                   ? Cell{"NOT WRITABLE", Color::kRed}
                                  : !report.unread.empty() ? Cell{"NOT READABLE", Color::kRed}
                                  : report.lag             ? Cell{absl::StrCat("lag ", *report.lag)}
@@ -193,21 +195,38 @@ absl::StatusOr<std::string> Formatter::FormatStreams(const std::vector<NodeStrea
       [](const NodeStream& one) { return ToJson(one.stream, one.node); }, make_row);
 }
 
-absl::StatusOr<std::string> Formatter::FormatHealth(absl::string_view node,
-                                                    absl::string_view service,
-                                                    const Health& health) {
-  const std::string& name = Health::ServingStatus_Name(health.status());
+absl::StatusOr<std::string> Formatter::FormatHealth(const std::vector<NodeHealth>& services) {
+  using Health = grpc::health::v1::HealthCheckResponse;
+  std::string lines;
   if (form_ != Form::kTable) {
-    const std::string text(service.empty() ? node : service);
-    return Line(text.empty() ? name : text,
-                ObjectOf({{"node", node.empty() ? "" : JsonText(std::string(node))},
-                          {"service", service.empty() ? "" : JsonText(std::string(service))},
-                          {"", ToJson(health)}}));
+    for (const NodeHealth& one : services) {
+      const std::string& name = one.service.empty() ? one.node : one.service;
+      const auto line =
+          Line(name.empty() ? Health::ServingStatus_Name(one.health.status()) : name,
+               ObjectOf({{"node", one.node.empty() ? "" : JsonText(one.node)},
+                         {"service", one.service.empty() ? "" : JsonText(one.service)},
+                         {"", ToJson(one.health)}}));
+      if (!line.ok()) return line;
+      lines += *line;
+    }
+    return lines;
   }
-  std::string line;
-  if (!node.empty()) line = absl::StrFormat("%-16s  ", EscapeForTerminal(node));
-  if (!service.empty()) absl::StrAppendFormat(&line, "%-8s  ", service);
-  return absl::StrCat(line, name.empty() ? absl::StrCat(health.status()) : name, "\n");
+  const bool nodes = absl::c_any_of(services, [](const auto& one) { return !one.node.empty(); });
+  const bool named = absl::c_any_of(services, [](const auto& one) { return !one.service.empty(); });
+  std::vector<Row> rows;
+  for (const NodeHealth& one : services) {
+    const std::string& state = Health::ServingStatus_Name(one.health.status());
+    Row row;
+    if (nodes) row.Add({"", 16}, {one.node});
+    if (named) row.Add({"", 8}, {one.service});
+    row.Add({""}, {state.empty() ? absl::StrCat(one.health.status()) : state});
+    rows.push_back(std::move(row));
+  }
+  if (rows.empty()) return lines;
+  ColumnLayout layout(rows.front().columns, painter_);
+  for (const Row& row : rows) layout.Fit(row.cells);
+  for (const Row& row : rows) lines += layout.Line(row.cells);
+  return lines;
 }
 
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {

@@ -67,6 +67,14 @@ struct TableStyle {
 //          the node's name; CLUSTER/NODE of a fleet's node. An event of the whole node has no line.
 enum class Form { kTable, kJson, kName };
 
+// Whether a service serves: `node` is empty where one was asked, `service` where it was the server
+// as a whole.
+struct NodeHealth {
+  std::string node;
+  std::string service;
+  grpc::health::v1::HealthCheckResponse health;
+};
+
 // Turns the server's answers into text for standard output. Pure, except that it remembers its own
 // output (column widths); one thread. Each text is whole lines, or empty. Escapes all text of the
 // server for terminals. INTERNAL: a message cannot be shown; names it.
@@ -74,7 +82,6 @@ class Formatter {
  public:
   using Events = absl::Span<const NodeEvent>;
   using Vms = absl::Span<const NodeVm>;
-  using Health = grpc::health::v1::HealthCheckResponse;
   using Heartbeats = google::protobuf::RepeatedPtrField<v1::NodeHeartbeat>;
 
   explicit Formatter(Form form, TableStyle style = {})
@@ -99,15 +106,14 @@ class Formatter {
   absl::StatusOr<std::string> FormatNodes(const NodeReports& reports, absl::Time now);
   // The first `max` of these VMs, which have trouble, and the lines that explain them. For people.
   std::string FormatTrouble(Vms vms, absl::Time now, size_t max);
-  // Counts by `by`, as "class". JSON has the members `by` and "events"; `csv` needs the form of a
-  // table.
-  absl::StatusOr<std::string> FormatCounts(const std::string& by, const NodeCounts& counts,
-                                           bool csv);
+  // Counts by `by`, as "class", of `what`, as "ends". JSON has the members `by` and "events"; `csv`
+  // needs the form of a table.
+  absl::StatusOr<std::string> FormatCounts(const std::string& by, const std::string& what,
+                                           const NodeCounts& counts, bool csv);
   // The open streams, each with the node that has it.
   absl::StatusOr<std::string> FormatStreams(const std::vector<NodeStream>& streams);
-  // `service` is empty where one was asked for alone, `node` where one node was.
-  absl::StatusOr<std::string> FormatHealth(absl::string_view node, absl::string_view service,
-                                           const Health& health);
+  // A row without a heading for each.
+  absl::StatusOr<std::string> FormatHealth(const std::vector<NodeHealth>& services);
   // The nodes of a fleet, as they are at `now`.
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now);
 

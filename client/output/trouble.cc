@@ -16,21 +16,24 @@
 namespace vmeventd::client {
 namespace {
 
-// When the VM crashed; nullopt: its last end is no crash, or too old.
-std::optional<absl::Time> CrashOf(const NodeVm& row, absl::Time now) {
+// When the VM ended with this class; nullopt: its last end has another one, or is too old.
+std::optional<absl::Time> EndTimeOf(const NodeVm& row, v1::ShutdownClass shutdown_class,
+                                    absl::Time now) {
   const v1::ShutdownDetail* end = row.end();
-  if (end == nullptr || end->shutdown_class() != v1::SHUTDOWN_CLASS_CRASH) return std::nullopt;
+  if (end == nullptr || end->shutdown_class() != shutdown_class) return std::nullopt;
   const absl::Time time =
       row.vm.state() == v1::VM_STATE_STOPPED ? FromProto(row.vm.state_time()) : row.last_end_time;
-  return time > now - kTroubleAfterCrash ? std::optional(time) : std::nullopt;
+  return time > now - kTroubleAfterEnd ? std::optional(time) : std::nullopt;
 }
 
-// Time until the VM's intent expires; nullopt: it has none that expires, or has ended.
-std::optional<absl::Duration> IntentLeft(const NodeVm& row, absl::Time now) {
+// The time that is left to an intent that has waited too long; nullopt: the VM has none.
+std::optional<absl::Duration> LeftToLateIntent(const NodeVm& row, absl::Time now) {
   if (!row.vm.intent().has_expire_time() || row.vm.state() == v1::VM_STATE_STOPPED) {
     return std::nullopt;
   }
-  return std::max(FromProto(row.vm.intent().expire_time()) - now, absl::ZeroDuration());
+  const absl::Duration left = FromProto(row.vm.intent().expire_time()) - now;
+  if (left >= kLateIntent) return std::nullopt;
+  return std::max(left, absl::ZeroDuration());
 }
 
 }  // namespace
@@ -40,9 +43,10 @@ TroubleKind TroubleOf(const NodeVm& row, absl::Time now) {
   if (row.vm.state() == v1::VM_STATE_UNREACHABLE) return TroubleKind::kUnreachable;
   if (row.vm.problems_size() > 0) return TroubleKind::kProblem;
   if (row.vm.state() == v1::VM_STATE_PAUSED) return TroubleKind::kPaused;
-  const auto left = IntentLeft(row, now);
-  if (left && *left < kLateIntent) return TroubleKind::kIntentWaits;
-  return CrashOf(row, now) ? TroubleKind::kCrashed : TroubleKind::kNone;
+  if (LeftToLateIntent(row, now)) return TroubleKind::kIntentWaits;
+  if (EndTimeOf(row, v1::SHUTDOWN_CLASS_CRASH, now)) return TroubleKind::kCrashed;
+  return EndTimeOf(row, v1::SHUTDOWN_CLASS_UNKNOWN, now) ? TroubleKind::kEndedUnknown
+                                                         : TroubleKind::kNone;
 }
 
 std::string TroubleText(const NodeVm& row, absl::Time now) {
@@ -59,17 +63,19 @@ std::string TroubleText(const NodeVm& row, absl::Time now) {
     parts.emplace_back("its monitor cannot be reached");
   }
   if (row.vm.has_intent()) {
-    parts.push_back(
-        absl::StrCat("intent of ", row.vm.intent().actor(), ": ", row.vm.intent().reason()));
-    const auto left = IntentLeft(row, now);
-    if (left && *left < kLateIntent) {
-      absl::StrAppend(&parts.back(), ", which expires in ", DurationText(*left),
-                      " while the VM runs");
-    }
+    const auto left = LeftToLateIntent(row, now);
+    parts.push_back(absl::StrCat(
+        "intent of ", row.vm.intent().actor(), ": ", row.vm.intent().reason(),
+        left ? absl::StrCat(", which expires in ", DurationText(*left), " while the VM runs")
+             : ""));
   }
-  if (const auto crash = CrashOf(row, now)) {
+  if (const auto crash = EndTimeOf(row, v1::SHUTDOWN_CLASS_CRASH, now)) {
     parts.push_back(
         absl::StrCat("crashed ", DurationText(now - *crash), " ago: ", ShortEnd(*row.end())));
+  }
+  if (const auto end = EndTimeOf(row, v1::SHUTDOWN_CLASS_UNKNOWN, now)) {
+    parts.push_back(absl::StrCat("ended ", DurationText(now - *end),
+                                 " ago, and why is not known: ", ShortEnd(*row.end())));
   }
   return absl::StrJoin(parts, "; ");
 }

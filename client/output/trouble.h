@@ -10,14 +10,14 @@
 
 namespace vmeventd::client {
 
-// The time for which a crash counts as trouble.
-inline constexpr absl::Duration kTroubleAfterCrash = absl::Hours(24);
+// The time for which a crash, or an end of which nobody knows why, counts as trouble.
+inline constexpr absl::Duration kTroubleAfterEnd = absl::Hours(24);
 
 // An intent has waited too long if its VM still runs when so little of its time is left.
 inline constexpr absl::Duration kLateIntent = absl::Minutes(2);
 
-// Kinds of trouble of a VM; the worst first. One that ended by a crash, in any of its runs, counts
-// as long as no later run has ended otherwise.
+// Kinds of trouble of a VM; the worst first. An end of class CRASH or UNKNOWN, of any of its runs,
+// counts as long as no later run has ended otherwise.
 enum class TroubleKind {
   kProblem,
   kGuestDown,
@@ -25,6 +25,7 @@ enum class TroubleKind {
   kPaused,
   kIntentWaits,
   kCrashed,
+  kEndedUnknown,
   kNone
 };
 TroubleKind TroubleOf(const NodeVm& row, absl::Time now);

@@ -286,6 +286,23 @@ TEST(TableFormatter, ANodeIsARowAndOneThatIsAwayToo) {
                     HasSubstr("{\"node\":\"n2\",\"reachable\":false,\"problem\":\"no answer\"")));
 }
 
+TEST(TableFormatter, ACountSaysWhatItCounts) {
+  EXPECT_EQ(*TableFormatter({}).FormatCounts("vm", "ends", {{"web1", 3}}, /*csv=*/false),
+            "ENDS    VM\n3       web1\n");
+  EXPECT_EQ(*TableFormatter({}).FormatCounts("vm", "ends", {{"web1", 3}}, /*csv=*/true),
+            "vm,events\n\"web1\",3\n");
+}
+
+TEST(TableFormatter, TheStatesOfAllServicesAreInOneColumn) {
+  NodeHealth up = {.node = "n1", .service = "journal"};
+  up.health.set_status(grpc::health::v1::HealthCheckResponse::SERVING);
+  const NodeHealth away = {.node = "a-node-of-a-long-name.example"};
+  EXPECT_EQ(*TableFormatter({}).FormatHealth({up, away}),
+            "n1                             journal   SERVING\n"
+            "a-node-of-a-long-name.example            UNKNOWN\n");
+  EXPECT_EQ(*TableFormatter({}).FormatHealth({{.health = up.health}}), "SERVING\n");
+}
+
 TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
   NodeVm silent = {MakeVm("db1")};
   silent.vm.set_state(v1::VM_STATE_UNREACHABLE);
@@ -301,6 +318,40 @@ TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
   EXPECT_THAT(text, HasSubstr("crashed 2 h ago: guest panic\n"));
   EXPECT_THAT(text, testing::EndsWith("and 1 more: vmevents -x vms --trouble\n"
                                       "why: vmevents -x why db1 'my web'\n"));
+}
+
+TEST(TableFormatter, AnEndOfWhichNobodyKnowsWhyIsTroubleForADay) {
+  NodeVm ended = {MakeVm("web1")};
+  ended.vm.set_state(v1::VM_STATE_STOPPED);
+  *ended.vm.mutable_state_time() = ToProto(Noon());
+  ended.vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
+  ended.vm.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_UNOBSERVED);
+  const absl::Time later = Noon() + absl::Hours(2);
+  EXPECT_EQ(TroubleOf(ended, later), TroubleKind::kEndedUnknown);
+  EXPECT_EQ(TroubleText(ended, later), "ended 2 h ago, and why is not known: unobserved");
+  EXPECT_EQ(TroubleOf(ended, Noon() + absl::Hours(24)), TroubleKind::kNone);
+  NodeReport report = {.node = {.name = "n1"}};
+  v1::Event end = StoppedEvent();
+  end.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
+  report.ends = {{end}};
+  EXPECT_EQ(TroubledVms(report, later).size(), 1);
+  const std::string table = *TableFormatter({.nodes = true}).FormatNodes({report}, later);
+  EXPECT_THAT(table, HasSubstr("  1, UNKNOWN 1  "));
+}
+
+TEST(TableFormatter, AnIntentSaysHowItEnded) {
+  v1::Event event = MakeEvent(42);
+  event.set_type(v1::EVENT_TYPE_INTENT_WITHDRAWN);
+  *event.mutable_intent() = OpenIntent();
+  for (const auto& [end, name] : {std::pair(v1::INTENT_END_EXPIRED, " INTENT_EXPIRED "),
+                                  std::pair(v1::INTENT_END_REPLACED, " INTENT_REPLACED "),
+                                  std::pair(v1::INTENT_END_WITHDRAWN, " INTENT_WITHDRAWN ")}) {
+    event.set_intent_end(end);
+    EXPECT_THAT(EventLine(event, false, true), HasSubstr(name));
+    EXPECT_THAT(EventLine(event), HasSubstr(" INTENT_END "));
+  }
+  EXPECT_EQ(*ParseEnumName(*v1::EventType_descriptor(), "intent-expired"),
+            v1::EVENT_TYPE_INTENT_WITHDRAWN);
 }
 
 TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {
