@@ -161,4 +161,12 @@ absl::StatusOr<LabelSelector> LabelSelector::Parse(absl::string_view text) {
   return selector;
 }
 
+std::vector<std::string> LabelSelector::wanted_keys() const {
+  std::vector<std::string> keys;
+  for (const Condition& condition : conditions_) {
+    if (!condition.negated) keys.push_back(condition.key);
+  }
+  return keys;
+}
+
 }  // namespace vmeventd

@@ -81,6 +81,9 @@ class LabelSelector {
     });
   }
 
+  // The keys that it wants a VM to have.
+  std::vector<std::string> wanted_keys() const;
+
  private:
   struct Condition {
     std::string key;

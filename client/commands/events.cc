@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/output/node_event.h"
 #include "client/output/time_text.h"
@@ -26,8 +27,9 @@ std::string NothingFound(const EventsCommand& command, ListSource* source, absl:
     begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromProto(one.event.observe_time()), zone);
     return false;
   });
-  if (unread) return "no events match";
-  return absl::StrCat("no events match; the journal ",
+  const std::string labels = ExplainLabels(command.filter, source);
+  if (unread) return absl::StrCat("no events match", labels);
+  return absl::StrCat("no events match", labels, "; the journal ",
                       begin.empty() ? "has no event" : absl::StrCat("begins ", begin));
 }
 

@@ -1,6 +1,5 @@
 #include "client/commands/names.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <iterator>
 
@@ -15,6 +14,21 @@
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
+namespace {
+
+// "web1, web2", or the first ten "or 3 more"; escaped.
+std::string SomeOf(const std::set<std::string>& names) {
+  constexpr size_t kShown = 10;
+  std::vector<std::string> shown;
+  for (const std::string& name : names) {
+    if (shown.size() < kShown) shown.push_back(EscapeForTerminal(name));
+  }
+  return absl::StrCat(
+      absl::StrJoin(shown, ", "),
+      names.size() > kShown ? absl::StrCat(" or ", names.size() - kShown, " more") : "");
+}
+
+}  // namespace
 
 Failure NotFound(absl::string_view what, absl::string_view where, absl::string_view hint) {
   return {ExitCode::kNotFound, absl::StrCat("no ", what, " is known", where, hint)};
@@ -53,17 +67,12 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_vie
   static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
   const VmNames names = VmNamesOf(all);
   // The VMs whose names begin like that, else the one that is spelled alike.
-  constexpr size_t kProposed = 10;
-  std::vector<std::string> begun;
-  for (const std::string& name : names) {
-    if (absl::StartsWith(name, unknown.front())) begun.push_back(EscapeForTerminal(name));
-  }
-  const size_t more = begun.size() - std::min(begun.size(), kProposed);
-  if (more > 0) begun.resize(kProposed);
+  VmNames begun;
+  absl::c_copy_if(names, std::inserter(begun, begun.end()),
+                  [&](const std::string& name) { return absl::StartsWith(name, unknown.front()); });
   const std::string nearest =
       !begun.empty()
-          ? absl::StrCat(absl::StrJoin(begun, ", "),
-                         more > 0 ? absl::StrCat(" or ", more, " more") : "")
+          ? SomeOf(begun)
           : EscapeForTerminal(NearestName(unknown.front(), {names.begin(), names.end()}));
   const auto quote = [](std::string* out, const std::string& name) {
     absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
@@ -72,6 +81,30 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_vie
                   names.empty()     ? "; no VM is"
                   : nearest.empty() ? kListHint
                                     : absl::StrCat("; did you mean ", nearest, "?"));
+}
+
+std::string ExplainLabels(const v1::EventFilter& filter, ListSource* source) {
+  std::vector<std::string> wanted;
+  for (const std::string& text : filter.labels()) {
+    const auto selector = LabelSelector::Parse(text);
+    if (selector.ok()) absl::c_copy(selector->wanted_keys(), std::back_inserter(wanted));
+  }
+  if (wanted.empty()) return "";
+  NodeVms all;
+  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
+  if (all.empty()) return "";
+  std::set<std::string> known;
+  for (const NodeVm& one : all) {
+    for (const auto& [key, value] : one.vm.ref().labels()) known.insert(key);
+  }
+  const auto unknown =
+      absl::c_find_if(wanted, [&known](const std::string& key) { return !known.contains(key); });
+  if (unknown == wanted.end()) return "";
+  const std::string none =
+      absl::StrCat("; no VM has a label \"", EscapeForTerminal(*unknown), "\"");
+  if (known.empty()) return absl::StrCat(none, ", or any other");
+  return absl::StrCat(none, DidYouMean(NearestName(*unknown, {known.begin(), known.end()})),
+                      "; the labels are ", SomeOf(known));
 }
 
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {

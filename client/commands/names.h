@@ -29,6 +29,11 @@ inline constexpr char kListHint[] = "; `vmevents vms --all` lists those that are
 Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_view where,
                        ListSource* source);
 
+// Explains a list that is empty because of a label of the filter that no VM has: ends a sentence,
+// and names the nearest label, and those that are known. Empty: it has no such label. Asks the
+// source for all VMs.
+std::string ExplainLabels(const v1::EventFilter& filter, ListSource* source);
+
 // The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
 // journal names. `where`: see RunWhy().
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,

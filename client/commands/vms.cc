@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/event_filter.h"
+#include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/commands/vm_uuids.h"
 #include "client/output/time_text.h"
@@ -125,6 +127,9 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
              : filtered                ? "no VMs match; --all includes those that have stopped"
                         : "no VM runs, as far as vmeventd sees; `vmevents doctor` on the "
                           "node shows what prevents it from seeing one";
+    if (const std::string labels = ExplainLabels(command.filter, source); !labels.empty()) {
+      *empty = absl::StrCat("no VMs match", labels);
+    }
     return failure;
   }
   SortVms(command, &vms);

@@ -290,7 +290,8 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   const std::vector<std::string> unknown = UnknownNames(filter, names);
   if (!unknown.empty()) return ExplainUnknown(unknown, where, source);
   if (!stories.empty()) return std::nullopt;
-  return NotFound("VM that matches", where, kListHint);
+  const std::string labels = ExplainLabels(command.filter, source);
+  return NotFound("VM that matches", where, labels.empty() ? kListHint : labels);
 }
 
 }  // namespace vmeventd::client

@@ -102,19 +102,20 @@ Examples:
   vmevents -o json vms 'web*' db1)"},
     {"why",
      R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
-with the facts, the evidence, and the VM's present state. NAME may be a glob or
-a UUID; `vm` is the same command.
+with the facts, the evidence, and the VM's present state. NAME may be a glob, a
+UUID, or the PID of a VM's process that runs or is gone; `vm` is the same.
 
 Examples:
   vmevents why web1
+  vmevents why 14028                      the VM of that process
   vmevents why 'web*' db1
   vmevents why web1 --markdown            for a ticket
   vmevents why web1 --run RUN_ID          the end of an earlier run)"},
     {"stats",
      R"(It counts the ends of VMs, the most first, by who ended them: the actor of an
 intent, else the sender of the signal, else the manager, the guest or the host.
-
 With --type it counts other events.
+
 Examples:
   vmevents stats --since 7d                 who ends the most
   vmevents stats --since 7d --by vm --class crash

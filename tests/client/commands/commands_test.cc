@@ -143,6 +143,25 @@ TEST_F(CommandsTest, TheEndsOfAVmWithALabelAreThoseOfAllItsRuns) {
   EXPECT_EQ(Lines(), 1) << "b has the label no longer";
 }
 
+TEST_F(CommandsTest, ALabelThatNoVmHasIsExplained) {
+  ServeEvents(0);
+  server_.service().list_vms = Answers<v1::ListVmsResponse>(R"(
+      vms { ref { name: 'a' labels { key: 'project' value: 'P' } labels { key: 'app' value: 'x' } }
+            state: VM_STATE_STOPPED })");
+  const auto filter = FromText<v1::EventFilter>("labels: 'projet=P,!canary'");
+  constexpr char kWhy[] =
+      "; no VM has a label \"projet\"; did you mean project?; the labels are app, project";
+  EXPECT_FALSE(Run(VmsCommand{.filter = filter}));
+  EXPECT_EQ(empty_, absl::StrCat("no VMs match", kWhy));
+  EXPECT_FALSE(Run(EventsCommand{.filter = filter}));
+  EXPECT_EQ(empty_, absl::StrCat("no events match", kWhy, "; the journal has no event"));
+  EXPECT_FALSE(Run(VmsCommand{.filter = FromText<v1::EventFilter>("labels: 'app=y'")}));
+  EXPECT_EQ(empty_, "no VMs match; --all includes those that have stopped");
+  server_.service().list_vms = Answers<v1::ListVmsResponse>("vms { ref { name: 'a' } }");
+  EXPECT_FALSE(Run(VmsCommand{.filter = filter}));
+  EXPECT_EQ(empty_, "no VMs match; no VM has a label \"projet\", or any other");
+}
+
 // A run of a VM that ended, or began, so many seconds after 1970.
 NodeVm RunAt(const std::string& name, v1::VmState state, int64_t time,
              v1::ShutdownClass end = v1::SHUTDOWN_CLASS_UNSPECIFIED) {

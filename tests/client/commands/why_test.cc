@@ -314,6 +314,19 @@ TEST_F(WhyTest, AVmIsFoundByTheNameThatNovasUsersKnow) {
   EXPECT_TRUE(Why("vm_names: 'shop'"));
 }
 
+TEST_F(WhyTest, ALabelThatNoVmHasIsExplained) {
+  v1::Vm vm = RunIn("web1", v1::VM_STATE_RUNNING, 1).vm;
+  (*vm.mutable_ref()->mutable_labels())["app"] = "web";
+  server_.service().list_vms = [&vm](const v1::ListVmsRequest& request,
+                                     v1::ListVmsResponse* response) {
+    if (request.labels().empty()) *response->add_vms() = vm;
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Why("labels: 'ap=web'")->sentence,
+            "no VM that matches is known here; no VM has a label \"ap\"; did you mean app?; the "
+            "labels are app");
+}
+
 TEST_F(WhyTest, AVmIsFoundByThePidOfItsProcess) {
   vms_ = {RunIn("web1", v1::VM_STATE_STOPPED, 9, "first").vm,
           RunIn("web2", v1::VM_STATE_RUNNING, 99, "second").vm,
