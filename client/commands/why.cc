@@ -169,29 +169,18 @@ NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   return vms;
 }
 
-// The newest run whose process is or was the one of that pid; unset: none is known.
+// The run of that pid, where a filter's one name is a number; unset: none is known.
 std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const v1::EventFilter& filter) {
   int64_t pid = 0;
   if (filter.vm_names_size() != 1 || !absl::SimpleAtoi(filter.vm_names(0), &pid) || pid <= 0) {
     return std::nullopt;
   }
-  NodeVms runs;
-  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &runs));
-  std::erase_if(runs, [pid](const NodeVm& one) { return one.vm.ref().pid() != pid; });
+  std::optional<Failure> failure;
+  std::string run = RunOfPid(source, {}, pid, &failure);
+  if (run.empty()) return std::nullopt;
   v1::EventFilter of_run;
-  if (!runs.empty()) {
-    of_run.add_run_ids(absl::c_min_element(runs, IsNewer)->vm.ref().run_id());
-    return of_run;
-  }
-  EventsCommand ends;
-  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  ends.newest_first = true;
-  static_cast<void>(source->ReadEvents(ends, [&](const NodeEvent& end) {
-    if (end.event.vm().pid() != pid) return true;
-    of_run.add_run_ids(end.event.vm().run_id());
-    return false;
-  }));
-  return of_run.run_ids().empty() ? std::nullopt : std::optional(of_run);
+  of_run.add_run_ids(std::move(run));
+  return of_run;
 }
 
 // The failure of those of several nodes that did not answer, where the others have no `what`.
@@ -292,6 +281,28 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   if (!stories.empty()) return std::nullopt;
   const std::string labels = ExplainLabels(command.filter, source);
   return NotFound("VM that matches", where, labels.empty() ? kListHint : labels);
+}
+
+std::string RunOfPid(ListSource* source, const v1::EventFilter& vms, int64_t pid,
+                     std::optional<Failure>* failure) {
+  v1::EventFilter filter;
+  *filter.mutable_vm_names() = vms.vm_names();
+  *filter.mutable_uuids() = vms.uuids();
+  NodeVms runs;
+  *failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
+  std::erase_if(runs, [pid](const NodeVm& one) { return one.vm.ref().pid() != pid; });
+  if (!runs.empty()) return absl::c_min_element(runs, IsNewer)->vm.ref().run_id();
+  EventsCommand ends;
+  ends.filter = std::move(filter);
+  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
+  ends.newest_first = true;
+  std::string run;
+  auto unread = source->ReadEvents(ends, [&](const NodeEvent& end) {
+    if (end.event.vm().pid() == pid) run = end.event.vm().run_id();
+    return run.empty();
+  });
+  if (unread) *failure = std::move(unread);
+  return run;
 }
 
 }  // namespace vmeventd::client

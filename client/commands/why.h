@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -35,5 +36,10 @@ struct WhyCommand {
 std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now);
+
+// Finds the run whose process has or had that pid, among the VMs of such names and UUIDs: the
+// living one, else the newest. Empty: none is known; `failure`: of the nodes that did not answer.
+std::string RunOfPid(ListSource* source, const v1::EventFilter& vms, int64_t pid,
+                     std::optional<Failure>* failure);
 
 }  // namespace vmeventd::client

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <variant>
@@ -10,6 +11,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -20,6 +22,7 @@
 #include "base/text.h"
 #include "client/commands/events.h"
 #include "client/commands/stats.h"
+#include "client/commands/why.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "nlohmann/json.hpp"
@@ -33,9 +36,12 @@ namespace {
 
 // Options that a query may have; each command knows some of them.
 constexpr absl::string_view kParameters[] = {
-    "all",          "by",   "cause", "class", "from",  "journal", "label",  "last",
-    "limit",        "node", "run",   "runs",  "since", "sort-by", "source", "state",
-    "newest-first", "type", "until", "uuid",  "vm",    "zone"};
+    "all",   "by",      "cause",        "class", "from",  "journal", "label",   "last",
+    "limit", "node",    "pid",          "run",   "runs",  "since",   "sort-by", "source",
+    "state", "trouble", "newest-first", "type",  "until", "uuid",    "vm",      "zone"};
+
+// Those that need no value.
+constexpr absl::string_view kFlags[] = {"all", "runs", "newest-first", "trouble"};
 
 class TextOutput : public Output {
  public:
@@ -63,13 +69,22 @@ absl::TimeZone ZoneOf(const std::string& name) {
   return zone;
 }
 
-// Answers with what the command prints, as an array of `name`.
-WebAnswer Collect(const char* name, const CommandLine& query) {
+// The filter of a list that may be of one process; null: the command has no such list.
+v1::EventFilter* FilterOfRuns(CommandLine* line) {
+  if (auto* const events = std::get_if<EventsCommand>(&line->command)) return &events->filter;
+  if (auto* const stats = std::get_if<StatsCommand>(&line->command)) return &stats->events.filter;
+  auto* const vms = std::get_if<VmsCommand>(&line->command);
+  return vms == nullptr ? nullptr : &vms->filter;
+}
+
+// Answers with what the command prints, as an array of `name`. A pid but 0: only of the run whose
+// process has or had it.
+WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
   std::mutex mutex;
   nlohmann::ordered_json problems = nlohmann::ordered_json::array();
   const auto note = [&](const std::string& sentence) {
     const std::lock_guard<std::mutex> lock(mutex);
-    problems.push_back(sentence);
+    if (!absl::c_linear_search(problems, sentence)) problems.push_back(sentence);
   };
   TextOutput output;
   Formatter formatter(Form::kJson, {.zone = query.zone, .texts = true, .now = absl::Now});
@@ -77,7 +92,16 @@ WebAnswer Collect(const char* name, const CommandLine& query) {
   const auto lists = ListsOf(query, query.is_json(), note, &servers);
   std::string empty;  // the list says it
   std::optional<Failure> failure;
-  if (const auto* vms = std::get_if<VmsCommand>(&query.command)) {
+  std::string run;
+  if (pid != 0) {
+    v1::EventFilter* const filter = FilterOfRuns(&query);
+    run = RunOfPid(lists.get(), *filter, pid, &failure);
+    if (!run.empty()) filter->add_run_ids(run);
+    if (auto* const vms = std::get_if<VmsCommand>(&query.command)) vms->include_stopped = true;
+  }
+  if (pid != 0 && run.empty()) {
+    // There is nothing to list.
+  } else if (const auto* vms = std::get_if<VmsCommand>(&query.command)) {
     failure = RunList(*vms, lists.get(), &formatter, &output, &empty);
   } else if (const auto* events = std::get_if<EventsCommand>(&query.command)) {
     failure = RunList(*events, lists.get(), &formatter, &output, &empty);
@@ -146,16 +170,20 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
                        "/api/v1/events, /api/v1/events/stream, /api/v1/counts, /api/v1/nodes and "
                        "/healthz");
   }
-  auto line = Parse(std::move(arguments), query);
+  int64_t pid = 0;
+  auto line = Parse(std::move(arguments), query, &pid);
   if (!line.ok()) return ErrorAnswer(400, line.status().message());
-  if (std::holds_alternative<VmsCommand>(line->command)) return Collect("vms", *line);
+  if (pid != 0 && FilterOfRuns(&*line) == nullptr) {
+    return ErrorAnswer(400, "pid: ask for it in /api/v1/vms, /api/v1/events or /api/v1/counts");
+  }
+  if (std::holds_alternative<VmsCommand>(line->command)) return Collect("vms", *line, pid);
   if (auto* const events = std::get_if<EventsCommand>(&line->command)) {
     if (!events->last && !events->limit) events->last = kMaxEvents;
-    if (events->most() <= kMaxEvents) return Collect("events", *line);
+    if (events->most() <= kMaxEvents) return Collect("events", *line, pid);
     return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxEvents,
                                          " events; ask for others with since and until"));
   }
-  if (std::holds_alternative<StatsCommand>(line->command)) return Collect("counts", *line);
+  if (std::holds_alternative<StatsCommand>(line->command)) return Collect("counts", *line, pid);
   if (std::holds_alternative<StatusCommand>(line->command)) return Collect("nodes", *line);
   auto* const why = std::get_if<WhyCommand>(&line->command);
   if (why == nullptr) return Follow(*std::move(line), last_event_id);
@@ -163,8 +191,8 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
   return Collect("stories", *line);
 }
 
-absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments,
-                                          const WebQuery& query) const {
+absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments, const WebQuery& query,
+                                          int64_t* pid) const {
   OptionContext context;  // a query is not of this user and configuration
   context.now = absl::Now();
   context.zone = line_.zone;
@@ -174,14 +202,18 @@ absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments,
                                                      "\" is not a parameter; the parameters are ",
                                                      absl::StrJoin(kParameters, ", ")));
     }
-    const bool flag = name == "all" || name == "runs" || name == "newest-first";
-    if (value.empty() && !flag) {
+    if (value.empty() && !absl::c_linear_search(kFlags, name)) {
       return absl::InvalidArgumentError(
           absl::StrCat("the parameter ", name, " is empty; give it a value"));
     }
     if (name == "zone") {
       context.zone = ZoneOf(value);
       continue;
+    }
+    if (name == "pid") {
+      if (absl::SimpleAtoi(value, pid) && *pid > 0) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("pid: \"", value, "\" is not a process's; write a number, as 4711"));
     }
     arguments.push_back(absl::StrCat("--", name, value.empty() ? "" : "=", value));
   }

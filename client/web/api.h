@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -41,9 +42,10 @@ class WebApi {
                    const std::string& last_event_id);
 
  private:
-  // Parses the query as the arguments of a command. INVALID_ARGUMENT names what is wrong with it.
-  absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments,
-                                    const WebQuery& query) const;
+  // Parses the query as the arguments of a command, but a pid, which it sets. INVALID_ARGUMENT
+  // names what is wrong with it.
+  absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments, const WebQuery& query,
+                                    int64_t* pid) const;
   WebAnswer Follow(CommandLine query, const std::string& last_event_id);
   const CommandLine& line_;
   const std::stop_token stop_;

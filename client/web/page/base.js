@@ -1,6 +1,6 @@
 'use strict';
 // The page: lists of VMs, events and nodes, and a page for each VM, from /api/v1 and its stream. CMake makes one script of
-// base.js, list.js, chart.js, vm.js, events.js, nodes.js and page.js. Text of VMs becomes text nodes alone.
+// base.js, processes.js, list.js, chart.js, vm.js, counts.js, events.js, nodes.js and page.js. Text of VMs becomes text nodes alone.
 
 // What all views use.
 
@@ -12,6 +12,7 @@ const MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const strip = (word) => (word || '').replace(/^(VM_STATE|SHUTDOWN_CLASS|SHUTDOWN_CAUSE|EVENT_TYPE)_/, '');
 const words = (name) => strip(name).toLowerCase().replace(/_/g, ' ');
 const classOf = (end) => strip(end.shutdown_class);
+const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
 const noClasses = () => ({CRASH: 0, UNKNOWN: 0, ADMIN: 0, USER: 0});
 
 function element(tag, className, text) {
@@ -111,8 +112,10 @@ function showProblems(texts) {
 }
 
 // The address: #q=TEXT&class=CRASH,USER&trouble&sort=ends, #vm=NAME&range=month,
-// #view=events&last=week&q=TEXT&class=CRASH&type=stopped, or with from=TIME&to=TIME, or #view=nodes.
+// #view=events&last=week&q=TEXT&class=CRASH&type=stopped&cause=HOST_KILL&name=NAME&by=who, or with from=TIME&to=TIME,
+// or #view=nodes.
 let view = {};
+const BYS = ['class', 'who', 'vm', 'cause', 'day', 'node'];  // what ends are counted by
 const RANGES = {hour: HOUR, day: DAY, week: 7 * DAY, month: 30 * DAY};
 function readAddress() {
   const query = new URLSearchParams(location.hash.slice(1));
@@ -125,7 +128,8 @@ function readAddress() {
     vm: query.get('vm'), range: query.get('range') === 'month' ? 'month' : 'day', q: query.get('q') || '',
     classes: (query.get('class') || '').split(',').filter((one) => GLYPHS[one]), sort: query.get('sort') || 'trouble',
     trouble: query.has('trouble'), last: RANGES[query.get('last')] ? query.get('last') : 'day', type: query.get('type') || '',
-    from: time('from'), to: time('to'),
+    from: time('from'), to: time('to'), by: BYS.includes(query.get('by')) ? query.get('by') : 'class',
+    cause: query.get('cause') || '', name: query.get('name') || '',
   };
 }
 function addressOf(changes) {
@@ -140,7 +144,8 @@ function addressOf(changes) {
     if (now.from) query.set('from', now.from.toISOString());
     if (now.to) query.set('to', now.to.toISOString());
     if (!now.from && !now.to && now.last !== 'day') query.set('last', now.last);
-    if (now.type) query.set('type', now.type);
+    for (const name of ['type', 'cause', 'name']) if (now[name]) query.set(name, now[name]);
+    if (now.by !== 'class') query.set('by', now.by);
   }
   if (now.q) query.set('q', now.q);
   if (now.classes.length) query.set('class', now.classes.join(','));

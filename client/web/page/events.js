@@ -7,7 +7,8 @@ const TYPES = [
   ['problems-changed,guest-panicked,watchdog-expired,io-error,memory-failure,monitor-lost,monitor-restored', 'Problems'],
   ['gap', 'Gaps'],
 ];
-let listed = null, logBins = null;  // null: not known
+let listed = null, logBins = null;        // null: not known
+let logCounts = {by: 'class', list: []};  // what is counted by; list: null: not known
 let logRead = false;                // there was an answer, or a failure
 let logStep = HOUR, logAsked = 0, logTimer = 0;
 
@@ -15,59 +16,54 @@ function rangeOf() {
   const to = view.to || new Date();
   return [view.from || new Date(to - RANGES[view.last]), to];
 }
-// The filter as parameters of the API: words with "=" are labels, others are parts of a name.
+// The filter as parameters of the API: words with "=" are labels, PIDs their runs, others are parts of a name.
 function filterOf() {
-  const query = new URLSearchParams();
-  const labels = [], names = [];
-  for (const word of view.q.split(/\s+/).filter(Boolean)) (word.includes('=') ? labels : names).push(word);
+  const query = new URLSearchParams(), labels = [], names = [];
+  let name = view.name;
+  for (const word of wordsOf(view.q)) {
+    const run = pids.get(word);
+    if (run) query.set('pid', word);
+    if (run) name = name || run.vm.name;
+    else (word.includes('=') ? labels : names).push(word);
+  }
   const anyCase = (word) => word.replace(/\[/g, '[[]').replace(/\p{L}/gu, (letter) => {
     const [small, large] = [letter.toLowerCase(), letter.toUpperCase()];
     return small === large || small.length + large.length > 2 ? letter : `[${small}${large}]`;
   });
-  if (names.length) query.set('vm', `*${names.map(anyCase).join('*')}*`);
+  if (name) query.set('vm', exact(name));
+  else if (names.length) query.set('vm', `*${names.map(anyCase).join('*')}*`);
+  if (view.cause) query.set('cause', view.cause);
   if (labels.length) query.set('label', labels.join(','));
   return query;
 }
+// The times in a filter, as "02:00-02:10" or "2026-11-28 02:00-02:10", as {from, to}, and the rest as q. Without a day they
+// are the latest that have begun.
+function timesOf(text) {
+  const found = /(?:^|\s)(?:(\d{4})-(\d\d)-(\d\d)[ T])?(\d\d?):(\d\d)(?:-|–|\.\.)(\d\d?):(\d\d)(?=\s|$)/.exec(text);
+  if (!found) return null;
+  const [year, month, day, ...clock] = found.slice(1).map(Number), today = fields(new Date());
+  const at = (more, hour, minute) => year ? timeOf(year, month - 1, day + more, hour, minute)
+                                          : timeOf(today[0], today[1], today[2] + more, hour, minute);
+  const first = !year && at(0, clock[0], clock[1]) > new Date() ? -1 : 0;
+  const from = at(first, clock[0], clock[1]), to = at(first, clock[2], clock[3]);
+  return {q: text.replace(found[0], ' ').trim(), from, to: to > from ? to : at(first + 1, clock[2], clock[3])};
+}
 const join = (...queries) => queries.map(String).filter(Boolean).join('&');
 
-// The narrowest unit of the server's counts, and how much time has a bar: at most some 60 of them.
-function stepOf(from, to) {
-  const length = to - from;
-  const step = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, DAY].find((one) => length / one <= 61) || DAY;
-  return [step < HOUR ? 'minute' : length <= 40 * DAY ? 'hour' : 'day', step];
-}
-
-// Counts by class as [time, class, number], and the problems of the nodes that are not in them.
-async function countEnds(from, to, unit, filter) {
-  const times = new URLSearchParams({since: from.toISOString(), until: to.toISOString()});
-  if (isFleet) {  // which counts nothing itself
-    const list = await get('api/v1/events?' + join(times, filter, `type=stopped&last=${MAX_EVENTS}`));
-    const ends = list.events.filter((one) => one.shutdown);
-    return {counts: ends.map((one) => [new Date(one.observe_time), classOf(one.shutdown), 1]), problems: list.problems};
-  }
-  const lists = await Promise.all(CLASSES.map((name) => get('api/v1/counts?' + join(times, filter, `by=${unit}&class=${name.toLowerCase()}`), 'UTC')));
-  const counts = [];
-  lists.forEach((list, i) => {
-    for (const one of list.counts) {
-      const [day, clock] = one[unit].split(' ');
-      const hour = clock ? (clock.includes(':') ? clock : clock + ':00') : '12:00';
-      const when = new Date(`${day}T${hour}Z`);
-      if (!isNaN(when)) counts.push([when, CLASSES[i], one.events]);
-    }
-  });
-  return {counts, problems: (lists.find((list) => list.problems.length) || lists[0]).problems};
-}
-
 async function loadLog() {
-  const ask = ++logAsked, [from, to] = rangeOf(), [unit, step] = stepOf(from, to), filter = filterOf();
-  const wanted = new URLSearchParams({since: from.toISOString(), until: to.toISOString(), last: MAX_EVENTS});
+  const ask = ++logAsked;
+  await findPids(wordsOf(view.q));
+  if (ask !== logAsked || view.view !== 'events') return;
+  const [from, to] = rangeOf(), [unit, step] = stepOf(from, to), filter = filterOf(), by = view.by;
+  const wanted = new URLSearchParams({since: from.toISOString(), until: to.toISOString()});
   if (view.classes.length) wanted.set('class', view.classes.join(',').toLowerCase());
   if (view.type) wanted.set('type', view.type);
-  const answer = get('api/v1/events?newest-first&' + join(wanted, filter));
+  const answer = get('api/v1/events?newest-first&' + join(wanted, filter, `last=${MAX_EVENTS}`));
   if (!servers.length) await Promise.allSettled([answer]);  // which says whether it is a fleet
-  const [list, ends] = await Promise.allSettled([answer, countEnds(from, to, unit, filter)]);
+  const [list, ends, counts] = await Promise.allSettled([answer, countEnds(from, to, unit, filter), countBy(by, join(wanted, filter))]);
   if (ask !== logAsked || view.view !== 'events') return;
   listed = list.status === 'fulfilled' ? list.value.events : null;
+  logCounts = {by, list: counts.status === 'fulfilled' ? counts.value : null};
   logRead = true;
   logStep = step;
   logBins = ends.status === 'fulfilled' ? binsOf(from, to, step) : null;
@@ -75,7 +71,7 @@ async function loadLog() {
     const bin = binAt(logBins, when) || (when < logBins[0].start ? logBins[0] : logBins.at(-1));
     bin.counts[name] += number;
   }
-  const failed = [list, ends].find((one) => one.status === 'rejected');
+  const failed = [list, ends, counts].find((one) => one.status === 'rejected');
   // Both questions are for the same nodes: the problems of one answer are enough.
   showProblems(failed ? [failed.reason.message] : list.value.problems.length ? list.value.problems : ends.value.problems);
   const full = listed && listed.length >= MAX_EVENTS;
@@ -89,9 +85,29 @@ function drawLogChart() {
   const totals = logBins && totalsOf(logBins);
   drawClasses($('log-classes'), totals, logRead ? '–' : '…');
   $('log-chart').hidden = !logBins;
-  if (!logBins) return;
+  drawCounts(logCounts.by === view.by ? logCounts.list : undefined);
+  if (!logBins || view.by !== 'class') return;
   drawChart($('log-bar'), logBins, logStep, `Ends: ${countsText(totals) || 'none'}`,
             (bin, name) => addressOf({from: bin.start, to: bin.end, classes: name ? [name] : view.classes}));
+}
+
+// What the events are limited to, but by the range, the filter's names and labels, the kind and the classes.
+function drawOnly() {
+  const parts = [];
+  for (const [what, text] of [['cause', words(view.cause)], ['name', view.name]]) {
+    if (!text) continue;
+    const button = element('button', '', `${what === 'name' ? 'VM' : what}: ${text} ✕`);
+    button.type = 'button';
+    button.title = 'Show the others too';
+    button.onclick = () => change({[what]: ''});
+    parts.push(button);
+  }
+  for (const word of wordsOf(view.q)) {
+    const run = pids.get(word);
+    if (run) parts.push(element('span', 'count', `PID ${word}: ${run.vm.name}`));
+  }
+  $('log-only').hidden = parts.length === 0;
+  $('log-only').replaceChildren(...(parts.length ? ['Only'] : []), ...parts);
 }
 
 function drawLog() {
@@ -109,8 +125,9 @@ function drawLog() {
   const shown = listed || [];
   $('log-table').hidden = $('log-empty').hidden = false;
   (shown.length ? $('log-empty') : $('log-table')).hidden = true;
-  $('log-empty').textContent = listed ? 'No event of this time matches.' : logRead ? 'The events of this time are not known.' : 'Reading the events …';
+  $('log-empty').textContent = listed ? (view.type === 'gap' ? 'No gap is known in this time.' : 'No event of this time matches.') : logRead ? 'The events of this time are not known.' : 'Reading the events …';
   $('log-count').textContent = !listed ? (logRead ? '–' : '…') : shown.length >= MAX_EVENTS ? `the newest ${MAX_EVENTS}` : String(shown.length);
+  drawOnly();
   drawLogChart();
   $('log-rows').replaceChildren(...shown.map((one) => rowOf(
       cell('', timeElement(new Date(one.observe_time))), cell('node', one.cluster ? `${one.cluster}/${one.node}` : one.node || ''),
@@ -143,6 +160,7 @@ function saveCsv() {
 
 function beginLog() {
   addClasses($('log-classes'));
+  beginCounts();
   clickRows($('log-rows'));
   for (const [value, text] of TYPES) $('log-type').append(new Option(text, value));
   $('log-type').onchange = () => change({type: $('log-type').value});
@@ -157,10 +175,14 @@ function beginLog() {
     };
     change({from: read('log-from'), to: read('log-to')});
   };
-  let typed = 0;
+  let typed = 0, timed = false;
   $('log-filter').oninput = () => {
     clearTimeout(typed);
-    typed = setTimeout(() => change({q: $('log-filter').value}), 250);
+    typed = setTimeout(() => {
+      const q = $('log-filter').value, times = timesOf(q);
+      change(times || {q, ...(timed ? {from: null, to: null} : {})});
+      timed = Boolean(times);
+    }, 250);
   };
   $('log-csv').onclick = saveCsv;
 }

@@ -24,7 +24,7 @@ function fromList(one) {
   return describe({
     place: placeOf(ref.name, ref.source, one), key: placeOf(ref.name, ref.source, one) + (ref.uuid || ''),
     uuid: ref.uuid || '', name: ref.name, node: one.node || '', cluster: one.cluster || '',
-    run: ref.run_id, state: strip(one.state), pause: one.pause_text || '', since: new Date(one.state_time || 0), ends: one.ends, end,
+    run: ref.run_id, pid: String(ref.pid), state: strip(one.state), pause: one.pause_text || '', since: new Date(one.state_time || 0), ends: one.ends, end,
     endText: one.end_text || '', endTime: new Date(strip(one.state) === 'STOPPED' ? one.state_time : one.last_end_time || 0),
     stale: one.stale, problems: textsOf(one.problems), intent: one.intent, sequence: Number(one.last_sequence),
     labels: Object.entries(ref.labels || {}).map(([key, value]) => `${key}=${value}`), fresh: 0,
@@ -50,7 +50,7 @@ function apply(event) {
   if (sequence && sequence <= vm.sequence) return;
   vm.sequence = sequence || vm.sequence;
   if (type === 'STARTED') {
-    vm.run = ref.run_id;
+    [vm.run, vm.pid] = [ref.run_id, String(ref.pid)];
     if (!ref.uuid && vm.uuid) reload(2000);  // no event reports its UUID
   }
   if (type === 'STOPPED') {
@@ -102,12 +102,13 @@ const rows = new Map();     // elements of the rows that are drawn, by key
 let rowHeight = 34;
 
 function select() {
-  const wanted = view.q.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = wordsOf(view.q.toLowerCase()).map((word) => [word, pids.get(word)])
+      .map(([word, event]) => [word, event && event.vm && vmOf(event.vm, event)]);
   const counts = noClasses(), now = Date.now();
   let troubled = 0;
   shown = [];
   for (const vm of vms.values()) {
-    if (!wanted.every((word) => vm.text.includes(word))) continue;
+    if (!wanted.every(([word, ofPid]) => vm.text.includes(word) || vm.pid === word || vm === ofPid)) continue;
     const name = vm.end && classOf(vm.end);
     if (name in counts) ++counts[name];
     vm.rank = troubleOf(vm, now);
@@ -119,6 +120,14 @@ function select() {
   drawClasses($('classes'), loaded ? counts : null, '…');
   $('trouble').lastChild.textContent = loaded ? troubled : '…';
   $('trouble').setAttribute('aria-pressed', view.trouble);
+}
+
+// Looks for the words that may be PIDs of earlier runs.
+let typedPid = 0;
+function findListed() {
+  clearTimeout(typedPid);
+  const unknown = wordsOf(view.q).filter((word) => ![...vms.values()].some((vm) => vm.pid === word));
+  typedPid = setTimeout(async () => { if (await findPids(unknown) && view.view === 'vms') drawList(); }, 250);
 }
 
 function fillRow(row, vm, now) {

@@ -4,12 +4,12 @@ const VIEWS = {vms: 'list', vm: 'vm', events: 'log', nodes: 'nodes'};
 let listScroll = 0, before = '', listHash = '#';
 function update() {
   const title = {vms: 'Virtual machines', vm: `${view.vm} – virtual machine`, events: 'Events', nodes: 'Nodes'}[view.view];
-  const came = before !== view.view;
+  const came = before !== view.view, shownView = view.view === 'events' && view.type === 'gap' ? 'missed' : view.view;
   if (before === 'vms' && came) listScroll = window.scrollY;
   before = view.view;
   for (const [name, section] of Object.entries(VIEWS)) $(section).hidden = name !== view.view;
   for (const link of document.querySelectorAll('nav a')) {
-    if (link.dataset.view === view.view) link.setAttribute('aria-current', 'page');
+    if (link.dataset.view === shownView) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
   document.title = title;
@@ -31,6 +31,7 @@ function update() {
     loadNodes();
   } else {
     drawList();
+    if (loaded) findListed();  // else when it is
   }
   if (!came) return;
   window.scrollTo(0, view.view === 'vms' ? listScroll : 0);
@@ -58,6 +59,8 @@ async function load() {
     }
     loaded = true;
     problems = list.problems;
+    pids.clear();
+    if (view.view === 'vms') findListed();
   } catch (error) {
     problems = [error.message];
     clearTimeout(again);
@@ -75,6 +78,7 @@ function reload(pause = 200) {
   reloading = setTimeout(load, pause);
 }
 function take(event) {
+  if (event.vm && strip(event.type) === 'STARTED') pids.delete(String(event.vm.pid));
   if (loading) waiting.push(event);
   else apply(event);
   later();

@@ -137,6 +137,37 @@ class ApiTest(WebTest):
         self.assertEqual((node["reachable"], node["ends_in_24h"], [one["vm"] for one in node["trouble"]]), (True, {"CRASH": 1}, ["vm1"]))
         self.assertEqual(self.get("/api/v1/vms")["servers"], [node["node"]])
 
+    def test_trouble_is_what_the_command_line_calls_so(self):
+        self.world.started_vm(self.stream, "aaa")
+        self.world.started_vm(self.stream, "bbb").send(world.qmp("STOP"))
+        self.stream.wait_event("PAUSED", "bbb")
+        self.crash("ccc")
+        self.start()
+        printed = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{self.world.socket}", "-o", "name", "vms",
+                                  "--trouble", "--sort-by", "trouble"], check=True, capture_output=True, text=True).stdout
+        self.assertEqual(printed.split(), ["bbb", "ccc"])
+        for query in ("trouble=1", "trouble"):
+            self.assertEqual([one["ref"]["name"] for one in self.get(f"/api/v1/vms?{query}&sort-by=trouble")["vms"]], ["bbb", "ccc"])
+
+    def test_a_pid_finds_its_run(self):
+        first = self.world.started_vm(self.stream)
+        first.kill(signal.SIGABRT)
+        self.stream.wait_event("STOPPED")
+        second = self.world.started_vm(self.stream)
+        self.world.started_vm(self.stream, "vm2")
+        self.start()
+        types = lambda path: [one["type"].removeprefix("EVENT_TYPE_") for one in self.get("/api/v1/events?" + path)["events"]]  # noqa: E731
+        self.assertEqual(types(f"pid={first.pid}"), ["STARTED", "STOPPED"])
+        self.assertEqual(types(f"pid={second.pid}&vm=vm1"), ["STARTED"])
+        self.assertEqual(types(f"pid={second.pid}&vm=vm2"), [])
+        self.assertEqual([(one["ref"]["name"], one["state"]) for one in self.get(f"/api/v1/vms?pid={first.pid}")["vms"]],
+                         [("vm1", "VM_STATE_STOPPED")])
+        self.assertEqual(self.get(f"/api/v1/counts?by=vm&pid={first.pid}")["counts"], [{"vm": "vm1", "events": 1}])
+        for path in ("vms", "events", "counts"):
+            self.assertEqual(self.get(f"/api/v1/{path}?pid={os.getpid()}")[path], [])
+        self.assertIn("write a number", self.get("/api/v1/events?pid=x", 400)["error"])
+        self.assertIn("/api/v1/events", self.get("/api/v1/nodes?pid=1", 400)["error"])
+
     def test_texts_are_in_the_zone_that_is_asked_for(self):
         self.crash()
         self.start()
@@ -483,6 +514,8 @@ class PageTest(WebTest):
         self.assertIn("qemu crashed, SIGABRT", self.row("ccc"))
         self.click("#trouble")
         self.wait("they alone", lambda: self.names() == ["bbb", "ccc"])
+        listed = self.get("/api/v1/vms?trouble=1&sort-by=trouble")["vms"]
+        self.assertEqual([one["ref"]["name"] for one in listed], self.names(), "the page and the client call the same trouble")
         self.assertEqual(self.address(), "#trouble=1")
         self.browser.run("document.querySelector('#rows .row .why').click()")
         self.wait("the whole row leads to the VM", lambda: self.browser.text("#vm-title") == "bbb")
@@ -553,6 +586,108 @@ class PageTest(WebTest):
         self.wait("the VM", lambda: self.browser.text("#vm-title") == "web2")
         self.click("#back")
         self.wait("the events again", lambda: len(rows()) == 1)
+
+    def counts(self):
+        """The rows of what the ends are counted by."""
+        return [row.split("\n") for row in self.browser.texts("#log-counts .row")]
+
+    def end_by_alice(self, name):
+        qemu = self.world.started_vm(self.stream, name)
+        self.world.declare(name, actor="alice")
+        qemu.kill()
+        self.stream.wait_event("STOPPED", name, self.stream.types(name).count("STARTED"))
+
+    def test_who_ends_most_is_seen_by_two_clicks(self):
+        self.crash("web1")
+        self.end_by_alice("web1")
+        self.end_by_alice("web2")
+        self.open()
+        self.click("[data-view=events]")
+        self.click("[data-by=who]")
+        self.wait("who", lambda: self.counts() == [["2", "alice"], ["1", "QEMU itself"]])
+        self.assertIn("by=who", self.address())
+        counted = self.get("/api/v1/counts?by=who")["counts"]
+        self.assertEqual([[str(one["events"]), one["who"]] for one in counted], self.counts())
+        self.click("#log-classes [data-class=ADMIN]")
+        self.wait("of the class", lambda: self.counts() == [["2", "alice"]])
+        self.click("#log-classes [data-class=ADMIN]")
+        self.click("[data-by=vm]")
+        self.wait("the VMs", lambda: self.counts() == [["2", "web1"], ["1", "web2"]])
+        # A row is a filter.
+        rows = lambda: self.browser.texts("#log-rows .row")  # noqa: E731
+        self.browser.run("document.querySelectorAll('#log-counts .row')[1].click()")
+        self.wait("its events", lambda: self.counts() == [["1", "web2"]] and rows() and all("web2" in row for row in rows()))
+        self.assertRegex(self.address(), "name=web2")
+        self.click("#log-only button")
+        self.wait("all again", lambda: len(self.counts()) == 2)
+        self.click("[data-by=cause]")
+        self.wait("the causes", lambda: [row[0] for row in self.counts()] == ["2", "1"])
+        self.click("#log-counts a")
+        self.wait("its ends", lambda: len(rows()) == 2 and all("alice" in row for row in rows()))
+        self.assertIn("cause: unobserved", self.browser.text("#log-only"))
+        self.click("#log-only button")
+        self.click("[data-by=day]")
+        self.wait("the day", lambda: sum(int(row[0]) for row in self.counts()) == 3)
+        self.click("#log-counts a")
+        self.wait("a day is a range", lambda: re.search("from=.*to=", self.address()))
+        self.assertFalse(self.browser.run("return document.querySelector('[data-by=node]').checkVisibility()"))
+
+    def test_a_pid_is_found_in_the_list_and_in_the_events(self):
+        first = self.world.started_vm(self.stream, "web1")
+        first.kill(signal.SIGABRT)
+        self.stream.wait_event("STOPPED", "web1")
+        second = self.world.started_vm(self.stream, "web1")
+        self.world.started_vm(self.stream, "web2")
+        self.open()
+        self.wait("both", lambda: sorted(self.names()) == ["web1", "web2"])
+        for qemu in (first, second):
+            self.browser.run("const f = document.getElementById('filter'); f.value = arguments[0]; f.oninput()", str(qemu.pid))
+            self.wait("its VM", lambda: self.names() == ["web1"])
+        self.open("#view=events&type=started,stopped")
+        rows = lambda: self.browser.texts("#log-rows .row")  # noqa: E731
+        self.wait("all", lambda: len(rows()) == 4)
+        for qemu, number in ((first, 2), (second, 1)):
+            self.browser.run("const f = document.getElementById('log-filter'); f.value = arguments[0]; f.oninput()", str(qemu.pid))
+            self.wait("its run", lambda n=number, q=qemu: len(rows()) == n and "web1" in rows()[0] and f"PID {q.pid}: web1" in self.browser.text("#log-only"))
+
+    def test_times_in_the_filter_are_a_range(self):
+        self.crash()
+        self.browser.command("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tehran"})
+        self.open("#view=events")
+        type_ = lambda text: self.browser.run("const f = document.getElementById('log-filter'); f.value = arguments[0]; f.oninput()", text)  # noqa: E731
+        type_("vm 2026-11-28 02:00-02:10")
+        self.wait("the range", lambda: "from=2026-11-27T22%3A30%3A00.000Z&to=2026-11-27T22%3A40%3A00.000Z&q=vm" in self.address())
+        type_("vm 2026-11-28 23:55-00:05")
+        self.wait("over midnight", lambda: "from=2026-11-28T20%3A25%3A00.000Z&to=2026-11-28T20%3A35" in self.address())
+        type_("vm")
+        self.wait("none", lambda: self.address() == "#view=events&q=vm")
+        for text in ("00:00-23:59", "23:58-23:59", "9:00-9:01"):
+            begin, end = self.browser.run("const t = timesOf(arguments[0]); return [t.from - new Date(), t.to - t.from]", text)
+            self.assertTrue(-86400e3 <= begin <= 0 < end < 86400e3, text)
+
+    def test_whether_a_vm_of_a_project_was_stopped_is_one_search(self):
+        self.world.stop()
+        self.world.start("--label", "web*:project=p")
+        self.stream = self.world.oldest()
+        self.end_by_alice("web1")
+        self.crash("db1")
+        self.open()
+        self.click("[data-view=events]")
+        self.browser.run("const f = document.getElementById('log-filter'); f.value = 'project=p'; f.oninput()")
+        self.wait("its end", lambda: self.browser.texts("#log-classes button b") == ["0", "1", "0", "0"])
+        self.assertIn("alice", self.browser.text("#log-rows"))
+        self.assertNotIn("db1", self.browser.text("#log-rows"))
+
+    def test_what_was_missed_is_one_click(self):
+        self.open()
+        self.click("[data-view=missed]")
+        self.wait_text("No gap is known", "#log-empty")
+        self.assertEqual(self.browser.texts("nav [aria-current]"), ["Missed"])
+        self.crash()
+        self.world.damage_journal()
+        self.wait_text("did not watch", "#log-rows")
+        self.assertIn("the journal was damaged", self.browser.text("#log-rows"))
+        self.browser.complaints()  # of the requests that failed
 
     def test_what_is_shown_is_saved_as_csv_without_formulas(self):
         self.crash("=cmd")
