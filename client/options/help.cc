@@ -1,3 +1,4 @@
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -198,6 +199,7 @@ Examples:
     {"streams", "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams"},
     {"help", "Example:\n  vmevents help intent declare"},
     {"version", "Example:\n  vmevents version"},
+    {"proxy", "`--server ssh://HOST` runs it on HOST.\n\nExample:\n  ssh node1 vmevents proxy"},
     {"events",
      R"(TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
@@ -227,10 +229,11 @@ class HelpFormatter : public CLI::Formatter {
   }
   std::string make_footer(const CLI::App* app) const override {
     if (app->get_parent() == nullptr) return absl::StrCat(kProgram, "\n");
-    // A hidden command is another name of events.
-    const std::string name = app->get_group().empty() ? "events" : app->get_name();
-    const auto* footer =
-        absl::c_find_if(kFooters, [&](const auto& one) { return one.first == name; });
+    const auto find = [](absl::string_view name) {
+      return absl::c_find_if(kFooters, [name](const auto& one) { return one.first == name; });
+    };
+    const auto* footer = find(app->get_name());
+    if (footer == std::end(kFooters)) footer = find("events");  // crashes, tail
     return absl::StrCat(
         "The options of vmevents itself, as --server and -o, go before or after the\n"
         "command: see vmevents --help.\n\n",

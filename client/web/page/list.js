@@ -73,7 +73,7 @@ function apply(event) {
 }
 
 // Which VMs need somebody, the worst first, as client/output/trouble.h has it.
-const NO_TROUBLE = 6, INTENT_WAITS = 2 * MINUTE;
+const NO_TROUBLE = 7, INTENT_WAITS = 2 * MINUTE;
 function troubleOf(vm, now) {
   if (vm.state === 'GUEST_DOWN') return 1;
   if (vm.state === 'UNREACHABLE') return 2;
@@ -81,7 +81,8 @@ function troubleOf(vm, now) {
   if (vm.state === 'PAUSED') return 3;
   const expires = vm.state !== 'STOPPED' && vm.intent && vm.intent.expire_time;
   if (expires && new Date(expires) - now < INTENT_WAITS) return 4;
-  return vm.end && classOf(vm.end) === 'CRASH' && now - vm.endTime < DAY ? 5 : NO_TROUBLE;
+  const ended = vm.end && now - vm.endTime < DAY && {CRASH: 5, UNKNOWN: 6}[classOf(vm.end)];
+  return ended || NO_TROUBLE;
 }
 
 // The list.
