@@ -33,7 +33,8 @@ async function countEnds(from, to, unit, filter) {
 // Counts by `by`, but class, as [key, number]: the most first, days in their order. `wanted`: which events.
 async function countBy(by, wanted) {
   if (by === 'class') return [];
-  if (!isFleet) return (await get('api/v1/counts?' + join(wanted, `by=${by}`))).counts.map((one) => [one[by], one.events]);
+  // Who, a fleet cannot say: the answer explains it.
+  if (!isFleet || by === 'who') return (await get('api/v1/counts?' + join(wanted, `by=${by}`))).counts.map((one) => [one[by], one.events]);
   const keyOf = {vm: (one) => one.vm.name, cause: (one) => strip(one.shutdown.cause), day: (one) => dayText(new Date(one.observe_time)),
                  node: (one) => `${one.cluster}/${one.node}`}[by];
   const counts = new Map();
