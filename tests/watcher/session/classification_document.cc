@@ -15,54 +15,55 @@ This page is generated from the tables in `watcher/session/classification_rules.
 matches decides. Every `STOPPED` event names its rule in `shutdown.rule` and what it saw in
 `shutdown.evidence`.
 
-*The window* is `--powerdown-window` (default 10 minutes): how old a press of the power button may
-be to count as the cause of a guest's poweroff. Evidence counts until something clears it: the table
-at the end says what. Of several SHUTDOWNs the first that is not cleared counts. What was seen before a
-restart of vmeventd counts after it, unless a reset that was missed would have made it void (rule `snapshot`). While the monitor is lost, a missing SHUTDOWN says nothing.
+*The window* is `--powerdown-window` (default 10 minutes). A press of the power button may be as old as this to count as the
+cause of a guest's poweroff. Evidence counts until something clears it, as the table at the end shows. Of several SHUTDOWNs
+the first that is not cleared counts. What was seen before a restart of vmeventd counts after it, unless a missed reset would
+have made it void (rule `snapshot`). While the monitor is lost, a missing SHUTDOWN is no evidence.
 
-*An intent* (`DeclareIntent`) is what somebody on the host said beforehand: that and why the VM is about to end. The
-class is then the one of the column *intended*; the cause stays the one that the evidence shows. What nobody would intend
-stays a CRASH. An intent counts if it was open when what decides was seen: the SHUTDOWN, the panic, or else the end of the
-process. An end that vmeventd did not see counts as intended if the intent had not expired when the process was found gone.
-After that none can be declared (FAILED_PRECONDITION), and neither the expiry nor the withdrawal of one that counted changes
-anything.
+*An intent* (`DeclareIntent`) is the declaration of somebody on the host that the VM is about to end, and why. The class is
+then the one of the column *intended*; the cause stays the one that the evidence shows. What nobody would intend stays a
+CRASH. An intent counts if it was open when the deciding evidence was seen: the SHUTDOWN, the panic, or otherwise the end of
+the process. An end that vmeventd did not see counts as intended if the intent had not expired when the process was found
+gone. After that no intent can be declared (FAILED_PRECONDITION), and the expiry or withdrawal of an intent that counted
+changes nothing.
 
-*A guest agent* is a way past the monitor: a host that asks the guest through qemu-guest-agent, as libvirt and Proxmox VE do
-where one is configured, causes no POWERDOWN, and QEMU reports the guest's own shutdown. Where an agent was connected at a
-USER's SHUTDOWN, or left at most the window before it, the verdict has the caveat `GUEST_AGENT_CONNECTED` in
-`shutdown.caveats`, and the evidence says since when. vmeventd asks at each attach (the virtio-serial port
-`org.qemu.guest_agent.0`, and whether the guest has it open) and follows VSERPORT_CHANGE. QEMU sends that only for a port
-whose device has an id; for another the caveat is `GUEST_AGENT_POSSIBLE`, as where the guest shut down before QEMU had
-answered: up to 0.2 s after an attach. An agent on another kind of device (isa-serial) is not recognised.
+*A guest agent* is a way past the monitor. A host that asks the guest through qemu-guest-agent, as libvirt and Proxmox VE do
+if one is configured, causes no POWERDOWN, and QEMU reports the guest's own shutdown. If an agent was connected at the
+SHUTDOWN of a USER's end, or left within the window before it, the verdict has the caveat `GUEST_AGENT_CONNECTED` in
+`shutdown.caveats`, and the evidence shows since when. At each attach vmeventd asks for the virtio-serial port
+`org.qemu.guest_agent.0`, and whether the guest has it open. Then it follows VSERPORT_CHANGE, which QEMU sends only for a
+port whose device has an id. For a port without an id the caveat is `GUEST_AGENT_POSSIBLE`, and so it is if the guest shut
+down before QEMU had answered: up to 0.2 s after an attach. An agent on another kind of device (isa-serial) is not
+recognised.
 
 *A press of the power button that is older than the window* does not count: a guest that ignored it may power itself off much
-later. It may have obeyed late: the USER's verdict has the caveat `POWERDOWN_EARLIER`, also of a guest that rebooted after a
-press, as for updates. A watchdog's press (action shutdown) has the same window.
+later. But it may have obeyed late, so the verdict USER has the caveat `POWERDOWN_EARLIER`. So has the verdict on a guest
+that rebooted after a press, for example for updates. A watchdog's press (action shutdown) has the same window.
 
-*A press that nobody saw*: where nobody listened at some time within the window before the SHUTDOWN, no
-RESET since, the USER's verdict has the caveat `POWERDOWN_UNSEEN`: after an attach 3 s or more after QEMU's start, an arrival
-by migration or restore, a lost monitor, or a restart without a handover.
+*A press that nobody saw* is possible if nobody listened at some time within the window before the SHUTDOWN, and no RESET
+came since. The verdict USER then has the caveat `POWERDOWN_UNSEEN`. This is so after an attach 3 s or more after QEMU's
+start, an arrival by migration or restore, a lost monitor, or a restart without a handover.
 
 *A QEMU that stays when its guest is down* (`-no-shutdown`, as libvirt always runs it, or `-action` with `pause`) is then
 ended by its manager: rule `down-unseen`.
 
-*A return to a snapshot* (`loadvm`, `snapshot-load`) sends no RESET: STOP and RESUME, or a RESUME alone where the VM was
-paused. So does a VM that is paused and goes on. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts where the class
-is the same without it; where it is not, the class is UNKNOWN, by the rule `snapshot`. The same holds after a time in which
-nobody followed the VM, which may have been reset; and for a SHUTDOWN of a QEMU that stays when its guest is down.
+*A return to a snapshot* (`loadvm`, `snapshot-load`) sends no RESET. It sends STOP and RESUME, or only a RESUME if the VM was
+paused; a VM that is paused and resumed sends the same. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts if the
+class is the same without it. If not, the class is UNKNOWN, by the rule `snapshot`. The same applies after a time in which
+nobody followed the VM, because it may have been reset, and to a SHUTDOWN of a QEMU that stays when its guest is down.
 
 *A VM that never ran here* has not ended here. Its QEMU waited for an incoming migration or for a saved
-memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME: the
-VM may run at the migration's source, so no such end is a CRASH.
+memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME. The VM may run at the
+migration's source, so no such end is a CRASH.
 
-*The host shuts down* from when systemd-logind or systemd say so until they say that it was cancelled, and so does one
-whose systemd-shutdown (process 1, not a container's) or killall5 sends signals. Every end that a process of the host
-asks for or causes meanwhile is `HOST_SHUTDOWN`. A guest that powers
-itself off unasked, as far as QEMU says, is the USER's, with the caveat `HOST_SHUTTING_DOWN`. Where a guest agent is connected
-vmeventd takes it for asked, because managers that find one shut their guests down by it.
+*The host shuts down* from the time when systemd-logind or systemd reports it until they report that it was cancelled. It
+also shuts down when its systemd-shutdown (process 1, not a container's) or killall5 sends signals. Every end that a process
+of the host asks for or causes in this time is `HOST_SHUTDOWN`. If a guest powers itself off, and QEMU does not show that it
+was asked, the class is USER, with the caveat `HOST_SHUTTING_DOWN`. If a guest agent is connected, vmeventd assumes that the
+guest was asked, because managers use the agent to shut their guests down.
 
-The exit status counts also where another client held the monitor. A QEMU that runs handles
-SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the process they were sent while it started up.
+The exit status also counts if another client held the monitor. A QEMU that runs handles SIGTERM, SIGINT and SIGHUP and
+reports them by SHUTDOWN. If one of these signals ended the process, it was sent while QEMU started up.
 
 | rule | when | class | intended | cause |
 |---|---|---|---|---|
@@ -71,10 +72,11 @@ SIGTERM, SIGINT and SIGHUP and says so by SHUTDOWN; as what ended the process th
 constexpr absl::string_view kClearingsHead = R"(
 ## What clears evidence
 
-RESET is a guest's new life. RESUME stands for a VM that runs again,
-and so does an answer of `query-status` that says so after the monitor was away, or that the VM is
-paused where a guest's SHUTDOWN stood: only a reset takes a QEMU out of `shutdown`. A RESUME heals
-neither a guest that panicked nor one whose watchdog pressed the power button (action shutdown); but either may have returned to a snapshot, as above.
+RESET starts a new life of the guest. RESUME means that the VM runs again. An answer of `query-status` counts as a RESUME in
+two cases. In the first, it reports after the monitor was away that the VM runs. In the second, it reports that the VM is
+paused although a guest's SHUTDOWN was in force, because only a reset takes a QEMU out of `shutdown`. A RESUME clears neither
+the panic of a guest nor a watchdog's press of the power button (action shutdown); but in both cases the VM may have returned
+to a snapshot, as above.
 
 )";
 
