@@ -1,15 +1,20 @@
 #include "client/options/options.h"
 
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/proto_text.h"
@@ -79,13 +84,26 @@ std::string Complaint(const std::vector<std::string>& arguments) {
   return answered.err;
 }
 
-// Lines with | between them, and a part of what is said about each.
-void ExpectComplaints(const std::vector<std::pair<const char*, const char*>>& rows) {
-  for (const auto& [lines, complaint] : rows) {
-    for (const absl::string_view line : absl::StrSplit(lines, '|')) {
-      EXPECT_THAT(Complaint(absl::StrSplit(line, ' ')), HasSubstr(complaint)) << line;
+// Complaints about the lines of golden/complaints.txt that begin with "$ "; '' is an empty word.
+// Run it with VMEVENTS_WRITE_CAPTURES=1 to write the file again, and read the difference.
+TEST(ParseCommandLine, ComplaintsAreThoseOfTheGoldenFile) {
+  const std::string path = VMEVENTD_SOURCE_DIR "/tests/client/options/golden/complaints.txt";
+  std::ifstream file(path);
+  const std::string golden(std::istreambuf_iterator<char>(file), {});
+  std::string text;
+  for (const absl::string_view line : absl::StrSplit(golden, '\n')) {
+    absl::string_view words = line;
+    if (absl::ConsumePrefix(&words, "$ vmevents ")) {
+      std::vector<std::string> arguments = absl::StrSplit(words, ' ');
+      absl::c_replace(arguments, std::string("''"), std::string());
+      absl::StrAppend(&text, line, "\n", Complaint(arguments), "\n");
+    } else if (line.empty() || line[0] == '#') {
+      absl::StrAppend(&text, line, "\n");
     }
   }
+  text.pop_back();  // StrSplit's last, empty line
+  if (getenv("VMEVENTS_WRITE_CAPTURES") != nullptr) std::ofstream(path) << text;
+  EXPECT_EQ(text, golden) << path;
 }
 
 TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
@@ -110,9 +128,6 @@ TEST(ParseCommandLine, ListsTakeAllOfTheirOptions) {
   EXPECT_THAT(events.filter.sources(), ElementsAre("qmp:*"));
   EXPECT_EQ(events.limit, 3U);
   EXPECT_EQ(As<EventsCommand>({"events", "-n", "20"}).last, 20U);
-  ExpectComplaints({{"events -n 0", "--last"},
-                    {"events -n 100001", "--last: Value 100001 not in range 1 to 100000"},
-                    {"events -n 2 --limit 3", "use one of them"}});
   for (const char* line : {"vms", "vms --state paused"}) {
     EXPECT_FALSE(As<VmsCommand>(absl::StrSplit(line, ' ')).include_stopped) << line;
   }
@@ -194,25 +209,8 @@ TEST(ParseCommandLine, AFilterTakesShortAndFullNamesInAnyCase) {
 }
 
 TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
-  ExpectComplaints(
-      {{"watch --class root",
-        "--class: \"root\" is not a known shutdown class; use one of USER, ADMIN, CRASH, UNKNOWN"},
-       {"watch --type stoped",
-        "--type: \"stoped\" is not a known event type; did you mean stopped?"},
-       {"watch --type died", "--type: \"died\" is not a known event type; use one of STARTED,"},
-       {"watch --class watchdog",
-        "--class: \"watchdog\" is not a known shutdown class; it is a value of --cause"},
-       {"watch --type ", "--type: \"\" is not a known event type"},
-       {"watch --type unspecified", "--type: \"unspecified\" is not a known event type"},
-       {"watch --cause bad-luck", "--cause: \"bad-luck\" is not a known shutdown cause"},
-       {"watch --vm ", "--vm: the text is empty; give one"},
-       {"watch --vm \xff", "is not UTF-8; write a name as `vmevents vms -o json` shows it"},
-       {"watch --source ", "--source: the text is empty; give one"},
-       {"watch --uuid web1",
-        "--uuid: \"web1\" is not a UUID; write it as 550e8400-e29b-41d4-a716-446655440000"},
-       {"watch --label app=web,",
-        "--label: \"app=web,\" has an empty condition; write conditions as app=web, app!=web, app "
-        "or !app, separated by commas"}});
+  EXPECT_THAT(Complaint({"watch", "--vm", "\xff"}),
+              HasSubstr("is not UTF-8; write a name as `vmevents vms -o json` shows it"));
   EXPECT_THAT(Complaint({"vms", "--state", "dead"}),
               StartsWith("--state: \"dead\" is not a known VM state"));
 }
@@ -228,12 +226,6 @@ TEST(ParseCommandLine, EachStartOfAWatch) {
   EXPECT_EQ(std::get<FromTime>(start({"--from", "10m"})).time, now - absl::Minutes(10));
   EXPECT_EQ(std::get<FromTime>(start({"--since", "2026-07-01T12:00:00Z"})).time, now);
   EXPECT_EQ(std::get<FromSequence>(start({"--from", "18446744073709551615"})).sequence, UINT64_MAX);
-  ExpectComplaints(
-      {{"watch --from 18446744073709551616", "larger than any sequence"},
-       {"watch --from=-1", "--from: \"-1\""},
-       {"watch --from oldest --journal j", "--from SEQUENCE"},
-       {"watch --since 10m --from 7", "--from cannot be combined with --since; use one of them"},
-       {"watch --since soon", "--since: \"soon\""}});
 }
 
 TEST(ParseCommandLine, ACountIsAWholeNumberFromOne) {
@@ -244,7 +236,7 @@ TEST(ParseCommandLine, ACountIsAWholeNumberFromOne) {
 
 // Lines that people who know kubectl, journalctl, virsh, docker or systemctl try first, half of
 // them from the manuals of those programs.
-TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
+TEST(ParseCommandLine, TakesWhatPeopleType) {
   const absl::string_view understood =
       "events|events -f|events -n 20|events -f -n 100|events -r|events web1|events web1 -f|"
       "events --since today|events --since yesterday --until today|events --since -1h|"
@@ -268,89 +260,6 @@ TEST(ParseCommandLine, TakesWhatPeopleTypeOrNamesTheRightWord) {
     const auto* answered = std::get_if<Answered>(&parsed);
     EXPECT_EQ(answered == nullptr ? "" : answered->err, "") << line;
   }
-  ExpectComplaints({
-      {"events -e|events --tail 20|logs --lines=20 -f", "did you mean -n?"},
-      {"events -b|events -S today -U now", "did you mean --since?"},
-      {"vms --field-selector status.phase=Running|events --for web1|events -u web1 --reverse",
-       "did you mean --vm?"},
-      {"events --after-cursor x|watch --cursor x", "did you mean --cursor-file?"},
-      {"vms -w|wacth|monitor|follow web1", "did you mean watch?"},
-      {"watch --tail 5", "--tail"},
-      {"crashed|coredumpctl", "did you mean crashes?"},
-      {"vms --failed", "did you mean --class crash?"},
-      {"top -n 1|top -n1|top -b|top --no-stream", "did you mean --once?"},
-      {"-n 5 web1", "\"-n\" is not known here; -n is an option of watch, events"},
-      {"-fu web1|watch -f|watch web1 --follow|watch --loop",
-       "is not known here; watch follows by itself, and events with -f"},
-      {"vms -l", "--label needs a value: SELECTOR"},
-      {"journalctl -f|log web1|journal --since today", "did you mean events, or watch"},
-      {"health journal --all", "use one of them"},
-      {"mail7", "\"mail7\" is not known here; did you mean why mail7?"},
-      {"web1", "did you mean why web1?"},
-      {"frob", "\"frob\" is not known here; the commands are watch, push,"},
-      {"events --json|--json vms", "did you mean -o json?"},
-      {"vms --selector app=web", "did you mean --label?"},
-      {"vms --wide|vms --show-labels|events -x", "did you mean -o wide?"},
-      {"list|list --all|list-units", "did you mean vms?"},
-      {"get", "no command is given; the commands are watch,"},
-      {"vms --state-shutoff|vms --inactive", "did you mean --state stopped?"},
-      {"vms --all-namespaces", "did you mean --all?"},
-      {"why --all|why -a", "is an option of vms"},
-      {"get intents|declare web1|withdraw 6a6f", "did you mean intent?"},
-      {"domid web1|reason web1|show web1|inspect web1|dominfo web1", "did you mean why NAME?"},
-      {"info web1|doctor web1|get vm/web1", "did you mean why "},
-      {"-c qemu:///system list|-s node1 vms", "did you mean --server?"},
-      {"watch --cuont 3", "did you mean --count?"},
-      {"get nodes", "did you mean info, or fleet for many nodes?"},
-      {"intent show", "did you mean list?"},
-      {"config use-context prod|config get-contexts|context list|use-context prod",
-       "did you mean --context NAME? the contexts are in ~/.config/vmevents/config.toml"},
-      {"events -o json-pretty|vms -o=json-pretty",
-       "--output: \"json-pretty\" is not one of its values: table,"},
-      {"vms --since 1h", "--since is an option of watch, push, events"},
-      {"cluster-info|nodeinfo", "did you mean info?"},
-      {"vms -n kube-system", "did you mean --vm? VMs have no namespaces"},
-      {"vms --sort-by=.metadata.name", "is not one of its values: state, name, age, ends, class"},
-      {"vms --sort name", "did you mean --sort-by?"},
-      {"events --types=Warning|events -t qemu|events -g panic|watch --event lifecycle",
-       "did you mean --type?"},
-      {"events web1 --previous", "did you mean why NAME, which shows how the run before ended?"},
-      {"delete vm web1|shutdown web1|start web1|stop web1",
-       "vmevents starts, stops and changes no VM"},
-      {"wait --for=delete web1", "did you mean watch NAME --type stopped --count 1?"},
-      {"explain vms|explain web1", "did you mean why NAME, or help?"},
-      {"wyh web1", "did you mean why?"},
-      {"vsm", "did you mean vms?"},
-      {"push https://x -H Authorization:x", "did you mean --header-file?"},
-      {"push https://x --token t", "did you mean --header-file? a line of it is \"Authorization: "},
-      {"push https://x --cacert ca.pem", "did you mean --push-ca?"},
-      {"push https://x -k", "did you mean --push-ca? the receiver's certificate is checked"},
-      {"web --token t", "did you mean --token-file?"},
-      {"vms --token t", "give --tls-cert and --tls-key"},
-      {"vms -k|vms --insecure", "did you mean --tls-ca? the server's certificate is checked"},
-      {"intent declare web1 -m x|intent declare web1 -r x", "did you mean --reason?"},
-      {"events --since 1 hour ago",
-       "--since: \"1\" is not a time; use 2026-07-01T12:00:00Z, \"2026-07-01 12:00:00\""},
-      {"events --since tomorrow", "is not a time"},
-      {"events -p err", "did you mean --class crash?"},
-      {"maintenance", "did you mean intent declare?"},
-      {"login|console web1", "declare who does it"},
-      {"dumpxml web1", "did you mean why NAME?"},
-      {"vms --port 9563", "did you mean --server HOST:PORT?"},
-      {"web --listen 9563", "write 127.0.0.1:9563"},
-      {"events --show-cursor", "\"--show-cursor\" is not known here"},
-      {"events --list-boots", "\"--list-boots\" is not known here"},
-      {"-V", "did you mean --version?"},
-      {"vms --state-running", "did you mean --state running?"},
-      {"vms --name|vms -q", "did you mean -o name?"},
-      {"vms --state crash", "it is a value of --class"},
-      {"event web1 --event lifecycle --loop", "did you mean events, or watch"},
-      {"watch --timestamp", "each event is shown with its time"},
-      {"domstats", "did you mean top?"},
-      {"events --filter event=die", "did you mean --vm, --type, --class, --cause or --source?"},
-      {"events --type guest-panic", "it is a value of --cause"},
-      {"intent cancel 6a6f", "did you mean withdraw?"},
-  });
 }
 
 TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
@@ -484,8 +393,6 @@ TEST(ParseCommandLine, EventsMayFollow) {
   for (const char* option : {"--until", "--limit"}) {
     EXPECT_THAT(Complaint({"events", "-f", option, "1"}), HasSubstr(option));
   }
-  ExpectComplaints({{"events -f -r", "--newest-first"},
-                    {"events --cursor-file c", "--cursor-file needs --follow"}});
 }
 
 TEST(ParseCommandLine, WatchMayRunACommand) {
@@ -494,11 +401,6 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
   EXPECT_EQ(watch.exec, "notify");
   EXPECT_EQ(watch.on_failure, OnFailure::kRetry);
   EXPECT_EQ(watch.cursor_file, "c");
-  ExpectComplaints({{"watch --exec ", "--exec: "},
-                    {"watch --cursor-file ", "--cursor-file: "},
-                    {"watch --exec-on-failure skip", "--exec-on-failure needs --exec"},
-                    {"watch --exec x --exec-on-failure ignore", "stop, retry, skip"},
-                    {"watch --wait=maybe", "--wait = maybe"}});
 }
 
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
@@ -549,38 +451,9 @@ TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
           .follow.watch.start));
 }
 
-TEST(ParseCommandLine, APushIntoAFleetSaysWhatIsWrong) {
-  ExpectComplaints({{"push https://x --push-domain d", "--push-domain needs --cluster"},
-                    {"push tls://n --cluster c --type stopped", "--type cannot be combined with"},
-                    {"push tls://n --cluster c --batch 7", "--batch cannot be combined with"},
-                    {"push tls://n --cluster c --push-domain a.b", "is not a domain of JetStream"},
-                    {"--server a,b push tls://n --cluster c", "the events of one node"},
-                    {"--server nats://a push tls://n --cluster c", "the events of one node"}});
-}
-
-TEST(ParseCommandLine, APushSaysWhatIsWrong) {
-  ExpectComplaints({{"push", "vmevents push https://HOST/PATH"},
-                    {"push --status", "which one?"},
-                    {"push --retry-set-aside", "which one?"},
-                    {"push https://x --format json --template f", "use one of them"},
-                    {"push https://x --url-file f", "use one of them"},
-                    {"push https://x --format teams", "cloudevents, json"},
-                    {"push https://x --from snapshot", "no events"},
-                    {"push https://x --batch 1001", "not in range 1 to 1000"},
-                    {"push https://x --timeout 1h", "not between 1s and"},
-                    {"push https://x --push-cert c", "--push-cert needs --push-key"},
-                    {"push https://x --push-key k", "--push-key needs --push-cert"},
-                    {"push https://x --secret-file ", "the text is empty; give one"},
-                    {"--server nats://a push https://x --from 7 --journal j",
-                     "--from: a sequence is of one node's journal"}});
-}
-
 TEST(ParseCommandLine, UntilMayBeCountedFromSince) {
   const auto events = As<EventsCommand>({"events", "--until", "+10m", "--since", "2h"});
   EXPECT_EQ(*events.until - *events.since, absl::Minutes(10));
-  ExpectComplaints(
-      {{"events --until +10m", "--until: \"+10m\" is counted from --since; give that, too"},
-       {"stats --since 2h --until +10x", "--until: \"+10x\" is not a duration"}});
 }
 
 TEST(ParseCommandLine, TheHelpOfSinceNamesTheFormsOfATime) {
@@ -622,21 +495,9 @@ TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
   EXPECT_TRUE(std::holds_alternative<FleetCommand>(tls.command));
 }
 
-TEST(ParseCommandLine, WhatAFleetCannotDoIsAComplaint) {
-  ExpectComplaints(
-      {{"--server nats://a streams", "streams asks vmeventd itself"},
-       {"--server nats://a doctor", "doctor asks vmeventd itself"},
-       {"--server nats://a intent declare web1 --reason r --actor me", "asks vmeventd itself"},
-       {"--server nats://a watch --from 7", "oldest or a time"},
-       {"--server nats://a watch --from 7 --journal j", "--from"},
-       {"--server nats://a --server b vms", "b is not a NATS server"}});
+TEST(ParseCommandLine, APasswordInAServersNameIsNotRepeated) {
   EXPECT_THAT(Complaint({"--server", "nats://me:secret@a", "vms"}),
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
-  ExpectComplaints({{"--server nats://a vms --node ", "--node"},
-                    {"--server tls://a --tls-cert c vms", "--tls-key"},
-                    {"--server a fleet", "nats://HOST"},
-                    {"--server a vms --node n", "--node"},
-                    {"--server a --credentials c vms", "--credentials"}});
 }
 
 TEST(ParseCommandLine, AContextMayBeAFleet) {
@@ -699,17 +560,6 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_EQ(own.actor, "alice");
   EXPECT_FALSE(own.ttl.has_value());
   EXPECT_EQ(As<WithdrawIntentCommand>({"intent", "withdraw", "i1"}).intent_id, "i1");
-  ExpectComplaints({{"intent", "the commands are declare, list, withdraw (see vmevents intent"},
-                    {"intent declare", "NAME"},
-                    {"intent declare web1 --reason r", "--actor"},
-                    {"intent declare web1 --actor  --reason r", "--actor"},
-                    {"intent declare web1 --actor a", "--reason"},
-                    {"intent declare web1 --actor a", "(see vmevents intent declare --help)"},
-                    {"intent declare web1 --actor a --reason r --ttl 10", "--ttl: \"10\""},
-                    {"intent declare web1 --actor a --reason r --started-before soon", "\"soon\""},
-                    {"intent declare --actor a -- -rf --reason r", "; options go before --"},
-                    {"intent withdraw", "INTENT_ID"},
-                    {"intent drop x", "\"drop\""}});
 }
 
 TEST(ParseCommandLine, Health) {
@@ -718,7 +568,6 @@ TEST(ParseCommandLine, Health) {
   const auto health = As<HealthCommand>({"health", "a.B", "--timeout", "1s"});
   EXPECT_EQ(health.service, "a.B");
   EXPECT_EQ(health.timeout, absl::Seconds(1));
-  ExpectComplaints({{"health --timeout 5", "--timeout"}, {"health a b", "\"b\""}});
 }
 
 TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
@@ -731,17 +580,6 @@ TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
   EXPECT_EQ(line.server().tls->key_file, "key");
   EXPECT_EQ(line.server().tls->server_name, "node1.example");
   EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).server().tls.has_value());
-}
-
-TEST(ParseCommandLine, TlsOptionsThatBelongTogetherAreRequiredTogether) {
-  ExpectComplaints({{"info --server node1:80 --tls-cert c --tls-key k", "--tls-ca FILE"},
-                    {"info --server node1:80 --tls-server-name n", "--tls-ca FILE"},
-                    {"info --server node1:80 --tls-ca a --tls-cert c", "give --tls-key"},
-                    {"info --server node1:80 --tls-ca a --tls-key k", "give --tls-cert"},
-                    {"info --server node1:80 --tls-ca ", "--tls-ca: the text is empty"},
-                    {"info --server unix:/s --tls-server-name n",
-                     "--tls-*: a Unix socket (unix:/s) has no TLS; name a server with "
-                     "--server HOST:PORT"}});
 }
 
 TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
@@ -891,13 +729,6 @@ TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
   EXPECT_EQ(ToText(web({"web", "--listen", "localhost"}).listen), "localhost:9557");
   EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.size(), 2);
   EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).fleet.has_value());
-  ExpectComplaints({{"web --listen x:y", "--listen: "},
-                    {"web --listen localhost:x", "port"},
-                    {"web --listen unix:/x", "--listen: "},
-                    {"web --web-cert x", "--web-cert needs --web-key"},
-                    {"web --web-key x", "--web-key needs --web-cert"},
-                    {"web --web-client-ca x", "--web-client-ca needs --web-cert"},
-                    {"web --token-file ", "--token-file"}});
 }
 
 TEST(ParseCommandLine, ReportsWhereAMalformedServerComesFrom) {
@@ -918,26 +749,6 @@ TEST(ParseCommandLine, ComplaintsNameWhatIsWrongAndWhereToRead) {
   EXPECT_THAT(Complaint({"watch", "--bogus"}),
               AllOf(HasSubstr("\"--bogus\""), HasSubstr("(see vmevents watch --help)")));
   EXPECT_THAT(Complaint({"info", "\x1b[2J"}), HasSubstr("\\x1b[2J"));
-  ExpectComplaints({{"info extra", "\"extra\""},
-                    {"watch --timeout 5", "--timeout: \"5\""},
-                    {"top --interval 5", "--interval"},
-                    {"top -o json", "--output: top is for people"},
-                    {"vm", "which VM? Write `vmevents why NAME`"},
-                    {"vm ", "NAME: the text is empty"},
-                    {"watch --from", "--from"},
-                    {"watch --from ", "--from"},
-                    {"events --limit x", "--limit"},
-                    {"events --since x", "--since"},
-                    {"events --since 1h --until 2h", "--since is not before --until"},
-                    {"events --since 22:00 --until 06:00", "a time without a date is one of today"},
-                    {"events --since +1h", "or how long ago: 10m"},
-                    {"why -rf", "; a VM of that name is vm/-rf, or stands behind --"},
-                    {"-o xml info", "jsonl, name"},
-                    {"-o yaml vms", "json"},
-                    {"vms --yaml", "-o json"},
-                    {"--color red info", "auto, always, never"},
-                    {"info info", "\"info\""},
-                    {"stop", "\"stop\""}});
 }
 
 }  // namespace
