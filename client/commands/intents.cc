@@ -40,17 +40,17 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const DaemonNode& d
                   command.run_id.empty()
                       ? ""
                       : absl::StrCat(" with the run \"", EscapeForTerminal(command.run_id), "\""),
-                  " runs on the node of vmeventd at ", ToText(daemon.address),
-                  "; `vmevents vms` lists those that run")};
+                  " runs on the node of vmeventd at ", ToText(daemon.address), "; ",
+                  daemon.invocation.Quoted("vms"), " lists those that run")};
     case v1::ERROR_REASON_SEVERAL_VMS_RUN:
       why = absl::StrCat("several VMs are meant; choose one with --run RUN_ID: ",
                          absl::StrReplaceAll(fact("run_ids"), {{",", ", "}}));
       break;
     case v1::ERROR_REASON_INTENT_IS_OPEN:
-      why = absl::StrCat("the run has an open intent, ", fact("intent_id"), ", declared by \"",
-                         fact("actor"),
-                         "\": leave it open, or withdraw it first with `vmevents intent withdraw ",
-                         fact("intent_id"), "`");
+      why = absl::StrCat(
+          "the run has an open intent, ", fact("intent_id"), ", declared by \"", fact("actor"),
+          "\": leave it open, or withdraw it first with ",
+          daemon.invocation.Quoted(absl::StrCat("intent withdraw ", fact("intent_id"))));
       break;
     case v1::ERROR_REASON_END_IS_DECIDED:
     case v1::ERROR_REASON_INTENT_IS_LATE:
@@ -154,10 +154,10 @@ std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,
   v1::WithdrawIntentResponse response;
   const grpc::Status status = Ask(daemon, &Stub::WithdrawIntent, request, &response);
   if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Failure{ExitCode::kNotFound,
-                   absl::StrCat("\"", EscapeForTerminal(command.intent_id),
-                                "\" is not the ID of an open intent; `vmevents intent list` shows "
-                                "those that are open")};
+    return Failure{ExitCode::kNotFound, absl::StrCat("\"", EscapeForTerminal(command.intent_id),
+                                                     "\" is not the ID of an open intent; ",
+                                                     daemon.invocation.Quoted("intent list"),
+                                                     " shows those that are open")};
   }
   if (!status.ok()) return daemon.Explain(status);
   return std::nullopt;

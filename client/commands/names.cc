@@ -30,8 +30,12 @@ std::string SomeOf(const std::set<std::string>& names) {
 
 }  // namespace
 
-Failure NotFound(absl::string_view what, absl::string_view where, absl::string_view hint) {
-  return {ExitCode::kNotFound, absl::StrCat("no ", what, " is known", where, hint)};
+Failure NotFound(absl::string_view what, const Invocation& invocation, absl::string_view hint) {
+  return {ExitCode::kNotFound, absl::StrCat("no ", what, " is known", invocation.where, hint)};
+}
+
+std::string ListHint(const Invocation& invocation) {
+  return absl::StrCat("; ", invocation.Quoted("vms --all"), " lists those that are");
 }
 
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNames& known) {
@@ -61,7 +65,7 @@ VmNames VmNamesOf(const NodeVms& vms) {
   return names;
 }
 
-Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_view where,
+Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation& invocation,
                        ListSource* source) {
   NodeVms all;
   static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
@@ -77,9 +81,9 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, absl::string_vie
   const auto quote = [](std::string* out, const std::string& name) {
     absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
   };
-  return NotFound(absl::StrCat("VM ", absl::StrJoin(unknown, ", ", quote)), where,
+  return NotFound(absl::StrCat("VM ", absl::StrJoin(unknown, ", ", quote)), invocation,
                   names.empty()     ? "; no VM is"
-                  : nearest.empty() ? kListHint
+                  : nearest.empty() ? ListHint(invocation)
                                     : absl::StrCat("; did you mean ", nearest, "?"));
 }
 
@@ -127,7 +131,7 @@ std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
   return std::nullopt;
 }
 
-std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_view where,
+std::optional<Failure> CheckNames(const v1::EventFilter& filter, const Invocation& invocation,
                                   ListSource* source) {
   if (filter.vm_names().empty()) return std::nullopt;
   v1::EventFilter names;
@@ -148,7 +152,7 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, absl::string_vi
     if (!found) unknown.push_back(name);
   }
   if (unknown.empty()) return std::nullopt;
-  return ExplainUnknown(unknown, where, source);
+  return ExplainUnknown(unknown, invocation, source);
 }
 
 }  // namespace vmeventd::client

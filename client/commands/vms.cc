@@ -125,8 +125,9 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
     *empty = command.trouble           ? "no VM has trouble"
              : command.include_stopped ? "no VMs match"
              : filtered                ? "no VMs match; --all includes those that have stopped"
-                        : "no VM runs, as far as vmeventd sees; `vmevents doctor` on the "
-                          "node shows what prevents it from seeing one";
+                                       : absl::StrCat("no VM runs, as far as vmeventd sees; ",
+                                                      formatter->invocation().QuotedDoctor(),
+                                                      " shows what prevents it from seeing one");
     if (const std::string labels = ExplainLabels(command.filter, source); !labels.empty()) {
       *empty = absl::StrCat("no VMs match", labels);
     }

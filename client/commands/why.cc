@@ -189,7 +189,7 @@ Failure OnNoNode(absl::string_view what, const Failure& failure) {
           absl::StrCat("no ", what, " is known on the nodes that answer; ", failure.sentence)};
 }
 
-std::optional<Failure> ExplainEnds(const WhyCommand& command, absl::string_view where,
+std::optional<Failure> ExplainEnds(const WhyCommand& command, const Invocation& invocation,
                                    ListSource* source, Formatter* formatter, Output* output) {
   EventsCommand ends;
   ends.filter = command.filter;
@@ -212,16 +212,16 @@ std::optional<Failure> ExplainEnds(const WhyCommand& command, absl::string_view 
   if (unprinted) return unprinted;
   if (failure && !found && formatter->shows_nodes()) return OnNoNode("end that matches", *failure);
   if (failure || found) return failure;
-  failure = CheckNames(command.filter, where, source);
-  return failure ? failure : NotFound("end that matches", where, "");
+  failure = CheckNames(command.filter, invocation, source);
+  return failure ? failure : NotFound("end that matches", invocation, "");
 }
 
 }  // namespace
 
-std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
+std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invocation,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now) {
-  if (command.is_of_ends()) return ExplainEnds(command, where, source, formatter, output);
+  if (command.is_of_ends()) return ExplainEnds(command, invocation, source, formatter, output);
   v1::EventFilter filter = command.filter;
   NodeVms runs;
   std::optional<Failure> failure = TakeUuids(source, &filter);
@@ -267,20 +267,22 @@ std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where
   }
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {
-    return NotFound("such run", where, "; `vmevents vms NAME --runs -o wide` lists those of a VM");
+    return NotFound(
+        "such run", invocation,
+        absl::StrCat("; ", invocation.Quoted("vms NAME --runs -o wide"), " lists those of a VM"));
   }
   if (stories.empty()) {
     if (auto of_pid = FilterOfPid(source, filter)) {
       WhyCommand of_run = command;
       of_run.filter = *std::move(of_pid);
-      return RunWhy(of_run, where, source, formatter, output, now);
+      return RunWhy(of_run, invocation, source, formatter, output, now);
     }
   }
   const std::vector<std::string> unknown = UnknownNames(filter, names);
-  if (!unknown.empty()) return ExplainUnknown(unknown, where, source);
+  if (!unknown.empty()) return ExplainUnknown(unknown, invocation, source);
   if (!stories.empty()) return std::nullopt;
   const std::string labels = ExplainLabels(command.filter, source);
-  return NotFound("VM that matches", where, labels.empty() ? kListHint : labels);
+  return NotFound("VM that matches", invocation, labels.empty() ? ListHint(invocation) : labels);
 }
 
 std::string RunOfPid(ListSource* source, const v1::EventFilter& vms, int64_t pid,

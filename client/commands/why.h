@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
 #include "client/output/formatter.h"
+#include "client/output/invocation.h"
 #include "client/output/output.h"
 #include "client/sources/list_source.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -31,9 +32,8 @@ struct WhyCommand {
 // Prints the story of each end that is asked for, the newest first; NOT_FOUND's code: there is
 // none. Or else the story of each VM: it has one, also if it moved to another node. VMs of one name
 // have a story each if their UUIDs differ, or if several of them run. A name that no VM has may be
-// the pid of one: of the living run, else of the newest. NOT_FOUND's code if a name has none;
-// `where` completes "is known" of that sentence, such as " in the fleet".
-std::optional<Failure> RunWhy(const WhyCommand& command, absl::string_view where,
+// the pid of one: of the living run, else of the newest. NOT_FOUND's code if a name has none.
+std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invocation,
                               ListSource* source, Formatter* formatter, Output* output,
                               absl::Time now);
 

@@ -16,17 +16,17 @@ std::string ToText(const NatsOptions& fleet) {
   return EscapeForTerminal(absl::StrJoin(fleet.servers, ","));
 }
 
-Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status) {
+Failure ExplainFleetFailure(const std::string& servers, const Invocation& invocation,
+                            const absl::Status& status) {
   const std::string why = EscapeForTerminal(status.message());
   if (absl::IsUnavailable(status)) {
     return {ExitCode::kUnreachable,
             absl::StrContains(why, servers) ? why : absl::StrCat(servers, ": ", why)};
   }
   if (!absl::IsNotFound(status)) return {ExitCode::kFailed, why};
-  return {ExitCode::kNotFound,
-          absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
-                       "): create them by `vmevents fleet create`, unless these credentials are "
-                       "of another account")};
+  return {ExitCode::kNotFound, absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
+                                            "): create them by ", invocation.Quoted("fleet create"),
+                                            ", unless these credentials are of another account")};
 }
 
 std::string CreateRequest(const std::string& stream) {

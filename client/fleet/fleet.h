@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
 #include "client/nats/connection.h"
+#include "client/output/invocation.h"
 
 // A fleet on NATS servers: its stream of events, and the buckets with the last states.
 
@@ -16,7 +17,8 @@ namespace vmeventd::client {
 std::string ToText(const NatsOptions& fleet);
 
 // Explains a failed request to the fleet; `servers` as ToText() has them. Pure.
-Failure ExplainFleetFailure(const std::string& servers, const absl::Status& status);
+Failure ExplainFleetFailure(const std::string& servers, const Invocation& invocation,
+                            const absl::Status& status);
 
 // `fleet create`.
 struct FleetCreateCommand {

@@ -44,10 +44,8 @@ struct CommandLine : Servers {
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool cut = true;    // rows where the terminal ends
-  bool pager = true;  // used on a terminal, for long lists
-  // Begins a command to paste: "vmevents" with the options that were given to name the server.
-  std::string client = "vmevents";
+  bool cut = true;     // rows where the terminal ends
+  bool pager = true;   // used on a terminal, for long lists
   std::string before;  // the begin of a word that each name completes: "web1,"
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;

@@ -116,11 +116,12 @@ std::string Formatter::FormatTrouble(Vms vms, absl::Time now, size_t max) {
   for (const NodeVm& one : shown) {
     absl::StrAppend(&names, " ", EscapeForTerminal(QuoteForShell(one.vm.ref().name())));
   }
-  const std::string more = vms.size() == shown.size()
-                               ? ""
-                               : absl::StrCat("and ", vms.size() - shown.size(),
-                                              " more: ", style_.client, " vms --trouble\n");
-  return absl::StrCat(*table, more, "why: ", style_.client, " why", names, "\n");
+  const std::string more =
+      vms.size() == shown.size()
+          ? ""
+          : absl::StrCat("and ", vms.size() - shown.size(),
+                         " more: ", style_.invocation.Line("vms --trouble"), "\n");
+  return absl::StrCat(*table, more, "why: ", style_.invocation.Line("why"), names, "\n");
 }
 
 absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {

@@ -262,7 +262,7 @@ class StoryWriter {
       facts.Add(named ? "UUID" : "Run", id);
       which = absl::StrCat(named ? "--uuid " : "--run ", QuoteForShell(EscapeForTerminal(id)));
     }
-    facts.Add("More", absl::StrCat(style_.client, " events ", which));
+    facts.Add("More", absl::StrCat(style_.invocation.Line("events "), which));
     if (story_.end) AddWhereToLook(story_.end->event, &facts);
     return facts.Take();
   }

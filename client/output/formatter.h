@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/output/invocation.h"
 #include "client/output/json.h"
 #include "client/output/node_event.h"
 #include "client/output/node_vm.h"
@@ -44,10 +45,9 @@ struct TableStyle {
   // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
   // CLUSTER/NODE.
   bool nodes = false;
-  bool wide = false;      // adds columns, and sets no limit to a line
-  bool markdown = false;  // of `why`
-  // Begins the commands to paste: this program with the options that name its server.
-  std::string client = "vmevents";
+  bool wide = false;        // adds columns, and sets no limit to a line
+  bool markdown = false;    // of `why`
+  Invocation invocation;    // for the commands to paste
   bool node_events = true;  // JSON has events of the node as a whole, too: GAPs
   bool texts = false;       // JSON has the table's texts too: of `why`, and as ToJsonWithTexts()
   // The columns of the terminal: a row is cut there. 0: no limit.
@@ -88,6 +88,7 @@ class Formatter {
       : form_(form), style_(std::move(style)), painter_(style_.color) {}
 
   absl::TimeZone zone() const { return style_.zone; }
+  const Invocation& invocation() const { return style_.invocation; }
   // Returns whether it shows the node of each row, as of several.
   bool shows_nodes() const { return style_.nodes; }
 

@@ -26,7 +26,7 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   if (!filter.vm_names().empty() && !command.watch.wait) {
     const auto lists = ListsOf(line, line.is_json(), [](const std::string& /*sentence*/) {});
     auto unknown = TakeUuids(lists.get(), &filter);
-    if (!unknown) unknown = CheckNames(filter, Where(line), lists.get());
+    if (!unknown) unknown = CheckNames(filter, InvocationOf(line), lists.get());
     if (unknown && unknown->code == ExitCode::kUsage) return Fail(*unknown);
     // The watch explains every other failure.
     if (unknown && unknown->code == ExitCode::kNotFound) {

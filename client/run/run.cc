@@ -21,7 +21,6 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "base/text.h"
 #include "client/commands/events.h"
@@ -161,7 +160,7 @@ TableStyle StyleOf(const CommandLine& line) {
   style.zone = line.zone;
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
-  style.client = line.client;
+  style.invocation = InvocationOf(line);
   style.before = line.before;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal().ws_col;
@@ -269,18 +268,6 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
   return is_well ? ExitCode::kOk : ExitCode::kFailed;
 }
 
-// A command in a sentence asks the same server, unless it is for another host or names one.
-std::string WithClient(const std::string& sentence, const CommandLine& line) {
-  constexpr char kThere[] = "`vmevents doctor` on the node";
-  constexpr char kNamed[] = "`vmevents --server ";
-  const std::string own = absl::StrCat("`", line.client, " ");
-  const bool here =
-      line.servers.size() == 1 && (line.server().is_unix() || IsLoopback(line.server().host));
-  return absl::StrReplaceAll(sentence, {{kThere, here ? absl::StrCat(own, "doctor`") : kThere},
-                                        {kNamed, kNamed},
-                                        {"`vmevents ", own}});
-}
-
 // The heartbeats of a fleet's nodes. Of a node that is not heard of `health` makes a failure.
 std::optional<Failure> ShowFleet(const CommandLine& line, Formatter* formatter, Output* output,
                                  const PrintSentence& note) {
@@ -315,8 +302,8 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
       return RunDoctor(line, output);
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
-      failure = RunWhy(command, Where(line), ListsOf(line, line.is_json(), note).get(), formatter,
-                       output, absl::Now());
+      failure = RunWhy(command, InvocationOf(line), ListsOf(line, line.is_json(), note).get(),
+                       formatter, output, absl::Now());
     } else if constexpr (std::is_same_v<Command, StatsCommand>) {
       std::string empty;
       const auto lists = ListsOf(line, line.is_json(), note);
@@ -332,10 +319,9 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
       const absl::StatusOr<std::string> made =
           connection.ok() ? CreateFleet(connection->get(), command)
                           : absl::StatusOr<std::string>(connection.status());
-      failure =
-          made.ok()
-              ? PrintText(made, output)
-              : std::optional<Failure>(ExplainFleetFailure(ToText(*line.fleet), made.status()));
+      failure = made.ok() ? PrintText(made, output)
+                          : std::optional<Failure>(ExplainFleetFailure(
+                                ToText(*line.fleet), InvocationOf(line), made.status()));
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand>) {
       const auto lists = ListsOf(line, line.is_json(), note);
@@ -348,7 +334,7 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
       }
       failure = TakeUuids(lists.get(), &list.filter);
       if (!failure) failure = RunList(list, lists.get(), formatter, output, &empty);
-      if (!failure) failure = CheckNames(list.filter, Where(line), lists.get());
+      if (!failure) failure = CheckNames(list.filter, InvocationOf(line), lists.get());
       if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else {
       failure = line.fleet
@@ -372,9 +358,8 @@ ExitCode RunLine(const CommandLine& line) {
   std::vector<std::string> notes;
   const auto note = [&](const std::string& sentence) {
     const std::lock_guard<std::mutex> lock(mutex);
-    std::string shown = WithClient(sentence, line);
     // Several lists of a command may find the same.
-    if (!absl::c_linear_search(notes, shown)) notes.push_back(std::move(shown));
+    if (!absl::c_linear_search(notes, sentence)) notes.push_back(sentence);
   };
   const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||
                        std::holds_alternative<VmsCommand>(line.command);

@@ -15,19 +15,22 @@ std::optional<Failure> ReadHealth(const HealthCommand& command, const DaemonNode
   using Health = grpc::health::v1::HealthCheckResponse;
   // The services, the server as a whole first, and what it means that one does not serve: completes
   // "vmeventd at ADDRESS".
+  const std::string info = daemon.invocation.Quoted("info");
   const std::map<std::string, std::string> known = {
-      {"",
-       " is not serving: it is starting or stopping, or its watcher does not respond; `vmevents "
-       "info` or its log shows why"},
+      {"", absl::StrCat(" is not serving: it is starting or stopping, or its watcher does not "
+                        "respond; ",
+                        info, " or its log shows why")},
       {"journal", " cannot write its journal, so that events are not durable; see its log"},
       {"libvirt",
-       " cannot connect to a libvirt of --libvirt, or of a socket that it matches, and does not "
-       "follow its domains; `vmevents info` names it"},
+       absl::StrCat(" cannot connect to a libvirt of --libvirt, or of a socket that it matches, "
+                    "and does not follow its domains; ",
+                    info, " names it")},
       {"listen", " cannot listen on one of its addresses, and tries again; its log has the reason"},
       {"sources",
-       " has no source of VMs: no watched directory exists and no libvirt is connected; run "
-       "`vmevents doctor` on the node"},
-      {"watch", " misses a directory of --watch; `vmevents info` names it"}};
+       absl::StrCat(" has no source of VMs: no watched directory exists and no libvirt is "
+                    "connected; run ",
+                    daemon.invocation.QuotedDoctor())},
+      {"watch", absl::StrCat(" misses a directory of --watch; ", info, " names it")}};
   if (!daemon.connected.ok()) return daemon.Explain({});
   auto asked = known;
   if (!command.all) {

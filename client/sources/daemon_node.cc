@@ -9,7 +9,8 @@
 
 namespace vmeventd::client {
 
-DaemonNode::DaemonNode(ServerAddress server) : address(std::move(server)) {
+DaemonNode::DaemonNode(ServerAddress server, Invocation called)
+    : address(std::move(server)), invocation(std::move(called)) {
   const auto channel = Connect(address);
   connected = channel.status();
   if (!channel.ok()) return;

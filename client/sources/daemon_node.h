@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
+#include "client/output/invocation.h"
 #include "client/output/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
@@ -21,12 +22,13 @@ namespace vmeventd::client {
 // A daemon to ask. Copies share the connection.
 struct DaemonNode {
   // Connects with the first request. A fault of the address or of its TLS files fails each request.
-  explicit DaemonNode(ServerAddress server);
+  explicit DaemonNode(ServerAddress server, Invocation called = {});
   // Explains why a request failed.
   Failure Explain(const grpc::Status& status) const;
 
   std::string name;  // shown with its answers; empty: it is asked alone
   ServerAddress address;
+  Invocation invocation;   // for sentences
   absl::Status connected;  // of Connect(); the stubs are null if it failed
   std::shared_ptr<v1::VmEventService::StubInterface> stub;
   std::shared_ptr<grpc::health::v1::Health::StubInterface> health;

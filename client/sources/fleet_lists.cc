@@ -35,7 +35,7 @@ std::optional<Failure> WithFleet(const FleetEnvironment& env, const Ask& ask) {
   absl::Status status = connection.status();
   if (status.ok()) status = ask(connection->get());
   if (status.ok()) return std::nullopt;
-  return ExplainFleetFailure(env.servers, status);
+  return ExplainFleetFailure(env.servers, env.invocation, status);
 }
 
 // Calls `take` with each event of the filter from `start` on, until it returns false.

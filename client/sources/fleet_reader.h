@@ -19,6 +19,7 @@
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/stream_reader.h"
+#include "client/output/invocation.h"
 #include "client/output/node_event.h"
 #include "client/output/node_vm.h"
 #include "client/output/output.h"
@@ -32,6 +33,7 @@ namespace vmeventd::client {
 struct FleetEnvironment {
   std::function<absl::StatusOr<std::unique_ptr<NatsConnection>>()> connect;
   std::string servers;             // names the servers in messages
+  Invocation invocation;           // for messages, too
   std::vector<std::string> nodes;  // globs, see FleetFilter
   PrintSentence note;
   std::function<absl::Time()> now = absl::Now;    // the time to compare heartbeats with

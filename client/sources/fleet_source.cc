@@ -242,7 +242,7 @@ class FleetWatch : public ReconnectingSource {
   // The connection has ended.
   void HandleLoss(const absl::Status& status) {
     if (stopped()) return Close(ExitCode::kOk);
-    const Failure failure = ExplainFleetFailure(env_.servers, status);
+    const Failure failure = ExplainFleetFailure(env_.servers, env_.invocation, status);
     const bool may_come = absl::IsUnavailable(status) || absl::IsNotFound(status);
     if (!may_come || !(ever_established() || command_.wait)) {
       Note(failure.sentence);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/text.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
 #include "client/sources/daemon_lists.h"
@@ -27,7 +28,8 @@ constexpr absl::Duration kNameWait = absl::Seconds(2);
 
 std::vector<DaemonNode> NodesOf(const Servers& servers, bool named) {
   std::vector<DaemonNode> nodes;
-  for (const ServerAddress& server : servers.servers) nodes.emplace_back(server);
+  const Invocation invocation = InvocationOf(servers);
+  for (const ServerAddress& server : servers.servers) nodes.emplace_back(server, invocation);
   if (nodes.size() == 1 && !named) return nodes;
   AskAll(nodes.size(), [&nodes](size_t i) {
     DaemonNode& node = nodes[i];
@@ -66,16 +68,23 @@ std::unique_ptr<ListSource> ListsOf(const Servers& servers, bool named, PrintSen
   return MergeLists(std::move(nodes), std::move(note));
 }
 
-std::string Where(const Servers& servers) {
-  if (servers.fleet) return " in the fleet";
-  if (servers.servers.size() > 1)
-    return absl::StrCat(" on the ", servers.servers.size(), " servers");
-  return absl::StrCat(" to vmeventd at ", ToText(servers.server()));
+Invocation InvocationOf(const Servers& servers) {
+  Invocation invocation = {.client = servers.client};
+  if (servers.fleet) {
+    invocation.where = " in the fleet";
+  } else if (servers.servers.size() > 1) {
+    invocation.where = absl::StrCat(" on the ", servers.servers.size(), " servers");
+  } else if (!servers.servers.empty()) {
+    const ServerAddress& server = servers.server();
+    invocation.where = absl::StrCat(" to vmeventd at ", ToText(server));
+    invocation.is_here = server.is_unix() || IsLoopback(server.host);
+  }
+  return invocation;
 }
 
 FleetEnvironment FleetOf(const Servers& servers, PrintSentence note) {
   return {[fleet = *servers.fleet] { return ConnectNats(fleet); }, ToText(*servers.fleet),
-          servers.nodes, std::move(note)};
+          InvocationOf(servers), servers.nodes, std::move(note)};
 }
 
 std::vector<std::string> CursorKeys(const Servers& servers) {

@@ -11,6 +11,7 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/nats/connection.h"
+#include "client/output/invocation.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
 #include "client/sources/daemon_node.h"
@@ -27,6 +28,8 @@ struct Servers {
   std::vector<ServerAddress> servers;  // at least one, unless a fleet is asked
   std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is empty then
   std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
+  // Begins a command to paste: "vmevents" with the options that were given to name the servers.
+  std::string client = "vmevents";
 
   const ServerAddress& server() const { return servers.front(); }
 };
@@ -42,8 +45,8 @@ std::vector<DaemonNode> NodesOf(const Servers& servers, bool named = false);
 std::unique_ptr<ListSource> ListsOf(const Servers& servers, bool named, PrintSentence note,
                                     std::vector<std::string>* names = nullptr);
 
-// Completes "is known", as " in the fleet".
-std::string Where(const Servers& servers);
+// For the sentences about them; also of none, as where only files are read.
+Invocation InvocationOf(const Servers& servers);
 
 FleetEnvironment FleetOf(const Servers& servers, PrintSentence note);
 

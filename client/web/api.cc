@@ -110,7 +110,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
   } else if (const auto* status = std::get_if<StatusCommand>(&query.command)) {
     failure = RunList(*status, lists.get(), &formatter, &output);
   } else {
-    failure = RunWhy(std::get<WhyCommand>(query.command), "", lists.get(), &formatter, &output,
+    failure = RunWhy(std::get<WhyCommand>(query.command), {}, lists.get(), &formatter, &output,
                      absl::Now());
   }
   // An empty list of those that answered is an answer, but for a VM: it may be on the others.

@@ -271,7 +271,7 @@ TEST_F(CommandsTest, AGapOfTheNodeCountsOnlyWhereItWasAskedFor) {
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
   EXPECT_FALSE(With([&](const CommandContext& context) {
     DaemonLists lists(context.nodes.front());
-    return CheckNames(of_web1, "", &lists);
+    return CheckNames(of_web1, {}, &lists);
   })) << "the event behind the GAP has the name";
 }
 
@@ -355,6 +355,20 @@ TEST_F(CommandsTest, HealthOfAllNamesEachServiceUntilOneIsUnknown) {
               Fails(ExitCode::kNotFound, AllOf(HasSubstr("has no service \"journal\""),
                                                HasSubstr("vmeventd.v1.VmEventService"))));
   EXPECT_EQ(output_.text, "{\"service\":\"vmeventd\",\"status\":\"SERVING\"}\n");
+}
+
+TEST_F(CommandsTest, ACommandInASentenceAsksTheSameServer) {
+  const auto run = [this](const auto& command) {
+    CommandContext context(server_.address(), &formatter_, &output_);
+    context.nodes.front().invocation.client = "vmevents --context prod";
+    return RunCommand(command, context);
+  };
+  server_.SetServing(false);
+  EXPECT_THAT(run(HealthCommand{"", absl::Minutes(1)}),
+              Fails(ExitCode::kFailed, HasSubstr("`vmevents --context prod info` or its log")));
+  server_.service().declare_intent = Refuses(WithInfo(grpc::NOT_FOUND, "any words", "NO_SUCH_VM"));
+  EXPECT_THAT(run(DeclareIntentCommand{"web1", "", "alice", "maintenance", std::nullopt}),
+              Fails(ExitCode::kNotFound, HasSubstr("; `vmevents --context prod vms` lists those")));
 }
 
 TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {

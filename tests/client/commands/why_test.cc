@@ -77,7 +77,7 @@ TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
   const auto check = [&node](const std::vector<std::string>& names) {
     v1::EventFilter filter;
     for (const std::string& name : names) filter.add_vm_names(name);
-    return CheckNames(filter, " to vmeventd at node1", &node);
+    return CheckNames(filter, {.client = "vmevents -x", .where = " to vmeventd at node1"}, &node);
   };
   EXPECT_FALSE(check({}));
   EXPECT_FALSE(check({"web1", "web*", "old1"}));
@@ -87,7 +87,9 @@ TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->code, ExitCode::kNotFound);
   EXPECT_EQ(failure->sentence, "no VM \"web2\" is known to vmeventd at node1; did you mean web1?");
-  EXPECT_THAT(check({"db*"})->sentence, HasSubstr("no VM \"db*\" is known to vmeventd at node1"));
+  EXPECT_EQ(check({"db*"})->sentence,
+            "no VM \"db*\" is known to vmeventd at node1; `vmevents -x vms --all` lists those that "
+            "are");
 }
 
 // Lists that have these ends and runs.
@@ -112,8 +114,8 @@ class StoriesTest : public testing::Test {
   std::vector<nlohmann::json> Stories() {
     StringOutput output;
     JsonFormatter formatter;
-    EXPECT_FALSE(
-        RunWhy({}, " here", &lists_, &formatter, &output, absl::FromUnixSeconds(kPresent)));
+    EXPECT_FALSE(RunWhy({}, {.where = " here"}, &lists_, &formatter, &output,
+                        absl::FromUnixSeconds(kPresent)));
     std::vector<nlohmann::json> stories;
     for (const absl::string_view line : absl::StrSplit(output.text, '\n', absl::SkipEmpty())) {
       stories.push_back(nlohmann::json::parse(line));
@@ -197,7 +199,7 @@ TEST_F(StoriesTest, ANewVmWithTheNameOfAnOldOneIsNotItsHeir) {
   EXPECT_EQ(stories[1]["last_end"]["vm"]["uuid"], "1111");
   StringOutput output;
   TableFormatter table({});
-  EXPECT_FALSE(RunWhy({}, "", &lists_, &table, &output, absl::FromUnixSeconds(kPresent)));
+  EXPECT_FALSE(RunWhy({}, {}, &lists_, &table, &output, absl::FromUnixSeconds(kPresent)));
   EXPECT_THAT(output.text,
               AllOf(testing::StartsWith("db1 has not ended"),
                     HasSubstr("\ndb1, another VM of this name, UUID 1111, gone: CRASHED")));
@@ -256,8 +258,8 @@ class WhyTest : public testing::Test {
   std::optional<Failure> Why(const std::string& filter, Formatter* formatter) {
     output_.text.clear();
     DaemonLists lists{DaemonNode(server_.address())};
-    return RunWhy({FromText<v1::EventFilter>(filter)}, " here", &lists, formatter, &output_,
-                  absl::FromUnixSeconds(kPresent));
+    return RunWhy({FromText<v1::EventFilter>(filter)}, {.where = " here"}, &lists, formatter,
+                  &output_, absl::FromUnixSeconds(kPresent));
   }
 
   FakeServer server_;

@@ -142,7 +142,7 @@ TEST(FormatWhy, ANameIsQuotedForTheShell) {
   EXPECT_THAT(name_of("we[b]1*"), HasSubstr("More   vmevents events 'we[[]b]1[*]'\n"));
   EXPECT_THAT(name_of("-vm"), HasSubstr("More   vmevents events -- -vm\n"));
   TableStyle style;
-  style.client = "vmevents --server node1";
+  style.invocation.client = "vmevents --server node1";
   EXPECT_THAT(Why(story, style), HasSubstr("More   vmevents --server node1 events -- -vm\n"));
 }
 

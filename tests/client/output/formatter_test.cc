@@ -313,7 +313,8 @@ TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
   crashed.last_end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
   crashed.last_end_time = Noon() - absl::Hours(2);
   const std::vector<NodeVm> vms = {silent, crashed, silent};
-  const std::string text = TableFormatter({.client = "vmevents -x"}).FormatTrouble(vms, Noon(), 2);
+  const std::string text =
+      TableFormatter({.invocation = {.client = "vmevents -x"}}).FormatTrouble(vms, Noon(), 2);
   EXPECT_THAT(text, HasSubstr("monitor held by another client\n"));
   EXPECT_THAT(text, HasSubstr("crashed 2 h ago: guest panic\n"));
   EXPECT_THAT(text, testing::EndsWith("and 1 more: vmevents -x vms --trouble\n"

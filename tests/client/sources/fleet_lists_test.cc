@@ -55,8 +55,12 @@ class FleetListsTest : public testing::Test {
   }
 
   FleetEnvironment Fleet() {
-    return {[this] { return nats_.Connect(); }, "nats://fake:4222", nodes_,
-            [this](const std::string& note) { notes_.push_back(note); }, [this] { return now_; }};
+    return {[this] { return nats_.Connect(); },
+            "nats://fake:4222",
+            {},
+            nodes_,
+            [this](const std::string& note) { notes_.push_back(note); },
+            [this] { return now_; }};
   }
   struct FleetCommand {};
   static WhyCommand Why(const std::string& name) {
@@ -74,7 +78,7 @@ class FleetListsTest : public testing::Test {
       if (auto failure = lists.ReadNodes(&nodes)) return failure;
       return PrintText(formatter->FormatFleet(nodes, absl::FromUnixSeconds(1'000)), &output_);
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
-      return RunWhy(command, " in the fleet", &lists, formatter, &output_, now_);
+      return RunWhy(command, {.where = " in the fleet"}, &lists, formatter, &output_, now_);
     } else {
       std::string empty;
       return RunList(command, &lists, formatter, &output_, &empty);
