@@ -3,7 +3,7 @@
 
 usage: tools/harm.py BIN_DIR [--rounds N] [--phase NAME]... [--parallel N] [--seed N] [--no-control]
 
-A QEMU before 8.0 may hang for ever in its exit over commands that come close to each other (docs/internals/qemu.md). In
+A QEMU from 5.2 on may hang for ever in its exit over commands that come close to each other (docs/internals/qemu.md). In
 each phase N real QEMUs (-machine none) end while vmeventd does what the phase is named after, and as many
 without vmeventd:
 
