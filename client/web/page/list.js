@@ -81,8 +81,8 @@ function troubleOf(vm, now) {
   if (vm.state === 'PAUSED') return 3;
   const expires = vm.state !== 'STOPPED' && vm.intent && vm.intent.expire_time;
   if (expires && new Date(expires) - now < INTENT_WAITS) return 4;
-  const ended = vm.end && now - vm.endTime < DAY && {CRASH: 5, UNKNOWN: 6}[classOf(vm.end)];
-  return ended || NO_TROUBLE;
+  const recent = vm.end && now - vm.endTime < DAY && classOf(vm.end);
+  return recent === 'CRASH' ? 5 : recent === 'UNKNOWN' ? 6 : NO_TROUBLE;
 }
 
 // The list.
