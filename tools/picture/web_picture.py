@@ -54,7 +54,7 @@ def main():
         daemon = fake_daemon.FakeDaemon(f"{directory}/vmeventd.sock", vms())
         with subprocess.Popen([programs / "vmevents", "--server", daemon.address, "web", "--listen",
                                f"127.0.0.1:{world.free_port()}"], stderr=log) as web:
-            window = browser.Browser(1180, 690)
+            window = browser.Browser(1180, 710)
             try:
                 note = world.wait_until("the page is served", lambda: re.search(
                     r"http://\S+/", pathlib.Path(f"{directory}/log").read_text(encoding="utf-8")))
