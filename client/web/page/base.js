@@ -9,9 +9,10 @@ const GLYPHS = {CRASH: '▲', ADMIN: '◆', USER: '■', UNKNOWN: '?'};
 const CLASSES = ['CRASH', 'ADMIN', 'USER', 'UNKNOWN'];
 const MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
-const strip = (word) => (word || '').replace(/^(VM_STATE|SHUTDOWN_CLASS|SHUTDOWN_CAUSE|EVENT_TYPE)_/, '');
+const strip = (word) => (word || '').replace(/^(VM_STATE|SHUTDOWN_CLASS|SHUTDOWN_CAUSE|EVENT_TYPE|INTENT_END)_/, '');
 const words = (name) => strip(name).toLowerCase().replace(/_/g, ' ');
 const classOf = (end) => strip(end.shutdown_class);
+const typeOf = (event) => event.intent_end ? `intent ${words(event.intent_end)}` : words(event.type);
 const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
 const noClasses = () => ({CRASH: 0, UNKNOWN: 0, ADMIN: 0, USER: 0});
 

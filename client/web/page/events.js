@@ -131,7 +131,7 @@ function drawLog() {
   drawLogChart();
   $('log-rows').replaceChildren(...shown.map((one) => rowOf(
       cell('', timeElement(new Date(one.observe_time))), cell('node', one.cluster ? `${one.cluster}/${one.node}` : one.node || ''),
-      cell('name', one.vm && one.vm.name ? vmLink(one.vm.name) : '–'), cell('type', words(one.type)), cell('what', ...whatOf(one)))));
+      cell('name', one.vm && one.vm.name ? vmLink(one.vm.name) : '–'), cell('type', typeOf(one)), cell('what', ...whatOf(one)))));
 }
 
 // Reads again, soon: for several events once.

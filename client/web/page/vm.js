@@ -34,7 +34,7 @@ function drawVm() {
   const several = new Set(events.map((one) => one.node)).size > 1;
   $('vm-events').hidden = events.length === 0;
   $('event-rows').replaceChildren(...events.map((one) => rowOf(
-      cell('', timeElement(new Date(one.observe_time))), cell('type', words(one.type)),
+      cell('', timeElement(new Date(one.observe_time))), cell('type', typeOf(one)),
       cell('what', ...whatOf(one), several ? ` (on ${one.node})` : '', one.another ? ` (another VM of this name, UUID ${one.vm.uuid})` : ''))));
 }
 function whatOf(event) {

@@ -696,6 +696,14 @@ class PageTest(WebTest):
         self.assertIn("the journal was damaged", self.browser.text("#log-rows"))
         self.browser.complaints()  # of the requests that failed
 
+    def test_an_intent_that_is_replaced_is_not_called_withdrawn(self):
+        self.world.started_vm(self.stream, "vm1")
+        self.world.declare("vm1")
+        self.world.declare("vm1", reason="another one")
+        self.open("#view=events")
+        self.wait_text("intent replaced", "#log-rows")
+        self.assertNotIn("intent withdrawn", self.browser.text("#log-rows"))
+
     def test_what_is_shown_is_saved_as_csv_without_formulas(self):
         self.crash("=cmd")
         self.crash('a,"b"')
