@@ -154,6 +154,7 @@ void ReadServers(CLI::App* app, Reading* reading) {
     }
   };
   paste("--context");
+  line->by_option = app->count("--server") > 0;
   absl::c_for_each(kAccessOptions, paste);
   const auto* push = std::get_if<PushCommand>(&line->command);
   if (push != nullptr && push->status) return;  // it asks no server

@@ -19,7 +19,6 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/text.h"
@@ -229,7 +228,7 @@ absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLi
   NodeFacts facts;
   facts.address = ToText(server);
   // The client of another user, by sudo, has neither this environment nor its contexts.
-  if (line.servers.size() == 1 && absl::StrContains(line.client, " --server ")) {
+  if (line.servers.size() == 1 && line.by_option) {
     facts.client = line.client;
   } else if (server.path != kSystemSocket) {
     absl::StrAppend(&facts.client, " --server ", QuoteForShell(facts.address),

@@ -30,6 +30,7 @@ struct Servers {
   std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
   // Begins a command to paste: "vmevents" with the options that were given to name the servers.
   std::string client = "vmevents";
+  bool by_option = false;  // --server names them, and `client` has it
 
   const ServerAddress& server() const { return servers.front(); }
 };

@@ -622,6 +622,8 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(line.servers[1].path, "/a");
   EXPECT_EQ(line.servers[2].path, "/s");
   EXPECT_EQ(line.client, "vmevents --server node1,unix:/a --server unix:/s");
+  EXPECT_TRUE(line.by_option);
+  EXPECT_FALSE(Parsed({"watch"}, TestContext({{"VMEVENTS_SERVER", "node1"}})).by_option);
   EXPECT_EQ(Parsed({"--server", "node1", "--server", "node1:9555", "vm", "a"}).servers.size(), 1U);
   EXPECT_EQ(Parsed({"--server", "a,b", "vm", "web1"}).servers.size(), 2U);
   EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
