@@ -13,28 +13,30 @@
 #include "client/connect/server_address.h"
 #include "google/protobuf/descriptor.h"
 
-// Options and arguments of a command, by CLI11. A value that is wrong throws CLI11's error, with a
+// Adds options and arguments to a command of CLI11. A wrong value throws CLI11's error, with a
 // sentence that names the option, the fault and the correct form; ParseCommandLine() catches it.
-// The pointers outlive the CLI::App.
+// The objects behind pointers must outlive the CLI::App.
 
 namespace vmeventd::client {
 
-// As an option takes a value, CLI11 puts the option's name before the sentence.
+// Throws a sentence. While an option parses its value, CLI11 puts the option's name before the
+// sentence.
 [[noreturn]] inline void Wrong(const std::string& sentence) {
   throw CLI::ValidationError(sentence);
 }
 
-// The value, or else the error's sentence after "WHAT: ", or alone if `what` is empty.
+// Returns the value. An error is thrown as its sentence after "WHAT: ", or as the sentence alone if
+// `what` is empty.
 template <typename T>
 T Need(absl::StatusOr<T> value, absl::string_view what = "") {
   if (value.ok()) return *std::move(value);
   Wrong(absl::StrCat(what, what.empty() ? "" : ": ", value.status().message()));
 }
 
-// Checks a text: not empty, and UTF-8, as the protocol requires.
+// Checks that a text is not empty, and is UTF-8, as the protocol requires. Returns it.
 const std::string& CheckText(const std::string& text);
 
-// Parse a text: one that is not empty, a number of events from 1 on, a duration.
+// Parse a text as: text that is not empty; a number of events, at least 1; a duration.
 void ReadText(const std::string& text, std::string* value);
 void ReadText(const std::string& text, uint64_t* value);
 void ReadText(const std::string& text, absl::Duration* value);
@@ -43,17 +45,17 @@ void ReadText(const std::string& text, std::optional<T>* value) {
   ReadText(text, &value->emplace());
 }
 
-// The index of a text in ValuesOf(value_name).
+// Returns the index of a text in ValuesOf(value_name).
 int ReadChoice(const char* value_name, absl::string_view text);
 
 using TakeText = std::function<void(const std::string& text)>;
 
-// Adds an option, or an argument if `names` begins without "-". Takes each text, of which the last
-// counts.
+// Adds an option, or an argument if `names` does not begin with "-". `take` gets the option's text;
+// if the option is repeated, the last text counts.
 CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::string& value_name,
                        const char* help, const TakeText& take);
 
-// The same, where all texts count.
+// Like AddOption(), but all texts of a repeated option count.
 CLI::Option* AddList(CLI::App* app, const std::string& names, const std::string& value_name,
                      const char* help, const TakeText& take);
 
@@ -81,22 +83,22 @@ CLI::Option* AddChoice(CLI::App* app, const char* names, const char* value_name,
   });
 }
 
-// Adds a text, which `check` finds good: its error completes "TEXT ...".
+// Adds an option with a text that `check` must accept. Its error completes "TEXT ...".
 CLI::Option* AddChecked(CLI::App* app, const char* names, const char* value_name, const char* help,
                         const std::function<absl::Status(absl::string_view)>& check,
                         std::string* value);
 
-// A certificate and its private key, which need each other.
+// Adds the options of a certificate and its private key. Each requires the other.
 void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
              TlsOptions* tls);
 
-// Takes the parts between the commas of all texts, as values of the enum. `name` is that of the
-// option and of its value.
+// Adds an option that is a comma-separated list of the enum's values, and may be repeated. `name`
+// is the name of the option and of its value.
 void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
                 const google::protobuf::EnumDescriptor* names,
                 const std::function<void(int value)>& add);
 
-// A whole number from 1 on.
+// Validates a whole number from 1 to `max`.
 CLI::Validator UpTo(uint64_t max);
 
 }  // namespace vmeventd::client

@@ -7,17 +7,17 @@
 #include "absl/strings/str_cat.h"
 #include "client/output/terminal_text.h"
 
-// Files that options name.
+// Reads files that options name.
 
 namespace vmeventd::client {
 
-// The content of a file that an option names, which must have something in it; of a `secret`, which
-// not every user may read. INVALID_ARGUMENT names the option and the fault.
+// Returns the content of a file that an option names. It must not be empty, and a `secret` file
+// must give no permissions to others (o-rwx). INVALID_ARGUMENT names the option and the fault.
 absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
                                        bool secret = true);
 
-// Parses the file that the option names; an error of `parse` completes "FILE ...". Empty: there is
-// no file.
+// Parses the file that the option names; an error of `parse` completes "FILE ...". Without a path
+// it returns an empty value.
 template <typename Parse>
 auto ParseOption(const char* option, const std::string& path, const Parse& parse,
                  bool secret = true) -> decltype(parse(path)) {

@@ -8,43 +8,45 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/specs.h"
 
-// How a QEMU gets a monitor for vmeventd alone, by the program that starts it: the commands of
-// docs/connect.md. Pure.
+// Advice on how a QEMU gets a monitor that only vmeventd uses. It depends on the program that
+// starts the QEMU, and gives the commands of docs/connect.md. Pure.
 
 namespace vmeventd::client {
 
-// In a line: the VM's name, which its manager knows it by. No argument of a process has a NUL.
+// Placeholder in a line, for the name by which the manager knows the VM. No argument of a process
+// contains a NUL.
 inline constexpr absl::string_view kVm = {"\0vm", 3};
 
-// The sockets for vmeventd of a QEMU's user.
+// The directory in which a QEMU's user makes the sockets for vmeventd.
 struct OwnPlace {
   WatchSpec spec;
-  bool is_there = false;    // the directory
-  bool is_watched = false;  // by the vmeventd that was asked
-  std::string owner;        // of the directory
+  bool is_there = false;    // the directory exists
+  bool is_watched = false;  // the vmeventd that was asked watches it
+  std::string owner;        // owner of the directory
 };
 
 struct MonitorAdvice {
   std::string what;         // sentences
-  std::vector<Step> steps;  // without those that make the place and have it watched
+  std::vector<Step> steps;  // without the steps that make the directory and add its --watch
   bool needs_place = false;
-  std::string watch = {};  // another --watch than the place's
-  std::string vm = {};     // the name that kVm stands for
+  std::string watch = {};  // the --watch to add, if it is not that of the place
+  std::string vm = {};     // the text that replaces kVm
 };
 
-// `manager` is null where none is known. The steps of Place::kQemu have the socket's path alone.
-// `shared` is the path of another VM's monitor in its arguments, which the new one replaces; empty:
-// there is none that is known.
+// Returns how the QEMU gets a monitor of its own. `manager` is null if none is known. A step of
+// Place::kQemu has the socket's path as its line. `shared` is the path in the QEMU's arguments of a
+// monitor that belongs to another VM; the new path replaces it; empty: no such monitor is known.
 MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
                             const std::string& shared);
 
-// Returns how a QEMU of x86 gets a panic device. No steps: there is no line for it.
+// Returns how a QEMU that emulates x86 gets a panic device. Without steps: no command adds it.
 MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu, bool is_of_nova);
 
-// The line that makes the directory, also at the next boot.
+// The command that makes the directory. For one below /run of a host with systemd, tmpfiles.d also
+// makes it at each boot.
 std::string MakePlace(const OwnPlace& place, bool has_systemd);
 
-// QEMU's arguments for a monitor at `path`, as a shell takes them.
+// QEMU's arguments for a monitor at `path`, quoted for a shell.
 std::string MonitorArguments(const std::string& path);
 
 }  // namespace vmeventd::client

@@ -9,14 +9,16 @@
 #include "client/doctor/node_facts.h"
 #include "client/output/formatter.h"
 
-// Faults of a node, as the facts that were read there show them. Pure.
+// Finds the faults of a node from the facts that were read there. Pure.
 
 namespace vmeventd::client {
 
-// Destination of a line that fixes a finding.
+// Where to paste a line that fixes a finding: into a shell, the daemon's configuration file, QEMU's
+// command line, the manager's configuration, or the command that starts the container.
 enum class Place { kShell, kConfiguration, kQemu, kManager, kContainer };
 
-// A line to paste. A configuration's may have two lines, which replace the lines of those names.
+// A line to paste. For kConfiguration these may be two lines, which replace the settings of the
+// same names.
 struct Step {
   Place place = Place::kShell;
   std::string line;
@@ -26,13 +28,13 @@ struct Step {
 
 struct Finding {
   std::string kind;                   // one of the words of vmevents(1), for programs
-  std::vector<std::string> subjects;  // at least one: all that have the same cause
+  std::vector<std::string> subjects;  // at least one; all have the same cause
   std::string what;                   // sentences
-  std::vector<Step> steps;            // in this order; none: nothing helps
-  std::string words = {};             // in a line for the shell, of all subjects
+  std::vector<Step> steps;            // to do in this order; empty: nothing helps
+  std::string words = {};             // the words of all subjects, for a line of the shell
   std::vector<std::string> vms = {};  // names of the subjects that are VMs
 
-  // All lines.
+  // The lines of all steps.
   std::string line() const;
 };
 
@@ -41,25 +43,25 @@ struct Diagnosis {
   bool examined = false;  // see NodeFacts
   size_t qemus = 0;
   size_t followed = 0;
-  size_t followed_elsewhere = 0;  // by another vmeventd than the one that was asked
-  size_t usable = 0;              // not followed, with a monitor that vmeventd may take
+  size_t followed_elsewhere = 0;  // followed by a vmeventd other than the one that was asked
+  size_t usable = 0;              // not followed, but with a monitor that vmeventd may use
   std::vector<Finding> findings;
-  // For people: what would have vmeventd see more of VMs that it follows well. They make no
-  // failure.
+  // For people: what would make vmeventd see more of VMs that it already follows. They do not make
+  // the command fail.
   std::vector<Finding> hints;
 };
 
 // Texts may hold any bytes.
 Diagnosis Diagnose(const NodeFacts& facts);
 
-// The diagnosis where the daemon gives no answer. `why` is a sentence, `probe` that of its address,
-// `client`: see NodeFacts.
+// The diagnosis if the daemon does not answer. `why` is a sentence, `probe` is the result for its
+// address, `client`: see NodeFacts.
 Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
                           const ProbeResult& probe, const std::string& client);
 
-// The findings for people, wrapped to `width` columns but for the lines to paste, and a summary.
+// The findings and a summary, for people. Wrapped to `width` columns, except the lines to paste.
 std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);
-// For programs: a JSON object a line for each finding, or a subject a line.
+// The findings, for programs: one JSON object for each finding, or one subject, on each line.
 std::string DiagnosisLines(const Diagnosis& diagnosis, Form form);
 
 }  // namespace vmeventd::client

@@ -10,32 +10,33 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/qemu_texts.h"
 
-// The monitors of a QEMU, and what stands between vmeventd and one.
+// The monitors of a QEMU, and the obstacles between vmeventd and a monitor.
 
 namespace vmeventd::client {
 
 // A monitor of a QEMU.
 struct Monitor {
-  std::string path;                // where vmeventd finds it; else as QEMU has it
-  bool is_seen = true;             // vmeventd finds it
-  bool is_lost = false;            // its file is gone, or another socket's
-  const Manager* owner = nullptr;  // who needs it
+  std::string path;      // path at which vmeventd finds it; otherwise the one that QEMU was given
+  bool is_seen = true;   // vmeventd can find it
+  bool is_lost = false;  // its file is gone, or belongs to another socket
+  const Manager* owner = nullptr;  // the manager that needs it; null: none
   const UnixSocket* listener = nullptr;
   bool held = false;                    // it has a client
-  const NodeProcess* client = nullptr;  // null: none, or one that cannot be seen
+  const NodeProcess* client = nullptr;  // null: no client, or one that cannot be seen
 };
 
-// The monitors of a QEMU. `vm`: as vmeventd has the QEMU, whose monitor it may find at another path
-// than QEMU was given: a relative one, or one in a container. Null: not at all.
+// Returns the monitors of a QEMU. `vm` is vmeventd's record of the QEMU; null: it has none. Its
+// path of the monitor may differ from the one that QEMU was given: relative, or in a container.
 std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu,
                                 const QemuArguments& arguments, const Manager* manager,
                                 const v1::Vm* vm);
 
-// Returns whether vmeventd takes it.
+// Returns whether vmeventd connects to the monitor: a --watch matches its path.
 bool IsWatched(const Examination& exam, const Monitor& monitor);
 
-// The obstacle between vmeventd and the monitor, whose path is the subject; none without a kind.
-// `vm`: vmeventd's own record of the QEMU, which has problems; null: it has none.
+// Returns the obstacle between vmeventd and the monitor, whose path is the subject. An empty kind:
+// there is no obstacle. `vm`: vmeventd's own record of the QEMU, with its problems; null: it has
+// none.
 Finding ObstacleAt(const Examination& exam, const Monitor& monitor, const v1::Vm* vm);
 
 }  // namespace vmeventd::client

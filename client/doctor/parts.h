@@ -10,12 +10,12 @@
 #include "client/doctor/node_facts.h"
 #include "watcher/core/managers.h"
 
-// The parts of a diagnosis, each in a file of what it diagnoses. Each adds its findings to the
-// examination.
+// The parts of a diagnosis. Each part has its own file, named after what it diagnoses, and adds its
+// findings to the examination.
 
 namespace vmeventd::client {
 
-// The sentence's end after a text that may be a question already.
+// Returns the full stop that ends a sentence; "" after a text that ends with a question mark.
 inline const char* FullStop(absl::string_view text) { return absl::EndsWith(text, "?") ? "" : "."; }
 
 // diagnose_daemon.cc: the daemon itself, and what this client may see of it.
@@ -25,18 +25,19 @@ void DiagnoseHostShutdown(Examination* exam);
 void DiagnoseLogs(Examination* exam);
 // The problems of VMs that the daemon reports and no other finding explains.
 void DiagnoseReportedVms(Examination* exam);
-// The line that adds a setting to its unit.
+// The line that adds a setting to a systemd unit.
 std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::string_view setting);
 
-// diagnose_signals.cc: whether it sees who sends a signal.
+// diagnose_signals.cc: whether the daemon can see who sends a signal.
 void DiagnoseSignals(Examination* exam);
 
 // diagnose_sockets.cc: watched directories, the sockets in them that lead to no VM, and other
-// programs that take them.
+// programs that occupy them.
 void DiagnoseWatch(const WatchedPlace& place, Examination* exam);
 void DiagnoseKvmd(const NodeProcess& process, Examination* exam);
 void DiagnoseUnfollowedSockets(Examination* exam);
-// The pattern of Ganeti's sockets, and the line that ends its watcher and keeps it from starting.
+// The suffix of Ganeti's sockets, the name of its watcher, and the line that stops this watcher and
+// prevents its start.
 inline constexpr char kGanetiPattern[] = ".kvmd";
 inline constexpr char kKvmdProgram[] = "ganeti-kvmd";
 extern const char kDisableKvmd[];
@@ -48,16 +49,16 @@ void DiagnoseLibvirts(Examination* exam);
 void FollowLibvirt(const Subject& subject, const NodeProcess& qemu, const Manager& manager,
                    Examination* exam);
 
-// diagnose_containers.cc: what namespaces and cgroups hide or hold.
-// Reports a monitor for followers in a directory that vmeventd does not see.
+// diagnose_containers.cc: what namespaces hide, and what a cgroup freezes.
+// Reports a monitor made for followers, in a directory that vmeventd cannot see.
 void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& monitor,
                     Examination* exam);
-// The line that lets a QEMU run whose cgroup is frozen.
+// The line that thaws the frozen cgroup of a QEMU.
 std::string ThawLine(const NodeProcess& qemu);
 
-// diagnose_qemu.cc: a QEMU, of which the first obstacle is the reason of the others.
+// diagnose_qemu.cc: one QEMU. Only its first obstacle is reported, because it causes the others.
 void DiagnoseQemu(const NodeProcess& qemu, Examination* exam);
-// The directory for sockets that vmeventd follows, of the QEMU's user.
+// The directory in which the QEMU's user makes the sockets that vmeventd follows.
 OwnPlace PlaceFor(const NodeProcess& qemu, const Manager* manager, const Examination& exam);
 
 }  // namespace vmeventd::client

@@ -8,25 +8,25 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/specs.h"
 
-// Paths of monitors, and the processes that have them.
+// Helpers for paths of monitors, and for the processes that own the sockets.
 
 namespace vmeventd::client {
 
-// With its slash.
+// The directory of a path, with its final slash.
 inline absl::string_view DirectoryOf(absl::string_view path) {
   return path.substr(0, path.rfind('/') + 1);
 }
 inline absl::string_view FileOf(absl::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-// The --watch that takes the one socket and its like: "/run/qemu:*.qmp" for /run/qemu/web1.qmp, and
-// "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. `of_many`: another QEMU has a
-// monitor of the same file name.
+// The --watch that matches this socket and similar ones: "/run/qemu:*.qmp" for /run/qemu/web1.qmp,
+// and "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. `of_many`: another QEMU has
+// a monitor with the same file name.
 WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many);
 
-// Returns whether a socket is made for programs that follow the VM, judged by its name.
+// Returns whether the file's name shows that a socket is made for programs that follow the VM.
 bool IsForFollowers(absl::string_view path);
 
-// Returns whether a descriptor of the process is this socket.
+// Returns whether the process has a descriptor of this socket.
 bool Has(const NodeProcess& process, uint32_t inode);
 
 // "qemu-system-x86 (pid 42)".

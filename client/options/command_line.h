@@ -20,33 +20,34 @@
 #include "client/sources/list_source.h"
 #include "client/sources/servers.h"
 
-// What a command line asks for.
+// The parsed command line.
 
 namespace vmeventd::client {
 
-// As in ValuesOf("--output"). JSON is always an object a line.
+// In the order of ValuesOf("--output"). JSON always has one object on each line.
 enum class OutputFormat { kTable, kWide, kJson, kJsonLines, kName, kCsv };
 enum class ColorMode { kAuto, kAlways, kNever };
 
-// `doctor`, which looks at this node.
+// `doctor`, which examines this node.
 struct DoctorCommand {};
 
-// `proxy`, the other end of ssh://.
+// `proxy`, which runs on the remote host of ssh://.
 struct ProxyCommand {};
 
-// `fleet`, which shows the nodes.
+// `fleet`, which shows the fleet's nodes.
 struct FleetCommand {};
 
 // The parsed and checked command line.
 struct CommandLine : Servers {
-  std::string origin;  // what names them, unless options do; empty: nothing does
+  // The variable or context that named the servers; empty: an option did, or nothing.
+  std::string origin;
   OutputFormat format = OutputFormat::kTable;
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool cut = true;     // rows where the terminal ends
-  bool pager = true;   // used on a terminal, for long lists
-  std::string before;  // the begin of a word that each name completes: "web1,"
+  bool cut = true;     // cuts rows at the terminal's width
+  bool pager = true;   // uses a pager on a terminal, for long lists
+  std::string before;  // the beginning of a word that each name completes: "web1,"
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }

@@ -4,19 +4,19 @@
 #include "client/options/parser.h"
 #include "client/sinks/sinks.h"
 
-// The commands, each with its options, in a file of its name. Define() calls each of them once;
-// `reading` outlives the CLI::App.
+// Add the commands and their options; each is in the file of its name. Define() calls each function
+// once; `reading` must outlive the CLI::App.
 
 namespace vmeventd::client {
 
-// The options of the program itself, which may also follow a command.
+// The options of the program itself. They may also stand after a command.
 void AddGeneral(CLI::App* program, Reading* reading);
 
-// `watch` and `push`, with the options of the sinks.
+// `watch` and `push`, with the options of their sinks.
 void AddWatch(CLI::App* program, Reading* reading, const SinkTable& sinks);
 void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks);
 void AddWeb(CLI::App* program, Reading* reading);
-// `events`, and `tail` and `crashes`, which begin otherwise.
+// `events`, and `tail` and `crashes`, which are `events` with other defaults.
 void AddEvents(CLI::App* program, Reading* reading);
 void AddVms(CLI::App* program, Reading* reading);
 void AddWhy(CLI::App* program, Reading* reading);

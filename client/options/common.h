@@ -14,15 +14,15 @@
 #include "client/options/parser.h"
 #include "client/sources/source.h"
 
-// What several commands have in common. `reading` outlives the CLI::App.
+// Options that several commands share. `reading` must outlive the CLI::App.
 
 namespace vmeventd::client {
 
 // Adds a command.
 CLI::App* AddCommand(CLI::App* parent, const char* name, const char* help);
 
-// Adds a command and its values. `check`, which finds them good or completes them, is called once
-// all are read; then they are those of the line.
+// Adds a command and the object for its values. After all values are read, `check` checks and
+// completes them; then they become the command of the line.
 template <typename Command>
 std::pair<CLI::App*, Command*> Add(CLI::App* parent, Reading* reading, const char* name,
                                    const char* help,
@@ -36,12 +36,12 @@ std::pair<CLI::App*, Command*> Add(CLI::App* parent, Reading* reading, const cha
   return {app, command.get()};
 }
 
-// Completes a time that has no date or no zone by the context. `others` names what else the option
-// takes.
+// Parses a time. The context supplies a missing date or zone. `others`, for the error, names other
+// values that the option accepts.
 absl::Time ReadTime(const OptionContext& context, const std::string& text,
                     absl::string_view others = "");
 
-// Adds --since and --until, with their help, and returns the latter.
+// Adds --since and --until, with their help. Returns the option --until.
 CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
                       const char* until_help, std::optional<absl::Time>* since,
                       std::optional<absl::Time>* until);

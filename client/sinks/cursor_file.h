@@ -14,27 +14,28 @@
 
 namespace vmeventd::client {
 
-// The file that stores how far a consumer has come with each server, so that it continues there
-// after a restart: an internal::Cursor as JSON.
-// One thread, and one process: it has a lock beside the file, ".FILE.lock".
+// The file that stores the consumer's position at each server, so that it resumes there after a
+// restart: an internal::Cursor as JSON.
+// One thread, and one process: a lock file ".FILE.lock" in the same directory ensures that.
 class CursorFile {
  public:
   // Keyed by server.
   using Positions = WatchPositions;
-  // The file's content, which another process may write. NOT_FOUND: there is no such file. Other
+  // Reads the file, which another process may have open. NOT_FOUND: there is no such file. Other
   // errors: see Open().
   static absl::StatusOr<Positions> Read(const std::string& path);
-  // Reads the file, which need not exist. FAILED_PRECONDITION: it is a link, no regular file, or
-  // not a cursor, or another process has it. One stored position belongs to one server, whatever
-  // its address is now: if it is another node, that node's answer shows it.
+  // Reads the file, if it exists. FAILED_PRECONDITION: it is a link, not a regular file, or not a
+  // cursor, or another process has it open. If one position is stored and `servers` has one server,
+  // the position is for that server, even if its address has changed: if it is another node, that
+  // node's answer shows it.
   static absl::StatusOr<std::unique_ptr<CursorFile>> Open(std::string path,
                                                           const std::vector<std::string>& servers);
 
-  // Positions at which to continue, of the servers that have one.
+  // Positions from which to resume, for the servers that have one.
   const Positions& positions() const { return positions_; }
   std::optional<WatchPosition> Find(const std::string& server) const;
-  // Stores the position, and returns when it survives a crash. Does nothing if it is stored
-  // already.
+  // Stores the position. When it returns OK, the position survives a crash. Does nothing if it is
+  // already stored.
   absl::Status Save(const std::string& server, const WatchPosition& position);
 
  private:

@@ -17,38 +17,41 @@
 
 namespace vmeventd::client {
 
-// Passes what a watch delivers to the consumer, counts it, and moves the cursor once it is done
-// with: after a crash in between, the next watch delivers the event again. One thread.
+// Passes the items of a watch to the consumer, counts events, and moves the cursor after the
+// consumer has handled them: after a crash in between, the next watch delivers the event again. One
+// thread.
 class Delivery {
  public:
-  // Pointers must outlive the delivery.
+  // The objects behind the pointers must outlive the delivery.
   struct Options {
     EventSink* consumer = nullptr;
     CursorFile* cursor = nullptr;      // null: no cursor
     std::vector<std::string> servers;  // the key of each in the cursor file
     std::optional<uint64_t> count;     // ends the watch after that many events
-    bool counts_gaps = true;           // also a GAP of the whole node, which passes every filter
+    bool counts_gaps = true;  // `count` includes GAPs of the whole node, which pass every filter
   };
   explicit Delivery(Options options) : options_(std::move(options)) {}
 
-  // Delivers what the source has until one of them ends the watch. Returns its exit code: kOk;
-  // kInterrupted if it was stopped before the count; or a failure, after a note about it.
+  // Delivers the items of the source until the source, the consumer, the cursor or the count ends
+  // the watch. Returns the exit code: kOk; kInterrupted if it was stopped before the count; or that
+  // of a failure, which was reported to `note` (or by the source).
   ExitCode Run(Source* source, const PrintSentence& note);
-  // Delivers one item. Returns whether the watch continues, as it does with Ended.
+  // Delivers one item. Returns whether the watch continues; true for Ended, which the caller
+  // handles.
   bool Deliver(Source::Item item);
-  // Reason why the consumer or the cursor ended the watch; CANCELLED: quietly.
+  // Reason why the consumer or the cursor ended the watch; CANCELLED: without a message.
   const absl::Status& status() const { return status_; }
 
  private:
-  // Returns whether all events of the count came; the last may not be done with.
+  // Returns whether all events of the count have come; the last ones may not be handled yet.
   bool reached() const { return options_.count && delivered_ >= *options_.count; }
-  // Removes what follows the last event of the count.
+  // Removes the events that follow the last one of the count.
   void CutOff(NodeEvents* events);
   bool DeliverEvents(NodeEvents events);
   // Consumes the events, and moves the cursor.
   bool Consume(Formatter::Events events);
   bool Save(const ServerPosition& position);
-  // Stores why the watch ends; returns whether it continues.
+  // Stores an error, which ends the watch; returns whether the watch continues.
   bool Continues(const absl::Status& status) {
     status_.Update(status);
     return status_.ok();

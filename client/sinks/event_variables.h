@@ -9,8 +9,9 @@
 
 namespace vmeventd::client {
 
-// The variables that describe an event to a command: VMEVENTS_TYPE and so on, all of them for every
-// event, empty where the event has no such field. No value contains a NUL. Pure.
+// The environment variables that describe an event to a command, such as VMEVENTS_TYPE. Every event
+// has all of them; a variable is empty if the event has no such field. No value contains a NUL.
+// Pure.
 std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event& event,
                                                                 const MessageNode& node);
 

@@ -16,21 +16,22 @@
 
 namespace vmeventd::client {
 
-// A command line for /bin/sh and what it is given.
+// A command line for /bin/sh, with its variables and its input.
 struct CommandCall {
   std::string command;
-  std::vector<std::pair<std::string, std::string>> variables;  // beside the environment
-  std::string input;                                           // text of its standard input
+  // Added to the environment; replace its variables of the same name.
+  std::vector<std::pair<std::string, std::string>> variables;
+  std::string input;  // the text on its standard input
 };
 
 // Runs the command in a session of its own, without a terminal, and returns when it has ended. A
-// stop sends SIGTERM to the group, and SIGKILL after `grace`. ABORTED: it failed; the message
-// completes "the command ..." with how. CANCELLED: it was stopped. UNAVAILABLE: it could not be
-// started.
+// stop sends SIGTERM to its process group, and SIGKILL after `grace`. ABORTED: it failed; the
+// message says how and completes "the command ...". CANCELLED: it was stopped and did not exit with
+// 0. UNAVAILABLE: it could not be started.
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
                             absl::Duration grace = absl::Seconds(5));
 
-// Runs a command for each event, one at a time; none for the VMs of a snapshot. One thread.
+// Runs a command for each event, one at a time. Ignores the VMs of a snapshot. One thread.
 class CommandRunner : public EventSink {
  public:
   static constexpr int kMaxRetries = 10;
@@ -40,10 +41,11 @@ class CommandRunner : public EventSink {
   struct Environment {
     std::string command;
     OnFailure on_failure = OnFailure::kStop;
-    bool gaps = true;  // runs for a GAP of the whole node as well; otherwise notes it
-    // Runs it once; errors: see RunCommandCall().
+    // Also runs it for a GAP of the whole node; otherwise reports the GAP to `note`.
+    bool gaps = true;
+    // Runs the command once; errors: see RunCommandCall().
     std::function<absl::Status(const CommandCall&)> run;
-    // Waits before it runs a failed command again; returns whether to stop instead.
+    // Called to wait before a failed command runs again; returns whether to stop instead.
     std::function<bool(absl::Duration)> wait;
     PrintSentence note;
     std::function<double()> random = RandomFraction;

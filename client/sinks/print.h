@@ -10,7 +10,7 @@
 
 namespace vmeventd::client {
 
-// Prints them. Both pointers must outlive it.
+// Prints events and VMs. The formatter and the output must outlive it.
 class Printer : public EventSink {
  public:
   Printer(Formatter* formatter, Output* output) : formatter_(formatter), output_(output) {}

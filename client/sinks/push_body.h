@@ -9,7 +9,7 @@
 #include "client/output/node_event.h"
 #include "client/sinks/push_command.h"
 
-// The bodies of a push's requests, and the file of what was set aside.
+// The bodies of a push's requests, and the lines of the file of events that were set aside.
 
 namespace vmeventd::client {
 
@@ -17,23 +17,23 @@ struct PushBody {
   std::string content_type;
   std::string text;
 };
-// Returns the body for the events, whose nodes have the name and the journal_id. `form` is the
-// template of kTemplate, which was checked and is about one event. INTERNAL: an event cannot be
-// written as JSON.
+// Returns the body for the events. Their nodes must have a name and a journal_id. `form` is the
+// template for kTemplate; it must have passed CheckTemplate(), and takes one event. INTERNAL: an
+// event cannot be written as JSON.
 absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
                                 Formatter::Events events);
 
-// Returns the template, JSON in whose strings a field stands as "{{vm}} on {{node}}". The fields
-// are the variables of EventVariables(), as "run_id"; and "text", which is cut after 1,000 columns,
-// "subject", "severity", "event_id" and "journal_id". INVALID_ARGUMENT names the fault, such as an
-// example's "REPLACE-...".
+// Checks and returns the template: JSON whose strings contain fields, such as "{{vm}} on {{node}}".
+// The fields are the variables of EventVariables(), such as "run_id", and "text" (cut after 1,000
+// columns), "subject", "severity", "event_id" and "journal_id". INVALID_ARGUMENT names the fault,
+// such as an example's "REPLACE-...".
 absl::StatusOr<std::string> CheckTemplate(const std::string& form);
 
-// An event for a receiver to be tried with. It says that it is none, and is of no VM that exists.
+// An event with which to test a receiver. Its text says that it is a test; its VM does not exist.
 NodeEvent TrialEvent(const std::string& node, absl::Time now);
 
-// The line of an event that was set aside, and the event of such a line, which no cursor passes.
-// INVALID_ARGUMENT: it is none.
+// Write and parse the line of an event that was set aside. The parsed event has no position, so it
+// moves no cursor. INVALID_ARGUMENT: it is not such a line.
 std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
                          absl::Time now);
 absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line);

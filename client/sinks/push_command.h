@@ -11,33 +11,33 @@
 namespace vmeventd::client {
 
 enum class PushFormat { kCloudEvents, kJson, kTemplate };
-// "cloudevents" and so on, as --format takes it.
+// The name that --format accepts, such as "cloudevents".
 absl::string_view NameOf(PushFormat format);
 
 // `push`.
 struct PushCommand {
-  FollowCommand follow;  // holds where it begins, and the filter
-  std::string url;       // empty: the first line of `url_file` has it
+  FollowCommand follow;  // where the push begins, and the filter
+  std::string url;       // empty: the first line of `url_file` is the URL
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
-  std::string template_file;                   // of kTemplate
-  size_t batch = 100;                          // events of a request
-  absl::Duration timeout = absl::Seconds(30);  // timeout of a request
+  std::string template_file;                   // used with kTemplate
+  size_t batch = 100;                          // maximum number of events in a request
+  absl::Duration timeout = absl::Seconds(30);  // for each request
   std::string secret_file;                     // empty: requests have no signature
   std::string header_file;                     // file with more headers; empty: none
-  TlsOptions tls;                              // the target's
-  // Into a fleet's stream:
-  std::string cluster;      // of the node
-  std::string credentials;  // a file; empty: none
-  std::string domain;       // JetStream's; empty: the servers' own
+  TlsOptions tls;                              // for the connection to the target
+  // Only for a push into a fleet's stream:
+  std::string cluster;      // the node's cluster
+  std::string credentials;  // path of the credentials file; empty: none
+  std::string domain;       // JetStream domain; empty: the servers' own
   bool insecure_http = false;
-  std::string state_dir;   // empty: below `state_home`, by the target
-  std::string state_home;  // empty: there is none
+  std::string state_dir;   // empty: a directory below `state_home`, named after the target
+  std::string state_home;  // empty: unknown
   std::string metrics_file;
-  bool status = false;           // shows what the push last did
-  bool retry_set_aside = false;  // has what was set aside sent again
+  bool status = false;           // only shows the state of the push
+  bool retry_set_aside = false;  // only asks the push to send again the events that it set aside
   bool test = false;             // sends one marked event instead, and shows the answer
-  // Sends nothing itself.
+  // Returns whether the command sends nothing itself.
   bool only_asks() const { return status || retry_set_aside; }
 };
 

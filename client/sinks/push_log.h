@@ -14,14 +14,15 @@
 
 namespace vmeventd::client {
 
-// The state of a push; its file is the state as JSON.
+// The state of a push. Its file contains it as JSON.
 using internal::PushState;
 
-// Account of a push, for its state file, its metrics and people, and its pauses. One thread.
+// Records what a push does, for its state file, its metrics and people, and makes its pauses. One
+// thread.
 class PushLog {
  public:
   struct Environment {
-    std::function<void(const PushState&)> report;  // gets the state after each change
+    std::function<void(const PushState&)> report;  // gets each changed state
     PrintSentence note;
     std::function<bool(absl::Duration)> wait;  // returns whether to stop instead
     absl::Duration longest_pause = absl::Minutes(5);
@@ -34,23 +35,24 @@ class PushLog {
 
   const PushState& state() const { return state_; }
   void Note(const std::string& sentence) const { env_.note(sentence); }
-  // GAPs of the whole node that nobody asked for.
+  // The events, GAPs of the whole node that were not asked for, are left out.
   void LeftOut(Formatter::Events events);
-  // The receiver took the events.
+  // The receiver accepted the events.
   void Delivered(Formatter::Events events);
   void SetAside(Formatter::Events events, const std::string& reason);
   // A request was not delivered.
   void Failed(const std::string& reason);
-  // Waits before the next attempt: twice as long each time, and for `at_least`. The events wait, if
-  // there are any. Returns whether to stop instead.
+  // Waits before the next attempt: twice as long each time, and at least `at_least`. Records the
+  // events as waiting, if there are any. Returns whether to stop instead.
   bool Retry(const std::string& reason, Formatter::Events events, absl::Duration at_least = {});
-  // What is wrong although events are delivered; empty: nothing. Noted once.
+  // Records a fault that exists although events are delivered; empty: none. Reports each one once.
   void Warn(const std::string& warning);
   // The receiver can be reached again.
   void Recovered();
-  // `why` there is no connection to the source; empty: there is one. Called again and again.
+  // Records the reason for which there is no connection to the source; empty: it is connected. May
+  // be called repeatedly with the same reason.
   void Loss(const std::string& why);
-  // The push ends by itself.
+  // The push ends for this reason, without a stop.
   void Ended(const std::string& why);
 
  private:
@@ -62,8 +64,8 @@ class PushLog {
   const Environment env_;
   PushState state_;
   Backoff backoff_{absl::Seconds(1), env_.longest_pause};
-  std::string noted_;  // the reason that was noted since the last success
-  bool lost_ = false;  // the source
+  std::string noted_;  // reason that was reported since the last success
+  bool lost_ = false;  // the source is lost
 };
 
 }  // namespace vmeventd::client

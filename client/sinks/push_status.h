@@ -8,21 +8,21 @@
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/push_log.h"
 
-// What `push --status` and the metrics of a push show.
+// The texts of `push --status`, and the metrics of a push.
 
 namespace vmeventd::client {
 
-// The state and the rest that `--status` shows.
+// Everything that `--status` shows.
 struct PushStatus {
   PushState state;
   std::string name;
   bool running = false;
   CursorFile::Positions positions;
   std::string set_aside_file;
-  size_t set_aside_now = 0;  // events of that file, and those that are to be sent again
+  size_t set_aside_now = 0;  // number of events in that file, and of those to be sent again
 };
 
-// The status as one JSON object, without a newline; and its members for people.
+// The status as one JSON object, without a newline; and as text for people.
 std::string StatusJson(const PushStatus& status, absl::Time now);
 std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone);
 

@@ -16,12 +16,13 @@ struct PushTarget {
   std::vector<std::string> nats;  // NATS servers of a fleet, instead of `url`
   std::string url;
   std::string shown;  // "https://hooks.example", safe for a terminal and without the secret
-  std::string key;    // the name of its state directory: the host, and a hash of the URL
+  std::string key;    // the name of its state directory, from TargetKey()
 };
 
-// The name of a push's state directory: the host, which has no slash, and a hash of the URL.
+// Returns the name of a push's state directory: the host, which must not contain a slash, and a
+// hash of the URL.
 std::string TargetKey(const std::string& host, absl::string_view url);
-// The error of a target that would get the events unencrypted; `scheme` is the one to write
+// The error for a target that would receive the events unencrypted; `scheme` is the one to use
 // instead.
 absl::Status PlainTextError(absl::string_view target, absl::string_view scheme);
 

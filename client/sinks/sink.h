@@ -7,12 +7,13 @@
 #include "client/output/formatter.h"
 #include "client/output/node_vm.h"
 
-// A sink: where a command passes the events of its source.
+// A sink: the destination to which a command passes the events of its source.
 
 namespace vmeventd::client {
 
-// Handles the events of one or several nodes; VMs of a snapshot only where it wants them. One
-// thread. CANCELLED: the watch ends quietly; another error ends it with the error's message.
+// Handles the events of one or several nodes; the VMs of a snapshot only if it overrides
+// ConsumeVms(). One thread. CANCELLED: the watch ends without a message; any other error ends it
+// with the error's message.
 class EventSink {
  public:
   virtual ~EventSink() = default;
@@ -20,16 +21,16 @@ class EventSink {
   // A stream is open: called before its events.
   virtual absl::Status Begin() { return absl::OkStatus(); }
   virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
-  // Returns when the events are done with, so that a cursor may pass them. Of a push: each event
-  // was acknowledged or durably set aside.
+  // Returns when the events are handled, so that a cursor may move past them. For a push: each
+  // event was acknowledged or durably set aside.
   virtual absl::Status Consume(Formatter::Events events) = 0;
-  // Returns the limit of the events that are consumed at once, behind which a cursor moves.
+  // Returns the maximum number of events for one Consume(); a cursor moves after each call.
   virtual size_t together() const { return SIZE_MAX; }
 
-  // What a push calls as well. After an error of Open(), Tick() or Consume() it pauses, and begins
-  // again with another source. FAILED_PRECONDITION: it ends.
+  // Only a push calls the rest. After an error of Open(), Tick() or Consume() it pauses, and starts
+  // again with a new source. FAILED_PRECONDITION ends it.
   //
-  // Called before each source begins, behind the cursor, which it may move.
+  // Called before each source starts at the cursor. May move the cursor.
   virtual absl::Status Open() { return absl::OkStatus(); }
   // Called before each item of the source, at least once a second.
   virtual absl::Status Tick() { return absl::OkStatus(); }

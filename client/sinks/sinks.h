@@ -22,12 +22,12 @@
 #include "client/sinks/sink.h"
 #include "client/sources/servers.h"
 
-// The table of sinks. A new sink is a file with its row, the row's place in AllSinks(), the members
-// for its options in FollowCommand or PushCommand, and its page in docs/.
+// The table of sinks. A new sink needs a file with its row, an entry in AllSinks(), members for its
+// options in FollowCommand or PushCommand, and a page in docs/.
 
 namespace vmeventd::client {
 
-// A watch that begins. What it points to outlives the sink.
+// A watch that starts. All objects in it must outlive the sink.
 struct WatchRun {
   const FollowCommand& command;
   Formatter* formatter;
@@ -38,13 +38,14 @@ struct WatchRun {
 
 // A sink of `watch`.
 struct WatchSinkKind {
-  absl::string_view flag;  // the option that chooses it; empty: none does
-  // Adds its options to the command, for `command`, which outlives it. Null: it has none.
+  absl::string_view flag;  // the option that chooses it; empty: no option does
+  // Adds the sink's options to `watch`. They set members of `command`, which must outlive `watch`.
+  // Null: it has no options.
   void (*options)(CLI::App* watch, FollowCommand* command);
   std::unique_ptr<EventSink> (*make)(const WatchRun& run);
 };
 
-// A push that begins. What it points to outlives the sink.
+// A push that starts. All objects in it must outlive the sink.
 struct PushRun {
   const PushCommand& command;
   const PushTarget& target;
@@ -58,16 +59,16 @@ struct PushRun {
 
 // A sink of `push`.
 struct PushSinkKind {
-  // The beginnings of its URLs.
+  // The prefixes of its URLs.
   std::array<absl::string_view, 2> schemes;
   // Parses and checks a URL: see ParsePushTarget().
   absl::StatusOr<PushTarget> (*parse)(absl::string_view url, bool insecure);
-  // Adds its options to the command, for `command`, which outlives it.
+  // Adds the sink's options to `push`. They set members of `command`, which must outlive `push`.
   void (*options)(CLI::App* push, PushCommand* command);
-  // Checks whether the options fit the target. INVALID_ARGUMENT has the sentence.
+  // Checks whether the options fit the target. INVALID_ARGUMENT says what does not fit.
   absl::Status (*check)(const PushCommand& command, const PushTarget& target);
   absl::StatusOr<std::unique_ptr<EventSink>> (*make)(const PushRun& push);
-  // The longest pause before another attempt.
+  // The longest pause before the next attempt.
   absl::Duration longest_pause;
 };
 
@@ -76,16 +77,16 @@ extern const WatchSinkKind kExecSink;
 extern const PushSinkKind kHttpSink;
 extern const PushSinkKind kNatsSink;
 
-// The sinks in the order in which the help has their options. The first of each counts where
-// nothing chooses another.
+// The sinks, in the order in which the help shows their options. The first of each list is the
+// default.
 struct SinkTable {
   std::vector<const WatchSinkKind*> of_watch;
   std::vector<const PushSinkKind*> of_push;
 };
 const SinkTable& AllSinks();
 
-// Parses and checks the URL of a push, whose beginning chooses the sink. What is not encrypted is
-// for loopback, or with `insecure`. INVALID_ARGUMENT names the fault, without the path;
+// Parses and checks the URL of a push. Its prefix chooses the sink. An unencrypted URL is accepted
+// only for loopback, or if `insecure`. INVALID_ARGUMENT names the fault, without the path;
 // FAILED_PRECONDITION: libcurl is missing.
 absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
 
