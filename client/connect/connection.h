@@ -18,7 +18,7 @@
 
 namespace vmeventd::client {
 
-// Stops a watch from outside: ends every wait, and calls what listens to its token. Any thread.
+// Stops a watch from outside: ends every wait, and runs the callbacks of its token. Any thread.
 class StopSource {
  public:
   // Stops permanently. A second call does nothing.
@@ -35,30 +35,30 @@ class StopSource {
   std::condition_variable_any stopping_;
 };
 
-// The addresses of a host, by the system's resolver; at least one. UNAVAILABLE: the host is not
-// known now; the message is the resolver's reason.
+// Returns the addresses of a host from the system's resolver; at least one. UNAVAILABLE: the host
+// cannot be resolved now; the message is the resolver's reason.
 using HostAddresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port);
 
 // The deadline of a unary request.
 constexpr absl::Duration kRequestTimeout = absl::Seconds(30);
 
-// Checks the files, so that faults which gRPC reports only as a failed handshake are found here,
-// and returns a client's context with them. FAILED_PRECONDITION: a sentence, safe for a terminal,
-// with the option, the file, the fault and the fix. Does not check validity dates or trust; the
-// handshake does.
+// Checks the files and returns a client's context with them. This finds faults that gRPC reports
+// only as a failed handshake. FAILED_PRECONDITION: a sentence, safe for a terminal, with the
+// option, the file, the fault and the fix. Does not check validity dates or trust; the handshake
+// does.
 absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options);
 
-// Opens a new connection. It connects with its first request, which fails with UNAVAILABLE if that
-// does not succeed at once: the caller decides whether to wait. A silent connection is detected
-// within 40 s. Reads the TLS files now; a new connection uses their new contents.
-// FAILED_PRECONDITION: a TLS file is unusable; the sentence of LoadTlsFiles(). UNAVAILABLE: the
-// directory of a Unix socket cannot be opened now.
+// Opens a new connection. It connects with its first request. If the connection fails, that request
+// fails with UNAVAILABLE at once: the caller decides whether to wait. A silent connection is
+// detected within 40 s. Reads the TLS files now; a new connection uses their new contents.
+// FAILED_PRECONDITION: a TLS file is unusable; the message is that of LoadTlsFiles(). UNAVAILABLE:
+// the directory of a Unix socket cannot be opened now.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address);
 
-// Starts ssh, and returns a non-blocking socket to the vmeventd of that host, by `vmevents proxy`
-// there. Closing it ends ssh. What ssh reports goes to standard error. UNAVAILABLE: it cannot be
-// started.
+// Starts ssh, which runs `vmevents proxy` on that host, and returns a non-blocking socket to the
+// vmeventd there. Closing the socket ends ssh. ssh writes its messages to standard error.
+// UNAVAILABLE: ssh cannot be started.
 absl::StatusOr<UniqueFd> StartSsh(const ServerAddress& address);
 
 // Sets a request's deadline to `timeout` from now.

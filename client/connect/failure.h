@@ -29,13 +29,13 @@ struct Failure {
   std::string sentence;
 };
 
-// What a failed call's status has for programs; empty: it is not vmeventd's, as where gRPC itself
-// failed.
+// Returns what a failed call's status contains for programs; empty: vmeventd did not send it, for
+// example because gRPC itself failed.
 google::rpc::ErrorInfo InfoOf(const grpc::Status& status);
 v1::ErrorReason ReasonOf(const grpc::Status& status);
 
-// Explains an RPC's status, which must not be OK. If the server could not be reached, it probes
-// the address for the cause, which takes at most 10 s.
+// Explains an RPC's status, which must not be OK. If the server could not be reached or did not
+// answer in time, it probes the address for the cause, which takes at most 10 s.
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status);
 
 // Explains Connect()'s status, which must not be OK.
@@ -44,26 +44,28 @@ Failure ExplainNoChannel(const ServerAddress& address, const absl::Status& statu
 // The result of probing the address: gRPC's own errors do not distinguish a missing socket from a
 // forbidden one.
 struct ProbeResult {
-  int error = 0;        // an errno, of a Unix socket the exact one; 0: a process listens
-  std::string why{};    // reason that nothing answers: a sentence without a full stop
-  std::string group{};  // its members have the permission that is denied; empty: root and owner
-  int daemon = 0;       // the pid of the vmeventd that listens on a Unix socket; 0: not known
+  int error = 0;      // an errno (exact only for a Unix socket); 0: a process listens
+  std::string why{};  // why nothing answers: a sentence without a full stop
+  // The group whose members have the denied permission; empty: only root and the owner have it.
+  std::string group{};
+  int daemon = 0;  // pid of the vmeventd that listens on a Unix socket; 0: not known
 };
 
 // Probes with stat() and connect(), which takes at most 2 s for each address of a host.
 ProbeResult Probe(const ServerAddress& address);
 
-// The reason why TLS with a server fails, where gRPC reports only OpenSSL's error numbers: one
-// sentence without a full stop, safe for a terminal; empty: it found no fault. Connects to the TCP
-// address, with or without TLS as that specifies. Blocks for at most 6 s. The caller must ignore
-// SIGPIPE.
+// Returns the reason why TLS with a server fails, for which gRPC reports only OpenSSL's error
+// numbers: one sentence without a full stop, safe for a terminal; empty: no fault found. Connects
+// to the TCP address, with TLS if the address has it. Blocks for at most 6 s. The caller must
+// ignore SIGPIPE.
 std::string ExplainTlsFault(const ServerAddress& address);
 
-// The --tls options of the address to paste, each after a blank; empty: none.
+// The --tls options of the address as text to paste, each after a blank; empty: none.
 std::string TlsOptionsOf(const ServerAddress& address);
 
-// Connects to a TCP address within 2 s for each of its addresses; so long the socket waits for each
-// transfer. UNAVAILABLE, with a sentence without a full stop: it is not known, or the last error.
+// Connects to a TCP address, within 2 s for each address of its host. Each send and receive of the
+// socket also times out after 2 s. UNAVAILABLE, a sentence without a full stop: the host is not
+// known, or the last error.
 absl::StatusOr<UniqueFd> ConnectTcp(const ServerAddress& address);
 
 }  // namespace vmeventd::client

@@ -7,14 +7,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-// The address of the daemon. Pure.
+// The address of a daemon. Pure.
 
 namespace vmeventd::client {
 
 // TLS options: paths of PEM files.
 struct TlsOptions {
   std::string ca_file;      // the authorities that may issue a server's certificate
-  std::string cert_file;    // the client's own certificate; empty: it shows none
+  std::string cert_file;    // the client's own certificate; empty: it presents none
   std::string key_file;     // key of the certificate; set if cert_file is
   std::string server_name;  // the name in the server's certificate; empty: the address's host
 
@@ -23,7 +23,8 @@ struct TlsOptions {
 
 struct ServerAddress {
   std::string path;  // path of the Unix socket; empty: TCP or SSH
-  std::string ssh;   // the host to log in to, as "alice@node1"; empty: none. `port` may be empty
+  // Host to log in to, such as "alice@node1"; empty: no SSH. With it, `port` may be empty.
+  std::string ssh;
   std::string host;  // host without the brackets of an IPv6 address
   std::string port;
   std::optional<TlsOptions> tls;  // for TCP only; unset: no TLS
@@ -44,10 +45,10 @@ inline constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
                                                  absl::string_view default_port = kDefaultPort);
 
-// unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in the user's
-// runtime directory, `xdg_runtime_dir` or if empty /run/user/UID; but the system's socket if that
-// does not exist. `may_exist` returns whether a path exists; it also returns true for a path it may
-// not examine.
+// Returns unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in
+// the user's runtime directory (`xdg_runtime_dir`; if empty, /run/user/UID), or the system's socket
+// if that one does not exist. `may_exist` returns whether a path exists; it also returns true for a
+// path that it has no permission to examine.
 ServerAddress DefaultServerAddress(
     unsigned uid, absl::string_view xdg_runtime_dir,
     const std::function<bool(const std::string& path)>& may_exist = nullptr);
@@ -55,7 +56,8 @@ ServerAddress DefaultServerAddress(
 // The address as a user writes it, safe for a terminal.
 std::string ToText(const ServerAddress& address);
 
-// The shortest text that ParseServerAddress() reads as this address, as a node's name in a table.
+// The shortest text that ParseServerAddress() parses to this address; used as a node's name in a
+// table.
 std::string NodeName(const ServerAddress& address);
 
 // The address in gRPC's form.

@@ -12,7 +12,7 @@
 #include "client/nats/jetstream.h"
 #include "nlohmann/json.hpp"
 
-// Requests of JetStream's API, and the parsing of their answers: for the files of this folder.
+// Sends requests of JetStream's API and parses the answers. Only for the files of this folder.
 
 namespace vmeventd::client {
 
@@ -21,14 +21,14 @@ inline constexpr uint64_t kNoMessage = 10037;
 inline constexpr uint64_t kNoStream = 10059;
 inline constexpr uint64_t kTooLarge = 10054;
 
-// A member that is no such number throws.
+// Returns the member `name`. Throws if it is not an unsigned number.
 inline uint64_t NumberIn(const nlohmann::json& object, const char* name) {
   return object.at(name).get_ref<const uint64_t&>();
 }
 
-// Result of `parse`, which may throw, for an answer. NOT_FOUND: there is no such stream or message.
-// INVALID_ARGUMENT: the stream never takes such a message. UNAVAILABLE: another error, for people,
-// or no such answer.
+// Returns the result of `parse`, which may throw, for an answer. NOT_FOUND: there is no such stream
+// or message. INVALID_ARGUMENT: the stream never accepts such a message. UNAVAILABLE: another
+// error, for people, or the text is not an answer of JetStream.
 template <typename Parse>
 auto ParseAnswer(absl::string_view text, const Parse& parse)
     -> absl::StatusOr<decltype(parse(nlohmann::json()))> {
@@ -49,8 +49,9 @@ auto ParseAnswer(absl::string_view text, const Parse& parse)
   }
 }
 
-// Result of `parse` for the answer to a request of the API about a stream. UNAVAILABLE: the server
-// has no JetStream; other errors: see NatsConnection::Request.
+// Sends a request of the API about a stream, and returns the result of `parse` for the answer.
+// UNAVAILABLE: the server has no JetStream; other errors: see ParseAnswer() and
+// NatsConnection::Request().
 template <typename Parse>
 auto AskApi(NatsConnection* connection, absl::string_view request, absl::string_view stream,
             const nlohmann::json& body, const Parse& parse,

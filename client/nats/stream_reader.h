@@ -15,12 +15,12 @@
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 
-// Reading a stream of JetStream.
+// Reads a stream of JetStream.
 
 namespace vmeventd::client {
 
-// Start of reading: at a sequence of the stream, at the first message stored at or after a time,
-// or with the last message of each subject.
+// Where to start reading: at a sequence of the stream, at the first message stored at or after a
+// time, or with the last message of each subject.
 struct LastOfEachSubject {};
 using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;
 
@@ -31,36 +31,36 @@ struct AckSubject {
   uint64_t pending = 0;  // matching messages after it
   absl::Time time;       // storage time in the stream
 };
-// nullopt: it is none.
+// Parses a reply subject; nullopt: it is not that of a consumer's message.
 std::optional<AckSubject> ParseAckSubject(absl::string_view reply);
 
-// Reads a stream in order, each message once, by a pull consumer of its own that acknowledges
-// nothing and goes away by itself. It asks for kMessages at a time, so that no more wait here.
-// After an error a new reader continues behind the last message. One thread.
+// Reads a stream in order, each message once, with its own pull consumer, which acknowledges
+// nothing and expires by itself. Requests kMessages at a time, so no more than these wait here.
+// After an error, make a new reader that starts after the last message. One thread.
 class StreamReader {
  public:
   static constexpr int kMessages = 1000;
-  // Size limit of a pull, doubled for a larger message: a server ends a connection with a backlog
-  // of more than 64 MiB.
+  // Size limit of a pull in bytes, doubled for a larger message. A server closes a connection with
+  // a backlog of more than 64 MiB.
   static constexpr int64_t kBytes = int64_t{8} << 20;
 
-  // `subjects` must not overlap; none: all of the stream's. A server before 2.10 knows one subject
-  // only, and sends all messages if there are more. `clock` is one that is never set. `connection`
-  // must outlive the reader. Errors: see ReadStreamState().
+  // `subjects` must not overlap; empty: all subjects of the stream. A server before 2.10 supports
+  // only one subject, and sends all messages if there are more. `clock` must be a clock that is
+  // never set. `connection` must outlive the reader. Errors: see ReadStreamState().
   static absl::StatusOr<std::unique_ptr<StreamReader>> Open(
       NatsConnection* connection, std::string stream, const std::vector<std::string>& subjects,
       const ReadStart& start, std::function<absl::Time()> clock);
-  // Deletes the consumer, without waiting for it.
+  // Deletes the consumer, without waiting for the answer.
   ~StreamReader();
   StreamReader(const StreamReader&) = delete;
   StreamReader& operator=(const StreamReader&) = delete;
 
-  // The next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or the
-  // consumer is lost, or messages are.
+  // Waits for the next message; nullopt: none came within `timeout`. UNAVAILABLE: the connection or
+  // the consumer is lost, or messages were lost.
   absl::StatusOr<std::optional<StoredMessage>> Next(absl::Duration timeout);
-  // Returns the number of the stream's messages that it has still to read, as far as it knows.
+  // Returns the number of messages that are still to be read, as the server last reported it.
   uint64_t pending() const { return pending_; }
-  // Asks the server whether everything was read that the stream has of these subjects.
+  // Asks the server whether all messages of these subjects that the stream has were read.
   absl::StatusOr<bool> AskWhetherAllIsRead();
 
  private:
@@ -73,7 +73,7 @@ class StreamReader {
   std::string consumer_;
   std::string inbox_;
   std::unique_ptr<NatsSubscription> subscription_;
-  int wanted_ = 0;  // messages of the pull that is under way; 0: there is none
+  int wanted_ = 0;  // number of messages still to come from the current pull; 0: there is no pull
   int64_t bytes_ = kBytes;
   uint64_t read_ = 0;
   uint64_t pending_ = 0;

@@ -11,75 +11,75 @@
 #include "google/protobuf/generated_enum_reflection.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Texts of an event's fields, for tables, `why`, commands, mails and subjects. The enums' names are
-// without their prefixes: "STOPPED" for EVENT_TYPE_STOPPED.
+// Texts for an event's fields, for tables, `why`, commands, mails and subjects. Names of enum
+// values have no prefix: "STOPPED" for EVENT_TYPE_STOPPED.
 
 namespace vmeventd::client {
 
-// The value's name; its number, if this client does not know it.
+// The value's name; if this client does not know the value, its number.
 std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int number);
 template <typename Enum>
 std::string ShortName(Enum value) {
   return EnumName(*google::protobuf::GetEnumDescriptor<Enum>(), value);
 }
 
-// The type's name in a table: at most 10 columns, as "POWERDOWN" for POWERDOWN_REQUESTED.
+// The type's name in a table: at most 10 columns, such as "POWERDOWN" for POWERDOWN_REQUESTED.
 std::string TableName(v1::EventType type);
 
-// All names but UNSPECIFIED.
+// All names except UNSPECIFIED.
 std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
 
-// Takes the short or the full name, or a type's in a table, in any case, with "-" or "_".
+// Parses the short or the full name, or a type's name in a table, in any case, with "-" or "_".
 // INVALID_ARGUMENT lists the short names.
 absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
                                   absl::string_view name);
 
-// The class for a table: "USER?" where a caveat casts doubt on it.
+// The class for a table: "USER?" if a caveat casts doubt on it.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);
 
-// "MONITOR_LOST" as "monitor-lost", as the fleet's subjects have it.
+// Converts "MONITOR_LOST" to "monitor-lost", the form in the fleet's subjects.
 std::string SubjectWord(absl::string_view name);
-// The end of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
+// The last part of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
 // "stopped.crash".
 std::string SubjectWords(const v1::Event& event);
 
-// The time whose ends are counted.
+// Ends within this time are counted.
 inline constexpr absl::Duration kCountedEnds = absl::Hours(24);
 // "3 in the last 24 h: USER 1, CRASH 2".
 std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window);
 
-// "37 events since 2026-11-28 20:57:53" of a journal.
+// The content of a journal: "37 events since 2026-11-28 20:57:53".
 std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone zone);
 
-// Why a VM is paused, by QEMU's run state: "waits for an incoming migration". Escaped; empty of an
-// empty one.
+// Why a VM is paused, from QEMU's run state: "waits for an incoming migration". Escaped; empty for
+// an empty run state.
 std::string PauseWords(absl::string_view run_state);
 
 // "guest poweroff" for GUEST_POWEROFF.
 std::string CauseWords(v1::ShutdownCause cause);
 
-// Who intended the end, and why, before its description: "alice: ticket 4711; ". Escaped.
+// Who intended the end, and why, to stand before its description: "alice: ticket 4711; ". Escaped.
 std::string IntentPrefix(const v1::ShutdownDetail& shutdown);
 
-// The end in a few words: who intended it and why; the cause; then the sender of a signal that
-// ended the VM, or else the exit status: "host kill by virtqemud", "qemu crashed, SIGSEGV".
-// Escaped.
+// The end in a few words: who intended it and why; the cause; then the sender of the signal that
+// ended the VM or, without a sender, the exit status: "host kill by virtqemud", "qemu crashed,
+// SIGSEGV". Escaped.
 std::string ShortEnd(const v1::ShutdownDetail& shutdown);
 
-// "ended between 2026-07-01 11:45:46 and 11:46:00" of an end that nobody saw as it happened, and
-// that was noticed then; else "". As BetweenText().
+// "ended between 2026-07-01 11:45:46 and 11:46:00" for an end that nobody saw and that was noticed
+// at the second time; "" for any other end. `names_day`: see BetweenText().
 std::string EndedBetween(const v1::ShutdownDetail& shutdown, absl::Time noticed,
                          absl::TimeZone zone, bool names_day = true);
 
-// The end as the STOPPED's `message` has it, and what makes that doubtful. One or more escaped
-// sentences, without the intent. An empty message: the cause alone.
+// The end in the words of the STOPPED's `message` (if empty, the cause), and what makes it
+// doubtful. One or more escaped sentences, without the intent.
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
 
-// The texts of the VM's problems, with "; " between them; not escaped.
+// The texts of the VM's problems, separated by "; "; not escaped.
 std::string ProblemsText(const v1::Vm& vm);
 
-// "app=web,tier=db", by key; "" without labels. A comma or a backslash in a value has a backslash
-// before it, as in a selector.
+// "app=web,tier=db", sorted by key; "" without labels. A backslash precedes a comma or a backslash
+// in a value, as in a selector.
 std::string LabelsText(const v1::VmRef& vm);
 
 }  // namespace vmeventd::client

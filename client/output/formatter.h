@@ -28,12 +28,12 @@ namespace vmeventd::client {
 // The state of a fleet's node, from its latest heartbeat.
 enum class NodeState {
   kUp,
-  kSilent,   // last heartbeat older than three intervals
-  kStopped,  // its push was stopped in order: nothing is known of its daemon
+  kSilent,   // the last heartbeat is older than three intervals
+  kStopped,  // its push was stopped on purpose: the state of its daemon is not known
 };
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
 
-// Number of sequences of its journal that are not published yet.
+// Number of sequences of the node's journal that are not published yet.
 inline uint64_t LagOf(const v1::NodeHeartbeat& node) {
   return node.newest_sequence() - std::min(node.newest_sequence(), node.published_sequence());
 }
@@ -42,33 +42,33 @@ struct TableStyle {
   bool color = false;
   absl::TimeZone zone;
   bool headings = true;
-  // A column NODE: messages of several nodes are mixed. Once there are several clusters, it has
-  // CLUSTER/NODE.
+  // Adds a column NODE, because messages of several nodes are mixed. From the second cluster on it
+  // shows CLUSTER/NODE.
   bool nodes = false;
-  bool wide = false;        // adds columns, and sets no limit to a line
-  bool markdown = false;    // of `why`
+  bool wide = false;        // adds columns, and does not limit the lines' width
+  bool markdown = false;    // for `why`: writes Markdown
   Invocation invocation;    // for the commands to paste
-  bool node_events = true;  // JSON has events of the node as a whole, too: GAPs
-  bool texts = false;       // JSON has the table's texts too: of `why`, and as ToJsonWithTexts()
-  // The columns of the terminal: a row is cut there. 0: no limit.
+  bool node_events = true;  // JSON also has events of the whole node: GAPs
+  bool texts = false;       // JSON also has the table's texts: for `why`, and see ToJsonWithTexts()
+  // The terminal's width in columns; longer rows are cut. 0: no limit.
   size_t width = 0;
-  bool brief = false;  // a time of this year is shown without it
-  std::string before;  // not empty: a name has another line, in which this stands before it
-  // A clock. Null: no ages are shown, and every time has its year.
+  bool brief = false;  // a time of this year is shown without the year
+  std::string before;  // not empty: each name is followed by a line with this text and the name
+  // The clock. Null: no ages are shown, and every time has its year.
   std::function<absl::Time()> now;
   bool is_brief() const { return brief && now && !wide; }
 };
 
 // For people:
 //   table  aligned columns, times in the style's zone, optional colour
-// For programs, an item after another:
+// For programs, one item after another:
 //   JSON   an object a line, as by ToJson()
 //   name   a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
 //          the node's name; CLUSTER/NODE of a fleet's node. An event of the whole node has no line.
 enum class Form { kTable, kJson, kName };
 
-// Whether a service serves: `node` is empty where one was asked, `service` where it was the server
-// as a whole.
+// Whether a service serves. `node` is empty if only one node was asked; `service` is empty for the
+// server as a whole.
 struct NodeHealth {
   std::string node;
   std::string service;
@@ -76,8 +76,8 @@ struct NodeHealth {
 };
 
 // Turns the server's answers into text for standard output. Pure, except that it remembers its own
-// output (column widths); one thread. Each text is whole lines, or empty. Escapes all text of the
-// server for terminals. INTERNAL: a message cannot be shown; names it.
+// output (column widths); one thread. Each text consists of whole lines, or is empty. Escapes all
+// text of the server for terminals. INTERNAL: a message cannot be shown; the error names it.
 class Formatter {
  public:
   using Events = absl::Span<const NodeEvent>;
@@ -89,37 +89,39 @@ class Formatter {
 
   absl::TimeZone zone() const { return style_.zone; }
   const Invocation& invocation() const { return style_.invocation; }
-  // Returns whether it shows the node of each row, as of several.
+  // Returns whether it shows the node of each row.
   bool shows_nodes() const { return style_.nodes; }
 
-  // Called repeatedly as events arrive, in order. The first text of a table begins with the
-  // heading: without events it is that alone, for rows of usual widths.
+  // Called repeatedly, as events arrive, in order. The first text of a table begins with the
+  // heading; without events it is only the heading, for rows of usual widths.
   absl::StatusOr<std::string> FormatEvents(Events events);
   absl::StatusOr<std::string> FormatVms(Vms vms);
-  // A VM's last end, and its present state. Called once for each VM. JSON has the members name, vm,
-  // last_end and ends_in_24h.
+  // Formats a VM's last end and its present state. Called once for each VM. JSON has the members
+  // name, vm, last_end and ends_in_24h.
   absl::StatusOr<std::string> FormatWhy(const VmStory& story);
-  // The open intents of these VMs; each VM has one.
+  // Formats the open intents of these VMs; each VM must have one.
   absl::StatusOr<std::string> FormatIntents(Vms vms);
   absl::StatusOr<std::string> FormatInfo(const v1::GetServerInfoResponse& info);
-  // A row for each node. JSON has the members of GetServerInfoResponse, then reachable, problem,
-  // lag, trouble and ends_in_24h.
+  // Formats a row for each node. JSON has the members of GetServerInfoResponse, then reachable,
+  // problem, lag, trouble and ends_in_24h.
   absl::StatusOr<std::string> FormatNodes(const NodeReports& reports, absl::Time now);
-  // The first `max` of these VMs, which have trouble, and the lines that explain them. For people.
+  // Formats the first `max` of these VMs, all of which have trouble, with lines that explain the
+  // trouble. For people.
   std::string FormatTrouble(Vms vms, absl::Time now, size_t max);
-  // Counts by `by`, as "class", of `what`, as "ends". JSON has the members `by` and "events"; `csv`
-  // needs the form of a table.
+  // Formats counts of `what` (such as "ends") by `by` (such as "class"). JSON has the members `by`
+  // and "events". `csv` requires Form::kTable.
   absl::StatusOr<std::string> FormatCounts(const std::string& by, const std::string& what,
                                            const NodeCounts& counts, bool csv);
-  // The open streams, each with the node that has it.
+  // Formats the open streams, each with its node.
   absl::StatusOr<std::string> FormatStreams(const std::vector<NodeStream>& streams);
-  // A row without a heading for each.
+  // Formats a row for each service, without a heading.
   absl::StatusOr<std::string> FormatHealth(const std::vector<NodeHealth>& services);
-  // The nodes of a fleet, as they are at `now`.
+  // Formats the nodes of a fleet, with their states at `now`.
   absl::StatusOr<std::string> FormatFleet(const Heartbeats& nodes, absl::Time now);
 
  private:
-  // A row with its columns: those of an empty message are the table's. Escapes its cells.
+  // A row with its columns; the columns of an empty message are those of the table. Escapes its
+  // cells.
   struct Row {
     void Add(ColumnLayout::Column column, const Cell& cell) {
       columns.push_back(std::move(column));
@@ -129,13 +131,13 @@ class Formatter {
     std::vector<Cell> cells;
   };
 
-  // `reserve`: the widths are those of usual rows, for rows that come one by one. Otherwise the
-  // rows at hand widen the columns.
+  // `reserve`: uses the widths of usual rows, for rows that arrive one by one. Otherwise the given
+  // rows widen the columns.
   Row EventRow(const NodeEvent& one, bool reserve = false) const;
-  // An item for programs: the name, or the object; none for an empty name.
+  // The line of an item for programs: the name, or the object; empty if both are empty.
   absl::StatusOr<std::string> Line(const std::string& name,
                                    const absl::StatusOr<std::string>& json) const;
-  // The list in the output's form. A table has a heading, unless `layout` is that of a table above.
+  // Formats the list. A table gets a heading, unless `layout` is set by a table above it.
   template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
   absl::StatusOr<std::string> FormatList(const List& list, const NameOf& name_of,
                                          const JsonOf& json_of, const MakeRow& make_row,
@@ -145,24 +147,24 @@ class Formatter {
   std::string TimeText(absl::Time time) const;
   // "-" if it is not set.
   std::string SinceText(const google::protobuf::Timestamp& time) const;
-  // Records whether the nodes' names need their clusters' from now on.
+  // Records the node's cluster. From the second cluster on, names of nodes include their cluster.
   void NoteCluster(const MessageNode& node);
   Cell NodeCell(const MessageNode& node) const;
 
   const Form form_;
   const TableStyle style_;
   const Painter painter_;
-  // Layout of the events, since there is one.
+  // Layout of the table of events; unset before its first row.
   std::optional<ColumnLayout> event_layout_;
-  std::string cluster_;  // the first that was shown
+  std::string cluster_;  // the first cluster that was shown
   bool several_clusters_ = false;
-  bool shown_ = false;  // a table or a story stands above
+  bool shown_ = false;  // a table or a story was written before
 };
 
-// The text of `why`: the verdict first, then the facts behind it, then the VM as it is now.
+// The text of `why`: first the verdict, then the facts behind it, then the VM's present state.
 std::string StoryText(const VmStory& story, const TableStyle& style);
 
-// The event as JSON, with the members "detail", as the table has it, and "pause_text".
+// The event as JSON, with the additional members "detail" (the text in the table) and "pause_text".
 absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone);
 
 // The colours of states and classes.

@@ -11,18 +11,20 @@
 #include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Events as lists and watches deliver them: each with its node, whether one server, several or a
-// fleet was asked. And positions in them.
+// Events as lists and watches deliver them, and positions of events. Each event has its node, no
+// matter whether one server, several servers or a fleet was asked.
 
 namespace vmeventd::client {
 
-// The node that a message is of.
+// The node that a message is from.
 struct MessageNode {
-  std::string name;        // empty: it is of the one server that was named, and not shown
-  std::string cluster;     // cluster of a fleet; empty: the event is of a server that was named
-  std::string journal_id;  // journal of the event, if its source knows it; not shown
-  // The last heartbeat of a fleet's node that fell silent or stopped while the VM ran, the infinite
-  // past if it has none or has lost its journal: the VM's state may have changed since.
+  std::string name;  // not shown if empty: the message is from the only server that was named
+  // Cluster of a fleet's node; empty: the message is from a server that was named.
+  std::string cluster;
+  std::string journal_id;  // journal of the event, if its source knows it; never shown
+  // Set if the VM's state may have changed, because its fleet's node fell silent or stopped while
+  // the VM ran: the time of the node's last heartbeat; the infinite past if there is none, or the
+  // node has lost its journal.
   std::optional<absl::Time> stale_since;
 
   // Returns "CLUSTER/NODE", or the name alone outside of fleets.
@@ -32,19 +34,19 @@ struct MessageNode {
   bool operator==(const MessageNode&) const = default;
 };
 
-// Position at which a later watch continues: after `sequence` of that journal, or of that stream of
-// a fleet.
+// Position from which a later watch resumes: after `sequence` of that journal, or of a fleet's
+// stream.
 struct WatchPosition {
   uint64_t sequence = 0;
   std::string journal_id;  // empty: there is no position yet
-  // When a fleet's message at `sequence` was stored: the stream is recognised by it. The infinite
-  // past: not known.
+  // When a fleet's message at `sequence` was stored; identifies the stream. The infinite past: not
+  // known.
   absl::Time message_time = absl::InfinitePast();
 
   bool operator==(const WatchPosition&) const = default;
 };
 
-// The position in what one of the watched servers sends.
+// A position in the events of one of the watched servers.
 struct ServerPosition {
   size_t server = 0;  // index of the server
   WatchPosition position;
@@ -53,8 +55,8 @@ struct ServerPosition {
 struct NodeEvent {
   v1::Event event;
   MessageNode node;
-  // Position from which a later watch resumes once the event and all before it are handled. It
-  // stays before an event that is not durable. Only a watch sets it.
+  // Position from which a later watch resumes after this event and all before it are handled. It
+  // stays before any event that is not durable. Only a watch sets it.
   ServerPosition resume_after;
 };
 using NodeEvents = std::vector<NodeEvent>;
@@ -65,8 +67,8 @@ bool IsWanted(const List& list, const Value& value) {
   return list.empty() || absl::c_linear_search(list, value);
 }
 
-// Returns whether a GAP of the whole node was asked for, which passes every filter: only then it
-// counts, and runs a command.
+// Returns whether the filter asks for GAPs of the whole node, which pass every filter. Only then
+// they count, and run a command.
 inline bool AsksForGaps(const v1::EventFilter& filter) {
   return filter.ByteSizeLong() == 0 || absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP);
 }

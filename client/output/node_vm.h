@@ -10,24 +10,24 @@
 #include "client/output/node_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// VMs, nodes, counts and streams as lists deliver them: each with its node, whether one server,
-// several or a fleet was asked.
+// VMs, nodes, counts and streams as lists deliver them. Each has its node, no matter whether one
+// server, several servers or a fleet was asked.
 
 namespace vmeventd::client {
 
-// The most sockets without a VM that vmeventd lists (the contract).
+// Maximum number of sockets without a VM that vmeventd lists (defined by the contract).
 inline constexpr int kMaxUnfollowed = 1000;
 
 struct NodeVm {
   v1::Vm vm;
   MessageNode node;
-  // In a list of one row a VM: the number of its runs that have ended, and how the newest of them
-  // did.
+  // Only in a list with one row for each VM: the number of its runs that have ended, and how the
+  // newest of them ended.
   std::optional<int> ends = {};
   v1::ShutdownDetail last_end = {};
   absl::Time last_end_time = absl::InfinitePast();
 
-  // Returns the end to show with it; null: it has none.
+  // Returns the end to show with the VM; null: none.
   const v1::ShutdownDetail* end() const {
     if (vm.has_shutdown()) return &vm.shutdown();
     return ends.value_or(0) > 0 ? &last_end : nullptr;
@@ -38,23 +38,24 @@ using NodeVms = std::vector<NodeVm>;
 // The state of a node, as it reports it.
 struct NodeReport {
   MessageNode node;
-  // Why it does not answer, or that it is silent: what follows is then what is known of it. Safe
-  // for a terminal; empty: it is up.
+  // Why the node does not answer, or that it is silent; the members below are then those that are
+  // still known. Safe for a terminal; empty: the node is up.
   std::string problem;
-  v1::GetServerInfoResponse info;  // of a fleet's node what its heartbeat has
-  std::optional<uint64_t> lag;     // of a fleet's node: sequences that are not published yet
-  NodeVms vms;                     // VMs that have not stopped
-  NodeEvents ends;                 // STOPPED events since the time that was asked for
-  bool all_ends = true;            // false: there are more, older ones
-  // Why the ends are not known, and why a service does not serve. Safe for a terminal; empty: all
-  // is well.
+  v1::GetServerInfoResponse info;  // for a fleet's node: the content of its heartbeat
+  // For a fleet's node: number of sequences that are not published yet.
+  std::optional<uint64_t> lag;
+  NodeVms vms;           // VMs that have not stopped
+  NodeEvents ends;       // STOPPED events since the requested time
+  bool all_ends = true;  // false: there are more, older ends
+  // `unread`: why the ends are not known. `unhealthy`: why a service does not serve. Safe for a
+  // terminal; empty: no fault.
   std::string unread;
   std::string unhealthy;
   absl::Duration answer_time;
 };
 using NodeReports = std::vector<NodeReport>;
 
-// The number of events that have a key.
+// The number of events with a key.
 struct NodeCount {
   std::string key;
   uint64_t events = 0;
@@ -70,11 +71,11 @@ struct NodeStream {
 // The last end of a VM, and the VM as it is now.
 struct VmStory {
   std::string name;
-  std::optional<NodeEvent> end;           // its newest STOPPED; unset: none is known
-  std::optional<NodeVm> vm;               // its newest run; unset: only the end is known
-  std::map<v1::ShutdownClass, int> ends;  // of the last 24 hours
-  bool shared = false;                    // another VM may have the name
-  bool is_former = false;                 // another VM has the name now, or had it later
+  std::optional<NodeEvent> end;           // the VM's newest STOPPED; unset: none is known
+  std::optional<NodeVm> vm;               // the VM's newest run; unset: only the end is known
+  std::map<v1::ShutdownClass, int> ends;  // number of ends in the last 24 hours
+  bool shared = false;                    // another VM may have the same name
+  bool is_former = false;  // another VM has the same name now, or had it after this one
 
   const v1::VmRef& ref() const { return vm ? vm->vm.ref() : end->event.vm(); }
 };

@@ -13,11 +13,11 @@
 #include "client/output/terminal_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Shared parts of the lists of a Formatter, for its own files.
+// Parts that the lists of a Formatter share. Only for the Formatter's own files.
 
 namespace vmeventd::client {
 
-// The end in one line: with its evidence in a wide table.
+// The end in one line; in a wide table with its evidence.
 std::string EndLine(const v1::ShutdownDetail& shutdown, absl::string_view message, bool wide);
 
 Cell ClassCell(const v1::ShutdownDetail& shutdown);

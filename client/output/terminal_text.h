@@ -17,15 +17,15 @@ namespace vmeventd::client {
 // other invisible characters as \uNNNN or \UNNNNNNNN. The result is one line of valid UTF-8.
 std::string EscapeForTerminal(absl::string_view text);
 
-// The columns that `text` takes on a terminal; a character of unknown width takes one. `text`
-// contains no escape sequence.
+// The number of columns that `text` takes on a terminal; a character of unknown width takes one.
+// `text` must not contain escape sequences.
 size_t DisplayWidth(absl::string_view text);
 
-// The first `width` columns of `text`; where that is not all, the last of them is "…". Of a name
-// the "…" is in the `middle`, as names may differ at their ends.
+// Cuts `text` to `width` columns. A cut text ends with "…", or has "…" in the `middle`, for names,
+// which may differ only at their ends.
 std::string CutText(absl::string_view text, size_t width, bool middle = false);
 
-// The word as a shell takes it.
+// The word, quoted for a shell.
 std::string QuoteForShell(absl::string_view word);
 
 // "1 QEMU", "2 QEMUs".
@@ -34,8 +34,8 @@ std::string Count(Number count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
 
-// Breaks `text` at blanks into lines of at most `width` columns, at least one line. A word that is
-// wider has a line of its own.
+// Breaks `text` at blanks into lines of at most `width` columns; returns at least one line. A wider
+// word gets its own line.
 std::vector<std::string> WrapText(absl::string_view text, size_t width);
 
 enum class Color { kNone, kBold, kDim, kRed, kGreen, kYellow, kBlue, kCyan };
@@ -70,9 +70,9 @@ class ColumnLayout {
 
   // Widens the columns for `row`; call it for every row of a batch before formatting the first.
   void Fit(const std::vector<Cell>& row);
-  // A line with its newline, without trailing blanks. `row` has one cell per column. With a `width`
-  // a text that is wider than its column is cut, and so is each where the line ends. 0:
-  // nothing is cut, and a wide text moves the rest of its own row.
+  // A line with its newline, without trailing blanks. `row` has one cell for each column. With a
+  // `width`, texts are cut to the width of their columns (except in the last column), and at the
+  // end of the line. `width` 0: nothing is cut, and a wide text shifts the rest of its row.
   std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
   std::string Heading(size_t width = 0) const;
 
@@ -81,8 +81,8 @@ class ColumnLayout {
   std::vector<Column> columns_;
 };
 
-// Lines of "name   value", escaped; the values are aligned, and wrapped to lines of at most `limit`
-// columns, 0: of any. Of several lines of one name the first has it.
+// Lines of "name   value", escaped. The values are aligned, and wrapped so that lines have at most
+// `limit` columns; 0: no limit. Only the first of several lines with the same name shows the name.
 class FactList {
  public:
   explicit FactList(const Painter& painter, size_t width = 14, size_t limit = 0)
@@ -95,7 +95,7 @@ class FactList {
   const size_t width_;
   const size_t limit_;
   const ColumnLayout layout_;
-  std::string name_;  // of the last line
+  std::string name_;  // name of the last line
   std::string text_;
 };
 

@@ -29,12 +29,13 @@ namespace vmeventd::client {
 //                              "2026-07-01 8pm"
 //   last night                  18:00 of the day before, in `zone`
 //   now
-// INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp, to the
-// nanosecond; a finer time is rounded down.
+// INVALID_ARGUMENT names the correct forms. The result fits a protobuf Timestamp, in whole
+// nanoseconds; a finer time is rounded down.
 absl::StatusOr<absl::Time> ParseTimeText(absl::string_view text, absl::Time now,
                                          absl::TimeZone zone);
 
-// Parses the TIME of --until that is counted from `start`: "+10m". INVALID_ARGUMENT as above.
+// Parses the TIME of --until that is relative to `start`: "+10m". INVALID_ARGUMENT names the
+// correct form.
 absl::StatusOr<absl::Time> ParseTimeAfter(absl::string_view text, absl::Time start);
 
 // Parses a duration: 10m, 1h30m, 2d (units w d h m s ms). INVALID_ARGUMENT names the correct form.
@@ -49,8 +50,8 @@ inline std::string Rfc3339Text(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
 }
 
-// "between 2026-07-01 11:45:46 and 11:46:00" in `zone`. A day of both is there once, or not at all
-// without `names_day`.
+// "between 2026-07-01 11:45:46 and 11:46:00" in `zone`. If both times are on the same day, the day
+// stands only once, or not at all if not `names_day`.
 std::string BetweenText(absl::Time from, absl::Time to, absl::TimeZone zone, bool names_day = true);
 
 // A duration in a sentence: "350 ms", "29 s", "5 min 30 s", "14 min", "3 h 20 min", "12 d".
@@ -65,7 +66,7 @@ inline absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
 inline absl::Duration FromProto(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
-// `time` lies within the years 1 to 9999.
+// `time` must lie within the years 1 to 9999.
 google::protobuf::Timestamp ToProto(absl::Time time);
 inline google::protobuf::Duration ToProto(absl::Duration duration) {
   return google::protobuf::util::TimeUtil::NanosecondsToDuration(

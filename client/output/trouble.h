@@ -6,18 +6,19 @@
 #include "absl/time/time.h"
 #include "client/output/node_vm.h"
 
-// Which VMs need somebody now. Pure.
+// Finds the VMs that need attention now. Pure.
 
 namespace vmeventd::client {
 
-// The time for which a crash, or an end of which nobody knows why, counts as trouble.
+// For this long, a crash, or an end without a known reason, counts as trouble.
 inline constexpr absl::Duration kTroubleAfterEnd = absl::Hours(24);
 
-// An intent has waited too long if its VM still runs when so little of its time is left.
+// An intent has waited too long if its VM still runs when only this much time is left before it
+// expires.
 inline constexpr absl::Duration kLateIntent = absl::Minutes(2);
 
-// Kinds of trouble of a VM; the worst first. An end of class CRASH or UNKNOWN, of any of its runs,
-// counts as long as no later run has ended otherwise.
+// Kinds of trouble of a VM, the worst first. An end of class CRASH or UNKNOWN, of any run of the
+// VM, counts until a later run has ended with another class.
 enum class TroubleKind {
   kProblem,
   kGuestDown,
@@ -33,8 +34,8 @@ TroubleKind TroubleOf(const NodeVm& row, absl::Time now);
 // The cause in one line: "monitor held by another client, ..."; not escaped.
 std::string TroubleText(const NodeVm& row, absl::Time now);
 
-// The VMs of a node that have trouble, the worst first: of those that run, and of those whose last
-// end the report has.
+// The VMs of a node that have trouble, in the order of TroubleKind. Considers the VMs that run, and
+// those whose last end is in the report.
 NodeVms TroubledVms(const NodeReport& report, absl::Time now);
 
 }  // namespace vmeventd::client

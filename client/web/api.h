@@ -24,26 +24,26 @@ struct WebAnswer {
   std::unique_ptr<EventStream> stream = nullptr;  // instead of a body
 };
 
-// An answer with a sentence for people.
+// Returns an answer that contains a sentence for people.
 WebAnswer ErrorAnswer(int status, absl::string_view sentence);
 
-// Answers the page's files and the API's lists and streams, for the servers of the command line.
-// Any thread; a list blocks its own as long as the servers take.
+// Serves the page's files, and the API's lists and streams for the servers of the command line. Any
+// thread; a list blocks the calling thread until the servers have answered.
 class WebApi {
  public:
   static constexpr int kMaxStreams = 64;
-  static constexpr uint64_t kMaxEvents = 1000;  // limit of one list
+  static constexpr uint64_t kMaxEvents = 1000;  // maximum number of events in one list
 
-  // `line` outlives it. `stop` ends the streams, which must be gone before it.
+  // `line` must outlive the API. `stop` ends the streams, which must be destroyed before the API.
   WebApi(const CommandLine& line, std::stop_token stop) : line_(line), stop_(std::move(stop)) {}
 
-  // Answers a GET or HEAD, decoded. An empty id of the last event: none.
+  // Answers a GET or HEAD; the arguments are decoded. Empty `last_event_id`: the request has none.
   WebAnswer Answer(const std::string& path, const WebQuery& query,
                    const std::string& last_event_id);
 
  private:
-  // Parses the query as the arguments of a command, but a pid, which it sets. INVALID_ARGUMENT
-  // names what is wrong with it.
+  // Parses the query as options of a command; only the parameter "pid" is stored in `*pid`.
+  // INVALID_ARGUMENT names the fault.
   absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments, const WebQuery& query,
                                     int64_t* pid) const;
   WebAnswer Follow(CommandLine query, const std::string& last_event_id);
