@@ -12,12 +12,12 @@
 #include "client/output/output.h"
 #include "client/sources/daemon_node.h"
 
-// Shared parts of the commands that ask each daemon one question.
+// Parts shared by the commands that send each daemon one request.
 
 namespace vmeventd::client {
 
-// The servers to ask, and the output, whose pointers must outlive it; they may be null where a
-// command does not use them.
+// The servers to ask, and the output. The objects behind the pointers must outlive it; a pointer
+// may be null if the command does not use it.
 struct CommandContext {
   explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
                           Output* prints = nullptr)
@@ -49,7 +49,7 @@ std::vector<NodeAnswer<Answer>> AskNodes(const std::vector<DaemonNode>& nodes,
   return answers;
 }
 
-// The failure of those that gave none: see ReportFailures().
+// Returns the failure of the nodes without an answer: see ReportFailures().
 template <typename Answers>
 std::optional<Failure> FailureOf(const Answers& answers, const PrintSentence& note) {
   std::vector<std::optional<Failure>> failures;

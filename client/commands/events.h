@@ -12,8 +12,8 @@
 
 namespace vmeventd::client {
 
-// Prints the answer and returns nothing, or the failure. An output whose reader has gone is no
-// failure. Of an empty list it prints nothing: what that means becomes `empty`.
+// Prints the answer. Returns the failure, if there is one; an output whose reader has gone is no
+// failure. Prints nothing for an empty list, and sets `*empty` to what that means.
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, std::string* empty);
 

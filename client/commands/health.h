@@ -6,13 +6,13 @@
 #include "client/connect/failure.h"
 #include "client/sources/daemon_health.h"
 
-// `health`: whether a daemon serves.
+// `health`: reports whether a daemon serves.
 
 namespace vmeventd::client {
 
-// Asks all servers at once, prints what they answer in their order, and returns nothing, or a
-// failure. It blocks for at most the command's timeout per request. An output whose reader
-// has gone is no failure.
+// Asks all servers at once, and prints the answers in the servers' order. Returns the failure, if
+// there is one; an output whose reader has gone is no failure. Blocks for at most the command's
+// timeout per request.
 std::optional<Failure> RunCommand(const HealthCommand& command, const CommandContext& context);
 
 }  // namespace vmeventd::client

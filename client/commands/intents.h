@@ -10,14 +10,14 @@
 #include "client/output/output.h"
 #include "client/sources/list_source.h"
 
-// `intent`: declares, lists and withdraws what somebody is about to do to a VM.
+// `intent`: declares, lists and withdraws intents: what somebody is about to do to a VM.
 
 namespace vmeventd::client {
 
-// The server's default applies if there is no ttl.
+// Without a ttl, the server's default applies.
 struct DeclareIntentCommand {
   std::string name;
-  std::string run_id;  // empty: the one run of that name
+  std::string run_id;  // empty: the only run with that name
   std::string actor;
   std::string reason;
   std::optional<absl::Duration> ttl;
@@ -31,8 +31,9 @@ struct WithdrawIntentCommand {
   std::string intent_id;
 };
 
-// Each asks the server that has the VM, prints the answer, and returns nothing, or the failure. It
-// blocks for at most kRequestTimeout per request. An output whose reader has gone is no failure.
+// Each asks the server that has the VM, and prints the answer. Returns the failure, if there is
+// one; an output whose reader has gone is no failure. Blocks for at most kRequestTimeout per
+// request.
 std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
                                   const CommandContext& context);
 std::optional<Failure> RunCommand(const WithdrawIntentCommand& command,

@@ -12,36 +12,36 @@
 #include "client/sources/list_source.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// The names of VMs in a filter: those that no VM has, and UUIDs among them.
+// Checks the names of VMs in a filter: finds names that no VM has, and UUIDs among the names.
 
 namespace vmeventd::client {
 
 using VmNames = std::set<std::string>;
 VmNames VmNamesOf(const NodeVms& vms);
 
-// Returns the names of the filter that are none of the known ones, globs included.
+// Returns the names and globs of the filter that match no known name.
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNames& known);
 
-// "no WHAT is known", where it was looked for, and the hint.
+// The failure "no WHAT is known", with where it was looked for, and the hint.
 Failure NotFound(absl::string_view what, const Invocation& invocation, absl::string_view hint);
 // A hint for NotFound(): how to list what is known.
 std::string ListHint(const Invocation& invocation);
-// The failure of unknown names, with what is known instead. Asks the source for all VMs.
+// The failure for unknown names, which lists known ones. Asks the source for all VMs.
 Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation& invocation,
                        ListSource* source);
 
-// Explains a list that is empty because of a label of the filter that no VM has: ends a sentence,
-// and names the nearest label, and those that are known. Empty: it has no such label. Asks the
-// source for all VMs.
+// Explains a list that is empty because the filter has a label that no VM has. The text ends a
+// sentence, and names the most similar label and the known ones. Empty: the filter has no such
+// label. Asks the source for all VMs.
 std::string ExplainLabels(const v1::EventFilter& filter, ListSource* source);
 
-// The failure of a list that ran: a name or a glob of the filter that no VM has and no event of the
-// journal names.
+// Called after a list: returns a failure if no VM and no event of the journal matches a name or a
+// glob of the filter.
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, const Invocation& invocation,
                                   ListSource* source);
 
-// Names of the filter that are the UUIDs of VMs become its UUIDs. kUsage's code:
-// other names are with them.
+// Moves names of the filter that are the UUIDs of VMs to its UUIDs. Failure with kUsage: the filter
+// also has other names.
 std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter);
 
 }  // namespace vmeventd::client

@@ -13,7 +13,7 @@ namespace vmeventd::client {
 // `status`, for programs.
 struct StatusCommand {};
 
-// The nodes as they are, for programs.
+// Prints the present state of the nodes, for programs.
 std::optional<Failure> RunList(const StatusCommand& command, ListSource* source,
                                Formatter* formatter, Output* output);
 

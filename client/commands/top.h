@@ -11,7 +11,7 @@
 #include "client/output/output.h"
 #include "client/sources/list_source.h"
 
-// `top`, and `status` for people: frames with what each node reports of itself.
+// `top`, and `status` for people: draws frames with each node's report on itself.
 
 namespace vmeventd::client {
 
@@ -22,13 +22,13 @@ struct TopCommand {
 };
 
 struct TopEnvironment {
-  bool live = false;  // draws until it is to quit; otherwise once
-  // Style of a frame's tables, with a clock; and the lines of the screen.
+  bool live = false;  // draws until the user quits; otherwise once
+  // Returns the style of a frame's tables, with a clock, and the number of lines of the screen.
   std::function<std::pair<TableStyle, size_t>()> style;
-  std::function<bool(absl::Duration)> wait;  // waits for so long at most; true: it is to quit
+  std::function<bool(absl::Duration)> wait;  // waits at most this long; true: quit
 };
 
-// Draws frames. A server that fails later is shown in the frame, and asked again.
+// Draws frames. A server that fails after the first frame is shown in the frame, and asked again.
 std::optional<Failure> RunTop(const TopCommand& command, ListSource* source, Output* output,
                               const TopEnvironment& environment);
 

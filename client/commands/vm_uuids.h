@@ -10,8 +10,9 @@
 
 namespace vmeventd::client {
 
-// The UUIDs of the VMs that have one name in one place. Two of different UUIDs are two VMs; what
-// has none is of the one that the place knows, as QEMU reports its UUID some time after its start.
+// The UUIDs of the VMs that have the same name in the same place. Different UUIDs mean different
+// VMs. A run without a UUID belongs to the VM with the only known UUID of the place, because QEMU
+// reports its UUID some time after its start.
 class VmUuids {
  public:
   // A VM's name, cluster, node and source.
@@ -22,7 +23,8 @@ class VmUuids {
   void Add(const Place& place, const std::string& uuid) {
     if (!uuid.empty()) uuids_[place].insert(uuid);
   }
-  // Returns the VM's UUID, where a run of it has `uuid`; empty: it has none, or is one of several.
+  // Returns the UUID of the VM to which a run with `uuid` belongs; empty: the VM has none, or it
+  // may be one of several VMs.
   std::string Of(const Place& place, const std::string& uuid) const {
     const auto known = uuids_.find(place);
     const bool is_only = known != uuids_.end() && known->second.size() == 1;

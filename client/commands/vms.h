@@ -17,28 +17,28 @@
 
 namespace vmeventd::client {
 
-// Order of the rows of `vms`; the index of ValuesOf("--sort-by").
+// Order of the rows of `vms`, in the order of ValuesOf("--sort-by").
 enum class VmOrder { kState, kName, kAge, kEnds, kClass, kTrouble };
 
 struct VmsCommand {
-  v1::EventFilter filter;  // no types; classes and causes are of the end that is shown
+  v1::EventFilter filter;  // no types; classes and causes apply to the end that is shown
   std::vector<v1::VmState> states;
   bool include_stopped = false;
   bool runs = false;             // a row for each run instead of each VM, the newest first
-  bool trouble = false;          // only VMs that need somebody: see output/trouble.h
+  bool trouble = false;          // only VMs that need attention: see output/trouble.h
   std::optional<VmOrder> order;  // default kState
 };
 
-// Prints the answer and returns nothing, or the failure. An output whose reader has gone is no
-// failure. Of an empty list it prints nothing: what that means becomes `empty`.
+// Prints the answer. Returns the failure, if there is one; an output whose reader has gone is no
+// failure. Prints nothing for an empty list, and sets `*empty` to what that means.
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, std::string* empty);
 
-// One row for each VM: its run that lives, or else the newest; each run, where several live.
-// `runs_known`: all of its runs are there, so that its ends can be counted. Pure.
+// Returns one row for each VM: its living run (each of them if there are several), otherwise its
+// newest run. `runs_known`: `runs` has all runs of a VM, so its ends can be counted. Pure.
 NodeVms RowsOf(NodeVms runs, bool runs_known);
-// Sorts the rows of `vms`: by state RUNNING first, and the stopped ones by the newest end; by
-// trouble the worst first, and then by state. Pure.
+// Sorts the rows of `vms`. By state: RUNNING first; stopped VMs by their end, the newest first. By
+// trouble: the worst first, then by state. Pure.
 void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now = absl::Now());
 
 }  // namespace vmeventd::client

@@ -8,7 +8,7 @@ namespace vmeventd::client {
 
 // `web`, which serves a page.
 struct WebCommand {
-  ServerAddress listen;    // a host and a port
+  ServerAddress listen;    // has a host and a port
   TlsOptions tls;          // cert_file empty: no TLS; ca_file empty: clients need no certificate
   std::string token_file;  // empty: clients need no token
 };

@@ -13,33 +13,34 @@
 
 namespace vmeventd::client {
 
-// The servers of a fleet as a user writes them, safe for a terminal.
+// The servers of a fleet in the form that users write, safe for a terminal.
 std::string ToText(const NatsOptions& fleet);
 
-// Explains a failed request to the fleet; `servers` as ToText() has them. Pure.
+// Explains a failed request to the fleet. `servers`: result of ToText(). Pure.
 Failure ExplainFleetFailure(const std::string& servers, const Invocation& invocation,
                             const absl::Status& status);
 
 // `fleet create`.
 struct FleetCreateCommand {
-  int replicas = 0;  // 0: as they are, and 1 of what is made
+  int replicas = 0;  // 0: unchanged for existing streams, 1 for new ones
 };
 
 // Maximum age of an event, and of a bucket's value since its last write.
 inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
 
-// The request that creates the stream of events, or that of a key-value bucket, which has the last
-// value of each key, with the settings that are safe.
+// The request that creates, with safe settings, the stream of events or the stream of a key-value
+// bucket, which stores the last value of each key.
 std::string CreateRequest(const std::string& stream);
 
-// Makes those of the fleet's stream and its two buckets that are missing; of those that are there,
-// turns off what would let a node delete the keys of others, and sets the replicas. Returns a line
-// on each, for people. UNAVAILABLE: a server refuses it, or does not answer.
+// Creates the fleet's stream and its two buckets if they are missing. On existing ones, turns off
+// the settings that would let a node delete the keys of others, and sets the number of replicas.
+// Returns one line on each, for people. FAILED_PRECONDITION: a server refuses it; UNAVAILABLE: it
+// does not answer.
 absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
                                         const FleetCreateCommand& command);
 
-// Longest time by which an event was stored before its own time: the clocks of node and server
-// differ.
+// Longest time by which an event may be stored before its own time, because the clocks of node and
+// server differ.
 inline constexpr absl::Duration kMaxSkew = absl::Minutes(5);
 
 }  // namespace vmeventd::client

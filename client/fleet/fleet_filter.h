@@ -10,33 +10,33 @@
 #include "client/output/node_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Which events and VMs of a fleet are asked for. Pure.
+// Filters for the events and VMs of a fleet. Pure.
 
 namespace vmeventd::client {
 
 // Selection of events or VMs of a fleet.
 struct FleetFilter {
-  v1::EventFilter events;           // applied as by the daemon
+  v1::EventFilter events;           // applied in the same way as by the daemon
   std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all
   std::optional<absl::Time> since;  // observed at or after
   std::optional<absl::Time> until;  // observed before
 };
 
-// The subjects that such events have: they do not overlap, and more than pass the filter may
-// have them. A node, a VM, a type and a class become part of them, if the filter has one of each
-// and it is no glob. Pure.
+// The subjects of the events that pass the filter. They do not overlap, and other events may have
+// them too. They contain the filter's node, VM, type or class if the filter has exactly one of it,
+// and it is not a glob. Pure.
 std::vector<std::string> EventSubjects(const FleetFilter& filter);
 
-// Subjects of the keys of a bucket, in the same way.
+// The subjects of a bucket's keys for the filter; other keys may match them too.
 std::string KeySubjects(absl::string_view bucket, const FleetFilter& filter);
 
-// A filter that is made once, and asked for each event or VM. Immutable; any thread.
+// A filter that is built once and applied to each event or VM. Immutable; any thread.
 class FleetMatcher {
  public:
   explicit FleetMatcher(const FleetFilter& filter);
 
-  // Returns whether it passes the filter. A GAP of a whole node passes what selects VMs, types and
-  // classes: the missing events may have matched.
+  // Returns whether the event passes the filter. A GAP of a whole node passes any selection of VMs,
+  // types and classes, because the missing events may have matched.
   bool Passes(const MessageNode& origin, const v1::Event& event) const;
   // Checks the VM's node, name, source, UUID, labels and run.
   bool Passes(const MessageNode& origin, const v1::VmRef& vm) const;
@@ -44,7 +44,7 @@ class FleetMatcher {
 
  private:
   FilterLists lists_;
-  // Patterns of NODE and of CLUSTER/NODE. Unset: there is none; without both, all nodes pass.
+  // Patterns of NODE and of CLUSTER/NODE. Unset: there are none. If both are unset, all nodes pass.
   std::optional<NameMatcher> nodes_;
   std::optional<NameMatcher> nodes_of_clusters_;
   std::optional<absl::Time> since_;

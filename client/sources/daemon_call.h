@@ -9,7 +9,7 @@
 #include "grpcpp/support/status.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
-// One unary request to a daemon, or all pages of a list. For the sources and the commands that ask.
+// Sends one unary request to a daemon, or reads all pages of a list. For sources and commands.
 
 namespace vmeventd::client {
 
@@ -27,7 +27,7 @@ grpc::Status Ask(const DaemonNode& daemon, Method<Request, Response> method, con
   return (daemon.stub.get()->*method)(&call, request, response);
 }
 
-// Asks for all pages, and calls `take` with each until it returns false.
+// Requests all pages, and calls `take` with each page until it returns false.
 template <typename Request, typename Response, typename Take>
 std::optional<Failure> ReadPages(const DaemonNode& daemon, Method<Request, Response> method,
                                  Request request, const Take& take) {

@@ -10,18 +10,18 @@
 #include "client/sources/daemon_node.h"
 #include "grpc/health/v1/health.pb.h"
 
-// Whether a daemon and its services serve.
+// Asks a daemon whether it and its services serve.
 
 namespace vmeventd::client {
 
-// The question whether the server serves, by gRPC's health checking protocol.
+// Asks whether the server serves, by gRPC's health checking protocol.
 struct HealthCommand {
   std::string service;  // empty: the server as a whole
   absl::Duration timeout = absl::Seconds(5);
-  bool all = false;  // the server, and each service
+  bool all = false;  // asks for the server and for each service
 };
 
-// The services that were asked, and what each answered.
+// The services that were asked for, each with its answer.
 using ServiceStates = std::vector<std::pair<std::string, grpc::health::v1::HealthCheckResponse>>;
 std::optional<Failure> ReadHealth(const HealthCommand& command, const DaemonNode& daemon,
                                   ServiceStates* states);

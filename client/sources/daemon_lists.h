@@ -27,7 +27,7 @@ class DaemonLists : public ListSource {
   const DaemonNode daemon_;
 };
 
-// The server's own state.
+// Reads the server's own state.
 std::optional<Failure> ReadInfo(const DaemonNode& daemon, v1::GetServerInfoResponse* info);
 
 }  // namespace vmeventd::client

@@ -11,18 +11,18 @@
 
 namespace vmeventd::client {
 
-// Ends a stream that is silent for so long, while it is read.
+// A stream from which nothing arrives for this long, while it is read, is closed.
 struct Silence {
-  absl::Duration limit = absl::Seconds(30);       // three progress intervals
-  std::function<absl::Time()> clock = SteadyNow;  // measures it
+  absl::Duration limit = absl::Seconds(30);       // three intervals of Progress
+  std::function<absl::Time()> clock = SteadyNow;  // measures the silence
 };
 
-// Makes the source of one daemon's events. It continues over any number of streams with nothing
-// lost or repeated, and relies on the contract: the sequences of one journal increase on a stream,
-// and none is given twice; Progress opens every stream, names the journal, and gives the sequence
-// up to which everything was sent, and everything is durable. A snapshot counts once it is
-// complete; until then it is requested again. The position never passes what is not durable: the
-// next stream sends that again, and it is dropped if it was shown.
+// Makes the source of one daemon's events. It resumes over any number of streams without losing or
+// repeating events. It relies on the contract: the sequences of one journal increase on a stream,
+// and none is used twice; each stream begins with a Progress, which names the journal and the
+// sequence up to which everything was sent and is durable. An incomplete snapshot is dropped and
+// requested again. The position never passes an event that is not durable: the next stream sends it
+// again, and the source drops it if it was already delivered.
 std::unique_ptr<Source> WatchDaemon(WatchCommand command, ServerAddress address,
                                     ReconnectingSource::Environment environment,
                                     Silence silence = {});

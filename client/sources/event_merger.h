@@ -16,13 +16,13 @@
 
 namespace vmeventd::client {
 
-// Merges what several nodes deliver, each on a thread of its own. The events of one node stay in
-// order. Of those that several nodes have, the one that was observed first comes first, as far as
-// they arrive together: an event waits at most `window` for the others, and a later one at most
-// `longest_wait` behind older ones, so that no node holds up the others.
+// Merges the items of several nodes, each of which is read on its own thread. The events of one
+// node stay in order. Events of different nodes are ordered by the time at which they were
+// observed, if they arrive at about the same time: an event waits at most `window` for other nodes,
+// and at most `longest_wait` behind older events, so that no node delays the others.
 class EventMerger {
  public:
-  // Items of one node that were added and not taken; Add() waits while there are so many.
+  // Maximum number of items of one node that wait to be taken; Add() waits while there are so many.
   static constexpr size_t kMaxWaiting = 2000;
 
   struct Order {
@@ -30,20 +30,20 @@ class EventMerger {
     absl::Duration longest_wait = absl::Seconds(5);
     bool newest_first = false;
   };
-  // Item of a node's source: one event alone, or none; Ended is its last.
+  // An item of a node's source. It has at most one event. Ended is the last item.
   struct Item {
     size_t node = 0;
     Source::Item what;
   };
 
-  // `clock` measures how long events wait; it is never set. Any thread.
+  // `clock` measures how long events wait, and must be a clock that is never set. Any thread.
   EventMerger(size_t nodes, Order order, std::function<absl::Time()> clock = SteadyNow)
       : order_(order), clock_(std::move(clock)), queues_(nodes) {}
 
-  // Waits for room. False: no more is wanted.
+  // Waits until there is room. False: stopped; no more items are wanted.
   bool Add(Item item, const std::stop_token& stop);
-  // Waits for items that need not wait any longer, and takes at most `max`. Empty: stopped, or none
-  // came within `timeout`.
+  // Waits for items that need not wait any longer, and returns at most `max` of them. Empty:
+  // stopped, or none came within `timeout`.
   std::vector<Item> Take(size_t max, const std::stop_token& stop,
                          absl::Duration timeout = absl::InfiniteDuration());
 
@@ -54,9 +54,10 @@ class EventMerger {
   };
   struct Queue {
     std::deque<Waiting> items;
-    bool ended = false;  // nothing more comes
+    bool ended = false;  // no more items come
   };
-  // The node whose item comes next; none: all wait. `next`: until then, unless more are added.
+  // Returns the node whose item comes next. None: all items have to wait, until `*next` if no more
+  // are added.
   std::optional<size_t> Find(absl::Time now, absl::Time* next) const;
 
   const Order order_;

@@ -14,10 +14,10 @@
 
 namespace vmeventd::client {
 
-// Maximum number of events of `events --newest-first` without a limit.
+// Maximum number of events for `events --newest-first` without a limit.
 inline constexpr uint64_t kMaxEvents = 100'000;
 
-// The lists of a fleet; events are in the order of the stream. One thread; each call makes a
+// The lists of a fleet. Events are in the order of the stream. One thread; each call opens a
 // connection.
 class FleetLists : public ListSource {
  public:
@@ -26,13 +26,13 @@ class FleetLists : public ListSource {
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override;
   std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                  NodeVms* vms) override;
-  // Refuses: a fleet's stream counts nothing.
+  // Fails, because a fleet's stream cannot count events.
   std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
                                      NodeCounts* counts) override;
-  // By the heartbeats: a node that is silent is one that is away.
+  // Makes the reports from the heartbeats; a silent node counts as unreachable.
   std::optional<Failure> ReadReports(const ReportQuestion& question, NodeReports* reports) override;
   bool knows_runs() const override { return false; }
-  // The latest heartbeat of each node, by cluster and node.
+  // Reads the latest heartbeat of each node, sorted by cluster and node.
   std::optional<Failure> ReadNodes(Formatter::Heartbeats* nodes) const;
 
  private:

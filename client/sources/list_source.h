@@ -11,8 +11,8 @@
 #include "client/output/node_vm.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// A source of lists: what one daemon, several daemons or a fleet know, by the questions that a
-// command asks. Each list is written once, for any of them.
+// A source of lists, and the requests that commands send to it. The source is one daemon, several
+// daemons or a fleet; a command's list is the same code for all of them.
 
 namespace vmeventd::client {
 
@@ -23,9 +23,10 @@ struct EventsCommand {
   std::optional<absl::Time> until;
   bool newest_first = false;
   std::optional<uint64_t> limit;  // at least 1
-  std::optional<uint64_t> last;   // only the newest so many, at least 1; they are in memory
+  // Only this number of the newest events, at least 1; all are held in memory.
+  std::optional<uint64_t> last;
 
-  // Limit of the events of the answer that count.
+  // Maximum number of events in the answer, of those that count.
   uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
   bool counts(const NodeEvent& one) const { return one.event.has_vm() || AsksForGaps(filter); }
   // Returns whether a source must deliver the newest event first.
@@ -34,17 +35,17 @@ struct EventsCommand {
 
 // Counts of events.
 struct StatsCommand {
-  EventsCommand events;  // which; no limits. By default STOPPED alone
+  EventsCommand events;  // the events to count; without limits. Default: only STOPPED
   v1::CountKey by = v1::COUNT_KEY_WHO;
-  bool by_node = false;  // a count for each node, instead of `by`
+  bool by_node = false;  // one count for each node, instead of `by`
   bool csv = false;
 };
 
-// Parts of the report that a node is asked for.
+// The parts of a report that are requested from a node.
 struct ReportQuestion {
-  absl::Time since;  // reports the ends at or after this time
+  absl::Time since;  // includes the ends at or after this time
   std::function<absl::Time()> now = absl::Now;
-  bool health = false;  // asks each service whether it serves
+  bool health = false;  // also asks each service whether it serves
 };
 
 // A source of lists: one daemon, several, or a fleet. Calls block; one thread.
@@ -52,25 +53,25 @@ class ListSource {
  public:
   virtual ~ListSource() = default;
 
-  // Returns whether to continue.
+  // Gets one event; returns whether to continue.
   using Take = std::function<bool(NodeEvent)>;
   // Reads the command's events, in the order of reads_newest_first(), until there are no more or
-  // `take` returns false, which counts them: most() is a hint here. A failure of some nodes comes
-  // after the events of the others.
+  // `take` returns false. `take` enforces the limit: most() is only a hint here. If some nodes
+  // fail, the events of the others are still read.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
-  // Appends the runs of VMs that the filter chooses, which has no types, classes and causes, by
-  // name and then by node; with a failure, those of the nodes that answered.
+  // Appends the runs of VMs that pass the filter, sorted by name and then by node. The filter must
+  // not have types, classes or causes. If some nodes fail, appends the runs of the others.
   virtual std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool stopped_too,
                                          NodeVms* vms) = 0;
-  // Appends what each node counted; keys may come several times. By node, the keys count for
-  // nothing.
+  // Appends the counts of each node; a key may come several times. With `by_node`, the keys have no
+  // meaning.
   virtual std::optional<Failure> CountEvents(const StatsCommand& command, absl::TimeZone zone,
                                              NodeCounts* counts) = 0;
-  // Appends what each node reports of itself, with the ends since a time. A node that does not
-  // answer is a report too; the failure is then that of one of them.
+  // Appends the report of each node on itself. A node that does not answer also gets a report; the
+  // failure is then that of one such node.
   virtual std::optional<Failure> ReadReports(const ReportQuestion& question,
                                              NodeReports* reports) = 0;
-  // Returns whether it knows each run of a VM, and not its newest alone.
+  // Returns whether it knows all runs of a VM, and not only the newest.
   virtual bool knows_runs() const { return true; }
 };
 

@@ -13,9 +13,9 @@ struct NodeLists {
   std::string name;  // shown with its events and VMs
   std::unique_ptr<ListSource> lists;
 };
-// The lists of several nodes as one: events by time, where those of one node stay in order, and
-// VMs by name. Asks all nodes at once, each on a thread of its own. A failed node is noted, the
-// others' answers count; ReportFailures() makes the result then.
+// Merges the lists of several nodes: events by time (those of one node stay in order), VMs by name.
+// Asks all nodes at once, each on its own thread. If some nodes fail, the answers of the others are
+// used; ReportFailures() reports the failures and chooses the result.
 std::unique_ptr<ListSource> MergeLists(std::vector<NodeLists> nodes, PrintSentence note);
 
 }  // namespace vmeventd::client

@@ -19,9 +19,10 @@ struct WatchedNode {
   WatchCommand command;
   ServerAddress address;
 };
-// Watches several nodes at once, each on a thread of its own, and merges their events by time. A
-// node that fails for good is reported, and the others continue; the watch fails when all nodes
-// have. `stop` must outlive the source; any thread calls `note`, and `clock`, by which events wait.
+// Watches several nodes at once, each on its own thread, and merges their events by time. A node
+// that fails permanently is reported, and the others continue; the watch fails when all nodes have
+// failed. `stop` must outlive the source. `note` is called by any thread, and so is `clock`, which
+// measures how long events wait.
 std::unique_ptr<Source> WatchNodes(std::vector<WatchedNode> nodes, StopSource* stop,
                                    PrintSentence note,
                                    std::function<absl::Time()> clock = SteadyNow);

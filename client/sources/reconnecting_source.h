@@ -15,7 +15,8 @@
 
 namespace vmeventd::client {
 
-// A source that connects again after a loss, with growing pauses, and reports each loss once.
+// A source that reconnects after the connection was lost, with growing pauses, and reports each
+// loss once.
 class ReconnectingSource : public Source {
  public:
   // The dependencies. All must outlive the source.
@@ -34,17 +35,17 @@ class ReconnectingSource : public Source {
  protected:
   explicit ReconnectingSource(Environment environment);
 
-  // Connects: true, or calls Close().
+  // Connects and returns true; or calls Close() and returns false.
   virtual bool Open() = 0;
-  // Reads for `timeout`, of which it takes what was used: Add()s items, or calls Close(). False:
-  // the time is over.
+  // Reads for up to `*timeout`, and subtracts the time that it took. Add()s items, or calls
+  // Close(). False: the time is over.
   virtual bool Read(absl::Duration* timeout) = 0;
 
   void Add(Item item);
-  // Adds the position, unless there is none or the last event or position has it.
+  // Adds the position, unless it is unset or equal to that of the last event or position.
   void AddPosition(const std::optional<WatchPosition>& position);
-  // There is no connection: ends with the code of a failure that cannot be retried; otherwise
-  // connects again, after a pause unless `at_once`.
+  // The connection is lost, or was not made. With a `code`, the source ends with it, because the
+  // failure cannot be retried; without one it reconnects, after a pause unless `at_once`.
   void Close(std::optional<ExitCode> code, bool at_once = false);
   bool stopped() const { return env_.stop->stopped(); }
   StopSource* stop() const { return env_.stop; }
@@ -52,7 +53,7 @@ class ReconnectingSource : public Source {
   void Note(const std::string& sentence) const { env_.note(sentence); }
   // Reports why there is no connection: once, and again if the reason changes.
   void NoteLoss(const std::string& why);
-  // The connection delivers. `again` is reported after a loss.
+  // The connection delivers. Reports `again` if a loss was reported before.
   void NoteEstablished(const std::string& again);
   bool ever_established() const { return ever_established_; }
   bool is_loss_noted() const { return loss_noted_; }
@@ -66,13 +67,13 @@ class ReconnectingSource : public Source {
   const Environment env_;
   bool open_ = false;
   std::deque<Item> ready_;                 // the next items
-  std::optional<WatchPosition> reported_;  // the latest in an item
-  std::optional<ExitCode> ended_;          // of the last item
+  std::optional<WatchPosition> reported_;  // the latest position in an item
+  std::optional<ExitCode> ended_;          // code of the last item, Ended
   absl::Duration pause_;                   // rest of the pause before the next attempt
   Backoff backoff_;
   bool ever_established_ = false;
   bool loss_noted_ = false;
-  std::string last_reason_;  // last noted, since the last connection
+  std::string last_reason_;  // reason that was last reported since the last connection
 };
 
 }  // namespace vmeventd::client

@@ -19,52 +19,52 @@
 #include "client/sources/list_source.h"
 #include "client/sources/source.h"
 
-// The servers that a command asks, or the fleet, and the sources of what they know.
+// The servers or the fleet that a command asks, and the sources for them.
 
 namespace vmeventd::client {
 
 // The servers, or the NATS servers of a fleet.
 struct Servers {
   std::vector<ServerAddress> servers;  // at least one, unless a fleet is asked
-  std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is empty then
-  std::vector<std::string> nodes;      // nodes of the fleet: globs; empty: all
-  // Begins a command to paste: "vmevents" with the options that were given to name the servers.
+  std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is then empty
+  std::vector<std::string> nodes;      // globs of the fleet's nodes; empty: all nodes
+  // The beginning of a command to paste: "vmevents" with the options that named the servers.
   std::string client = "vmevents";
   bool by_option = false;  // --server names them, and `client` has it
 
   const ServerAddress& server() const { return servers.front(); }
 };
 
-// The daemons, at least one, each with a name if there are several or they are to be `named`: that
-// of its node, or its address where it does not report one in time, or one that another has too.
-// Asks all at once.
+// Returns the daemons, at least one. If there are several, or if `named`, each gets a name: that of
+// its node, or its address if it does not report a name in time or another daemon has the same
+// name. Asks all at once.
 std::vector<DaemonNode> NodesOf(const Servers& servers, bool named = false);
 
-// The lists of the server, of the servers, or of the fleet. `named`: the events and VMs of one
-// daemon have its node's name, too. `note` is called by any thread. `names` gets those of the
-// servers, or that of the fleet.
+// Returns the lists of the server, the servers or the fleet. `named`: the events and VMs of a
+// single daemon also have its node's name. `note` is called by any thread. `*names` gets the names
+// of the servers, or that of the fleet.
 std::unique_ptr<ListSource> ListsOf(const Servers& servers, bool named, PrintSentence note,
                                     std::vector<std::string>* names = nullptr);
 
-// For the sentences about them; also of none, as where only files are read.
+// The invocation for sentences about the servers. There may be no server, if only files are read.
 Invocation InvocationOf(const Servers& servers);
 
 FleetEnvironment FleetOf(const Servers& servers, PrintSentence note);
 
-// Positions at which to continue, keyed by server: see CursorKeys().
+// Positions from which to resume, keyed by server: see CursorKeys().
 using WatchPositions = std::map<std::string, WatchPosition>;
-// The keys of the servers, or that of the fleet.
+// The keys of the servers, or the key of the fleet.
 std::vector<std::string> CursorKeys(const Servers& servers);
 
-// Makes the source of the events: behind the positions of the servers that have one, else as the
-// command starts. `stop` must outlive the source; `note` is called by any thread.
+// Makes the source of the events. A server with a position resumes after it; the others start as
+// the command says. `stop` must outlive the source; `note` is called by any thread.
 std::unique_ptr<Source> MakeSource(const WatchCommand& command, const Servers& servers,
                                    const WatchPositions& positions, StopSource* stop,
                                    const PrintSentence& note);
 
-// Replaces the start of a command with the newest `last` events, at the servers without a position:
-// by the oldest of the newest events of all. `note` gets the failure of one of several servers,
-// whose history is not worth more than that of the others.
+// For the servers without a position, replaces the command's start: it now starts with the oldest
+// of the newest `last` events of all these servers. If one of several servers fails, `note` gets
+// the failure, and the history of the others is used.
 std::optional<Failure> SetStart(const Servers& servers, const WatchPositions& positions,
                                 uint64_t last, const PrintSentence& note, WatchCommand* command);
 

@@ -9,11 +9,11 @@
 #include "client/output/node_vm.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// A source of events: one daemon, several, or a fleet, each as one iterator.
+// A source of events: one daemon, several daemons or a fleet, read through one interface.
 
 namespace vmeventd::client {
 
-// Start of a watch.
+// Where a watch starts.
 struct FromNow {};
 struct FromOldest {};
 struct FromSnapshot {};
@@ -26,46 +26,46 @@ using WatchStart = std::variant<FromNow, FromOldest, FromSnapshot, FromTime, Fro
 
 // A watch: where it starts, its filter, and how long it lasts.
 struct WatchCommand {
-  WatchStart start;  // a FromSequence without a journal_id uses the server's present journal
+  WatchStart start;  // a FromSequence without a journal_id refers to the server's present journal
   v1::EventFilter filter;
-  bool wait = false;          // waits for those that are not there yet
-  bool durable_only = false;  // no event comes before it is durable
-  // Events and VMs of one daemon have its node's own name, for which it is asked.
+  bool wait = false;          // waits for servers that cannot be reached yet
+  bool durable_only = false;  // delivers no event before it is durable
+  // Events and VMs of a single daemon have its node's name; the source asks for it.
   bool named = false;
-  // Set for consumers that are no people: as `named`, and events have their journal, and what is
-  // noted as a GAP is also an event of MakeGap().
+  // Set for consumers that are not people: implies `named`, events have their journal_id, and each
+  // gap that is reported to `note` is also an event from MakeGap().
   bool identify = false;
 };
 
-// A GAP that no journal has: it has no sequence, and `missing` begins behind the position and has
-// no end. The position does not move.
+// A GAP that is in no journal. It has no sequence; `missing` begins after the position and has no
+// end. Does not move the position.
 NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
 
-// Events as they happen, over as many connections as needed: it continues behind its position, and
-// reports a gap by itself. One thread.
+// Delivers events as they happen, over as many connections as needed: resumes after its position,
+// and reports gaps. One thread.
 class Source {
  public:
   virtual ~Source() = default;
 
-  // Nothing came within the timeout.
+  // Nothing arrived within the timeout.
   struct Nothing {};
-  // A stream is open; with a snapshot, after its VMs.
+  // A stream is open. With a snapshot, this comes after the snapshot's VMs.
   struct Opened {};
-  // Nothing comes any more. kOk: it was stopped. Otherwise the code of a failure that cannot be
-  // retried, after a note about it.
+  // The last item. kOk: it was stopped. Otherwise the code of a failure that cannot be retried, and
+  // that was already reported to `note`.
   struct Ended {
     ExitCode code = ExitCode::kOk;
   };
-  // NodeVms is a complete snapshot. NodeEvents are at least one, and a GAP is one of them. A
-  // ServerPosition comes when everything up to it has been delivered; not where the server's last
-  // event has it.
+  // NodeVms is a complete snapshot. NodeEvents has at least one event; a GAP is an event. A
+  // ServerPosition says that everything up to it was delivered; it is omitted if the server's last
+  // event has the same position.
   using Item = std::variant<Nothing, Opened, NodeVms, NodeEvents, ServerPosition, Ended>;
 
-  // Waits for so long for the next item; an attempt to connect may take longer.
+  // Waits up to `timeout` for the next item; an attempt to connect may take longer.
   virtual Item Next(absl::Duration timeout) = 0;
 
-  // Why there is no connection now, as it was noted; empty: there is one, or there are several
-  // servers.
+  // Returns why there is no connection now, in the words of the report; empty: there is one, or
+  // there are several servers.
   virtual std::string loss() = 0;
 };
 
