@@ -12,15 +12,15 @@
 namespace vmeventd::e2e {
 
 struct ChildOptions {
-  std::vector<std::string> arguments;       // the program first, with its path or found in $PATH
-  std::vector<std::string> environment;     // "NAME=value", in addition to the test's own
-  std::string error_file;                   // file of its standard error; empty: into its output
+  std::vector<std::string> arguments;    // the program first, with its path or looked up in $PATH
+  std::vector<std::string> environment;  // "NAME=value", in addition to the test's own
+  std::string error_file;                // file for its standard error; empty: goes to its output
   std::optional<unsigned> max_descriptors;  // RLIMIT_NOFILE, soft and hard
-  std::optional<int> descriptor;            // the test's own, which is its descriptor 3
+  std::optional<int> descriptor;  // a descriptor of the test that becomes its descriptor 3
   bool dumps_core = false;
 };
 
-// A program that a test runs. It dies with the test, however that ends.
+// A program that a test runs. It dies with the test, no matter how the test ends.
 class ChildProcess {
  public:
   explicit ChildProcess(const ChildOptions& options);
@@ -30,8 +30,8 @@ class ChildProcess {
 
   pid_t pid() const { return pid_; }
   void Write(std::string_view input);
-  // Reads until the output contains `text` after what earlier calls returned; returns everything up
-  // to there.
+  // Reads until the output, after the part that earlier calls returned, contains `text`; returns
+  // everything up to and with `text`.
   std::string ReadUntil(std::string_view text);
   void Signal(int signal);
 

@@ -18,17 +18,20 @@ struct DaemonOptions {
   std::string state_dir;             // --state-dir
   std::string log_file;
   std::vector<std::string> arguments;  // additional arguments
-  // --signal-senders. Off: that tests kill VMs is no fact to be found out, whatever the machine
-  // permits.
+  // --signal-senders. Off by default: otherwise, depending on the machine, the daemon would report
+  // the test as the sender.
   std::string signal_senders = "off";
-  std::vector<std::string> wrapper;  // a command that runs the daemon: setpriv and its options
+  // A command that runs the daemon, such as setpriv with its options.
+  std::vector<std::string> wrapper;
   std::optional<unsigned> max_descriptors;
   std::string program = ProgramPath("vmeventd");
-  // Settings without a flag, as tests/support/tuned_vmeventd.cc takes them; empty: `program` runs.
+  // Settings without a flag, in the form of tests/support/tuned_vmeventd.cc, which then runs
+  // instead of `program`; empty: `program` runs.
   std::vector<std::string> tuning;
 };
 
-// A copy of vmeventd in `directory` that every user can execute, wherever the build tree is.
+// Makes a copy of vmeventd in `directory` that every user can execute, even if the build tree is
+// not accessible. Returns its path.
 std::string CopyProgram(const std::string& directory);
 
 // The command that starts a daemon with these options.
@@ -37,19 +40,20 @@ ChildOptions DaemonCommand(const DaemonOptions& options);
 // A running vmeventd.
 class Daemon {
  public:
-  // Returns once its health service reports SERVING: the directories have been scanned. Without
-  // `wait` it returns at once; call WaitReady before any RPC.
+  // Returns after its health service reports SERVING: the directories have been scanned. Without
+  // `wait` it returns at once; then call WaitReady() before any RPC.
   explicit Daemon(const DaemonOptions& options, bool wait = true);
   void WaitReady();
 
-  const std::string& server_address() const { return address_; }  // gRPC's and vmevents' address
+  // In the form for gRPC and vmevents.
+  const std::string& server_address() const { return address_; }
   std::shared_ptr<grpc::Channel> channel() const { return channel_; }
   v1::VmEventService::Stub& stub() { return *stub_; }
 
   // The log so far, if its options name a file for it.
   std::string Log() const;
-  // Waits until that has `text`: the daemon's log is written by a thread of its own, which may be
-  // behind what else is seen of the daemon.
+  // Waits until the log contains `text`. The daemon writes its log on a separate thread, which may
+  // be late.
   void WaitLog(const std::string& text) const;
 
   v1::Vm GetVm(const std::string& name);
@@ -59,8 +63,8 @@ class Daemon {
   v1::GetServerInfoResponse GetServerInfo();
 
   pid_t pid() const { return process_.pid(); }
-  // Resident memory. Fails the test under a sanitizer, which delays freeing: tests that bound
-  // memory are of suites *MemoryTest, for the shipped daemon.
+  // Resident memory. Fails the test under a sanitizer, because sanitizers delay freeing: tests that
+  // limit memory belong to suites *MemoryTest, which run with the shipped daemon.
   size_t ResidentMiB() const;
   bool has_exited() { return process_.has_exited(); }
   void Signal(int signal) { process_.Signal(signal); }
@@ -74,7 +78,7 @@ class Daemon {
   std::unique_ptr<v1::VmEventService::Stub> stub_;
 };
 
-// grpc.health.v1: whether the service of a channel is SERVING.
+// Returns whether the service at a channel is SERVING, by grpc.health.v1.
 bool IsServing(const std::shared_ptr<grpc::Channel>& channel, const std::string& service = "");
 
 }  // namespace vmeventd::e2e

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// Leads to what an event log does not show.
+// Gives tests access to private parts of an event log.
 struct EventLogForTests {
   static JournalBounds BoundsOf(const EventLog& log) {
     const MutexLock lock(&log.mutex_);
@@ -17,13 +17,14 @@ struct EventLogForTests {
     const MutexLock lock(&log.mutex_);
     return log.backlog_.open();
   }
-  // Returns whether all that it has taken is in the journal.
+  // Returns whether all events that were pushed are in the journal.
   static bool AllIsWritten(const EventLog& log) {
     const MutexLock lock(&log.mutex_);
     const Backlog& backlog = log.backlog_;
     return backlog.open() && backlog.status().ok() && backlog.First() == nullptr;
   }
-  // Time at which Step, or StepWriter, next has something to do, on the monotonic clock; zero: now.
+  // Time at which Step() (NextStep) or StepWriter() (NextWrite) next has something to do, on the
+  // monotonic clock; zero: now.
   static absl::Duration NextStep(const EventLog& log) {
     const MutexLock lock(&log.mutex_);
     return log.NextPump();
@@ -34,7 +35,7 @@ struct EventLogForTests {
   }
 };
 
-// All VMs that the log knows, in order; and one of them, or null.
+// All VMs that the log knows, in order; FindVm(): one of them, or null.
 inline std::vector<VmRecordPtr> VmsIn(const EventLog& log) {
   return log.Vms([](const VmRegistry& vms, uint64_t) { return vms.ListAfter(nullptr); });
 }

@@ -13,7 +13,7 @@
 
 namespace vmeventd::e2e {
 
-// A WatchEvents stream, read by its own thread until the server ends it.
+// A WatchEvents stream, read on its own thread until the server ends it.
 class EventStream {
  public:
   using Predicate = std::function<bool(const v1::Event&)>;
@@ -26,11 +26,12 @@ class EventStream {
   EventStream(const EventStream&) = delete;
   EventStream& operator=(const EventStream&) = delete;
 
-  // Waits for a past or future event. If none arrives, throws and lists all events.
+  // Waits for an event that matches; earlier events count too. If none arrives, throws an error
+  // that lists all events.
   v1::Event Wait(const std::string& what, const Predicate& predicate);
-  // Waits likewise for the `nth` event of a VM and type, from 1 on.
+  // Waits for the `nth` event of a VM and type, counted from 1; throws like the other Wait().
   v1::Event Wait(const std::string& vm_name, v1::EventType type, int nth = 1);
-  // Waits for the first message of the stream, its position: events from now on are delivered.
+  // Waits for the stream's first message, its position. Later events are delivered.
   v1::Progress WaitProgress();
   // Waits until the server ends the stream.
   grpc::Status WaitEnd();
@@ -49,14 +50,14 @@ class EventStream {
   std::unique_ptr<grpc::ClientReader<v1::WatchEventsResponse>> reader_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<v1::Event> events_;  // guarded by mutex_, as is all below
+  std::vector<v1::Event> events_;  // guarded by mutex_, like all members below
   std::vector<v1::Progress> progress_;
   bool ended_ = false;
   grpc::Status status_;
   std::thread thread_;
 };
 
-// "STARTED PAUSED STOPPED"
+// The types of the events, as "STARTED PAUSED STOPPED".
 std::string TypesOf(const std::vector<v1::Event>& events);
 
 }  // namespace vmeventd::e2e

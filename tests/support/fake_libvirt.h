@@ -12,16 +12,17 @@
 
 namespace vmeventd {
 
-// A libvirt at the border of the library, with the domains that the test gives it. Its events are
-// what the test says; they come on the test's thread, or from within a call. Any thread.
+// A fake of libvirt behind the interface LibvirtApi. The test sets its domains and sends its
+// events, which arrive on the test's thread or from within a call. Any thread.
 class FakeLibvirt : public LibvirtApi {
  public:
-  // Sets the result of Open from now on; OK: it connects.
+  // Sets the result of Open() from now on; OK: it connects.
   void SetOpenError(absl::Status status) {
     const MutexLock lock(&mutex_);
     open_error_ = std::move(status);
   }
-  // Calls do not return while it hangs: all of them, or those that open a URI with that text.
+  // While it hangs, calls do not return: all calls or, with `uri_part`, calls of Open() with a URI
+  // that contains this text.
   void Hang(bool hangs, const std::string& uri_part = "") {
     const MutexLock lock(&mutex_);
     hangs_ = hangs;
@@ -32,8 +33,8 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     active_ = std::move(domains);
   }
-  // Sets functions that the next list calls before and after it is made, with none of its locks
-  // held: they act as libvirt's other threads.
+  // Sets functions that the next ListActive() calls before and after it makes the list, without
+  // holding a lock. They act like libvirt's other threads.
   void AroundNextList(std::function<void()> before, std::function<void()> after) {
     const MutexLock lock(&mutex_);
     before_list_ = std::move(before);
@@ -51,7 +52,7 @@ class FakeLibvirt : public LibvirtApi {
   void Started(const DomainName& domain, bool incoming = false) {
     Current()(DomainChanged{domain, {.text = "started", .started = true, .incoming = incoming}});
   }
-  // Reports the end as libvirt does of a transient domain, without the number that it had.
+  // Reports the end like that of a transient domain: without the id that the domain had.
   void Stopped(DomainName domain, ManagerEnd end, const std::string& text) {
     domain.id = -1;
     StoppedWithId(domain, end, text);
@@ -68,7 +69,7 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     return opened_;
   }
-  // Calls that have not returned.
+  // Number of calls that have not returned.
   int calls_under_way() const {
     const MutexLock lock(&mutex_);
     return calls_;
@@ -83,7 +84,8 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     ++opened_;
     Block(uri);
-    // Makes no copy, which would share its text by a counter that ThreadSanitizer does not see.
+    // Makes a new status: a copy would share its text by a counter that ThreadSanitizer does not
+    // see.
     if (!open_error_.ok()) return absl::Status(open_error_.code(), open_error_.message());
     callback_ = callback;
     return std::make_unique<FakeConnection>(this);

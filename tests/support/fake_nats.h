@@ -19,8 +19,8 @@
 
 namespace vmeventd::client {
 
-// NATS servers with JetStream, as their client library shows them: streams in memory, which
-// consumers pull from. One thread.
+// A fake of NATS servers with JetStream, behind the interface of their client library: streams in
+// memory, from which consumers pull. One thread.
 class FakeNats {
  public:
   struct Message {
@@ -44,7 +44,7 @@ class FakeNats {
   Stream& events() { return streams["VMEVENTS"]; }
   void Add(const std::string& stream, const std::string& subject,
            std::map<std::string, std::string> headers, const std::string& data);
-  // Adds messages as a node of the cluster "prod" publishes them.
+  // Add messages like those that a node of the cluster "prod" publishes.
   void AddEvent(const std::string& node, const v1::Event& event,
                 const std::string& word = "paused");
   void AddVm(const std::string& node, const v1::Vm& vm);
@@ -55,21 +55,21 @@ class FakeNats {
   int connections = 0;
   int deleted_consumers = 0;
   std::vector<std::string> consumers;  // requested consumers: JSON
-  size_t most_pulled = 0;              // bytes that were asked for at once
-  // The connection is lost after so many more messages; once.
+  size_t most_pulled = 0;              // largest number of bytes that was requested at once
+  // The connection is lost once, after this number of further messages.
   std::optional<int> lose_after;
-  // The next message is lost on its way; once.
+  // The next message is lost.
   bool drop_one = false;
-  // Answers to the next requests for a consumer: JSON; empty: none comes.
+  // JSON answers to the next requests for a consumer; empty: the request gets no answer.
   std::deque<std::string> consumer_faults;
-  std::string complaint;  // the server's
-  // Called if nothing is there to be read; the clock advances by the time that it waited.
+  std::string complaint;  // the server's last error, see NatsConnection::complaint()
+  // Called if there is nothing to read; the clock advances by the time that was waited.
   std::function<void()> on_idle = [] {};
   absl::Time clock = absl::UnixEpoch() + absl::Hours(1);
   absl::Time stored = absl::FromUnixSeconds(1'782'907'200);  // time of the next message
 };
 
-// Returns whether a subject matches one with * and >.
+// Returns whether a subject matches a pattern with * and >.
 bool SubjectMatches(absl::string_view pattern, absl::string_view subject);
 
 }  // namespace vmeventd::client

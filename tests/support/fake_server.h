@@ -24,18 +24,18 @@
 
 namespace vmeventd::client {
 
-// The messages of a fake server on one WatchEvents stream.
+// The messages that a fake server sends on one WatchEvents stream.
 struct StreamScript {
   std::vector<v1::WatchEventsResponse> messages;
   grpc::Status end;  // sent after the last message
   bool hold_open =
-      false;  // stays open after the last message until the client or the server ends it
+      false;  // stays open after the last message, until the client or the server ends the stream
 };
 
-// A VmEventService that follows scripts. Change its settings only while no call is in progress.
+// A VmEventService that follows scripts. Change its settings only while no call is running.
 class FakeService : public v1::VmEventService::Service {
  public:
-  // The scripts of the coming streams, one each. Without a script a stream is UNAVAILABLE.
+  // The scripts of the next streams, one for each. A stream without a script ends with UNAVAILABLE.
   std::deque<StreamScript> streams;
   std::function<grpc::Status(const v1::ListEventsRequest&, v1::ListEventsResponse*)> list_events;
   std::function<grpc::Status(const v1::ListVmsRequest&, v1::ListVmsResponse*)> list_vms;
@@ -46,7 +46,7 @@ class FakeService : public v1::VmEventService::Service {
   // Pages of ListStreams.
   std::vector<v1::ListStreamsResponse> stream_pages;
 
-  // The requests of the streams.
+  // The requests of all streams so far.
   std::vector<v1::WatchEventsRequest> WatchRequests() const;
   // Ends the streams that are held open.
   void Release();
@@ -92,7 +92,8 @@ class FakeService : public v1::VmEventService::Service {
   std::vector<v1::WatchEventsRequest> watch_requests_;
 };
 
-// What a method of the service does: it answers with the message that the text writes, or fails.
+// Behaviors for a method of the service: it answers with the message that `text` describes, or it
+// fails.
 template <typename Response>
 auto Answers(const std::string& text) {
   return [answer = FromText<Response>(text)](const auto& /*request*/, Response* response) {
@@ -104,7 +105,7 @@ inline auto Refuses(const grpc::Status& status) {
   return [status](const auto& /*request*/, auto* /*response*/) { return status; };
 }
 
-// A failed call with the facts for programs that vmeventd gives, whatever its sentence is.
+// The status of a failed call, with the details for programs that vmeventd adds.
 inline grpc::Status WithInfo(grpc::StatusCode code, const std::string& message,
                              const std::string& reason,
                              const std::map<std::string, std::string>& metadata = {}) {
@@ -124,8 +125,9 @@ class FakeServer {
   explicit FakeServer(const std::string& socket_name = "fake.sock");
   ~FakeServer();
 
-  // Listens on `host` instead from the next Start() on, always on the same port; "0": one that
-  // nobody else has or gets on 127.0.0.1 to 3, as long as this lives, also while it is stopped.
+  // From the next Start() on, listens on `host`, always on the same port. Port "0": chooses a port
+  // that no one else has or gets on 127.0.0.1 to 127.0.0.3 during the lifetime of this object, even
+  // while the server is stopped.
   void UseTcp(std::shared_ptr<grpc::ServerCredentials> credentials,
               const std::string& host = "127.0.0.1", const std::string& port = "0");
   void Start();
@@ -143,7 +145,7 @@ class FakeServer {
   std::unique_ptr<grpc::Server> server_;
 };
 
-// Records what is written.
+// Records the written text.
 class StringOutput : public Output {
  public:
   absl::Status Write(absl::string_view added) override;
@@ -163,10 +165,10 @@ struct NameFormatter : Formatter {
   NameFormatter() : Formatter(Form::kName) {}
 };
 
-// The VM of each line of JSON, as "CLUSTER/NODE/NAME" or "NODE/NAME".
+// The VM in each line of JSON, as "CLUSTER/NODE/NAME" or "NODE/NAME".
 std::string PathsOf(absl::string_view json);
 
-// Makes the messages of a server.
+// Make messages of a server.
 v1::Event MakeEvent(uint64_t sequence, const std::string& vm_name = "web1");
 v1::Progress MakeProgress(uint64_t sequence, const std::string& journal_id = "journal-a");
 v1::Vm MakeVm(const std::string& name);

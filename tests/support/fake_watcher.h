@@ -11,7 +11,7 @@
 
 namespace vmeventd {
 
-// A watcher of nothing, which says of itself what the test sets.
+// A watcher that follows nothing, and reports the state that the test sets.
 class FakeWatcher : public NodeWatcher {
  public:
   void RunOnce(absl::Duration) override {}

@@ -8,7 +8,7 @@
 namespace vmeventd {
 
 // System calls of this process that fail while one of these objects exists, as a disk or a security
-// module can make them fail. Linked into a test program, they replace libc's.
+// module can make them fail. Linked into a test program, these calls replace libc's.
 class ScopedFault {
  public:
   ~ScopedFault() { end_(); }
@@ -32,19 +32,19 @@ struct FaultyPeerCredentials : ScopedFault {
   explicit FaultyPeerCredentials(int error);
 };
 
-// getsockopt(2) calls `then` once, before it looks who is at the other end of a socket.
+// getsockopt(2) calls `then` once, before it reads who is at the other end of a socket.
 struct BeforePeerCredentials : ScopedFault {
   explicit BeforePeerCredentials(std::function<void()> then);
 };
 
-// Acts as a kernel without SO_PEERPIDFD, before Linux 6.5, on which the process `gone` has ended
-// and `now` has its id: getsockopt(2) names that one.
+// Acts like a kernel before Linux 6.5, without SO_PEERPIDFD, on which the process `gone` has ended
+// and the process `now` has reused its pid: getsockopt(2) returns `now` for `gone`.
 struct ReusedPeerPid : ScopedFault {
   ReusedPeerPid(pid_t gone, pid_t now);
 };
 
-// inotify_add_watch(2) and statx(2) do not return for paths below `directory`, as in a file system
-// that hangs. Of all threads.
+// On all threads, inotify_add_watch(2) and statx(2) do not return for paths below `directory`, as
+// in a file system that hangs.
 struct HangingDirectory : ScopedFault {
   explicit HangingDirectory(std::string directory);
 };

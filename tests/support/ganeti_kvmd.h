@@ -8,15 +8,15 @@
 namespace vmeventd::e2e {
 
 struct KvmdOptions {
-  std::string directory;  // watched directory; made if it is missing
-  std::string root;       // root of its configuration and its logs
+  std::string directory;  // watched directory; created if it is missing
+  std::string root;       // root directory of its configuration and logs
   bool debug = false;     // logs each message of a monitor
-  std::string log_file;   // file of its output; empty: the process's, for ReadUntil
+  std::string log_file;  // file for its output; empty: its output goes to ChildProcess::ReadUntil()
 };
 
-// Names what this machine lacks to run the real ganeti-kvmd, for people; empty: nothing.
+// Returns, for people, what this machine lacks to run the real ganeti-kvmd; empty: nothing.
 std::string WhatKvmdLacks();
-// The real ganeti-kvmd. It may not have read the directory yet.
+// Starts the real ganeti-kvmd. When this returns, it may not have read the directory yet.
 std::unique_ptr<ChildProcess> StartKvmd(const KvmdOptions& options);
 
 }  // namespace vmeventd::e2e

@@ -12,16 +12,16 @@
 
 namespace vmeventd::e2e {
 
-// The manager's side of a QMP monitor, like Ganeti or libvirt.
+// A client of a QMP monitor that acts like a manager, such as Ganeti or libvirt.
 class QmpClient {
  public:
-  // Waits for the socket and the greeting, and leaves negotiation mode.
+  // Waits for the socket and the greeting, and leaves the negotiation mode.
   explicit QmpClient(const std::string& path);
 
   // Returns the command's "return" member. An error reply throws.
   nlohmann::json Execute(const std::string& command,
                          const nlohmann::json& arguments = nlohmann::json::object());
-  // Waits for the next event of that name that no earlier call has returned.
+  // Waits for the next event with this name that no earlier call has returned.
   nlohmann::json WaitEvent(const std::string& name);
 
  private:
@@ -34,33 +34,33 @@ class QmpClient {
 };
 
 enum class Boot {
-  kSector,         // a boot sector that obeys the power button and the calls of Guest
-  kLinux,          // a kernel with a shell on the serial line, ten times as expensive
-  kLinuxFromBios,  // kLinux, slower, and able to wake up from suspend to RAM
-  kNothing,        // a machine without memory and processor: a cheap QEMU
+  kSector,         // a boot sector that obeys the power button and the methods of Guest
+  kLinux,          // a kernel with a shell on the serial line; takes ten times as long
+  kLinuxFromBios,  // like kLinux, but slower, and able to wake up from suspend to RAM
+  kNothing,        // a machine without memory and processor, for a cheap QEMU
 };
 
-// The kernel leaves out what takes a fifth of the boot and no test needs.
+// The kernel skips initializations that no test needs; they take a fifth of the boot time.
 inline constexpr char kGuestKernelArguments[] =
     "console=ttyS0 quiet nokaslr mitigations=off no_timer_check rodata=off cryptomgr.notests "
     "initcall_blacklist=load_system_certificate_list,init_kprobe_trace";
 
 struct GuestOptions {
   std::string name = "vm1";
-  std::string uuid = "";  // empty: a VM of its own
-  std::string directory;  // the directory of NAME.kvmd, the followed monitor
+  std::string uuid = "";  // empty: each guest gets its own UUID
+  std::string directory;  // directory of NAME.kvmd, the monitor that vmeventd follows
   Boot boot = Boot::kSector;
   std::string program = "qemu-system-x86_64";
-  std::vector<std::string> arguments;  // QEMU's, in addition
-  // QEMU's arguments for the followed monitor, where PATH stands for its socket's.
+  std::vector<std::string> arguments;  // additional arguments of QEMU
+  // QEMU's arguments for the followed monitor. PATH stands for the path of its socket.
   std::vector<std::string> monitor = {"-qmp", "unix:PATH,server=on,wait=off"};
   bool obeys_power_button = true;
   bool reboots_after_panic = false;  // otherwise it hangs
-  bool wait_until_ready = true;      // waits until the guest has booted
+  bool wait_until_ready = true;      // the constructor waits until the guest has booted
 };
 
-// A real QEMU under TCG. It has the monitor that vmeventd follows, and another one for the test,
-// which acts as the manager.
+// A real QEMU with TCG. It has a monitor that vmeventd follows, and another one for the test, which
+// acts as the manager.
 class Guest {
  public:
   explicit Guest(GuestOptions options);
@@ -74,13 +74,13 @@ class Guest {
   QmpClient& manager() { return *manager_; }
   // Runs a command line in the shell of a guest that runs Linux.
   void Type(const std::string& command) { process_->Write(command + "\n"); }
-  // Acts of the guest itself. A panic is reported to a device pvpanic only.
+  // Actions of the guest itself. Panic() is reported only to a pvpanic device.
   void PowerOff() { Do('o', "poweroff -f"); }
   void Reboot() { Do('r', "reboot -f"); }
   void Hibernate() { Do('h', "outw 0x604 0x2800"); }  // S4 to PM1a_CNT of the machine pc
   void Suspend() { Do('s', "echo mem > /sys/power/state"); }
   void Panic() { Do('p', "echo c > /proc/sysrq-trigger"); }
-  // Lets a device WatchdogDevice() expire.
+  // Lets the watchdog, a WatchdogDevice(), expire.
   void StarveWatchdog() { Do('w', "(watchdog -T 2 -t 100 -F /dev/watchdog &)"); }
   static std::string WatchdogDevice(Boot boot) {
     return boot == Boot::kSector ? "ib700" : "i6300esb";
@@ -103,13 +103,13 @@ class Guest {
   std::unique_ptr<QmpClient> manager_;
 };
 
-// The command line of a QEMU that boots so, without monitors, serial line and uuid, and for kSector
-// without its disk.
+// The command line of a QEMU with this boot method, without monitors, serial line and UUID, and for
+// kSector without its disk.
 std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments = "");
 
-// Contents of a disk that boots into a program for an 8086, instead of an operating system.
+// Contents of a disk that boots an 8086 program instead of an operating system.
 std::string BootSector(const std::vector<unsigned char>& program);
-// Contents of the disk of a guest that boots kSector.
+// Contents of the disk for Boot::kSector.
 std::string GuestSector(bool obeys_power_button, bool reboots_after_panic);
 
 }  // namespace vmeventd::e2e

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// Whether the health service of that name serves, by the watcher, which has it.
+// Returns whether the watcher's health service with this name serves. The watcher must have it.
 inline bool Serves(const NodeWatcher& watcher, absl::string_view service) {
   for (const ServiceHealth& health : watcher.Health()) {
     if (health.service == service) return health.serves;

@@ -13,12 +13,12 @@ namespace vmeventd {
 
 // One record of inotify(7).
 struct InotifyEvent {
-  int watch = -1;     // the watch descriptor; -1 with IN_Q_OVERFLOW
+  int watch = -1;     // watch descriptor; -1 with IN_Q_OVERFLOW
   uint32_t mask = 0;  // IN_*
-  std::string name;   // the directory's entry; empty if the event is about the directory itself
+  std::string name;   // entry in the directory; empty if the event is about the directory itself
 };
 
-// The bytes of one record, as the kernel would write them.
+// The bytes of one record, in the form that the kernel writes.
 inline std::string EncodeInotifyEvent(const InotifyEvent& event) {
   inotify_event header{};
   header.wd = event.watch;

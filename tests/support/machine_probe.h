@@ -2,25 +2,27 @@
 
 #include <string>
 
-// Features of the machine, found without the product's code: a test that needs one is skipped by
-// these alone. Where the machine has it, the product must use it, or the test fails.
+// Features of the machine, detected without the product's code. Only these decide whether a test
+// that needs a feature is skipped. If the machine has the feature and the product does not use it,
+// the test fails.
 
 namespace vmeventd {
 
-// Each returns why this machine and this process's rights do not allow it; empty: they do.
+// Each function returns why this machine or this process's rights do not permit the feature; empty:
+// they permit it.
 
-// BPF programs at the kernel's tracepoints, whose pids are those of this process's namespace.
+// BPF programs at the kernel's tracepoints, with pids of this process's PID namespace.
 std::string WhyNoSignalTrace();
 // The exit status of a reaped process from its pidfd (PIDFD_INFO_EXIT).
 std::string WhyNoPidfdExitStatus();
-// The same from the process connector.
+// The exit status of a process from the process connector.
 std::string WhyNoProcConnector();
-// From either.
+// The exit status from a pidfd or from the process connector.
 std::string WhyNoExitStatus();
-// File systems of programs (FUSE), which take /dev/fuse and the right to mount.
+// FUSE file systems, which require /dev/fuse and the right to mount.
 std::string WhyNoFuse();
 
-// The process connector takes no CAP_NET_ADMIN: since Linux 6.6.
+// Returns whether the process connector works without CAP_NET_ADMIN: since Linux 6.6.
 bool ProcConnectorIsForAll();
 
 }  // namespace vmeventd

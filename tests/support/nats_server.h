@@ -14,34 +14,34 @@
 
 namespace vmeventd::e2e {
 
-// A real nats-server with JetStream, whose files are in `directory`.
+// A real nats-server with JetStream, with its files in `directory`.
 class NatsServer {
  public:
-  // `configuration`: more lines of its configuration.
+  // `configuration`: additional lines for its configuration.
   explicit NatsServer(std::string directory, std::string configuration = "");
 
   uint16_t port() const { return port_; }
   std::string url() const;
   pid_t pid() const { return process_->pid(); }
   std::string log() const;
-  // Kills the process: what it did not write is gone.
+  // Kills the process: data that it did not write is lost.
   void Kill() { process_.reset(); }
-  // Starts it on the same port, which nobody else gets meanwhile, with the same files.
+  // Starts it again on the same port, which nobody else gets in between, with the same files.
   void Start();
 
-  // The answer to a request. Fails the test where there is none.
+  // Returns the answer to a request. Fails the test if there is none.
   nlohmann::json Ask(const std::string& subject, const std::string& body = "") const;
-  // 0: there is no stream, or it has had no message.
+  // Returns the last sequence of a stream; 0: there is no stream, or it never had a message.
   uint64_t last_sequence(const std::string& stream = "VMEVENTS") const;
-  // The last message of a subject in a stream; nullopt: there is none.
+  // Returns the last message of a subject in a stream; nullopt: there is none.
   std::optional<client::NatsMessage> Last(const std::string& stream,
                                           const std::string& subject) const;
   void DeleteStream(const std::string& stream);
   std::vector<client::NatsMessage> Messages() const;
   void CreateStream(const std::string& stream, const nlohmann::json& settings);
-  // As `vmevents fleet create` does, of one of its streams.
+  // Creates one of the streams of `vmevents fleet create`, with the same settings.
   void CreateStream(const std::string& stream);
-  // Makes what `vmevents fleet create` makes.
+  // Creates the stream and the buckets of `vmevents fleet create`.
   void CreateFleet();
   void CreateBuckets();
 
@@ -55,23 +55,23 @@ class NatsServer {
   std::unique_ptr<ChildProcess> process_;
 };
 
-// Permissions of a user. Empty lists: everything.
+// Permissions of a user. An empty list permits everything.
 struct NatsPermissions {
   std::vector<std::string> publish;
   std::vector<std::string> subscribe;
 };
 
-// An operator of NATS servers and an account with users, which examples/fleet/nats_creds.py makes.
+// An operator of NATS servers, and an account with users. Made by examples/fleet/nats_creds.py.
 class NatsOperator {
  public:
-  // The operator and its account, which has JetStream, for the server's configuration. Makes the
-  // keys, which MakeCredentials needs.
+  // Returns lines for the server's configuration: the operator and its account, which has
+  // JetStream. Makes the keys; call it before MakeCredentials().
   std::string Configuration() const;
-  // The contents of a credentials file of a new user.
+  // Returns the contents of a credentials file for a new user.
   std::string MakeCredentials(const std::string& name, const NatsPermissions& permissions) const;
 
  private:
-  // What the script prints for these arguments.
+  // Runs the script with these arguments, and returns its output.
   std::string Print(const std::vector<std::string>& arguments) const;
 
   const TemporaryDirectory keys_;

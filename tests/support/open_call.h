@@ -17,7 +17,7 @@ inline std::chrono::system_clock::time_point CallDeadline() {
   return absl::ToChronoTime(absl::Now() + Patience());
 }
 
-// A channel that shares its connection with no other.
+// A channel that does not share its connection with other channels.
 inline std::shared_ptr<grpc::Channel> ChannelOfItsOwn(
     const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
                                    grpc::InsecureChannelCredentials()) {
@@ -52,7 +52,7 @@ inline grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel,
   return status;
 }
 
-// A call whose parts the test sends one by one.
+// A call whose messages the test sends one by one.
 class OpenCall {
  public:
   OpenCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method)

@@ -6,10 +6,10 @@
 
 namespace vmeventd::e2e {
 
-// Sends `bytes` over a Unix socket, and `passed` with them. Returns 0 or the errno.
+// Sends `bytes` and the descriptor `passed` over a Unix socket. Returns 0 or the errno.
 int PassDescriptor(int socket, const std::string& bytes, int passed, int flags = 0);
 
-// A TCP connection whose close takes an hour, because nobody reads what it has sent.
+// A TCP connection whose close takes an hour, because nobody reads its data.
 struct LingeringConnection {
   UniqueFd listener;
   UniqueFd peer;
@@ -17,7 +17,7 @@ struct LingeringConnection {
 };
 LingeringConnection MakeLingering();
 
-// Makes this process and those that it starts live without SO_PASSRIGHTS, as before Linux 6.16.
+// Removes SO_PASSRIGHTS for this process and its children, like a kernel before Linux 6.16.
 void ForgetPassRights();
 
 }  // namespace vmeventd::e2e

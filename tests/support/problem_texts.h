@@ -5,7 +5,7 @@
 
 namespace vmeventd {
 
-// Texts of a VM's problems, the watcher's or the contract's.
+// The texts of a VM's problems, in the type of the watcher or of the contract.
 template <typename Problems>
 std::vector<std::string> ProblemTexts(const Problems& problems) {
   std::vector<std::string> texts;

@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// Returns whether a signal has stopped `pid`, as SIGSTOP does. False where that cannot be read.
+// Returns whether a signal such as SIGSTOP has stopped `pid`. False if its state cannot be read.
 inline bool IsStopped(int64_t pid) {
   const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
   if (!stat.ok()) return false;

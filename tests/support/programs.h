@@ -5,14 +5,14 @@
 namespace vmeventd::e2e {
 
 // Path of a program under test, "vmeventd" or "vmevents": in the folder that the environment
-// variable VMEVENTD_PROGRAMS names, otherwise beside the running test program.
+// variable VMEVENTD_PROGRAMS names, otherwise in the folder of the running test program.
 std::string ProgramPath(const std::string& name);
 
-// Path of a program that only tests have: always beside the running test program.
+// Path of a program that only tests use: always in the folder of the running test program.
 std::string TestProgramPath(const std::string& name);
 
-// Returns whether the programs under test are built with a sanitizer, which makes them slow and
-// their memory large: they are those beside a sanitized test program.
+// Returns whether the programs under test are built with a sanitizer, which makes them slower and
+// larger: this test program is sanitized, and they are in its folder.
 bool ProgramsAreSanitized();
 
 }  // namespace vmeventd::e2e

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// The message that protobuf's text format writes so: FromText<v1::EventFilter>("vm_names: 'web1'").
+// Parses a message in protobuf's text format: FromText<v1::EventFilter>("vm_names: 'web1'").
 template <typename Message>
 Message FromText(const std::string& text) {
   Message message;

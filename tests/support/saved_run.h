@@ -8,14 +8,14 @@
 
 namespace vmeventd {
 
-// A saved run as a message.
+// Parses a saved run.
 inline internal::RunState ParseSaved(const std::string& saved) {
   internal::RunState state;
   EXPECT_TRUE(state.ParseFromString(saved));
   return state;
 }
 
-// A saved run with a change.
+// Returns a saved run with a change applied.
 inline std::string Changed(const std::string& saved,
                            const std::function<void(internal::RunState*)>& change) {
   internal::RunState state = ParseSaved(saved);

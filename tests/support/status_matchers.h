@@ -14,14 +14,14 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
-// A status, also within a StatusOr, whose message has the text.
+// Matches a Status or a StatusOr whose message contains the text.
 MATCHER_P(Says, text, "") {
   const std::string message(StatusOf(arg).message());
   *result_listener << "which says: " << message;
   return testing::Matches(testing::HasSubstr(text))(message);
 }
 
-// Likewise, and of one kind: FailsAs(absl::IsNotFound, "no such file").
+// Like Says(), and the status must be of one kind: FailsAs(absl::IsNotFound, "no such file").
 MATCHER_P2(FailsAs, is_kind, text, "") {
   *result_listener << "which is " << StatusOf(arg);
   return is_kind(StatusOf(arg)) && testing::Matches(Says(text))(StatusOf(arg));

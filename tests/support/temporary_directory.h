@@ -8,8 +8,8 @@
 
 namespace vmeventd {
 
-// A new directory under /tmp, removed with its contents at the end. Its path is canonical, and
-// short enough for programs that take a Unix socket's path for its address.
+// A new directory under /tmp. The destructor removes it with its contents. Its path is canonical,
+// and short enough for programs that put a Unix socket's whole path into the address.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {

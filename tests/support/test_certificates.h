@@ -7,8 +7,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
-// A test's certificate authority and the certificates it issues: EC P-256 keys, PEM files (a key is
-// PKCS #8 with mode 0600). A failure ends the test program.
+// Certificate authorities for tests, and the certificates that they issue: EC P-256 keys, PEM files
+// (keys in PKCS #8, with mode 0600). A failure ends the test program.
 
 namespace vmeventd {
 
@@ -25,12 +25,12 @@ struct CertificateOptions {
   std::vector<std::string> ip_addresses;  // IPv4 or IPv6 addresses, in digits
   absl::Time not_before = absl::Now() - absl::Hours(1);
   absl::Time not_after = absl::Now() + absl::Hours(24);
-  // The extended key usages. Without either, the certificate is not restricted.
+  // The extended key usages. If both are false, the certificate is not restricted.
   bool server = false;
   bool client = false;
 };
 
-// An authority, self-signed or issued by another. One thread.
+// An authority, self-signed or issued by another authority. One thread.
 class CertificateAuthority {
  public:
   // Writes into `directory`, which must exist. Authorities in one directory need different common
@@ -40,13 +40,13 @@ class CertificateAuthority {
   CertificateAuthority(const CertificateAuthority&) = delete;
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;
 
-  // An authority that this one issued. Its users need not trust this one.
+  // Returns a new authority that this one has issued. Its users need not trust this one.
   std::unique_ptr<CertificateAuthority> IssueAuthority(const std::string& common_name);
 
-  // The path of its own certificate, which its users trust.
+  // Path of its own certificate, which its users trust.
   const std::string& certificate() const { return certificate_; }
 
-  // Issues a certificate for a new key, in new files in the directory.
+  // Issues a certificate for a new key. Writes both to new files in the directory.
   CertificateFiles Issue(const CertificateOptions& options);
 
  private:
@@ -63,12 +63,13 @@ inline std::unique_ptr<CertificateAuthority> MakeCertificateAuthority(
   return std::make_unique<CertificateAuthority>(directory, common_name);
 }
 
-// The usual certificates: of a server that is localhost, 127.0.0.1 and ::1, and of a client
-// identified by one URI.
+// The usual certificates: for a server at localhost, 127.0.0.1 and ::1, and for a client identified
+// by one URI.
 CertificateOptions ServerCertificate();
 CertificateOptions ClientCertificate(const std::string& uri);
 
-// Replaces `to` with copies of `from`, each by a rename, so that no reader sees half a file.
+// Replaces the files `to` with copies of `from`, each by a rename, so that no reader sees half a
+// file.
 void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to);
 
 }  // namespace vmeventd

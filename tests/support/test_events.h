@@ -21,20 +21,20 @@ namespace vmeventd {
 inline constexpr char kNode[] = "6e6f6465-0000-4c00-8000-000000000007";
 inline constexpr char kJournal[] = "6a6f7572-6e61-4c00-8000-000000000001";
 
-// A fixed time: `seconds` after the tests' epoch.
+// Returns a fixed time: `seconds` after the tests' epoch.
 absl::Time At(int64_t seconds);
 
-// Updates as the watcher makes them. Times are At(0) unless given.
+// Make updates like the watcher's. Times are At(0) unless given.
 v1::Vm Status(const std::string& name, const std::string& run_id,
               VmState state = VmState::kRunning);
 VmUpdate Update(const std::string& name, EventType type, absl::Time time = At(0));
-// Likewise, of a VM from another source than "qmp:/run/vms".
+// Like Update(), for a VM of `source` instead of "qmp:/run/vms".
 VmUpdate UpdateFrom(const std::string& source, const std::string& name, EventType type);
-// A RESET of which 250 take a megabyte.
+// A large RESET: 250 of them take a megabyte.
 VmUpdate LargeUpdate(const std::string& name);
 VmUpdate Stopped(const std::string& name, const std::string& run_id, ShutdownClass shutdown_class);
 
-// An event as a client gets it.
+// The event in the form that a client gets.
 inline v1::Event EventOf(const EventRecord& record, bool durable = true) {
   std::string field;
   AppendEvent(record, &field);
@@ -42,25 +42,25 @@ inline v1::Event EventOf(const EventRecord& record, bool durable = true) {
   return Parsed<v1::ListEventsResponse>(field).events(0);
 }
 std::vector<v1::Event> EventsOf(const std::vector<EventPtr>& events);
-// The events [first, last] of the journal, and the GAPs of retention in them. With `through`, the
-// sequence up to which they were read.
+// Reads the events [first, last] of the journal, with the GAPs that retention left among them.
+// `*through` gets the sequence up to which they were read.
 absl::StatusOr<std::vector<v1::Event>> JournalEvents(JournalReader* journal, uint64_t first = 1,
                                                      uint64_t last = INT64_MAX,
                                                      uint64_t* through = nullptr);
 
-// Limit of the newest events in memory.
+// Maximum size of the newest events in memory.
 struct Ring {
   size_t bytes = 16 << 20;
 };
-// For so many of Update("a", EventType::kReset), without room for one more.
+// Returns a Ring with room for exactly `events` of Update("a", EventType::kReset).
 Ring RingOf(size_t events);
 
-// Changes the database at `path`, which it makes if there is none.
+// Runs SQL on the database at `path`; creates the database if there is none.
 absl::Status ExecuteSql(const std::string& path, const std::string& sql);
-// Overwrites the first page of a database, which may be open: every new connection finds it.
+// Overwrites the first page of a database, which may be open. Every new connection sees the damage.
 void GarbleJournal(const std::string& path);
 
-// Patterns that compare as many bytes as possible with names that consist of "a".
+// Patterns that require as many byte comparisons as possible with names that consist of "a".
 std::vector<std::string> CostlyPatterns();
 
 // A clock that stands still until advanced. Any thread.
@@ -86,14 +86,14 @@ class FakeClock : public Clock {
   Instant now_ ABSL_GUARDED_BY(mutex_) = {At(0), absl::Seconds(1000)};
 };
 
-// A clock that does something when it is looked at.
+// A clock that calls a function when it is read.
 class BusyClock : public FakeClock {
  public:
   Instant Now() const override {
     if (looks_ > 0 && --looks_ == 0) then_();
     return FakeClock::Now();
   }
-  // At the look with this number from now on.
+  // Calls `then` at the read with the number `look`, counted from now.
   void Do(int look, std::function<void()> then) {
     looks_ = look;
     then_ = std::move(then);
@@ -104,35 +104,35 @@ class BusyClock : public FakeClock {
   std::function<void()> then_;
 };
 
-// An event log in a directory of its own; the test acts as the watcher and as the log's threads.
+// An event log in its own directory. The test acts as the watcher and as the log's threads.
 class PumpedState {
  public:
   explicit PumpedState(Ring ring = {}, JournalOptions journal = {});
 
-  // Pushes the updates in one turn, and has them written and published.
+  // Pushes the updates in one turn, writes them and publishes them.
   void Push(std::vector<VmUpdate> updates);
-  // The same for `count` events of `name`, each in its own block.
+  // Pushes, writes and publishes `count` events of `name`, each in its own block.
   void PushEach(const std::string& name, int count);
-  // Pushes without the writer: the disk hangs.
+  // Pushes without running the writer, as if the disk hung.
   void PushUnwritten(std::vector<VmUpdate> updates);
-  // Has the writer do what is due, and publishes it.
+  // Runs the writer until nothing is due, and publishes what it wrote.
   void Write();
-  // Ends the log, in order or as a kill does, and begins another one upon its files.
+  // Ends the log, in order or as by a kill, and opens another one on its files.
   void Restart(bool in_order, const TakeHanded& take_handed = nullptr);
 
   EventLog& log() { return *log_; }
   FakeClock& clock() { return clock_; }
   const JournalOptions& journal_options() const { return options_.journal; }
-  // The log's last report about the journal.
+  // What the log last reported about the journal.
   bool reported_writable() const { return reported_writable_; }
-  // Returns whether the log has reported more to read, or to read as durable, since the last call.
+  // Returns whether, since the last call, the log has reported new events or newly durable events.
   bool TakePublished() { return std::exchange(published_, false); }
-  // A reader of the journal as it is now.
+  // Opens a new reader of the journal.
   JournalReader* reader() {
     reader_ = JournalReader::Open(options_.journal.path).value();
     return reader_.get();
   }
-  // Events as a stream from `first` would get them.
+  // The events that a stream from `first` would get.
   std::vector<v1::Event> Events(uint64_t first = 1);
 
  private:

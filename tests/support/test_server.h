@@ -16,18 +16,18 @@
 
 namespace vmeventd {
 
-// The whole daemon except the watcher, on a Unix socket. The test acts as the watcher, the pump's
+// The whole daemon without the watcher, on a Unix socket. The test acts as the watcher, the pump's
 // thread and the clock.
 class TestServer {
  public:
   explicit TestServer(StreamOptions streams = {}, Ring events = {}, JournalOptions journal = {});
-  // Serves listeners other than a Unix socket.
+  // Serves on these listeners instead of a Unix socket.
   explicit TestServer(GrpcServerOptions listeners);
   ~TestServer();
 
   void Push(std::vector<VmUpdate> updates) { pumped_.Push(std::move(updates)); }
   void PushEach(const std::string& name, int count) { pumped_.PushEach(name, count); }
-  // Advances the clock, and does what is then due.
+  // Advances the clock, and then does what is due.
   void Pass(absl::Duration time);
 
   FakeClock& clock() { return pumped_.clock(); }
@@ -37,7 +37,7 @@ class TestServer {
   VmEventService& service() { return service_; }
   RefusalCounters& refusals() { return refusals_; }
   std::string address() const { return server_->listeners()[0].address.ToString(); }
-  // A client of the first listener, for the test's thread.
+  // A client of the first listener. For the test's thread.
   v1::VmEventService::Stub* stub() { return stub_.get(); }
   // Returns a stub or a channel with its own connection to the first listener.
   std::unique_ptr<v1::VmEventService::Stub> NewStub() const;
@@ -63,15 +63,15 @@ inline v1::WatchEventsRequest FromTheOldest() {
   return request;
 }
 
-// A WatchEvents call, read by the test's thread.
+// A WatchEvents call that the test's thread reads.
 class TestStream {
  public:
   TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request);
   ~TestStream();  // cancels it
 
-  // The next message. A wait without a message fails at the call's deadline.
+  // Waits for the next message; fails at the call's deadline.
   v1::WatchEventsResponse Next();
-  // The sequences of the next `count` events; skips other messages.
+  // Waits for the next `count` events and returns their sequences; skips other messages.
   std::vector<uint64_t> NextSequences(size_t count);
   // Reads to the end of the stream.
   grpc::Status End();
@@ -83,8 +83,8 @@ class TestStream {
   bool finished_ = false;
 };
 
-// The reason of an error for programs, a name of the contract's ErrorReason without its prefix;
-// "none": it has none.
+// The reason of an error for programs: a name of the contract's ErrorReason without its prefix;
+// "none": the error has none.
 std::string ReasonOf(const grpc::Status& status);
 
 }  // namespace vmeventd

@@ -18,13 +18,13 @@
 
 namespace vmeventd {
 
-// A QMP event's line.
+// The line of a QMP event.
 inline std::string EventLine(const std::string& name, const std::string& data = "{}") {
   return "{\"timestamp\": {\"seconds\": 1700000000, \"microseconds\": 5}, \"event\": \"" + name +
          "\", \"data\": " + data + "}\r\n";
 }
 
-// The same message as QEMU sends it with pretty=on.
+// The message in the form that QEMU sends with pretty=on.
 inline std::string Spread(const std::string& line) {
   const std::string text = nlohmann::ordered_json::parse(line).dump(4);
   return absl::StrReplaceAll(text, {{"\n", "\r\n"}}) + "\r\n";
@@ -42,7 +42,7 @@ class ManualClock : public Clock {
   absl::Duration now_ = absl::Seconds(1000);
 };
 
-// Records what is pushed, and whether the VM's shutdown file existed at that moment.
+// Records the pushed updates, and whether the VM's shutdown file existed at that moment.
 class RecordingSink : public EventSink {
  public:
   struct Entry {
@@ -54,19 +54,19 @@ class RecordingSink : public EventSink {
 
   const std::vector<Entry>& entries() const { return entries_; }
 
-  // The types of a VM's events, by name, in order; without a name, of all VMs.
+  // The types of the events of the VM `name`, in order; without a name, of all VMs.
   std::vector<EventType> Types(const std::string& name = "") const;
   int Count(EventType type) const;
-  // The newest status of a VM; null: none.
+  // The newest status of a VM; null: there is none.
   const v1::Vm* Latest(const std::string& name) const;
-  // The newest event of a type; null: none.
+  // The newest event of a type; null: there is none.
   const Entry* Last(EventType type) const;
 
  private:
   std::vector<Entry> entries_;
 };
 
-// Occupies every remaining descriptor of the process while it exists.
+// Occupies every free descriptor of the process while it exists.
 class FullDescriptorTable {
  public:
   FullDescriptorTable();

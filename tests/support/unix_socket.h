@@ -7,7 +7,7 @@ namespace vmeventd::e2e {
 // Connects to the stream socket at `path`; -1: failed.
 int ConnectUnix(const std::string& path);
 
-// A stream socket that listens at `path`.
+// Returns a stream socket that listens at `path`.
 int ListenUnix(const std::string& path);
 
 }  // namespace vmeventd::e2e

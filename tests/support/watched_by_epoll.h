@@ -12,7 +12,7 @@
 namespace vmeventd {
 
 // Returns whether an epoll instance of this process watches the file of `fd`, by this descriptor or
-// another.
+// another one.
 inline bool IsWatchedByEpoll(int fd) {
   struct stat file {};
   fstat(fd, &file);
@@ -20,7 +20,8 @@ inline bool IsWatchedByEpoll(int fd) {
   for (const auto& info : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
     std::ifstream in(info.path());
     std::string text;
-    std::getline(in, text, '\0');  // nothing of one that another thread closes meanwhile
+    // Reads nothing if another thread closes the descriptor meanwhile.
+    std::getline(in, text, '\0');
     if (absl::StrContains(text, "tfd:") && absl::StrContains(text, entry)) return true;
   }
   return false;

@@ -21,44 +21,44 @@ struct DomainOptions {
   std::vector<std::string> qemu_arguments;  // additional arguments; these taint the domain
 };
 
-// A real libvirtd of its own, in a directory. Its domains end with it at the latest.
+// A separate real libvirtd, in a directory. The destructor also ends its domains.
 class Libvirtd {
  public:
-  // kPod: as in a pod of KubeVirt it and its QEMUs have PIDs of their own, and all are killed at
-  // once, by Stop(SIGKILL). Its sockets are in an emptyDir, at a path longer than a Unix address,
-  // which the pod sees as /run/libvirt.
-  // kContainers: it is asked for its driver of containers.
+  // kPod: like in a pod of KubeVirt. It and its QEMUs have their own PID namespace, and
+  // Stop(SIGKILL) kills all of them at once. Its sockets are in an emptyDir, at a path that is
+  // longer than a Unix address; the pod sees it as /run/libvirt.
+  // kContainers: its URI is that of the driver for containers.
   enum class Kind { kPlain, kPod, kContainers };
   explicit Libvirtd(std::string directory, Kind kind = Kind::kPlain);
   ~Libvirtd();
 
   void Start();
-  // Ends the libvirtd and not its domains.
+  // Ends the libvirtd, but not its domains.
   void Stop(int signal);
   void Signal(int signal) { process_->Signal(signal); }
   pid_t pid() const { return process_->pid(); }
-  // Kills the QEMUs that are left.
+  // Kills the remaining QEMUs.
   void KillDomains();
 
-  // As the node sees it.
+  // The path of the socket as the node sees it.
   std::string socket() const;
   std::string uri() const { return UriOf(socket()); }
-  // Text of VmRef::source.
+  // The text in VmRef::source.
   std::string source() const { return "libvirt:" + uri(); }
   const std::string& directory() const { return directory_; }
 
   CommandResult TryVirsh(const std::vector<std::string>& arguments);
-  // Fails the test where virsh does.
+  // Fails the test if virsh fails.
   std::string Virsh(const std::vector<std::string>& arguments);
 
-  // Starts a transient domain; of the test guest, waits for its shell.
+  // Starts a transient domain. For the test guest, waits for its shell.
   void Create(const DomainOptions& options);
-  // Defines and starts a persistent domain; waits likewise.
+  // Defines and starts a persistent domain. For the test guest, waits for its shell.
   void DefineAndStart(const DomainOptions& options);
-  // Defines and starts a container, which has the host's files, and whose init runs the lines that
-  // it is typed. Where libvirt cannot start one here, what it says; empty: it runs.
+  // Defines and starts a container. It has the host's files, and its init runs the lines that are
+  // typed to it. Returns libvirt's error if libvirt cannot start one here; empty: it runs.
   std::string TryDefineAndStartContainer(const std::string& name);
-  // The pid as the libvirtd sees it.
+  // The pid in the PID namespace of the libvirtd.
   pid_t Pid(const std::string& name) const;
   // Runs a command line in the guest's shell, or in a container's.
   void Type(const std::string& name, const std::string& command) const;
@@ -68,13 +68,14 @@ class Libvirtd {
   std::string UriOf(const std::string& path) const {
     return (kind_ == Kind::kContainers ? "lxc" : "qemu") + ("+unix:///system?socket=" + path);
   }
-  // For virsh, which takes no path that is longer than a Unix address.
+  // The URI for virsh, which does not accept a path longer than a Unix address.
   std::string VirshUri() const { return UriOf(directory_ + "/run/libvirt-sock"); }
   std::string WriteXml(const DomainOptions& options) const;
   std::string PidDirectory() const;
   std::string FifoPath(const std::string& name) const;
   std::string SerialPath(const std::string& name) const;
-  // Types a line; whether the shell answered it before nothing came for `patience`.
+  // Types a line. Returns whether the shell gave this answer; gives up when nothing arrived for
+  // `patience`.
   bool TryType(const std::string& name, const std::string& line, const std::string& answer,
                absl::Duration patience) const;
 
@@ -83,8 +84,8 @@ class Libvirtd {
   std::unique_ptr<ChildProcess> process_;
 };
 
-// Returns whether the machine has what that takes: root, and the programs; and libvirt's driver of
-// containers.
+// Return whether this machine can run a libvirtd (root, and the programs), and whether it has
+// libvirt's driver for containers.
 bool CanRunLibvirtd();
 bool HasContainerDriver();
 
