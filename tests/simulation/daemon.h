@@ -24,28 +24,28 @@ namespace vmeventd::simulation {
 // Settings of the streams.
 inline constexpr absl::Duration kProgressInterval = absl::Seconds(30);
 inline constexpr absl::Duration kWriteTimeout = absl::Seconds(60);
-inline constexpr absl::Duration kTick = absl::Seconds(1);  // between two looks at them
+inline constexpr absl::Duration kTick = absl::Seconds(1);  // interval at which streams are checked
 
 inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
 inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
 
-// The service manager's store of a daemon that has stopped, as server/handover.h has it: runs as
-// texts, and their descriptors.
+// The service manager's store for a stopped daemon, as in server/handover.h: runs as texts, and
+// their descriptors.
 struct Store {
   struct Run {
     std::string text;
     int connection = -1;  // -1: libvirt reports it
-    int process = -1;     // -1: it is not tracked
+    int process = -1;     // -1: the process is not tracked
   };
   std::optional<HandedLog> log;  // unset: nothing is stored
   std::vector<Run> runs;
-  int daemon = 0;  // number of that daemon
+  int daemon = 0;  // number of the daemon that stopped
 };
 
-// A run of the daemon: its real parts, put together as server/daemon.cc does. The loop, the log's
-// pump, its writer and its history are stepped; the hub and where its streams match have threads of
-// the simulation (threads.h). Must not outlive the kernel, in which
-// it may die at any call.
+// One run of the daemon: its real parts, put together as in server/daemon.cc. The simulation steps
+// the loop, and the log's pump, writer and history; the hub and its matching of events use the
+// simulation's threads (threads.h). Must not outlive the kernel. In any system call the kernel may
+// kill it.
 class Daemon {
  public:
   struct Options {
@@ -54,13 +54,13 @@ class Daemon {
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 16 << 20;
     size_t max_backlog_bytes = JournalOptions::kMaxBacklogBytes;
-    size_t message_bytes = StreamCursor::kMaxMessageBytes;  // limit of a message
-    std::shared_ptr<LibvirtApi> libvirt;                    // null: it follows no domains
+    size_t message_bytes = StreamCursor::kMaxMessageBytes;  // maximum size of a message
+    std::shared_ptr<LibvirtApi> libvirt;                    // null: the daemon follows no domains
   };
 
-  // An error that Daemon::Create would return. `on_published` is called with each step that makes
-  // events public, before anybody else is notified of it. `store` is empty then, unless the start
-  // ends before it is asked for.
+  // Starts a daemon. Returns the error that the real daemon's Create() would return. `on_published`
+  // is called at each step that makes events public, before anyone else is notified. `store` is
+  // empty afterwards, unless the start ended before it was read.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
                                                        Store* store,
                                                        std::function<void()> on_published);
@@ -68,17 +68,17 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
-  // Returns whether that part has something to do now.
+  // Return whether the loop, or the pump, has something to do now.
   bool LoopIsDue() const;
   bool PumpIsDue() const { return pump_due() <= kernel_->monotonic(); }
-  // Time at which the pump wants a turn, as far as is known now.
+  // Time of the pump's next turn, as far as it is known now.
   absl::Duration pump_due() const;
 
   void LoopTurn() {
     ++loop_turns_;
     watcher_->RunOnce(absl::InfiniteDuration());
   }
-  // Returns whether its connection to libvirt is open, and all that was taken in is handled.
+  // Returns whether its connection to libvirt is open, and everything that it received is handled.
   bool has_read_libvirt() const {
     const v1::GetServerInfoResponse info = watcher_->Describe();
     return info.libvirt_connections_size() > 0 && info.libvirt_connections(0).connected() &&
@@ -88,7 +88,7 @@ class Daemon {
     wrote_ = false;
     log_->Step();
   }
-  // Time at which there is something to write; and one turn of the writer.
+  // Time at which the writer has something to write.
   absl::Duration writer_due() const {
     const absl::Duration next = EventLogForTests::NextWrite(*log_);
     return next == absl::ZeroDuration() ? kernel_->monotonic() : next;
@@ -96,8 +96,9 @@ class Daemon {
   void WriterTurn() { wrote_ = log_->StepWriter() || wrote_; }
   bool HistoryTurn() { return log_->StepHistory(); }
 
-  // Stops in two steps: handles what has come until now, writes all of it, and leaves what can be
-  // handed over in `store`, unless that is null; then ends each stream after its last event.
+  // Stops in two steps. Stop() handles and writes everything that has arrived, and stores the
+  // handover in `store`, unless that is null. EndStreams() then ends each stream after its last
+  // event.
   void Stop(Store* store);
   void EndStreams();
 
@@ -109,21 +110,22 @@ class Daemon {
   NodeWatcher& watcher() const { return *watcher_; }
   EventLog& log() const { return *log_; }
   JournalBounds journal() const { return EventLogForTests::BoundsOf(*log_); }
-  // False: the journal cannot be opened yet, and with it the open runs of the daemons before.
+  // False: the journal, with the open runs of previous daemons, cannot be opened yet.
   bool has_journal() const { return EventLogForTests::IsOpen(*log_); }
-  // Returns whether all that it has seen is in the journal.
+  // Returns whether everything that the daemon has seen is in the journal.
   bool all_is_written() const { return !PumpIsDue() && EventLogForTests::AllIsWritten(*log_); }
-  // Runs that were handed over to it, and those of them that it goes on with.
+  // Number of runs that were handed over to it.
   size_t handed() const { return handed_; }
-  // The last sequence of a daemon that handed over what waited for the disk; 0: none did.
+  // The last sequence of the previous daemon, if that handed over events that waited for the disk;
+  // 0: it did not.
   uint64_t handed_through() const { return handed_through_; }
-  // Runs of domains, whose processes were handed over.
+  // Run ids of domains whose processes were handed over.
   const std::set<std::string>& domains() const { return domains_; }
 
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
   absl::Status Watch(const Options& options, Store* store);
-  // Acts as UnpackHandover().
+  // Does the work of UnpackHandover().
   absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
 
   Kernel* const kernel_;
@@ -136,7 +138,7 @@ class Daemon {
   std::set<std::string> domains_;
   int loop_turns_ = 0;
   bool stops_ = false;
-  bool wrote_ = false;  // and the pump is to say so
+  bool wrote_ = false;  // the writer has written something that the pump must still report
   Mutex mutex_;
   CondVar changed_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;

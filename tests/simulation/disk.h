@@ -16,10 +16,10 @@
 
 namespace vmeventd::simulation {
 
-// The file system of a simulated node: what is written, and what of it a loss of power would leave.
-// A file's data is durable once it is synced; of later writes each sector of 512 bytes is there or
-// not. Names are durable in the order in which they were made, all of them after any sync. Below
-// /run nothing outlives the power (tmpfs). Errors are errno values, 0 for none.
+// The file system of a simulated node: its content, and what would remain of it after a loss of
+// power. A file's data is durable after a sync; of later writes, each sector of 512 bytes is either
+// kept or lost. Names become durable in the order in which they were made, and all of them at any
+// sync. Files below /run never survive (tmpfs). Errors are errno values; 0: none.
 class Disk {
  public:
   struct File {
@@ -36,19 +36,19 @@ class Disk {
     struct Change {
       size_t offset = 0;
       std::string bytes;
-      std::optional<size_t> size;  // a truncation
+      std::optional<size_t> size;  // the new size, for a truncation
     };
     std::string durable_;
     std::vector<Change> changes_;
   };
   using FilePtr = std::shared_ptr<File>;
 
-  // Asked before each operation on a file that is kept, by the name of its system call: the error
-  // that it fails with, or 0.
+  // Called before each operation on a file that is not in a tmpfs, with the name of the system
+  // call. Returns the error with which the operation fails, or 0.
   using Fault = std::function<int(absl::string_view call, const std::string& path)>;
   void set_fault(Fault fault) { fault_ = std::move(fault); }
 
-  // Null: there is none.
+  // Returns the file; null: there is none.
   FilePtr Find(const std::string& path) const;
   FilePtr Make(const std::string& path, mode_t mode, int64_t now_ns);
   bool Unlink(const std::string& path);
@@ -58,7 +58,7 @@ class Disk {
 
   int Write(const std::string& path, File* file, size_t offset, absl::string_view bytes);
   int Truncate(const std::string& path, File* file, size_t size);
-  // Makes the file, and every name, durable; null: the names alone.
+  // Makes the file and all names durable; with a null `file`, only the names.
   int Sync(const std::string& path, File* file);
 
   void LosePower(Random* random);
@@ -69,8 +69,9 @@ class Disk {
   static void ApplyPart(const File::Change& change, std::string* content, Random* random);
   static bool IsKept(const std::string& path);
 
-  std::map<std::string, FilePtr> files_;      // keyed by path
-  std::vector<std::function<void()>> names_;  // takes each change of a name back, oldest first
+  std::map<std::string, FilePtr> files_;  // keyed by path
+  // Each function undoes one change of a name; the oldest first.
+  std::vector<std::function<void()>> names_;
   uint64_t last_inode_ = 100;
   Fault fault_;
 };

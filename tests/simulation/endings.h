@@ -6,18 +6,18 @@
 
 namespace vmeventd::simulation {
 
-// A way in which the world ends a VM, and what docs/answers.md says of it. This is the truth by
-// which the judge measures the daemon: a step states it as it ends a VM, from what the world did.
+// A way in which the world ends a VM, and its class by docs/answers.md. The judge compares the
+// daemon's verdict with this truth. A step sets it when it ends a VM, from what the world did.
 struct Ending {
-  // What shows it to the daemon.
+  // How the daemon can see the ending.
   enum class By {
-    kWord,     // QEMU says it, or its run state is that
-    kProcess,  // how the process ended, and who killed it
+    kWord,     // QEMU reports it, by an event or its run state
+    kProcess,  // by how the process ended, and who killed it
   };
   const char* what;
   By by;
   ShutdownClass truth;
-  // Its cause. The others are what is left of it where something was not reported; none: any.
+  // Its cause. The further ones are accepted if something was not reported. Empty: any cause.
   std::initializer_list<ShutdownCause> causes;
 };
 
@@ -35,7 +35,8 @@ inline constexpr Ending kGuestHibernates{
     "the guest hibernates", kWord, kUser, {kGuestHibernate, kGuestPoweroff, kGuestRequest}};
 inline constexpr Ending kGuestReboots{
     "the guest reboots under -no-reboot", kWord, kUser, {kGuestRebootExit, kGuestRequest}};
-// A QEMU before 4.0 reports a reboot as it does a poweroff: the button counts.
+// A QEMU before 4.0 reports a reboot in the same way as a poweroff, so the press of the button
+// counts.
 inline constexpr Ending kGuestRebootsAfterPress{
     "the guest reboots after a press, and this QEMU does not say that it reboots",
     kWord,
@@ -60,12 +61,12 @@ inline constexpr Ending kKilledAsHostShutsDown{
     "the host shuts down, and kills it", kProcess, kAdmin, {kHostShutdown, kHostKill}};
 inline constexpr Ending kMigrated{
     "migrated away", kWord, kAdmin, {kMigratedAway, kHostQuit, kHostRequest}};
-// Nobody here knows whether its last pages had arrived, and so vmeventd says UNKNOWN of it.
+// Nobody on this node knows whether its last pages had arrived, so vmeventd reports UNKNOWN.
 inline constexpr Ending kKilledInMigration{
     "SIGKILL while a migration finishes", kProcess, kAdmin, {kHostKill}};
 inline constexpr Ending kGuestPanics{"the guest panics", kWord, kCrash, {kGuestPanic}};
 inline constexpr Ending kWatchdogExpires{"watchdog", kWord, kCrash, {kWatchdog}};
-// The watchdog presses the power button, and the guest obeys.
+// The watchdog presses the power button, and the guest shuts down.
 inline constexpr Ending kWatchdogPresses{"watchdog, shutdown", kWord, kCrash, {kWatchdog}};
 inline constexpr Ending kInternalError{"internal error", kWord, kCrash, {kHostError}};
 inline constexpr Ending kHostFails{"host error", kWord, kCrash, {kHostError}};
@@ -78,7 +79,7 @@ inline constexpr Ending kKilledForMemory{
     "SIGKILL of a memory killer", kProcess, kCrash, {kOutOfMemory}};
 inline constexpr Ending kExitsSilently{"QEMU goes without a word", kProcess, kUnknown, {}};
 inline constexpr Ending kHostGoesDown{"the host goes down", kProcess, kUnknown, {}};
-// Of a domain of libvirt.
+// Endings of a domain of libvirt.
 inline constexpr Ending kIncomingFails{
     "an incoming migration fails", kProcess, kAdmin, {kMigrationFailed}};
 inline constexpr Ending kDomainMigrates{"a domain migrates", kProcess, kAdmin, {kMigratedAway}};
@@ -90,7 +91,7 @@ inline constexpr Ending kHangingDomainDestroyed{
     "a domain that hangs is destroyed", kProcess, kAdmin, {kHostDestroy, kHostKill}};
 inline constexpr Ending kDomainSaved{
     "a domain is saved", kProcess, kAdmin, {kHostSave, kMigratedAway}};
-// libvirt's report is that of a crash of the guest, too.
+// libvirt reports a crash of the guest in the same way.
 inline constexpr Ending kDomainDumped{"a domain is dumped and ended", kProcess, kUnknown, {}};
 
 }  // namespace endings

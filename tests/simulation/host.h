@@ -17,8 +17,8 @@
 
 namespace vmeventd::simulation {
 
-// A disk that fails for a while: calls on the files of the state directory get ENOSPC or EIO, all
-// of them or some.
+// A disk that fails for some time: all or some calls on the files of the state directory fail with
+// ENOSPC or EIO.
 class DiskFaults {
  public:
   DiskFaults(Kernel* kernel, Random* random, Story* story);
@@ -40,19 +40,20 @@ class DiskFaults {
   uint64_t one_in_ = 1;
 };
 
-// Times in which the daemon gets no descriptor, or only a few: its own limit is reached (EMFILE),
-// or the system's (ENFILE). It keeps what it has, and may open again what it closes.
+// Periods in which the daemon gets no new descriptors, or only a few: its own limit (EMFILE) or the
+// system's limit (ENFILE) is reached. It keeps its descriptors, and can open new ones after it
+// closes others.
 class Shortages {
  public:
   Shortages(Kernel* kernel, Random* random, Story* story);
 
-  // Leaves room for few beyond those that are open. `at_start`: as for a daemon that begins, which
-  // may have too few to do so.
+  // Leaves room for a few more descriptors than are open. `at_start`: for a daemon that starts;
+  // there may be too few for the start.
   void Begin(bool at_start);
   void End();
   bool active() const { return error_ != 0; }
   int begun() const { return begun_; }
-  // Paths that were not opened since it began.
+  // Paths whose opening has failed since the shortage began.
   const std::set<std::string>& unopened() const { return unopened_; }
 
  private:
@@ -63,51 +64,51 @@ class Shortages {
   Story* const story_;
   int begun_ = 0;  // number of shortages so far
   int error_ = 0;
-  size_t max_ = 0;        // descriptors
-  uint64_t refused_ = 0;  // number of refusals since it began
+  size_t max_ = 0;        // maximum number of descriptors
+  uint64_t refused_ = 0;  // number of failed calls since the shortage began
   std::set<std::string> unopened_;
 };
 
-// Faults of the daemon's host: its disk fails, is full or hangs, its power is lost, its clock
-// is set, descriptors run out, and the daemon is killed. Chooses their times, by the plan.
+// Faults of the daemon's host: its disk fails, is full or hangs, its power is lost, its clock is
+// set, descriptors run out, or the daemon is killed. Chooses their times according to the plan.
 class Host {
  public:
-  // Calls on the daemon that runs.
+  // Functions that act on the running daemon.
   struct Hooks {
-    std::function<Daemon*()> daemon;  // null: none runs
-    std::function<void()> stop;       // stops it in order
-    // Called after some time without descriptors, with the paths that were not opened.
+    std::function<Daemon*()> daemon;  // returns null if none runs
+    std::function<void()> stop;       // stops the daemon in order
+    // Called after some time without descriptors, with the paths that could not be opened.
     std::function<void(const std::set<std::string>&)> no_room;
     std::function<void()> has_room;  // called after some time with descriptors again
   };
   Host(const Plan& plan, Kernel* kernel, Random* random, Story* story, World* world, Hooks hooks);
 
-  // A time within the first part of the story.
+  // Returns a random time in the first part of the story.
   absl::Duration SomeTime();
 
-  // Chooses, before a start, where that daemon is to be killed, if it is.
+  // Called before a start: chooses whether and where this daemon will be killed.
   void AimKill();
-  // Likewise, for a start that has much to do.
+  // Like AimKill(), for a start that has much to do.
   void AimKillAtStart();
   // Called after each turn of the pump.
   void AfterPump();
-  // Does what the host does after the daemon's death in the call that the kernel names. Returns
-  // whether its power was lost.
+  // Called after the daemon died in the system call Kernel::killed_in(). Returns whether the host
+  // has lost its power.
   bool OnDeath();
-  // Keeps the power on for the next stop in order.
+  // Prevents a loss of power at the next stop in order.
   void KeepPower() { power_goes_ = false; }
-  // Ends all faults: nothing goes wrong from now on.
+  // Ends all faults; no new ones begin.
   void Settle();
 
-  // Returns whether something is wrong by which a daemon may not start.
+  // Returns whether there is a fault that may prevent the start of a daemon.
   bool start_may_fail() const { return disk_.active() || shortages_.active(); }
   bool short_of_descriptors() const { return shortages_.active(); }
   bool disk_is_healthy() const {
     return !disk_.active() && !shortages_.active() && disk_hangs_until_ <= kernel_->monotonic();
   }
-  // Returns whether there have been descriptors for so long that all VMs are followed.
+  // Returns whether descriptors have been available long enough for all VMs to be followed.
   bool has_descriptors() const;
-  // Time until which nothing is written.
+  // Time until which the disk hangs: nothing is written.
   absl::Duration disk_hangs_until() const { return disk_hangs_until_; }
 
  private:
@@ -127,7 +128,7 @@ class Host {
   Shortages shortages_;
   int64_t kills_;
   int64_t power_losses_;
-  bool power_goes_ = false;  // lost with the daemon's end that was just ordered
+  bool power_goes_ = false;  // the power is lost at the end of the daemon that was just ordered
   bool settles_ = false;
   absl::Duration disk_hangs_until_ = absl::ZeroDuration();
   absl::Duration shortage_ended_ = -absl::InfiniteDuration();

@@ -16,19 +16,20 @@
 
 namespace vmeventd::simulation {
 
-// Knows what truly happened and what was published, and holds them together: what ever became
-// public, by whom, whether it was called durable, and what of it the next daemon still has.
+// Compares what really happened with what was published. Records every event that became public,
+// which daemon published it, whether it was reported as durable, and whether the next daemon still
+// has it.
 class Judge {
  public:
   struct Entry {
     v1::Event event;
-    std::string content;      // the event's, but for `durable`
-    bool written = false;     // the journal must have it, whatever `durable` said
-    bool lost = false;        // not durable, and a later daemon does not have it
+    std::string content;      // content of the event, without `durable`
+    bool written = false;     // the journal must have it, no matter what `durable` says
+    bool lost = false;        // it was not durable, and a later daemon does not have it
     absl::Duration taken_at;  // time at which the judge saw it
   };
 
-  // `clock_steps`: the wall clock may be set, so that nothing can be said of ages.
+  // `clock_steps`: the wall clock may be set, so ages cannot be checked.
   Judge(Kernel* kernel, const World* world, const Libvirtd* libvirtd, Story* story,
         const Daemon::Options& options, bool clock_steps)
       : kernel_(kernel),
@@ -38,110 +39,116 @@ class Judge {
         options_(options),
         clock_steps_(clock_steps) {}
 
-  // Damages the journal while no daemon runs. False: there is none.
+  // Damages the journal while no daemon runs. False: there is no journal.
   bool DamageJournal();
-  // A daemon starts. `may_fail`: it may be unable to reserve sequences.
+  // Called when a daemon starts. `may_fail`: it may be unable to reserve sequences.
   void BeforeStart(bool may_fail) {
     start_may_fail_ = may_fail;
     may_be_renamed_ = may_be_renamed_ || may_fail;
   }
-  // Checks after a start that the journal holds what was durable, and perhaps more.
+  // Checks after a start that the journal contains at least everything that was durable.
   void AfterStart(Daemon* daemon, int number);
-  // Takes each step that became public, before anything else can happen to it.
+  // Records each newly public event, before anything else can happen.
   void Look(Daemon* daemon, int number);
-  // Takes what retention has deleted; called after each turn of the writer.
+  // Records what retention has deleted. Called after each turn of the writer.
   void AfterWriter(const Daemon& daemon);
   // Called after each turn of the pump.
   void AfterPump(Daemon* daemon, int number);
-  // Checks after a stop in order, with a healthy disk, that the journal has all that is public.
+  // Checks after a stop in order, with a healthy disk, that the journal has all public events.
   void AfterStop();
-  // The daemon that runs began with few descriptors, or not.
+  // Sets whether the running daemon was started with few descriptors.
   void set_short_of_descriptors(bool is) { short_of_descriptors_ = is; }
-  // Checks that what is not followed is listed, after some time without descriptors, in which
-  // these paths were not opened.
+  // After some time without descriptors, in which these paths could not be opened: checks that the
+  // daemon lists what it does not follow.
   void CheckListed(const Daemon& daemon, int number, const std::set<std::string>& unopened) const;
-  // Checks that what may be followed is, after some time with descriptors.
+  // After some time with descriptors: checks that every VM that can be followed is followed.
   void CheckFollowed(int number) const;
-  // Checks from time to time that the domains of libvirt are followed, each as what it is.
+  // Called from time to time: checks that libvirt's domains are followed, each with its true
+  // identity.
   void CheckDomains(const Daemon& daemon);
-  // Checks the end, when nothing is left to do.
+  // Final checks, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
-  // Checks a snapshot of the sequence: the runs in it, of those whose events `wants`.
+  // Checks a snapshot at `sequence`: the runs in it must be those whose events pass `wants`.
   void CheckSnapshot(const std::set<std::string>& runs, uint64_t sequence,
                      const std::function<bool(const v1::Event&)>& wants) const;
 
   const std::map<uint64_t, Entry>& entries() const { return entries_; }
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
-  uint64_t oldest() const { return oldest_; }  // oldest event in the journal
-  // What the log has said so far: the newest event in the journal, and what is durable.
+  uint64_t oldest() const { return oldest_; }  // sequence of the oldest event in the journal
+  // What the log has reported so far: the newest event in the journal, and the newest durable one.
   uint64_t committed() const { return committed_; }
   uint64_t durable() const { return durable_; }
-  // Retention has thinned out events up to this one; and whether it may have deleted this one.
+  // Retention has thinned out events up to this sequence. MayBeThinned(): whether it may have
+  // deleted this event.
   uint64_t thinned() const { return thinned_; }
   bool MayBeThinned(uint64_t sequence) const;
-  // Returns whether a daemon has begun without the runs since, and so without the intent.
+  // Returns whether, since the intent was declared, a daemon has started without the open runs, and
+  // so without the intent.
   bool Forgets(const Declared& intent) const {
     return !without_runs_.empty() && intent.asked < without_runs_.rbegin()->second;
   }
 
-  // Returns whether there is little room for what waits for the disk, so that some is dropped.
+  // Returns whether there is so little room for events that wait for the disk that some are
+  // dropped.
   bool drops() const { return options_.max_backlog_bytes < JournalOptions::kMaxBacklogBytes; }
 
-  // The event without what may differ between two looks at it.
+  // The event without the parts that may differ when it is read twice.
   static std::string ContentOf(const v1::Event& event);
 
  private:
-  // HOST_SHUTDOWN is said where the host shut down, and nowhere else.
+  // Checks that HOST_SHUTDOWN is reported if and only if the host shut down.
   void CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const;
-  // Events of this range in the journal; none if it is damaged, or not whole yet.
+  // Reads the journal's events in this range; empty if the journal is damaged or not complete yet.
   std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last);
-  // Returns whether nothing has kept daemons from its monitor for so long.
+  // Returns whether, for the time `since`, nothing has prevented daemons from using the life's
+  // monitor.
   bool IsFree(const Life& life, absl::Duration since) const;
   void Add(const v1::Event& event, int daemon);
-  // Marks as lost what the GAP names.
+  // Marks the events that the GAP names as lost.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
-  // The event names its VM as that is, and forgets nothing that events before it knew.
+  // Checks that the event describes its VM correctly, and omits nothing that earlier events had.
   void CheckRef(const v1::Event& event);
   void CheckGap(const v1::Event& event, int daemon) const;
   void CheckTimes(const v1::Event& stopped) const;
-  // Returns whether the withdrawal of an intent for it was published.
+  // Returns whether the withdrawal of an intent for the life was published.
   bool IsWithdrawn(const Life& life) const;
-  // Checks that no VM that is known to run has the shutdown file of an end that was none.
+  // Checks that no VM that is known to run has a shutdown file from its own life.
   void CheckFiles(int number);
   bool IsLatest(const Life& life) const;
   const Life* LifeOf(const std::string& run_id) const;
   void TakeUnseenDomain(const v1::VmRef& vm);
   void TakeOtherRunId(const v1::VmRef& vm);
   void TakeRunId(const std::string& run_id, Life* life);
-  // Marks what daemons have read by now and what is in the journal of it.
+  // Marks which sayings daemons have read by now, and whether their effects are in the journal.
   void MarkKept(const Daemon& daemon);
-  // A fault that may have hidden something of the life's end from the daemon that reports it.
-  // Empty: none, so that the class must be the true one, and not UNKNOWN.
+  // Returns a fault that may have hidden part of the life's end from the daemon that reports it.
+  // Empty: there is none, so the class must be the true one, and not UNKNOWN.
   std::string FaultOf(const Life& life, const v1::Event& stopped, int daemon) const;
-  // Likewise, of a life that ended by how its process ended.
+  // Like FaultOf(), for an ending that only the process's end shows (Ending::By::kProcess).
   std::string FaultOfProcess(const Life& life, int daemon) const;
-  // The documented exceptions: another class than the true one, and not UNKNOWN.
+  // Returns whether it is a documented exception: the class is neither the true one nor UNKNOWN.
   bool IsException(const Life& life, const v1::Event& stopped) const;
-  // Checks the class of an end by that of the world, whatever the intents.
+  // Compares the class of an end with the true one, for each of the possible values of `intended`.
   void CheckClass(const Life& life, const v1::Event& stopped, int daemon,
                   const std::set<bool>& intended);
-  // Checks what else it says: cause, sender, exit status, panic, evidence.
+  // Checks the rest of the STOPPED: cause, sender, exit status, panic, evidence.
   void CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
                    int daemon) const;
   void CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const;
 
   void CheckInTime(const v1::Event& event) const;
-  // Checks that each thing that a life has said has an event, or is counted by a GAP.
+  // Checks that each saying of a life has an event, or is counted by a GAP.
   void CheckSaid(const Life& life) const;
   void CheckRetention(const Daemon& daemon);
-  // Takes it that a daemon begins without the open runs of those before.
+  // Records that a daemon starts without the open runs of earlier daemons.
   void BeginsWithoutRuns(int number);
-  // Returns whether it is said why the run has no STOPPED.
+  // Returns whether there is a reason for which the run may lack a STOPPED: retention, a GAP, or a
+  // daemon that started without the open runs.
   bool MayLackStop(const std::string& run_id) const;
-  // Takes a journal that has taken the damaged one's place, after a start.
+  // After a start: adopts the journal that has replaced the damaged one.
   void TakeNewJournal(const Daemon& daemon);
   void CheckVms(const Daemon& daemon) const;
 
@@ -153,38 +160,41 @@ class Judge {
   const bool clock_steps_;
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
-  std::set<std::string> known_uuids_;  // run ids of which a durable event had the UUID
-  std::vector<std::pair<uint64_t, uint64_t>> missing_;  // named by GAPs
-  bool damaged_ = false;                                // damaged, and no new journal seen yet
+  std::set<std::string> known_uuids_;                   // run ids whose UUID was in a durable event
+  std::vector<std::pair<uint64_t, uint64_t>> missing_;  // ranges named by GAPs
+  bool damaged_ = false;  // the journal was damaged, and no new one was seen yet
   bool start_may_fail_ = false;
-  // A start since the last one that found all in order may have begun another journal.
+  // Since the last start that found everything in order, a start may have created another journal.
   bool may_be_renamed_ = false;
-  // No daemon has opened the journal since it was damaged: it may have no tables, or not be there.
+  // No daemon has opened the journal since it was damaged: it may lack tables, or not exist.
   bool replacement_is_due_ = false;
-  std::map<std::string, const Life*> unseen_domains_;  // keyed by run
-  std::set<std::string> stopped_before_;               // runs, in journals before this one
-  // The run ids that lives had before those that a daemon without their runs gave them.
+  std::map<std::string, const Life*> unseen_domains_;  // keyed by run id
+  std::set<std::string> stopped_before_;               // run ids that stopped in earlier journals
+  // Earlier run ids of lives that got new ones from a daemon without the open runs.
   std::map<std::string, const Life*> former_runs_;
-  bool unseen_ = false;  // retention has deleted events before anybody could see them
-  // Some up to this one were thinned out before anybody could see them.
+  bool unseen_ = false;  // retention has deleted events before anyone could see them
+  // Some events up to this sequence were thinned out before anyone could see them.
   uint64_t thinned_unseen_ = 0;
-  bool dropped_ = false;                     // the log has left events out
-  bool gave_up_ = false;                     // the daemon's queue for the disk has dropped events
-  std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count them
-  std::vector<absl::Duration> dropped_at_;   // times of the GAPs for what the disk's queue drops
-  // The daemons that began without the open runs of those before, and when.
+  bool dropped_ = false;  // the log has omitted events
+  bool gave_up_ = false;  // the daemon has dropped events that waited for the disk
+  std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count omitted events
+  // Times of the GAPs for events that waited for the disk and were dropped.
+  std::vector<absl::Duration> dropped_at_;
+  // The daemons that started without the open runs of earlier daemons, and the times of these
+  // starts.
   std::map<int, absl::Duration> without_runs_;
   bool short_of_descriptors_ = false;
-  uint64_t deleted_ = 0;  // all events up to this one
+  uint64_t deleted_ = 0;  // all events up to this sequence are deleted
   uint64_t oldest_ = 0;
   uint64_t committed_ = 0;
   uint64_t durable_ = 0;
   uint64_t thinned_ = 0;
-  uint64_t marked_durable_ = 0;  // entries up to it are as durable as they will be
-  absl::Duration started_at_;    // start of the daemon that runs, which is this one
+  uint64_t marked_durable_ = 0;  // the durability of the entries up to this sequence is final
+  absl::Duration started_at_;    // start of the running daemon, which has the number `number_`
   int number_ = 0;
-  int reads_of_ = 0;  // the first of the daemons that have handed what they read to the present one
-  std::pair<int, absl::Duration> followed_;  // a daemon, and the start of its libvirtd
+  int reads_of_ = 0;  // the first daemon in the chain of handovers to the present one
+  // A daemon's number, and the start of the libvirtd that it follows.
+  std::pair<int, absl::Duration> followed_;
 };
 
 }  // namespace vmeventd::simulation

@@ -31,34 +31,34 @@ struct Process {
   State state = State::kLives;
   int wait_status = 0;
   absl::Duration reaped_at = absl::InfiniteDuration();
-  bool killed = false;                      // a SIGKILL waits for it
+  bool killed = false;                      // a SIGKILL is pending
   std::string cgroup;                       // "/vm-7"
-  std::string command_line;                 // arguments, each with a zero at its end
-  std::string program = "qemu-system-x86";  // as the kernel cuts it
+  std::string command_line;                 // arguments, each ended by a zero byte
+  std::string program = "qemu-system-x86";  // name, cut as by the kernel
 };
 using ProcessPtr = std::shared_ptr<Process>;
 
-// A connection to a socket of a QEMU. The client is the daemon, or a manager.
+// A connection to a socket of a QEMU. The client is the daemon or a manager.
 struct Connection {
   struct Chunk {
     std::string bytes;
-    int64_t sender = 0;  // pid
+    int64_t sender = 0;  // its pid
   };
   bool of_daemon = false;
   std::deque<Chunk> to_client;
   std::string to_server;
   bool server_closed = false;
   bool client_closed = false;
-  bool reset = false;                // the server closed with input unread
-  bool kept = false;                 // a daemon that stopped has handed it over
+  bool reset = false;                // the server closed it with unread input
+  bool kept = false;                 // a daemon that stopped handed it over
   uint64_t handed_out = 0;           // bytes that the client has read
-  uint64_t read_before_sending = 0;  // bytes that the client had read, when it sent last
+  uint64_t read_before_sending = 0;  // bytes that the client had read when it last sent
   uint64_t sent = 0;                 // bytes that the server has written
-  uint64_t last_inode = 0;           // the newest file, when a daemon connected
+  uint64_t last_inode = 0;           // inode of the newest file at the time when a daemon connected
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 
-// A socket file with a process that listens, or listened.
+// A socket file, and the process that listens or listened on it.
 struct Listener {
   ProcessPtr process;
   bool listening = false;
@@ -68,9 +68,9 @@ struct Listener {
 };
 using ListenerPtr = std::shared_ptr<Listener>;
 
-// The kernel as the daemon sees it: its system calls, as far as it uses them, on descriptors of its
-// own (system_calls.cc leads them here), and the processes, sockets and clocks of the node, which
-// the simulation moves. One at a time; one thread.
+// The kernel as the daemon sees it: the system calls that the daemon uses, on simulated descriptors
+// (system_calls.cc forwards them here), and the node's processes, sockets and clocks, which the
+// simulation controls. One object at a time; one thread.
 class Kernel : public Clock {
  public:
   struct Features {
@@ -85,7 +85,7 @@ class Kernel : public Clock {
   ~Kernel() override;
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
-  // The one that exists. Null outside of a simulation.
+  // The existing kernel. Only within a simulation: see Runs().
   static Kernel& Current() { return *current_; }
   static bool Runs() { return current_ != nullptr; }
 
@@ -102,87 +102,93 @@ class Kernel : public Clock {
     wall_offset_ += by;
     clock_set_at_ = monotonic_;
   }
-  // The last time at which that was done, and at which the daemon got no descriptor.
+  // The last time at which the wall clock was set; refused_at(): at which the daemon got no
+  // descriptor.
   absl::Duration clock_set_at() const { return clock_set_at_; }
   absl::Duration refused_at() const { return refused_at_; }
   uint64_t ticks() const {  // since boot
     return static_cast<uint64_t>(absl::ToInt64Milliseconds(monotonic_ - booted_) / 10);
   }
   const std::string& boot_id() const { return boot_id_; }
-  // Ends every process, and drops what a tmpfs held.
+  // Ends every process, and loses the files of tmpfs.
   void Reboot();
 
   // Processes.
   ProcessPtr Start(std::string cgroup);
-  // The process that has the number now; null: there is none.
+  // The process that has the pid now; null: there is none.
   ProcessPtr Living(int64_t pid) const;
   void Exit(const ProcessPtr& process, int wait_status);
   void Reap(const ProcessPtr& process);
-  // A signal is sent to it, and `sender` is gone at once; 0: the kernel sends it. `command` is the
-  // sender's name.
+  // Sends a signal to the process. `sender`, with the name `command`, exits at once; 0: the kernel
+  // sends the signal.
   void SendSignal(const ProcessPtr& process, int signal, int64_t sender,
                   const std::string& command = "");
-  // The kernel is about to kill it for its memory.
+  // The kernel chooses the process as the victim of an OOM kill.
   void NameVictim(const ProcessPtr& process);
-  // The daemon's records of these, in a ring of its own: a descriptor that is readable while there
-  // are any.
+  // Opens the daemon's ring with records of these signals. Returns a descriptor that is readable
+  // while there are records.
   int TraceSignals();
-  // The service manager holds that ring too, or no longer.
+  // Sets whether the service manager also holds the ring.
   void KeepTrace(bool keeps);
-  // The one that it holds; -1: none.
+  // The ring that the service manager holds; -1: none.
   int KeptTrace() const;
-  // Names the ring that is written; 0: none.
+  // Number of the ring to which records are written; 0: none.
   int ring() const { return traced_ >= 0 ? rings_ : 0; }
   void ReadSignals(std::vector<SignalRecord>* out);
-  // The host begins to shut down, or does not any more. A daemon's descriptor that is readable
-  // while it has not asked since.
+  // The host begins to shut down, or cancels that. WatchHostShutdown() returns a daemon's
+  // descriptor, which is readable until the daemon has called AskHostShutdown() after a change.
   void SetHostShutdown(bool shutting_down);
   int WatchHostShutdown();
   bool AskHostShutdown();
-  // Returns whether it was shutting down, or was not, at some time from `from` to `to`.
+  // Returns whether at some time from `from` to `to` the host was (not) shutting down, as
+  // `shutting_down` says.
   bool HostWas(bool shutting_down, absl::Duration from, absl::Duration to) const;
-  // An OOM kill is counted in the cgroup.
+  // Counts an OOM kill in the cgroup.
   void CountOomKill(const std::string& cgroup);
 
-  // Sockets, from QEMU's side.
+  // Sockets, on QEMU's side.
   ListenerPtr Bind(const std::string& path, const ProcessPtr& process);
   void CloseListener(const ListenerPtr& listener);
-  void Unlink(const std::string& path);  // sends its inotify event, too
-  // Fills the queue of the watcher of `directory` with other files' events: what happens there is
-  // not noted until it has been read.
+  void Unlink(const std::string& path);  // also sends the inotify event
+  // Fills the inotify queue for `directory` with events of other files: until it is read, further
+  // events are lost.
   void FillInotifyQueue(const std::string& directory);
   ConnectionPtr ConnectAsManager(const ListenerPtr& listener);
   static void Send(const ConnectionPtr& connection, absl::string_view bytes, int64_t sender);
   static void CloseServer(const ConnectionPtr& connection);
 
-  // The daemon's death. From then on every call fails, and changes nothing.
+  // The daemon's death. Afterwards, every system call fails and changes nothing.
   bool dead() const { return dead_; }
-  // Called at the start of each call: returns whether it may go on; sets errno where not.
+  // Called at the start of each system call. Returns whether the call may continue; otherwise sets
+  // errno.
   bool Enter(absl::string_view call, const std::string& what);
   void Kill(absl::string_view where);
-  // Kills it within the system call after so many others; 0: not.
+  // Kills the daemon in its system call number `calls` from now on; 0: does not kill it.
   void KillAfter(uint64_t calls) { calls_left_ = calls; }
-  // Kills it `later` calls after the next one of that name on a file whose path ends so.
+  // Kills the daemon `later` calls after the next `call` on a file whose path ends with `path_end`.
   void KillAt(std::string call, std::string path_end, uint64_t later) {
     target_ = {std::move(call), std::move(path_end), later};
   }
   const std::string& killed_in() const { return killed_in_; }
-  // Closes its descriptors, except those that the service manager keeps; the next one may begin.
+  // Closes the daemon's descriptors, except those that the service manager holds. Then the next
+  // daemon may start.
   void BuryDaemon();
-  // The service manager has the daemon's descriptor from now on; it passes it to a daemon; it
-  // closes all that it has. -1: there is none.
+  // The service manager stores the daemon's descriptor (Keep), passes a stored one to a daemon
+  // (PassKept), or closes all stored ones (DropKept). -1: no descriptor.
   void Keep(int fd);
   void PassKept(int fd);
   void DropKept();
   size_t descriptors() const { return open_descriptors_; }
   size_t vm_descriptors() const;  // connections to monitors, and pidfds
-  // The first call of any kind that fails, by its name and file, is asked for here: an errno or 0.
+  // Called with the name and the file of a system call; returns the errno with which it fails, or
+  // 0. set_call_fault(): for all calls.
   using CallFault = std::function<int(absl::string_view call, const std::string& what)>;
   void set_call_fault(CallFault fault) { call_fault_ = std::move(fault); }
-  // Sets a fault that is asked for likewise before each call that makes a descriptor.
+  // For the calls that make a descriptor.
   void set_descriptor_fault(CallFault fault) { descriptor_fault_ = std::move(fault); }
 
-  // Makes the calls a bystander's while it lives: none fails, is counted, or has the daemon killed.
+  // While this object exists, system calls do not fail, are not counted, and do not kill the
+  // daemon. For calls of the test itself.
   class Bystander {
    public:
     explicit Bystander(Kernel* kernel) : kernel_(kernel) { kernel_->bystander_ = true; }
@@ -196,26 +202,26 @@ class Kernel : public Clock {
 
   // Returns whether epoll would return at once.
   bool LoopHasInput() const;
-  // Time at which the loop wants to run without input, as its last epoll_wait said.
+  // Time at which the loop runs even without input, from its last epoll_wait.
   absl::Duration loop_due() const { return loop_due_; }
 
-  // System calls, as system_calls.cc hands them in. Descriptors are from kFirst on. They return -1
-  // and set errno as the kernel does.
+  // System calls, as system_calls.cc forwards them. Descriptors start at kFirst. On errors they
+  // return -1 and set errno, like the real kernel.
   static constexpr int kFirst = 900;
   bool Owns(int fd) const { return fd >= kFirst; }
   int Open(const std::string& path, int flags, mode_t mode);
-  // Opens a file that is used past its descriptor, as SQLite's are (sqlite_files.cc).
+  // Opens a file that is not used through its descriptor, as those of SQLite (sqlite_files.cc).
   int OpenUnused(const std::string& path);
   int Close(int fd);
   ssize_t Read(int fd, void* to, size_t size);
   ssize_t PositionedRead(int fd, void* to, size_t size, off_t at);
   ssize_t PositionedWrite(int fd, const void* from, size_t size, off_t at);
   int Sync(int fd);
-  // The file at a path, or with "" the descriptor's own. Null, with errno: there is none.
+  // The file at a path; with "", the descriptor's own file. Null, with errno: there is none.
   Disk::FilePtr Look(int directory, const std::string& path);
   int UnlinkFile(const std::string& path);
   int Rename(const std::string& from, const std::string& to);
-  int Touch(absl::string_view path);  // sets its times to now
+  int Touch(absl::string_view path);  // sets the file's times to now
   int ChangeMode(int fd, mode_t mode);
   std::vector<std::string> ListDirectory(const std::string& path);
   std::string PathOf(int fd) const;
@@ -232,7 +238,7 @@ class Kernel : public Clock {
   int Socket(int family);
   int Connect(int fd, const std::string& path);
   ssize_t Receive(int fd, void* to, size_t size, int flags, int64_t* sender);
-  // Takes what comes next out of the socket.
+  // Takes the next bytes out of the socket.
   static size_t Take(Connection* connection, void* to, size_t size);
   ssize_t SendTo(int fd, absl::string_view bytes);
   int PeerCredentials(int fd, int64_t* pid);
@@ -241,9 +247,9 @@ class Kernel : public Clock {
   int BytesWaiting(int fd);
   int PidfdOpen(int64_t pid);
   int PidfdSignal(int fd);
-  // Answers as PIDFD_GET_INFO: unset with errno, or the exit status if it has one.
+  // Answers PIDFD_GET_INFO. -1 with errno, or `*wait_status` gets the exit status if there is one.
   int PidfdExit(int fd, std::optional<int>* wait_status);
-  // Makes the process of PidfdTellsExits (exit_status_reader.cc): it has exited with 3.
+  // Makes the process for PidfdTellsExits (exit_status_reader.cc), which has exited with 3.
   int64_t CloneProbe(int* pidfd);
   int64_t WaitFor(int64_t pid);
   bool IsReadable(int fd) const;
@@ -263,17 +269,17 @@ class Kernel : public Clock {
     ConnectionPtr connection;
     ListenerPtr listener;
     ProcessPtr process;
-    std::map<int, epoll_event> watched;  // kEpoll, by descriptor
-    std::map<int, std::string> watches;  // kInotify: paths by watch
+    std::map<int, epoll_event> watched;  // kEpoll: keyed by descriptor
+    std::map<int, std::string> watches;  // kInotify: paths, keyed by watch
     std::deque<std::string> events;      // kInotify: encoded records
     bool queue_full = false;             // kInotify
-    bool kept = false;                   // the service manager keeps it
+    bool kept = false;                   // the service manager holds it
     int last_watch = 0;
   };
   using DescriptorPtr = std::shared_ptr<Descriptor>;
 
   static int Fail(int error);
-  // Returns whether there is a descriptor for the call; sets errno where not. Add takes it.
+  // Returns whether a descriptor is free for the call; otherwise sets errno. Add() takes it.
   bool HasRoom(absl::string_view call, const std::string& what) const;
   int Add(Descriptor descriptor);
   Descriptor* Find(int fd) const;  // null: not open
@@ -281,7 +287,7 @@ class Kernel : public Clock {
   uint32_t Readiness(int fd) const;
   void Notify(const std::string& path, uint32_t mask);
   void Record(SignalRecord record);
-  // The text of a file of /proc or /sys; unset: there is none.
+  // The text of a file of /proc or /sys; unset: there is no such file.
   std::optional<std::string> SystemFile(const std::string& path) const;
 
   static Kernel* current_;
@@ -299,12 +305,13 @@ class Kernel : public Clock {
   int64_t last_reaped_ = 0;
   uint64_t last_process_inode_ = 1000;
   std::map<std::string, uint64_t> oom_kills_;  // keyed by cgroup
-  int traced_ = -1;                            // -1: no daemon reads the records
+  int traced_ = -1;                            // the daemon's ring; -1: no daemon reads the records
   std::vector<SignalRecord> signals_;
   int rings_ = 0;        // number of rings made
-  int host_watch_ = -1;  // -1: no daemon asks
-  std::map<absl::Duration, bool> host_shutdowns_ = {{absl::ZeroDuration(), false}};  // by its start
-  std::map<uint64_t, ListenerPtr> listeners_;                                        // by inode
+  int host_watch_ = -1;  // the daemon's descriptor; -1: no daemon asks
+  // Keyed by the start of the state.
+  std::map<absl::Duration, bool> host_shutdowns_ = {{absl::ZeroDuration(), false}};
+  std::map<uint64_t, ListenerPtr> listeners_;  // keyed by inode
 
   std::vector<DescriptorPtr> descriptors_;  // the first is kFirst; null: not open
   size_t open_descriptors_ = 0;

@@ -21,39 +21,40 @@ namespace vmeventd::simulation {
 inline constexpr char kLibvirtUri[] = "qemu+unix:///system?socket=/run/libvirt/libvirt-sock";
 inline constexpr char kPidDirectory[] = "/run/libvirt/qemu";
 
-// The node's libvirtd at the border of its client library, as docs/internals/libvirt.md has
-// measured it: its events come while its calls are under way, a list may be late, and its ids begin
-// again. The calls come on threads of the daemon, all else on the main thread.
+// The node's libvirtd behind the interface of its client library, with the behaviour measured in
+// docs/internals/libvirt.md: events arrive during calls, a list may be outdated, and ids start
+// again. Calls arrive on threads of the daemon; everything else runs on the main thread.
 class Libvirtd : public LibvirtApi {
  public:
   Libvirtd(Kernel* kernel, Random* random, Story* story)
       : kernel_(kernel), random_(random), story_(story) {}
 
-  // Returns whether it still has the domain.
+  // Returns whether it still lists the domain.
   bool Lists(const Life& life) const {
     return runs_ && std::find(domains_.begin(), domains_.end(), &life) != domains_.end();
   }
   bool runs() const { return runs_; }
   absl::Duration started_at() const { return started_at_; }
-  // Ends it: its clients lose it. The domains go on.
+  // Ends the libvirtd: its clients lose their connections. The domains continue.
   void Stop();
   void Start();
 
-  // A domain starts: gives it an id and its pid file.
+  // A domain starts: gives it an id and a pid file.
   void Add(Life* life);
-  // Tidies up after a domain that has ended, and says `end` to who listens.
+  // Cleans up after a domain that has ended, and reports `end` to the connection.
   void Remove(Life* life, ManagerEnd end);
-  // Forwards what QEMU says, and says that the domain has started. Listeners get it by `saying`.
+  // Forwards an event of QEMU. `*saying` records the connection that gets it.
   void Forward(Life* life, absl::string_view event, absl::string_view data, Saying* saying);
   void SayStarted(Life* life, bool incoming);
-  // An answer of libvirt about its run state.
+  // Records an answer of libvirt about the domain's run state.
   void SayRunState(Life* life);
 
-  // The daemon that connects from now on; 0: it ends, and its calls return.
+  // Sets the number of the daemon that connects from now on; 0: the daemon ends, and its calls
+  // return.
   void set_daemon(int number);
-  // The daemon is gone, with its connection.
+  // The daemon and its connection are gone.
   void Forget();
-  // Marks what was sent until now as handled, if the daemon says so of its connection.
+  // Marks everything that was sent so far as handled, if the daemon has handled it (`has_read`).
   void AfterLoopTurn(bool has_read);
 
   absl::StatusOr<std::unique_ptr<Connection>> Open(const std::string& uri,
@@ -62,12 +63,12 @@ class Libvirtd : public LibvirtApi {
  private:
   class Client;
   bool IsListened() const { return callback_ != nullptr && link_ != nullptr; }
-  // The daemon has lost its connection, if it had one.
+  // Records that the daemon has lost its connection, if it had one.
   void LoseSight();
-  // The next thing that the connection is sent is `saying`.
+  // Records `saying` as the next message that is sent on the connection.
   void Hear(Life* life, Saying* saying);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
-  // A call takes its time, in which all else goes on.
+  // Lets time pass during a call, while everything else continues.
   void Take();
 
   Kernel* const kernel_;
@@ -76,13 +77,13 @@ class Libvirtd : public LibvirtApi {
   bool runs_ = true;
   absl::Duration started_at_ = absl::ZeroDuration();
   int64_t last_id_ = 0;
-  std::vector<Life*> domains_;  // domains that it knows as running
+  std::vector<Life*> domains_;  // domains that it lists as running
   int daemon_ = 0;
   Callback callback_;
-  ConnectionPtr link_;   // `callback_`'s; null: it has lost it
-  bool listed_ = false;  // set after its first list
+  ConnectionPtr link_;   // connection of `callback_`; null: the connection is lost
+  bool listed_ = false;  // the connection has got its first list
   Mutex mutex_;
-  CondVar ends_;  // calls return at once
+  CondVar ends_;  // notified when calls must return at once
 };
 
 }  // namespace vmeventd::simulation

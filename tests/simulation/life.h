@@ -13,7 +13,8 @@
 
 namespace vmeventd::simulation {
 
-// A thing that QEMU said, or would have said to a listener.
+// Something that QEMU, or libvirt about it, reported, or would have reported if anyone had
+// listened.
 struct Saying {
   enum class Kind {
     kPowerdown,
@@ -25,48 +26,50 @@ struct Saying {
     kWatchdog,
     kHibernate,
     kOther,     // no evidence
-    kRunState,  // an answer to query-status, or libvirt's, of which `text` is the state
+    kRunState,  // an answer to query-status, or libvirt's; `text` is the state
     kManager,   // libvirt reports the end
   };
   Kind kind = Kind::kOther;
   std::string text;
-  std::optional<bool> guest;  // SHUTDOWN's
+  std::optional<bool> guest;  // `guest` of a SHUTDOWN
   ManagerEnd manager = ManagerEnd::kShutdown;
   absl::Duration at;    // monotonic
-  int64_t wall_us = 0;  // QEMU's stamp; 0: an answer, which has no stamp
-  // The connection that got it, and its place in what that was sent; null: nobody listened.
+  int64_t wall_us = 0;  // QEMU's timestamp; 0: an answer, which has none
+  // The connection that got it (null: nobody listened), and where it begins and ends in the bytes
+  // that were sent on it.
   ConnectionPtr heard_by;
   uint64_t begin = 0;
   uint64_t end = 0;
-  int daemon = 0;       // number of the daemon that heard it
-  bool unsure = false;  // libvirt said it before its first list, which may be older or newer
-  // Time by which it was read, and whether what followed from it is in the journal for certain.
+  int daemon = 0;  // number of the daemon that got it
+  // Libvirt reported it before the connection's first list, which may be older or newer.
+  bool unsure = false;
+  // Time by which it was read; `kept`: whether its effects are certainly in the journal.
   absl::Duration read_by = absl::InfiniteDuration();
   bool kept = false;
 
-  // Returns whether it was sent to a daemon, and whether that has read it.
+  // Return whether it was sent to a daemon, and whether that daemon has read it.
   bool was_sent() const { return heard_by != nullptr && heard_by->of_daemon; }
   bool was_read() const { return was_sent() && heard_by->handed_out >= end; }
 };
 
-// An intent for a life, as its declarer knows it.
+// An intent for a life, as the client that declared it knows it.
 struct Declared {
   absl::Duration asked;
   absl::Duration answered = absl::InfiniteDuration();  // time of an OK answer
   absl::Duration ttl;
   bool withdrawn = false;
   absl::Duration withdrawn_at = absl::InfiniteDuration();  // time of an OK withdrawal
-  int asked_daemon = 0;            // asked to withdraw it; 0: none, or that was answered
+  int asked_daemon = 0;  // daemon that was asked to withdraw it; 0: none, or it has answered
   absl::Duration asked_daemon_at;  // time of that request
 };
 
-// The life of one QEMU process, as it truly is.
+// The true state of one QEMU process, from start to end.
 struct Life {
   int number = 0;
   std::string name;
   std::string run_id;
-  std::string uuid;       // UUID of a domain of libvirt; empty: it has a monitor of its own
-  int64_t domain_id = 0;  // the domain's id
+  std::string uuid;       // UUID of a domain of libvirt; empty: not a domain, it has a monitor
+  int64_t domain_id = 0;  // id of the domain
   std::string boot_id;
   int major = 7;
   int minor = 2;
@@ -74,68 +77,69 @@ struct Life {
   bool no_reboot = false;
 
   ProcessPtr process;
-  // A process that listens on its monitor for it, and passes the socket on; null: it listens
-  // itself. The run may be this process's until somebody has spoken.
+  // A process that listens on the monitor and passes the socket to QEMU; null: QEMU listens itself.
+  // Until QEMU has sent something, the daemon may attribute the run to this process.
   ProcessPtr launcher;
   ListenerPtr listener;
-  ListenerPtr second;  // another monitor; null: there is none
+  ListenerPtr second;  // a second monitor; null: there is none
   std::string second_run_id;
-  std::string listed_as;  // name by the socket at which it was found
+  std::string listed_as;  // its name from the socket by which it was found
   std::string socket;
   uint64_t socket_inode = 0;
-  ConnectionPtr client;     // connection that is served
-  int client_daemon = 0;    // number of that daemon; 0: a manager
-  ConnectionPtr attached;   // the newest one of a daemon
-  bool negotiated = false;  // events go out
-  bool hangs = false;       // main loop hangs or has ended: nothing is answered
+  ConnectionPtr client;     // the connection that QEMU serves
+  int client_daemon = 0;    // number of the daemon that is this client; 0: the client is a manager
+  ConnectionPtr attached;   // the newest connection of a daemon
+  bool negotiated = false;  // the client gets events
+  bool hangs = false;       // QEMU answers nothing: its main loop hangs or has ended
   std::string run_state = "running";
-  absl::Duration answered_at;  // last time that its client was greeted or answered
+  absl::Duration answered_at;  // last time at which its client got the greeting or an answer
   absl::Duration began;
 
   std::vector<Saying> sayings;
-  // Those that have had a connection, or to which libvirt has spoken of the domain.
+  // Numbers of the daemons that have had a connection, or to which libvirt has reported the domain.
   std::set<int> daemons;
-  // How it ends, as the step says that decides; null: nothing has decided yet.
+  // How it ends, set by the step that decides; null: not decided yet.
   const Ending* ending = nullptr;
-  // Time of the last press of its power button that counts: no reset came since, and no return to a
-  // snapshot of before.
+  // Time of the last press of its power button that still counts: since then there was no reset,
+  // and no return to an earlier snapshot.
   absl::Duration pressed = -absl::InfiniteDuration();
-  // Time of the last press, panic or watchdog since the last reset, which would make it void; and
-  // whether it was resumed since, as by a return to a snapshot.
+  // Time of the last press, panic or watchdog since the last reset; a reset would make it void.
+  // `resumed_since`: whether the VM was resumed since then, as by a return to a snapshot.
   absl::Duration voidable = -absl::InfiniteDuration();
   bool resumed_since = false;
-  bool stricken = false;        // by a panic or its watchdog, and not reset since
-  bool guest_can_exit = false;  // its command line has a device by which the guest ends it
-  // Sender of the signal that ends it; 0: the kernel, -1: nobody.
+  bool stricken = false;  // it had a panic or its watchdog expired, and it was not reset since
+  bool guest_can_exit = false;  // its command line has a device by which the guest can end it
+  // Sender of the signal that ends it; 0: the kernel; -1: no signal.
   int64_t sender = -1;
-  // The last time at which another process of its cgroup was killed for memory.
+  // Last time at which another process of its cgroup was killed for memory.
   absl::Duration others_oom_kill = -absl::InfiniteDuration();
-  std::optional<ManagerEnd> reported;  // end that libvirt reports; unset: as it seems
+  // The end that libvirt reports; unset: what libvirt concludes itself.
+  std::optional<ManagerEnd> reported;
   std::vector<Declared> intents;
 
-  // Last time at which something kept daemons from its monitor: it did not listen, hung, or had
-  // another client.
+  // Last time at which daemons could not use its monitor: it did not listen, hung, or had another
+  // client.
   absl::Duration kept_at = absl::ZeroDuration();
-  // Time at which its last client's connection was closed, if that was a daemon's.
+  // Time at which QEMU closed the connection of its last client at its end, if that was a daemon.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
-  // Last time at which a daemon lost sight of it, or libvirt did.
+  // Last time at which a daemon lost its connection to it, or libvirt did.
   absl::Duration unseen_at = -absl::InfiniteDuration();
   bool process_gone = false;
-  bool gone = false;  // the process, and its next life may begin
+  bool gone = false;  // the process is gone, and the next life with this name may begin
   absl::Duration gone_at = absl::InfiniteDuration();
-  // The daemon that read the kernel's records as its signal was sent; 0: none.
+  // The daemon that read the kernel's records when its signal was sent; 0: none.
   int kill_seen_by = 0;
-  uint64_t earlier_inode = 0;     // the newest file when a daemon connected first
-  int kill_ring = 0;              // the kernel's ring that has the record of it
-  int victim_seen_by = 0;         // the daemon that followed it as the kernel named its victim
-  int ended_under = 0;            // the daemon that ran as its process ended; 0: none
-  bool ended_unattended = false;  // its process ended while no daemon ran
+  uint64_t earlier_inode = 0;  // inode of the newest file when a daemon first connected
+  int kill_ring = 0;           // the kernel's ring that has the record of its signal
+  int victim_seen_by = 0;      // the daemon that followed it when the kernel chose it as the victim
+  int ended_under = 0;         // the daemon that ran when its process ended; 0: none
+  bool ended_unattended = false;  // its process ended when no daemon ran
   int handed_to = 0;              // the last daemon to which its monitor was handed over
-  int process_handed_to = 0;      // for a domain: the last daemon to which its process was
-  bool reaped_before = false;     // for a domain: it had an exit status by then
+  int process_handed_to = 0;   // for a domain: the last daemon to which its process was handed over
+  bool reaped_before = false;  // for a domain: its process was already reaped at that time
 };
 
-// The UUID of its -uuid.
+// The UUID in its -uuid.
 inline std::string UuidOf(const Life& life) {
   if (!life.uuid.empty()) return life.uuid;
   return absl::StrFormat("00000000-0000-4000-8000-%012d", life.number);

@@ -8,7 +8,7 @@
 
 namespace vmeventd::simulation {
 
-// The one source of every choice of a simulation: the same seed makes the same choices on every
+// The only source of random choices in a simulation: the same seed gives the same choices on every
 // machine (splitmix64).
 class Random {
  public:
@@ -20,7 +20,7 @@ class Random {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
     return z ^ (z >> 31);
   }
-  // 0 to `bound` - 1.
+  // Returns 0 to `bound` - 1.
   uint64_t Below(uint64_t bound) { return Next() % bound; }
   int64_t Between(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(Below(static_cast<uint64_t>(high - low + 1)));

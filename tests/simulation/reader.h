@@ -17,28 +17,28 @@
 
 namespace vmeventd::simulation {
 
-// A client that watches, over a network that may stand still or break, and that goes on by its
-// cursor. Holds what it gets together with what the judge knows: nothing twice, nothing out of
-// order, nothing left out but what a GAP names.
+// A client that watches events over a network that may stall or fail, and resumes from its cursor.
+// Compares what it gets with the judge's knowledge: no event may come twice or out of order, and
+// none may be missing unless a GAP names it.
 class Reader {
  public:
   Reader(int number, Kernel* kernel, Random* random, Story* story, const Judge* judge);
   ~Reader();
 
-  // The next thing that the network or the client does: connects, takes a message, stands still,
-  // breaks off. False: there is nothing to do now.
+  // The next action of the network or the client: it connects, takes a message, stalls, or
+  // disconnects. False: there is nothing to do now.
   bool Turn(Daemon* daemon);
-  // Checks that the stream has sent what there is, and whatever was due; called when nobody has
-  // anything to do.
-  // `disk_waits`: what is only in the journal cannot be read now.
+  // Called when nobody has anything to do. Checks that the stream has sent all events, and
+  // everything else that was due.
+  // `disk_waits`: events that are only in the journal cannot be read now.
   void CheckAtRest(const EventLog& log, bool disk_waits);
-  // Reads without a pause from now on, for the end of the simulation.
+  // From now on reads without pauses, for the end of the simulation.
   void Hurry() { hurries_ = true; }
-  // Time at which it goes on by itself.
+  // Time at which it continues by itself.
   absl::Duration next() const { return pause_until_; }
   // The daemon is gone.
   void Disconnect() { call_ = nullptr; }
-  // Checks that all that there is has come.
+  // Checks that all events have come.
   void CheckComplete();
 
  private:
@@ -49,15 +49,16 @@ class Reader {
   void TakeEvent(const v1::Event& event);
   // The stream has ended.
   void OnEnd(const grpc::Status& status);
-  // The server says that everything up to `sequence` is durable.
+  // The server reports that everything up to `sequence` is durable.
   void TakeDurable(uint64_t sequence);
-  // Checks the first place of a call that asked for the oldest event, or for those since a time.
+  // Checks the first position of a call that asked to start at the oldest event or at a time.
   void CheckBegin();
-  // Checks that each event between the two that it asked for, none of which was sent, is excused.
+  // Checks that there is an excuse for each requested event between the two, none of which was
+  // sent.
   void Skip(uint64_t from, uint64_t to);
-  // Returns whether it asked for `event`.
+  // Returns whether its filter includes `event`.
   bool Wants(const v1::Event& event) const;
-  // The first event after its place that it asked for and may still get; 0: there is none.
+  // The first requested event after its position that it may still get; 0: none.
   uint64_t FirstMissing() const;
 
   const int number_;
@@ -67,26 +68,27 @@ class Reader {
   Story* const story_;
   const Judge* const judge_;
   const uint64_t kind_;
-  std::vector<std::string> names_;  // VMs whose events it asks for; empty: all
+  std::vector<std::string> names_;  // names of the VMs whose events it requests; empty: all
   bool hurries_ = false;
   absl::Duration pause_until_ = absl::ZeroDuration();
-  // Backoff after each stream that ended without an event.
+  // Backoff, used after each stream that ended without an event.
   Backoff backoff_{absl::Milliseconds(100), absl::Seconds(5)};
 
-  std::string journal_id_;         // journal of the cursor; empty: there is none
-  uint64_t sequence_ = 0;          // events up to here are done with
-  uint64_t durable_ = 0;           // everything up to here is durable, or a GAP will name it
-  uint64_t progress_durable_ = 0;  // as the last Progress had it
+  std::string journal_id_;         // journal of the cursor; empty: there is no cursor
+  uint64_t sequence_ = 0;          // events up to here have been handled
+  uint64_t durable_ = 0;           // events up to here are durable, or a GAP will name them
+  uint64_t progress_durable_ = 0;  // the value in the last Progress
   bool in_snapshot_ = false;
-  std::set<std::string> snapshot_;           // runs in it
-  bool from_snapshot_ = false;               // the next start, after OUT_OF_RANGE
-  bool from_oldest_ = false;                 // set for a stream whose first message is yet to come
-  absl::Time since_ = absl::InfinitePast();  // its stream leaves out what was observed before
-  uint64_t retained_from_ = 0;               // the oldest event when it connected
-  bool durable_only_ = false;                // of its stream
-  uint64_t owed_ = 0;  // the last event of its stream that was not durable; 0: none was
+  std::set<std::string> snapshot_;  // runs in the snapshot
+  bool from_snapshot_ = false;      // the next stream starts from a snapshot, after OUT_OF_RANGE
+  bool from_oldest_ = false;        // set for a stream whose first message has not come yet
+  // Its stream omits events that were observed before this time.
+  absl::Time since_ = absl::InfinitePast();
+  uint64_t retained_from_ = 0;  // sequence of the oldest event when it connected
+  bool durable_only_ = false;   // setting of its stream
+  uint64_t owed_ = 0;           // the last event of its stream that was not durable; 0: all were
   std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
-  std::vector<uint64_t> left_out_;  // events that did not come, and must be named by a GAP
+  std::vector<uint64_t> left_out_;  // events that did not come, and that a GAP must name
   std::shared_ptr<Call> call_;
 };
 

@@ -11,20 +11,20 @@
 
 namespace vmeventd::simulation {
 
-// The record of one simulation, for people: a line an occurrence, with the time since its begin.
-// Counts what was reached, and collects what is wrong.
+// The log of one simulation, for people: one line for each occurrence, with the time since the
+// start. Also counts what was reached, and records failures.
 class Story {
  public:
   explicit Story(const Kernel* kernel) : kernel_(kernel), began_(kernel->monotonic()) {}
 
-  // Each takes its text in parts, as absl::StrCat does. `who` is a word or two: "qemu vm3",
+  // Each method takes its text in parts, like absl::StrCat. `who` is one or two words: "qemu vm3",
   // "daemon", "reader 2".
   template <typename... Parts>
   void Say(absl::string_view who, const Parts&... what) {
     const double time = absl::ToDoubleSeconds(kernel_->monotonic() - began_);
     lines_.push_back(absl::StrFormat("%11.4f  %-10s %s", time, who, absl::StrCat(what...)));
   }
-  // Reports a failure: something is not as it must be.
+  // Records a failure.
   template <typename... Parts>
   void Fail(const Parts&... problem) {
     Say("JUDGE", "WRONG: ", problem...);
@@ -36,7 +36,7 @@ class Story {
   }
 
   bool failed() const { return !problem_.empty(); }
-  const std::string& problem() const { return problem_; }  // the first
+  const std::string& problem() const { return problem_; }  // the first failure
   const std::vector<std::string>& lines() const { return lines_; }
   const std::map<std::string, uint64_t>& reached() const { return reached_; }
 

@@ -6,17 +6,17 @@
 
 namespace vmeventd::simulation {
 
-// A process that simulates, each plan in a child of its own. It allocates nothing between two
-// plans: each child begins with the same heap at the same addresses, on which the order of hash
-// tables depends, whatever was simulated before and whatever its parent has done since. So it is
-// made before its parent allocates anything.
+// A process that simulates plans, each in a separate child process. The order of hash tables
+// depends on the heap's addresses, so each child must begin with the same heap, no matter what was
+// simulated before and what the parent has done. Therefore the worker allocates nothing between two
+// plans, and must be started before its parent allocates anything.
 class Worker {
  public:
-  // Ends the process with a message if there is none to be had.
+  // Starts a worker. If that fails, ends this process with a message.
   static Worker Start();
 
-  // Simulates one plan at a time: each Begin is followed by a Wait. The result has its story only
-  // if `story`.
+  // Simulates one plan at a time: each Begin() must be followed by a Wait(). The result contains
+  // the story only if `story`.
   void Begin(const Plan& plan, bool story);
   Result Wait();
 

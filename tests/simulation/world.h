@@ -22,15 +22,15 @@
 namespace vmeventd::simulation {
 
 inline constexpr char kWatchedDirectory[] = "/run/qemu";
-// Time with descriptors after which all VMs are followed: twice what a retry waits, and the
+// Time with free descriptors after which all VMs are followed: twice the delay of a retry, plus the
 // greetings.
 inline constexpr absl::Duration kFollowsAgain = absl::Seconds(20);
 
-// The VMs of the node and their managers: what they do, when, and with which words, as
-// docs/internals/qemu.md has measured it. Each name has one QEMU after the other.
+// The VMs of the node and their managers: what they do, when, and with which messages, as measured
+// in docs/internals/qemu.md. Each name has one QEMU after another.
 class World {
  public:
-  // Declares, perhaps once more, or withdraws an intent for the VM that `life` is of.
+  // Declares an intent for the VM of `life`, perhaps again, or withdraws it.
   using IntentCall = std::function<void(Life* life, size_t intent)>;
 
   World(Kernel* kernel, Random* random, Story* story, Libvirtd* libvirtd, const Plan& plan);
@@ -39,30 +39,30 @@ class World {
     declare_ = std::move(declare);
     withdraw_ = std::move(withdraw);
   }
-  // Called a while after the daemon was not notified of a socket.
+  // Sets a function that is called some time after the daemon was not notified of a socket.
   void set_after_overflow(std::function<void()> check) { after_overflow_ = std::move(check); }
-  // The daemon that connects from now on; 0: none does.
+  // Sets the number of the daemon that connects from now on; 0: none.
   void set_daemon(int number) {
     daemon_ = number;
     libvirtd_->set_daemon(number);
   }
 
-  // The daemon `to` goes on with what `from` handed over: has all that it has read.
+  // The daemon `to` resumes what `from` handed over, and knows everything that `from` has read.
   void Resume(int from, int to);
-  // Hands over the processes of these domains.
+  // The processes of these domains were handed over to `to`.
   void ResumeWithProcesses(int to, const std::set<std::string>& run_ids);
 
-  // Time at which the next thing happens by itself; InfiniteDuration: nothing will.
+  // Time at which the next thing happens by itself; InfiniteDuration: nothing more happens.
   absl::Duration next() const;
-  // Does what is due.
+  // Runs everything that is due.
   void RunDue();
-  // Does something at `at` at the earliest.
+  // Schedules `what` for `at` or later.
   void At(absl::Duration at, std::function<void()> what);
 
-  // Gives one QEMU that has something to do a turn. False: none has.
+  // Runs one turn of a QEMU that has something to do. False: none has.
   bool QemuTurn();
 
-  // The host's end: all QEMUs at once.
+  // The host ends: kills all QEMUs at once.
   void KillAll();
 
   bool over() const { return ended_ == plan_.lives; }
@@ -72,42 +72,43 @@ class World {
   using Step = void (World::*)(Life*);
 
   absl::Duration now() const { return kernel_->monotonic(); }
-  // Does something after `low` to `high`; In only if the life's process is there still.
+  // Schedules `what` in `low` to `high` from now. In() runs it only if the life's process still
+  // exists.
   void Within(absl::Duration low, absl::Duration high, std::function<void()> what);
   void In(absl::Duration low, absl::Duration high, Life* life, std::function<void()> what);
-  // The run id by a monitor's path and a process.
+  // The run id for a monitor's path and a process.
   std::string RunIdOf(const std::string& path, const Process& process) const;
   void Begin(const std::string& name);
-  // The command line of its process: one that QEMU was started with, or something else's.
+  // The command line of its process: QEMU's, or that of another program.
   std::string CommandLineOf(Life* life);
   void BeginSocket(Life* life);
   void BeginLauncher(Life* life);
-  // Reaps it once it has ended, and it has listened for no VM.
+  // Reaps the launcher if it has ended and no living VM uses it.
   void ReapLauncher(const ProcessPtr& launcher);
   static std::string SecondSocketOf(const Life& life);
   void BeginDomain(Life* life);
   void NextStep(Life* life);
-  // The queue of clients that wait on its monitor; null: nobody waits.
+  // The queue of clients that wait at its monitor; null: nobody waits.
   static std::deque<ConnectionPtr>* WaitingAt(const Life& life);
   bool HasWork(const Life& life) const;
   void Serve(Life* life);
   void Answer(Life* life, absl::string_view command);
-  // Checks that the daemon may ask this QEMU something now: docs/internals/qemu.md, "A command
+  // Checks that the daemon may send this QEMU a command now: docs/internals/qemu.md, "A command
   // while QEMU ends".
   void CheckPace(const Life& life) const;
   void Send(Life* life, const std::string& bytes);
   void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
            std::string text = "");
   void SayShutdown(Life* life, absl::string_view reason);
-  // Its CPUs stop, for that run state, or go on, and it says so; ResumeWithin takes the next step
-  // then.
+  // Its CPUs stop, with this run state, or resume, and it reports that. ResumeWithin() then takes
+  // the next step.
   void Pause(Life* life, absl::string_view run_state);
   void Resume(Life* life);
   void ResumeWithin(absl::Duration high, Life* life);
-  // The first that decides wins.
+  // Sets how the life ends. The first call wins.
   void Decide(Life* life, const Ending& ending);
 
-  // Steps while it lives.
+  // Steps of a life before its end.
   void Reboot(Life* life);
   void StopAndContinue(Life* life);
   void Sleep(Life* life);
@@ -115,7 +116,7 @@ class World {
   void DiskError(Life* life);
   void PressIgnored(Life* life);
   void LoseMonitor(Life* life);
-  // A daemon knows it by one socket, at which it answers itself.
+  // Returns whether a daemon knows it by only one socket, at which QEMU itself answers.
   static bool AnswersAtOneSocket(const Life& life);
   void AddSocket(Life* life);
   void Hang(Life* life);
@@ -132,7 +133,7 @@ class World {
   void AnotherIsOutOfMemory(Life* life);
   void DeclareIntent(Life* life);
   void MigrationFails(Life* life);
-  // The host begins to shut down, and cancels that some time later.
+  // The host begins to shut down, and cancels this some time later.
   void ShutHostDown();
   void HostBeginsToShutDown(Life* life);
 
@@ -168,7 +169,7 @@ class World {
   void DomainArrives(Life* life);
   void DomainIsGone(Life* life);
   void Migration(Life* life, absl::string_view status);
-  // The VM is stopped while its last pages go out.
+  // The VM is stopped while its last pages are sent.
   void StopToMigrate(Life* life);
   void DomainMigrationFails(Life* life);
   void DomainMigrates(Life* life);
@@ -178,16 +179,16 @@ class World {
   void DomainIsSaved(Life* life);
   void DomainIsDumped(Life* life);
 
-  // QEMU exits in order; after a SHUTDOWN, or without one.
+  // QEMU exits in order: ShutDown() with a SHUTDOWN, Leave() without one.
   void ShutDown(Life* life, absl::string_view reason);
   void Leave(Life* life);
   void CloseSockets(Life* life, bool unlink);
   void ProcessEnds(Life* life, int wait_status);
-  // A signal is sent to it by a process that is gone at once, by the kernel (0), or by itself; the
-  // first is what ends it.
+  // A process that exits at once, the kernel (0), or QEMU itself sends it a signal. The first
+  // signal is the one that ends it.
   void SendSignal(Life* life, int signal, int64_t sender, const std::string& command);
   void HostKills(Life* life);
-  // A process that is no VM's.
+  // Ends a process that belongs to no VM.
   void EndHelper(const ProcessPtr& process);
   void AllAreGone(Life* life);
   void CloseClient(Life* life);

@@ -10,7 +10,8 @@
 
 namespace vmeventd::bench {
 
-// Lines of a VM's monitor: its first one, two that make one event each, and one before its end.
+// Lines of a VM's monitor: the greeting, two lines that each cause one event, and the last one
+// before its end.
 inline constexpr char kGreetingLine[] =
     "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
     "\"package\": \"\"}, \"capabilities\": [\"oob\"]}}\r\n";
@@ -23,7 +24,7 @@ inline constexpr char kShutdownLine[] =
     "{\"timestamp\": {\"seconds\": 1790000000, \"microseconds\": 0}, \"event\": \"SHUTDOWN\", "
     "\"data\": {\"guest\": true, \"reason\": \"guest-shutdown\"}}\r\n";
 
-// What vmeventd makes of kStopLine.
+// The event that vmeventd makes from kStopLine.
 inline v1::Event PausedEvent(uint64_t sequence) {
   v1::Vm vm;
   vm.mutable_ref()->set_name(absl::StrCat("instance", sequence % 9000, ".example.com"));

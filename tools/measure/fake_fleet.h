@@ -13,8 +13,8 @@
 
 namespace vmeventd::bench {
 
-// Thousands of QMP monitors at the price of their sockets: all of them belong to this process, and
-// one thread answers their handshakes. A daemon follows them with --process-tracking off.
+// Thousands of QMP monitors that cost only their sockets: all belong to this process, and one
+// thread answers their handshakes. A daemon must follow them with --process-tracking off.
 class FakeFleet {
  public:
   // Listens on `count` sockets in `directory`.
@@ -25,16 +25,17 @@ class FakeFleet {
 
   static std::string Name(int vm);
   int size() const { return size_; }
-  // How many have a client that has asked for the state of its VM, which is the handshake's end.
+  // Number of monitors with a client that has asked for the VM's state, which ends the handshake.
   int Attached() const;
-  // How many have a client that has left the negotiation of capabilities: ganeti-kvmd asks no more.
+  // Number of monitors with a client that has left the negotiation of capabilities: ganeti-kvmd
+  // sends nothing more.
   int Negotiated() const;
-  // How many lines all clients have sent: commands.
+  // Number of lines (commands) that all clients have sent.
   uint64_t commands() const;
 
-  // Any thread. What a VM's client does not read is lost.
+  // Sends lines to a VM's client. Lines that the client does not read are lost. Any thread.
   void Send(int vm, std::string_view lines);
-  // Says that the guest powered off, closes both sockets and removes the file, as QEMU does.
+  // Reports that the guest powered off, closes both sockets and removes the file, like QEMU.
   void Stop(int vm);
 
  private:
@@ -60,8 +61,8 @@ class FakeFleet {
   std::thread thread_;
 };
 
-// Processes with a monitor each, for a daemon that tracks processes. Forks: made while the program
-// has one thread.
+// Processes with one monitor each, for a daemon that tracks processes. The constructor forks, so
+// the program must have only one thread then.
 class FakeProcesses {
  public:
   FakeProcesses(const std::string& directory, int count);
@@ -69,7 +70,7 @@ class FakeProcesses {
   FakeProcesses(const FakeProcesses&) = delete;
   FakeProcesses& operator=(const FakeProcesses&) = delete;
 
-  // Stops every process at once, as a guest's poweroff does.
+  // Ends every process at once, like a guest's poweroff.
   void StopAll();
 
  private:

@@ -2,18 +2,18 @@
 
 #include <string>
 
-// The least that a program must do for what vmeventd does, each as small as it can be written.
+// Minimal programs that do parts of vmeventd's work, to measure the least that this work costs.
 
 namespace vmeventd::bench {
 
-// A server of WatchEvents that knows nothing of VMs. For each line of its standard input, a number
-// of events, it makes that many events of about the size of vmeventd's, and sends each to every
-// open stream as a typed message of its own. With a `file` it appends each event to that and has it
-// on the disk (fdatasync) before it sends it. Returns at the input's end.
+// A server of WatchEvents that knows nothing about VMs. Each line of its standard input is a number
+// of events: it makes this number of events, of about the size of vmeventd's, and sends each to
+// every open stream as a separate typed message. With a `file` it first appends each event to the
+// file and syncs it (fdatasync). Returns at the end of the input.
 void RunGrpcFloor(const std::string& address, const std::string& file);
 
-// Connects to each socket in `directory`, and creates NAME.shutdown once the peer closes it; writes
-// a line when all are connected. Returns when all are closed.
+// Connects to each socket in `directory`, and creates NAME.shutdown when the peer closes the
+// connection. Writes a line when all are connected. Returns when all are closed.
 void RunFileFloor(const std::string& directory);
 
 }  // namespace vmeventd::bench

@@ -11,7 +11,7 @@
 
 namespace vmeventd::bench {
 
-// What was measured, by name. Prints each value as it comes.
+// The measured values, by name. Prints each value when it is added.
 class Record {
  public:
   Record();
@@ -19,9 +19,9 @@ class Record {
   Record& operator=(const Record&) = delete;
 
   void Add(const std::string& name, double value, const std::string& unit);
-  // The processor time that each of `count` took, of the time that all took.
+  // Adds the processor time for each of `count`; `cpu` is the time for all together.
   void AddEach(const std::string& name, absl::Duration cpu, int count);
-  // The times of single operations: their p50 and p99, and for the plots each percentile.
+  // Adds the times of single operations: their p50 and p99, and for the plots each percentile.
   void AddTimes(const std::string& name, std::vector<absl::Duration> times);
   void Write(const std::string& path) const;
 
@@ -31,13 +31,13 @@ class Record {
 
 // The processor time of a process.
 absl::Duration CpuOf(pid_t pid);
-// Of all its threads together.
+// The number of wakeups of all its threads together.
 double Wakeups(pid_t pid);
 double AnonymousKib(pid_t pid);
 double ResidentKib(pid_t pid);
-// The calls with which it has read and written files.
+// The number of calls with which a process has read and written files.
 double FileCalls(pid_t pid);
-// Returns once the process does next to nothing.
+// Returns when the process does almost nothing any more.
 void Settle(pid_t pid);
 
 // Counts the shutdown files that appear in a directory.
@@ -45,7 +45,8 @@ class FileCounter {
  public:
   explicit FileCounter(const std::string& directory);
 
-  // Returns when there were `count` since the counter was made; fails after e2e::Patience().
+  // Returns when `count` files have appeared since the counter was made; fails after
+  // e2e::Patience().
   absl::Time Wait(int count);
 
  private:

@@ -17,15 +17,15 @@ namespace vmeventd::bench {
 // Counts the events of one encoded WatchEventsResponse without decoding them.
 uint64_t CountEvents(const grpc::ByteBuffer& message);
 
-// WatchEvents streams whose events are counted and dropped by one thread.
+// WatchEvents streams whose events one thread counts and drops.
 class Subscribers {
  public:
-  // Opens `count` streams, with up to 100 of them on one connection. Returns once each has had its
-  // first message; throws where one is refused.
+  // Opens `count` streams, up to 100 of them on one connection. Returns when each has got its first
+  // message; throws if one is refused.
   Subscribers(
       const std::string& address, int count,
       const std::shared_ptr<grpc::ChannelCredentials>& with = grpc::InsecureChannelCredentials());
-  // One stream a request.
+  // Opens one stream for each request.
   Subscribers(
       const std::string& address, const std::vector<v1::WatchEventsRequest>& requests,
       const std::shared_ptr<grpc::ChannelCredentials>& with = grpc::InsecureChannelCredentials());
@@ -33,7 +33,8 @@ class Subscribers {
   Subscribers(const Subscribers&) = delete;
   Subscribers& operator=(const Subscribers&) = delete;
 
-  // Returns when all streams together had `events` first, which is after this call began.
+  // Waits until all streams together have got `events` events. Returns the time at which that was
+  // reached; now, if it was reached before.
   absl::Time WaitDelivered(uint64_t events);
 
  private:
