@@ -109,23 +109,23 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
   }
 }
 
-// The whole daemon, put together. Its threads: the watcher's loop, those of the event log, and
-// gRPC's own.
+// The whole daemon. Its threads: the watcher's loop, the threads of the event log, and gRPC's own.
 class Daemon {
  public:
   // Takes the locks, sets up the watcher and listens; an address that cannot be listened on is
-  // retried while the daemon runs. The error names the obstacle. `meters` are the log's. `signals`
-  // was begun before any thread; `parcel` is TakeParcel()'s. The pointers outlive the daemon.
+  // retried while the daemon runs. The error names the obstacle. `meters` are those of the log.
+  // `signals` must have been begun before any thread started; `parcel` is the result of
+  // TakeParcel(). The objects behind the pointers must outlive the daemon.
   static absl::StatusOr<std::unique_ptr<Daemon>> Create(const Config& config, const Clock* clock,
                                                         const LogMeters* meters,
                                                         const Tuning& tuning, SignalTracing signals,
                                                         UniqueFd parcel);
-  // Follows the VMs and serves until RequestStop, then stops (StopDaemon). The thread that made the
-  // daemon; once.
+  // Follows the VMs and serves until RequestStop(), then stops (StopDaemon). Call it once, on the
+  // thread that made the daemon.
   void Run();
-  // Any thread.
+  // Makes Run() stop the daemon. Any thread.
   void RequestStop();
-  // Reads again what may be replaced while the daemon runs: the TLS files. Any thread.
+  // Reads the TLS files again, which may be replaced while the daemon runs. Any thread.
   void Reload();
 
  private:
@@ -136,12 +136,12 @@ class Daemon {
                            const Tuning& tuning);
   absl::Status StartMetrics(const Config& config, const LogMeters* log);
   void WatcherLoop();
-  // Runs after each turn of the pump thread, on it.
+  // Called on the pump thread after each of its turns.
   void OnPumpTurn();
   std::string StatusText() const;
-  // The watcher is silent, or not any more.
+  // Called when the watcher becomes silent, and when it is active again.
   void OnSilence(bool silent, bool serving);
-  // Serves from the first scan on, and notifies the service manager, until RequestStop.
+  // Serves from the first scan until RequestStop(), and notifies the service manager.
   void ServeUntilStop();
 
   const Clock* const clock_;
@@ -186,7 +186,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
   const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
                                                         static_cast<int>(config.max_connections));
-  // What ends while the disk hangs has its exit status.
+  // Holds the processes, so that the exit status of a VM that ends while the disk hangs is known.
   auto held = std::make_shared<HeldProcesses>();
   if (config.process_tracking) held->Open(descriptors.vms);
   std::optional<DiskWait> disk_wait(
@@ -461,8 +461,9 @@ void Daemon::Reload() {
   }
 }
 
-// Resumes `handed`, the trace of the previous daemon, or begins one. `*note` is for the log. The
-// error is the reason why what is required cannot be had.
+// Resumes `handed`, the trace of the previous daemon, or begins a new trace. `*note` gets a
+// sentence for the log. Error: --signal-senders=require cannot be fulfilled; the message has the
+// reason.
 absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
                                                  std::string* note) {
   if (config.signal_senders == SignalSenders::kOff)

@@ -25,14 +25,14 @@ namespace vmeventd {
 namespace {
 
 constexpr char kStoredName[] = "vmeventd-handover";
-// The first message has this, and the number of sockets of exit statuses. Its descriptors: a file
-// with an internal::Handover, which no queue is too small for; that socket; and the trace's. Each
-// message after it is a run's (HandedRun::state), with its connection, if it has one, and its
-// process, if that is tracked.
+// The first message has this text, and the number of sockets for exit statuses. Its descriptors are
+// a file with an internal::Handover (a file, because it may be too large for the queue), that
+// socket, and those of the trace. Each further message is one run (HandedRun::state), with its
+// connection, if there is one, and its process, if it is tracked.
 constexpr char kFormat[] = "vmeventd-handover-7";
 constexpr size_t kMaxText = 2 * HandedRun::kMaxUnhandled;
 constexpr size_t kMaxDescriptors = 64;  // of a message
-// Limit of what waits in the queue. Without CAP_NET_ADMIN it is net.core.wmem_max.
+// Maximum number of bytes in the queue. Without CAP_NET_ADMIN, net.core.wmem_max applies.
 constexpr int kQueueBytes = 32 << 20;
 // Longest wait for the service manager's answer.
 constexpr absl::Duration kStoreTimeout = absl::Seconds(1);
@@ -57,8 +57,8 @@ absl::Status Send(int socket, std::string text, absl::Span<const int> descriptor
   return absl::OkStatus();
 }
 
-// Receives the next message, whose text is in `buffer` then; empty: there is none. It stays in the
-// queue, or not.
+// Receives the next message, and returns its text, which is in `buffer`; empty: there is none. With
+// `stays`, the message remains in the queue.
 absl::StatusOr<absl::string_view> Receive(int socket, bool stays, absl::Span<char> buffer,
                                           std::vector<UniqueFd>* descriptors) {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};

@@ -87,7 +87,8 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
       absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
 }
 
-// Words that users of other programs type, separated by blanks, and the answer for DidYouMean().
+// Words that users of other programs type, separated by blanks, each with the argument for
+// DidYouMean().
 constexpr std::pair<absl::string_view, absl::string_view> kHints[] = {
     {"-v --verbose -d --debug --loglevel", "--log-level debug"},
     {"-q --quiet", "--log-level warn"},
@@ -114,7 +115,7 @@ constexpr std::pair<absl::string_view, absl::string_view> kHints[] = {
      "; that is for the client: vmevents"},
 };
 
-// The answer for DidYouMean(); empty: there is none.
+// Returns the argument for DidYouMean() for a typed word; empty: no name is similar.
 std::string AnswerFor(absl::string_view typed, const std::vector<std::string>& names) {
   for (const auto& [words, answer] : kHints) {
     for (const absl::string_view word : absl::StrSplit(words, ' ')) {
@@ -129,7 +130,7 @@ bool IsSetting(absl::string_view name) {
                      [name](const Flag& flag) { return flag.name == name; });
 }
 
-// The hint for a word of the configuration file: that for the flag of this name.
+// The hint for a wrong setting in the configuration file: like the hint for a flag of this name.
 std::string HintForSetting(absl::string_view typed) {
   std::vector<std::string> names;
   for (const Flag& flag : Flags()) names.push_back(absl::StrCat("--", flag.name));
@@ -139,8 +140,8 @@ std::string HintForSetting(absl::string_view typed) {
   return IsSetting(name) ? DidYouMean(name) : "";
 }
 
-// The configuration file for CLI11, which reports no text or list without an end, drops the values
-// of a setting that is there twice, and needs each list on one line.
+// Reads the configuration file for CLI11. CLI11 itself does not report an unterminated text or
+// list, drops values of a setting that is given twice, and needs each list on one line.
 class ConfigFile : public CLI::ConfigTOML {
  public:
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
@@ -312,7 +313,8 @@ absl::Status CheckAccess(const Config& config) {
   return absl::OkStatus();
 }
 
-// The monitors of a manager that `watch` takes, by its own path or by the one to which links lead.
+// The monitors of a manager that `watch` matches, by its path as written or with symbolic links
+// resolved.
 std::optional<ManagerMonitors> MonitorsTakenBy(WatchSpec watch) {
   std::optional<ManagerMonitors> named = FindManagerMonitors(watch);
   if (named.has_value()) return named;
@@ -341,8 +343,8 @@ absl::Status CheckWatches(const Config& config) {
   return absl::OkStatus();
 }
 
-// An IPv6 address leaves IPv4 to the listener that has its port there: a socket of "::" would take
-// both.
+// Restricts an IPv6 address to IPv6 if another listener has the same port with IPv4: a socket for
+// "::" would take both.
 void LeaveIpv4ToOthers(Config* config) {
   std::vector<ListenAddress*> all;
   for (ListenAddress& address : config->listens) all.push_back(&address);
@@ -354,8 +356,8 @@ void LeaveIpv4ToOthers(Config* config) {
   }
 }
 
-// Checks what the flags name on this host: groups and files. A fault there may pass without another
-// configuration: a directory service comes up, certificates are being replaced.
+// Checks the groups and files on this host that the flags name. Such a fault may go away without a
+// change of the configuration: a directory service starts, or certificates are being replaced.
 absl::Status CheckHost(Config* config) {
   for (ListenAddress& address : config->listens) {
     if (absl::Status status = ResolveGroup(&address); !status.ok()) {
@@ -434,13 +436,14 @@ std::string ExplainUnreadable(const std::string& path) {
   return absl::StrCat("--config: ", ErrnoStatus(path, "cannot be read", error).message());
 }
 
-// Fault of what the flags name on this host.
+// The result if CheckHost() found a fault.
 ParsedConfig HostError(absl::string_view message, bool check_config) {
   if (check_config) return UsageError(message);
   return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", message, "\n")};
 }
 
-// Explains the arguments that no flag took, in the order in which they were typed.
+// Explains the arguments that belong to no flag. `extras` are in the order in which they were
+// typed.
 std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch) {
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
     return absl::StartsWith(word, "-");

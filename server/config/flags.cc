@@ -42,7 +42,8 @@ absl::Status CheckDirectory(const std::string& path) {
   return absl::OkStatus();  // the daemon waits for a missing one
 }
 
-// A flag of one value, which `parse` reads and `print` writes; printed empty: no value.
+// A flag with one value, which `parse` reads and `print` writes. `print` returns "" if there is no
+// value.
 template <typename Value, typename Parse, typename Print>
 Flag One(std::string name, std::string argument, Value Config::*field, Parse parse, Print print,
          std::string help, Flag::Kind kind = Flag::Kind::kText) {
@@ -93,7 +94,7 @@ Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
   return One(std::move(name), "DURATION", field, parse, PrintDuration, std::move(help));
 }
 
-// A flag that takes one of a few words, each with its value.
+// A flag that accepts one of a few words; each word stands for a value.
 template <typename Value>
 Flag Word(std::string name, std::string argument, Value Config::*field,
           std::vector<std::pair<std::string, Value>> words, std::string help) {
@@ -112,8 +113,8 @@ Flag Word(std::string name, std::string argument, Value Config::*field,
   return One(std::move(name), std::move(argument), field, parse, print, std::move(help));
 }
 
-// A list of what `parse` reads and `print` writes. Refuses the second of two with the same `key`;
-// an empty key may be there again.
+// A flag with a list of values, which `parse` reads and `print` writes. Refuses two values with the
+// same `key`, unless the key is empty.
 template <typename Spec, typename Parse, typename Print, typename Key>
 Flag List(std::string name, std::string argument, std::vector<Spec> Config::*field, Parse parse,
           Print print, Key key, std::string help) {
@@ -162,7 +163,8 @@ absl::StatusOr<std::string> ReadOperator(const std::string& text) {
   return text;
 }
 
-// The kernel chooses another port for each of two.
+// The key of a listener for List(). Empty for TCP with port 0, which may be given twice: the kernel
+// chooses a different port for each.
 std::string KeyOfListen(const ListenAddress& listen) {
   return listen.is_unix() || listen.port != 0 ? listen.ToString() : "";
 }

@@ -21,12 +21,12 @@ absl::Status NotOpen() {
                                            "events cannot be read; try again later"));
 }
 
-// Those of a journal that is not open.
+// The bounds of a journal that is not open yet.
 JournalBounds BoundsBefore(uint64_t first) {
   return {.oldest = first, .newest = first - 1, .deleted = first - 1};
 }
 
-// The first event that was handed over without being written; else `next`.
+// The sequence of the first event that was handed over but not written; without one, `next`.
 uint64_t FirstOf(const std::optional<HandedLog>& handed, uint64_t next) {
   if (!handed.has_value() || handed->unwritten.events.empty()) return next;
   return handed->unwritten.events.front()->sequence;

@@ -30,10 +30,10 @@ constexpr int64_t kSchemaVersion = 6;
 constexpr int64_t kRetainStep = 1'000;
 constexpr int64_t kCountStep = 10'000;
 
-// The types of kEvidence, as SQL has them.
+// The types of kEvidence, as an SQL list.
 #define VMEVENTD_EVIDENCE "(1, 2, 18, 19, 20)"
 
-// Returns whether the list at the end of `sql` has the numbers of those types, in their order.
+// Returns whether the list at the end of `sql` has the numbers of these types, in the same order.
 template <size_t kCount>
 constexpr bool ListsTypes(absl::string_view sql, const v1::EventType (&types)[kCount]) {
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
@@ -84,19 +84,19 @@ constexpr char kSchema[] = R"sql(
 )sql";
 static_assert(kGroupBits == 13);
 
-// Begin of a statement that finds at most ?2 events before ?1, which go.
+// The beginning of a statement that finds at most ?2 events before ?1 to be deleted.
 #define VMEVENTD_GOING                                                                 \
   "INSERT INTO going SELECT sequence, time, stored.vm, type NOT IN " VMEVENTD_EVIDENCE \
   " FROM stored"
-// The oldest that were observed before ?3. A time after ?4, now, is of a clock that was ahead: what
-// follows shows the event's age.
+// The oldest events that were observed before ?3. A time after ?4 (now) comes from a clock that was
+// ahead; the events that follow show the event's age.
 constexpr char kFindExpired[] = R"sql(
   WITH oldest AS (SELECT sequence, time FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
   )sql" VMEVENTD_GOING R"sql( WHERE sequence <= (
     SELECT max(sequence) FROM oldest WHERE time < ?3 AND sequence < ifnull(
       (SELECT min(sequence) FROM oldest WHERE time BETWEEN ?3 AND ?4), ?1)))sql";
-// The oldest noise of the VMs that have more than half as much as the one with the most, and of
-// that no more than what is beyond the half.
+// The oldest noise of the VMs that have more than half as much noise as the VM with the most; of
+// all these VMs together, only the amount above that half.
 constexpr char kFindNoise[] = R"sql(
   WITH half AS (SELECT max(events) / 2 AS events FROM noise),
     noisy AS (SELECT min(first) AS first, sum(noise.events - half.events) AS excess
@@ -126,7 +126,8 @@ std::string AlivePath(const std::string& journal_path) {
 }
 std::string DamagePath(const std::string& path) { return path + ".damaged"; }
 
-// A kill may have left a commit that is not synced yet, and what a start finds counts as durable.
+// Syncs the write-ahead log: a kill may have left an unsynced commit in it, but everything that a
+// start finds counts as durable.
 absl::Status SyncLogOf(const std::string& path) {
   const std::string log = path + "-wal";
   const UniqueFd fd(open(log.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
@@ -157,9 +158,9 @@ absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
   return aside;
 }
 
-// SQLite maps the index of its log, which it extends by a byte for each page of 4 KiB: with smaller
-// blocks the rest is allocated by a write to the mapping, which ends the process if there is no
-// room.
+// Checks that SQLite can write the index of its log. SQLite maps this file, and extends it by
+// writing one byte for each page of 4 KiB. On a file system with smaller blocks, the rest of the
+// page is only allocated by a write to the mapping, which ends the process if the disk is full.
 absl::Status CheckRoom(const std::string& path) {
   constexpr uint64_t kPage = 4096;
   constexpr uint64_t kRoom = uint64_t{64} << 10;
@@ -171,7 +172,9 @@ absl::Status CheckRoom(const std::string& path) {
   return absl::UnavailableError(absl::StrCat(path, ": the disk is full"));
 }
 
-// SQLite gives a new file the mode that its umask leaves; the write-ahead log takes the database's.
+// Creates the database's file if it is missing, with mode 0640: SQLite itself would let everybody
+// read it, as far as the umask permits. The write-ahead log gets the database's mode. Checks that
+// the file is a regular file of this user.
 absl::Status CreateFile(const std::string& path) {
   const UniqueFd fd(
       open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
@@ -195,7 +198,8 @@ absl::Status CreateFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-// Why the database at `path` cannot be used as it is. UNIMPLEMENTED: of another version.
+// Returns why the database at `path` cannot be used as it is. UNIMPLEMENTED: it has another
+// version.
 absl::Status CheckSchema(SqliteDatabase& database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"

@@ -29,14 +29,14 @@ CodedInputStream FieldsOf(absl::string_view bytes) {
                           static_cast<int>(bytes.size()));
 }
 
-// Returns whether these are the fields of a message. Does not look into them: to parse each event
-// would double what a replay costs.
+// Returns whether the bytes are the fields of a message. Does not parse the fields: to parse each
+// event would double the cost of a replay.
 bool IsMessage(absl::string_view bytes) {
   auto fields = FieldsOf(bytes);
   return WireFormatLite::SkipMessage(&fields) && fields.ConsumedEntireMessage();
 }
 
-// Returns whether these are the fields of the event of that row.
+// Returns whether the row contains the fields of its event.
 bool IsEventOf(const EventRecord& row) {
   auto fields = FieldsOf(row.event);
   uint64_t sequence = 0;
@@ -55,10 +55,10 @@ bool IsEventOf(const EventRecord& row) {
          type == static_cast<uint64_t>(row.type);
 }
 
-// A client cannot parse another event: its stream would end.
+// Returns whether a client can parse the event; with any other event, its stream would end.
 bool IsReadable(const EventRecord& row) { return IsEventOf(row) && IsMessage(row.vm_ref); }
 
-// The GAP `sequence`, which names `missing`.
+// Makes the GAP with this `sequence`, which names `missing`.
 EventPtr GapAt(uint64_t sequence, GapReason reason, const std::string& message, absl::Time time,
                const Hole& missing) {
   v1::Event gap = MakeGap(reason, message, time);
@@ -68,7 +68,7 @@ EventPtr GapAt(uint64_t sequence, GapReason reason, const std::string& message, 
   return Logged(std::move(gap));
 }
 
-// The GAP in place of a row that is not readable.
+// Makes the GAP that replaces an unreadable row.
 EventPtr DamageGap(const EventRecord& row) {
   return GapAt(row.sequence, GapReason::kDamaged,
                absl::StrCat("the journal's row of the event ", row.sequence,

@@ -7,8 +7,8 @@
 namespace vmeventd {
 namespace {
 
-// Returns whether what a check has found is a page that cannot be read now: SQLite reports that as
-// it reports damage, and has the code of the error in the text alone.
+// Returns whether a check has only found a page that cannot be read now. SQLite reports this like
+// damage, and gives the error's code only in the text.
 bool IsUnreadable(absl::string_view found) {
   constexpr absl::string_view kCode = "error code=";
   constexpr int kPrimary = 0xff;

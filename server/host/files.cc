@@ -47,7 +47,8 @@ absl::Status GiveToGroup(const std::string& path, std::optional<gid_t> group) {
   return absl::OkStatus();
 }
 
-// Half a file is no id: the next start makes another.
+// Makes a file with a new id. After a crash half a file may remain: it is not a valid id, and the
+// next start makes a new one.
 absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
   const std::string id = RandomUuid();
   const std::string text = absl::StrCat(id, "\n");

@@ -30,7 +30,7 @@ constexpr size_t kReservedBytes = size_t{8} << 10;
 constexpr absl::Duration kMaxSearch = absl::Milliseconds(10);
 constexpr int kVmsALook = 16;
 
-// Returns a text that is equal for all pages of one question.
+// Returns a text that is the same for all pages of one listing, for the page token.
 template <typename Request>
 std::string QuestionOf(Request request) {
   request.clear_page_token();
@@ -123,7 +123,7 @@ std::pair<std::string, std::string> Described(const v1::GetVmRequest& request) {
   return {"uuid", absl::StrCat("named ", Quote(request.name()), " and ", uuid)};
 }
 
-// Picks the entry that a name, or a UUID, without a run id means.
+// Picks the VM for a request that has a name or a UUID, but no run id.
 absl::StatusOr<VmRecordPtr> PickVm(const std::vector<VmRecordPtr>& named,
                                    const v1::GetVmRequest& request) {
   const auto [field, described] = Described(request);

@@ -22,7 +22,7 @@ namespace {
 
 constexpr char kTlsHandshakeRecord = 0x16;
 
-// The reason, for people, for which SSL_accept has just failed with `error`, of SSL_get_error.
+// Returns, for people, why SSL_accept has just failed. `error` is from SSL_get_error.
 std::string HandshakeFault(SSL* tls, int error) {
   const long verified = SSL_get_verify_result(tls);
   if (verified != X509_V_OK) {

@@ -146,7 +146,7 @@ uint64_t Wire::received() const {
 
 bool Wire::HasPending() const { return tls_ != nullptr && SSL_pending(tls_.get()) > 0; }
 
-// Limits of one peer, or one connection, as they are now.
+// What one peer, or one connection, may still send now.
 struct Relay::Budget {
   Budget(const RelayLimits& limits, double share)
       : bytes(limits.bytes.burst * share, limits.bytes.per_second * share),
@@ -154,7 +154,7 @@ struct Relay::Budget {
         resets(limits.resets.burst * share, limits.resets.per_second * share),
         control(limits.control.burst * share, limits.control.per_second * share) {}
 
-  // Counts what was read. Returns for how long nothing may be.
+  // Counts what was read. Returns the time for which nothing more may be read.
   absl::Duration Charge(uint64_t size, const ClientFrames::Counts& counts, absl::Duration now) {
     return std::max({bytes.Charge(static_cast<double>(size), now), calls.Charge(counts.calls, now),
                      resets.Charge(counts.resets, now), control.Charge(counts.control, now)});
@@ -192,7 +192,7 @@ struct Relay::Connection {
     const auto left = static_cast<size_t>(std::max(0.0, always.Available(now)));
     return left < kMinPieceIn ? 0 : std::min(kPieceIn, left);
   }
-  // Counts what was read. Returns for how long nothing may be.
+  // Counts what was read. Returns the time for which nothing more may be read.
   absl::Duration Spend(uint64_t size, absl::Duration now) {
     const ClientFrames::Counts counts = frames.TakeCounts();
     if (always.Available(now) >= static_cast<double>(size)) {
@@ -202,7 +202,8 @@ struct Relay::Connection {
     }
     return own.Charge(size, counts, now);
   }
-  // Returns whether the client has sent more frames than its bytes let expect.
+  // Returns whether the client floods: its connection has exceeded the limits of resets or of
+  // control frames.
   bool Floods(absl::Duration now) const {
     return own.resets.Available(now) < 0 || own.control.Available(now) < 0;
   }

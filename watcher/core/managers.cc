@@ -108,7 +108,7 @@ bool AnyHas(const Arguments& arguments, absl::string_view text) {
                         [text](const std::string& one) { return absl::StrContains(one, text); });
 }
 
-// The path of its first monitor whose file has such a name; empty: none has.
+// The path of the first monitor whose file name matches the pattern; empty: there is none.
 std::string MonitorNamed(const Arguments& arguments, absl::string_view pattern) {
   for (const QmpMonitor& monitor : ParseQemuArguments(arguments).monitors) {
     if (MatchStar(pattern, FileOf(monitor.path)).has_value()) return monitor.path;
@@ -116,12 +116,14 @@ std::string MonitorNamed(const Arguments& arguments, absl::string_view pattern) 
   return "";
 }
 
-// "/qemu.slice/100.scope" is of the VM with that number.
+// Returns whether the cgroup is that of a VM of Proxmox VE, such as "/qemu.slice/100.scope" for VM
+// 100.
 bool IsInSliceOfProxmox(absl::string_view cgroups) {
   return absl::StrContains(cgroups, "/qemu.slice/");
 }
 
-// packer puts NAME.monitor beside NAME, the disk that it builds.
+// Returns whether the QEMU is packer's, which makes NAME.monitor in the directory of NAME, the disk
+// that it builds.
 bool IsPackers(const Arguments& arguments) {
   const std::string monitor = MonitorNamed(arguments, "*.monitor");
   const absl::string_view disk = absl::StripSuffix(monitor, ".monitor");

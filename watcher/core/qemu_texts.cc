@@ -20,7 +20,8 @@
 namespace vmeventd {
 namespace {
 
-// QEMU's "first,key=value,flag": what has no "=" has the value "on". A doubled comma is a comma.
+// The options in QEMU's "first,key=value,flag". An option without "=" has the value "on". A doubled
+// comma stands for a comma.
 using Options = std::vector<std::pair<std::string, std::string>>;
 
 Options ParseOptions(absl::string_view text) {
@@ -88,9 +89,9 @@ absl::string_view OptionOf(absl::string_view argument) {
   return argument;
 }
 
-// The value of an option that the command line has once; empty: not at all. Unset where it has it
-// more than once, or what follows is no value. An argument that only looks like the option, as the
-// value of another one may, counts as well: so it raises a doubt, and decides nothing.
+// The value of an option that the command line has once; empty: it does not have it. Unset: it has
+// it more than once, or no value follows. An argument that only looks like the option (the value of
+// another option may) counts too: it raises a doubt, but never decides anything.
 std::optional<std::string> OnlyValue(const std::vector<std::string>& arguments,
                                      absl::string_view option) {
   std::string value;
@@ -104,7 +105,8 @@ std::optional<std::string> OnlyValue(const std::vector<std::string>& arguments,
   return value;
 }
 
-// QEMU's own configuration file can name a VM that its command line does not.
+// Unset also without a name: QEMU's configuration file may name a VM that its command line does not
+// name.
 std::optional<std::string> CertainName(const std::vector<std::string>& arguments) {
   const std::optional<std::string> value = OnlyValue(arguments, "name");
   if (!value.has_value()) return std::nullopt;
@@ -130,8 +132,9 @@ std::optional<std::string> CertainUuid(const std::vector<std::string>& arguments
 constexpr absl::Duration kStartSlack = absl::Seconds(5);
 constexpr absl::Duration kStartError = absl::Milliseconds(500);
 
-// "2026-01-31 12:00:00.123+0000: starting up libvirt version: ..." (qemuDomainLogContext): its
-// time, and what follows that. Unset: the line is not libvirt's.
+// Parses the time at the start of a line of libvirt, such as "2026-01-31 12:00:00.123+0000:
+// starting up libvirt version: ..." (qemuDomainLogContext), and removes it from the line. Unset:
+// libvirt did not write the line.
 std::optional<absl::Time> TimeOfLibvirt(absl::string_view* line) {
   constexpr size_t kStamp = 28;
   absl::Time time;
@@ -145,7 +148,7 @@ std::optional<absl::Time> TimeOfLibvirt(absl::string_view* line) {
 
 bool IsOfLibvirt(absl::string_view line) { return TimeOfLibvirt(&line).has_value(); }
 
-// Returns whether QEMU writes such a line whenever it starts, on some hosts.
+// Returns whether it is a line that QEMU, on some hosts, writes at each start.
 bool IsOfStart(absl::string_view line) {
   static constexpr absl::string_view kTexts[] = {"char device redirected to /dev/",
                                                  "VNC server running on ",

@@ -100,7 +100,7 @@ absl::StatusOr<QmpMessage> ParseEvent(QmpObject message) {
   return event;
 }
 
-// 0 for one that does not fit.
+// Returns the number in member `name`; 0: there is none, or it does not fit.
 uint32_t Number32(const QmpObject& object, const char* name) {
   const uint64_t number = Number(object, name).value_or(0);
   return number <= std::numeric_limits<uint32_t>::max() ? static_cast<uint32_t>(number) : 0;

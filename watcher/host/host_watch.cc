@@ -20,11 +20,12 @@
 namespace vmeventd {
 namespace {
 
-// Between two tries to connect: most hosts without a bus never have one.
+// First and longest pause between attempts to connect. It grows, because most hosts without a bus
+// never get one.
 constexpr uint64_t kFirstRetryMicroseconds = 5'000'000;
 constexpr uint64_t kLastRetryMicroseconds = 320'000'000;
 constexpr uint64_t kCallMicroseconds = 5'000'000;
-// Limit of one turn: a client of the bus may send any number of signals.
+// Maximum number of messages in one turn: a client of the bus may send any number of signals.
 constexpr int kMessagesATurn = 100;
 
 constexpr char kBusName[] = "org.freedesktop.DBus";
@@ -56,7 +57,7 @@ class SystemBus : public HostShutdownApi {
   }
 
  private:
-  // Service that says it, and the questions that it was asked.
+  // A service that announces a shutdown, with its state.
   struct Announcer {
     const char* name;  // on the bus
     const char* path;
@@ -132,7 +133,7 @@ class SystemBus : public HostShutdownApi {
                                      nullptr, this);
   }
 
-  // With texts as its arguments. Does not start who is called.
+  // Calls a method with texts as arguments. Does not start the called service.
   int Call(const char* name, const char* path, const char* interface, const char* member,
            sd_bus_message_handler_t handler, std::initializer_list<const char*> arguments) {
     sd_bus_message* call = nullptr;

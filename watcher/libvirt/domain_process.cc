@@ -44,8 +44,8 @@ std::string UserRuntimeDirectory() {
   return absl::StrCat(home == nullptr ? "" : home, "/.cache");
 }
 
-// The file is written by libvirt, in a directory that a container may own: whatever has the name by
-// now, only a regular file is opened for reading. (open() acts on a device or a FIFO.)
+// Reads a pid file of libvirt. A container may own the directory and may have replaced the file, so
+// only a regular file is opened for reading: open() has effects on a device or a FIFO.
 absl::StatusOr<std::string> ReadPidFile(const std::string& path) {
   const UniqueFd there(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!there.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
@@ -55,20 +55,21 @@ absl::StatusOr<std::string> ReadPidFile(const std::string& path) {
   return ReadSmallFile(absl::StrCat("/proc/self/fd/", there.get()), kMaxPidFile);
 }
 
-// 0: it cannot be read.
+// Returns the inode of the process's PID namespace; 0: it cannot be read.
 uint64_t PidNamespaceOf(int64_t pid) {
   struct stat status {};
   return stat(absl::StrCat("/proc/", pid, "/ns/pid").c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-// Returns whether a process is in the namespace. That of another user's process may not be read.
+// Returns whether a process is in the place's PID namespace. If the namespace of a process cannot
+// be read (it may belong to another user), it counts as this process's own.
 bool IsIn(const ProcessPlace& place, int64_t pid) {
   const uint64_t pid_namespace = PidNamespaceOf(pid);
   if (place.foreign_namespace.has_value()) return pid_namespace == *place.foreign_namespace;
   return pid_namespace == 0 || pid_namespace == ReadPidNamespace();
 }
 
-// The number that libvirt has given the domain's process; 0: none.
+// The pid that libvirt gives for the domain's process; 0: none.
 int64_t GivenPid(const ProcessPlace& place, const DomainName& domain) {
   if (place.containers) return domain.id;
   if (absl::StrContains(domain.name, '/')) return 0;
@@ -140,8 +141,8 @@ void Confirm(const ProcessPlace& place, const std::vector<DomainName>& domains,
   });
 }
 
-// The processes that were started with the UUID of a domain that has none yet. Where several have
-// one UUID, none is believed.
+// Finds processes that were started with the UUID of a domain without a process. If several have
+// the same UUID, none of them counts.
 std::vector<Candidate> FindByUuid(const ProcessPlace& place, const std::vector<DomainName>& domains,
                                   const std::vector<DomainProcess>& found,
                                   CommandLines* command_lines) {

@@ -21,7 +21,7 @@ namespace {
 // Expat writes a name as its namespace's URI, this, and the local name.
 constexpr char kSeparator = ' ';
 
-// An element's name with our prefix of its namespace.
+// An element's name with vmeventd's own prefix for its namespace.
 std::string ShortName(absl::string_view name) {
   const size_t separator = name.find(kSeparator);
   if (separator == absl::string_view::npos) return std::string(name);

@@ -22,10 +22,10 @@
 namespace vmeventd {
 namespace {
 
-// Error that steps of the node's clock may cause in the time of a process's start.
+// Maximum error in the start time of a process that steps of the node's clock may cause.
 constexpr absl::Duration kClockSteps = absl::Seconds(5);
 
-// The run state of a domain whose first event this is: what comes before it was not missed.
+// The run state of a domain before `event`, its first event: nothing before it was missed.
 std::string FirstRunState(const std::string& event) {
   if (event == "RESUME" || event == "SHUTDOWN" || event == "POWERDOWN" || event == "RESET") {
     return "running";
@@ -300,7 +300,7 @@ std::vector<LibvirtRun*> LibvirtSource::RunsThat(
   return runs;
 }
 
-// An id is used again by the next libvirtd only.
+// Compares ids: libvirtd does not reuse an id; only a restarted libvirtd may.
 bool LibvirtSource::IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain) {
   return run.info().domain_id == domain.id &&
          (run.connected() || (run.followed() && !run.process_ended()));

@@ -108,8 +108,8 @@ absl::Status OpenError() {
       absl::StrCat("cannot connect to libvirt: ", text, HintFor(lib.virGetLastError(), text)));
 }
 
-// libvirt pauses both sides of a migration for the same reason, and has statistics of it on the
-// source only.
+// libvirt gives the same reason for the pause on both sides of a migration, but has job statistics
+// only on the source.
 bool IsMigrationSource(virDomainPtr domain) {
   int type = VIR_DOMAIN_JOB_NONE;
   virTypedParameterPtr statistics = nullptr;
@@ -204,7 +204,7 @@ DomainLifecycle SuspendedEvent(int detail) {
   return {.text = "suspended", .paused_for = "paused"};
 }
 
-// Unset: it adds nothing to QEMU's own events.
+// Converts a lifecycle event of libvirt. Unset: the event adds nothing to QEMU's own events.
 std::optional<DomainLifecycle> LifecycleOf(int event, int detail) {
   if (event == VIR_DOMAIN_EVENT_STARTED) {
     return DomainLifecycle{.text = "started",
@@ -223,7 +223,8 @@ std::string CloseReason(int reason) {
   return reason == VIR_CONNECT_CLOSE_REASON_CLIENT ? "closed" : "I/O error";
 }
 
-// Passed to libvirt with each function; libvirt frees it by FreeCallback when it forgets that.
+// Passed to libvirt with each registered function. libvirt frees it by FreeCallback when it drops
+// the function.
 using Callback = LibvirtApi::Callback;
 void Post(void* opaque, LibvirtEvent event) { (*static_cast<Callback*>(opaque))(std::move(event)); }
 void FreeCallback(void* opaque) { delete static_cast<Callback*>(opaque); }
@@ -241,7 +242,8 @@ int OnLifecycleEvent(virConnectPtr, virDomainPtr domain, int event, int detail, 
   return 0;
 }
 
-// Reports an event of a container in QEMU's words: there is no QEMU that would send it.
+// Reports an event of a container under QEMU's name for it, because a container has no QEMU that
+// would send it.
 void PostOfContainer(virDomainPtr domain, const char* event, void* opaque) {
   Post(opaque, DomainEvent{NameOf(domain), QmpEvent{.name = event}});
 }

@@ -79,7 +79,7 @@ void LibvirtInbox::Close() {
   messages_.clear();
 }
 
-// Calls that were asked for.
+// The requested calls that the worker has not made yet.
 struct LibvirtLink::Requests {
   bool reconnects = false;              // first of all
   std::shared_ptr<LibvirtInbox> inbox;  // the next connection's; null: there is none

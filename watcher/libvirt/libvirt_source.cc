@@ -22,17 +22,17 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMaxRetry = absl::Seconds(5);
-// A connection that lasted as long is made again at once.
+// A connection that lasted at least this long is reopened at once.
 constexpr absl::Duration kStable = absl::Seconds(10);
-// An attempt that takes longer is reported, and is not waited for at the start.
+// An attempt that takes longer is reported, and does not delay the start any further.
 constexpr absl::Duration kSlowAttempt = absl::Seconds(5);
-// And after that.
+// Interval of the checks after the first one (kFirstCheck).
 constexpr absl::Duration kCheckInterval = absl::Minutes(1);
-// Time of one turn: the sockets of other QEMUs are read in between.
+// Maximum time of one turn: the sockets of other QEMUs are read between turns.
 constexpr absl::Duration kTurn = absl::Milliseconds(2);
-// Interval of looking for a libvirt that is followed once it is there.
+// Interval of the search for a libvirt that is followed as soon as it exists.
 constexpr absl::Duration kAwaitInterval = absl::Seconds(1);
-// Longest wait of a stop for calls of libvirt that are under way.
+// Longest time for which a stop waits for running calls to libvirt.
 constexpr absl::Duration kStopWait = absl::Seconds(1);
 
 std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {

@@ -18,10 +18,10 @@
 namespace vmeventd {
 namespace {
 
-// Divisor of the thread's time: looking may take one part in so many.
+// The search may use at most this fraction of the thread's time: one part in kShare.
 constexpr int kShare = 50;
 
-// Names that a shell's pattern leaves out.
+// Returns whether a shell's pattern omits the name.
 bool IsHidden(const std::string& name) { return absl::StartsWith(name, "."); }
 
 }  // namespace
@@ -39,7 +39,7 @@ class SocketGlobWatcher::Look {
   std::string limited;  // the limit that it met; empty: none
 
  private:
-  // Looks in the directory `path` for what part `at` of the pattern matches.
+  // Searches the directory `path` for entries that match part `at` of the pattern.
   void Enter(int spec, size_t at, const std::string& path) {
     const Part& part = patterns_[static_cast<size_t>(spec)][at];
     if (!part.wild) return LookAt(spec, at, absl::StrCat(path, "/", part.text));
@@ -77,7 +77,7 @@ class SocketGlobWatcher::Look {
                      int64_t{there.st_ctim.tv_sec} * 1'000'000'000 + there.st_ctim.tv_nsec});
   }
 
-  // Counts something of which there may be no more than `limit`. Returns whether the limit holds.
+  // Adds one to `*count`. Returns whether the count is within `limit`.
   bool Count(size_t* count, size_t limit, const char* what) {
     if (*count < limit) {
       ++*count;

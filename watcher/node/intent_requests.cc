@@ -12,14 +12,15 @@
 namespace vmeventd {
 namespace {
 
-// The name of the VM in a request, for errors: its field, and "named "web1"" or "with that UUID".
+// Describes the VM in a request, for errors: the request's field, and "named "web1"" or "with that
+// UUID".
 std::pair<std::string, std::string> Described(const IntentRequest& request) {
   if (!request.uuid.has_value()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name))};
   if (request.vm_name.empty()) return {"uuid", "with that UUID"};
   return {"uuid", absl::StrCat("named ", Quote(request.vm_name), " with that UUID")};
 }
 
-// But for the time at which it expires.
+// Makes the intent of a request, without the time at which it expires.
 v1::Intent IntentOf(const IntentRequest& request) {
   v1::Intent intent;
   intent.set_intent_id(request.intent_id);
@@ -30,7 +31,8 @@ v1::Intent IntentOf(const IntentRequest& request) {
   return intent;
 }
 
-// When the run's process started, by the clock as it is now; else when the run was found.
+// The start time of the run's process, by the present wall clock; if not known, the time at which
+// the run was found.
 absl::Time StartOf(const VmRun& run) {
   const uint64_t ticks = run.info().start_ticks;
   return ticks != 0 ? ProcessStartTime(ticks) : run.session().attached_at().wall;

@@ -31,12 +31,13 @@ HandedExits HandedExitsOf(const WatcherOptions& options) {
   return exits;
 }
 
-// Pause between reports of how far the watcher has watched; and before the next attempt, where
-// something is not known yet.
+// Pause between two reports of the time up to which everything was watched; kReportRetry: the pause
+// if something is not known yet.
 constexpr absl::Duration kReportPause = absl::Seconds(10);
 constexpr absl::Duration kReportRetry = absl::Seconds(1);
 
-// The GAP for the time in which nobody watched. `since`: InfinitePast if it is not known.
+// Makes the GAP for the time in which no vmeventd watched. `since`: InfinitePast if it is not
+// known.
 v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& ends) {
   const bool is_known = since > absl::InfinitePast();
   since = std::min(since, until);
@@ -59,8 +60,7 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
   return gap;
 }
 
-// The sources that every watcher has. A run of the daemon before this one is offered to them in
-// this order.
+// The sources of every watcher. A run of the previous daemon is offered to them in this order.
 const struct Source {
   const char* health_service;
   absl::StatusOr<std::unique_ptr<RunSource>> (*make)(RunContext* context, RunTable* table,
@@ -242,8 +242,8 @@ class NodeWatcherImpl : public NodeWatcher {
     sink_->Watched(now.wall - (now.monotonic - loop_->turn_began()));
   }
 
-  // The loop thread alone touches what this role guards, and what leads to the runs; what other
-  // threads ask for has locks or atomics of its own.
+  // Only the loop thread uses the members that this role guards, and everything that leads to the
+  // runs. Data for other threads has its own locks or atomics.
   ThreadRole loop_role_;
   WatcherOptions options_;
   const std::unique_ptr<EventLoop> loop_;

@@ -20,7 +20,7 @@ constexpr char kNoMonitor[] =
     "it, or it is another program's, and vmeventd leaves it alone; a monitor that no command line "
     "names must be called NAME.qmp";
 
-// The problem of a socket that is called as a monitor is, and is another program's.
+// The problem text for a socket that has a monitor's name, but belongs to another program.
 std::string ForeignListener(int64_t pid) {
   const std::string name = ReadProcessStat(pid).value_or(ProcessStat()).name;
   return absl::StrCat("its listener, ", EscapeName(name), " (pid ", pid,
@@ -28,7 +28,8 @@ std::string ForeignListener(int64_t pid) {
                       "line names this socket; vmeventd leaves it alone");
 }
 
-// Returns whether another program listens there, as far as is known, that sent no greeting lately.
+// Returns whether, as far as is known, a program other than QEMU listens there: it sent no greeting
+// in a recent attempt.
 bool IsForeign(const RunContext& context, const SocketSlot& slot) {
   return context.loop->Now().monotonic < slot.silent_until && slot.listener.has_value() &&
          !SaysQemu(slot);

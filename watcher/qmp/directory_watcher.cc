@@ -26,10 +26,10 @@ constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM |
                            IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR;
 constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
 constexpr absl::Duration kRetryInterval = absl::Seconds(1);
-// A look at a root; every fifth is one at all directories.
+// Interval of the checks of a root; every fifth check covers all directories.
 constexpr absl::Duration kCheckInterval = absl::Seconds(2);
 constexpr int kRootChecks = 5;
-// Limit of sockets in the directory of one VM.
+// Maximum number of sockets in the directory of one VM.
 constexpr size_t kMaxSocketsOfVm = 16;
 constexpr size_t kReadBytes = 64 << 10;
 
@@ -69,7 +69,8 @@ namespace {
 
 // What the directory's thread does.
 
-// Watches what is at `path` by now. Returns -1 if that is no directory or may not be watched.
+// Adds an inotify watch for `path`, whatever it is by now. Returns -1 if it is not a directory or
+// cannot be watched.
 int WatchPath(int inotify, const std::string& path, std::string* problem) {
   struct stat status;
   if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
@@ -83,7 +84,7 @@ int WatchPath(int inotify, const std::string& path, std::string* problem) {
   return watch;
 }
 
-// Returns whether an entry is to be followed, which is at `path` from the descriptor `at`.
+// Returns whether an entry, which is at `path` relative to the descriptor `at`, should be followed.
 bool IsWanted(const WatchSpec& spec, bool has_directories, const std::string& name, int at,
               const std::string& path, SeenSocket* socket, std::string* link) {
   struct stat status;

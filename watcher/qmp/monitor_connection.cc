@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kMaxTextBytes = 4096;
 
-// The text member `name` of a reply; empty if there is none or it is of an unlikely length.
+// The text member `name` of a reply; empty if there is none, or if it is too long to be plausible.
 std::string TextMember(const QmpObject& value, const char* name) {
   std::string text = QmpText(value, name);
   if (text.size() > kMaxTextBytes) text.clear();
@@ -207,7 +207,8 @@ void MonitorConnection::OnEvent(const QmpEvent& event) {
   delegate_->OnEvent(event);
 }
 
-// The value is null for an error: the answer is then not known, and the handshake continues.
+// A null value means that QEMU replied with an error: the answer is not known, and the handshake
+// continues.
 void MonitorConnection::OnReply(const QmpReturn& reply) {
   const QmpObject& value = reply.value;
   if (!pacer_.OnReply(loop_->Now().monotonic)) return;  // nothing was asked

@@ -26,7 +26,7 @@ std::string Text(absl::string_view name) {
   return EscapeName(name.substr(0, kMaxName));
 }
 
-// Its own name: the one for people, or else its id.
+// The QEMU's own name: the name for people, otherwise its id.
 absl::string_view NameOf(const Qemu& qemu) { return qemu.name.empty() ? qemu.id : qemu.name; }
 
 std::string Describe(int64_t pid, const Qemu* qemu) {
@@ -71,8 +71,9 @@ class Finder {
     return found == qemus_.end() ? nullptr : found->second;
   }
 
-  // Returns whether `other` is another QEMU than `own`, and may have what that names. A child of a
-  // QEMU that starts or ends has its command line, and anybody may write one.
+  // Returns whether `other` is a different QEMU that may use the paths that `own` names. A child of
+  // a QEMU that starts or ends does not count: it has the QEMU's command line. A process of another
+  // user, except root, does not count either: anybody can write such a command line.
   static bool IsOther(const Qemu& own, const Qemu& other) {
     return other.pid != own.pid && other.parent != own.pid && own.parent != other.pid &&
            (other.user == own.user || other.user == 0);
@@ -91,7 +92,7 @@ class Finder {
                         with, kFix);
   }
 
-  // The VMs `users` were found at one path.
+  // Reports that the VMs `users` share one path.
   void SharePath(const std::vector<size_t>& users) {
     const auto holder = absl::c_find_if(users, [this](size_t i) { return vms_[i].at_path; });
     for (const size_t user : users) {
@@ -102,7 +103,7 @@ class Finder {
     }
   }
 
-  // Other QEMUs may name the socket of a VM.
+  // Reports other QEMUs that name the VM's socket.
   void CompareSockets(size_t vm, const Qemu& own) {
     const auto named = by_socket_.find(vms_[vm].socket);
     if (named == by_socket_.end()) return;

@@ -235,10 +235,10 @@ void QmpRun::OnGreetingLate() {
   source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 
-// A QEMU that gets its connection while it starts may take it on its monitor thread and have its
-// main thread wait in accept(2) for another one, with the whole VM (measured:
-// docs/internals/qemu.md). One more connection sets it free, and is closed at once: it takes
-// nobody's place.
+// A QEMU that gets its connection during its start may accept it on its monitor thread, while its
+// main thread waits in accept(2) for another one, which blocks the whole VM (measured:
+// docs/internals/qemu.md). One more connection releases it. It is closed at once, so no other
+// client loses its place.
 void QmpRun::OnReplyLate(bool last) {
   Thread()->Run(
       [path = std::string(info().raw_path), closer = &context_->closer]() -> DirectoryThread::Then {

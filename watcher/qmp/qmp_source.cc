@@ -48,10 +48,11 @@ constexpr char kOutOfShare[] =
     "the VMs of this socket's user have three quarters of the file descriptors: the VM is not "
     "followed; raise LimitNOFILE of the service";
 
-// Its socket is not there and no run has it: it was dropped, or is to be.
+// Returns whether the slot has neither a socket nor a run: it is dropped, or about to be.
 bool IsUnused(const SocketSlot& slot) { return !slot.present && slot.runs == 0; }
 
-// The problem of a monitor whose queue of connections is full. `pid`: its QEMU's; 0: not known.
+// The problem text for a monitor whose queue of connections is full. `pid`: that of its QEMU; 0:
+// not known.
 std::string QueueFull(int64_t pid) {
   if (pid == 0 || ReadProcessStat(pid).value_or(ProcessStat()).state != 'T') return kQueueFull;
   return absl::StrCat("QEMU (pid ", pid,
@@ -264,8 +265,9 @@ const char* QmpSource::Shortage(const SocketSlot& slot, const SeenSocket& seen) 
   return has_room ? nullptr : kOutOfDescriptorsProblem;
 }
 
-// One that was restored may still lack the descriptor of its process, and one without a process
-// that of who will speak.
+// The number of descriptors that a connection of the slot needs. A restored run may still need the
+// descriptor of its process, and a run without a process that of the peer, which is known only when
+// it sends something.
 int QmpSource::DescriptorsFor(const SocketSlot& slot) const {
   const bool has_process =
       slot.run != nullptr &&
@@ -503,8 +505,9 @@ QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess 
   return AddRun(slot, seen.owner, std::move(run));
 }
 
-// A run that is found by its process has that in its id. A launcher may listen at one path for one
-// QEMU after the other, so that without a process the time of the first sight counts.
+// Describes a new run. If its process is known, the run id contains it. Without a process it
+// contains the time of the first sight, because a launcher may listen at one path for one QEMU
+// after another.
 RunInfo QmpSource::Describe(const SocketSlot& slot, const SeenSocket& seen,
                             const PeerProcess& peer) {
   RunInfo info;

@@ -22,10 +22,10 @@
 namespace vmeventd {
 namespace {
 
-// Limit of a command line, more than libvirt writes for a large VM. A longer one is not read.
+// Maximum size of a command line, more than libvirt writes for a large VM. A longer one is ignored.
 constexpr size_t kMaxCommandLine = 256 << 10;
 
-// Empty: it cannot be read.
+// Reads a command line; empty: it cannot be read.
 std::vector<std::string> ReadNow(int64_t pid) {
   const absl::StatusOr<std::string> text =
       ReadSmallFile(absl::StrCat("/proc/", pid, "/cmdline"), kMaxCommandLine);
@@ -38,7 +38,7 @@ std::vector<std::string> ReadNow(int64_t pid) {
   return WithProgram(std::move(arguments), file, ReadProcessStat(pid).value_or(ProcessStat()).name);
 }
 
-// All processes, those of a QEMU's name first.
+// All processes, first those with a QEMU's name.
 std::vector<int64_t> ListProcesses() {
   std::vector<int64_t> pids;
   DIR* const list = opendir("/proc");
@@ -62,14 +62,14 @@ std::optional<Monitors::Inode> SocketAt(const std::string& path, int* error) {
   return Monitors::Inode{status.st_dev, status.st_ino};
 }
 
-// Returns whether `pid` is a process of this PID namespace and of none below, as a container's is.
+// Returns whether `pid` is in this PID namespace, and not in one below it, such as a container's.
 bool IsInThisPidNamespace(int64_t pid) {
   const std::string status = ReadSmallFile(absl::StrCat("/proc/", pid, "/status")).value_or("");
   return ValueInLine(status, "NSpid:") == absl::StrCat(pid);
 }
 
-// Adds the socket at a path in the command line of `pid`: as it is seen from here, and as the
-// process itself sees it.
+// Adds the socket at a path in the command line of `pid`: both the file that vmeventd sees at the
+// path, and the file that the process itself sees there.
 void AddSocket(int64_t pid, const std::string& path, const Manager* owner, Monitors::Qemu* qemu,
                Monitors* monitors) {
   const bool absolute = absl::StartsWith(path, "/");

@@ -57,7 +57,8 @@ ExitStatus Decoded(int wait_status) {
   return {0, WTERMSIG(wait_status), WCOREDUMP(wait_status) != 0};
 }
 
-// Unset: it has not been reaped, or the kernel does not say.
+// Reads the wait status from a pidfd (PIDFD_INFO_EXIT). Unset: the process was not reaped yet, or
+// the kernel does not report it.
 std::optional<int> WaitStatusFromPidfd(int pidfd) {
   PidfdInfo info{};
   info.mask = kPidfdInfoExit;
@@ -67,9 +68,10 @@ std::optional<int> WaitStatusFromPidfd(int pidfd) {
   return info.exit_code;
 }
 
-// Kernels since 6.13 take the question, and those since 6.15 answer it, once the process was
-// reaped: so one is made that has nothing to do. It sends nobody a SIGCHLD at its end, so that only
-// this waits for it. No library may see it: sanitizers would take it for a fork, or for a thread.
+// Tests whether the kernel reports exit statuses by pidfd. Kernels since 6.13 accept the request,
+// but only those since 6.15 answer it, after the process was reaped. So this makes a process that
+// exits at once. It sends no SIGCHLD, so that only this function waits for it. It bypasses the
+// libraries: sanitizers would treat it as a fork or a thread.
 bool PidfdTellsExits() {
   constexpr int kExitCode = 3;
   int number = -1;
@@ -84,22 +86,22 @@ bool PidfdTellsExits() {
   return wait_status.has_value() && WEXITSTATUS(*wait_status) == kExitCode;
 }
 
-// Returns whether the number is still that of the process that `pidfd` stands for: not reaped.
+// Returns whether the process of `pidfd` is not reaped, so that its pid still belongs to it.
 bool StillThere(int pidfd) {
   if (syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) == 0) return true;
   return errno == EPERM || errno == EACCES;  // refused by the process's user; by a security module
 }
 
-// Returns whether the kernel shows this process what stands behind ptrace access, field 52 among
-// it.
+// Returns whether this process has ptrace access to `pid`, which field 52 of its stat file
+// requires.
 bool MayRead(int64_t pid) {
   std::array<char, 64> target;
   return readlink(absl::StrCat("/proc/", pid, "/ns/user").c_str(), target.data(), target.size()) >
          0;
 }
 
-// Reads the status of a zombie. 0 is both the status of a process that ended well and what a reader
-// without the right sees.
+// Reads the wait status of a zombie. 0 is ambiguous: the process exited with 0, or this process has
+// no right to read the status.
 std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_ticks) {
   const std::optional<ProcessStat> stat = ReadProcessStat(pid);
   if (!stat.has_value()) return std::nullopt;
@@ -122,9 +124,10 @@ constexpr size_t kEventOffset = NLMSG_HDRLEN + sizeof(cn_msg);
 constexpr size_t kPidOffset = kEventOffset + offsetof(proc_event, event_data.exit.process_pid);
 constexpr size_t kTgidOffset = kEventOffset + offsetof(proc_event, event_data.exit.process_tgid);
 
-// Room for the ends of some ten thousand processes at once; taken as they come.
+// Size of the receive buffer: room for the ends of some ten thousand processes at once. Memory is
+// used only as they come.
 constexpr int kReceiveBytes = 8 << 20;
-// Limit of one turn; then the loop looks after other things again.
+// Maximum number of messages in one turn; then the loop handles other inputs.
 constexpr size_t kMessagesATurn = 1000;
 constexpr int kAnswerMilliseconds = 100;
 
@@ -149,7 +152,7 @@ absl::Status SendSubscription(int socket) {
   return absl::OkStatus();
 }
 
-// The event within a message of the kernel's; unset if there is none.
+// The event in a message of the kernel; unset: there is none.
 std::optional<proc_event> EventOf(absl::string_view message) {
   if (message.size() < kEventOffset) return std::nullopt;
   cn_msg head;
@@ -161,7 +164,7 @@ std::optional<proc_event> EventOf(absl::string_view message) {
   return event;
 }
 
-// One datagram of the kernel's; empty for one that another process sent. Unset: errno says why.
+// Receives one datagram of the kernel; empty: another process sent it. Unset: failed, see errno.
 std::optional<std::string> Receive(int socket) {
   std::array<char, 1024> buffer;
   sockaddr_nl sender{};
@@ -172,7 +175,8 @@ std::optional<std::string> Receive(int socket) {
   return sender.nl_pid == 0 ? std::string(buffer.data(), static_cast<size_t>(got)) : "";
 }
 
-// The kernel answers a subscription while it takes it, or, in a foreign namespace, never.
+// Waits for the kernel's answer to a subscription. It comes with the subscription itself or, in a
+// foreign namespace, never.
 absl::Status AwaitAnswer(int socket) {
   pollfd readable{socket, POLLIN, 0};
   while (poll(&readable, 1, kAnswerMilliseconds) == 1) {

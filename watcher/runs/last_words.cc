@@ -25,17 +25,18 @@
 namespace vmeventd {
 namespace {
 
-// Limit of what is read of a file, from its end.
+// Maximum number of bytes that are read at the end of a file.
 constexpr off_t kMaxRead = 1 << 20;
-// Limit of processes that wait to be looked at: at the start there is one for each VM.
+// Maximum number of processes that wait to be examined: at the start there is one for each VM.
 constexpr size_t kMaxLooks = 20'000;
-// Time in which what is written through another process has come.
+// Time after which text that is written through another process has arrived.
 constexpr absl::Duration kSettled = absl::Milliseconds(50);
 constexpr absl::Duration kRetry = absl::Milliseconds(10);
-// Error of a process's start time, which the kernel counts in ticks.
+// Maximum error of a process's start time, which the kernel counts in ticks.
 constexpr absl::Duration kStartError = absl::Seconds(1);
 
-// Opens the regular file behind `there`, which is opened with O_PATH: open() acts on devices.
+// Opens the regular file behind `there`, a descriptor opened with O_PATH. Does not open other
+// files: open() has effects on devices.
 UniqueFd OpenRegular(const UniqueFd& there) {
   struct stat status {};
   if (!there.valid() || fstat(there.get(), &status) != 0 || !S_ISREG(status.st_mode))
@@ -43,7 +44,8 @@ UniqueFd OpenRegular(const UniqueFd& there) {
   return UniqueFd(open(absl::StrCat("/proc/self/fd/", there.get()).c_str(), O_RDONLY | O_CLOEXEC));
 }
 
-// The end of the file behind `begin`. Sets `cut` if there is more between the two.
+// Returns the end of the file, from `begin` on. Sets `*cut` if text between `begin` and the
+// returned end is omitted.
 std::string ReadEnd(int file, off_t begin, bool* cut) {
   struct stat status {};
   if (fstat(file, &status) != 0) return "";
@@ -57,8 +59,8 @@ std::string ReadEnd(int file, off_t begin, bool* cut) {
   return text;
 }
 
-// The cgroup that its memory is counted in, which has the file that counts its OOM kills; "": that
-// is not its unit's, and so not of it alone.
+// The cgroup that counts the run's memory and OOM kills; "": it is not the cgroup of the run's
+// unit, so other processes are counted too.
 std::string MemoryCgroupOf(const RunInfo& run) {
   const std::optional<OomCounters::Count> count = OomCounters().Find(run.pid);
   if (run.unit.empty() || !count.has_value() || !absl::StrContains(count->file, run.unit))
@@ -66,7 +68,7 @@ std::string MemoryCgroupOf(const RunInfo& run) {
   return count->file.substr(0, count->file.rfind('/'));
 }
 
-// Reads one of the two, of cgroup v2 and v1. Unset: no number, or v1's for "no limit".
+// Reads the number of bytes in the cgroup's file `v2` or `v1`. Unset: no number, or no limit.
 std::optional<uint64_t> ReadBytes(const std::string& cgroup, const char* v2, const char* v1) {
   uint64_t bytes = 0;
   for (const char* name : {v2, v1}) {
@@ -81,8 +83,8 @@ struct CloseJournal {
 };
 using Journal = std::unique_ptr<sd_journal, CloseJournal>;
 
-// Opens systemd's journal, for what process `pid` wrote to its standard error; null: there is none,
-// or it cannot be opened.
+// Opens systemd's journal for the lines that process `pid` wrote to its standard error; null: there
+// is no journal, or it cannot be opened.
 Journal OpenJournal(int64_t pid) {
   sd_journal* opened = nullptr;
   if (sd_journal_open(&opened, SD_JOURNAL_LOCAL_ONLY) < 0) return nullptr;
@@ -95,7 +97,8 @@ Journal OpenJournal(int64_t pid) {
   return journal;
 }
 
-// The newest lines since `start`, one more than count as last words.
+// Reads the newest lines since `start`: one more than the maximum of last words, to see whether
+// there are more.
 std::string ReadJournal(sd_journal* journal, absl::Time start) {
   std::string text;
   if (sd_journal_seek_tail(journal) < 0) return text;

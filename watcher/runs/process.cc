@@ -31,8 +31,8 @@ constexpr unsigned kExiting = 4;                   // PF_EXITING
 
 bool OutOfDescriptors(int error) { return error == EMFILE || error == ENFILE; }
 
-// 0 if the file cannot be read (the process has ended, or /proc hides it); RESOURCE_EXHAUSTED
-// without a descriptor, for then the start time is there and would be had later.
+// Reads the start time of a process in ticks. 0: the file cannot be read (the process has ended, or
+// /proc hides it). RESOURCE_EXHAUSTED: there is no free descriptor; a later attempt may succeed.
 absl::StatusOr<uint64_t> ReadStartTicks(int64_t pid) {
   if (pid == 0) return 0;
   const absl::StatusOr<std::string> stat = ReadSmallFile(absl::StrCat("/proc/", pid, "/stat"));
@@ -43,8 +43,8 @@ absl::StatusOr<uint64_t> ReadStartTicks(int64_t pid) {
   return ParseProcessStat(*stat).value_or(ProcessStat()).start_ticks;
 }
 
-// `pidfd` stands for the process, so that what is read of the number is of that process as long
-// as it has not ended afterwards.
+// Reads the facts of the process that `pidfd` holds. Facts that are read by its pid are certainly
+// of this process if it has not ended afterwards.
 absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
   const absl::StatusOr<uint64_t> start_ticks = ReadStartTicks(pid);
   if (!start_ticks.ok()) return start_ticks.status();
@@ -52,12 +52,12 @@ absl::StatusOr<PeerProcess> WithPidfd(int64_t pid, UniqueFd pidfd) {
   return PeerProcess{kind, pid, *start_ticks, std::move(pidfd)};
 }
 
-// Unset: it cannot be read.
+// Reads the stat file in `directory`; unset: it cannot be read.
 std::optional<ProcessStat> ReadStat(const std::string& directory) {
   return ParseProcessStat(ReadSmallFile(directory + "/stat").value_or(""));
 }
 
-// Unset before Linux 6.9, and for what is no pidfd.
+// The pidfd's inode, which identifies its process. Unset: before Linux 6.9, or not a pidfd.
 std::optional<uint64_t> PidfsInode(int pidfd) {
   struct statfs file_system {};
   struct stat status {};

@@ -22,16 +22,16 @@
 namespace vmeventd {
 namespace {
 
-// Time that the end of a run waits for its exit status, where the kernel does not have it yet: a
-// parent that reaps does so within that. The status of a zombie that this process may not read is
-// not known.
+// Longest time for which the end of a run waits for the exit status, if the kernel does not have it
+// yet: a parent that reaps its children does so within this time. The status of a zombie that this
+// process may not read stays unknown.
 constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
 constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
 
 }  // namespace
 
-// A cgroup without a memory controller of its own, as a threaded one or one whose parent does not
-// hand it on, is counted in the next one above that has it.
+// If a cgroup has no memory controller (it is threaded, or its parent does not delegate the
+// controller), the nearest cgroup above it with a memory controller counts.
 std::optional<OomCounters::Count> OomCounters::Find(int64_t pid) const {
   const std::string text =
       ReadSmallFile(absl::StrCat(root_, "/proc/", pid, "/cgroup")).value_or("");
@@ -131,16 +131,15 @@ void ProcessWatch::OnFdReady(uint32_t) {
   run_->OnProcessGone();
 }
 
-// Returns whether a record of a kill need not be of this process: it ended while nobody watched, so
-// that another one may have had its number since, and its exit status does not say that it was
-// killed.
+// Returns whether a record of a kill may be about another process: this one ended while nobody
+// watched, so its pid may have been reused, and its exit status does not show a kill.
 bool ProcessWatch::MayBeAnothers() const {
   if (!end_unseen_) return false;
   const std::optional<ExitStatus> status = AskNow().status;
   return !status.has_value() || status->signal != SIGKILL;
 }
 
-// The number of one that is gone may be used again.
+// Ignores signals after the process is gone, because its pid may be reused.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
   run_->Hand(input::SignalSent{sender});

@@ -25,15 +25,15 @@ void Refuse(RunContext* context, absl::string_view why, absl::string_view text) 
                 absl::CHexEscape(text.substr(0, kMaxTextForLog)));
 }
 
-// Closes what was handed over and is not used.
+// Closes a handed-over run that is not used.
 void Close(RunContext* context, HandedRun handed) {
   context->meters.handovers_refused.Add();
   // At once: QEMU serves one client, and its run may be connected to again.
   if (handed.connection.valid()) context->closer.Close(std::move(handed.connection));
 }
 
-// Makes the runs of the texts, and leaves in `handed_runs` what continues one of them. Returns the
-// ids of the runs that are in the table then, oldest first.
+// Restores the runs from the texts. Leaves in `*handed_runs` only those that continue one of them.
+// Returns the ids of the restored runs, oldest first.
 std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
                                        const std::vector<RunSource*>& sources,
                                        const std::vector<std::string>& texts,
@@ -70,7 +70,7 @@ std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
   return run_ids;
 }
 
-// Returns whether `run` continues with what was handed over.
+// Resumes `run` from its handed-over connection and process. Returns whether that was possible.
 bool GoesOn(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
   const auto it = handed_runs->find(run->info().run_id);
   if (it == handed_runs->end()) return false;
@@ -87,7 +87,7 @@ bool GoesOn(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
   return false;
 }
 
-// `run`, which is in the table, is open.
+// Resumes `run`, which is in the table and has not ended.
 void Resume(RunTable* table, VmRun* run) {
   table->SetUuid(run, run->session().uuid());
   const std::string run_id(run->info().run_id);
@@ -120,7 +120,7 @@ void FindAgain(RunContext* context, RunTable* table, VmRun* run) {
   run->FindProcessLater();
 }
 
-// Finds out whether `run` is open still. Returns whether it continues with its monitor.
+// Finds out whether `run` is still open. Returns whether it continues with its monitor connected.
 bool Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
   const std::string this_boot = RunIdPrefix(context->boot_id);
   if (!absl::StartsWith(run->info().run_id, this_boot)) {

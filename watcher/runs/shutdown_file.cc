@@ -24,7 +24,7 @@ absl::Status Failed(absl::string_view verb, const std::string& path, int error) 
       error, absl::StrCat("cannot ", verb, " the shutdown file ", absl::CHexEscape(path)));
 }
 
-// ALREADY_EXISTS where anything is in its place.
+// Creates the file. ALREADY_EXISTS: there is already something at the path.
 absl::Status CreateNew(const std::string& path) {
   const UniqueFd file(
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kMode));

@@ -16,7 +16,8 @@
 namespace vmeventd {
 namespace {
 
-// Longest time that the end of a run waits for QEMU's last words, which are asked for in between.
+// Longest time for which the end of a run waits for QEMU's last words; it polls for them every
+// kWordsPoll.
 constexpr absl::Duration kWordsWait = absl::Milliseconds(200);
 constexpr absl::Duration kWordsPoll = absl::Milliseconds(5);
 constexpr absl::Duration kFindRetry = absl::Seconds(1);

@@ -27,7 +27,8 @@ constexpr std::pair<absl::string_view, ShutdownReason> kReasonNames[] = {
     {"guest-panic", ShutdownReason::kGuestPanic},
 };
 
-// Returns whether the guest is down, and its QEMU stays, so that a reset may start it again.
+// Returns whether the guest is down but its QEMU stays alive, so that a reset may start the guest
+// again.
 bool MayComeUpAgain(const Evidence& evidence) {
   if (!evidence.shutdown.has_value()) return false;
   const ShutdownReason reason = evidence.shutdown->reason;
@@ -36,7 +37,8 @@ bool MayComeUpAgain(const Evidence& evidence) {
   return !quits && evidence.shutdown->guest != false && (evidence.stays_down || evidence.managed);
 }
 
-// Returns whether what a return to a snapshot or a reset may have made void makes another class.
+// Returns whether the class depends on facts that a return to a snapshot, or a missed reset, may
+// have made void.
 bool SnapshotMatters(const Evidence& evidence, absl::Duration powerdown_window) {
   constexpr Fact Evidence::*kFacts[] = {&Evidence::panic, &Evidence::watchdog,
                                         &Evidence::powerdown};

@@ -26,7 +26,7 @@ std::optional<absl::Duration> PowerdownAge(const Evidence& facts) {
   return facts.shutdown.has_value() ? facts.shutdown->powerdown_age : std::nullopt;
 }
 
-// Only what looks like the guest's own end leaves a doubt.
+// Returns the caveats. Only an end of class USER can have any.
 std::vector<ShutdownCaveat> CaveatsOf(const RunState& state, const EndContext& context) {
   std::vector<ShutdownCaveat> caveats;
   if (context.verdict.shutdown_class != ShutdownClass::kUser) return caveats;
@@ -54,7 +54,7 @@ std::vector<ShutdownCaveat> CaveatsOf(const RunState& state, const EndContext& c
   return caveats;
 }
 
-// The press of the power button that is too old, or that a reboot has followed.
+// Describes a press of the power button that was too early, or that was followed by a reboot.
 std::string DescribeEarlierPowerdown(absl::Duration age, absl::Duration window) {
   const char* const doubt =
       age <= window ? "and the guest rebooted since: it may have obeyed all the same"
@@ -76,7 +76,7 @@ void AddAgentConnection(const GuestAgent& agent, std::vector<EvidenceEntry>* see
   }
 }
 
-// Adds to `seen` what makes the class doubtful.
+// Adds the evidence for a caveat to `*seen`.
 void AddCaveat(ShutdownCaveat caveat, const RunState& state, absl::Duration window,
                std::vector<EvidenceEntry>* seen) {
   const auto add_last = [&](std::string what) {
@@ -110,7 +110,7 @@ void AddCaveat(ShutdownCaveat caveat, const RunState& state, absl::Duration wind
   }
 }
 
-// The timeline, with what is known besides: a late attach, the intent, the caveats.
+// The timeline, with additional entries for a late attach, the intent and the caveats.
 std::vector<EvidenceEntry> EvidenceOf(const RunState& state, const EndContext& context,
                                       const Rare<DeclaredIntent>& intent,
                                       const std::vector<ShutdownCaveat>& caveats) {

@@ -16,7 +16,7 @@ namespace {
 
 using enum EvidenceLog::Clearing;
 
-// Returns whether only a reset takes a QEMU from `shutdown` to it.
+// Returns whether a QEMU can go from the run state `shutdown` to this one only by a reset.
 bool NeedsReset(absl::string_view run_state) {
   constexpr absl::string_view kStates[] = {"paused", "prelaunch", "io-error", "internal-error",
                                            "watchdog"};
@@ -67,7 +67,7 @@ bool Stands(const EvidenceLog& log, const Clearable& row) {
   return row.doubtful != nullptr && log.facts.*row.doubtful != Fact::kNone;
 }
 
-// Puts a fact that stands in doubt. Returns whether it does.
+// Changes a fact that stands to doubted. Returns whether it stood.
 bool Doubt(Fact* fact) {
   if (*fact != Fact::kStands) return false;
   *fact = Fact::kDoubted;

@@ -17,13 +17,13 @@ std::string Command(const char* name, const QmpObject& arguments = nullptr) {
   return command.dump(-1, ' ', false, QmpObject::error_handler_t::replace) + "\n";
 }
 
-// Empty if it is of an unlikely length.
+// Returns the text; empty if it is too long to be plausible.
 std::string Bounded(std::string text) {
   if (text.size() > kMaxNameBytes) text.clear();
   return text;
 }
 
-// The text of `value`; empty if it is none, or as above.
+// The text in `value`; empty if it is not a text, or too long to be plausible.
 std::string Text(const QmpObject& value) {
   return value.is_string() ? Bounded(value.get<std::string>()) : "";
 }

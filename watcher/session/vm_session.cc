@@ -21,17 +21,18 @@ namespace {
 
 // A QEMU that is still alive this long after SHUTDOWN, without a STOP, is reported as GUEST_DOWN.
 constexpr absl::Duration kDownGrace = absl::Seconds(5);
-// VmSession::kLostGrace once the class is known, when a QEMU sometimes frees a large memory.
+// Replaces VmSession::kLostGrace when the class is already known: QEMU may then be freeing a large
+// memory.
 constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
-// Time in which a daemon that was started again may reach the monitors that it had.
+// Time that a restarted daemon has to reconnect to the monitors of the previous daemon.
 constexpr absl::Duration kAwayGrace = absl::Seconds(10);
 
-// A QEMU that takes longer to exit has a problem, which is reported again each time that it is
-// twice as old.
+// If QEMU takes longer than this to exit, that is a problem. It is reported again each time its
+// duration has doubled.
 constexpr absl::Duration kExitReport = absl::Seconds(10);
 
-// Returns whether the VM was there when that was reported. The end of a connection is the end of a
-// time in which its end would have been seen.
+// Returns whether the input shows that the VM existed until now. The end of a connection counts:
+// until then, the VM's end would have been seen.
 bool IsSignOfLife(const Input& input) {
   return std::visit(Overloaded{[](const input::MonitorReady&) { return true; },
                                [](const input::StateAnswer&) { return true; },

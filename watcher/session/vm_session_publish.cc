@@ -16,7 +16,7 @@
 namespace vmeventd {
 namespace {
 
-// Appends an update to be filled in, which would be large to move.
+// Appends an empty update, which the caller fills in: updates are large to move.
 VmUpdate& AddUpdate(Effects* effects) {
   if (effects->empty()) effects->reserve(2);  // few steps have more effects
   return std::get<Publish>(effects->emplace_back(Publish{})).update;

@@ -34,9 +34,9 @@ extern "C" const char _binary_bpf_trace_bpf_o_end[];
 namespace vmeventd {
 namespace {
 
-// The PID namespace that the kernel begins with (PROC_PID_INIT_INO).
+// The initial PID namespace of the kernel (PROC_PID_INIT_INO).
 constexpr absl::string_view kHostPidNamespace = "pid:[4026531836]";
-// The length of the map of users with which the kernel begins.
+// The length of the uid map in the kernel's initial user namespace.
 constexpr absl::string_view kAllUsers = "4294967295";
 constexpr char kRing[] = "vmeventd_ring5";
 constexpr size_t kRingBytes = size_t{512} << 10;
@@ -137,7 +137,8 @@ bool IsVictimATask(const btf* types) {
          btf_is_ptr(resolve(btf_params(function)[kFirst].type));
 }
 
-// The place of the count of anonymous pages: in an array of per-CPU counters from Linux 6.2 on.
+// The offset of the count of anonymous pages in mm_struct. Since Linux 6.2 it is in an array of
+// per-CPU counters.
 std::optional<uint32_t> FindAnonRss(const btf* types) {
   constexpr uint32_t kAnonPages = 1;  // MM_ANONPAGES
   const std::optional<Member> all = FindMember(types, "mm_struct", "rss_stat");
@@ -245,7 +246,8 @@ class BpfTrace : public SignalTrace {
 
  private:
   BpfTrace() = default;
-  // Ends the reading of a ring that fills as fast as it is read.
+  // Takes one record. Returns an error after the maximum number of records, because the ring may
+  // fill as fast as it is read.
   static int OnRecord(void* trace, void* data, size_t size) {
     auto* const self = static_cast<BpfTrace*>(trace);
     TraceRecord record;

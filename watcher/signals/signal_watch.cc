@@ -28,10 +28,11 @@ constexpr size_t kMaxLoginBytes = 256;
 constexpr int kMaxAncestors = 64;
 constexpr int64_t kInit = 1;
 constexpr int64_t kKernelThreads = 2;  // kthreadd: the parent of all others
-// A number comes round to another process later than that, unless somebody chooses it.
+// A pid is reused only after more than this time, unless somebody chooses the pid.
 constexpr absl::Duration kNumberReturns = absl::Milliseconds(50);
 
-// Returns whether `uid` is that of the user that `target` runs as, who is not root, or may be.
+// Returns whether `uid` is the user of `target`, or may be because that is not known. False for
+// root.
 bool MayBeUserOf(const ProcessOrigin& target, uint32_t uid) {
   constexpr uint32_t kRoot = 0;
   return uid != kRoot && target.uid.value_or(uid) == uid;
@@ -149,7 +150,8 @@ ProcessOrigin ProcessReader::OriginOf(int64_t pid, uint64_t start_ticks) const {
           .first_process = stat.has_value() ? FirstProcessAbove(*stat) : 0};
 }
 
-// All others of a PID namespace descend from its first process.
+// Returns the first process of the PID namespace below this one that the process is in; 0: none, or
+// not found. All other processes of a namespace descend from its first one.
 int64_t ProcessReader::FirstProcessAbove(const ProcessStat& stat) const {
   if (!absl::StrContains(ValueInLine(Read(stat.pid, "status"), "NSpid:"), '\t')) return 0;
   std::optional<ProcessStat> at = stat;
@@ -160,8 +162,9 @@ int64_t ProcessReader::FirstProcessAbove(const ProcessStat& stat) const {
   return 0;
 }
 
-// Returns whether the process is in a session that is older than `target` and another. No
-// descendant is: each is in `target`'s or in one that a descendant began.
+// Returns whether the process is in another session than `target`, one that is older than `target`.
+// That is true of no descendant: each is in the session of `target`, or in one that a descendant
+// began.
 bool ProcessReader::IsOfOlderSession(const ProcessOrigin& target, const ProcessStat& stat) const {
   if (target.session == 0 || stat.session == target.session) return false;
   const std::optional<ProcessStat> leader = ReadStat(stat.session);
@@ -225,7 +228,8 @@ SignalSender ProcessReader::RecordedSenderOf(const SignalRecord& record,
   return sender;
 }
 
-// No name service is asked, which may take long: the loop waits for this.
+// Adds the login of the sender, from the files of logind. Does not use a name service, which may be
+// slow, because the loop waits for this.
 void ProcessReader::AddLogin(SignalSender* sender) const {
   if (!sender->login_uid.has_value() || !sender->login_session.has_value()) return;
   // logind takes the kernel's number, but in containers of its own, whose files have no AUDIT=.
