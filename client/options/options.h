@@ -14,7 +14,7 @@
 
 namespace vmeventd::client {
 
-// Inputs of the parser besides the arguments.
+// Inputs of the parser in addition to the arguments.
 struct OptionContext {
   // Returns the value of an environment variable; empty: it is not set.
   std::function<std::string(const char* name)> variable = [](const char* /*name*/) { return ""; };

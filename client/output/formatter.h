@@ -62,9 +62,11 @@ struct TableStyle {
 // For people:
 //   table  aligned columns, times in the style's zone, optional colour
 // For programs, one item after another:
-//   JSON   an object a line, as by ToJson()
-//   name   a name a line, for a shell's loop: of each VM, of the VM of each event, an intent's id,
-//          the node's name; CLUSTER/NODE of a fleet's node. An event of the whole node has no line.
+//   JSON   one object on each line, see ToJson()
+//   name   one name on each line, for a shell's loop: the name of each VM, of each event's VM, or
+//   of
+//          the node (CLUSTER/NODE in a fleet), or an intent's id. An event of the whole node has no
+//          line.
 enum class Form { kTable, kJson, kName };
 
 // Whether a service serves. `node` is empty if only one node was asked; `service` is empty for the

@@ -10,7 +10,7 @@ namespace vmeventd::client {
 
 struct PushSinkKind;
 
-// Destination of the events. The path and the query of its URL may be a secret, as Slack's are.
+// Destination of the events. The path and the query of its URL may be a secret, as with Slack.
 struct PushTarget {
   const PushSinkKind* kind = nullptr;
   std::vector<std::string> nats;  // NATS servers of a fleet, instead of `url`

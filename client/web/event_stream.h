@@ -27,7 +27,7 @@ absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t server
 //   (none)   an event of the journal
 //   gap      a GAP: events are missing, and the lists must be read again
 //   open     the source delivers
-//   note     a sentence: the source is lost, or there again
+//   note     a sentence: the source is lost, or connected again
 // The source is read when the client reads. One thread.
 class EventStream {
  public:

@@ -22,7 +22,7 @@ struct Saying {
     kStop,
     kResume,
     kReset,
-    kPanic,  // `text` is the action, as with kWatchdog
+    kPanic,  // `text` is the action, also for kWatchdog
     kWatchdog,
     kHibernate,
     kOther,     // no evidence
