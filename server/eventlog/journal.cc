@@ -158,9 +158,8 @@ absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
   return aside;
 }
 
-// Checks that SQLite can write the index of its log. SQLite maps this file, and extends it by
-// writing one byte for each page of 4 KiB. On a file system with smaller blocks, the rest of the
-// page is only allocated by a write to the mapping, which ends the process if the disk is full.
+// SQLite maps the index of its log, and extends it by one byte for each page of 4 KiB. With smaller
+// blocks, the rest is allocated by a write to the mapping, which ends the process on a full disk.
 absl::Status CheckRoom(const std::string& path) {
   constexpr uint64_t kPage = 4096;
   constexpr uint64_t kRoom = uint64_t{64} << 10;
@@ -172,9 +171,7 @@ absl::Status CheckRoom(const std::string& path) {
   return absl::UnavailableError(absl::StrCat(path, ": the disk is full"));
 }
 
-// Creates the database's file if it is missing, with mode 0640: SQLite itself would let everybody
-// read it, as far as the umask permits. The write-ahead log gets the database's mode. Checks that
-// the file is a regular file of this user.
+// Creates the file with mode 0640, not SQLite's 0644; the write-ahead log gets the same mode.
 absl::Status CreateFile(const std::string& path) {
   const UniqueFd fd(
       open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
@@ -198,8 +195,7 @@ absl::Status CreateFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-// Returns why the database at `path` cannot be used as it is. UNIMPLEMENTED: it has another
-// version.
+// Why the database at `path` cannot be used as it is. UNIMPLEMENTED: it has another version.
 absl::Status CheckSchema(SqliteDatabase& database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"

@@ -51,8 +51,7 @@ constexpr char kOutOfShare[] =
 // Returns whether the slot has neither a socket nor a run: it is dropped, or about to be.
 bool IsUnused(const SocketSlot& slot) { return !slot.present && slot.runs == 0; }
 
-// The problem text for a monitor whose queue of connections is full. `pid`: that of its QEMU; 0:
-// not known.
+// The problem of a monitor whose queue of connections is full. `pid`: that of QEMU; 0: not known.
 std::string QueueFull(int64_t pid) {
   if (pid == 0 || ReadProcessStat(pid).value_or(ProcessStat()).state != 'T') return kQueueFull;
   return absl::StrCat("QEMU (pid ", pid,
@@ -265,9 +264,8 @@ const char* QmpSource::Shortage(const SocketSlot& slot, const SeenSocket& seen) 
   return has_room ? nullptr : kOutOfDescriptorsProblem;
 }
 
-// The number of descriptors that a connection of the slot needs. A restored run may still need the
-// descriptor of its process, and a run without a process that of the peer, which is known only when
-// it sends something.
+// A restored run may still need the descriptor of its process, and a run without a process that of
+// the peer, which is known only when it sends something.
 int QmpSource::DescriptorsFor(const SocketSlot& slot) const {
   const bool has_process =
       slot.run != nullptr &&
@@ -505,9 +503,8 @@ QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess 
   return AddRun(slot, seen.owner, std::move(run));
 }
 
-// Describes a new run. If its process is known, the run id contains it. Without a process it
-// contains the time of the first sight, because a launcher may listen at one path for one QEMU
-// after another.
+// The run id contains the process or, if that is not known, the time of the first sight: a launcher
+// may listen at one path for one QEMU after another.
 RunInfo QmpSource::Describe(const SocketSlot& slot, const SeenSocket& seen,
                             const PeerProcess& peer) {
   RunInfo info;
