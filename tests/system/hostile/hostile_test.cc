@@ -39,7 +39,9 @@ void HostileTest::ExpectServes(const std::string& vm_name) {
   const v1::Event end = ExpectStopped(kGuestPoweroff, vm_name);
   EXPECT_TRUE(FileAtStop(vm_name));
   EXPECT_TRUE(end.durable());
-  EXPECT_EQ(TypesOf(stream().EventsOf(vm_name)), "STARTED STOPPED");
+  // A QEMU that takes more than 5 s to end, as on a busy machine, is GUEST_DOWN meanwhile.
+  EXPECT_THAT(TypesOf(stream().EventsOf(vm_name)),
+              testing::AnyOf("STARTED STOPPED", "STARTED GUEST_SHUTDOWN STOPPED"));
   qemu.Reap();
   EXPECT_FALSE(daemon().has_exited());
 }
