@@ -201,11 +201,10 @@ absl::StatusOr<std::string> Formatter::FormatHealth(const std::vector<NodeHealth
   if (form_ != Form::kTable) {
     for (const NodeHealth& one : services) {
       const std::string& name = one.service.empty() ? one.node : one.service;
-      const auto line =
-          Line(name.empty() ? Health::ServingStatus_Name(one.health.status()) : name,
-               ObjectOf({{"node", one.node.empty() ? "" : JsonText(one.node)},
-                         {"service", one.service.empty() ? "" : JsonText(one.service)},
-                         {"", ToJson(one.health)}}));
+      auto line = Line(name.empty() ? Health::ServingStatus_Name(one.health.status()) : name,
+                       ObjectOf({{"node", one.node.empty() ? "" : JsonText(one.node)},
+                                 {"service", one.service.empty() ? "" : JsonText(one.service)},
+                                 {"", ToJson(one.health)}}));
       if (!line.ok()) return line;
       lines += *line;
     }
