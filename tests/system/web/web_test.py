@@ -583,7 +583,7 @@ class PageTest(WebTest):
         self.wait("ends alone", lambda: len(rows()) == 3 and all("stopped" in row for row in rows()))
         address = self.address()
         self.assertRegex(address, "from=.*to=.*class=CRASH")
-        self.browser.run("const f = document.getElementById('log-filter'); f.value = 'WEB2'; f.oninput()")
+        self.browser.run("const f = document.getElementById('log-filter'); f.focus(); f.value = 'WEB2'; f.oninput()")
         self.wait("the name's", lambda: len(rows()) == 1 and "web2" in rows()[0])
         self.open(self.address())
         self.wait("the address has it all", lambda: len(rows()) == 1 and "web2" in rows()[0])
@@ -648,20 +648,20 @@ class PageTest(WebTest):
         self.open()
         self.wait("both", lambda: sorted(self.names()) == ["web1", "web2"])
         for qemu in (first, second):
-            self.browser.run("const f = document.getElementById('filter'); f.value = arguments[0]; f.oninput()", str(qemu.pid))
+            self.browser.run("const f = document.getElementById('filter'); f.focus(); f.value = arguments[0]; f.oninput()", str(qemu.pid))
             self.wait("its VM", lambda: self.names() == ["web1"])
         self.open("#view=events&type=started,stopped")
         rows = lambda: self.browser.texts("#log-rows .row")  # noqa: E731
         self.wait("all", lambda: len(rows()) == 4)
         for qemu, number in ((first, 2), (second, 1)):
-            self.browser.run("const f = document.getElementById('log-filter'); f.value = arguments[0]; f.oninput()", str(qemu.pid))
+            self.browser.run("const f = document.getElementById('log-filter'); f.focus(); f.value = arguments[0]; f.oninput()", str(qemu.pid))
             self.wait("its run", lambda n=number, q=qemu: len(rows()) == n and "web1" in rows()[0] and f"PID {q.pid}: web1" in self.browser.text("#log-only"))
 
     def test_times_in_the_filter_are_a_range(self):
         self.open("#view=events")
         times = lambda begin, end: self.browser.run("""return '#' + new URLSearchParams({view: 'events',
           from: new Date(arguments[0]).toISOString(), to: new Date(arguments[1]).toISOString(), q: 'vm'})""", begin, end)  # noqa: E731
-        type_ = lambda text: self.browser.run("const f = document.getElementById('log-filter'); f.value = arguments[0]; f.oninput()", text)  # noqa: E731
+        type_ = lambda text: self.browser.run("const f = document.getElementById('log-filter'); f.focus(); f.value = arguments[0]; f.oninput()", text)  # noqa: E731
         type_("vm 2026-11-28 02:00-02:10")
         self.wait("the range", lambda: self.address() == times("2026-11-28T02:00", "2026-11-28T02:10"))
         type_("vm 2026-11-28 23:55-00:05")
@@ -680,7 +680,7 @@ class PageTest(WebTest):
         self.crash("db1")
         self.open()
         self.click("[data-view=events]")
-        self.browser.run("const f = document.getElementById('log-filter'); f.value = 'project=p'; f.oninput()")
+        self.browser.run("const f = document.getElementById('log-filter'); f.focus(); f.value = 'project=p'; f.oninput()")
         self.wait("its end", lambda: self.browser.texts("#log-classes button b") == ["0", "1", "0", "0"])
         self.assertIn("alice", self.browser.text("#log-rows"))
         self.assertNotIn("db1", self.browser.text("#log-rows"))
