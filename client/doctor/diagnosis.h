@@ -13,7 +13,7 @@
 
 namespace vmeventd::client {
 
-// Where to paste a line that fixes a finding: into a shell, the daemon's configuration file, QEMU's
+// Place to paste a line that fixes a finding: a shell, the daemon's configuration file, QEMU's
 // command line, the manager's configuration, or the command that starts the container.
 enum class Place { kShell, kConfiguration, kQemu, kManager, kContainer };
 

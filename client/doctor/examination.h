@@ -11,7 +11,7 @@
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/node_facts.h"
 
-// What the parts of a diagnosis (parts.h) share: the facts, conclusions that several parts need,
+// Shared by the parts of a diagnosis (parts.h): the facts, conclusions that several parts need,
 // and the findings.
 
 namespace vmeventd::client {
@@ -23,7 +23,7 @@ inline constexpr absl::string_view kWords = {"\0words", 6};
 inline constexpr char kPanicDevice[] = "panic-device";
 inline constexpr char kDaemonUnit[] = "vmeventd.service";
 
-// What a finding is about.
+// Subject of a finding.
 struct Subject {
   std::string text;
   std::string word = {};  // a pid, or a path quoted for the shell

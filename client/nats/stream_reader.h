@@ -19,7 +19,7 @@
 
 namespace vmeventd::client {
 
-// Where to start reading: at a sequence of the stream, at the first message stored at or after a
+// Start of reading: at a sequence of the stream, at the first message stored at or after a
 // time, or with the last message of each subject.
 struct LastOfEachSubject {};
 using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;

@@ -69,7 +69,7 @@ struct TableStyle {
 //          line.
 enum class Form { kTable, kJson, kName };
 
-// Whether a service serves. `node` is empty if only one node was asked; `service` is empty for the
+// Health of a service. `node` is empty if only one node was asked; `service` is empty for the
 // server as a whole.
 struct NodeHealth {
   std::string node;

@@ -7,7 +7,7 @@
 
 namespace vmeventd::client {
 
-// How this program was called. With it, the commands in its sentences ask the same servers when a
+// The call of this program. With it, the commands in its sentences ask the same servers when a
 // user pastes them. Safe for a terminal.
 struct Invocation {
   // The beginning of a command: "vmevents" with the options that named the servers.

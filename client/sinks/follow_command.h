@@ -12,7 +12,7 @@ namespace vmeventd::client {
 
 struct WatchSinkKind;
 
-// What to do with an event whose command failed.
+// Treatment of an event whose command failed.
 enum class OnFailure {
   kStop,  // end the watch; the cursor stays before the event
   // Run it again, up to CommandRunner::kMaxRetries times with growing pauses, then end the watch.

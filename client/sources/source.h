@@ -13,7 +13,7 @@
 
 namespace vmeventd::client {
 
-// Where a watch starts.
+// Start of a watch.
 struct FromNow {};
 struct FromOldest {};
 struct FromSnapshot {};
