@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
@@ -197,35 +198,26 @@ absl::StatusOr<std::string> Formatter::FormatStreams(const std::vector<NodeStrea
 
 absl::StatusOr<std::string> Formatter::FormatHealth(const std::vector<NodeHealth>& services) {
   using Health = grpc::health::v1::HealthCheckResponse;
-  std::string lines;
-  if (form_ != Form::kTable) {
-    for (const NodeHealth& one : services) {
-      const std::string& name = one.service.empty() ? one.node : one.service;
-      auto line = Line(name.empty() ? Health::ServingStatus_Name(one.health.status()) : name,
-                       ObjectOf({{"node", one.node.empty() ? "" : JsonText(one.node)},
-                                 {"service", one.service.empty() ? "" : JsonText(one.service)},
-                                 {"", ToJson(one.health)}}));
-      if (!line.ok()) return line;
-      lines += *line;
-    }
-    return lines;
-  }
   const bool nodes = absl::c_any_of(services, [](const auto& one) { return !one.node.empty(); });
   const bool named = absl::c_any_of(services, [](const auto& one) { return !one.service.empty(); });
-  std::vector<Row> rows;
-  for (const NodeHealth& one : services) {
+  const auto name_of = [](const NodeHealth& one) {
+    if (!one.service.empty()) return one.service;
+    return one.node.empty() ? Health::ServingStatus_Name(one.health.status()) : one.node;
+  };
+  const auto json_of = [](const NodeHealth& one) -> absl::StatusOr<std::string> {
+    return ObjectOf({{"node", one.node.empty() ? "" : JsonText(one.node)},
+                     {"service", one.service.empty() ? "" : JsonText(one.service)},
+                     {"", ToJson(one.health)}});
+  };
+  const auto make_row = [&](const NodeHealth& one) {
     const std::string& state = Health::ServingStatus_Name(one.health.status());
     Row row;
     if (nodes) row.Add({"", 16}, {one.node});
     if (named) row.Add({"", 8}, {one.service});
     row.Add({""}, {state.empty() ? absl::StrCat(one.health.status()) : state});
-    rows.push_back(std::move(row));
-  }
-  if (rows.empty()) return lines;
-  ColumnLayout layout(rows.front().columns, painter_);
-  for (const Row& row : rows) layout.Fit(row.cells);
-  for (const Row& row : rows) lines += layout.Line(row.cells);
-  return lines;
+    return row;
+  };
+  return FormatList(services, name_of, json_of, make_row);
 }
 
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {

@@ -164,7 +164,9 @@ void FactList::Add(absl::string_view name, absl::string_view value, Color color)
 std::string ColumnLayout::Heading(size_t width) const {
   std::vector<Cell> row;
   for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});
-  return Line(row, width);
+  const bool named = std::any_of(columns_.begin(), columns_.end(),
+                                 [](const Column& column) { return !column.heading.empty(); });
+  return named ? Line(row, width) : "";
 }
 
 }  // namespace vmeventd::client

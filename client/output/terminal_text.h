@@ -74,6 +74,7 @@ class ColumnLayout {
   // `width`, texts are cut to the width of their columns (except in the last column), and at the
   // end of the line. `width` 0: nothing is cut, and a wide text shifts the rest of its row.
   std::string Line(const std::vector<Cell>& row, size_t width = 0) const;
+  // The line of the headings; empty if no column has one.
   std::string Heading(size_t width = 0) const;
 
  private:

@@ -39,9 +39,9 @@ std::optional<absl::Duration> LeftToLateIntent(const NodeVm& row, absl::Time now
 }  // namespace
 
 TroubleKind TroubleOf(const NodeVm& row, absl::Time now) {
+  if (row.vm.problems_size() > 0) return TroubleKind::kProblem;
   if (row.vm.state() == v1::VM_STATE_GUEST_DOWN) return TroubleKind::kGuestDown;
   if (row.vm.state() == v1::VM_STATE_UNREACHABLE) return TroubleKind::kUnreachable;
-  if (row.vm.problems_size() > 0) return TroubleKind::kProblem;
   if (row.vm.state() == v1::VM_STATE_PAUSED) return TroubleKind::kPaused;
   if (LeftToLateIntent(row, now)) return TroubleKind::kIntentWaits;
   if (EndTimeOf(row, v1::SHUTDOWN_CLASS_CRASH, now)) return TroubleKind::kCrashed;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -297,6 +298,9 @@ std::vector<LibvirtRun*> LibvirtSource::RunsThat(
   for (const auto& [run, link] : link_of_) {
     if (pass(*Of(run), *link)) runs.push_back(Of(run));
   }
+  std::sort(runs.begin(), runs.end(), [](const LibvirtRun* a, const LibvirtRun* b) {
+    return std::tie(a->uuid(), a->info().domain_id) < std::tie(b->uuid(), b->info().domain_id);
+  });
   return runs;
 }
 

@@ -292,8 +292,8 @@ class LibvirtSource : public RunSource, public FdHandler {
   // follows the life.
   LibvirtRun* RunOf(Link* link, const Life& life, ProcessFound* found);
   static LibvirtRun* FindRun(const Link& link, const std::string& uuid);
-  // Returns the runs for which `pass` is true. Each may be destroyed when another one gets an
-  // input.
+  // Returns the runs for which `pass` is true, ordered by UUID and id: events of the same instant
+  // have a fixed order. Each run may be destroyed when another one gets an input.
   std::vector<LibvirtRun*> RunsThat(
       const std::function<bool(const LibvirtRun&, const Link&)>& pass) const;
   // Returns whether the life that libvirt names is certainly that of `run`, without looking for its
