@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <map>
 #include <set>
+#include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/numbers.h"
@@ -183,6 +185,35 @@ std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const v1::EventFi
   return of_run;
 }
 
+using LateIntents = std::map<std::string, std::vector<v1::Event>>;  // INTENT_LATE events by run
+
+// Reads the intents that came too late for the ends of those VMs: such an intent decides no class,
+// but names who was at work.
+std::optional<Failure> ReadLateIntents(const v1::EventFilter& filter,
+                                       std::optional<absl::Time> since, ListSource* source,
+                                       LateIntents* intents) {
+  EventsCommand late;
+  late.filter = filter;
+  late.filter.clear_types();
+  late.filter.clear_classes();
+  late.filter.clear_causes();
+  late.filter.add_types(v1::EVENT_TYPE_INTENT_LATE);
+  late.since = since;
+  return source->ReadEvents(late, [intents](NodeEvent event) {
+    // A GAP passes every filter.
+    if (event.event.type() == v1::EVENT_TYPE_INTENT_LATE) {
+      (*intents)[event.event.vm().run_id()].push_back(std::move(event.event));
+    }
+    return true;
+  });
+}
+
+void AddLateIntents(const LateIntents& intents, VmStory* story) {
+  if (!story->end) return;
+  const auto found = intents.find(story->end->event.vm().run_id());
+  if (found != intents.end()) story->late_intents = found->second;
+}
+
 // The failure of those of several nodes that did not answer, where the others have no `what`.
 Failure OnNoNode(absl::string_view what, const Failure& failure) {
   return {failure.code,
@@ -199,6 +230,8 @@ std::optional<Failure> ExplainEnds(const WhyCommand& command, const Invocation& 
   ends.newest_first = true;
   std::optional<Failure> failure = TakeUuids(source, &ends.filter);
   if (failure) return failure;
+  LateIntents late;
+  std::optional<Failure> late_unread = ReadLateIntents(ends.filter, ends.since, source, &late);
   bool found = false;
   std::optional<Failure> unprinted;
   failure = source->ReadEvents(ends, [&](NodeEvent end) {
@@ -206,10 +239,12 @@ std::optional<Failure> ExplainEnds(const WhyCommand& command, const Invocation& 
     found = true;
     VmStory story = {.name = end.event.vm().name(), .shared = true};
     story.end = std::move(end);
+    AddLateIntents(late, &story);
     unprinted = PrintText(formatter->FormatWhy(story), output);
     return !unprinted;
   });
   if (unprinted) return unprinted;
+  if (!failure) failure = std::move(late_unread);
   if (failure && !found && formatter->shows_nodes()) return OnNoNode("end that matches", *failure);
   if (failure || found) return failure;
   failure = CheckNames(command.filter, invocation, source);
@@ -255,6 +290,11 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
   if (!failure) failure = std::move(unread);
   for (NodeVm& run : runs) collector.AddRun(std::move(run));
   VmStories stories = collector.Take();
+  LateIntents late;
+  if (absl::c_any_of(stories, [](const VmStory& story) { return story.end.has_value(); })) {
+    unread = ReadLateIntents(filter, std::nullopt, source, &late);
+    if (!failure) failure = std::move(unread);
+  }
   VmNames names;
   for (VmStory& story : stories) {
     names.insert(story.name);
@@ -263,6 +303,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
     const auto of_name = absl::c_count_if(
         stories, [&story](const VmStory& other) { return other.name == story.name; });
     story.shared = filter.uuids_size() > 0 || of_name > 1;
+    AddLateIntents(late, &story);
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }
   if (failure) return failure;

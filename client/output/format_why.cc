@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
@@ -159,6 +160,14 @@ class StoryWriter {
     return absl::StrCat(", held for ", DurationText(FromProto(numbers.ran_for())));
   }
 
+  // "09:58:07.123" on the day of the end, otherwise with its date.
+  std::string EvidenceTime(absl::Time time) const {
+    const absl::Time end = FromProto(story_.end->event.observe_time());
+    const bool same_day = absl::ToCivilDay(time, style_.zone) == absl::ToCivilDay(end, style_.zone);
+    return same_day ? absl::FormatTime("%H:%M:%E3S", time, style_.zone)
+                    : LocalTimeText(time, style_.zone);
+  }
+
   std::string End() const {
     const v1::Event& end = story_.end->event;
     const v1::ShutdownDetail& shutdown = end.shutdown();
@@ -166,14 +175,14 @@ class StoryWriter {
     if (shutdown.has_intent()) sentences.Add("", IntentWords(shutdown.intent()));
     sentences.Add("", EndSentence(shutdown, end.message()));
     FactList evidence(painter_, 2 + kEvidenceClock, width_);
-    const absl::CivilDay day = absl::ToCivilDay(FromProto(end.observe_time()), style_.zone);
     for (const v1::Evidence& seen : shutdown.evidence()) {
-      const absl::Time at = FromProto(seen.time());
-      const bool same_day = absl::ToCivilDay(at, style_.zone) == day;
-      const std::string time = !seen.has_time() ? ""
-                               : same_day       ? absl::FormatTime("%H:%M:%E3S", at, style_.zone)
-                                                : LocalTimeText(at, style_.zone);
-      evidence.Add(absl::StrCat("  ", time), seen.what());
+      evidence.Add(absl::StrCat("  ", seen.has_time() ? EvidenceTime(FromProto(seen.time())) : ""),
+                   seen.what());
+    }
+    for (const v1::Event& late : story_.late_intents) {
+      evidence.Add(
+          absl::StrCat("  ", EvidenceTime(FromProto(late.observe_time()))),
+          absl::StrCat(IntentWords(late.intent()), " (came too late to decide the class)"));
     }
     FactList rest(painter_, 0, width_);
     if (const v1::EndNumbers& numbers = shutdown.numbers(); numbers.has_peak_memory_bytes()) {
@@ -314,10 +323,18 @@ absl::StatusOr<std::string> Formatter::FormatWhy(const VmStory& story) {
   }
   nlohmann::ordered_json ends = nlohmann::ordered_json::object();
   for (const auto& [shutdown_class, count] : story.ends) ends[ShortName(shutdown_class)] = count;
+  std::vector<std::string> late;
+  for (const v1::Event& event : story.late_intents) {
+    auto json = ToJson(event, story.end->node);
+    if (!json.ok()) return json;
+    late.push_back(*std::move(json));
+  }
   return Line(story.name,
               ObjectOf({{"name", JsonText(story.name)},
                         {"vm", story.vm ? ToJson(story.vm->vm, story.vm->node) : ""},
                         {"last_end", story.end ? ToJson(story.end->event, story.end->node) : ""},
+                        {"late_intents",
+                         late.empty() ? "" : absl::StrCat("[", absl::StrJoin(late, ","), "]")},
                         {"ends_in_24h", JsonText(ends)},
                         {"text", style_.texts ? JsonText(StoryText(story, style_)) : ""}}));
 }

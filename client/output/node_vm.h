@@ -73,6 +73,7 @@ struct VmStory {
   std::string name;
   std::optional<NodeEvent> end;           // the VM's newest STOPPED; unset: none is known
   std::optional<NodeVm> vm;               // the VM's newest run; unset: only the end is known
+  std::vector<v1::Event> late_intents;    // the INTENT_LATE events of that end's run, oldest first
   std::map<v1::ShutdownClass, int> ends;  // number of ends in the last 24 hours
   bool shared = false;                    // another VM may have the same name
   bool is_former = false;  // another VM has the same name now, or had it after this one

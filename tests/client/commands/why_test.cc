@@ -139,6 +139,21 @@ TEST_F(StoriesTest, AVmThatRunsAgainHasItsLastEnd) {
   EXPECT_EQ(stories[0]["ends_in_24h"].dump(), R"({"CRASH":1,"USER":1})");
 }
 
+TEST_F(StoriesTest, AnEndHasTheIntentsThatCameTooLateForIt) {
+  lists_.runs = {RunIn("web1", v1::VM_STATE_STOPPED, 100, "old")};
+  lists_.ends = {EndOf("web1", 99, v1::SHUTDOWN_CLASS_ADMIN),
+                 EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN),
+                 EndOf("web1", 5000, v1::SHUTDOWN_CLASS_ADMIN, "older")};
+  for (NodeEvent* late : {&lists_.ends[0], &lists_.ends[2]}) {
+    late->event.set_type(v1::EVENT_TYPE_INTENT_LATE);
+    late->event.mutable_intent()->set_reason("of " + late->event.vm().run_id());
+  }
+  const auto stories = Stories();
+  ASSERT_EQ(stories.size(), 1u);
+  ASSERT_EQ(stories[0]["late_intents"].size(), 1u) << "not that of an earlier run";
+  EXPECT_EQ(stories[0]["late_intents"][0]["intent"]["reason"], "of old");
+}
+
 TEST_F(StoriesTest, AnEndWhoseEventIsGoneIsThatOfTheListAndCountsOnce) {
   lists_.runs = {RunIn("web1", v1::VM_STATE_STOPPED, 100, "old")};
   lists_.runs[0].vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);

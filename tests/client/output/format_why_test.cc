@@ -265,6 +265,22 @@ TEST(EndSentence, HasEachCaveat) {
   }
 }
 
+TEST(FormatWhy, AnIntentThatCameTooLateIsBesideTheEvidence) {
+  VmStory story = Crashed();
+  v1::Event late;
+  late.set_type(v1::EVENT_TYPE_INTENT_LATE);
+  *late.mutable_observe_time() = story.end->event.observe_time();
+  late.mutable_intent()->set_actor("nova");
+  late.mutable_intent()->set_reason("power off by alice");
+  story.late_intents.push_back(late);
+  EXPECT_THAT(
+      Why(story),
+      HasSubstr("  11:46:00.051  Intent of nova: power off by alice (came too late to decide "
+                "the class)\n"));
+  const auto json = nlohmann::json::parse(*JsonFormatter().FormatWhy(story));
+  EXPECT_EQ(json["late_intents"][0]["intent"]["actor"], "nova");
+}
+
 TEST(FormatWhy, AVmThatHasNotEndedSaysSinceWhen) {
   VmStory story = Crashed();
   story.end.reset();

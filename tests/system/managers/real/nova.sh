@@ -289,6 +289,7 @@ start_server() {
   guest true
 }
 
+why_has() { vmevents --color never why "$1" | grep -qF "$2"; }
 intent_is_open() { [[ -n $(vmevents -o jsonl intent list) ]]; }
 no_intent() { ! intent_is_open; }
 
@@ -296,7 +297,8 @@ check_operations() {
   step "openstack server stop"
   alice server stop "$server"
   ended "$vm" ADMIN HOST_POWERDOWN "openstack server stop"
-  why_says "$name" "power off by alice (project demo), req-"
+  # The guest may be off before the hook has read the notification.
+  wait_for "why names who did it" why_has "$name" "power off by alice (project demo), req-"
   passed "why takes nova's name, and has user and project by name"
   start_server
 
