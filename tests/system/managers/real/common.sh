@@ -64,7 +64,7 @@ write_result() {
   python3 - "$MANAGER" "$2" "$(version_of "$1")" "$(version_of "$3")" "$passed" >/root/result.json <<'P'
 import datetime, json, sys
 key, name, version, qemu, lines = sys.argv[1:]
-json.dump({"key": key, "manager": name, "version": version.split("~")[0], "qemu": qemu.split("+")[0],
+json.dump({"key": key, "manager": name, "version": version.split("~")[0].split("+")[0], "qemu": qemu.split("+")[0],
            "date": datetime.date.today().isoformat(), "passed": open(lines).read().splitlines()}, sys.stdout, indent=1)
 print()
 P
