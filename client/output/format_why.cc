@@ -180,9 +180,8 @@ class StoryWriter {
                    seen.what());
     }
     for (const v1::Event& late : story_.late_intents) {
-      evidence.Add(
-          absl::StrCat("  ", EvidenceTime(FromProto(late.observe_time()))),
-          absl::StrCat(IntentWords(late.intent()), " (came too late to decide the class)"));
+      evidence.Add(absl::StrCat("  ", EvidenceTime(FromProto(late.observe_time()))),
+                   absl::StrCat(IntentWords(late.intent()), " (came too late)"));
     }
     FactList rest(painter_, 0, width_);
     if (const v1::EndNumbers& numbers = shutdown.numbers(); numbers.has_peak_memory_bytes()) {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_split.h"
 #include "client/commands/names.h"
 #include "client/output/formatter.h"
@@ -257,6 +258,10 @@ class WhyTest : public testing::Test {
     };
     server_.service().list_events = [this](const v1::ListEventsRequest& request,
                                            v1::ListEventsResponse* response) {
+      if (absl::c_linear_search(request.filter().types(), v1::EVENT_TYPE_INTENT_LATE)) {
+        late_intents_.push_back(request);
+        return grpc::Status::OK;
+      }
       events_.push_back(request);
       const int at = request.page_token().empty() ? 0 : std::stoi(request.page_token());
       for (int i = at; i < at + 2 && i < static_cast<int>(ends_.size()); ++i) {
@@ -282,6 +287,7 @@ class WhyTest : public testing::Test {
   NodeEvents ends_;  // the newest first
   std::vector<v1::ListVmsRequest> lists_;
   std::vector<v1::ListEventsRequest> events_;
+  std::vector<v1::ListEventsRequest> late_intents_;
   NameFormatter formatter_;
   StringOutput output_;
 };
@@ -376,6 +382,7 @@ TEST_F(WhyTest, EachEndThatIsAskedForIsExplained) {
   EXPECT_EQ(output_.text, "web1\ndb1\nweb1\n");
   EXPECT_THAT(events_[0].filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
   EXPECT_THAT(events_[0].filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_THAT(late_intents_[0].filter().classes(), IsEmpty()) << "an intent has none";
   ends_.clear();
   EXPECT_EQ(Why("classes: SHUTDOWN_CLASS_USER")->sentence, "no end that matches is known here");
 }
