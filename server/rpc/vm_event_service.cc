@@ -155,7 +155,7 @@ void VmEventService::CountEvents(IncomingCall* call) {
 }
 
 std::optional<v1::VmRef> VmEventService::EndedRun(const IntentRequest& request) const {
-  if (request.started_before == absl::InfiniteFuture()) return std::nullopt;
+  if (!request.has_start()) return std::nullopt;
   const std::vector<VmRecordPtr> named = log_->Vms(
       [&](const VmRegistry& vms, uint64_t) { return vms.Named(request.vm_name, request.uuid); });
   for (const VmRecordPtr& record : named) {
@@ -198,8 +198,24 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
       *response.mutable_intent() = *declared;
       call->Answer(response.SerializeAsString());
     };
-    return WithWatcher(
-        [&](NodeWatcher* watcher) { watcher->DeclareIntent(*std::move(checked), answer); });
+    const auto answer_or_retry = [this, answer,
+                                  first = *checked](const absl::StatusOr<v1::Intent>& declared) {
+      // The end of the run that lived at started_before may have become public since.
+      std::optional<v1::VmRef> ended;
+      if (!first.ended.has_value() && (HasReason(declared.status(), "NO_SUCH_VM") ||
+                                       HasReason(declared.status(), "RUN_IS_LATER"))) {
+        ended = EndedRun(first);
+      }
+      if (!ended.has_value()) return answer(declared);
+      IntentRequest late = first;
+      late.ended = std::move(ended);
+      const absl::Status sent = WithWatcher(
+          [&](NodeWatcher* watcher) { watcher->DeclareIntent(std::move(late), answer); });
+      if (!sent.ok()) answer(sent);
+    };
+    return WithWatcher([&](NodeWatcher* watcher) {
+      watcher->DeclareIntent(*std::move(checked), answer_or_retry);
+    });
   };
   if (absl::Status status = declare(); !status.ok()) call->Answer(status);
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "server/rpc/standard_services.h"
@@ -113,6 +114,45 @@ TEST(VmEventService, ConfirmsOnlyDurableIntents) {
   grpc::ClientContext context;
   EXPECT_EQ(server.NewStub()->WithdrawIntent(&context, withdraw, &withdrawn).error_code(),
             grpc::UNAVAILABLE);
+}
+
+// A watcher whose run ends while it handles a declaration, which names no ended run then.
+class EndingWatcher : public FakeWatcher {
+ public:
+  explicit EndingWatcher(TestServer* server) : server_(server) {}
+  ~EndingWatcher() override {
+    for (std::thread& thread : answering_) thread.join();
+  }
+  void DeclareIntent(IntentRequest request,
+                     std::function<void(absl::StatusOr<v1::Intent>)> done) override {
+    answering_.emplace_back([this, request, done] {
+      if (!request.ended.has_value()) {
+        VmUpdate end = Stopped("web1", "run-1", ShutdownClass::kAdmin);
+        *end.status->mutable_start_time() = ToTimestamp(At(0));
+        *end.status->mutable_state_time() = ToTimestamp(At(10));
+        server_->pumped().Push({std::move(end)});
+        return done(WithReason("NO_SUCH_VM", absl::NotFoundError("no VM runs")));
+      }
+      done(WithReason("INTENT_IS_LATE", absl::FailedPreconditionError(request.ended->run_id())));
+    });
+  }
+
+ private:
+  TestServer* const server_;
+  std::vector<std::thread> answering_;
+};
+
+TEST(VmEventService, AnIntentMayBeForARunWhoseEndHasJustBecomePublic) {
+  TestServer server;
+  EndingWatcher watcher(&server);
+  server.service().SetWatcher(&watcher);
+  auto request = FromText<v1::DeclareIntentRequest>("vm_name: 'web1' actor: 'nova' reason: 'stop'");
+  *request.mutable_started_before() = ToTimestamp(At(5));
+  v1::DeclareIntentResponse response;
+  grpc::ClientContext context;
+  const grpc::Status late = server.stub()->DeclareIntent(&context, request, &response);
+  EXPECT_EQ(late.error_code(), grpc::FAILED_PRECONDITION);
+  EXPECT_EQ(late.error_message(), "run-1");
 }
 
 // As a client that knows nothing of the services but what reflection says.

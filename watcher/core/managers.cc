@@ -57,8 +57,8 @@ struct OwnMonitor {
 };
 
 constexpr OwnMonitor kOwnMonitors[] = {
-    {ManagerId::kProxmox, "/run/qemu-server", "*.qmp"},
-    {ManagerId::kGaneti, "/run/ganeti/kvm-hypervisor/ctrl", "*.qmp"},
+    {ManagerId::kProxmox, "*/run/qemu-server", "*.qmp"},
+    {ManagerId::kGaneti, "*/run/ganeti/kvm-hypervisor/ctrl", "*.qmp"},
     {ManagerId::kLibvirt, "/var/lib/libvirt/qemu/domain-*", "monitor.sock"},
     {ManagerId::kLibvirt, "/var/lib/libvirt/qemu", "*.monitor"},
     {ManagerId::kLibvirt, "/run/libvirt/qemu/domain-*", "monitor.sock"},
@@ -75,8 +75,7 @@ constexpr OwnMonitor kOwnMonitors[] = {
     {ManagerId::kMinikube, "*/.minikube/machines/*", "monitor"},
     {ManagerId::kPodmanMachine, "*/podman", "qmp_*.sock"},
     {ManagerId::kKata, "*/run/vc/vm/*", "qmp.sock"},
-    {ManagerId::kXen, "/run/xen", "qmp-libxl-*"},
-    {ManagerId::kXen, "/run/xen", "qmp-libxenstat-*"},
+    {ManagerId::kXen, "*/run/xen", "qmp-*"},
     {ManagerId::kPacker, "*/output-*", "*.monitor"},
 };
 
@@ -140,7 +139,9 @@ bool IsOf(ManagerId manager, const Arguments& arguments, absl::string_view cgrou
     case ManagerId::kLibvirt:
       return AnyHas(arguments, "/var/lib/libvirt/qemu/domain-");
     case ManagerId::kLibvirtSession:
-      return AnyHas(arguments, "id=charmonitor") || AnyHas(arguments, "/libvirt/qemu/lib/domain-");
+      // Its monitor is a descriptor; Cuttlefish, which uses the same id, names a path.
+      return AnyHas(arguments, "id=charmonitor,fd=") ||
+             AnyHas(arguments, "/libvirt/qemu/lib/domain-");
     case ManagerId::kIncus:
       return absl::StrContains(GivenValue(arguments, "-readconfig"), "/incus/");
     case ManagerId::kLxd:

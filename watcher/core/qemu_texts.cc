@@ -20,16 +20,18 @@
 namespace vmeventd {
 namespace {
 
-// The options in QEMU's "first,key=value,flag". An option without "=" has the value "on". A doubled
-// comma stands for a comma.
+// The options in QEMU's "value,key=value,flag". Without "=" the first one is the value of
+// `first_key`, and another one has the value "on". A doubled comma stands for a comma.
 using Options = std::vector<std::pair<std::string, std::string>>;
 
-Options ParseOptions(absl::string_view text) {
+Options ParseOptions(absl::string_view text, absl::string_view first_key) {
   Options options;
   std::string item;
   const auto finish = [&] {
     const size_t equals = item.find('=');
-    if (equals == std::string::npos) {
+    if (equals == std::string::npos && options.empty()) {
+      options.emplace_back(first_key, item);
+    } else if (equals == std::string::npos) {
       options.emplace_back(item, "on");
     } else {
       options.emplace_back(item.substr(0, equals), item.substr(equals + 1));
@@ -49,11 +51,11 @@ Options ParseOptions(absl::string_view text) {
   return options;
 }
 
+// The value that QEMU uses: of a key that comes twice, the last.
 std::optional<std::string> Find(const Options& options, absl::string_view key) {
-  for (const auto& [name, value] : options) {
-    if (name == key) return value;
-  }
-  return std::nullopt;
+  const auto found = std::find_if(options.rbegin(), options.rend(),
+                                  [key](const auto& option) { return option.first == key; });
+  return found == options.rend() ? std::nullopt : std::optional(found->second);
 }
 
 // Only a monitor that listens can be connected to.
@@ -62,9 +64,9 @@ bool Listens(const Options& options) {
   return server == "on" || server == "yes" || server == "true" || server == "y";
 }
 
-// Path at which the socket of "socket,path=...,server=on" listens.
+// The socket of "socket,path=...,server=on".
 std::optional<QmpMonitor> SocketOf(const Options& options) {
-  if (options.front().first != "socket") return std::nullopt;
+  if (Find(options, "backend") != "socket") return std::nullopt;
   QmpMonitor monitor;
   if (const auto path = Find(options, "path"); path && Listens(options)) {
     monitor.path = *path;
@@ -76,10 +78,18 @@ std::optional<QmpMonitor> SocketOf(const Options& options) {
 }
 
 // The VM's name in the value of -name; empty: it has none.
-std::string NameOf(absl::string_view value, const Options& options) {
-  if (const auto guest = Find(options, "guest")) return *guest;
-  // Without a key it may stand first.
-  return absl::StrContains(value.substr(0, value.find(',')), '=') ? "" : options.front().first;
+std::string NameOf(absl::string_view value) {
+  return Find(ParseOptions(value, "guest"), "guest").value_or("");
+}
+
+// The monitor of "unix:PATH,server=on" in -qmp. Unset: it does not listen at a path; Kata passes a
+// descriptor that listens.
+std::optional<QmpMonitor> UnixMonitorOf(absl::string_view value) {
+  if (!absl::ConsumePrefix(&value, "unix:")) return std::nullopt;
+  const Options options = ParseOptions(value, "path");
+  const auto path = Find(options, "path");
+  if (!path.has_value() || path->empty() || !Listens(options)) return std::nullopt;
+  return QmpMonitor{*path, -1};
 }
 
 // The option that an argument names; empty: none.
@@ -110,7 +120,7 @@ std::optional<std::string> OnlyValue(const std::vector<std::string>& arguments,
 std::optional<std::string> CertainName(const std::vector<std::string>& arguments) {
   const std::optional<std::string> value = OnlyValue(arguments, "name");
   if (!value.has_value()) return std::nullopt;
-  const std::string name = NameOf(*value, ParseOptions(*value));
+  const std::string name = NameOf(*value);
   return name.empty() || !IsValidUtf8(name) ? std::nullopt : std::optional(name);
 }
 
@@ -247,8 +257,12 @@ std::string GivenContainer(const std::vector<std::string>& arguments) {
 
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
   QemuArguments result;
+  struct Use {
+    std::string chardev;                // the id of its -chardev
+    std::optional<QmpMonitor> monitor;  // or the monitor itself
+  };
+  std::vector<Use> uses;                      // the QMP monitors
   std::map<std::string, QmpMonitor> sockets;  // by the id of their -chardev
-  std::vector<std::string> used;              // ids of those that are QMP monitors
   bool reads_more = false;
   for (size_t i = 1; i < arguments.size(); ++i) {
     const absl::string_view option = OptionOf(arguments[i]);
@@ -258,40 +272,44 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
     result.stays_down |= option == "no-shutdown";
     if (option.empty() || i + 1 == arguments.size()) continue;
     absl::string_view value = arguments[i + 1];
-    const Options options = ParseOptions(value);
-    absl::string_view first = options.front().first;
     if (option == "device") {
       result.guest_can_exit |= absl::StrContains(value, "isa-debug-exit");
     } else if (option == "action" || option == "watchdog-action") {
       result.stays_down |= absl::EndsWith(value, "pause") || absl::StrContains(value, "=pause,");
     } else if (option == "name") {
-      result.name = NameOf(value, options);
-    } else if (option == "fw_cfg" &&
-               Find(options, "name").value_or(std::string(first)) == "opt/vmeventd/labels") {
-      result.labels = LabelsIn(Find(options, "string").value_or(""));
+      result.name = NameOf(value);
+    } else if (option == "fw_cfg") {
+      const Options options = ParseOptions(value, "name");
+      if (Find(options, "name") == "opt/vmeventd/labels") {
+        result.labels = LabelsIn(Find(options, "string").value_or(""));
+      }
     } else if (option == "id") {
       result.id = std::string(value);
     } else if (option == "chardev") {
+      const Options options = ParseOptions(value, "backend");
       const auto id = Find(options, "id");
       if (const auto socket = SocketOf(options); id && socket) sockets[*id] = *socket;
-    } else if ((option == "mon" && Find(options, "mode") == "control") ||
-               (option == "object" && first == "monitor-qmp")) {
-      // "chardev=ID,mode=control" or "ID,mode=control".
-      used.push_back(Find(options, "chardev").value_or(std::string(first)));
+    } else if (option == "mon") {
+      const Options options = ParseOptions(value, "chardev");
+      const auto id = Find(options, "chardev");
+      if (id && Find(options, "mode") == "control") uses.push_back({*id, std::nullopt});
+    } else if (option == "object") {
+      const Options options = ParseOptions(value, "qom-type");
+      const auto id = Find(options, "chardev");
+      if (id && Find(options, "qom-type") == "monitor-qmp") uses.push_back({*id, std::nullopt});
     } else if (option == "qmp" || option == "qmp-pretty") {
       // "unix:PATH,server=on" or "chardev:ID".
       if (absl::ConsumePrefix(&value, "chardev:")) {
-        used.emplace_back(value);
-      } else if (absl::ConsumePrefix(&first, "unix:") && Listens(options) &&
-                 !absl::StartsWith(value, "unix:fd=")) {  // Kata passes one that listens
-        result.monitors.push_back({std::string(first), -1});
+        uses.push_back({std::string(value), std::nullopt});
+      } else if (auto monitor = UnixMonitorOf(value)) {
+        uses.push_back({"", *std::move(monitor)});
       }
     }
   }
-  for (const std::string& id : used) {
-    if (const auto found = sockets.find(id); found != sockets.end()) {
-      result.monitors.push_back(found->second);
-    }
+  for (Use& use : uses) {
+    const auto found = sockets.find(use.chardev);
+    if (!use.monitor.has_value() && found != sockets.end()) use.monitor = found->second;
+    if (use.monitor.has_value()) result.monitors.push_back(*std::move(use.monitor));
   }
   if (IsQemu(arguments) && !result.monitors.empty() && !reads_more) {
     result.certain_name = CertainName(arguments);

@@ -25,7 +25,7 @@ struct QmpMonitor {
 struct QemuArguments {
   std::string name;  // the name in -name; may be empty
   std::string id;    // the value of -id, by which Proxmox VE gives the VMID; may be empty
-  std::vector<QmpMonitor> monitors;
+  std::vector<QmpMonitor> monitors;  // in the order of the command line
   // QEMU's answers to query-name and query-uuid, where its command line proves them: it has a QMP
   // monitor, no -readconfig, and the option only once. Unset: only QEMU knows.
   std::optional<std::string> certain_name;

@@ -94,17 +94,27 @@ void IntentRequests::Handle() {
   for (const Task& task : Take()) task.handle(task.done);
 }
 
-absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request) {
+absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request,
+                                              std::optional<v1::VmRef>* ending) {
   std::vector<VmRun*> runs;
+  const auto later = [&](const VmRun* run) { return StartOf(*run) >= request.started_before; };
   // Lives() may end a run, and with it its entry in the table.
   std::vector<VmRun*> named =
       request.uuid.has_value() ? runs_->WithUuid(*request.uuid) : runs_->Named(request.vm_name);
   for (VmRun* run : named) {
     const bool meant = (request.run_id.empty() || run->info().run_id == request.run_id) &&
                        (request.vm_name.empty() || run->info().name == request.vm_name);
-    if (meant && run->Lives() && run->published()) runs.push_back(run);
+    if (!meant) continue;
+    std::optional<v1::VmRef> of_start;
+    if (request.has_start() && run->published() && !later(run)) {
+      of_start = run->session().Status().ref();
+    }
+    if (!run->Lives()) {
+      if (of_start.has_value()) *ending = std::move(of_start);
+    } else if (run->published()) {
+      runs.push_back(run);
+    }
   }
-  const auto later = [&](const VmRun* run) { return StartOf(*run) >= request.started_before; };
   const bool any_later = std::erase_if(runs, later) > 0;
   if (runs.size() == 1) return runs.front();
   if (runs.size() > 1) return Ambiguous(request, runs);
@@ -147,19 +157,25 @@ void IntentRequests::RecordLate(const v1::VmRef& run, const IntentRequest& reque
 }
 
 void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
-  const absl::StatusOr<VmRun*> run = RunFor(request);
+  std::optional<v1::VmRef> ended;
+  const absl::StatusOr<VmRun*> run = RunFor(request, &ended);
   if (!run.ok()) {
     // Of several that run it may be for one of them.
-    if (!request.ended.has_value() || HasReason(run.status(), "SEVERAL_VMS_RUN")) {
-      return done(run.status());
+    if (HasReason(run.status(), "SEVERAL_VMS_RUN")) return done(run.status());
+    if (!ended.has_value()) ended = request.ended;
+    if (!ended.has_value() && request.has_start()) {
+      return sink_->Push({.status = std::nullopt,
+                          .event = std::nullopt,
+                          .on_public = [done, why = run.status()] { done(why); }});
     }
+    if (!ended.has_value()) return done(run.status());
     return RecordLate(
-        *request.ended, request,
+        *ended, request,
         WithReason("INTENT_IS_LATE",
                    absl::FailedPreconditionError(absl::StrCat(
                        "the run that lived when the operation began, at started_before, has ended; "
                        "the intent changes nothing, and INTENT_LATE of the run ",
-                       request.ended->run_id(), " tells of it"))),
+                       ended->run_id(), " tells of it"))),
         done);
   }
   if (const v1::Intent* own = (*run)->session().IntentOfRequest(request.request_id);

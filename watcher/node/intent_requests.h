@@ -42,6 +42,8 @@ struct IntentRequest {
   // The stopped run that lived at `started_before`. The request is for it if no running one
   // matches.
   std::optional<v1::VmRef> ended = std::nullopt;
+
+  bool has_start() const { return started_before < absl::InfiniteFuture(); }
 };
 
 // Requests about intents from other threads, carried out on the loop thread.
@@ -75,8 +77,9 @@ class IntentRequests {
   void HandleWithdraw(const std::string& intent_id, const Done& done);
   // TOO_MANY_INTENTS if the node has declared too many.
   absl::Status TakeToken();
-  // The run that `request` means, if it lives.
-  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request);
+  // The run that `request` means, if it lives. `*ending` gets one that lived at `started_before`,
+  // and whose process has ended since.
+  absl::StatusOr<VmRun*> RunFor(const IntentRequest& request, std::optional<v1::VmRef>* ending);
   // Publishes INTENT_LATE for `run`, and then answers with `why`.
   void RecordLate(const v1::VmRef& run, const IntentRequest& request, const absl::Status& why,
                   const Done& done);

@@ -65,6 +65,10 @@ ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, boo
   return {ConnectVerdict::May::kNoMonitor};
 }
 
+Problem ManagersOwnProblem(const Manager& manager) {
+  return {ProblemCode::kManagersOwn, absl::StrCat("this monitor ", Refusal(manager))};
+}
+
 Problem NoMonitorProblem(const RunContext& context, const SocketSlot& slot) {
   return {ProblemCode::kNoMonitor,
           IsForeign(context, slot) ? ForeignListener(slot.listener->process.pid) : kNoMonitor};

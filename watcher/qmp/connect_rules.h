@@ -36,6 +36,9 @@ const Manager* OwnerOfFile(const std::string& path);
 ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, bool named_as_monitor,
                             SocketSlot* slot);
 
+// Returns the problem of a monitor that `manager` needs.
+Problem ManagersOwnProblem(const Manager& manager);
+
 // Returns the problem of a socket for which JudgeConnect() returned kNoMonitor.
 Problem NoMonitorProblem(const RunContext& context, const SocketSlot& slot);
 

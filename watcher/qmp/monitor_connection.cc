@@ -272,6 +272,7 @@ void MonitorConnection::SendNext() {
   if (phase_ == Phase::kUuid && handshake_->command_line != nullptr &&
       loop_->Now().monotonic >= at) {
     at = UseCommandLine();
+    if (!open()) return;
   }
   if (loop_->Now().monotonic < at) {
     return loop_->SetTimer(&next_command_, at, [this] { SendNext(); });
@@ -302,8 +303,10 @@ absl::Duration MonitorConnection::UseCommandLine() {
   if (!handshake_->command_line->done() && now < handshake_->quiet_start_ends) {
     return std::min(now + CommandPacer::kQuietTime, handshake_->quiet_start_ends);
   }
-  const QemuArguments* const found =
-      handshake_->command_line->done() ? handshake_->command_line->found() : nullptr;
+  const std::shared_ptr<const CommandLines::Read> read = handshake_->command_line;
+  const QemuArguments* const found = read->done() ? read->found() : nullptr;
+  if (found != nullptr) delegate_->OnCommandLine(*read);
+  if (!open()) return now;
   if (found != nullptr && !found->incoming && now < handshake_->quiet_start_ends)
     return handshake_->quiet_start_ends;
   if (found != nullptr) {

@@ -90,6 +90,9 @@ class MonitorConnection : public FdHandler {
     // before. Returns why it may not send, which closes the connection; empty: it may. May close
     // the connection, but must not read from it.
     virtual std::string OnSender(int64_t pid) = 0;
+    // The sender's command line was read; before OnReady, and not at all if that takes too long.
+    // May close the connection.
+    virtual void OnCommandLine(const CommandLines::Read& command_line) = 0;
     // No greeting came within the time that Start() was given.
     virtual void OnGreetingLate() = 0;
     // Called in the handshake after each kNudgeInterval without the expected answer; `last`: after

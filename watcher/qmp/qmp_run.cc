@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/managers.h"
+#include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
@@ -160,6 +162,12 @@ std::string QmpRun::OnSender(int64_t pid) {
 }
 
 // The monitor
+
+void QmpRun::OnCommandLine(const CommandLines::Read& command_line) {
+  const Manager* const owner = command_line.OwnerOf(InodeOf(sockets_.home->socket));
+  if (owner == nullptr || published() || context_->options->watch_manager_sockets) return;
+  source_->OnNoVm(this, ManagersOwnProblem(*owner));
+}
 
 void QmpRun::OnReady(const MonitorInfo& info) {
   silence_logged_ = protocol_error_logged_ = false;

@@ -74,6 +74,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   DirectoryThread* Thread() const override;
 
   std::string OnSender(int64_t pid) override;
+  void OnCommandLine(const CommandLines::Read& command_line) override;
   void OnGreetingLate() override;
   void OnReplyLate(bool last) override;
   void OnReady(const MonitorInfo& info) override;

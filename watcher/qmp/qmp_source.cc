@@ -308,10 +308,10 @@ void QmpSource::OnSeen(SocketSlot* slot, int error, const SeenSocket& seen, cons
   if (!(slot->socket == seen.identity)) {
     slot->silent_until = absl::ZeroDuration();
     slot->end_seen = false;
-    slot->runs_no_vm = false;
+    slot->left_alone = false;
   }
   slot->socket = seen.identity;
-  if (slot->runs_no_vm) return;
+  if (slot->left_alone) return;
   const auto attached = by_socket_.find(InodeOf(seen.identity));
   if (attached != by_socket_.end() && attached->second->info().socket == seen.identity) {
     SetRun(slot, attached->second);  // the socket was renamed, or has several paths
@@ -350,8 +350,7 @@ bool QmpSource::MayConnect(SocketSlot* slot, const Manager* owner) {
     case May::kYes:
       return true;
     case May::kManagersOwn:
-      ReportProblem(slot, {ProblemCode::kManagersOwn,
-                           absl::StrCat("this monitor ", Refusal(*verdict.manager))});
+      ReportProblem(slot, ManagersOwnProblem(*verdict.manager));
       BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
       return false;
     case May::kNoMonitor:
@@ -599,8 +598,8 @@ void QmpSource::OnNoVm(QmpRun* run, const Problem& problem) {
   SetRun(slot, nullptr);
   run->Discard();
   if (!slot->present) return;
-  if (problem.code == ProblemCode::kNotAVm) {
-    slot->runs_no_vm = true;
+  if (problem.code == ProblemCode::kNotAVm || problem.code == ProblemCode::kManagersOwn) {
+    slot->left_alone = true;
     return ReportProblem(slot, problem);
   }
   // A launcher may have listened for a QEMU that was slow to start, or that another client had.

@@ -45,7 +45,7 @@ struct SocketSlot {
   // The end of the run that was attached by `socket` was seen: nobody will listen on it again. A
   // QEMU leaves the file if it is killed, or if it runs as a user who may not remove it.
   bool end_seen = false;
-  bool runs_no_vm = false;  // the listener at `socket` has no VM: it is left alone
+  bool left_alone = false;  // the listener at `socket` has no VM, or a manager needs this monitor
 
   // A listener whose name is not a QEMU's, and its command line once that is read.
   struct ListeningProcess {

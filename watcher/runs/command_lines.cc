@@ -55,11 +55,11 @@ std::vector<int64_t> ListProcesses() {
 
 using Monitors = CommandLines::Monitors;
 
-std::optional<Monitors::Inode> SocketAt(const std::string& path, int* error) {
+std::optional<CommandLines::Inode> SocketAt(const std::string& path, int* error) {
   struct stat status {};
   *error = stat(path.c_str(), &status) == 0 ? 0 : errno;
   if (*error != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
-  return Monitors::Inode{status.st_dev, status.st_ino};
+  return CommandLines::Inode{status.st_dev, status.st_ino};
 }
 
 // Returns whether `pid` is in this PID namespace, and not in one below it, such as a container's.
@@ -74,16 +74,31 @@ void AddSocket(int64_t pid, const std::string& path, const Manager* owner, Monit
                Monitors* monitors) {
   const bool absolute = absl::StartsWith(path, "/");
   int error = 0;
-  const std::optional<Monitors::Inode> own =
+  const std::optional<CommandLines::Inode> own =
       SocketAt(absl::StrCat("/proc/", pid, absolute ? "/root" : "/cwd/", path), &error);
   int error_here = 0;
-  const std::optional<Monitors::Inode> here = absolute ? SocketAt(path, &error_here) : std::nullopt;
+  const std::optional<CommandLines::Inode> here =
+      absolute ? SocketAt(path, &error_here) : std::nullopt;
   for (const auto& socket : {own, here}) {
     if (socket.has_value()) monitors->Add(*socket, owner);
   }
   // Without the right to look through its eyes, a process outside of containers sees what is here.
   const bool sees_the_same = error == EACCES && here.has_value() && IsInThisPidNamespace(pid);
   if (own.has_value() || sees_the_same) qemu->sockets.push_back(own.has_value() ? *own : *here);
+}
+
+// The monitors of the QEMU `pid` that a manager needs, as their paths show.
+CommandLines::Owners OwnersByPath(int64_t pid, const QemuArguments& qemu) {
+  CommandLines::Owners owners;
+  for (const QmpMonitor& monitor : qemu.monitors) {
+    const Manager* const owner = OwnerOfPath(monitor.path);
+    int error = 0;
+    const auto socket = owner == nullptr
+                            ? std::nullopt
+                            : SocketAt(absl::StrCat("/proc/", pid, "/root", monitor.path), &error);
+    if (socket.has_value()) owners.emplace_back(*socket, owner);
+  }
+  return owners;
 }
 
 // Adds the monitors of the QEMU `pid`.
@@ -130,8 +145,13 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
       under_way->reads.erase(pid);
     }
     std::unique_ptr<const QemuArguments> found;
-    if (IsQemu(arguments)) found = std::make_unique<QemuArguments>(ParseQemuArguments(arguments));
-    begun->Finish(std::move(found), GivenUuid(arguments), GivenContainer(arguments));
+    Owners owners;
+    if (IsQemu(arguments)) {
+      found = std::make_unique<QemuArguments>(ParseQemuArguments(arguments));
+      owners = OwnersByPath(pid, *found);
+    }
+    begun->Finish(std::move(found), GivenUuid(arguments), GivenContainer(arguments),
+                  std::move(owners));
   });
   return begun;
 }

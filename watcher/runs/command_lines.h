@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,11 @@ class CommandLines {
   static constexpr int kMaxThreads = 4;
   static constexpr size_t kMaxWaiting = 1024;
 
+  using Inode = std::pair<dev_t, ino_t>;
+  // The program that needs a monitor for itself; null: none.
+  using Owner = const Manager*;
+  using Owners = std::vector<std::pair<Inode, Owner>>;  // by the monitor's socket
+
   // A read in the background.
   class Read {
    public:
@@ -49,12 +55,20 @@ class CommandLines {
     const std::string& uuid() const { return uuid_; }
     // Once done: the container whose libvirt_lxc it is. Empty: it is none, or could not be read.
     const std::string& container() const { return container_; }
+    // Once done: the owner of the monitor whose socket has that inode, judged by the path in the
+    // command line (OwnerOfPath), wherever vmeventd sees the socket.
+    Owner OwnerOf(const Inode& inode) const {
+      const auto found = std::find_if(owners_.begin(), owners_.end(),
+                                      [&](const auto& one) { return one.first == inode; });
+      return found == owners_.end() ? nullptr : found->second;
+    }
     // Called once, by the thread that reads.
     void Finish(std::unique_ptr<const QemuArguments> found, std::string uuid = "",
-                std::string container = "") {
+                std::string container = "", Owners owners = {}) {
       found_ = std::move(found);
       uuid_ = std::move(uuid);
       container_ = std::move(container);
+      owners_ = std::move(owners);
       const MutexLock lock(&mutex_);
       done_ = true;
       finished_.NotifyAll();
@@ -66,14 +80,13 @@ class CommandLines {
     std::unique_ptr<const QemuArguments> found_;
     std::string uuid_;
     std::string container_;
+    Owners owners_;
     std::atomic<bool> done_ = false;  // set last: after that the others do not change
   };
 
   // The sockets that QEMUs name as QMP monitors in their command lines. Any thread.
   class Monitors {
    public:
-    using Inode = std::pair<dev_t, ino_t>;
-
     // A QEMU, as its command line describes it.
     struct Qemu {
       int64_t pid = 0;
@@ -83,9 +96,6 @@ class CommandLines {
       std::string id;              // QemuArguments::id
       std::vector<Inode> sockets;  // at the paths of its monitors, in its own view of the files
     };
-
-    // The program that needs the monitor for itself; null: none.
-    using Owner = const Manager*;
 
     // Returns the owner of the monitor whose socket has that inode; unset: no monitor has it.
     // Incomplete until done().

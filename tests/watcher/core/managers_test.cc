@@ -148,6 +148,13 @@ INSTANTIATE_TEST_SUITE_P(
                     "",
                     nullptr,
                     {}},
+        // Cuttlefish
+        StartedQemu{"qemu-system-x86_64 -name guest=cvd-1 -chardev "
+                    "socket,id=charmonitor,path=/home/u/cvd/qemu_monitor.sock,server=on,wait=off "
+                    "-mon chardev=charmonitor,id=monitor,mode=control",
+                    "",
+                    nullptr,
+                    {}},
         StartedQemu{
             "qemu-system-x86_64 -name lima-bean -qmp unix:/run/qemu/lima-bean.qmp,server=on",
             "",
@@ -158,6 +165,8 @@ TEST(ManagersTest, AMonitorThatAManagerOwnsByItsPathNeedsNoRecognizedQemu) {
   EXPECT_EQ(OwnerOfPath("/home/u/.lima/a/qmp.sock")->name, "lima");
   EXPECT_EQ(OwnerOfPath("/run/qemu/web1.qmp"), nullptr);
   EXPECT_EQ(OwnerOfPath("web1.sock"), nullptr);
+  EXPECT_EQ(OwnerOfPath("/host/run/qemu-server/100.qmp")->id, ManagerId::kProxmox);
+  EXPECT_EQ(OwnerOfPath("/var/run/xen/qmp-event-3")->id, ManagerId::kXen);
   const std::vector<QmpMonitor> monitors = {{.path = "/run/vc/vm/0a/qmp.sock"}};
   EXPECT_EQ(OwnerOf(nullptr, monitors, 0)->id, ManagerId::kKata);
 }

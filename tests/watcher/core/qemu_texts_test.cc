@@ -56,6 +56,16 @@ TEST(QemuArgumentsTest, EachFormOfAMonitorIsFound) {
   EXPECT_EQ(ParseQemuArguments({"kvm", "-qmp", "unix:/p,server=on,wait=off"}).monitors.size(), 1);
 }
 
+TEST(QemuArgumentsTest, TheFirstValueMayHaveItsKeyAndMonitorsHaveTheOrderOfTheCommandLine) {
+  const QemuArguments qemu = ParseQemuArguments(
+      {"kvm", "-mon", "mode=control,chardev=late", "-qmp", "unix:path=/kata,server=on,wait=off",
+       "-qmp-pretty", "unix:server=on,wait=off,path=/last", "-chardev",
+       "id=late,backend=socket,path=/first,server=on,wait=off"});
+  std::vector<std::string> paths;
+  for (const QmpMonitor& monitor : qemu.monitors) paths.push_back(monitor.path);
+  EXPECT_THAT(paths, ElementsAre("/first", "/kata", "/last"));
+}
+
 TEST(QemuArgumentsTest, WhatDoesNotListenOrIsNoQmpIsNoMonitor) {
   for (const Arguments& form : std::vector<Arguments>{
            {"-qmp", "unix:/p"},

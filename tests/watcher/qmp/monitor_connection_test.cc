@@ -54,6 +54,7 @@ class MonitorFixture : public testing::Test, public MonitorConnection::Delegate 
   }
 
   std::string OnSender(int64_t) override { return ""; }
+  void OnCommandLine(const CommandLines::Read&) override {}
   void OnGreetingLate() override { ++late_greetings_; }
   void OnReplyLate(bool last) override { late_replies_.push_back(last); }
   void OnReady(const MonitorInfo& info) override { info_ = info; }

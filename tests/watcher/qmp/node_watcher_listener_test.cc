@@ -27,6 +27,7 @@ namespace vmeventd {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -161,7 +162,15 @@ class FakeCommandLines : public CommandLines {
  public:
   std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
     auto read = std::make_shared<Read>();
-    if (come) read->Finish(of_qemus ? std::make_unique<const QemuArguments>(arguments) : nullptr);
+    SeenSocket socket;
+    Owners owners;
+    if (owner != nullptr && LookAtSocket(named, &socket) == 0) {
+      owners.emplace_back(InodeOf(socket.identity), owner);
+    }
+    if (come) {
+      read->Finish(of_qemus ? std::make_unique<const QemuArguments>(arguments) : nullptr, "", "",
+                   owners);
+    }
     return read;
   }
   std::shared_ptr<const Monitors> BeginMonitors() override {
@@ -283,6 +292,24 @@ TEST_F(ForeignListenerTest, AMonitorThatAManagerNeedsIsLeftToItWhereverItIs) {
   watcher_.reset();
   StartWithManualClock();
   EXPECT_TRUE(UntilInTime([&] { return CountConnections() == 1; }));
+}
+
+// As where a container has the manager's directory at a path of its own.
+TEST_F(ListenerTest, AMonitorThatItsCommandLineShowsAsAManagersIsGivenBackToIt) {
+  const auto command_lines = std::make_shared<FakeCommandLines>();
+  options_.command_lines = command_lines;
+  command_lines->named = Socket("100");
+  command_lines->owner = OwnerOfPath("/run/qemu-server/100.qmp");
+  qemu_.AddMonitor(Socket("100"));
+  Start();
+  ASSERT_TRUE(Until([&] { return watcher_->Describe().unfollowed_sockets_size() == 1; }));
+  const v1::Problem problem = watcher_->Describe().unfollowed_sockets(0).problem();
+  EXPECT_EQ(problem.code(), v1::PROBLEM_CODE_MANAGERS_OWN);
+  EXPECT_THAT(problem.text(), HasSubstr("belongs to Proxmox VE"));
+  Turns();
+  EXPECT_THAT(qemu_.Commands(0), ElementsAre("qmp_capabilities"))
+      << "and it is not connected to again";
+  EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
 }
 
 TEST_F(ForeignListenerTest, IsConnectedToOnceWithoutAGreeting) {

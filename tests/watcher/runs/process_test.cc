@@ -170,7 +170,7 @@ TEST_F(CommandLinesTest, FindsTheMonitorsThatQemusName) {
   const auto inode_of = [&](const char* name) {
     struct stat status {};
     EXPECT_EQ(stat(directory.Path(name).c_str(), &status), 0);
-    return CommandLines::Monitors::Inode{status.st_dev, status.st_ino};
+    return CommandLines::Inode{status.st_dev, status.st_ino};
   };
   const std::string file_system = "socket,id=fs,path=" + directory.Path("virtiofs.sock");
   const std::string qmp = "unix:" + directory.Path("link/qmp.sock") + ",server,nowait";

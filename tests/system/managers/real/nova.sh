@@ -404,7 +404,8 @@ check_agent() {
   make_server web2 guest-with-agent
   # shellcheck disable=SC2016  # for the guest's shell
   guest '(exec 5<>/dev/vport0p1; while read -r l <&5; do n=${l##*id\":}; n=${n%%\}*}; case $l in *guest-sync*) echo "{\"return\":${n# }}" >&5;; *) echo "{\"return\":{}}" >&5;; esac; done) &'
-  wait_for "the agent is connected" bash -c "virsh dumpxml $vm | grep -A3 guest_agent | grep -q connected"
+  # libvirt shows the channel as connected some time before it uses the agent, and presses the button until then.
+  wait_for "the agent answers" virsh -q qemu-agent-command "$vm" '{"execute":"guest-ping"}'
   alice server stop "$server"
   wait_for "the intent" intent_is_open
   guest 'poweroff -f'
