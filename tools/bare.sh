@@ -52,6 +52,7 @@ begin_root() {
   if [[ $1 == clone ]]; then
     cp -r "$repository/.git" "$root$repository/"
   fi
+  mount --bind "$root" "$root"  # as "/" of a system is a mount, which tests need to mount privately
   mount --rbind /dev "$root/dev"
   mount --rbind /sys "$root/sys"
   mount -t proc proc "$root/proc"
@@ -62,7 +63,7 @@ begin_root() {
 }
 
 end_root() {
-  umount --recursive "$root"/{dev,sys,proc,run,tmp,ccache,var/cache/apt/archives}
+  umount --recursive "$root"
   rm -rf --one-file-system "$root"
 }
 

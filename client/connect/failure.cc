@@ -127,7 +127,7 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
                        " doctor` shows why")};
 }
 
-// Returns whether a server of HTTP/2 is there, which sends its settings first.
+// Returns whether a server of HTTP/2 is there: one that answers a client's preface (RFC 9113, 3.4).
 bool Answers(const ServerAddress& address) {
   if (address.is_ssh()) return false;
   if (address.tls) return ExplainTlsFault(address).empty();
@@ -139,8 +139,13 @@ bool Answers(const ServerAddress& address) {
   } else {
     socket = ConnectTcp(address);
   }
+  // The preface ends with an empty SETTINGS frame.
+  constexpr absl::string_view kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33);
   char byte = 0;
-  return socket.ok() && recv(socket->get(), &byte, 1, 0) == 1;
+  return socket.ok() &&
+         send(socket->get(), kPreface.data(), kPreface.size(), MSG_NOSIGNAL) ==
+             static_cast<ssize_t>(kPreface.size()) &&
+         recv(socket->get(), &byte, 1, 0) == 1;
 }
 
 Failure ExplainUnavailable(const ServerAddress& address, const grpc::Status& status) {

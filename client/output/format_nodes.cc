@@ -148,6 +148,12 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
                              : "not seen",
         host.problem(), host.shutting_down());
   }
+  for (const v1::Listener& listener : info.listeners()) {
+    if (listener.listening()) continue;
+    facts.Add("closed",
+              absl::StrCat(listener.address(), "  cannot be listened on; the log says why"),
+              Color::kYellow);
+  }
   for (const v1::WatchedDirectory& directory : info.directories()) {
     facts.Add("watched",
               absl::StrCat(directory.path(), ":", directory.pattern(), "  ",

@@ -44,6 +44,7 @@ Source::Item ReconnectingSource::Next(absl::Duration timeout) {
 void ReconnectingSource::Add(Item item) {
   if (const auto* events = std::get_if<NodeEvents>(&item)) {
     reported_ = events->back().resume_after.position;
+    backoff_.Reset();
   }
   ready_.push_back(std::move(item));
 }
@@ -51,6 +52,7 @@ void ReconnectingSource::Add(Item item) {
 void ReconnectingSource::AddPosition(const std::optional<WatchPosition>& position) {
   if (!position || position == reported_) return;
   reported_ = position;
+  backoff_.Reset();
   Add(ServerPosition{0, *position});
 }
 
@@ -67,7 +69,6 @@ void ReconnectingSource::NoteLoss(const std::string& why) {
 
 void ReconnectingSource::NoteEstablished(const std::string& again) {
   ever_established_ = true;
-  backoff_.Reset();
   last_reason_.clear();
   if (std::exchange(loss_noted_, false)) Note(again);
 }

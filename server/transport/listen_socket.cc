@@ -50,6 +50,13 @@ absl::Status RemoveStale(const std::string& path, const UnixAddress& address) {
   return absl::OkStatus();
 }
 
+// Returns whether clients reach the socket of `file` at the path, which may be removed, replaced,
+// or hidden by a mount.
+bool LeadsTo(const std::string& path, const std::optional<std::pair<dev_t, ino_t>>& file) {
+  struct stat info {};
+  return lstat(path.c_str(), &info) == 0 && file == std::pair(info.st_dev, info.st_ino);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ListenSocket>> ListenSocket::Open(const ListenAddress& address) {
@@ -131,14 +138,20 @@ absl::Status ListenSocket::OpenTcp() {
 }
 
 bool ListenSocket::Reachable() const {
-  if (!address_.is_unix()) return true;
-  struct stat info {};
-  return lstat(address_.path.c_str(), &info) == 0 && file_ == std::pair(info.st_dev, info.st_ino);
+  return !address_.is_unix() || LeadsTo(address_.path, file_);
 }
 
 ListenSocket::~ListenSocket() {
   if (file_.has_value() && Reachable()) unlink(address_.path.c_str());
 }
+
+AcceptingSocket::AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop,
+                                 Calls calls)
+    : what_(std::move(what)),
+      address_(std::move(address)),
+      loop_(loop),
+      calls_(std::move(calls)),
+      threads_(1, [] { SetThreadName("listen-path"); }) {}
 
 AcceptingSocket::~AcceptingSocket() {
   loop_->CancelTimer(&timer_);
@@ -146,8 +159,28 @@ AcceptingSocket::~AcceptingSocket() {
   if (listening()) loop_->Remove(socket_->fd());
 }
 
-absl::Status AcceptingSocket::Listen() {
-  absl::StatusOr<std::unique_ptr<ListenSocket>> opened = ListenSocket::Open(address_);
+AcceptingSocket::Opened AcceptingSocket::Open(absl::Duration patience) {
+  if (!address_.is_unix()) return ListenSocket::Open(address_);
+  if (opening_ == nullptr) {
+    opening_ = std::make_shared<Later<Opened>>();
+    threads_.Run([opening = opening_, address = address_] {
+      opening->result = ListenSocket::Open(address);
+      opening->done = true;
+    });
+  }
+  threads_.StartMissing();
+  threads_.WaitForJobs(patience);
+  if (!opening_->done) {
+    return absl::DeadlineExceededError(
+        absl::StrCat(address_.path, ": its file system does not answer"));
+  }
+  return std::move(std::exchange(opening_, nullptr)->result);
+}
+
+absl::Status AcceptingSocket::Listen() { return ListenWithin(kStartPatience); }
+
+absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
+  Opened opened = Open(patience);
   absl::Status status = opened.status();
   if (status.ok()) status = loop_->Add((*opened)->fd(), EPOLLIN, this);
   if (status.ok()) {
@@ -175,20 +208,35 @@ absl::Status AcceptingSocket::Listen() {
   }
   failure_ = status;
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
-  loop_->SetTimerIn(&timer_, backoff_, [this] { Listen().IgnoreError(); });
+  loop_->SetTimerIn(&timer_, backoff_, [this] { ListenWithin(kPatience).IgnoreError(); });
   return status;
 }
 
 void AcceptingSocket::CheckPath() {
-  if (socket_->Reachable()) {
-    return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
+  if (looking_ == nullptr) {
+    looking_ = std::make_shared<Later<bool>>();
+    threads_.Run([looking = looking_, path = address_.path, file = socket_->file()] {
+      looking->result = LeadsTo(path, file);
+      looking->done = true;
+    });
   }
+  threads_.StartMissing();
+  threads_.WaitForJobs(kPatience);
+  const bool done = looking_->done;
+  const bool reachable = !done || looking_->result;
+  if (done) looking_ = nullptr;
+  if (done) hang_logged_ = false;
+  if (!done && !std::exchange(hang_logged_, true)) {
+    spdlog::warn("{}: the file system of {} does not answer, so no new client may get in there",
+                 what_, address_.path);
+  }
+  if (reachable) return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
   // Its connections stay. What waits to be accepted on it is closed, and connects again.
   loop_->CancelTimer(&timer_);
   loop_->Remove(socket_->fd());
   socket_ = nullptr;
   lost_path_ = true;
-  if (!Listen().ok()) calls_.listening();
+  if (!ListenWithin(kPatience).ok()) calls_.listening();
 }
 
 void AcceptingSocket::OnFdReady(uint32_t /*events*/) {

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/detached_threads.h"
 #include "base/event_loop.h"
 #include "base/system.h"
 #include "server/config/config.h"
@@ -40,6 +42,8 @@ class ListenSocket {
   // Returns whether clients reach this socket by its address: a Unix socket's path may be removed,
   // replaced, or hidden by a mount. Always true over TCP.
   bool Reachable() const;
+  // The file at a Unix socket's path, as it was bound; unset over TCP.
+  std::optional<std::pair<dev_t, ino_t>> file() const { return file_; }
 
  private:
   explicit ListenSocket(ListenAddress address) : address_(std::move(address)) {}
@@ -49,7 +53,7 @@ class ListenSocket {
   ListenAddress address_;
   UniqueFd lock_;  // on the file beside a Unix socket
   UniqueFd fd_;
-  // The file at a Unix socket's path, as it was bound; unset: it is not bound.
+  // Unset: no path is bound.
   std::optional<std::pair<dev_t, ino_t>> file_;
 };
 
@@ -57,14 +61,18 @@ class ListenSocket {
 // an obstacle, such as a port that another process uses, may go away while the daemon follows its
 // VMs. Logs the first failure, each new reason, and the success after a failure; but not
 // ALREADY_EXISTS at the first attempt, after which the daemon does not start. Listens again at a
-// Unix socket's path that was removed or replaced. Pauses while the process is out of descriptors,
-// because epoll would report the waiting connection all the time. Loop thread.
+// Unix socket's path that was removed or replaced. The file system of a Unix socket may hang: it is
+// looked at on a thread, of which there is one at a time. Pauses while the process is out of
+// descriptors, because epoll would report the waiting connection all the time. Loop thread.
 class AcceptingSocket : private FdHandler {
  public:
   static constexpr absl::Duration kFirstRetry = absl::Seconds(1);
   static constexpr absl::Duration kMaxRetry = absl::Seconds(10);
   static constexpr absl::Duration kDescriptorPause = absl::Milliseconds(100);
   static constexpr absl::Duration kPathCheck = absl::Seconds(3);
+  // Longest wait for the file system of a Unix socket, in Listen() and then in the loop.
+  static constexpr absl::Duration kStartPatience = absl::Seconds(5);
+  static constexpr absl::Duration kPatience = absl::Milliseconds(10);
 
   struct Calls {
     std::function<void(UniqueFd)> accepted = {};        // gets a connection, non-blocking
@@ -74,11 +82,7 @@ class AcceptingSocket : private FdHandler {
   };
 
   // `what` names the listener in the log: "gRPC", "the metrics". `loop` outlives it.
-  AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop, Calls calls)
-      : what_(std::move(what)),
-        address_(std::move(address)),
-        loop_(loop),
-        calls_(std::move(calls)) {}
+  AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop, Calls calls);
   ~AcceptingSocket() override;
   AcceptingSocket(const AcceptingSocket&) = delete;
   AcceptingSocket& operator=(const AcceptingSocket&) = delete;
@@ -92,7 +96,18 @@ class AcceptingSocket : private FdHandler {
   const ListenAddress& address() const { return listening() ? socket_->address() : address_; }
 
  private:
+  // What a thread makes that a file system may hold up.
+  template <typename T>
+  struct Later {
+    std::atomic<bool> done = false;  // set last
+    T result;
+  };
+  using Opened = absl::StatusOr<std::unique_ptr<ListenSocket>>;
+
   void OnFdReady(uint32_t events) override;
+  absl::Status ListenWithin(absl::Duration patience);
+  // Opens the socket; DEADLINE_EXCEEDED: its file system has not answered yet.
+  Opened Open(absl::Duration patience);
   void CheckPath();
 
   const std::string what_;
@@ -103,6 +118,11 @@ class AcceptingSocket : private FdHandler {
   bool lost_path_ = false;                // it has listened, and its path was removed or replaced
   absl::Status failure_;                  // of the last attempt
   absl::Duration backoff_;
+  DetachedThreads threads_;
+  // Under way on a thread; null: nothing is.
+  std::shared_ptr<Later<Opened>> opening_;
+  std::shared_ptr<Later<bool>> looking_;  // whether the path still leads to the socket
+  bool hang_logged_ = false;
   TimerId timer_;       // the next attempt, or the end of a pause
   TimerId path_timer_;  // the next CheckPath
 };

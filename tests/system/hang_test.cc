@@ -1,4 +1,5 @@
-// A watched directory in a file system that does not answer: FUSE, whose server is stopped.
+// A watched or a listening directory in a file system that does not answer: FUSE, whose server is
+// stopped.
 
 #include <sys/mount.h>
 #include <unistd.h>
@@ -68,8 +69,10 @@ class HangTest : public E2eTest, public testing::WithParamInterface<std::string>
     directory_ = mount_->path() + GetParam();
     std::filesystem::create_directories(directory_);
   }
-  void Start() {
-    DaemonOptions options = Options({"--watch", directory_ + ":*.kvmd"});
+  void Start() { Start(Options({"--watch", directory_ + ":*.kvmd"})); }
+  // The directory is that of a socket on which it listens, beside the one of the test.
+  void StartListening() { Start(Options({"--listen", "unix:" + directory_ + "/run/s.sock"})); }
+  void Start(DaemonOptions options) {
     options.wrapper = {"env", absl::StrCat("NOTIFY_SOCKET=", dir() / "notify"),
                        "WATCHDOG_USEC=3000000"};
     StartDaemonAndStream(options);
@@ -79,6 +82,14 @@ class HangTest : public E2eTest, public testing::WithParamInterface<std::string>
   bool IsServing(const std::string& service) { return e2e::IsServing(daemon().channel(), service); }
   void WaitState(const std::string& vm, v1::VmState state) {
     WaitUntil(vm + " is in that state", [&] { return daemon().GetVm(vm).state() == state; });
+  }
+
+  void WaitNewClientIsServed() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    const auto channel = grpc::CreateCustomChannel(daemon().server_address(),
+                                                   grpc::InsecureChannelCredentials(), arguments);
+    WaitUntil("a new client is served", [&] { return e2e::IsServing(channel); });
   }
 
   FakeServiceManager manager_{dir() / "notify"};
@@ -141,6 +152,36 @@ TEST_P(HangTest, AtTheStartDelaysNoOther) {
   EXPECT_THAT(Problem(), HasSubstr("has not answered"));
   mount_->Answer();
   WaitFollowed("hung1");
+}
+
+TEST_P(HangTest, OfAListeningSocketCostsThatSocketAlone) {
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  StartListening();
+  WaitFollowed("vm1");
+  ASSERT_TRUE(daemon().GetServerInfo().listeners(1).listening());
+  mount_->Hang();
+  daemon().WaitLog("does not answer, so no new client may get in there");
+  WaitNewClientIsServed();
+  const int notified = manager_.Count("WATCHDOG=1");
+  WaitUntil("the watchdog is notified",
+            [&] { return manager_.Count("WATCHDOG=1") > notified + 1; });
+  mount_->Answer();
+  qemu.Kill(SIGKILL);
+  WaitStopped("vm1");
+}
+
+TEST_P(HangTest, OfAListeningSocketAtTheStartStopsNoWatching) {
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  mount_->Hang();
+  StartListening();
+  WaitFollowed("vm1");
+  EXPECT_FALSE(daemon().GetServerInfo().listeners(1).listening());
+  WaitNewClientIsServed();
+  mount_->Answer();
+  WaitUntil("it listens there as well",
+            [&] { return daemon().GetServerInfo().listeners(1).listening(); });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
+#include "spdlog/spdlog.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
@@ -105,6 +106,12 @@ class NodeWatcherImpl : public NodeWatcher {
     });
     host_.Drain();  // that there is nobody to ask is known at once
     context_.boot_id = ReadBootId();
+    if (context_.boot_id.empty()) {
+      spdlog::warn(
+          "cannot read /proc/sys/kernel/random/boot_id: vmeventd does not recognize a reboot of "
+          "the "
+          "host, and judges by the processes alone which VMs still run");
+    }
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
     context_.options = &options_;

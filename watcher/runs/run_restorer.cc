@@ -120,10 +120,16 @@ void FindAgain(RunContext* context, RunTable* table, VmRun* run) {
   run->FindProcessLater();
 }
 
+// Returns whether the run was of another boot of the host; false where one of the two boots is not
+// known: then the process decides.
+bool IsOfAnotherBoot(const RunContext& context, absl::string_view run_id) {
+  return !context.boot_id.empty() && !absl::StartsWith(run_id, RunIdPrefix("")) &&
+         !absl::StartsWith(run_id, RunIdPrefix(context.boot_id));
+}
+
 // Finds out whether `run` is still open. Returns whether it continues with its monitor connected.
 bool Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
-  const std::string this_boot = RunIdPrefix(context->boot_id);
-  if (!absl::StartsWith(run->info().run_id, this_boot)) {
+  if (IsOfAnotherBoot(*context, run->info().run_id)) {
     run->Hand(input::HostRebooted{});
   } else if (GoesOn(context, run, handed_runs)) {
     const bool has_monitor = run->connected();

@@ -447,8 +447,12 @@ TEST(TableFormatter, ShowsTheServersInfo) {
   auto info = FromText<v1::GetServerInfoResponse>(R"(
       version: '1.0.0' vms: 3 journal_writable: true
       directories { path: '/run/ctrl' pattern: '*.kvmd' present: true sockets: 3 }
-      directories { path: '/run/other' })");
+      directories { path: '/run/other' }
+      listeners { address: 'unix:/run/a.sock' listening: true }
+      listeners { address: 'unix:/mnt/b.sock' })");
   const std::string text = *TableFormatter({}).FormatInfo(info);
+  EXPECT_THAT(text, HasSubstr("closed          unix:/mnt/b.sock  cannot be listened on"));
+  EXPECT_THAT(text, Not(HasSubstr("/run/a.sock")));
   EXPECT_THAT(text, HasSubstr("version         1.0.0\n"));
   EXPECT_THAT(text, HasSubstr("watched         /run/ctrl:*.kvmd  3 sockets\n"));
   EXPECT_THAT(text, HasSubstr("                /run/other:  missing\n"));

@@ -296,6 +296,20 @@ TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
   EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";
 }
 
+TEST_F(RunTableTest, ARunIsNotOfAnotherBootWhereOneOfTheTwoIsNotKnown) {
+  const std::string saved = Add("vm1", "run-1")->session().Save();
+  const std::string unknown = absl::StrReplaceAll(saved, {{"run-1", "-1234"}});
+  table_.Find("run-1")->End();
+  table_.EndTurn();
+  const int ends = sink_.Count(EventType::kStopped);
+  Restore({unknown});
+  EXPECT_NE(table_.Find("-1234"), nullptr) << "it began when the boot's id could not be read";
+  context_.boot_id = "";
+  Restore({saved});
+  EXPECT_NE(table_.Find("run-1"), nullptr);
+  EXPECT_EQ(sink_.Count(EventType::kStopped), ends);
+}
+
 TEST(ParseUuidTest, ReadsBothCases) {
   EXPECT_EQ(ParseUuid(kText), Uuid(0x550e8400e29b41d4, 0xa716446655440000));
 }
