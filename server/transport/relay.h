@@ -77,8 +77,9 @@ struct RelayLimits {
   TokenRate control = {2'000, 2'000};  // see ClientFrames::Counts
   // Bytes that each connection may send in any case, whatever the others of its peer send.
   TokenRate always = {2 << 10, 1 << 10};
-  // Time after which a client that reads nothing, while data waits for it, is disconnected.
-  absl::Duration unread = absl::Seconds(60);
+  // Time after which a client that reads nothing, while data waits for it, is disconnected. Longer
+  // than StreamOptions::write_timeout, so that a stream mostly ends before, for that reason.
+  absl::Duration unread = absl::Seconds(70);
 };
 
 // Moves bytes between clients and the gRPC server, which gets one end of a socket pair for each

@@ -75,7 +75,9 @@ constexpr OwnMonitor kOwnMonitors[] = {
     {ManagerId::kMinikube, "*/.minikube/machines/*", "monitor"},
     {ManagerId::kPodmanMachine, "*/podman", "qmp_*.sock"},
     {ManagerId::kKata, "*/run/vc/vm/*", "qmp.sock"},
-    {ManagerId::kXen, "*/run/xen", "qmp-*"},
+    {ManagerId::kXen, "*/run/xen", "qmp-libxl-*"},
+    {ManagerId::kXen, "*/run/xen", "qmp-libxenstat-*"},
+    {ManagerId::kXen, "*/run/xen", "qmp-event-*"},
     {ManagerId::kPacker, "*/output-*", "*.monitor"},
 };
 

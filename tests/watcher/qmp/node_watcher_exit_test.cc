@@ -44,6 +44,24 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
   ExpectSignal(SIGABRT);
 }
 
+TEST_F(NodeWatcherExitTest, AnIntentThatComesWhileItsEndWaitsIsToldOf) {
+  if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
+  FollowWithManualClock();
+  const std::string run_id = RunId("vm1");
+  qemu_.Kill(SIGABRT);
+  AwaitEnd(qemu_.pid());
+  const AsNobody nobody;
+  if (!nobody.possible()) GTEST_SKIP() << "needs root";
+  Turns();
+  IntentRequest request{.vm_name = "vm1", .actor = "nova", .reason = "power off"};
+  request.started_before = absl::Now() + absl::Hours(1);
+  watcher_->DeclareIntent(request, [](const absl::StatusOr<v1::Intent>&) {});
+  Turn();
+  EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
+  ASSERT_EQ(sink_.Count(EventType::kIntentLate), 1);
+  EXPECT_EQ(sink_.entries().back().update.event->vm().run_id(), run_id);
+}
+
 TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
   if (const std::string why = WhyNoExitStatus(); !why.empty()) GTEST_SKIP() << why;
   const bool pidfd = WhyNoPidfdExitStatus().empty();

@@ -89,22 +89,6 @@ TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
   ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
 }
 
-TEST_F(NodeWatcherIntentTest, OneForARunWhoseProcessHasJustEndedIsToldOf) {
-  StartOne(&qemu_);
-  const std::string run_id = RunId("vm1");
-  IntentRequest request = Of("vm1");
-  request.started_before = absl::Now() + absl::Seconds(1);
-  Outcome outcome;
-  qemu_.KillAndReap();
-  Ask(request, &outcome);  // handled in the turn that may not have seen the end yet
-  Turn();
-  TellAll();
-  EXPECT_TRUE(absl::IsFailedPrecondition(outcome.intent.status())) << outcome.intent.status();
-  EXPECT_THAT(std::string(outcome.intent.status().message()), HasSubstr(run_id));
-  EXPECT_EQ(sink_.Count(EventType::kIntentLate), 1);
-  ExpectStopped(ShutdownClass::kUnknown, "killed-unseen");
-}
-
 // The end of a run that lived then may be published, but not be public yet.
 TEST_F(NodeWatcherIntentTest, ThatNothingRanIsAnsweredOnceAllEndsArePublic) {
   StartOne(&qemu_);
