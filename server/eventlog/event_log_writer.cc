@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "server/eventlog/damage_report.h"
 #include "server/eventlog/event_log.h"
 
 // Writing: one thread at a time carries out what the backlog asks for.
@@ -24,7 +25,7 @@ void EventLog::DropSome(absl::Duration now) {
 
 void EventLog::CheckDamage(const absl::Status& found) {
   if (!absl::IsDataLoss(found)) return;
-  Journal::ReportDamage(options_.path, found.message());
+  ReportDamage(options_.path, found.message());
   {
     const MutexLock lock(&mutex_);
     if (absl::IsDataLoss(backlog_.status())) return;
@@ -74,7 +75,7 @@ bool EventLog::StepWriter() {
       break;
     }
   }
-  if (absl::IsDataLoss(done.status)) Journal::ReportDamage(options_.path, done.status.message());
+  if (absl::IsDataLoss(done.status)) ReportDamage(options_.path, done.status.message());
   done.at = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);

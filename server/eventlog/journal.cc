@@ -19,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "base/uuid.h"
+#include "server/eventlog/damage_report.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 
@@ -124,7 +125,6 @@ std::string MarkPath(const std::string& journal_path) {
 std::string AlivePath(const std::string& journal_path) {
   return std::filesystem::path(journal_path).parent_path() / "alive";
 }
-std::string DamagePath(const std::string& path) { return path + ".damaged"; }
 
 // Syncs the write-ahead log: a kill may have left an unsynced commit in it, but everything that a
 // start finds counts as durable.
@@ -153,7 +153,7 @@ absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
       return absl::UnavailableError(ErrnoStatus(from, "cannot be moved aside", errno).message());
     }
   }
-  unlink(DamagePath(path).c_str());
+  RemoveDamageReport(path);
   if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
   return aside;
 }
@@ -367,9 +367,7 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
 
 absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
                                                   const SequenceMark& begin) {
-  if (const auto why = ReadSmallFile(DamagePath(options.path)); why.ok()) {
-    return absl::DataLossError(absl::StrCat(options.path, ": ", *why));
-  }
+  if (absl::Status status = CheckReportedDamage(options.path); !status.ok()) return status;
   if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
   if (absl::Status status = CheckRoom(options.path); !status.ok()) return status;
   Opened opened;
@@ -394,20 +392,12 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   if (begin.journal_id.empty()) return opened;
   Journal& journal = *opened.journal;
   if (journal.bounds().newest > begin.through) {
-    return absl::DataLossError(absl::StrCat(
-        options.path, ": the journal has events up to ", journal.bounds().newest,
-        ", and the events of this vmeventd began after ", begin.through, ": restart it"));
+    return absl::DataLossError(
+        absl::StrCat(options.path, ": the journal has events up to ", journal.bounds().newest,
+                     ", and the events of this vmeventd began after ", begin.through, kRestart));
   }
   journal.Rename(begin.journal_id);
   return opened;
-}
-
-void Journal::ReportDamage(const std::string& path, absl::string_view why) {
-  const UniqueFd fd(
-      open(DamagePath(path).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640));
-  if (!fd.valid()) return;
-  // The file is enough, without the reason too.
-  if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
 
 void Journal::Connect() try {
@@ -505,8 +495,8 @@ absl::Status Journal::Append(const Batch& batch) {
   identity_is_stored_ = identity_is_stored_ || status.ok();
   if (status.ok() &&
       (FileIdentity(options_.path) != file_ || FileIdentity(options_.path + "-wal").empty())) {
-    return absl::DataLossError(absl::StrCat(
-        options_.path, ": the file or its -wal was removed or replaced; restart vmeventd"));
+    return absl::DataLossError(
+        absl::StrCat(options_.path, ": the file or its -wal was removed or replaced", kRestart));
   }
   return status;
 }

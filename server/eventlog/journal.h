@@ -119,10 +119,9 @@ class Journal {
   // FAILED_PRECONDITION: it belongs to another program. UNAVAILABLE: it cannot be opened now.
   static absl::StatusOr<Opened> Open(const JournalOptions& options, absl::Time now);
   // Opens or creates it for a daemon that has started without it, with sequences after `begin`.
-  // Moves nothing aside. DATA_LOSS: it is damaged, or has events after `begin`.
+  // Moves nothing aside. DATA_LOSS: it is damaged, or has events after `begin`; damage that was
+  // reported counts only if the file does not pass a check now.
   static absl::StatusOr<Opened> OpenLate(const JournalOptions& options, const SequenceMark& begin);
-  // Reports damage that was found in use: the next Open replaces the journal. Any thread.
-  static void ReportDamage(const std::string& path, absl::string_view why);
 
   const std::string& journal_id() const { return journal_id_; }
   // Gives it another id, with the same events. The id is stored with the next batch.

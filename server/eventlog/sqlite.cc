@@ -22,7 +22,7 @@ bool IsUnreadable(absl::string_view found) {
 
 }  // namespace
 
-absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) try {
+absl::Status QuickCheck(const std::string& path, const absl::Status& damage) try {
   SqliteDatabase database(path);
   constexpr int kSteps = 10'000;  // of SQLite's machine, between two looks at the time
   absl::Time end = SteadyNow() + kMaxCheck;
@@ -30,10 +30,7 @@ absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) 
       database.getHandle(), kSteps,
       [](void* until) { return SteadyNow() > *static_cast<absl::Time*>(until) ? 1 : 0; }, &end);
   SqliteQuery check(database, "PRAGMA quick_check(1)");
-  if (check.Next() && check.Bytes(0) == "ok") {
-    return absl::UnavailableError(
-        absl::StrCat(damage.message(), "; the file passes a check and is opened again"));
-  }
+  if (check.Next() && check.Bytes(0) == "ok") return absl::OkStatus();
   if (IsUnreadable(check.Bytes(0))) {
     return absl::UnavailableError(absl::StrCat(path, ": cannot be read: ", check.Bytes(0)));
   }
@@ -43,6 +40,13 @@ absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) 
   const bool cannot_be_read =
       absl::IsUnavailable(status) && error.getErrorCode() != SQLITE_INTERRUPT;
   return cannot_be_read ? status : damage;
+}
+
+absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) {
+  const absl::Status found = QuickCheck(path, damage);
+  if (!found.ok()) return found;
+  return absl::UnavailableError(
+      absl::StrCat(damage.message(), "; the file passes a check and is opened again"));
 }
 
 }  // namespace vmeventd

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/eventlog/damage_report.h"
 #include "server/eventlog/event_log.h"
 #include "tests/server/eventlog/event_log_test.h"
 #include "tests/support/event_log_for_tests.h"
@@ -292,6 +293,57 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
   state.Restart(/*in_order=*/false);
   EXPECT_NE(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(state.reported_writable());
+}
+
+// Reads were garbled for a while, also those of the check.
+TEST(EventLog, DamageThatTheNextStartDoesNotFindIsNone) {
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 1);
+  disk.Fail(SQLITE_CORRUPT);
+  disk.FailReads(SQLITE_CORRUPT);
+  state.Push({Reset()});
+  const std::string report = state.journal_options().path + ".damaged";
+  ASSERT_TRUE(std::filesystem::exists(report));
+  disk.Fail(SQLITE_OK);
+  disk.FailReads(SQLITE_OK);
+  state.Restart(/*in_order=*/false);
+  EXPECT_EQ(state.log().identity().journal_id, kJournal);
+  EXPECT_FALSE(std::filesystem::exists(report));
+  EXPECT_TRUE(state.reported_writable());
+  const std::vector<v1::Event> events = state.Events();
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].vm().name(), "a");
+  EXPECT_EQ(events[1].gap_reason(), v1::GAP_REASON_NOT_WRITTEN);
+  EXPECT_EQ(events[1].missing().first(), 2u);
+}
+
+// It may be whole, and still it is not to be written.
+TEST(EventLog, AReportThatNamesNoDamageNeedsNoCheck) {
+  for (const char* why : {"", "the file or its -wal was removed or replaced; restart vmeventd"}) {
+    PumpedState state;
+    state.PushEach("a", 1);
+    ReportDamage(state.journal_options().path, why);
+    state.Restart(/*in_order=*/false);
+    EXPECT_NE(state.log().identity().journal_id, kJournal) << why;
+    EXPECT_FALSE(std::filesystem::exists(state.journal_options().path + ".damaged"));
+  }
+}
+
+TEST(EventLog, AJournalWhoseReportedDamageCannotBeCheckedNowIsNotReplaced) {
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 1);
+  ReportDamage(state.journal_options().path, "database disk image is malformed");
+  disk.FailReads(SQLITE_IOERR_READ);
+  state.Restart(/*in_order=*/false);
+  EXPECT_FALSE(state.reported_writable());
+  disk.FailReads(SQLITE_OK);
+  state.clock().Advance(absl::Seconds(1));
+  state.Write();
+  EXPECT_TRUE(state.reported_writable());
+  EXPECT_EQ(state.log().identity().journal_id, kJournal);
+  EXPECT_EQ(state.Events().front().vm().name(), "a");
 }
 
 TEST(EventLog, AnotherProgramsDatabaseIsLeftAlone) {
