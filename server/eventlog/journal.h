@@ -201,8 +201,8 @@ struct Journal::Opened {
 
 // Reads the journal's events while its writer writes, on its own connection. A call sees what was
 // committed when it began. An event whose row is garbled is replaced by a GAP. DATA_LOSS: the
-// journal is damaged, as CheckDatabase() confirms. UNAVAILABLE: it cannot be read now. One thread
-// at a time.
+// journal is damaged, as CheckDatabase() confirms. UNAVAILABLE, with the reason
+// JOURNAL_UNAVAILABLE: it cannot be read now. One thread at a time.
 class JournalReader {
  public:
   // Call it when the journal is open. UNAVAILABLE: the file cannot be opened now.
@@ -237,7 +237,9 @@ class JournalReader {
   // The connection, for a call that begins.
   SqliteDatabase& Connect();
   // The status of `error`. After damage that SQLite reports the next call opens another connection.
+  // Checks the file, and logs a warning, once in kCheckPause while the failure is the same.
   absl::Status Failure(const SQLite::Exception& error);
+  static constexpr absl::Duration kCheckPause = absl::Seconds(10);
   // The first sequence that was observed at `time` or later; 0: there is none.
   uint64_t FirstSince(absl::Time time);
   // The GAP `sequence`, which names `missing`.
@@ -247,6 +249,10 @@ class JournalReader {
   std::optional<SqliteDatabase> database_;  // unset: not connected
   bool stale_ = false;                      // a read failed on this connection
   absl::Status damage_;                     // once it was confirmed
+  // The last failure: SQLite's message, what it was found to be, and when.
+  std::string failure_;
+  absl::Status judged_;
+  absl::Time judged_at_ = absl::InfinitePast();
 };
 
 // The types of kEndTypes in SQL. The index stored_ends covers these; SQLite uses it only for a

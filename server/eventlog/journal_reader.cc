@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/error_reason.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -76,6 +78,12 @@ EventPtr DamageGap(const EventRecord& row) {
                row.observe_time, {row.sequence, row.sequence});
 }
 
+// Adds the reason for clients to a failure that may pass.
+absl::Status ForClients(absl::Status status) {
+  return absl::IsUnavailable(status) ? WithReason("JOURNAL_UNAVAILABLE", std::move(status))
+                                     : status;
+}
+
 }  // namespace
 
 absl::Status RetentionPassed(absl::string_view what, uint64_t oldest) {
@@ -88,7 +96,7 @@ absl::StatusOr<std::unique_ptr<JournalReader>> JournalReader::Open(const std::st
   return std::unique_ptr<JournalReader>(new JournalReader(path));
 } catch (const SQLite::Exception& error) {
   const absl::Status status = SqliteError(path, error);
-  return absl::IsDataLoss(status) ? CheckDatabase(path, status) : status;
+  return ForClients(absl::IsDataLoss(status) ? CheckDatabase(path, status) : status);
 }
 
 SqliteDatabase& JournalReader::Connect() {
@@ -99,13 +107,20 @@ SqliteDatabase& JournalReader::Connect() {
 
 absl::Status JournalReader::Failure(const SQLite::Exception& error) {
   absl::Status status = SqliteError(path_, error);
-  if (!absl::IsDataLoss(status)) return status;
-  stale_ = true;
-  if (damage_.ok()) {
-    status = CheckDatabase(path_, status);
-    if (absl::IsDataLoss(status)) damage_ = status;
+  const bool is_damage = absl::IsDataLoss(status);
+  stale_ = stale_ || is_damage;
+  if (absl::IsInternal(status) || !damage_.ok()) return ForClients(std::move(status));
+  if (status.message() != failure_ || SteadyNow() >= judged_at_ + kCheckPause) {
+    failure_ = std::string(status.message());
+    judged_ = is_damage ? CheckDatabase(path_, status) : status;
+    judged_at_ = SteadyNow();
+    if (absl::IsDataLoss(judged_)) {
+      damage_ = judged_;
+    } else {
+      spdlog::warn("the journal cannot be read: {}", std::string(judged_.message()));
+    }
   }
-  return status;
+  return ForClients(judged_);
 }
 
 absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
