@@ -130,7 +130,8 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
                      " (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until')");
   bounds.Next();
   const int64_t wanted = absl::ToUnixNanos(time);
-  if (time > absl::InfinitePast() && bounds.Int(2) >= wanted &&
+  const int64_t deleted_until = bounds.Int(2);  // 0: nothing was deleted
+  if (time > absl::InfinitePast() && deleted_until != 0 && deleted_until >= wanted &&
       (bounds.Int(1) == 0 || bounds.Int(0) > wanted)) {
     return RetentionPassed(
         absl::StrCat("since: an event of ", absl::FormatTime(time, absl::UTCTimeZone())),

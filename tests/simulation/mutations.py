@@ -222,7 +222,7 @@ MUTATIONS = [
              "const uint64_t limit = ⟦Limit(read.range, durable_only_)⟧;", "read.range.newest"),
     Mutation("nobody-says-when-it-is-durable", "server/stream/stream_cursor.cc", "if (⟦!durable⟧) owed_ =", "false"),
     Mutation("since-is-never-too-early", "server/eventlog/journal_reader.cc",
-             "if (⟦time > absl::InfinitePast()⟧ && bounds", "false"),
+             "if (⟦time > absl::InfinitePast()⟧ && deleted_until", "false"),
     # Answers.
     Mutation("a-token-outlives-its-journal", "server/rpc/queries.cc",
              "if (⟦bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)⟧) {", "false"),

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_reason.h"
 #include "server/eventlog/event_listing.h"
 #include "server/eventlog/sqlite.h"
 #include "tests/support/event_log_for_tests.h"
@@ -222,6 +223,23 @@ TEST(JournalReader, SinceBeforeWhatWasDeletedIsOutOfRange) {
   EXPECT_EQ(state.reader()->Locate(At(40)).value(), 4u);
 }
 
+TEST(JournalReader, WhereNothingWasDeletedAnyTimeIsInRange) {
+  PumpedState state;
+  EXPECT_EQ(state.reader()->Locate(absl::UnixEpoch()).value(), 1u) << "it has no event yet";
+  state.PushEach("a", 2);
+  for (const absl::Time since : {absl::UnixEpoch(), absl::UnixEpoch() - absl::Hours(1'000'000)}) {
+    EXPECT_EQ(state.reader()->Locate(since).value(), 1u) << since;
+  }
+}
+
+// What is left of these has no time of its own.
+TEST(JournalReader, SinceBeforeWhatWasThinnedOutBeginsAtTheOldest) {
+  PumpedState state({}, {.retention_events = 4});
+  state.Push({Update("quiet", EventType::kStarted)});
+  state.PushEach("noisy", 8);
+  EXPECT_EQ(state.reader()->Locate(absl::UnixEpoch()).value(), 1u);
+}
+
 TEST(JournalReader, WhatIsThinnedOutLaterMakesNoEarlierTimeSafe) {
   PumpedState state({}, {.retention_events = 2});
   for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kStarted, At(i * 10))});
@@ -313,6 +331,34 @@ TEST(JournalReader, OnePageThatCannotBeReadIsNoDamage) {
   EXPECT_TRUE(absl::IsUnavailable(CheckDatabase(state.journal_options().path, damage)));
   disk.FailReads(SQLITE_CORRUPT, 2 * kPage);
   EXPECT_TRUE(absl::IsDataLoss(CheckDatabase(state.journal_options().path, damage)));
+}
+
+TEST(JournalReader, AFailureThatMayPassHasItsReason) {
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 3);
+  JournalReader* const reader = state.reader();
+  disk.FailReads(SQLITE_IOERR_READ);
+  const absl::Status failed = JournalEvents(reader, 1, 3).status();
+  EXPECT_TRUE(absl::IsUnavailable(failed));
+  EXPECT_TRUE(HasReason(failed, "JOURNAL_UNAVAILABLE"));
+  const absl::Status located = reader->Locate(At(0)).status();
+  EXPECT_TRUE(HasReason(located, "JOURNAL_UNAVAILABLE")) << located;
+}
+
+// A check of a large file takes long, and other reads wait for it.
+TEST(JournalReader, TheSameFailureIsNotCheckedAgainAtOnce) {
+  constexpr int64_t kPage = 4096;
+  FaultyDisk disk;
+  PumpedState state;
+  state.PushEach("a", 100);
+  ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  JournalReader* const reader = state.reader();
+  disk.FailReads(SQLITE_IOERR_CORRUPTFS, 2 * kPage);
+  EXPECT_TRUE(HasReason(JournalEvents(reader, 1, 3).status(), "JOURNAL_UNAVAILABLE"));
+  disk.FailReads(SQLITE_CORRUPT, 2 * kPage);  // which a check would confirm
+  EXPECT_TRUE(HasReason(JournalEvents(reader, 1, 3).status(), "JOURNAL_UNAVAILABLE"));
+  EXPECT_TRUE(absl::IsDataLoss(JournalEvents(state.reader(), 1, 3).status()));
 }
 
 TEST(JournalReader, EventsThatAreNotInOrderAreDamage) {
