@@ -85,15 +85,17 @@ constexpr char kSchema[] = R"sql(
 )sql";
 static_assert(kGroupBits == 13);
 
-// The beginning of a statement that finds at most ?2 events before ?1 to be deleted.
+// The beginning of a statement that finds at most ?2 events before ?1 to be deleted. A row whose
+// sequence is garbled, and not above 0, is passed over by all statements.
 #define VMEVENTD_GOING                                                                 \
   "INSERT INTO going SELECT sequence, time, stored.vm, type NOT IN " VMEVENTD_EVIDENCE \
   " FROM stored"
 // The oldest events that were observed before ?3. A time after ?4 (now) comes from a clock that was
 // ahead; the events that follow show the event's age.
 constexpr char kFindExpired[] = R"sql(
-  WITH oldest AS (SELECT sequence, time FROM stored WHERE sequence < ?1 ORDER BY sequence LIMIT ?2)
-  )sql" VMEVENTD_GOING R"sql( WHERE sequence <= (
+  WITH oldest AS (SELECT sequence, time FROM stored
+    WHERE sequence > 0 AND sequence < ?1 ORDER BY sequence LIMIT ?2)
+  )sql" VMEVENTD_GOING R"sql( WHERE sequence > 0 AND sequence <= (
     SELECT max(sequence) FROM oldest WHERE time < ?3 AND sequence < ifnull(
       (SELECT min(sequence) FROM oldest WHERE time BETWEEN ?3 AND ?4), ?1)))sql";
 // The oldest noise of the VMs that have more than half as much noise as the VM with the most; of
@@ -107,7 +109,8 @@ constexpr char kFindNoise[] = R"sql(
       AND type NOT IN )sql" VMEVENTD_EVIDENCE R"sql(
       AND noise.events > (SELECT half.events FROM half)
     ORDER BY sequence LIMIT min(?2, (SELECT ifnull(excess, 0) FROM noisy)))sql";
-constexpr char kFindOldest[] = VMEVENTD_GOING " WHERE sequence < ?1 ORDER BY sequence LIMIT ?2";
+constexpr char kFindOldest[] =
+    VMEVENTD_GOING " WHERE sequence > 0 AND sequence < ?1 ORDER BY sequence LIMIT ?2";
 constexpr char kDeleteGoing[] = R"sql(
   UPDATE noise SET events = noise.events - gone.events, first = through + 1
     FROM (SELECT name, count(*) AS events, max(sequence) AS through FROM going
@@ -457,7 +460,7 @@ absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
 JournalBounds Journal::FindBounds() {
   JournalBounds bounds{.deleted = QueryMetaNumber(*database_, "deleted"),
                        .thinned = QueryMetaNumber(*database_, "thinned")};
-  SqliteQuery row(*database_, "SELECT count(*), max(sequence) FROM stored");
+  SqliteQuery row(*database_, "SELECT count(*), max(sequence) FROM stored WHERE +sequence > 0");
   row.Next();
   bounds.events = row.Int(0);
   bounds.newest = std::max(row.Uint(1), bounds.deleted);
@@ -466,7 +469,8 @@ JournalBounds Journal::FindBounds() {
 }
 
 void Journal::FindOldest(JournalBounds* bounds) {
-  SqliteQuery row(*database_, "SELECT sequence, time FROM stored ORDER BY sequence LIMIT 1");
+  SqliteQuery row(*database_,
+                  "SELECT sequence, time FROM stored WHERE sequence > 0 ORDER BY sequence LIMIT 1");
   const bool found = row.Next();
   bounds->oldest = found ? row.Uint(0) : bounds->newest + 1;
   bounds->oldest_time = found ? absl::FromUnixNanos(row.Int(1)) : absl::InfiniteFuture();

@@ -126,8 +126,9 @@ absl::Status JournalReader::Failure(const SQLite::Exception& error) {
 absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
   const SQLite::Transaction snapshot(Connect());
   SqliteQuery bounds(*database_,
-                     "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored),"
-                     " (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'deleted_until')");
+                     "SELECT (SELECT min(time) FROM stored), (SELECT min(sequence) FROM stored"
+                     " WHERE sequence > 0), (SELECT CAST(value AS INTEGER) FROM meta WHERE key = "
+                     "'deleted_until')");
   bounds.Next();
   const int64_t wanted = absl::ToUnixNanos(time);
   const int64_t deleted_until = bounds.Int(2);  // 0: nothing was deleted
@@ -141,7 +142,8 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
   // The oldest that is retained; what was thinned out before it is gone too.
   if (time == absl::InfinitePast() && first != 0) return first;
   // Events deleted just before it may have been observed since then.
-  SqliteQuery before(*database_, "SELECT max(sequence) FROM stored WHERE sequence < ?",
+  SqliteQuery before(*database_,
+                     "SELECT max(sequence) FROM stored WHERE sequence > 0 AND sequence < ?",
                      first == 0 ? kMaxSequence : first);
   return std::max(before.Number(), QueryMetaNumber(*database_, "deleted")) + 1;
 } catch (const SQLite::Exception& error) {
@@ -150,12 +152,12 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
 
 uint64_t JournalReader::FirstSince(absl::Time time) {
   // The likely end of the journal first, in the order of sequences; then all in the order of times.
-  return SqliteQuery(
-             *database_,
-             "SELECT ifnull((SELECT min(sequence) FROM (SELECT sequence, time FROM stored"
-             " ORDER BY sequence LIMIT 1000) WHERE time >= ?1), (SELECT min(sequence) FROM stored"
-             " INDEXED BY stored_by_time WHERE time >= ?1))",
-             absl::ToUnixNanos(time))
+  return SqliteQuery(*database_,
+                     "SELECT ifnull((SELECT min(sequence) FROM (SELECT sequence, time FROM stored"
+                     " WHERE sequence > 0 ORDER BY sequence LIMIT 1000) WHERE time >= ?1), (SELECT"
+                     " min(sequence) FROM stored INDEXED BY stored_by_time WHERE time >= ?1"
+                     " AND +sequence > 0))",
+                     absl::ToUnixNanos(time))
       .Number();
 }
 
@@ -176,15 +178,16 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
     within.second =
         SqliteQuery(*database_,
                     "SELECT ifnull((SELECT max(sequence) FROM (SELECT sequence, time FROM stored"
-                    " ORDER BY sequence DESC LIMIT 1000) WHERE time < ?1), (SELECT max(sequence)"
-                    " FROM stored INDEXED BY stored_by_time WHERE time < ?1))",
+                    " WHERE sequence > 0 ORDER BY sequence DESC LIMIT 1000) WHERE time < ?1),"
+                    " (SELECT max(sequence) FROM stored INDEXED BY stored_by_time"
+                    " WHERE time < ?1 AND +sequence > 0))",
                     absl::ToUnixNanos(end))
             .Number();
     // Those that were observed later, and may have happened before.
     const uint64_t unseen =
         SqliteQuery(*database_,
                     "SELECT max(sequence) FROM stored INDEXED BY stored_by_since"
-                    " WHERE since < ?1 AND time >= ?2",
+                    " WHERE since < ?1 AND time >= ?2 AND +sequence > 0",
                     absl::ToUnixNanos(end), absl::ToUnixNanos(start))
             .Number();
     within.second = std::max(within.second, unseen);
@@ -302,7 +305,8 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
       EventRecord event = RecordOfRow(rows);
       if (event.sequence < first || event.sequence > last) return NotInOrder(at);
       EventPtr gap;
-      if (!IsReadable(event)) {
+      // Each row of `stored` has its row of `vms`, also that of an event of the node as a whole.
+      if (rows.IsNull(5) || !IsReadable(event)) {
         gap = DamageGap(event);
         event = *gap;
       }

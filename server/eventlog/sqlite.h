@@ -111,6 +111,7 @@ class SqliteQuery {
   uint64_t Number() { return Next() ? Uint(0) : 0; }
 
   // Columns of the row: NULL is 0 or empty. Bytes live until the next step.
+  bool IsNull(int column) const { return statement_.getColumn(column).isNull(); }
   int64_t Int(int column) const { return statement_.getColumn(column).getInt64(); }
   uint64_t Uint(int column) const { return static_cast<uint64_t>(Int(column)); }
   absl::string_view Bytes(int column) const {

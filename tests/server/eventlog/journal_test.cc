@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -280,7 +281,7 @@ TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
 
 TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
   // An encoding that does not end; another sequence, and none; the type 0; another type than the
-  // row's; a VM that does not end.
+  // row's; a VM that does not end, and none.
   for (const char* garbled :
        {"UPDATE stored SET event = x'0aff' WHERE sequence = 2",
         "UPDATE stored SET event = (SELECT event FROM stored WHERE sequence = 1) WHERE sequence = "
@@ -288,7 +289,8 @@ TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
         "UPDATE stored SET event = x'2805' WHERE sequence = 2",
         "UPDATE stored SET event = x'0802' WHERE sequence = 2",
         "UPDATE stored SET type = 6 WHERE sequence = 2",
-        "UPDATE vms SET ref = x'0aff' WHERE id = (SELECT vm FROM stored WHERE sequence = 2)"}) {
+        "UPDATE vms SET ref = x'0aff' WHERE id = (SELECT vm FROM stored WHERE sequence = 2)",
+        "UPDATE stored SET vm = 777 WHERE sequence = 2"}) {
     PumpedState state;
     for (const char* name : {"a", "b", "c"}) state.Push({Update(name, EventType::kReset)});
     ASSERT_TRUE(ExecuteSql(state.journal_options().path, garbled).ok());
@@ -305,6 +307,31 @@ TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
     EXPECT_TRUE(listing.Continue(state.reader()).value()) << garbled;
     EXPECT_TRUE(state.reported_writable());
   }
+}
+
+TEST(JournalReader, ARowWhoseSequenceIsGarbledHidesNoOther) {
+  PumpedState state({}, {.retention_events = 3});
+  for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
+  ASSERT_TRUE(
+      ExecuteSql(state.journal_options().path, "UPDATE stored SET sequence = -5 WHERE sequence = 1")
+          .ok());
+  const auto expect_others = [&] {
+    for (const absl::Time since : {absl::InfinitePast(), At(0), At(20)}) {
+      EXPECT_LE(state.reader()->Locate(since).value(), 2u) << since;
+    }
+    EXPECT_EQ(state.reader()->Locate(At(100)).value(), 4u);
+    EXPECT_EQ(state.reader()->Within(At(0), At(100), 0).value(),
+              std::pair(uint64_t{2}, uint64_t{3}));
+    EXPECT_THAT(Rows(&state), ElementsAre("2 a", "3 a"));
+  };
+  expect_others();
+  state.Restart(/*in_order=*/true);
+  EXPECT_EQ(state.log().range().oldest, 2u);
+  EXPECT_EQ(state.log().range().newest, 3u);
+  expect_others();
+  for (int64_t i = 4; i <= 6; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
+  EXPECT_THAT(Rows(&state), ElementsAre("4 a", "5 a", "6 a"));
+  EXPECT_EQ(state.log().range().unbroken_from, 4u);
 }
 
 TEST(JournalReader, DamageThatACheckDoesNotConfirmIsTriedAgain) {
