@@ -4,8 +4,9 @@
 #include <unistd.h>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/system.h"
 #include "server/eventlog/sqlite.h"
@@ -14,14 +15,24 @@
 namespace vmeventd {
 namespace {
 
+constexpr char kWithoutCheck[] = "vmeventd.without-check";
+constexpr absl::string_view kReplace = "replace\n";
+
 std::string ReportPath(const std::string& journal_path) { return journal_path + ".damaged"; }
 
 }  // namespace
 
-void ReportDamage(const std::string& journal_path, absl::string_view why) {
+absl::Status WithoutCheck(absl::Status damage) {
+  damage.SetPayload(kWithoutCheck, absl::Cord());
+  return damage;
+}
+
+void ReportDamage(const std::string& journal_path, const absl::Status& damage) {
   const UniqueFd fd(open(ReportPath(journal_path).c_str(),
                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!fd.valid()) return;
+  const bool replace = damage.GetPayload(kWithoutCheck).has_value();
+  const std::string why = absl::StrCat(replace ? kReplace : "", damage.message());
   // The file is enough, without the reason too.
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
@@ -31,13 +42,14 @@ void RemoveDamageReport(const std::string& journal_path) {
 }
 
 absl::Status CheckReportedDamage(const std::string& journal_path) {
-  const absl::StatusOr<std::string> why = ReadSmallFile(ReportPath(journal_path));
-  if (!why.ok()) return absl::OkStatus();
+  const absl::StatusOr<std::string> report = ReadSmallFile(ReportPath(journal_path));
+  if (!report.ok()) return absl::OkStatus();
+  absl::string_view why = *report;
+  const bool replace = absl::ConsumePrefix(&why, kReplace) || why.empty();
   const std::string prefix = absl::StrCat(journal_path, ": ");
   const absl::Status damage =
-      absl::DataLossError(absl::StrCat(prefix, absl::StripPrefix(*why, prefix)));
-  const bool is_there = access(journal_path.c_str(), F_OK) == 0;
-  if (!is_there || why->empty() || absl::EndsWith(*why, kRestart)) return damage;
+      absl::DataLossError(absl::StrCat(prefix, absl::StripPrefix(why, prefix)));
+  if (replace || access(journal_path.c_str(), F_OK) != 0) return damage;
   if (absl::Status found = QuickCheck(journal_path, damage); !found.ok()) return found;
   spdlog::warn("{}; the file passes a check now and is used on", std::string(damage.message()));
   RemoveDamageReport(journal_path);

@@ -3,18 +3,18 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 
-// The file `journal.db.damaged`: why a running vmeventd stopped to use its journal. It outlives
+// The file `journal.db.damaged`: why a running vmeventd stopped to use its journal, for people. It
+// begins with a line "replace" if no check can make the journal usable. It outlives
 // vmeventd, so that the next start decides what becomes of the journal.
 
 namespace vmeventd {
 
-// Ends a reason for which the file cannot be used, whether or not it passes a check.
-inline constexpr absl::string_view kRestart = "; restart vmeventd";
+// The same DATA_LOSS, for a file that cannot be used whether or not it passes a check.
+absl::Status WithoutCheck(absl::Status damage);
 
-// Writes the report, unless there is one. Any thread.
-void ReportDamage(const std::string& journal_path, absl::string_view why);
+// Writes the report of a DATA_LOSS, unless there is one. Any thread.
+void ReportDamage(const std::string& journal_path, const absl::Status& damage);
 void RemoveDamageReport(const std::string& journal_path);
 
 // Checks the journal again if its damage was reported. Returns

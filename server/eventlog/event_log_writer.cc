@@ -25,7 +25,7 @@ void EventLog::DropSome(absl::Duration now) {
 
 void EventLog::CheckDamage(const absl::Status& found) {
   if (!absl::IsDataLoss(found)) return;
-  ReportDamage(options_.path, found.message());
+  ReportDamage(options_.path, found);
   {
     const MutexLock lock(&mutex_);
     if (absl::IsDataLoss(backlog_.status())) return;
@@ -75,7 +75,7 @@ bool EventLog::StepWriter() {
       break;
     }
   }
-  if (absl::IsDataLoss(done.status)) ReportDamage(options_.path, done.status.message());
+  if (absl::IsDataLoss(done.status)) ReportDamage(options_.path, done.status);
   done.at = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);

@@ -395,9 +395,9 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   if (begin.journal_id.empty()) return opened;
   Journal& journal = *opened.journal;
   if (journal.bounds().newest > begin.through) {
-    return absl::DataLossError(
-        absl::StrCat(options.path, ": the journal has events up to ", journal.bounds().newest,
-                     ", and the events of this vmeventd began after ", begin.through, kRestart));
+    return WithoutCheck(absl::DataLossError(absl::StrCat(
+        options.path, ": the journal has events up to ", journal.bounds().newest,
+        ", and the events of this vmeventd began after ", begin.through, "; restart vmeventd")));
   }
   journal.Rename(begin.journal_id);
   return opened;
@@ -499,8 +499,8 @@ absl::Status Journal::Append(const Batch& batch) {
   identity_is_stored_ = identity_is_stored_ || status.ok();
   if (status.ok() &&
       (FileIdentity(options_.path) != file_ || FileIdentity(options_.path + "-wal").empty())) {
-    return absl::DataLossError(
-        absl::StrCat(options_.path, ": the file or its -wal was removed or replaced", kRestart));
+    return WithoutCheck(absl::DataLossError(absl::StrCat(
+        options_.path, ": the file or its -wal was removed or replaced; restart vmeventd")));
   }
   return status;
 }

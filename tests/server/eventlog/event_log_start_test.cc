@@ -320,7 +320,8 @@ TEST(EventLog, DamageThatTheNextStartDoesNotFindIsNone) {
 
 // It may be whole, and still it is not to be written.
 TEST(EventLog, AReportThatNamesNoDamageNeedsNoCheck) {
-  for (const char* why : {"", "the file or its -wal was removed or replaced; restart vmeventd"}) {
+  for (const absl::Status& why :
+       {absl::DataLossError(""), WithoutCheck(absl::DataLossError("the file was removed"))}) {
     PumpedState state;
     state.PushEach("a", 1);
     ReportDamage(state.journal_options().path, why);
@@ -334,7 +335,8 @@ TEST(EventLog, AJournalWhoseReportedDamageCannotBeCheckedNowIsNotReplaced) {
   FaultyDisk disk;
   PumpedState state;
   state.PushEach("a", 1);
-  ReportDamage(state.journal_options().path, "database disk image is malformed");
+  ReportDamage(state.journal_options().path,
+               absl::DataLossError("database disk image is malformed"));
   disk.FailReads(SQLITE_IOERR_READ);
   state.Restart(/*in_order=*/false);
   EXPECT_FALSE(state.reported_writable());
