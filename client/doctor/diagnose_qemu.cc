@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
+#include "client/doctor/settings.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/qemu_texts.h"
@@ -143,10 +144,16 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
                              " is in a /tmp of its unit, which is another one at each start");
       continue;
     }
-    if (!monitor.is_seen) return DiagnoseUnseen(subject, qemu, monitor, exam);
     const auto same_name = exam->directories().find(std::string(FileOf(path)));
     const WatchSpec spec = SpecOfSocket(
         path, subject.name, same_name != exam->directories().end() && same_name->second.size() > 1);
+    const bool is_inside = !monitor.is_seen && qemu.own_root;
+    if (!is_inside && !MayPropose(spec)) {
+      refused =
+          absl::StrCat(": vmeventd's configuration file takes no --watch for its monitor ", path);
+      continue;
+    }
+    if (!monitor.is_seen) return DiagnoseUnseen(subject, qemu, monitor, exam);
     if (!spec.VmName(path).has_value()) {
       refused = absl::StrCat(": the file name of its monitor ", path, " has nothing before ",
                              spec.pattern.substr(1), ", where the VM's name belongs");

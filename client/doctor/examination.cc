@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/paths.h"
+#include "client/doctor/settings.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
@@ -15,11 +16,6 @@
 
 namespace vmeventd::client {
 namespace {
-
-// A string of the configuration, which is TOML.
-std::string QuoteForToml(absl::string_view text) {
-  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
-}
 
 std::string Asked(const NodeFacts& facts) {
   return absl::StrCat(
@@ -120,7 +116,7 @@ std::string Examination::Settings() const {
        {std::pair("watch", &watches), std::pair("libvirt", &libvirts)}) {
     if (values->empty()) continue;
     const auto quote = [](std::string* out, const std::string& value) {
-      *out += QuoteForToml(value);
+      *out += QuoteForFile(value);
     };
     lines.push_back(absl::StrCat(name, " = [", absl::StrJoin(*values, ", ", quote), "]"));
   }

@@ -11,6 +11,8 @@
 namespace vmeventd::client {
 namespace {
 
+constexpr absl::string_view kExtraMonitor = "extra-monitor.sock";
+
 // `text` with a '*' in place of the VM's name, where that is a word of its own there.
 std::string WithStar(absl::string_view text, absl::string_view name) {
   const size_t at = name.empty() ? text.npos : text.find(name);
@@ -23,12 +25,14 @@ std::string WithStar(absl::string_view text, absl::string_view name) {
 }  // namespace
 
 WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many) {
-  const absl::string_view directory = path.substr(0, path.rfind('/'));
+  const absl::string_view directory = path.substr(0, std::max(path.rfind('/'), size_t{1}));
   const absl::string_view above = DirectoryOf(directory);
   const absl::string_view file = FileOf(path);
+  // Kata has its own monitor beside it.
+  if (file == kExtraMonitor) return {absl::StrCat(above, "*"), std::string(file)};
   WatchSpec spec = {absl::StrCat(above, WithStar(FileOf(directory), name)), WithStar(file, name)};
   if (spec.has_directories() || absl::StrContains(spec.pattern, '*')) return spec;
-  if (of_many && !above.empty()) {
+  if (of_many && !above.empty() && directory != "/") {
     spec.directory = absl::StrCat(above, "*");
   } else {
     spec.pattern = absl::StrCat("*", file.substr(std::min(file.rfind('.'), file.size())));
@@ -38,7 +42,7 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 
 bool IsForFollowers(absl::string_view path) {
   return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, ".kvmd") ||
-         FileOf(path) == "extra-monitor.sock";
+         FileOf(path) == kExtraMonitor;
 }
 
 bool Has(const NodeProcess& process, uint32_t inode) {

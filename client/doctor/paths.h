@@ -19,7 +19,8 @@ inline absl::string_view DirectoryOf(absl::string_view path) {
 inline absl::string_view FileOf(absl::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 // The --watch that matches this socket and similar ones: "/run/qemu:*.qmp" for /run/qemu/web1.qmp,
-// and "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. `of_many`: another QEMU has
+// and "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. vmeventd may refuse it
+// (MayPropose). `of_many`: another QEMU has
 // a monitor with the same file name.
 WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many);
 

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "watcher/core/specs.h"
+
+// What vmeventd's configuration file can hold. Pure.
+
+namespace vmeventd::client {
+
+// Returns whether vmeventd reads this text from the file as it was written: of "#", control
+// characters and some quotation marks it does not.
+bool FileHolds(absl::string_view text);
+
+// The text, quoted for the file: a string of TOML.
+std::string QuoteForFile(absl::string_view text);
+
+// Returns whether vmeventd starts with this --watch in its file, and takes no manager's monitor.
+bool MayPropose(const WatchSpec& watch);
+
+}  // namespace vmeventd::client
