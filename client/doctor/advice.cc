@@ -1,22 +1,51 @@
 #include "client/doctor/advice.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/unix_address.h"
+#include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
+#include "watcher/core/names.h"
 #include "watcher/core/qemu_texts.h"
 
 namespace vmeventd::client {
 namespace {
 
-std::string PathIn(const OwnPlace& place) {
-  return absl::StrReplaceAll(absl::StrCat(place.spec.directory, "/", place.spec.pattern),
-                             {{"*", kVm}});
+// A path for a new monitor of the VM that its manager knows as `vm`; empty: it has no name. Where
+// that can be part of the path, kVm stands for it. `before` precedes it in the file's name;
+// `above` bytes precede the path.
+std::string TakePath(const OwnPlace& place, const std::string& vm, const NodeProcess& qemu,
+                     Examination* exam, absl::string_view before = "", size_t above = 0) {
+  const std::pair<absl::string_view, absl::string_view> around =
+      absl::StrSplit(place.spec.pattern, absl::MaxSplits('*', 1));
+  const std::string directory = absl::StrCat(absl::StripSuffix(place.spec.directory, "/"), "/");
+  const std::string plain =
+      vm.empty() ? absl::StrCat("vm-", qemu.pid) : absl::StrReplaceAll(vm, {{"/", "-"}});
+  for (int attempt = 0;; ++attempt) {
+    const std::string behind = attempt == 0   ? ""
+                               : attempt == 1 ? "-events"
+                               : attempt == 2 ? absl::StrCat("-", qemu.pid)
+                                              : absl::StrCat("-", qemu.pid, "-", attempt);
+    const auto path_of = [&](absl::string_view name) {
+      return absl::StrCat(directory, around.first, before, name, behind, around.second);
+    };
+    const size_t fixed = above + path_of("").size();
+    const size_t room = UnixAddress::kMaxPath - std::min(fixed, UnixAddress::kMaxPath);
+    const std::string name(Utf8Prefix(plain, room));
+    if (exam->IsTaken(path_of(name))) continue;
+    exam->Take(path_of(name));
+    return path_of(name == vm ? kVm : absl::string_view(name));
+  }
 }
 
 // For names that need no quoting: those that managers permit.
@@ -58,22 +87,25 @@ Step SetProxmoxArguments(const std::string& arguments) {
 
 // Incus and LXD, whose commands are the same.
 MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, const OwnPlace& place,
-                          const std::string& shared) {
+                          const std::string& shared, Examination* exam) {
   const std::string name = ParseQemuArguments(qemu.arguments).name;
   // The directory of an instance in another project is called PROJECT_NAME.
   std::string directory = GivenValue(qemu.arguments, "-readconfig");
   directory = directory.substr(0, directory.rfind('/'));
   const absl::string_view part = absl::string_view(directory).substr(directory.rfind('/') + 1);
   std::string client(program);
-  std::string path = PathIn(place);
+  std::string before;
   if (absl::EndsWith(part, absl::StrCat("_", name))) {
     const absl::string_view project = part.substr(0, part.size() - name.size() - 1);
     absl::StrAppend(&client, " --project ", QuoteForShell(project));
     // Another project may have a VM of that name.
-    path = absl::StrReplaceAll(path, {{kVm, absl::StrCat(project, "_", kVm)}});
+    before = absl::StrCat(project, "_");
   }
   // A snap sees the host's files there.
-  if (absl::StartsWith(directory, "/var/snap/")) path = "/var/lib/snapd/hostfs" + path;
+  const std::string above =
+      absl::StartsWith(directory, "/var/snap/") ? "/var/lib/snapd/hostfs" : "";
+  const std::string path =
+      absl::StrCat(above, TakePath(place, name, qemu, exam, before, above.size()));
   const auto get = [&client](const char* key) {
     return absl::StrCat(client, " config get ", kVm, " ", key);
   };
@@ -90,15 +122,51 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, co
       .vm = name};
 }
 
+MonitorAdvice AdviseLima(const NodeProcess& qemu, const std::string& name, const OwnPlace& place,
+                         Examination* exam) {
+  const std::string instance(absl::StripPrefix(name, "lima-"));
+  const std::string path = TakePath(place, instance, qemu, exam);
+  // limactl refuses to run as root.
+  std::string user;
+  if (exam->facts().is_root && qemu.uid != 0) {
+    user = absl::StrCat("sudo -u ", QuoteForShell(qemu.user), " ");
+  }
+  std::string settings;
+  for (const QmpMonitor& monitor : ParseQemuArguments(qemu.arguments).monitors) {
+    if (FileOf(monitor.path) != "qmp.sock") continue;
+    absl::string_view home = DirectoryOf(monitor.path);  // of the instance
+    home = DirectoryOf(absl::StripSuffix(home, "/"));
+    absl::ConsumeSuffix(&home, "/");
+    if (!home.empty() && home != absl::StrCat(qemu.home, "/.lima")) {
+      settings = absl::StrCat("LIMA_HOME=", QuoteForShell(home), " ");
+    }
+  }
+  // The variable is named after the program: QEMU_SYSTEM_AARCH64 for qemu-system-aarch64.
+  absl::string_view program = qemu.arguments[0];
+  if (!absl::StartsWith(FileOf(program), "qemu-system-")) program = "qemu-system-x86_64";
+  const std::string variable =
+      absl::AsciiStrToUpper(absl::StrReplaceAll(FileOf(program), {{"-", "_"}}));
+  const std::string start = absl::StrCat(
+      variable, "=", QuoteForShell(absl::StrCat(program, " ", PlainArguments(path))), " ");
+  const auto limactl = [&](absl::string_view with, absl::string_view command) {
+    return Step{Place::kShell, absl::StrCat(user, user.empty() || with.empty() ? "" : "env ", with,
+                                            "limactl ", command, " ", kVm)};
+  };
+  return {.what = "lima takes QEMU's arguments for one start from the environment.",
+          .steps = {limactl(settings, "stop"), limactl(settings + start, "start")},
+          .needs_place = true,
+          .vm = instance};
+}
+
 }  // namespace
 
 MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
-                            const std::string& shared) {
-  const std::string path = PathIn(place);
+                            const std::string& shared, Examination* exam) {
   const std::string name = ParseQemuArguments(qemu.arguments).name;
+  const auto take = [&](const std::string& vm) { return TakePath(place, vm, qemu, exam); };
   if (manager == nullptr) {
     MonitorAdvice plain = {.what = "Give it one at its next start.",
-                           .steps = {{Place::kQemu, path}},
+                           .steps = {{Place::kQemu, take(name)}},
                            .needs_place = true,
                            .vm = name};
     if (qemu.own_root) {
@@ -110,10 +178,11 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, con
   }
   switch (manager->id) {
     case ManagerId::kIncus:
-      return AdviseIncus("incus", qemu, place, shared);
+      return AdviseIncus("incus", qemu, place, shared, exam);
     case ManagerId::kLxd:
-      return AdviseIncus("lxc", qemu, place, shared);
+      return AdviseIncus("lxc", qemu, place, shared, exam);
     case ManagerId::kProxmox: {
+      const std::string path = take(ProxmoxId(qemu));
       return {
           .what =
               "The line keeps the other --args that the VM has. They take effect at its next "
@@ -128,33 +197,26 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, con
                   "next start on.",
               .watch = absl::StrCat(kGanetiControlDirectory, ":*.kvmd"),
               .vm = name};
-    case ManagerId::kLima: {
-      const std::string instance(absl::StripPrefix(name, "lima-"));
-      return {
-          .what = "lima takes QEMU's arguments for one start from the environment.",
-          .steps = {{Place::kShell, absl::StrCat("limactl stop ", kVm)},
-                    {Place::kShell, absl::StrCat("QEMU_SYSTEM_X86_64='qemu-system-x86_64 ",
-                                                 PlainArguments(path), "' limactl start ", kVm)}},
-          .needs_place = true,
-          .vm = instance};
-    }
+    case ManagerId::kLima:
+      return AdviseLima(qemu, name, place, exam);
     case ManagerId::kMicrovm:
       return {.what = "Give it one in the VM's NixOS configuration, and restart it.",
               .steps = {{Place::kManager, absl::StrCat("microvm.qemu.extraArgs = [ \"-chardev\" "
                                                        "\"socket,id=vmev,path=",
-                                                       path,
+                                                       take(name),
                                                        ",server=on,wait=off\" \"-mon\" "
                                                        "\"chardev=vmev,mode=control\" ];")}},
               .needs_place = true,
               .vm = name};
     case ManagerId::kPacker:
-      return {.what = "Give it one in the template of the build.",
-              .steps = {{Place::kManager,
-                         absl::StrCat("qemuargs = [[\"-chardev\", \"socket,id=vmev,path=", path,
-                                      ",server=on,wait=off\"], [\"-mon\", "
-                                      "\"chardev=vmev,mode=control\"]]")}},
-              .needs_place = true,
-              .vm = name};
+      return {
+          .what = "Give it one in the template of the build.",
+          .steps = {{Place::kManager,
+                     absl::StrCat("qemuargs = [[\"-chardev\", \"socket,id=vmev,path=", take(name),
+                                  ",server=on,wait=off\"], [\"-mon\", "
+                                  "\"chardev=vmev,mode=control\"]]")}},
+          .needs_place = true,
+          .vm = name};
     case ManagerId::kKata:
       return {.what =
                   "Kata makes one for each VM that starts with this line in the section "

@@ -5,6 +5,7 @@
 
 #include "absl/strings/string_view.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/examination.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/specs.h"
 
@@ -36,8 +37,9 @@ struct MonitorAdvice {
 // Returns how the QEMU gets a monitor of its own. `manager` is null if none is known. A step of
 // Place::kQemu has the socket's path as its line. `shared` is the path in the QEMU's arguments of a
 // monitor that belongs to another VM; the new path replaces it; empty: no such monitor is known.
+// The path is free, fits into the address of a socket, and is taken in `exam` from now on.
 MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
-                            const std::string& shared);
+                            const std::string& shared, Examination* exam);
 
 // Returns how a QEMU that emulates x86 gets a panic device. Without steps: no command adds it.
 MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu, bool is_of_nova);

@@ -4,6 +4,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
@@ -14,17 +15,25 @@ namespace {
 constexpr char kSessionLibvirt[] = "qemu:///session";
 
 // The libvirt of a domain: another user's is reached by its socket.
-std::string LibvirtUri(const NodeProcess& qemu, const Manager& manager, const NodeProcess* daemon) {
+std::string LibvirtUri(const NodeProcess& qemu, const Manager& manager, const Examination& exam) {
   if (manager.id == ManagerId::kLibvirt) return kSystemLibvirt;
-  if (daemon != nullptr && daemon->uid == qemu.uid) return kSessionLibvirt;
-  return absl::StrCat("qemu+unix:///session?socket=/run/user/", qemu.uid, "/libvirt/libvirt-sock");
+  if (exam.daemon() != nullptr && exam.daemon()->uid == qemu.uid) return kSessionLibvirt;
+  const std::string directory = absl::StrCat("/run/user/", qemu.uid, "/libvirt/");
+  const auto listens = [&](absl::string_view file) {
+    return absl::c_any_of(exam.facts().sockets, [&](const UnixSocket& socket) {
+      return socket.listening && socket.path == absl::StrCat(directory, file);
+    });
+  };
+  const bool is_modular = !listens("libvirt-sock") && listens("virtqemud-sock");
+  return absl::StrCat("qemu+unix:///session?socket=", directory,
+                      is_modular ? "virtqemud-sock" : "libvirt-sock");
 }
 
 }  // namespace
 
 void FollowLibvirt(const Subject& subject, const NodeProcess& qemu, const Manager& manager,
                    Examination* exam) {
-  const std::string uri = LibvirtUri(qemu, manager, exam->daemon());
+  const std::string uri = LibvirtUri(qemu, manager, *exam);
   // Another finding reports a libvirt that is not reached.
   if (exam->HasLibvirt(uri) || (uri == kSystemLibvirt && exam->FollowsLibvirt())) {
     return void(++exam->diagnosis()->usable);

@@ -49,7 +49,7 @@ void AddOwnMonitor(const char* kind, Subject subject, const std::string& what,
                    const NodeProcess& qemu, const Manager* manager, const std::string& shared,
                    Examination* exam) {
   const OwnPlace place = PlaceFor(qemu, manager, *exam);
-  MonitorAdvice advice = AdviseMonitor(manager, qemu, place, shared);
+  MonitorAdvice advice = AdviseMonitor(manager, qemu, place, shared, exam);
   std::vector<Step> steps;
   if (advice.needs_place && !place.is_there) {
     steps.push_back({Place::kShell, MakePlace(place, exam->facts().has_systemd)});
@@ -121,6 +121,10 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
                              ", which needs it ", monitor.owner->need);
       continue;
     }
+    if (monitor.is_abstract) {
+      refused = absl::StrCat(": its monitor ", path, " is an abstract socket, which is no file");
+      continue;
+    }
     if (monitor.held) {
       refused = absl::StrCat(": another program has its monitor ", path);
       continue;
@@ -128,6 +132,11 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
     if (!IsForFollowers(path)) {
       refused = absl::StrCat(": its monitor ", path,
                              " may be another program's, as it is not called NAME.qmp");
+      continue;
+    }
+    if (!absl::StartsWith(path, "/")) {
+      refused = absl::StrCat(": the path of its monitor, ", path,
+                             ", is relative, and its directory is not known");
       continue;
     }
     if (monitor.is_lost) {
@@ -152,6 +161,16 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
       refused =
           absl::StrCat(": vmeventd's configuration file takes no --watch for its monitor ", path);
       continue;
+    }
+    const std::string outside =
+        absl::StrCat(PlaceFor(qemu, nullptr, *exam).spec.directory, "/", FileOf(path));
+    if (is_inside && outside != path) {
+      if (exam->IsTaken(outside)) {
+        refused = absl::StrCat(": the directory of its monitor ", path, " is its container's, and ",
+                               outside, " is taken");
+        continue;
+      }
+      exam->Take(outside);
     }
     if (!monitor.is_seen) return DiagnoseUnseen(subject, qemu, monitor, exam);
     if (!spec.VmName(path).has_value()) {

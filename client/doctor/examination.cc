@@ -36,7 +36,10 @@ Step Repeat(const Finding& finding, std::vector<std::string>* lines) {
 }  // namespace
 
 Examination::Examination(const NodeFacts& facts)
-    : facts_(facts), diagnosis_{.asked = Asked(facts), .examined = facts.examined} {
+    : facts_(facts),
+      diagnosis_{.asked = Asked(facts), .examined = facts.examined},
+      taken_(facts.files) {
+  for (const UnixSocket& socket : facts_.sockets) taken_.insert(socket.path);
   for (const WatchedPlace& place : facts_.watches) {
     if (!FindManagerMonitors(place.spec)) watches_.push_back(place.spec.text());
   }

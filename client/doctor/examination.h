@@ -63,6 +63,11 @@ class Examination {
   // The pids of the QEMUs that a finding explains.
   std::set<int64_t>* explained() { return &explained_; }
 
+  // Returns whether a socket or another file has the path, or a step of another finding gives it
+  // to a new monitor.
+  bool IsTaken(const std::string& path) const { return taken_.contains(path); }
+  void Take(const std::string& path) { taken_.insert(path); }
+
   // The values of --watch and --libvirt: those to keep (in use now), and those that findings add.
   // All go into one setting, because a setting replaces vmeventd's defaults and all values that the
   // file has for it.
@@ -90,6 +95,7 @@ class Examination {
   Directories directories_;
   Diagnosis diagnosis_;
   std::set<int64_t> explained_;
+  std::set<std::string> taken_;
   std::vector<std::string> watches_;
   std::vector<std::string> libvirts_;
   std::set<std::string> new_watches_;

@@ -4,7 +4,10 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "base/text.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
@@ -13,11 +16,40 @@
 namespace vmeventd::client {
 namespace {
 
+// Returns whether the QEMU may have monitors that its command line does not name: in a file, or as
+// a descriptor.
+bool MayHaveOthers(const NodeProcess& qemu) {
+  return absl::c_any_of(qemu.arguments, [](absl::string_view argument) {
+    return absl::EndsWith(argument, "-readconfig") || absl::StartsWith(argument, "unix:fd=") ||
+           (absl::StartsWith(argument, "socket,") && absl::StrContains(argument, ",fd="));
+  });
+}
+
+// Returns whether the chardev of a monitor at `path` wraps QMP into another protocol.
+bool IsWrapped(const NodeProcess& qemu, absl::string_view path) {
+  const std::string written = absl::StrCat(",path=", absl::StrReplaceAll(path, {{",", ",,"}}), ",");
+  return absl::c_any_of(qemu.arguments, [&written](const std::string& argument) {
+    const std::string options = absl::StrCat(argument, ",");
+    return absl::StrContains(options, written) && (absl::StrContains(options, ",telnet=on,") ||
+                                                   absl::StrContains(options, ",websocket=on,"));
+  });
+}
+
+// Returns whether the command line names the path. Where it is none of its QMP monitors, it is a
+// monitor for people, or no monitor.
+bool IsNamed(const NodeProcess& qemu, absl::string_view path) {
+  const std::string written = absl::StrReplaceAll(path, {{",", ",,"}});
+  return absl::c_any_of(qemu.arguments, [&written](const std::string& argument) {
+    return absl::StrContains(argument, written);
+  });
+}
+
 // The monitors of a QEMU's command line, and the sockets that it listens on and that are called
-// as those for followers: -readconfig may name them.
+// as those for followers, where the command line does not show all.
 std::vector<QmpMonitor> GivenMonitors(const NodeFacts& facts, const NodeProcess& qemu,
                                       const QemuArguments& arguments) {
   std::vector<QmpMonitor> given = arguments.monitors;
+  std::erase_if(given, [&qemu](const QmpMonitor& one) { return IsWrapped(qemu, one.path); });
   for (QmpMonitor& monitor : given) {
     const auto inherited = qemu.sockets.find(monitor.descriptor);
     for (const UnixSocket& socket : facts.sockets) {
@@ -26,8 +58,10 @@ std::vector<QmpMonitor> GivenMonitors(const NodeFacts& facts, const NodeProcess&
       }
     }
   }
+  if (!MayHaveOthers(qemu)) return given;
   for (const UnixSocket& socket : facts.sockets) {
     if (!socket.listening || !IsForFollowers(socket.path) || !Has(qemu, socket.inode)) continue;
+    if (IsNamed(qemu, socket.path)) continue;
     if (absl::c_none_of(given, [&](const QmpMonitor& one) { return one.path == socket.path; })) {
       given.push_back({.path = socket.path});
     }
@@ -48,6 +82,7 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
     monitor.owner = OwnerOf(manager, all, i);
     monitor.is_lost = qemu.lost_paths.contains(monitor.path);
     for (const UnixSocket& socket : exam.facts().sockets) {
+      monitor.is_abstract |= socket.listening && socket.abstract_name == monitor.path;
       if (socket.path != monitor.path) continue;
       // Another QEMU may have had one there.
       if (qemu.sees_descriptors && !Has(qemu, socket.inode)) continue;
@@ -60,6 +95,7 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
         if (client != exam.facts().processes.end()) monitor.client = &*client;
       }
     }
+    monitor.is_abstract &= monitor.listener == nullptr;
     if (vm != nullptr && FileOf(vm->monitor_path()) == FileOf(monitor.path)) {
       monitor.path = vm->monitor_path();
     } else if (const auto found = qemu.paths.find(monitor.path); found != qemu.paths.end()) {
@@ -73,7 +109,9 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
 }
 
 bool IsWatched(const Examination& exam, const Monitor& monitor) {
-  if (!monitor.is_seen || monitor.is_lost || monitor.owner != nullptr) return false;
+  if (!monitor.is_seen || monitor.is_lost || monitor.is_abstract || monitor.owner != nullptr) {
+    return false;
+  }
   return absl::c_any_of(exam.facts().watches, [&](const WatchedPlace& place) {
     return place.spec.VmName(monitor.path).has_value();
   });

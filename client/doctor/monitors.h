@@ -19,6 +19,7 @@ struct Monitor {
   std::string path;      // path at which vmeventd finds it; otherwise the one that QEMU was given
   bool is_seen = true;   // vmeventd can find it
   bool is_lost = false;  // its file is gone, or belongs to another socket
+  bool is_abstract = false;        // it has no file
   const Manager* owner = nullptr;  // the manager that needs it; null: none
   const UnixSocket* listener = nullptr;
   bool held = false;                    // it has a client

@@ -25,6 +25,9 @@ struct UnixSocket {
   bool waited_at = false;  // for a listening socket: some connection is not accepted yet
   uint32_t peer = 0;       // for a connected socket: the inode of the other end
   uint32_t file = 0;       // inode of the file to which it was bound; 0: not known
+  uint32_t device = 0;     // device of that file, as the kernel numbers it
+  // Name of an abstract socket, which is no file, without its zero byte; `path` is then empty.
+  std::string abstract_name = {};
 };
 
 // The facts of a process in /proc, except those that the reader may not see.
@@ -36,14 +39,17 @@ struct NodeProcess {
   bool stopped() const { return state == 'T' || state == 't'; }
   std::string user;                 // owner
   uint32_t uid = 0;                 // uid of the owner
+  std::string home;                 // home directory of the owner, of a QEMU only; empty: not known
   std::string cgroups;              // the text of its cgroup file
   bool sees_descriptors = false;    // `sockets` is known
   std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
   // Only of a QEMU:
   bool sees_network = true;  // the Unix sockets of its network namespace are known
-  bool own_root = false;     // its root directory is not the host's: it runs in a container
-  bool own_tmp = false;      // only its /tmp is not the host's, as in a unit with PrivateTmp=
-  std::string frozen_by;     // the frozen cgroup that it is in; empty: none
+  // Its root directory is not the host's: it runs in a container. A QEMU with -chroot does not: it
+  // changes its root directory after it has made its sockets.
+  bool own_root = false;
+  bool own_tmp = false;   // only its /tmp is not the host's, as in a unit with PrivateTmp=
+  std::string frozen_by;  // the frozen cgroup that it is in; empty: none
   bool dumps_core = false;
   // The paths at which vmeventd finds its sockets, keyed by the paths to which the QEMU bound them;
   // only where both differ. Unset: vmeventd cannot see the socket at any path.
@@ -74,6 +80,8 @@ struct NodeFacts {
   std::vector<NodeProcess> processes;
   std::vector<UnixSocket> sockets;
   std::vector<WatchedPlace> watches;
+  // Paths of the files in the directories where doctor proposes monitors.
+  std::set<std::string> files;
   bool is_root = false;
   int64_t daemon_pid = 0;    // pid of the vmeventd that was asked; 0: it cannot be seen
   bool has_systemd = false;  // systemd runs this host

@@ -6,15 +6,18 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
+#include <pwd.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -68,6 +71,15 @@ bool IsSameFile(const std::string& a, const std::string& b) {
   return of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
 
+// The home directory of a user; empty: it is not known.
+std::string HomeOf(uid_t uid) {
+  std::vector<char> buffer(1 << 14);
+  passwd entry{};
+  passwd* found = nullptr;
+  getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found);
+  return found == nullptr ? "" : found->pw_dir;
+}
+
 bool IsThere(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0;
@@ -117,6 +129,19 @@ void ReadRights(const std::string& directory, NodeProcess* daemon) {
       absl::c_linear_search(WordsOf(status, "Groups:"), absl::StrCat(journal->gr_gid));
 }
 
+// Returns whether a QEMU with these arguments changes its root directory (-chroot, -run-with
+// chroot=DIR), after it has made its sockets.
+bool ChangesRoot(const std::vector<std::string>& arguments) {
+  for (size_t at = 1; at < arguments.size(); ++at) {
+    const absl::string_view option = absl::StripPrefix(arguments[at - 1], "-");
+    if (option == "-chroot" || option == "chroot" ||
+        (absl::EndsWith(option, "run-with") && absl::StrContains(arguments[at], "chroot="))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // False: it has ended, or is no process with a program.
 bool ReadProcess(int64_t pid, NodeProcess* process) {
   const std::string directory = absl::StrCat("/proc/", pid);
@@ -139,8 +164,10 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
     process->frozen_by = FrozenCgroup(pid);
     process->dumps_core = DumpsCore(pid);
     const std::string root = absl::StrCat(directory, "/root/");
-    process->own_root = !IsSameFile("/", root);
-    process->own_tmp = !process->own_root && !IsSameFile("/tmp", root + "tmp");
+    const bool changes_root = ChangesRoot(process->arguments);
+    process->own_root = !changes_root && !IsSameFile("/", root);
+    process->own_tmp = !changes_root && !process->own_root && !IsSameFile("/tmp", root + "tmp");
+    process->home = HomeOf(process->uid);
   }
   if (process->program == kDaemonProgram) ReadRights(directory, process);
   ReadSockets(absl::StrCat(directory, "/fd"), process);
@@ -178,10 +205,15 @@ UnixSocket SocketOf(const nlmsghdr* message) {
     const void* const data = RTA_DATA(attribute);
     if (attribute->rta_type == UNIX_DIAG_NAME) {
       const absl::string_view name(static_cast<const char*>(data), RTA_PAYLOAD(attribute));
-      // An abstract name begins with a zero byte.
-      socket.path = std::string(name.substr(0, name.find('\0')));
+      if (absl::StartsWith(name, absl::string_view("\0", 1))) {
+        const absl::string_view abstract_name = name.substr(1);
+        socket.abstract_name = std::string(abstract_name.substr(0, abstract_name.find('\0')));
+      } else {
+        socket.path = std::string(name.substr(0, name.find('\0')));
+      }
     } else if (attribute->rta_type == UNIX_DIAG_VFS) {
       socket.file = static_cast<const unix_diag_vfs*>(data)->udiag_vfs_ino;
+      socket.device = static_cast<const unix_diag_vfs*>(data)->udiag_vfs_dev;
     } else if (attribute->rta_type == UNIX_DIAG_PEER) {
       socket.peer = *static_cast<const uint32_t*>(data);
     } else if (attribute->rta_type == UNIX_DIAG_RQLEN && socket.listening) {
@@ -321,6 +353,77 @@ bool Hangs(const NodeFacts& facts, const std::string& path) {
   });
 }
 
+// Returns whether the file at `path` is the one to which the socket was bound.
+bool IsFileOf(const UnixSocket& socket, const std::string& path) {
+  struct stat file {};
+  if (socket.file == 0 || ::stat(path.c_str(), &file) != 0) return false;
+  // As the kernel numbers it: 20 bits for the minor number.
+  const uint32_t device = major(file.st_dev) << 20 | minor(file.st_dev);
+  return socket.file == static_cast<uint32_t>(file.st_ino) && socket.device == device;
+}
+
+// The path at which the viewer, a directory of /proc, finds the file of a socket that is not where
+// its QEMU would find it: after -chroot the path is the host's, after -daemonize a relative path
+// begins in a directory that nobody knows. Unset: it is not found.
+std::optional<std::string> FindFile(const NodeFacts& facts, const std::string& viewer,
+                                    const std::string& path, const UnixSocket& socket) {
+  const auto is_it = [&](const std::string& candidate) {
+    return IsFileOf(socket, absl::StrCat(viewer, "/root", candidate));
+  };
+  if (is_it(path)) return path;
+  const std::string name = path.substr(path.rfind('/') + 1);
+  for (const WatchedPlace& place : facts.watches) {
+    if (place.hangs) continue;
+    std::vector<std::string> directories;
+    if (!place.spec.has_directories()) {
+      directories.push_back(place.spec.directory);
+    } else {
+      for (const std::string& entry :
+           NamesIn(place.spec.root()).value_or(std::vector<std::string>())) {
+        if (auto one = place.spec.DirectoryOf(entry)) directories.push_back(*std::move(one));
+      }
+    }
+    for (const std::string& directory : directories) {
+      const std::string candidate = absl::StrCat(absl::StripSuffix(directory, "/"), "/", name);
+      if (is_it(candidate)) return candidate;
+    }
+  }
+  return std::nullopt;
+}
+
+// The path without "." and "..", as a --watch has to be. `owner`: the QEMU's directory of /proc.
+std::string WithoutDots(const std::string& owner, const std::string& path, bool own_root) {
+  const std::filesystem::path given(path);
+  std::string plain = given.lexically_normal();
+  const auto is_it = [&](const std::string& candidate) {
+    const std::string there = absl::StrCat(owner, "/root", candidate);
+    return IsThere(there) && IsSameFile(there, absl::StrCat(owner, "/root", path));
+  };
+  if (is_it(plain)) return plain;
+  // A ".." follows a symbolic link.
+  std::error_code error;
+  plain = std::filesystem::canonical(given.parent_path(), error) / given.filename();
+  return !error && !own_root && is_it(plain) ? plain : path;
+}
+
+// Reads the files of the directories in which a monitor may be proposed.
+void ReadFiles(NodeFacts* facts) {
+  std::set<std::string> directories = {"/run/qemu"};
+  for (const WatchedPlace& place : facts->watches) {
+    if (!place.hangs && !place.spec.has_directories()) directories.insert(place.spec.directory);
+  }
+  for (const NodeProcess& process : facts->processes) {
+    if (!IsQemu(process.arguments)) continue;
+    directories.insert(absl::StrCat("/run/qemu-", process.user));
+    directories.insert(absl::StrCat("/run/user/", process.uid, "/qemu"));
+  }
+  for (const std::string& directory : directories) {
+    for (const std::string& name : NamesIn(directory).value_or(std::vector<std::string>())) {
+      facts->files.insert(absl::StrCat(absl::StripSuffix(directory, "/"), "/", name));
+    }
+  }
+}
+
 // Reads where vmeventd finds the sockets of a QEMU.
 void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
   const std::string owner = absl::StrCat("/proc/", qemu->pid);
@@ -339,9 +442,15 @@ void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
     struct stat file {};
     if (::stat(absl::StrCat(owner, "/root", path).c_str(), &file) != 0 ||
         (socket.file != 0 && socket.file != static_cast<uint32_t>(file.st_ino))) {
-      if (file.st_ino != 0 || errno == ENOENT) qemu->lost_paths.insert(socket.path);
+      const bool is_known = file.st_ino != 0 || errno == ENOENT;
+      if (const auto found = FindFile(facts, viewer, path, socket)) {
+        if (found != socket.path) qemu->paths[socket.path] = found;
+      } else if (is_known) {
+        qemu->lost_paths.insert(socket.path);
+      }
       continue;
     }
+    path = WithoutDots(owner, path, qemu->own_root);
     const std::optional<std::string> seen = PathSeenBy(viewer, owner, path);
     if (seen != socket.path) qemu->paths[socket.path] = seen;
   }
@@ -396,6 +505,7 @@ absl::Status ReadNode(NodeFacts* facts) {
   for (NodeProcess& process : facts->processes) {
     if (IsQemu(process.arguments)) ReadPaths(*facts, &process);
   }
+  ReadFiles(facts);
   return absl::OkStatus();
 }
 

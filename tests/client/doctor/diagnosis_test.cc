@@ -174,6 +174,7 @@ TEST_F(DiagnosisTest, AQemuStoppedByASignalIsContinued) {
 TEST_F(DiagnosisTest, AQemuWithoutAMonitorGetsItsArguments) {
   facts_.processes[0].arguments = {"kvm", "-name", "web1"};
   facts_.processes[0].sockets.clear();
+  facts_.sockets.clear();
   const Finding finding = Only(facts_, "no-monitor");
   EXPECT_EQ(finding.steps.at(0).place, Place::kQemu);
   EXPECT_EQ(finding.line(),
@@ -315,7 +316,7 @@ TEST_F(DiagnosisTest, EachManagerHasItsOwnWay) {
     const char* line;  // "": there is none
   } kCases[] = {
       {"qemu-system-x86_64 -name lima-a -qmp unix:/d/a/qmp.sock,server=on",
-       "limactl stop a\nQEMU_SYSTEM_X86_64='qemu-system-x86_64 -chardev "
+       "LIMA_HOME=/d limactl stop a\nLIMA_HOME=/d QEMU_SYSTEM_X86_64='qemu-system-x86_64 -chardev "
        "socket,id=vmev,path=/run/qemu/a.qmp,server=on,wait=off -mon chardev=vmev,mode=control' "
        "limactl start a"},
       {"qemu-system-x86_64 -name sandbox-0a -kernel /kata/vmlinux -qmp "

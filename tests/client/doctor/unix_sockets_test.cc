@@ -1,4 +1,5 @@
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <string>
@@ -32,6 +33,10 @@ TEST(UnixSocketsTest, TheKernelListsASocketThatListens) {
   ASSERT_NE(found, facts.sockets.end());
   EXPECT_NE(found->inode, 0U);
   EXPECT_TRUE(found->waited_at);
+  struct stat file {};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  EXPECT_EQ(found->file, static_cast<uint32_t>(file.st_ino));
+  EXPECT_NE(found->device, 0U);
 }
 
 }  // namespace
