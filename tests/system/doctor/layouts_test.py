@@ -5,7 +5,6 @@ the monitor that another program needs stays that program's.
   layouts_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
 
-import json
 import os
 import pathlib
 import shlex
@@ -13,113 +12,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import tomllib
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests/support/python"))
-
-# pylint: disable=wrong-import-position
-import world  # noqa: E402
-from patience import patience  # noqa: E402
-
-# -S: no guest is needed to have a monitor.
-SO_ACCEPTCON = 0x10000  # linux/net.h
-QEMU = ["qemu-system-x86_64", "-machine", "none", "-display", "none", "-nodefaults", "-S"]
+from layouts import QEMU, Child, LayoutTest, listens_at, patience, wait_for_listener, world
 
 
-class LayoutsTest(world.WorldTest):
-    """Each test has a daemon with a configuration file, which follows `qemu`."""
-
-    def setUp(self):
-        super().setUp()
-        self.path = self.world.path
-        self.path.chmod(0o755)
-        self.sockets = self.directory("qemu")
-        self.configuration = self.path / "vmeventd.conf"
-        self.configuration.write_text(f'watch = ["{self.sockets}:*.qmp"]\n', encoding="utf-8")
-        self.world.watches = []
-        self.tools = self.directory("bin")
-
-    def directory(self, name):
-        path = self.path / name
-        path.mkdir(parents=True)
-        return path
-
-    def begin(self):
-        self.world.start("--config", self.configuration)
-
-    def qemu(self, *arguments, name="web1", before=(), **streams):
-        return self.run_beside([*before, *QEMU, "-name", name, *arguments], stdin=subprocess.DEVNULL, **streams)
-
-    def monitored(self, path, **rest):
-        return self.qemu("-qmp", f"unix:{str(path).replace(',', ',,')},server=on,wait=off", **rest)
-
-    def client(self, path):
-        """Connects to a monitor and waits for its greeting."""
-        held = socket.socket(socket.AF_UNIX)
-        self.addCleanup(held.close)
-        wait_for_listener(path)
-        held.connect(str(path))
-        held.settimeout(1)
-
-        def said():
-            try:
-                return held.recv(4096)
-            except TimeoutError:
-                # A QEMU that starts may wait for one more client, which it then drops (docs/internals/qemu.md).
-                with socket.socket(socket.AF_UNIX) as nudge:
-                    nudge.connect(str(path))
-                return b""
-        world.wait_until(f"{path} greets", lambda: b"QMP" in said())
-        held.settimeout(patience())
-        return held
-
-    def findings(self, subject):
-        done = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{self.world.socket}", "-o", "json",
-                               "doctor"], check=False, capture_output=True, text=True)
-        findings = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual(done.returncode, 1 if findings else 0, done.stderr)
-        return [finding for finding in findings if any(subject in one for one in finding["subjects"])]
-
-    def only(self, qemu, kind):
-        """The finding of a QEMU, once it is there: it may still be starting."""
-        subject = f"pid {qemu.pid})"
-        (finding,) = world.wait_until(f"it is found: {kind}; now {self.findings(subject)}", lambda: [
-            finding for finding in self.findings(subject) if finding["finding"] == kind])
-        return finding
-
-    def paste(self, finding, shell=True):
-        """Does what the finding says. Returns the arguments for QEMU."""
-        arguments = []
-        for step in finding["steps"]:
-            if step["place"] == "shell" and shell:
-                subprocess.run(step["line"], shell=True, check=True,
-                               env={**os.environ, "PATH": f"{self.tools}:{os.environ['PATH']}"})
-            elif step["place"] == "qemu":
-                arguments += shlex.split(step["line"])
-            elif step["place"] == "vmeventd.conf":
-                # It may name what other tests run, too, as their libvirt in a line of its own.
-                watches = [one for one in tomllib.loads(step["line"])["watch"] if str(self.path) in one]
-                quoted = ", ".join(json.dumps(one) for one in watches)
-                self.configuration.write_text(f"watch = [{quoted}]\n", encoding="utf-8")
-                self.world.restart()
-        return arguments
-
-    def expect_followed(self, name="web1", pid=0):
-        def is_followed():
-            vm = self.world.get(name)
-            return vm.qemu_version and pid in (0, vm.ref.pid)
-        world.wait_until(f"{name} is followed; {self.world.log()}", is_followed)
-
-    def expect_watched_by_the_line(self, qemu):
-        finding = self.only(qemu, "unwatched")
-        self.assertEqual([step["place"] for step in finding["steps"]], ["vmeventd.conf"], finding)
-        self.paste(finding)
-        self.expect_followed()
-        self.assertEqual(self.findings(f"pid {qemu.pid})"), [])
+class LayoutsTest(LayoutTest):
+    """Programs that start QEMUs."""
 
     # Directories.
 
@@ -149,10 +49,6 @@ class LayoutsTest(world.WorldTest):
         self.assertEqual(left.path, str(path))
         self.assertEqual(list(self.world.call("ListVms").vms), [])
         self.client(path)
-
-    def test_a_relative_path(self):
-        self.begin()
-        self.expect_watched_by_the_line(self.monitored("web1.qmp", cwd=self.directory("of-web1")))
 
     def test_a_monitor_of_a_configuration_file(self):
         path = self.directory("elsewhere") / "web1.qmp"
@@ -247,18 +143,6 @@ class LayoutsTest(world.WorldTest):
         held.sendall(b'{"execute": "qmp_capabilities"}\n')
         self.assertIn(b"return", held.recv(4096))
 
-    def expect_own_monitor(self, qemu, kind, used=None, arguments=()):
-        finding = self.only(qemu, kind)
-        more = self.paste(finding)
-        self.assertTrue(more, finding)
-        qemu.kill()
-        qemu.wait()
-        again = self.qemu(*arguments, *more)
-        self.expect_followed()
-        self.assertEqual(self.findings(f"pid {again.pid})"), [])
-        if used:
-            self.client(used)
-
     def test_a_monitor_that_may_be_anybodys_stays_theirs(self):
         used = self.directory("vms/web1") / "qmp.sock"
         arguments = ["-qmp", f"unix:{used},server=on,wait=off"]
@@ -298,12 +182,6 @@ class LayoutsTest(world.WorldTest):
         path = self.tools / name
         path.write_text("#!/bin/sh\nset -e\n" + script, encoding="utf-8")
         path.chmod(0o755)
-
-    def started(self, file=None):
-        """The QEMU that a tool has started."""
-        pid = int((file or self.path / "pid").read_text(encoding="utf-8"))
-        self.addCleanup(end, pid)
-        return pid
 
     def test_lima(self):
         home = self.directory("lima/web1")
@@ -624,41 +502,6 @@ esac
 
     def begin_with_hang_check(self):
         self.world.start("--config", self.configuration, "--hang-check", "1s")
-
-
-def wait_for_listener(path):
-    """Between its bind() and its listen() a socket is in the table without the flag, and refuses."""
-    def listens():
-        table = pathlib.Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
-        rows = [line.split(maxsplit=7) for line in table.splitlines()[1:]]
-        return any(row[7:] == [str(path)] and int(row[3], 16) & SO_ACCEPTCON for row in rows)
-    world.wait_until(f"{path} listens", listens)
-
-
-def listens_at(path, process):
-    """Whether the process has a listening socket, and the path is there."""
-    sockets = {os.readlink(one) for one in pathlib.Path(f"/proc/{process.pid}/fd").iterdir()}
-    table = pathlib.Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
-    rows = [line.split(maxsplit=7) for line in table.splitlines()[1:]]
-    return any(row[7:] == [str(path)] and int(row[3], 16) & SO_ACCEPTCON and f"socket:[{row[6]}]" in sockets
-               for row in rows)
-
-
-class Child:
-    """The only child of a launcher that forks."""
-
-    def __init__(self, launcher):
-        children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
-        self.pid = int(world.wait_until("it has forked", lambda: children.read_text(encoding="utf-8")))
-        name = pathlib.Path(f"/proc/{self.pid}/comm")
-        world.wait_until("it is QEMU", lambda: name.read_text(encoding="utf-8").startswith("qemu"))
-
-
-def end(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 if __name__ == "__main__":
