@@ -1,3 +1,4 @@
+#include <cstddef>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/unix_address.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
 #include "client/doctor/settings.h"
@@ -17,6 +19,9 @@
 
 namespace vmeventd::client {
 namespace {
+
+// Room that a path of a new monitor has for the VM's name, at least.
+constexpr size_t kNameBytes = 24;
 
 // Returns whether a QEMU of this user can make a socket there.
 bool MayBind(const NodeProcess& qemu, const WatchedPlace& place) {
@@ -193,6 +198,8 @@ OwnPlace PlaceFor(const NodeProcess& qemu, const Manager* manager, const Examina
   for (const WatchedPlace& place : exam.facts().watches) {
     const bool is_ganetis = absl::EndsWith(place.spec.pattern, kGanetiPattern);
     if (FindManagerMonitors(place.spec) || is_ganetis || place.spec.has_directories()) continue;
+    // QEMU cannot bind a longer path.
+    if (place.spec.text().size() + kNameBytes > UnixAddress::kMaxPath) continue;
     if (place.exists && (binds_as_root || MayBind(qemu, place))) return {place.spec, true, true};
   }
   OwnPlace own = {{"/run/qemu", "*.qmp"}};

@@ -50,10 +50,15 @@ void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
         "are not found. vmeventd follows them again once it answers.",
         "findmnt -o TARGET,SOURCE,FSTYPE");
   } else if (!place.exists) {
-    exam->Add("directory", subject,
-              "The directory does not exist. vmeventd follows its sockets once it does; check the "
-              "spelling.",
-              absl::StrCat("install -d -m 0755 ", root));
+    const std::string what = place.target.empty()
+                                 ? "The directory does not exist"
+                                 : absl::StrCat("The directory is a symbolic link to ",
+                                                place.target, ", which does not exist");
+    exam->Add(
+        "directory", subject,
+        absl::StrCat(what, ". vmeventd follows its sockets once it does; check the spelling."),
+        absl::StrCat("install -d -m 0755 ",
+                     place.target.empty() ? root : QuoteForShell(place.target)));
   } else if (absl::c_any_of(exam->facts().info.directories(), [&](const auto& directory) {
                return directory.path() == place.spec.directory && !directory.present();
              })) {

@@ -20,8 +20,7 @@ inline absl::string_view FileOf(absl::string_view path) { return path.substr(pat
 
 // The --watch that matches this socket and similar ones: "/run/qemu:*.qmp" for /run/qemu/web1.qmp,
 // and "/run/vms/*:qmp.sock" for /run/vms/web1/qmp.sock of the VM web1. vmeventd may refuse it
-// (MayPropose). `of_many`: another QEMU has
-// a monitor with the same file name.
+// (MayPropose). `of_many`: another QEMU has a monitor with the same file name.
 WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_many);
 
 // Returns whether the file's name shows that a socket is made for programs that follow the VM.

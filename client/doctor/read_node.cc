@@ -489,6 +489,10 @@ absl::Status ReadNode(NodeFacts* facts) {
       continue;
     }
     place.exists = IsDirectory(place.spec.root());
+    if (const std::string link = ReadLink(place.spec.root()); !place.exists && !link.empty()) {
+      const std::filesystem::path root(place.spec.root());
+      place.target = (root.parent_path() / link).lexically_normal();
+    }
     struct stat status {};
     if (::stat(place.spec.root().c_str(), &status) == 0) {
       place.owner = status.st_uid;

@@ -115,6 +115,19 @@ TEST_F(DoctorLayoutsTest, AProposedPathFitsIntoAnAddress) {
               HasSubstr(absl::StrCat("path=/run/qemu/", name.substr(0, 107 - 21), "-events.qmp,")));
 }
 
+TEST_F(DoctorLayoutsTest, ADirectoryThatIsTooLongForQemuIsNotProposed) {
+  AddQemu("qemu-system-x86_64 -name web1");
+  facts_.watches[0].spec.directory = absl::StrCat("/srv/", std::string(90, 'd'));
+  EXPECT_THAT(Found().line(), HasSubstr("path=/run/qemu/web1.qmp,"));
+}
+
+TEST_F(DoctorLayoutsTest, TheTargetOfADirectorysLinkIsMade) {
+  facts_.watches[0].exists = false;
+  facts_.watches[0].target = "/srv/my vms";
+  EXPECT_THAT(Found().what, HasSubstr("a symbolic link to /srv/my vms, which does not exist"));
+  EXPECT_EQ(Found().line(), "install -d -m 0755 '/srv/my vms'");
+}
+
 TEST_F(DoctorLayoutsTest, AContainersDirectoryIsNotSharedOverAnotherVmsMonitor) {
   for (const char* const name : {"web1", "web2"}) {
     const std::string path = absl::StrCat("/sock/", name, "/events.qmp");
