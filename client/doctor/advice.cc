@@ -223,7 +223,9 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, con
                   "[hypervisor.qemu] of its configuration.toml.",
               .steps = {{Place::kManager, "extra_monitor_socket = \"qmp\""}},
               .watch = "/run/vc/vm/*:extra-monitor.sock"};
+    case ManagerId::kEve:
     case ManagerId::kMinikube:
+    case ManagerId::kNasty:
     case ManagerId::kPodmanMachine:
     case ManagerId::kXen:
     case ManagerId::kLibvirt:

@@ -44,6 +44,10 @@ constexpr Manager kManagers[] = {
      "/run/vc/vm/*:extra-monitor.sock"},
     {ManagerId::kXen, "Xen's libxl", "for all that it does with the domain",
      "the end of this QEMU is not its domain's, so Xen's domains cannot be followed"},
+    {ManagerId::kEve, "EVE-OS", "for the state and the stop of the VM",
+     "it has no way to a second one, so its VMs cannot be followed"},
+    {ManagerId::kNasty, "NASty", "for the state and the stop of the VM",
+     "it has no way to a second one, so its VMs cannot be followed"},
     {ManagerId::kPacker, "packer", "while it builds",
      "give the VM a monitor of its own with qemuargs, and watch its directory"},
 };
@@ -78,6 +82,8 @@ constexpr OwnMonitor kOwnMonitors[] = {
     {ManagerId::kXen, "*/run/xen", "qmp-libxl-*"},
     {ManagerId::kXen, "*/run/xen", "qmp-libxenstat-*"},
     {ManagerId::kXen, "*/run/xen", "qmp-event-*"},
+    {ManagerId::kEve, "*/run/hypervisor/kvm/*", "*qmp"},
+    {ManagerId::kNasty, "*/run/nasty/vm", "*.qmp"},
     {ManagerId::kPacker, "*/output-*", "*.monitor"},
 };
 
@@ -167,6 +173,10 @@ bool IsOf(ManagerId manager, const Arguments& arguments, absl::string_view cgrou
              (AnyHas(arguments, "/run/vc/") || AnyHas(arguments, "kata"));
     case ManagerId::kXen:
       return absl::c_linear_search(arguments, "-xen-domid");
+    case ManagerId::kEve:
+      return AnyHas(arguments, "/run/hypervisor/kvm/");
+    case ManagerId::kNasty:
+      return AnyHas(arguments, "/run/nasty/vm/");
     case ManagerId::kPacker:
       return IsPackers(arguments);
   }

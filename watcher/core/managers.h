@@ -16,6 +16,7 @@
 namespace vmeventd {
 
 enum class ManagerId {
+  kEve,
   kGaneti,
   kIncus,
   kKata,
@@ -25,6 +26,7 @@ enum class ManagerId {
   kLxd,
   kMicrovm,
   kMinikube,
+  kNasty,
   kPacker,
   kPodmanMachine,
   kProxmox,

@@ -148,6 +148,15 @@ INSTANTIATE_TEST_SUITE_P(
                     "",
                     nullptr,
                     {}},
+        StartedQemu{"qemu-system-x86_64 -name a.1.1 -readconfig /run/hypervisor/kvm/a.1.1/cfg -qmp "
+                    "unix:/run/hypervisor/kvm/a.1.1/listener.qmp,server,nowait",
+                    "",
+                    "EVE-OS",
+                    {"/run/hypervisor/kvm/a.1.1/listener.qmp"}},
+        StartedQemu{"qemu-system-x86_64 -name web1 -qmp unix:/run/nasty/vm/7.qmp,server,nowait",
+                    "",
+                    "NASty",
+                    {"/run/nasty/vm/7.qmp"}},
         // Cuttlefish
         StartedQemu{"qemu-system-x86_64 -name guest=cvd-1 -chardev "
                     "socket,id=charmonitor,path=/home/u/cvd/qemu_monitor.sock,server=on,wait=off "
