@@ -228,6 +228,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   watcher_options.session.last_watched = (*log)->last_watched();
   watcher_options.follows_another = (*log)->follows_another();
   watcher_options.is_handover = has_log;
+  watcher_options.runs_are_known = (*log)->runs_are_known();
   SavedRuns runs = (*log)->TakeRuns();
   (*log)->PutVms(VmsOf(runs, clock->Now()));
   for (auto& [run_id, run] : runs) {

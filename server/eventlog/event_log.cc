@@ -60,6 +60,9 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
   }
   std::optional<HandedLog> handed;
   if (take_handed != nullptr) handed = take_handed(found);
+  const bool runs_are_known = handed.has_value()
+                                  ? handed->knows_runs
+                                  : begin.problem.ok() && !begin.created && begin.replaced.empty();
   // Continues as another journal, for which no sequence was given yet.
   const auto rename = [&](const char* why) {
     begin.after.journal_id = RandomUuid();
@@ -104,6 +107,7 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
       handed.has_value() || !mark->journal_id.empty() || (begin.problem.ok() && !begin.created);
   std::unique_ptr<EventLog> log(new EventLog(options, clock, std::move(begin), std::move(handed)));
   log->follows_another_ = follows_another;
+  log->runs_are_known_ = runs_are_known;
   log->last_watched_ = handed_until > absl::InfinitePast() ? handed_until : ReadAlive(path);
   return log;
 }

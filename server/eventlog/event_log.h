@@ -195,6 +195,9 @@ class EventLog final : public EventSink {
 
   // Returns the open runs that Open found, for the watcher; once.
   SavedRuns TakeRuns() { return std::exchange(saved_, {}); }
+  // Returns whether these are all runs that the previous daemon left open. False: the journal could
+  // not be read, is missing, was replaced, or is a copy.
+  bool runs_are_known() const { return runs_are_known_; }
   // Returns up to which time the previous daemon watched; InfinitePast: not known, or there was
   // none.
   absl::Time last_watched() const { return last_watched_; }
@@ -349,6 +352,7 @@ class EventLog final : public EventSink {
   const SequenceMark begin_;  // the journal's id, and the sequence after which new events begin
   const Clock* const clock_;
   SavedRuns saved_;
+  bool runs_are_known_ = true;
   absl::Time last_watched_;
   bool follows_another_ = false;
   const bool knows_runs_;  // all runs that are open in the journal were handed over

@@ -149,6 +149,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   watcher_options.session.last_watched = log_->last_watched();
   watcher_options.follows_another = log_->follows_another();
   watcher_options.is_handover = store->log.has_value();
+  watcher_options.runs_are_known = log_->runs_are_known();
   const SavedRuns runs = log_->TakeRuns();
   log_->PutVms(VmsOf(runs, kernel_->Now()));
   for (const auto& [run_id, run] : runs) {

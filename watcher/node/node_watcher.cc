@@ -38,8 +38,9 @@ constexpr absl::Duration kReportPause = absl::Seconds(10);
 constexpr absl::Duration kReportRetry = absl::Seconds(1);
 
 // Makes the GAP for the time in which no vmeventd watched. `since`: InfinitePast if it is not
-// known.
-v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& ends) {
+// known. `runs_are_known`: all runs of the previous daemon were restored.
+v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& ends,
+                  bool runs_are_known) {
   const bool is_known = since > absl::InfinitePast();
   since = std::min(since, until);
   const std::string times =
@@ -47,13 +48,18 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
           ? TimesText(since, "(last sign of life) to", until)
           : absl::StrCat("the stop of the vmeventd before, whose time is not known, to ",
                          absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", until, absl::UTCTimeZone()));
-  const std::string missed =
+  std::string missed =
       ends.unknown > 0
           ? absl::StrCat(ends.unknown, ends.unknown == 1 ? " end in between is UNKNOWN"
                                                          : " ends in between are UNKNOWN")
       : ends.all > 0 ? absl::StrCat("how ", ends.all == 1 ? "the VM" : "the VMs",
                                     " that ended in between ended is known")
-                     : "no VM that ran before has ended in between";
+      : runs_are_known
+          ? "no VM that ran before has ended in between"
+          : "which VMs ran before is not known, and those that ended in between have no STOPPED";
+  if (!runs_are_known && ends.all > 0) {
+    absl::StrAppend(&missed, "; not all VMs that ran before are known");
+  }
   v1::Event gap = MakeGap(GapReason::kNotWatched,
                           absl::StrCat("vmeventd did not watch from ", times, ": ", missed), until);
   if (is_known) *gap.mutable_unwatched()->mutable_start() = ToTimestamp(since);
@@ -242,8 +248,10 @@ class NodeWatcherImpl : public NodeWatcher {
     loop_->SetTimer(&report_timer_, report_at_, [] {});  // makes a turn
     if (!is_known) return;
     if (std::exchange(was_away_, false)) {
-      sink_->Push(
-          {std::nullopt, Absence(options_.session.last_watched, now.wall, table_.late_ends())});
+      const bool runs_are_known =
+          options_.runs_are_known && context_.meters.unreadable_runs.value() == 0;
+      sink_->Push({std::nullopt, Absence(options_.session.last_watched, now.wall,
+                                         table_.late_ends(), runs_are_known)});
     }
     sink_->EndTurn();
     sink_->Watched(now.wall - (now.monotonic - loop_->turn_began()));

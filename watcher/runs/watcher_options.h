@@ -60,6 +60,9 @@ struct WatcherOptions {
   // publish for each run either its status (it continues; with its saved_run, which the journal may
   // lack) or STOPPED (it has ended).
   std::vector<std::string> saved_runs;
+  // `saved_runs` are all runs that were open. False: what the previous daemon saved is not there,
+  // or could not be read.
+  bool runs_are_known = true;
   // There was a previous daemon. Events since then may be missing, unless it handed over
   // everything.
   bool follows_another = false;

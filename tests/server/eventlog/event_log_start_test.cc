@@ -39,6 +39,7 @@ TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
   EXPECT_THAT(Durability(state.Events()),
               ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true), Pair(4, true)));
   EXPECT_EQ(state.log().identity().journal_id, kJournal);
+  EXPECT_TRUE(state.log().runs_are_known());
 }
 
 TEST(EventLog, TheNextDaemonKnowsHowFarThisOneHasWatched) {
@@ -255,6 +256,7 @@ TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
     ASSERT_EQ(events.size(), 1u);
     EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
     EXPECT_THAT(events[0].message(), HasSubstr(why));
+    EXPECT_FALSE(state.log().runs_are_known());
   }
 }
 
@@ -371,6 +373,7 @@ TEST(EventLog, ACopyOfTheFilesIsAnotherJournalWithTheSameEvents) {
   const std::vector<v1::Event> events = state.Events();
   ASSERT_EQ(events.size(), 3u);
   EXPECT_THAT(events[2].message(), HasSubstr("restored from a copy"));
+  EXPECT_FALSE(state.log().runs_are_known());
 }
 
 // Has the next start find no journal that it can open, until it is repaired.
@@ -432,6 +435,7 @@ TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true);
+  EXPECT_FALSE(state.log().runs_are_known());
   Repair(&state);
   const std::vector<v1::Event> events = state.Events(2);
   ASSERT_EQ(events.size(), 1u);
@@ -446,6 +450,7 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
     return HandedLog{.journal_id = kJournal, .end = {"", 0, 1}, .runs = {{"run-a", {"state"}}}};
   });
+  EXPECT_TRUE(state.log().runs_are_known());
   EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
   Repair(&state);
   EXPECT_THAT(state.Events(2), SizeIs(0));
@@ -470,6 +475,7 @@ TEST(UnopenedJournal, AGapIsStillDueWhereADaemonHandsOverWhatItDidNotKnow) {
   HandedLog handed = state.log().HandOver();
   EXPECT_FALSE(handed.knows_runs);
   state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
+  EXPECT_FALSE(state.log().runs_are_known());
   EXPECT_FALSE(state.log().HandOver().knows_runs);
   Repair(&state);
   const std::vector<v1::Event> events = state.Events(state.log().range().oldest);

@@ -204,6 +204,27 @@ TEST_F(RestartTest, AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw) {
   EXPECT_EQ(sink_.Count(EventType::kGap), 1);
 }
 
+TEST_F(RestartTest, AnAbsenceAfterWhichTheRunsAreNotKnownDoesNotSayThatNoneHasEnded) {
+  Follow(&qemu_);
+  Die();
+  options_.follows_another = true;
+  options_.runs_are_known = false;
+  StartWith({});
+  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
+  EXPECT_THAT(sink_.Last(EventType::kGap)->update.event->message(),
+              testing::HasSubstr(": which VMs ran before is not known"));
+}
+
+TEST_F(RestartTest, ASavedRunThatCannotBeReadIsNotKnown) {
+  Follow(&qemu_);
+  Die();
+  options_.follows_another = true;
+  StartWith({"garbled"});
+  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
+  EXPECT_THAT(sink_.Last(EventType::kGap)->update.event->message(),
+              testing::HasSubstr(": which VMs ran before is not known"));
+}
+
 TEST_F(RestartTest, AFirstStartIsNoAbsence) {
   Follow(&qemu_);
   Turns();
