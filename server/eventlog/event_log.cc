@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,8 +39,13 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
                                                          const Clock* clock,
                                                          const TakeHanded& take_handed) {
   const std::string& path = options.journal.path;
-  const absl::StatusOr<SequenceMark> mark = ReadMark(path);
-  if (!mark.ok()) return mark.status();
+  const absl::StatusOr<SequenceMark> read = ReadMark(path);
+  if (!read.ok()) {
+    spdlog::warn("{}; the sequences that were used are not known",
+                 std::string(read.status().message()));
+  }
+  const SequenceMark mark = read.value_or(SequenceMark());
+  const bool has_mark = !read.ok() || !mark.journal_id.empty();
   absl::StatusOr<Journal::Opened> opened = Journal::Open(options.journal, clock->Now().wall);
   Journal::Opened begin;
   JournalEnd found{FileIdentity(path), 0, UINT64_MAX};
@@ -49,9 +55,9 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
   } else {
     // Only the mark has the sequences that it may have given.
     struct stat info {};
-    const bool is_there =
-        stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0;
-    const bool is_known = !mark->journal_id.empty() || !is_there;
+    const bool is_there = stat(path.c_str(), &info) == 0 ? S_ISREG(info.st_mode) && info.st_size > 0
+                                                         : errno != ENOENT;
+    const bool is_known = !mark.journal_id.empty() || !is_there;
     if (absl::IsFailedPrecondition(opened.status()) || !is_known) return opened.status();
     spdlog::error("{}; new events are not durable until it can be opened",
                   std::string(opened.status().message()));
@@ -77,23 +83,24 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
     if (begin.journal != nullptr) begin.journal->Rename(handed->journal_id);
   } else if (begin.problem.ok()) {
     begin.after = {begin.journal->journal_id(), found.newest};
-    const bool is_marked = mark->journal_id == begin.after.journal_id;
-    if (begin.created && begin.replaced.empty() && !mark->journal_id.empty()) {
-      begin.replaced = absl::StrCat("the journal ", mark->journal_id,
-                                    " is missing, with its events and open runs");
+    const bool is_marked = mark.journal_id == begin.after.journal_id;
+    if (begin.created && begin.replaced.empty() && has_mark) {
+      begin.replaced =
+          absl::StrCat("the journal ", mark.journal_id, mark.journal_id.empty() ? "" : " ",
+                       "is missing, with its events and open runs");
     } else if (is_marked && begin.replaced.empty()) {
-      begin.after.through = std::max(begin.after.through, mark->through);
+      begin.after.through = std::max(begin.after.through, mark.through);
     } else if (!begin.created) {
       rename("the last sequence is not known, and events may be missing");
     }
   } else {
-    begin.after = *mark;
-    if (mark->journal_id.empty()) begin.after.journal_id = RandomUuid();
+    begin.after = mark;
+    if (mark.journal_id.empty()) begin.after.journal_id = RandomUuid();
   }
   // The next life would give the same ones, if this one cannot reserve its own.
   const uint64_t reserved = begin.after.through + kReservedSequences;
-  const bool repeats = mark->journal_id == begin.after.journal_id &&
-                       mark->through < reserved - kReservedSequences / 2;
+  const bool repeats = !read.ok() || (mark.journal_id == begin.after.journal_id &&
+                                      mark.through < reserved - kReservedSequences / 2);
   // The writer tries again, and reports why. If this life ends before, the next one finds a mark
   // that is not of this id.
   if (!WriteMark(path, {begin.after.journal_id, reserved}).ok() && repeats) {
@@ -104,7 +111,7 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& 
   }
   const absl::Time handed_until = handed.has_value() ? handed->watched_until : absl::InfinitePast();
   const bool follows_another =
-      handed.has_value() || !mark->journal_id.empty() || (begin.problem.ok() && !begin.created);
+      handed.has_value() || has_mark || (begin.problem.ok() && !begin.created);
   std::unique_ptr<EventLog> log(new EventLog(options, clock, std::move(begin), std::move(handed)));
   log->follows_another_ = follows_another;
   log->runs_are_known_ = runs_are_known;

@@ -176,8 +176,8 @@ class EventLog final : public EventSink {
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
   // that the journal knows and a GAP for the lost events. A damaged journal is replaced. While it
   // cannot be opened, events are not durable, and the writer tries again. FAILED_PRECONDITION: the
-  // file belongs to another program. UNAVAILABLE: the sequence mark cannot be read, or is missing
-  // for a journal that cannot be opened. The open runs are those of `take_handed` or, without it,
+  // file belongs to another program. UNAVAILABLE: the journal cannot be opened, and the sequence
+  // mark is missing or cannot be read. The open runs are those of `take_handed` or, without it,
   // of the journal. Events of `take_handed` wait for the disk again. `clock` outlives the log.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(const EventLogOptions& options,
                                                         const Clock* clock,

@@ -108,6 +108,46 @@ TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEve
   EXPECT_EQ(state.log().identity().journal_id, journal_id) << "the mark was written meanwhile";
 }
 
+// Has a start find a file of the reserved sequences that it can neither read nor write.
+void RestartWithUnreadableMark(PumpedState* state, const TakeHanded& take_handed = nullptr) {
+  const std::filesystem::path path =
+      std::filesystem::path(state->journal_options().path).parent_path() / "sequence";
+  const std::filesystem::path away = path.string() + ".away";
+  std::filesystem::rename(path, away);
+  std::filesystem::create_directory(path);
+  state->Restart(/*in_order=*/false, take_handed);
+  std::filesystem::remove(path);
+  std::filesystem::rename(away, path);
+}
+
+TEST(EventLog, AStartThatCannotReadTheUsedSequencesBeginsAnotherJournalWithTheSameEvents) {
+  PumpedState state;
+  VmUpdate started = Update("a", EventType::kStarted);
+  started.saved_run = "state";
+  state.Push({started});
+  RestartWithUnreadableMark(&state);
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
+  EXPECT_TRUE(state.log().follows_another());
+  EXPECT_TRUE(state.log().runs_are_known());
+  EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
+  state.clock().Advance(absl::Seconds(1));
+  state.Write();
+  const std::vector<v1::Event> events = state.Events();
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[1].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
+  EXPECT_THAT(events[1].message(), HasSubstr("the last sequence is not known"));
+}
+
+// The file may have any sequence of this journal, and cannot be written either.
+TEST(EventLog, WhatWasHandedOverIsOfAnotherJournalIfTheUsedSequencesCannotBeReadOrReserved) {
+  PumpedState state;
+  state.PushEach("a", 2);
+  const HandedLog handed = state.log().HandOver();
+  RestartWithUnreadableMark(&state, [&](const JournalEnd&) { return handed; });
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
+  EXPECT_GT(state.log().range().newest, 2u) << "a GAP says so";
+}
+
 TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
   PumpedState state;
   Overflow(&state);
@@ -429,6 +469,17 @@ void LeaveOpenRun(PumpedState* state) {
   started.saved_run = "state";
   state->Push({started});
   Break(*state);
+}
+
+TEST(UnopenedJournal, WithoutTheUsedSequencesNothingBegins) {
+  FaultyDisk disk;
+  const TemporaryDirectory directory;
+  const std::string path = directory / "journal.db";
+  FakeClock clock;
+  ASSERT_TRUE(Journal::Open({.path = path}, At(0)).ok());
+  std::filesystem::create_directory(directory / "sequence");
+  disk.FailReads(SQLITE_IOERR_READ);
+  EXPECT_TRUE(absl::IsUnavailable(EventLog::Open({.journal = {.path = path}}, &clock).status()));
 }
 
 TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
