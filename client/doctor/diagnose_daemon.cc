@@ -33,7 +33,7 @@ void DiagnoseJournal(Examination* exam) {
   const bool damaged = absl::StartsWith(parts.back(), "damaged: ");
   exam->Add("journal", {path},
             absl::StrCat("New events are not durable: ", parts.back(),
-                         damaged ? ". A restart moves the damaged file aside and begins a new one."
+                         damaged ? ". A restart checks the file again, and replaces a damaged one."
                                  : ". They wait in memory, and vmeventd writes them once the disk "
                                    "takes them: do not stop it."),
             damaged ? "systemctl restart vmeventd"
