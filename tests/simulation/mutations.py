@@ -51,7 +51,7 @@ MUTATIONS = [
              "if (⟦!hole.empty()⟧) range.durable", "false"),
     Mutation("mark-is-not-synced", "server/eventlog/journal.cc", "if (⟦fdatasync(fd.get()) != 0⟧) return", "false"),
     Mutation("start-ignores-the-mark", "server/eventlog/event_log.cc",
-             "std::max(begin.after.through, ⟦mark->through⟧);", "uint64_t{0}"),
+             "std::max(begin.after.through, ⟦mark.through⟧);", "uint64_t{0}"),
     Mutation("a-start-that-reserves-nothing-is-the-same-journal", "server/eventlog/event_log.cc",
              ".ok() && ⟦repeats⟧) {", "false"),
     Mutation("what-waits-for-the-disk-is-not-handed-over", "server/eventlog/event_log.cc",
