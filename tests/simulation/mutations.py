@@ -173,7 +173,7 @@ MUTATIONS = [
     Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
-             "if (⟦!absl::StartsWith(run->info().run_id, this_boot)⟧) {\n    run->Hand(input::HostRebooted{});", "false"),
+             "if (⟦IsOfAnotherBoot(*context, run->info().run_id)⟧) {\n    run->Hand(input::HostRebooted{});", "false"),
     Mutation("a-retry-after-a-restart-declares-another-intent", "watcher/session/vm_session_intent.cc",
              "⟦!request_id.empty()⟧ &&\n        (*intent)->intent.request_id()", "(*intent)->declared >= options_->started"),
     Mutation("an-oom-victim-is-a-killed-qemu", "watcher/runs/process_watch.cc",
