@@ -373,7 +373,8 @@ std::optional<std::string> FindFile(const NodeFacts& facts, const std::string& v
   if (is_it(path)) return path;
   const std::string name = path.substr(path.rfind('/') + 1);
   for (const WatchedPlace& place : facts.watches) {
-    if (place.hangs) continue;
+    // To other sockets vmeventd connects only where it can tell whose they are.
+    if (place.hangs || !place.spec.names_monitors()) continue;
     std::vector<std::string> directories;
     if (!place.spec.has_directories()) {
       directories.push_back(place.spec.directory);

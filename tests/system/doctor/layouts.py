@@ -109,6 +109,11 @@ class LayoutTest(world.WorldTest):
             return vm.qemu_version and pid in (0, vm.ref.pid)
         world.wait_until(f"{name} is followed; {self.world.log()}", is_followed)
 
+    def expect_process_followed(self, pid):
+        """By any name: where a QEMU of another test has its name, doctor proposes a longer one."""
+        world.wait_until(f"pid {pid} is followed; {self.world.log()}", lambda: [
+            vm for vm in self.world.call("ListVms").vms if vm.ref.pid == pid and vm.qemu_version])
+
     def expect_watched_by_the_line(self, qemu):
         finding = self.only(qemu, "unwatched")
         self.assertEqual([step["place"] for step in finding["steps"]], ["vmeventd.conf"], finding)
@@ -123,7 +128,7 @@ class LayoutTest(world.WorldTest):
         qemu.kill()
         qemu.wait()
         again = self.qemu(*arguments, *more)
-        self.expect_followed()
+        self.expect_process_followed(again.pid)
         self.assertEqual(self.findings(f"pid {again.pid})"), [])
         if used:
             self.client(used)

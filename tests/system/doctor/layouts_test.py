@@ -96,8 +96,7 @@ class LayoutsTest(LayoutTest):
         self.assertIn("/tmp of its unit", finding["what"])
         more = self.paste(finding)
         self.assertTrue(more, finding)
-        self.qemu(*more)
-        self.expect_followed()
+        self.expect_process_followed(self.qemu(*more).pid)
         self.assertNotIn(str(private), self.configuration.read_text(encoding="utf-8"))
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")

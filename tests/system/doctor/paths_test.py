@@ -43,10 +43,10 @@ class PathsTest(LayoutTest):
         self.begin()
         self.expect_watched_by_the_line(self.monitored(path, "-chroot", str(self.directory("jail"))))
 
-    def daemonized(self, directory):
+    def daemonized(self, directory, file="web1.qmp"):
         """A QEMU whose monitor's path began in a directory that it has left."""
         pid = self.path / "pid"
-        subprocess.run([*QEMU, "-name", "web1", "-qmp", "unix:web1.qmp,server=on,wait=off", "-daemonize",
+        subprocess.run([*QEMU, "-name", "web1", "-qmp", f"unix:{file},server=on,wait=off", "-daemonize",
                         "-pidfile", pid], cwd=directory, check=True)
         return self.started()
 
@@ -56,14 +56,22 @@ class PathsTest(LayoutTest):
         (finding,) = self.findings(f"pid {pid})")
         self.assertIn("is relative, and its directory is not known", finding["what"])
         end(pid)
-        self.qemu(*self.paste(finding))
-        self.expect_followed()
+        self.expect_process_followed(self.qemu(*self.paste(finding)).pid)
 
     def test_a_relative_path_in_a_watched_directory(self):
         pid = self.daemonized(self.sockets)
         self.begin()
         self.expect_followed(pid=pid)
         self.assertEqual(self.findings(f"pid {pid})"), [])
+
+    def test_a_relative_path_to_a_socket_that_may_be_anybodys(self):
+        """vmeventd cannot tell whose it is, so that it follows it nowhere."""
+        self.configuration.write_text(f'watch = ["{self.sockets}:*.sock"]\n', encoding="utf-8")
+        pid = self.daemonized(self.sockets, "web1.sock")
+        self.begin()
+        (finding,) = self.findings(f"pid {pid})")
+        end(pid)
+        self.expect_process_followed(self.qemu(*self.paste(finding)).pid)
 
     def test_a_proposed_path_is_not_taken_from_another_vm(self):
         """QEMU removes what is at the path of its new monitor."""
@@ -75,7 +83,7 @@ class PathsTest(LayoutTest):
         second.kill()
         second.wait()
         second = self.qemu(*more)
-        self.expect_followed("web1-events", second.pid)
+        self.expect_process_followed(second.pid)
         self.expect_followed(pid=first.pid)
         self.assertEqual(self.findings(f"pid {first.pid})"), [])
 
@@ -93,8 +101,7 @@ class PathsTest(LayoutTest):
             qemu.kill()
             qemu.wait()
             qemu = self.qemu(*more, name=name)
-            world.wait_until("it is followed", lambda: [  # pylint: disable=cell-var-from-loop
-                vm for vm in self.world.call("ListVms").vms if vm.ref.pid == qemu.pid and vm.qemu_version])
+            self.expect_process_followed(qemu.pid)
 
     def test_the_extra_monitor_of_a_kata_vm(self):
         directory = self.directory("run/vc/vm/0a")
