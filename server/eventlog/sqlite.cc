@@ -2,6 +2,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/clock.h"
 
 namespace vmeventd {
@@ -31,10 +32,11 @@ absl::Status QuickCheck(const std::string& path, const absl::Status& damage) try
       [](void* until) { return SteadyNow() > *static_cast<absl::Time*>(until) ? 1 : 0; }, &end);
   SqliteQuery check(database, "PRAGMA quick_check(1)");
   if (check.Next() && check.Bytes(0) == "ok") return absl::OkStatus();
-  if (IsUnreadable(check.Bytes(0))) {
-    return absl::UnavailableError(absl::StrCat(path, ": cannot be read: ", check.Bytes(0)));
+  const absl::string_view found = absl::StripPrefix(check.Bytes(0), "*** in database main ***\n");
+  if (IsUnreadable(found)) {
+    return absl::UnavailableError(absl::StrCat(path, ": cannot be read: ", found));
   }
-  return absl::DataLossError(absl::StrCat(damage.message(), ": ", check.Bytes(0)));
+  return absl::DataLossError(absl::StrCat(damage.message(), ": ", found));
 } catch (const SQLite::Exception& error) {
   const absl::Status status = SqliteError(path, error);
   const bool cannot_be_read =

@@ -355,7 +355,10 @@ TEST(JournalReader, OnePageThatCannotBeReadIsNoDamage) {
   ASSERT_TRUE(ExecuteSql(state.journal_options().path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
   const absl::Status damage = absl::DataLossError("the disk image is malformed");
   disk.FailReads(SQLITE_IOERR_CORRUPTFS, 2 * kPage);  // what SQLite makes of EIO
-  EXPECT_TRUE(absl::IsUnavailable(CheckDatabase(state.journal_options().path, damage)));
+  const absl::Status unreadable = CheckDatabase(state.journal_options().path, damage);
+  EXPECT_TRUE(absl::IsUnavailable(unreadable));
+  EXPECT_THAT(std::string(unreadable.message()),
+              testing::HasSubstr("journal.db: cannot be read: Page "));
   disk.FailReads(SQLITE_CORRUPT, 2 * kPage);
   EXPECT_TRUE(absl::IsDataLoss(CheckDatabase(state.journal_options().path, damage)));
 }
