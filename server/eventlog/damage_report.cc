@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -27,11 +29,12 @@ absl::Status WithoutCheck(absl::Status damage) {
   return damage;
 }
 
-void ReportDamage(const std::string& journal_path, const absl::Status& damage) {
+void ReportDamage(const std::string& journal_path, const absl::Status& damage, bool is_connected) {
+  const bool has_log = access((journal_path + "-wal").c_str(), F_OK) == 0 || errno != ENOENT;
   const UniqueFd fd(open(ReportPath(journal_path).c_str(),
                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!fd.valid()) return;
-  const bool replace = damage.GetPayload(kWithoutCheck).has_value();
+  const bool replace = damage.GetPayload(kWithoutCheck).has_value() || (is_connected && !has_log);
   const std::string why = absl::StrCat(replace ? kReplace : "", damage.message());
   // The file is enough, without the reason too.
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;

@@ -5,16 +5,18 @@
 #include "absl/status/status.h"
 
 // The file `journal.db.damaged`: why a running vmeventd stopped to use its journal, for people. It
-// begins with a line "replace" if no check can make the journal usable. It outlives
-// vmeventd, so that the next start decides what becomes of the journal.
+// begins with a line "replace" if no check can make the journal usable. It outlives vmeventd, so
+// that the next start decides what becomes of the journal.
 
 namespace vmeventd {
 
 // The same DATA_LOSS, for a file that cannot be used whether or not it passes a check.
 absl::Status WithoutCheck(absl::Status damage);
 
-// Writes the report of a DATA_LOSS, unless there is one. Any thread.
-void ReportDamage(const std::string& journal_path, const absl::Status& damage);
+// Writes the report of a DATA_LOSS, unless there is one. `is_connected`: a connection is open, so
+// that the journal must have its -wal; without that, the file may pass a check though events are
+// missing. Any thread.
+void ReportDamage(const std::string& journal_path, const absl::Status& damage, bool is_connected);
 void RemoveDamageReport(const std::string& journal_path);
 
 // Checks the journal again if its damage was reported. Returns

@@ -25,7 +25,7 @@ void EventLog::DropSome(absl::Duration now) {
 
 void EventLog::CheckDamage(const absl::Status& found) {
   if (!absl::IsDataLoss(found)) return;
-  ReportDamage(options_.path, found);
+  ReportDamage(options_.path, found, /*is_connected=*/true);
   {
     const MutexLock lock(&mutex_);
     if (absl::IsDataLoss(backlog_.status())) return;
@@ -75,7 +75,10 @@ bool EventLog::StepWriter() {
       break;
     }
   }
-  if (absl::IsDataLoss(done.status)) ReportDamage(options_.path, done.status);
+  if (absl::IsDataLoss(done.status)) {
+    // A failure closes the writer's connection, and with the last one the -wal may go.
+    ReportDamage(options_.path, done.status, /*is_connected=*/false);
+  }
   done.at = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);

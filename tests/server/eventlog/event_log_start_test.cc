@@ -366,11 +366,24 @@ TEST(EventLog, AReportThatNamesNoDamageNeedsNoCheck) {
        {absl::DataLossError(""), WithoutCheck(absl::DataLossError("the file was removed"))}) {
     PumpedState state;
     state.PushEach("a", 1);
-    ReportDamage(state.journal_options().path, why);
+    ReportDamage(state.journal_options().path, why, /*is_connected=*/true);
     state.Restart(/*in_order=*/false);
     EXPECT_NE(state.log().identity().journal_id, kJournal) << why;
     EXPECT_FALSE(std::filesystem::exists(state.journal_options().path + ".damaged"));
   }
+}
+
+// It passes a check without the events that only the -wal had.
+TEST(EventLog, DamageOfAFileWhoseLogIsGoneNeedsNoCheck) {
+  PumpedState state;
+  state.PushEach("a", 1);
+  const std::string path = state.journal_options().path;
+  ASSERT_TRUE(ExecuteSql(path, "PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  std::filesystem::remove(path + "-wal");
+  ReportDamage(path, absl::DataLossError("database disk image is malformed"),
+               /*is_connected=*/true);
+  state.Restart(/*in_order=*/false);
+  EXPECT_NE(state.log().identity().journal_id, kJournal);
 }
 
 TEST(EventLog, AJournalWhoseReportedDamageCannotBeCheckedNowIsNotReplaced) {
@@ -378,7 +391,8 @@ TEST(EventLog, AJournalWhoseReportedDamageCannotBeCheckedNowIsNotReplaced) {
   PumpedState state;
   state.PushEach("a", 1);
   ReportDamage(state.journal_options().path,
-               absl::DataLossError("database disk image is malformed"));
+               absl::DataLossError("database disk image is malformed"),
+               /*is_connected=*/true);
   disk.FailReads(SQLITE_IOERR_READ);
   state.Restart(/*in_order=*/false);
   EXPECT_FALSE(state.reported_writable());
