@@ -45,7 +45,7 @@ absl::Status QuickCheck(const std::string& path, const absl::Status& damage) try
 }
 
 absl::Status CheckDatabase(const std::string& path, const absl::Status& damage) {
-  const absl::Status found = QuickCheck(path, damage);
+  absl::Status found = QuickCheck(path, damage);
   if (!found.ok()) return found;
   return absl::UnavailableError(
       absl::StrCat(damage.message(), "; the file passes a check and is opened again"));
