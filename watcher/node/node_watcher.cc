@@ -231,8 +231,9 @@ class NodeWatcherImpl : public NodeWatcher {
  private:
   absl::Status AddSource(const SourceFactory& make) {
     absl::StatusOr<std::unique_ptr<RunSource>> source = make(&context_, &table_, sink_);
-    if (source.ok()) sources_.push_back(*std::move(source));
-    return source.status();
+    if (!source.ok()) return source.status();
+    sources_.push_back(*std::move(source));
+    return absl::OkStatus();
   }
   std::vector<RunSource*> Sources() const {
     std::vector<RunSource*> all;

@@ -58,8 +58,13 @@ class SocketAttempts {
     bool tried = false;  // an attempt was begun for each that was there when they were read first
   };
 
-  const Directories& Of(int spec) const { return directories_[static_cast<size_t>(spec + 1)]; }
-  Directories& Of(int spec) { return directories_[static_cast<size_t>(spec + 1)]; }
+  // Index in `directories_`, whose first is that of spec -1.
+  static size_t IndexOf(int spec) {
+    const int index = spec + 1;
+    return static_cast<size_t>(index);
+  }
+  const Directories& Of(int spec) const { return directories_[IndexOf(spec)]; }
+  Directories& Of(int spec) { return directories_[IndexOf(spec)]; }
   // Returns the slot of an attempt that has ended. Null: it is gone, or has another attempt by now.
   SocketSlot* End(const std::string& path, uint64_t attempt, int spec);
 
