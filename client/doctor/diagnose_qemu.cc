@@ -167,10 +167,10 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
           absl::StrCat(": vmeventd's configuration file takes no --watch for its monitor ", path);
       continue;
     }
-    const std::string outside =
-        absl::StrCat(PlaceFor(qemu, nullptr, *exam).spec.directory, "/", FileOf(path));
-    if (is_inside && outside != path) {
-      if (exam->IsTaken(outside)) {
+    if (is_inside) {
+      const std::string outside =
+          absl::StrCat(PlaceFor(qemu, nullptr, *exam).spec.directory, "/", FileOf(path));
+      if (outside != path && exam->IsTaken(outside)) {
         refused = absl::StrCat(": the directory of its monitor ", path, " is its container's, and ",
                                outside, " is taken");
         continue;

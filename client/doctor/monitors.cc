@@ -25,16 +25,6 @@ bool MayHaveOthers(const NodeProcess& qemu) {
   });
 }
 
-// Returns whether the chardev of a monitor at `path` wraps QMP into another protocol.
-bool IsWrapped(const NodeProcess& qemu, absl::string_view path) {
-  const std::string written = absl::StrCat(",path=", absl::StrReplaceAll(path, {{",", ",,"}}), ",");
-  return absl::c_any_of(qemu.arguments, [&written](const std::string& argument) {
-    const std::string options = absl::StrCat(argument, ",");
-    return absl::StrContains(options, written) && (absl::StrContains(options, ",telnet=on,") ||
-                                                   absl::StrContains(options, ",websocket=on,"));
-  });
-}
-
 // Returns whether the command line names the path. Where it is none of its QMP monitors, it is a
 // monitor for people, or no monitor.
 bool IsNamed(const NodeProcess& qemu, absl::string_view path) {
@@ -49,7 +39,6 @@ bool IsNamed(const NodeProcess& qemu, absl::string_view path) {
 std::vector<QmpMonitor> GivenMonitors(const NodeFacts& facts, const NodeProcess& qemu,
                                       const QemuArguments& arguments) {
   std::vector<QmpMonitor> given = arguments.monitors;
-  std::erase_if(given, [&qemu](const QmpMonitor& one) { return IsWrapped(qemu, one.path); });
   for (QmpMonitor& monitor : given) {
     const auto inherited = qemu.sockets.find(monitor.descriptor);
     for (const UnixSocket& socket : facts.sockets) {

@@ -373,7 +373,7 @@ std::optional<std::string> FindFile(const NodeFacts& facts, const std::string& v
   if (is_it(path)) return path;
   const std::string name = path.substr(path.rfind('/') + 1);
   for (const WatchedPlace& place : facts.watches) {
-    // To other sockets vmeventd connects only where it can tell whose they are.
+    // vmeventd connects to other sockets only if it finds a command line that names them.
     if (place.hangs || !place.spec.names_monitors()) continue;
     std::vector<std::string> directories;
     if (!place.spec.has_directories()) {

@@ -5,7 +5,7 @@
 #include "absl/strings/string_view.h"
 #include "watcher/core/specs.h"
 
-// What vmeventd's configuration file can hold. Pure.
+// Texts that vmeventd's configuration file can hold, and their quotation. Pure.
 
 namespace vmeventd::client {
 

@@ -70,7 +70,7 @@ class ReconnectingSource : public Source {
   std::optional<WatchPosition> reported_;  // the latest position in an item
   std::optional<ExitCode> ended_;          // code of the last item, Ended
   absl::Duration pause_;                   // rest of the pause before the next attempt
-  Backoff backoff_;                        // begins anew whenever the position has moved
+  Backoff backoff_;                        // reset when the position has moved
   bool ever_established_ = false;
   bool loss_noted_ = false;
   std::string last_reason_;  // reason that was last reported since the last connection

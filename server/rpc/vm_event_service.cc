@@ -179,7 +179,6 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
     absl::StatusOr<IntentRequest> checked = CheckDeclareIntent(request);
     if (!checked.ok()) return checked.status();
     checked->intent_id = RandomUuid();
-    checked->ended = EndedRun(*checked);
     const CallPeer& caller = call->caller();
     checked->declared_by = caller.certificate_names.empty()
                                ? caller.peer
@@ -200,10 +199,10 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
     };
     const auto answer_or_retry = [this, answer,
                                   first = *checked](const absl::StatusOr<v1::Intent>& declared) {
-      // The end of the run that lived at started_before may have become public since.
+      // All ends are public by now, also that of the run that lived at started_before.
       std::optional<v1::VmRef> ended;
-      if (!first.ended.has_value() && (HasReason(declared.status(), "NO_SUCH_VM") ||
-                                       HasReason(declared.status(), "RUN_IS_LATER"))) {
+      if (HasReason(declared.status(), "NO_SUCH_VM") ||
+          HasReason(declared.status(), "RUN_IS_LATER")) {
         ended = EndedRun(first);
       }
       if (!ended.has_value()) return answer(declared);

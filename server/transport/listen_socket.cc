@@ -159,22 +159,30 @@ AcceptingSocket::~AcceptingSocket() {
   if (listening()) loop_->Remove(socket_->fd());
 }
 
-AcceptingSocket::Opened AcceptingSocket::Open(absl::Duration patience) {
-  if (!address_.is_unix()) return ListenSocket::Open(address_);
-  if (opening_ == nullptr) {
-    opening_ = std::make_shared<Later<Opened>>();
-    threads_.Run([opening = opening_, address = address_] {
-      opening->result = ListenSocket::Open(address);
-      opening->done = true;
+template <typename T>
+std::optional<T> AcceptingSocket::Within(absl::Duration patience,
+                                         std::shared_ptr<Later<T>>* under_way,
+                                         std::function<T()> work) {
+  if (*under_way == nullptr) {
+    *under_way = std::make_shared<Later<T>>();
+    threads_.Run([later = *under_way, work = std::move(work)] {
+      later->result = work();
+      later->done = true;
     });
   }
   threads_.StartMissing();
   threads_.WaitForJobs(patience);
-  if (!opening_->done) {
-    return absl::DeadlineExceededError(
-        absl::StrCat(address_.path, ": its file system does not answer"));
-  }
-  return std::move(std::exchange(opening_, nullptr)->result);
+  if (!(*under_way)->done) return std::nullopt;
+  return std::move(std::exchange(*under_way, nullptr)->result);
+}
+
+AcceptingSocket::Opened AcceptingSocket::Open(absl::Duration patience) {
+  if (!address_.is_unix()) return ListenSocket::Open(address_);
+  std::optional<Opened> opened = Within<Opened>(
+      patience, &opening_, [address = address_] { return ListenSocket::Open(address); });
+  if (opened.has_value()) return *std::move(opened);
+  return absl::DeadlineExceededError(
+      absl::StrCat(address_.path, ": its file system does not answer"));
 }
 
 absl::Status AcceptingSocket::Listen() { return ListenWithin(kStartPatience); }
@@ -213,24 +221,18 @@ absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
 }
 
 void AcceptingSocket::CheckPath() {
-  if (looking_ == nullptr) {
-    looking_ = std::make_shared<Later<bool>>();
-    threads_.Run([looking = looking_, path = address_.path, file = socket_->file()] {
-      looking->result = LeadsTo(path, file);
-      looking->done = true;
-    });
-  }
-  threads_.StartMissing();
-  threads_.WaitForJobs(kPatience);
-  const bool done = looking_->done;
-  const bool reachable = !done || looking_->result;
-  if (done) looking_ = nullptr;
-  if (done) hang_logged_ = false;
-  if (!done && !std::exchange(hang_logged_, true)) {
+  const std::optional<bool> leads =
+      Within<bool>(kPatience, &looking_,
+                   [path = address_.path, file = socket_->file()] { return LeadsTo(path, file); });
+  if (leads.has_value()) {
+    hang_logged_ = false;
+  } else if (!std::exchange(hang_logged_, true)) {
     spdlog::warn("{}: the file system of {} does not answer, so no new client may get in there",
                  what_, address_.path);
   }
-  if (reachable) return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
+  if (leads.value_or(true)) {
+    return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
+  }
   // Its connections stay. What waits to be accepted on it is closed, and connects again.
   loop_->CancelTimer(&timer_);
   loop_->Remove(socket_->fd());

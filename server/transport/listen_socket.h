@@ -96,7 +96,7 @@ class AcceptingSocket : private FdHandler {
   const ListenAddress& address() const { return listening() ? socket_->address() : address_; }
 
  private:
-  // What a thread makes that a file system may hold up.
+  // Result of work on the thread, which a file system may hold up.
   template <typename T>
   struct Later {
     std::atomic<bool> done = false;  // set last
@@ -106,6 +106,11 @@ class AcceptingSocket : private FdHandler {
 
   void OnFdReady(uint32_t events) override;
   absl::Status ListenWithin(absl::Duration patience);
+  // Does `work` on the thread, unless it is under way, and waits for it, at most `patience`. Unset:
+  // it has not ended yet.
+  template <typename T>
+  std::optional<T> Within(absl::Duration patience, std::shared_ptr<Later<T>>* under_way,
+                          std::function<T()> work);
   // Opens the socket; DEADLINE_EXCEEDED: its file system has not answered yet.
   Opened Open(absl::Duration patience);
   void CheckPath();

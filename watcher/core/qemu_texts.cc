@@ -58,10 +58,14 @@ std::optional<std::string> Find(const Options& options, absl::string_view key) {
   return found == options.rend() ? std::nullopt : std::optional(found->second);
 }
 
-// Only a monitor that listens can be connected to.
+bool IsOn(const Options& options, absl::string_view key) {
+  const std::string value = Find(options, key).value_or("off");
+  return value == "on" || value == "yes" || value == "true" || value == "y";
+}
+
+// Only a monitor that listens can be connected to, and only without a protocol around QMP.
 bool Listens(const Options& options) {
-  const std::string server = Find(options, "server").value_or("off");
-  return server == "on" || server == "yes" || server == "true" || server == "y";
+  return IsOn(options, "server") && !IsOn(options, "telnet") && !IsOn(options, "websocket");
 }
 
 // The socket of "socket,path=...,server=on".

@@ -233,7 +233,7 @@ TEST(JournalReader, WhereNothingWasDeletedAnyTimeIsInRange) {
   }
 }
 
-// What is left of these has no time of its own.
+// Thinned-out events leave no time behind.
 TEST(JournalReader, SinceBeforeWhatWasThinnedOutBeginsAtTheOldest) {
   PumpedState state({}, {.retention_events = 4});
   state.Push({Update("quiet", EventType::kStarted)});

@@ -70,6 +70,8 @@ TEST(QemuArgumentsTest, WhatDoesNotListenOrIsNoQmpIsNoMonitor) {
   for (const Arguments& form : std::vector<Arguments>{
            {"-qmp", "unix:/p"},
            {"-qmp", "tcp:localhost:4444,server=on"},
+           {"-qmp", "unix:/p,server=on,wait=off,telnet=on"},
+           {"-chardev", "socket,id=c,path=/p,server=on,websocket=on", "-qmp", "chardev:c"},
            {"-monitor", "unix:/p,server=on"},
            {"-chardev", "socket,id=c,path=/p,server=on", "-mon", "chardev=c,mode=readline"},
            {"-chardev", "socket,id=c,path=/p,reconnect=1", "-mon", "chardev=c,mode=control"},
