@@ -284,8 +284,7 @@ TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
   // row's; a VM that does not end, and none.
   for (const char* garbled :
        {"UPDATE stored SET event = x'0aff' WHERE sequence = 2",
-        "UPDATE stored SET event = (SELECT event FROM stored WHERE sequence = 1) WHERE sequence = "
-        "2",
+        "UPDATE stored SET event = (SELECT event FROM stored WHERE sequence = 1) WHERE sequence=2",
         "UPDATE stored SET event = x'2805' WHERE sequence = 2",
         "UPDATE stored SET event = x'0802' WHERE sequence = 2",
         "UPDATE stored SET type = 6 WHERE sequence = 2",
