@@ -26,9 +26,6 @@ extern const char kVersion[];
 // What is followed if the configuration names no source, for people.
 extern const char kDefaultSources[];
 
-// Longest time that reading the configuration waits for the file system of a directory in it.
-inline constexpr absl::Duration kFileSystemPatience = absl::Seconds(1);
-
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 

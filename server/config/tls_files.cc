@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/detached_threads.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 
@@ -102,11 +104,28 @@ absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
 
 constexpr absl::Duration kLookInterval = absl::Seconds(1);
 
-}  // namespace
+// Identifies the files and their contents.
+std::string Fingerprint(const TlsPaths& paths) {
+  std::string out;
+  for (const std::string* path : {&paths.cert, &paths.key, &paths.client_ca}) {
+    struct stat info {};
+    if (stat(path->c_str(), &info) != 0) info = {};
+    absl::StrAppend(&out, info.st_dev, " ", info.st_ino, " ", info.st_size, " ",
+                    info.st_mtim.tv_sec, " ", info.st_mtim.tv_nsec, " ", info.st_ctim.tv_sec, " ",
+                    info.st_ctim.tv_nsec, "\n");
+  }
+  return out;
+}
+
+absl::Status NoAnswer(const TlsPaths& paths) {
+  return absl::DeadlineExceededError(absl::StrCat("--tls-cert, --tls-key: the file system of ",
+                                                  paths.cert, " and ", paths.key,
+                                                  " does not answer"));
+}
 
 // The context of the server's handshakes: HTTP/2 over TLS 1.2 or newer. There is no session
 // resumption and no renegotiation.
-absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
+absl::StatusOr<TlsMaterial> Read(const TlsPaths& paths) {
   const PemFile cert = {"--tls-cert", paths.cert,
                         "a certificate in PEM, beginning with -----BEGIN CERTIFICATE-----, with a "
                         "key of at least 2048 bits (RSA) or 224 (EC), and signed with SHA-256 or "
@@ -157,48 +176,74 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
                      .not_after = ToTime(X509_get0_notAfter(own), absl::InfiniteFuture())};
 }
 
+}  // namespace
+
+absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
+  const auto read = std::make_shared<absl::StatusOr<TlsMaterial>>();
+  const bool answers = DoWithin(kFileSystemPatience, [paths, read] { *read = Read(paths); });
+  return answers ? *std::move(read) : NoAnswer(paths);
+}
+
+TlsFiles::TlsFiles(TlsPaths paths, const Clock* clock)
+    : paths_(std::move(paths)), clock_(clock), threads_(1, [] { SetThreadName("tls-files"); }) {}
+
 absl::StatusOr<std::unique_ptr<TlsFiles>> TlsFiles::Open(const TlsPaths& paths,
                                                          const Clock* clock) {
   std::unique_ptr<TlsFiles> out(new TlsFiles(paths, clock));
   const MutexLock lock(&out->mutex_);
-  if (absl::Status status = out->ReadLocked(); !status.ok()) return status;
+  std::optional<Found> found =
+      out->look_.Within(&out->threads_, kFileSystemPatience, [paths] { return Look(paths, ""); });
+  if (!found.has_value()) return NoAnswer(paths);
+  if (!found->contents->ok()) return found->contents->status();
+  out->fingerprint_ = std::move(found->fingerprint);
+  out->UseLocked(**std::move(found->contents));
   return out;
 }
 
-std::string TlsFiles::Fingerprint() const {
-  std::string out;
-  for (const std::string* path : {&paths_.cert, &paths_.key, &paths_.client_ca}) {
-    struct stat info {};
-    if (stat(path->c_str(), &info) != 0) info = {};
-    absl::StrAppend(&out, info.st_dev, " ", info.st_ino, " ", info.st_size, " ",
-                    info.st_mtim.tv_sec, " ", info.st_mtim.tv_nsec, " ", info.st_ctim.tv_sec, " ",
-                    info.st_ctim.tv_nsec, "\n");
+TlsFiles::Found TlsFiles::Look(const TlsPaths& paths, const std::string& known) {
+  // Taken first, so that changes during the read cause another one.
+  Found out = {.fingerprint = Fingerprint(paths), .contents = std::nullopt};
+  if (out.fingerprint != known) out.contents = Read(paths);
+  return out;
+}
+
+absl::Status TlsFiles::LookLocked(const std::string& known) {
+  const bool waits = look_.under_way();
+  std::optional<Found> found =
+      look_.Within(&threads_, waits ? absl::ZeroDuration() : kFileSystemPatience,
+                   [paths = paths_, known] { return Look(paths, known); });
+  absl::Status status;
+  if (!found.has_value()) {
+    status = NoAnswer(paths_);
+    if (waits) return status;  // it has been logged
+  } else {
+    fingerprint_ = std::move(found->fingerprint);
+    if (!found->contents.has_value()) return absl::OkStatus();
+    usable_ = found->contents->ok();
+    if (usable_) {
+      UseLocked(**std::move(found->contents));
+      return absl::OkStatus();
+    }
+    status = found->contents->status();
+    reload_failures_.Add();
   }
-  return out;
+  spdlog::error("{}; the previous certificate stays in use", std::string(status.message()));
+  return status;
 }
 
-absl::Status TlsFiles::ReadLocked() {
-  fingerprint_ = Fingerprint();  // taken first, so that changes during the read cause another one
-  absl::StatusOr<TlsMaterial> read = LoadTlsMaterial(paths_);
-  if (!read.ok()) return read.status();
-  material_ = std::make_shared<const TlsMaterial>(*std::move(read));
+void TlsFiles::UseLocked(TlsMaterial material) {
+  material_ = std::make_shared<const TlsMaterial>(std::move(material));
   const bool expired = material_->not_after <= clock_->Now().wall;
   spdlog::log(expired ? spdlog::level::err : spdlog::level::info, "TLS certificate {} of {} {} {}",
               material_->subject, paths_.cert,
               expired ? "has expired, and clients refuse it: replace it; it was valid until"
                       : "is in use; valid until",
               absl::FormatTime(absl::RFC3339_sec, material_->not_after, absl::UTCTimeZone()));
-  return absl::OkStatus();
 }
 
-absl::Status TlsFiles::ReadAgainLocked() {
-  absl::Status status = ReadLocked();
-  usable_ = status.ok();
-  if (!status.ok()) {
-    reload_failures_.Add();
-    spdlog::error("{}; the previous certificate stays in use", std::string(status.message()));
-  }
-  return status;
+absl::Status TlsFiles::Reload() {
+  const MutexLock lock(&mutex_);
+  return LookLocked("");
 }
 
 std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
@@ -206,7 +251,7 @@ std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
   const absl::Duration now = clock_->Now().monotonic;
   if (now - looked_at_ >= kLookInterval) {
     looked_at_ = now;
-    if (Fingerprint() != fingerprint_) ReadAgainLocked().IgnoreError();  // it has been logged
+    LookLocked(fingerprint_).IgnoreError();  // it has been logged
   }
   return material_;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -9,8 +10,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/detached_threads.h"
 #include "base/mutex.h"
 #include "base/openssl_ptr.h"
+#include "base/pending_call.h"
 
 namespace vmeventd {
 
@@ -33,37 +36,45 @@ struct TlsMaterial {
 // Reads and checks the files. INVALID_ARGUMENT, or the error of reading, names the flag, the file,
 // the fault and the rule. Faults include those that make OpenSSL refuse every client, such as a
 // weak key. An expired certificate is no error: the daemon's other listeners still work.
+// DEADLINE_EXCEEDED: the files' file system has not answered within kFileSystemPatience.
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 
-// The newest valid contents of the files, which others replace while the daemon runs. Has no thread
-// and no timer: each handshake calls Current(), and the files are read if they have changed.
-// Invalid contents (such as a half replaced pair) are logged, and the previous ones stay in use.
-// Any thread.
+// The newest valid contents of the files, which others replace while the daemon runs. Has no timer:
+// each handshake calls Current(), and the files are read if they have changed. Invalid contents
+// (such as a half replaced pair) and a file system that does not answer are logged, and the
+// previous contents stay in use. Any thread.
 class TlsFiles {
  public:
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock);
 
-  // Never null. Looks at the files at most once a second.
+  // Never null. Looks at the files at most once a second, and waits at most kFileSystemPatience for
+  // that; not at all if an earlier look has not ended.
   std::shared_ptr<const TlsMaterial> Current();
-  // Looks at the files now. The error is the reason why the old contents stay in use.
-  absl::Status Reload() {
-    const MutexLock lock(&mutex_);
-    return ReadAgainLocked();
-  }
+  // Reads the files now. The error is the reason why the old contents stay in use.
+  absl::Status Reload();
 
-  // Returns whether the files were valid when read last; if not, earlier contents are in use.
+  // Returns whether the files could be read when looked at last, and were valid; if not, earlier
+  // contents are in use.
   bool usable() const {
     const MutexLock lock(&mutex_);
-    return usable_;
+    return usable_ && !look_.under_way();
   }
   uint64_t reload_failures() const { return reload_failures_.value(); }
 
  private:
-  TlsFiles(TlsPaths paths, const Clock* clock) : paths_(std::move(paths)), clock_(clock) {}
-  absl::Status ReadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Reads the files; counts and logs a failure, after which the old contents stay.
-  absl::Status ReadAgainLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string Fingerprint() const;
+  // What a look has found.
+  struct Found {
+    std::string fingerprint;
+    std::optional<absl::StatusOr<TlsMaterial>> contents;  // unset: nothing has changed
+  };
+
+  TlsFiles(TlsPaths paths, const Clock* clock);
+  // Reads the files unless they are the ones of `known`.
+  static Found Look(const TlsPaths& paths, const std::string& known);
+  // Looks, on the thread, at what differs from `known`, and uses what was found. Logs and counts
+  // contents that are not valid.
+  absl::Status LookLocked(const std::string& known) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UseLocked(TlsMaterial material) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TlsPaths paths_;
   const Clock* const clock_;
@@ -71,6 +82,8 @@ class TlsFiles {
   mutable Mutex mutex_;
   std::shared_ptr<const TlsMaterial> material_ ABSL_GUARDED_BY(mutex_);
   std::string fingerprint_ ABSL_GUARDED_BY(mutex_);  // of the files as last read
+  DetachedThreads threads_;
+  PendingCall<Found> look_ ABSL_GUARDED_BY(mutex_);
   bool usable_ ABSL_GUARDED_BY(mutex_) = true;
   absl::Duration looked_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };

@@ -159,27 +159,10 @@ AcceptingSocket::~AcceptingSocket() {
   if (listening()) loop_->Remove(socket_->fd());
 }
 
-template <typename T>
-std::optional<T> AcceptingSocket::Within(absl::Duration patience,
-                                         std::shared_ptr<Later<T>>* under_way,
-                                         std::function<T()> work) {
-  if (*under_way == nullptr) {
-    *under_way = std::make_shared<Later<T>>();
-    threads_.Run([later = *under_way, work = std::move(work)] {
-      later->result = work();
-      later->done = true;
-    });
-  }
-  threads_.StartMissing();
-  threads_.WaitForJobs(patience);
-  if (!(*under_way)->done) return std::nullopt;
-  return std::move(std::exchange(*under_way, nullptr)->result);
-}
-
 AcceptingSocket::Opened AcceptingSocket::Open(absl::Duration patience) {
   if (!address_.is_unix()) return ListenSocket::Open(address_);
-  std::optional<Opened> opened = Within<Opened>(
-      patience, &opening_, [address = address_] { return ListenSocket::Open(address); });
+  std::optional<Opened> opened = opening_.Within(
+      &threads_, patience, [address = address_] { return ListenSocket::Open(address); });
   if (opened.has_value()) return *std::move(opened);
   return absl::DeadlineExceededError(
       absl::StrCat(address_.path, ": its file system does not answer"));
@@ -221,9 +204,9 @@ absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
 }
 
 void AcceptingSocket::CheckPath() {
-  const std::optional<bool> leads =
-      Within<bool>(kPatience, &looking_,
-                   [path = address_.path, file = socket_->file()] { return LeadsTo(path, file); });
+  const std::optional<bool> leads = looking_.Within(
+      &threads_, kPatience,
+      [path = address_.path, file = socket_->file()] { return LeadsTo(path, file); });
   if (leads.has_value()) {
     hang_logged_ = false;
   } else if (!std::exchange(hang_logged_, true)) {

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "base/detached_threads.h"
 #include "base/event_loop.h"
+#include "base/pending_call.h"
 #include "base/system.h"
 #include "server/config/config.h"
 
@@ -96,21 +97,10 @@ class AcceptingSocket : private FdHandler {
   const ListenAddress& address() const { return listening() ? socket_->address() : address_; }
 
  private:
-  // Result of work on the thread, which a file system may hold up.
-  template <typename T>
-  struct Later {
-    std::atomic<bool> done = false;  // set last
-    T result;
-  };
   using Opened = absl::StatusOr<std::unique_ptr<ListenSocket>>;
 
   void OnFdReady(uint32_t events) override;
   absl::Status ListenWithin(absl::Duration patience);
-  // Does `work` on the thread, unless it is under way, and waits for it, at most `patience`. Unset:
-  // it has not ended yet.
-  template <typename T>
-  std::optional<T> Within(absl::Duration patience, std::shared_ptr<Later<T>>* under_way,
-                          std::function<T()> work);
   // Opens the socket; DEADLINE_EXCEEDED: its file system has not answered yet.
   Opened Open(absl::Duration patience);
   void CheckPath();
@@ -124,9 +114,8 @@ class AcceptingSocket : private FdHandler {
   absl::Status failure_;                  // of the last attempt
   absl::Duration backoff_;
   DetachedThreads threads_;
-  // Under way on a thread; null: nothing is.
-  std::shared_ptr<Later<Opened>> opening_;
-  std::shared_ptr<Later<bool>> looking_;  // whether the path still leads to the socket
+  PendingCall<Opened> opening_;
+  PendingCall<bool> looking_;  // whether the path still leads to the socket
   bool hang_logged_ = false;
   TimerId timer_;       // the next attempt, or the end of a pause
   TimerId path_timer_;  // the next CheckPath

@@ -1,5 +1,5 @@
-// A watched or a listening directory in a file system that does not answer: FUSE, whose server is
-// stopped.
+// A watched or a listening directory, or the files of TLS, in a file system that does not answer:
+// FUSE, whose server is stopped.
 
 #include <sys/mount.h>
 #include <unistd.h>
@@ -17,6 +17,7 @@
 #include "tests/support/fake_service_manager.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/programs.h"
+#include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 
@@ -182,6 +183,38 @@ TEST_P(HangTest, OfAListeningSocketAtTheStartStopsNoWatching) {
   mount_->Answer();
   WaitUntil("it listens there as well",
             [&] { return daemon().GetServerInfo().listeners(1).listening(); });
+}
+
+TEST_P(HangTest, OfTheCertificateLeavesThePreviousOneInUse) {
+  const auto authority = MakeCertificateAuthority(directory_);
+  const CertificateFiles server = authority->Issue(ServerCertificate());
+  const std::string trusted = dir() / "trusted.pem";
+  std::filesystem::copy_file(authority->certificate(), trusted);
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
+  qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  Start(Options(
+      {"--listen", "127.0.0.1:0", "--tls-cert", server.certificate, "--tls-key", server.key}));
+  WaitFollowed("vm1");
+  const std::string address = LoopbackAddress();
+  mount_->Hang();
+  const auto health = [&] {
+    return RunCommand({.arguments = VmeventsCommand(address, {"--tls-ca", trusted, "health"})});
+  };
+  EXPECT_EQ(health().exit_code, 0);
+  daemon().WaitLog("does not answer; the previous certificate stays in use");
+  EXPECT_EQ(health().exit_code, 0);
+  daemon().Signal(SIGHUP);
+  const int notified = manager_.Count("WATCHDOG=1");
+  WaitUntil("the watchdog is notified",
+            [&] { return manager_.Count("WATCHDOG=1") > notified + 1; });
+  mount_->Answer();
+  CertificateOptions second = ServerCertificate();
+  second.common_name = "second";
+  ReplaceCertificate(authority->Issue(second), server);
+  WaitUntil("the second certificate is in use", [&] {
+    daemon().Signal(SIGHUP);
+    return absl::StrContains(daemon().Log(), "CN=second");
+  });
 }
 
 }  // namespace
