@@ -406,8 +406,9 @@ check_late_hook() {
 check_agent() {
   step "openstack server stop of a guest with an agent"
   make_server web2 guest-with-agent
+  # Libvirt connects to the agent after the guest has opened the port, which reads as ended until then.
   # shellcheck disable=SC2016  # for the guest's shell
-  guest '(exec 5<>/dev/vport0p1; while read -r l <&5; do n=${l##*id\":}; n=${n%%\}*}; case $l in *guest-sync*) echo "{\"return\":${n# }}" >&5;; *) echo "{\"return\":{}}" >&5;; esac; done) &'
+  guest '(exec 5<>/dev/vport0p1; while true; do while read -r l <&5; do n=${l##*id\":}; n=${n%%\}*}; case $l in *guest-sync*) echo "{\"return\":${n# }}" >&5;; *) echo "{\"return\":{}}" >&5;; esac; done; usleep 100000; done) &'
   # libvirt shows the channel as connected some time before it uses the agent, and presses the button until then.
   wait_for "the agent answers" virsh -q qemu-agent-command "$vm" '{"execute":"guest-ping"}'
   alice server stop "$server"
