@@ -18,6 +18,26 @@ std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::st
                       unit);
 }
 
+void DiagnoseService(Examination* exam) {
+  const std::string unit = exam->DaemonUnit();
+  const std::string log =
+      unit.empty() ? absl::StrCat(exam->facts().client, " info")
+                   : absl::StrCat("journalctl -n 30 --no-pager -u ", QuoteForShell(unit));
+  if (!exam->facts().is_serving) {
+    exam->Add("daemon", {exam->facts().address},
+              "vmeventd follows no VM now: it is starting or stopping, or its watcher does not "
+              "respond. Its log has the reason.",
+              log);
+  }
+  for (const v1::Listener& listener : exam->facts().info.listeners()) {
+    if (listener.listening()) continue;
+    exam->Add("listen", {listener.address()},
+              "vmeventd cannot listen there, and tries again: no client reaches it by this "
+              "address. Its log has the reason.",
+              log);
+  }
+}
+
 void DiagnoseRights(Examination* exam) {
   if (exam->facts().is_root || !exam->facts().examined) return;
   exam->Add("rights", {"vmevents doctor"},

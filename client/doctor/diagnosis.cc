@@ -34,6 +34,7 @@ Diagnosis Diagnose(const NodeFacts& facts) {
              "dmesg | tail");
     return std::move(exam).Finish();
   }
+  DiagnoseService(&exam);
   DiagnoseJournal(&exam);
   DiagnoseRights(&exam);
   DiagnoseSignals(&exam);

@@ -88,6 +88,7 @@ struct NodeFacts {
   bool has_systemd = false;  // systemd runs this host
   // From the daemon's answer:
   std::string address;
+  bool is_serving = true;  // as its health says
   v1::GetServerInfoResponse info;
   std::vector<v1::Vm> vms;  // VMs that have not stopped
 

@@ -19,6 +19,8 @@ namespace vmeventd::client {
 inline const char* FullStop(absl::string_view text) { return absl::EndsWith(text, "?") ? "" : "."; }
 
 // diagnose_daemon.cc: the daemon itself, and what this client may see of it.
+// Whether it follows VMs now, and listens on all its addresses.
+void DiagnoseService(Examination* exam);
 void DiagnoseJournal(Examination* exam);
 void DiagnoseRights(Examination* exam);
 void DiagnoseHostShutdown(Examination* exam);

@@ -237,6 +237,12 @@ absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLi
   NodeVms all;
   auto failure = ReadInfo(daemon, &facts.info);
   if (!failure && !facts.info.waits_for().empty()) return Diagnose(facts);
+  if (!failure) {
+    ServiceStates states;
+    failure = ReadHealth({}, daemon, &states);
+    facts.is_serving = !failure;
+    if (failure && failure->code == ExitCode::kFailed) failure.reset();
+  }
   if (!failure) failure = DaemonLists(daemon).ReadVms({}, /*stopped_too=*/false, &all);
   for (NodeVm& vm : all) facts.vms.push_back(std::move(vm.vm));
   if (failure) {

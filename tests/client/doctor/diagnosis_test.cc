@@ -753,6 +753,27 @@ TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
             "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
 }
 
+TEST_F(DiagnosisTest, ADaemonThatDoesNotServeIsAFinding) {
+  facts_.address = "unix:/run/vmeventd/vmeventd.sock";
+  facts_.is_serving = false;
+  const Finding finding = Only(facts_, "daemon");
+  EXPECT_THAT(finding.subjects, ElementsAre(facts_.address));
+  EXPECT_EQ(finding.line(), "vmevents info");
+}
+
+TEST_F(DiagnosisTest, AnAddressWithoutAListenerIsAFinding) {
+  facts_.info = FromText<v1::GetServerInfoResponse>(
+      "listeners { address: '127.0.0.1:7070' listening: true } listeners { address: 'unix:/srv/s' "
+      "}");
+  auto daemon = Process(9, "vmeventd", {"vmeventd"});
+  daemon.cgroups = "0::/system.slice/vmeventd.service\n";
+  facts_.processes.push_back(daemon);
+  facts_.daemon_pid = 9;
+  const Finding finding = Only(facts_, "listen");
+  EXPECT_THAT(finding.subjects, ElementsAre("unix:/srv/s"));
+  EXPECT_EQ(finding.line(), "journalctl -n 30 --no-pager -u vmeventd.service");
+}
+
 TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   v1::GetServerInfoResponse* const info = &facts_.info;
   info->set_journal_problem("/var/lib/my d/journal.db: cannot run: database or disk is full");
