@@ -9,13 +9,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd::e2e {
 namespace {
 
 using testing::HasSubstr;
+
+// An event of QMP.
+std::string QmpEvent(const std::string& name, const std::string& data) {
+  return absl::StrCat(R"({"timestamp": {"seconds": 1, "microseconds": 2}, "event": ")", name,
+                      R"(", "data": )", data, "}\r\n");
+}
 
 class DaemonTest : public E2eTest {
  protected:
@@ -83,6 +92,39 @@ TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
   WaitUntil("clients can connect to the address", [&] {
     return inside(VmeventsCommand("192.0.2.55:9555", {"health", "listen"})).exit_code == 0;
   });
+}
+
+// In a time namespace, whose clocks differ by as much as after 8 hours of suspend: the kernel dates
+// processes by CLOCK_BOOTTIME, and windows and intents use CLOCK_MONOTONIC.
+TEST_F(DaemonTest, OnANodeThatWasSuspendedWindowsAndStartTimesAreRight) {
+  const std::vector<std::string> suspended = {"unshare", "--time", "--boottime", "28800"};
+  if (RunCommand({.arguments = {"unshare", "--time", "true"}}).exit_code != 0) {
+    GTEST_SKIP() << "this machine permits no time namespace";
+  }
+  FakeQemu qemu(TestProgramPath("fake_qemu"));
+  const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
+  const absl::Time started = absl::Now();
+  DaemonOptions options = Options();
+  options.wrapper = suspended;
+  StartDaemonAndStream(options);
+  WaitFollowed("vm1");
+  const auto declare = [this](absl::Time started_before) {
+    v1::DeclareIntentRequest request;
+    request.set_vm_name("vm1");
+    request.set_actor("orchestrator");
+    request.set_reason("makes room");
+    *request.mutable_started_before() = ToTimestamp(started_before);
+    grpc::ClientContext context;
+    v1::DeclareIntentResponse response;
+    return daemon().stub().DeclareIntent(&context, request, &response).error_code();
+  };
+  EXPECT_EQ(declare(started - absl::Minutes(1)), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(declare(absl::Now()), grpc::StatusCode::OK);
+  qemu.Send(monitor, QmpEvent("POWERDOWN", "{}"));
+  qemu.Send(monitor, QmpEvent("SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})"));
+  qemu.Exit();
+  const v1::Event stopped = ExpectStopped(kHostPowerdown);
+  EXPECT_EQ(stopped.shutdown().intent().actor(), "orchestrator");
 }
 
 }  // namespace
