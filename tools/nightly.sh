@@ -41,7 +41,7 @@ libvirt          the domains once more, with the libvirt of the backports
 nats             the fleet once more, with the NATS server of Debian unstable
 rabbitmq         the hook of nova on a real RabbitMQ
 clients          clients in Go, Java and Python, generated as docs/api.md says
-managers         Ganeti, Incus, LXD, nova and Podman as they really run; writes docs/internals/managers.json [NAME...]; root
+managers         Ganeti, Incus, LXD, nova and Podman (with quadlets) as they really run; writes docs/internals/managers.json [NAME...]; root
 kernel           the kernel, libvirt and systemd of Debian 13 in a virtual machine, with packages built there; root
 kubernetes       the manifests and the hook of KubeVirt on a real kube-apiserver, which it builds
 debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
@@ -228,33 +228,39 @@ nightly_kubernetes() {
 }
 
 # Each manager has a file in tests/system/managers/real, and a row in tools/managers_table.py.
-readonly real_managers=(ganeti incus lxd nova podman)
+readonly real_managers=(ganeti incus lxd nova podman quadlet)
 
 nightly_managers() {
-  local name results=()
+  local name packages results=()
   (($# > 0)) || set -- "${real_managers[@]}"
   for name in "$@"; do
     [[ " ${real_managers[*]} " == *" $name "* ]] || fail "managers: not one of ${real_managers[*]}: $name"
   done
   build_programs
   deploy/build_package.sh build/release binary
-  if [[ " $* " == *" podman "* ]]; then
+  if [[ " $* " == *" podman "* || " $* " == *" quadlet "* ]]; then
     install_missing "${image_packages[@]}"
     as_root tools/test_image.sh --archive build/image
   fi
   for name in "$@"; do
     say "the manager $name"
-    as_root tests/system/managers/real/run.sh "$name" build/release/package "$guest_dir" build/managers
+    packages=build/release/package
+    if [[ $name == quadlet ]]; then  # on Debian 13
+      packages_of_debian13
+      packages=build/debian13/$packages
+    fi
+    as_root tests/system/managers/real/run.sh "$name" "$packages" "$guest_dir" build/managers
     results+=("build/managers/$name.json")
   done
   tools/managers_table.py --write "${results[@]}"
 }
 
 nightly_kernel() {
-  as_root tools/debian13.sh ./dev nightly-part packages-inside
+  packages_of_debian13
   as_root tests/system/managers/real/run.sh kernel build/debian13/build/release/package "$guest_dir" build/managers
 }
 
+packages_of_debian13() { as_root tools/debian13.sh ./dev nightly-part packages-inside; }
 nightly_packages_inside() {
   install_missing "${shipped_packages[@]}"
   build_targets release vmeventd vmevents
