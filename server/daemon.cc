@@ -474,7 +474,7 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
   if (!handed.empty()) {
     trace = ResumeTrace(std::move(handed));
     if (!trace.ok()) {
-      *note = absl::StrCat("who sent signals during the restart is not known: ",
+      *note = absl::StrCat("senders of signals during the restart are not known: ",
                            trace.status().message());
     }
   }

@@ -41,7 +41,7 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
   bool found = false;
   absl::Status printed;
   NodeEvents events;
-  uint64_t left = command.most();
+  uint64_t left = command.max_events();
   const auto print = [&] {
     const absl::StatusOr<std::string> text = formatter->FormatEvents(events);
     events.clear();

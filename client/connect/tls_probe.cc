@@ -104,8 +104,7 @@ std::string ExplainTlsFault(const ServerAddress& address) {
   if (asked && !silent) {
     return absl::StrCat(
         where, " refuses the certificate of --tls-cert ", EscapeForTerminal(address.tls->cert_file),
-        " (", how,
-        "): give one for clients that is in date, of the CA that vmeventd has as --tls-client-ca");
+        " (", how, "): give a valid client certificate from the CA in vmeventd's --tls-client-ca");
   }
   if (reason != 0 && !is_alert && reason != SSL_R_UNEXPECTED_EOF_WHILE_READING) {
     return absl::StrCat(where,

@@ -256,8 +256,8 @@ MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu,
     case ManagerId::kLibvirtSession:
       if (is_of_nova) return {.what = "nova has none for guests of x86: there is none to give."};
       return {.what =
-                  "It belongs into <devices> of the domain's XML (virsh edit), from its next "
-                  "start on. A tool above libvirt may write that XML.",
+                  "It belongs in <devices> of the domain's XML (virsh edit), and takes effect at "
+                  "the next start. A tool above libvirt may write that XML.",
               .steps = {{Place::kManager, "<panic model='isa'/>"}}};
     default:
       return {.what = absl::StrCat("QEMU's arguments are ", kArguments,

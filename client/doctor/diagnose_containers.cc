@@ -63,7 +63,9 @@ void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& mon
     const OwnPlace place = PlaceFor(qemu, nullptr, *exam);
     if (!place.is_there)
       steps.push_back({Place::kShell, MakePlace(place, exam->facts().has_systemd)});
-    absl::StrAppend(&what, "it is in the QEMU's container. Have that share it at its next start.");
+    absl::StrAppend(
+        &what,
+        "it is inside QEMU's container. Share it with the host at the container's next start.");
     steps.push_back({Place::kContainer,
                      absl::StrCat("-v ", place.spec.directory, ":", QuoteForShell(directory))});
     if (!place.is_watched) exam->NeedWatch(place.spec.text());

@@ -92,7 +92,7 @@ void DiagnoseLogs(Examination* exam) {
   if (daemon.reads_journal) return;
   exam->Add(
       "words", subject,
-      "It may not read systemd's journal, so the crash of a QEMU in a unit is reported without "
+      "It cannot read systemd's journal, so the crash of a QEMU in a unit is reported without "
       "its last words: it needs the group systemd-journal.",
       ChangeUnit(unit.empty() ? kDaemonUnit : unit, "journal.conf",
                  "SupplementaryGroups=systemd-journal"));

@@ -102,12 +102,11 @@ void AddSharedPath(const Subject& subject, const std::string& name, const std::s
                                       "of the one at ", path, "."),
                          qemu, manager, own == arguments.monitors.end() ? path : own->path, exam);
   }
-  exam->Add(
-      "shared-path", subject,
-      absl::StrCat(what,
-                   " The other VM is to be changed. vmeventd can connect to this one again from "
-                   "its own next start on."),
-      absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
+  exam->Add("shared-path", subject,
+            absl::StrCat(what,
+                         " Change the other VM. vmeventd can connect to this one again once this "
+                         "one has been restarted."),
+            absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
 }
 
 // Reports monitors of which no --watch takes one.
@@ -155,7 +154,7 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
     }
     if (qemu.own_tmp && (absl::StartsWith(path, "/tmp/") || absl::StartsWith(path, "/var/tmp/"))) {
       refused = absl::StrCat(": its monitor ", path,
-                             " is in a /tmp of its unit, which is another one at each start");
+                             " is in the private /tmp of its unit, which is new at each start");
       continue;
     }
     const auto same_name = exam->directories().find(std::string(FileOf(path)));

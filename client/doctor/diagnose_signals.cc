@@ -24,10 +24,10 @@ void DiagnoseSignals(Examination* exam) {
     step = {Place::kContainer, "--pid host"};
     needs = " Its container needs an option, in Kubernetes hostPID: true.";
   } else if (is("user namespace")) {
-    needs = " The kernel shows them only to a vmeventd that root runs outside of one.";
+    needs = " The kernel shows senders only to root outside of a user namespace.";
     step.line = "cat /proc/self/uid_map";
   } else if (is_contained && (is("CAP_") || is("seccomp") || is("BTF"))) {
-    needs = " Its container needs an option, in Kubernetes the same of its manifest.";
+    needs = " Its container needs an option; in Kubernetes, set it in the manifest.";
     step = {Place::kContainer, is("CAP_")      ? "--cap-add BPF --cap-add PERFMON"
                                : is("seccomp") ? kSeccompOption
                                                : "-v /sys/kernel/btf:/sys/kernel/btf:ro"};
@@ -37,7 +37,7 @@ void DiagnoseSignals(Examination* exam) {
                            "AmbientCapabilities=CAP_BPF CAP_PERFMON\\n"
                            "CapabilityBoundingSet=CAP_BPF CAP_PERFMON");
   } else if (is("CAP_")) {
-    needs = " A service of the system, or root, can have them.";
+    needs = " A system service, or root, can have these capabilities.";
     step.line = "systemctl enable --now vmeventd";
   } else if (is("seccomp") && !unit.empty()) {
     needs = " The line permits bpf to its unit.";

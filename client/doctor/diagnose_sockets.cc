@@ -62,7 +62,7 @@ void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
   } else if (absl::c_any_of(exam->facts().info.directories(), [&](const auto& directory) {
                return directory.path() == place.spec.directory && !directory.present();
              })) {
-    exam->Add("rights", subject, "The directory exists, but vmeventd's user may not read it.",
+    exam->Add("rights", subject, "The directory exists, but vmeventd's user cannot read it.",
               absl::StrCat("setfacl -m u:", exam->DaemonUser(), ":rx ", root));
   }
 }

@@ -14,7 +14,7 @@ namespace {
 
 // Ends the help of --since.
 constexpr char kTimeForms[] =
-    ", as 1h, \"a week ago\", noon, 8pm, monday, \"yesterday 14:00\", boot or 2026-07-01";
+    ", such as 1h, \"a week ago\", noon, 8pm, monday, \"yesterday 14:00\", boot or 2026-07-01";
 
 }  // namespace
 
@@ -98,7 +98,7 @@ void AddNode(CLI::App* app, Reading* reading) {
 
 std::vector<CLI::Option*> AddFollow(CLI::App* app, FollowCommand* command) {
   return {
-      AddValue(app, "--timeout", "DURATION", "end after so long, such as 5m", &command->timeout),
+      AddValue(app, "--timeout", "DURATION", "end after this time, such as 5m", &command->timeout),
       AddFile(app, "--cursor-file",
               "save the position here, and continue from it; the first time, start as the "
               "other options specify",

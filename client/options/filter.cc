@@ -35,7 +35,7 @@ void AddVmName(const std::string& text, v1::EventFilter* filter) {
 }
 
 void AddVm(CLI::App* app, v1::EventFilter* filter) {
-  AddList(app, "--vm", "GLOB", "only VMs of such names, separated by commas; may be repeated",
+  AddList(app, "--vm", "GLOB", "only VMs with these names, separated by commas; may be repeated",
           [=](const std::string& text) {
             constexpr size_t kMaxName = 255;  // of a file, and so of a VM; longer texts are lists
             const bool list = absl::StrContains(CheckText(text), ',');
@@ -45,7 +45,7 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
               AddVmName(std::string(one), filter);
             }
           });
-  AddList(app, "--uuid", "UUID", "only VMs of such UUIDs, separated by commas; may be repeated",
+  AddList(app, "--uuid", "UUID", "only VMs with these UUIDs, separated by commas; may be repeated",
           [=](const std::string& uuid) {
             filter->add_uuids(CheckText(uuid));
             if (ParseUuid(uuid).has_value()) return;
@@ -55,7 +55,7 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
           })
       ->delimiter(',');
   AddList(app, "-l,--label", "SELECTOR",
-          "only VMs with such labels, as app=web,tier!=db; may be repeated",
+          "only VMs with labels such as app=web,tier!=db; may be repeated",
           [=](const std::string& text) {
             filter->add_labels(CheckText(text));
             const absl::Status selector = LabelSelector::Parse(text).status();
@@ -65,24 +65,24 @@ void AddVm(CLI::App* app, v1::EventFilter* filter) {
 
 void AddNames(CLI::App* app, v1::EventFilter* filter) {
   AddVm(app, filter);
-  AddList(app, "NAME", "", "only VMs of such names or globs, or of a UUID",
+  AddList(app, "NAME", "", "only VMs with this name or UUID, or that match this glob",
           [=](const std::string& text) { AddVmName(text, filter); });
 }
 
 void AddEnds(CLI::App* app, v1::EventFilter* filter) {
-  AddList(app, "--source", "GLOB", "only VMs from such a source, as 'libvirt:*'; may be repeated",
+  AddList(app, "--source", "GLOB", "only VMs from a source such as 'libvirt:*'; may be repeated",
           [=](const std::string& text) { filter->add_sources(CheckText(text)); });
   AddNamesOf(app, "class", "only ends by user, admin, crash or unknown; may be repeated",
              v1::ShutdownClass_descriptor(),
              [=](int value) { filter->mutable_classes()->Add(value); });
-  AddNamesOf(app, "cause", "only ends of this cause, as guest-panic or host-kill; may be repeated",
+  AddNamesOf(app, "cause", "only ends of this cause, such as guest-panic; may be repeated",
              v1::ShutdownCause_descriptor(),
              [=](int value) { filter->mutable_causes()->Add(value); });
   AddRun(app, filter);
 }
 
 void AddFilter(CLI::App* app, v1::EventFilter* filter) {
-  AddNamesOf(app, "type", "only events of this type, as started or stopped; may be repeated",
+  AddNamesOf(app, "type", "only events of this type, such as stopped; may be repeated",
              v1::EventType_descriptor(), [=](int value) { filter->mutable_types()->Add(value); });
   AddEnds(app, filter);
 }

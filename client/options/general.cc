@@ -21,7 +21,7 @@ void AddGeneral(CLI::App* program, Reading* reading) {
            "file",
            &reading->context_name);
   AddFile(program, "--tls-ca",
-          "speak TLS with a server whose certificate is of a CA in this PEM file",
+          "speak TLS with a server whose certificate is from a CA in this PEM file",
           &access->tls.ca_file);
   AddFile(program, "--tls-cert", "the certificate to show the server, PEM", &access->tls.cert_file);
   AddFile(program, "--tls-key", "that certificate's private key, PEM", &access->tls.key_file);
@@ -29,12 +29,12 @@ void AddGeneral(CLI::App* program, Reading* reading) {
            "the name in the server's certificate; default the host of --server",
            &access->tls.server_name);
   AddFile(program, "--credentials",
-          "log in to the NATS servers of a fleet by this file (NATS's .creds)",
+          "log in to the NATS servers of a fleet with this file (NATS's .creds)",
           &access->credentials);
-  AddChecked(program, "--nats-domain", "NAME",
-             "the domain of the JetStream that has the fleet's stream, where the NATS servers are "
-             "leaf nodes of others",
-             CheckDomain, &access->nats_domain);
+  AddChecked(
+      program, "--nats-domain", "NAME",
+      "the JetStream domain of the fleet's stream, if the NATS servers are leaf nodes of others",
+      CheckDomain, &access->nats_domain);
   AddChoice(program, "-o,--output", "FORMAT",
             "table or wide for people; json, jsonl (the same), name, or csv of stats for programs; "
             "default table",
@@ -45,7 +45,7 @@ void AddGeneral(CLI::App* program, Reading* reading) {
   AddFlag(program, "--utc", "times in UTC, not in the local time zone", &reading->context.zone,
           absl::UTCTimeZone());
   AddFlag(program, "--no-headers", "tables without their headings", &line->headings, false);
-  AddFlag(program, "--no-trunc", "tables whose rows are not cut where the terminal ends",
+  AddFlag(program, "--no-trunc", "do not cut the rows of tables at the terminal's width",
           &line->cut, false);
   AddFlag(program, "--no-pager", "no pager for the lists of events and vms", &line->pager, false);
 }

@@ -26,7 +26,7 @@ Examples:
   vmevents watch                          what happens from now on
   vmevents vms                            the VMs that run
   vmevents why web1                       why web1 ended, with the evidence
-  vmevents status                         vmeventd, and what happened of late
+  vmevents status                         vmeventd, and what happened lately
   vmevents events web1 --type stopped     each end of web1, the earlier ones too
   vmevents events --since 1h --class crash
   vmevents -o json watch --from oldest    one JSON object a line, for programs
@@ -89,14 +89,14 @@ Examples:
   vmevents web --listen 0.0.0.0:9557 --web-cert web.pem --web-key web.key \
       --token-file token)"},
     {"vms",
-     R"(It has a row for each VM: AGE is how long it is in its state, ENDS how often it
-has ended, as far as vmeventd knows its runs, CLASS and WHY how it ended last.
-Those that run come first, then those that have stopped, the newest end first.
+     R"(It has a row for each VM: AGE is how long it has been in its state, ENDS how
+often it has ended, of the runs that vmeventd knows, CLASS and WHY how it ended
+last. Those that run come first, then those that have stopped, the newest end first.
 
 Examples:
   vmevents vms --all                      include stopped VMs
   vmevents vms web1 --runs                each run of web1, and how it ended
-  vmevents vms --trouble                  those that need somebody
+  vmevents vms --trouble                  those that need attention
   vmevents vms --all --sort-by ends       what ends most often
   vmevents vms --class crash              those that crashed
   vmevents vms --cause host-kill          those that somebody killed
@@ -150,7 +150,7 @@ Examples:
     {"fleet",
      R"(LAG is how many sequences the fleet's stream is behind the node's journal.
 A node is silent if nothing came from it for three of its intervals: it is down,
-or cannot reach the servers. "push stopped": its push was stopped in order, and
+or cannot reach the servers. "push stopped": its push was stopped on purpose, and
 its VMs may run.
 
 Examples:
@@ -235,8 +235,8 @@ class HelpFormatter : public CLI::Formatter {
     const auto* footer = find(app->get_name());
     if (footer == std::end(kFooters)) footer = find("events");  // crashes, tail
     return absl::StrCat(
-        "The options of vmevents itself, as --server and -o, go before or after the\n"
-        "command: see vmevents --help.\n\n",
+        "The options of vmevents itself, such as --server and -o, go before or after\n"
+        "the command: see vmevents --help.\n\n",
         footer->second, "\n");
   }
 };

@@ -62,9 +62,10 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
       ->excludes(url);
   CLI::Option* format =
       AddChoice(app, "--format", "KIND", "cloudevents or json; default cloudevents", &push->format);
-  AddFile(app, "--template",
-          "instead send this JSON for each event, with its fields as {{vm}} in the texts",
-          &push->template_file)
+  AddFile(
+      app, "--template",
+      "send this JSON for each event instead; fields such as {{vm}} in its strings are replaced",
+      &push->template_file)
       ->excludes(format);
   AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now",
            &reading->context, &push->follow.watch.start);
@@ -73,7 +74,7 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   AddFilter(app, &push->follow.watch.filter);
   for (const PushSinkKind* const kind : sinks.of_push) kind->options(app, push);
   AddFlag(app, "--insecure-http",
-          "permit http:// and nats:// beyond this host: anyone on the way reads the events",
+          "permit http:// and nats:// beyond this host: anyone on the path can read the events",
           &push->insecure_http);
   AddValue(app, "--state-dir", "DIR",
            "the directory of this push: its position, state and what was set aside",
@@ -83,7 +84,7 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   CLI::Option* status =
       AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
   CLI::Option* retry =
-      AddFlag(app, "--retry-set-aside", "have this push send again what it set aside",
+      AddFlag(app, "--retry-set-aside", "make this push resend the events that it set aside",
               &push->retry_set_aside)
           ->excludes(status);
   CLI::Option* test =

@@ -34,13 +34,13 @@ void AddVms(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddNames(app, &vms->filter);
   AddEnds(app, &vms->filter);
-  AddNamesOf(app, "state", "only VMs in this state, as running or stopped; may be repeated",
+  AddNamesOf(app, "state", "only VMs in this state, such as running; may be repeated",
              v1::VmState_descriptor(),
              [vms = vms](int state) { vms->states.push_back(static_cast<v1::VmState>(state)); });
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
   AddFlag(app, "--trouble",
-          "only VMs that need somebody: with a problem, paused, not reached, with a guest that is "
+          "only VMs that need attention: with a problem, paused, not reached, with a guest that is "
           "down or an intent that expires within 2 minutes, or that ended within 24 hours by a "
           "crash or in a way that is not known",
           &vms->trouble);

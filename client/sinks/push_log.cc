@@ -53,11 +53,11 @@ void PushLog::Warn(const std::string& warning) {
 
 void PushLog::Recovered() {
   state_.clear_error();
-  if (!state_.has_failing_since() && noted_.empty()) return;
+  if (!state_.has_failing_since() && reported_reason_.empty()) return;
   state_.clear_failing_since();
   backoff_.Reset();
-  if (!noted_.empty()) env_.note(absl::StrCat(state_.target(), " accepts events again"));
-  noted_.clear();
+  if (!reported_reason_.empty()) env_.note(absl::StrCat(state_.target(), " accepts events again"));
+  reported_reason_.clear();
   env_.report(state_);
 }
 
@@ -94,8 +94,8 @@ void PushLog::Done(Formatter::Events events) {
 }
 
 void PushLog::NoteFailure(const std::string& reason, absl::string_view then) {
-  if (reason == noted_) return;
-  noted_ = reason;
+  if (reason == reported_reason_) return;
+  reported_reason_ = reason;
   env_.note(absl::StrCat("cannot deliver to ", state_.target(), ": ", reason, " (", then, ")"));
 }
 

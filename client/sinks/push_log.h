@@ -64,8 +64,8 @@ class PushLog {
   const Environment env_;
   PushState state_;
   Backoff backoff_{absl::Seconds(1), env_.longest_pause};
-  std::string noted_;  // reason that was reported since the last success
-  bool lost_ = false;  // the source is lost
+  std::string reported_reason_;  // reason that was reported since the last success
+  bool lost_ = false;            // the source is lost
 };
 
 }  // namespace vmeventd::client

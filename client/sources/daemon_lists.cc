@@ -26,7 +26,7 @@ std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, con
   if (command.since) *first.mutable_start_time() = ToProto(*command.since);
   if (command.until) *first.mutable_end_time() = ToProto(*command.until);
   first.set_newest_first(command.reads_newest_first());
-  first.set_page_size(static_cast<int32_t>(std::min(command.most(), kLargestPage)));
+  first.set_page_size(static_cast<int32_t>(std::min(command.max_events(), kLargestPage)));
   return ReadPages(daemon_, &Stub::ListEvents, first, [&](v1::ListEventsResponse* page) {
     auto* const events = page->mutable_events();
     return std::all_of(events->begin(), events->end(),

@@ -90,7 +90,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
     }
     const bool limited = command.last || command.limit;
     absl::StatusOr<std::deque<NodeEvent>> newest =
-        ReadNewest(connection, filter, limited ? command.most() : kMaxEvents, env_);
+        ReadNewest(connection, filter, limited ? command.max_events() : kMaxEvents, env_);
     if (!newest.ok()) return newest.status();
     if (!limited && newest->size() >= kMaxEvents) {
       env_.note(absl::StrCat("only the newest ", kMaxEvents,

@@ -27,7 +27,7 @@ struct EventsCommand {
   std::optional<uint64_t> last;
 
   // Maximum number of events in the answer, of those that count.
-  uint64_t most() const { return last.value_or(limit.value_or(UINT64_MAX)); }
+  uint64_t max_events() const { return last.value_or(limit.value_or(UINT64_MAX)); }
   bool counts(const NodeEvent& one) const { return one.event.has_vm() || AsksForGaps(filter); }
   // Returns whether a source must deliver the newest event first.
   bool reads_newest_first() const { return newest_first || last.has_value(); }
@@ -56,8 +56,8 @@ class ListSource {
   // Gets one event; returns whether to continue.
   using Take = std::function<bool(NodeEvent)>;
   // Reads the command's events, in the order of reads_newest_first(), until there are no more or
-  // `take` returns false. `take` enforces the limit: most() is only a hint here. If some nodes
-  // fail, the events of the others are still read.
+  // `take` returns false. `take` enforces the limit: max_events() is only a hint here. If some
+  // nodes fail, the events of the others are still read.
   virtual std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) = 0;
   // Appends the runs of VMs that pass the filter, sorted by name and then by node. The filter must
   // not have types, classes or causes. If some nodes fail, appends the runs of the others.

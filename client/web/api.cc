@@ -179,7 +179,7 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
   if (std::holds_alternative<VmsCommand>(line->command)) return Collect("vms", *line, pid);
   if (auto* const events = std::get_if<EventsCommand>(&line->command)) {
     if (!events->last && !events->limit) events->last = kMaxEvents;
-    if (events->most() <= kMaxEvents) return Collect("events", *line, pid);
+    if (events->max_events() <= kMaxEvents) return Collect("events", *line, pid);
     return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxEvents,
                                          " events; ask for others with since and until"));
   }

@@ -229,7 +229,7 @@ class ConfigFile : public CLI::ConfigTOML {
         const absl::string_view rest = absl::string_view(*line).substr(at + 1);
         if (const absl::string_view text = absl::StripAsciiWhitespace(rest);
             !text.empty() && text[0] != '#') {
-          return absl::StrCat("there is text behind the ] of ", Quote(list->name), ": ",
+          return absl::StrCat("there is text after the ] of ", Quote(list->name), ": ",
                               Quote(text));
         }
         return list->empty ? absl::StrCat("the list of ", Quote(list->name), " is empty", kExample,

@@ -255,7 +255,7 @@ std::vector<Flag> MakeFlags() {
       One(
           "metrics-listen", "HOST:PORT", &Config::metrics_listen, ReadMetricsListen,
           [](const auto& address) { return address.has_value() ? address->ToString() : ""; },
-          "Serve Prometheus metrics by HTTP, at /metrics"),
+          "Serve Prometheus metrics over HTTP, at /metrics"),
       Number("metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
              "Name the VMs of this many of the latest stops in the metrics, for alerts that say "
              "which VM crashed; 0: no VM is named",
@@ -268,7 +268,7 @@ std::vector<Flag> MakeFlags() {
           [](const LabelRule& rule) { return rule.text(); },
           [](const LabelRule& rule) { return rule.text(); },
           "Give VMs whose name matches PATTERN, such as web*, these labels when they start, unless "
-          "they have their own of those keys; repeatable"),
+          "they already have labels with those keys; repeatable"),
       Time("powerdown-window", &Config::powerdown_window,
            "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
            "host; such as 3s, 10m or 1h30m"),
@@ -304,8 +304,8 @@ std::vector<Flag> MakeFlags() {
                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                       "json: one object a line"),
       One("node", "NAME", &Config::node, ReadNode, Same,
-          "The name of this node, in GetServerInfo and in a fleet's stream; the host name if not "
-          "given. In a container give the node's name: the container's own changes"),
+          "The name of this node, in GetServerInfo and in a fleet's stream; none: the host name. "
+          "In a container give the node's name: the container's own host name changes"),
   };
 }
 

@@ -54,7 +54,7 @@ absl::Status CheckReportedDamage(const std::string& journal_path) {
       absl::DataLossError(absl::StrCat(prefix, absl::StripPrefix(why, prefix)));
   if (replace || access(journal_path.c_str(), F_OK) != 0) return damage;
   if (absl::Status found = QuickCheck(journal_path, damage); !found.ok()) return found;
-  spdlog::warn("{}; the file passes a check now and is used on", std::string(damage.message()));
+  spdlog::warn("{}; the file now passes a check and stays in use", std::string(damage.message()));
   RemoveDamageReport(journal_path);
   return absl::OkStatus();
 }

@@ -271,7 +271,7 @@ void ConnectionAcceptor::OnArrived(Arrivals::Arrived arrived) {
   refusals_->Count(peer_is_full ? Refusal::kConnectionsPerPeer : Refusal::kConnections);
   if (MayLog()) {
     spdlog::warn(
-        "{}: a connection of {} was closed: {} of at most {} are open{}; --max-connections "
+        "{}: a connection from {} was closed: {} of at most {} are open{}; --max-connections "
         "sets the limit",
         open.state.address.ToString(), arrived.peer, open.state.connections,
         options_.max_connections, peer_is_full ? ", half of them its own" : "");
@@ -355,8 +355,8 @@ void ConnectionAcceptor::LogClosed(size_t listener, const std::string& peer,
                                    const std::string& why) {
   const MutexLock lock(&mutex_);
   if (MayLog()) {
-    spdlog::warn("{}: a connection of {} was closed: {}", open_[listener].state.address.ToString(),
-                 peer, why);
+    spdlog::warn("{}: a connection from {} was closed: {}",
+                 open_[listener].state.address.ToString(), peer, why);
   }
 }
 

@@ -210,7 +210,7 @@ void AcceptingSocket::CheckPath() {
   if (leads.has_value()) {
     hang_logged_ = false;
   } else if (!std::exchange(hang_logged_, true)) {
-    spdlog::warn("{}: the file system of {} does not answer, so no new client may get in there",
+    spdlog::warn("{}: the file system of {} does not answer, so new clients may fail to connect",
                  what_, address_.path);
   }
   if (leads.value_or(true)) {

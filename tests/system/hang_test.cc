@@ -162,7 +162,7 @@ TEST_P(HangTest, OfAListeningSocketCostsThatSocketAlone) {
   WaitFollowed("vm1");
   ASSERT_TRUE(daemon().GetServerInfo().listeners(1).listening());
   mount_->Hang();
-  daemon().WaitLog("does not answer, so no new client may get in there");
+  daemon().WaitLog("does not answer, so new clients may fail to connect");
   WaitNewClientIsServed();
   const int notified = manager_.Count("WATCHDOG=1");
   WaitUntil("the watchdog is notified",

@@ -265,7 +265,7 @@ TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtTest, AnEndThatLibvirtDidNotSeeIsToldByTheKernelAndByQemusWords) {
+TEST_F(LibvirtTest, AnEndUnseenByLibvirtIsClassifiedByTheKernelAndQemusWords) {
   Follow();
   libvirtd().Create({.name = "terminated"});
   libvirtd().Create({.name = "killed"});

@@ -138,12 +138,12 @@ def markdown(record):
             "**vmeventd** names a class and a cause; the class is judged. UNKNOWN is no answer.",
             "**ganeti-kvmd** claims one thing: that the user shut the VM down (it creates "
             "`NAME.shutdown`) or not (there is no file). It is right if the file exists exactly where "
-            "the truth is USER; it makes no difference between an admin and a crash.",
+            "the truth is USER; it does not distinguish an admin from a crash.",
             "**libvirt's lifecycle events** have a detail for each end, not a class. A detail is right "
             "if this table has it at endings of one truth only. A detail that, say, both a user's and "
             "an admin's ending get is ambiguous, and wrong for both.",
-            "Where the observers are killed (SIGKILL) and started, that is done to all four. vmeventd is "
-            "a service then: what its unit has systemd keep, `tools/compare/service_manager.py` keeps.",
+            "Where the observers are killed (SIGKILL) and started, that is done to all four. vmeventd "
+            "then runs as a service: `tools/compare/service_manager.py` stores what systemd would store.",
         ]),
         "## What was run",
         _filled("""

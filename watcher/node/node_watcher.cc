@@ -46,14 +46,14 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
   const std::string times =
       is_known
           ? TimesText(since, "(last sign of life) to", until)
-          : absl::StrCat("the stop of the vmeventd before, whose time is not known, to ",
+          : absl::StrCat("the stop of the previous vmeventd, at an unknown time, to ",
                          absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", until, absl::UTCTimeZone()));
   std::string missed =
       ends.unknown > 0
           ? absl::StrCat(ends.unknown, ends.unknown == 1 ? " end in between is UNKNOWN"
                                                          : " ends in between are UNKNOWN")
-      : ends.all > 0 ? absl::StrCat("how ", ends.all == 1 ? "the VM" : "the VMs",
-                                    " that ended in between ended is known")
+      : ends.all > 0
+          ? absl::StrCat(ends.all == 1 ? "the end" : "all ends", " in between could be classified")
       : runs_are_known
           ? "no VM that ran before has ended in between"
           : "which VMs ran before is not known, and those that ended in between have no STOPPED";

@@ -224,7 +224,7 @@ void VmRun::Apply(Effects effects) {
 void VmRun::TouchShutdownFile(bool there) {
   std::function<bool()> owns_name = OwnsName();
   if (owns_name == nullptr) return Hand(input::FileDone{std::nullopt});
-  ++touches_;
+  ++file_changes_;
   const absl::Duration begun = context_->loop->turn_began();
   const auto on_touched = [table = table_, run_id = std::string(info().run_id),
                            begun](const std::optional<absl::Status>& status) {
@@ -251,7 +251,7 @@ void VmRun::OnFileTouched(const std::optional<absl::Status>& status, absl::Durat
     spdlog::warn("{}", std::string(status->message()));
   }
   if (status.has_value()) context_->shutdown_file_times.Observe(Now().monotonic - begun);
-  if (--touches_ == 0) Hand(input::FileDone{status});
+  if (--file_changes_ == 0) Hand(input::FileDone{status});
 }
 
 void VmRun::AwaitWords() {

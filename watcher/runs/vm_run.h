@@ -169,7 +169,7 @@ class VmRun {
   uint64_t limited_events_ = 0;  // the session's count at the last look
   bool published_ = false;
   bool over_ = false;
-  uint8_t touches_ = 0;  // touches under way; the outcome of the last one counts
+  uint8_t file_changes_ = 0;  // of NAME.shutdown, under way; the last outcome counts
   // The table's state:
   RunSource* source_ = nullptr;
   std::optional<Uuid> indexed_uuid_;

@@ -123,7 +123,7 @@ absl::string_view CauseSentence(ShutdownCause cause) {
       {kProcessExited, "QEMU ended without reporting why"},
       {kUnobserved, "what ended it is not known"},
       {kHostRequest, "the host ended it; this QEMU does not report how"},
-      {kGuestRequest, "the guest ended itself; how is not known"},
+      {kGuestRequest, "the guest ended the VM; it is not known how"},
       {kHostDestroy, "the host destroyed the VM through its manager"},
       {kHostSave, "the host saved the VM's memory to a file and ended QEMU"},
       {kMigrationFailed, "an incoming migration or a restore failed before the VM ran here"},

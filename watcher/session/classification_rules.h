@@ -227,7 +227,7 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.evidence.migrated; }, kAdmin, kAdmin, kMigratedAway},
     {"snapshot",
      "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
-     "have returned to a snapshot of before (`loadvm`), which QEMU does not report; or nobody "
+     "have returned to an earlier snapshot (`loadvm`), which QEMU does not report; or nobody "
      "followed the VM for a time since: it may have been reset",
      [](In in) { return in.snapshot_matters; }, kUnknown, kUnknown, kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",

@@ -263,7 +263,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
         doubted |= Doubt(fact);
       }
     }
-    if (doubted) Saw(absl::StrCat(by, ", perhaps from a snapshot of before"), now);
+    if (doubted) Saw(absl::StrCat(by, ", perhaps from an earlier snapshot"), now);
   } else if (run_state == "inmigrate" || run_state == "prelaunch") {
     facts.incoming = run_state == "inmigrate";
     Saw(&Evidence::never_ran, by, now, EvidenceId::kNotRunning);

@@ -195,7 +195,7 @@ absl::StatusOr<RunState> RestoreRunState(absl::string_view saved) {
   if (state.run.run_id.empty()) return absl::InvalidArgumentError("a saved run without a run_id");
   for (const VmState each : {state.state, state.published_state, state.state_before_loss}) {
     if (each < VmState::kUnspecified || each > kLastVmState) {
-      return absl::InvalidArgumentError("a saved run in a state that is none");
+      return absl::InvalidArgumentError("a saved run with an unknown state");
     }
   }
   return state;

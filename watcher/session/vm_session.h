@@ -161,7 +161,7 @@ class VmSession {
   void SawRestart(Instant now);
   // Returns whether input may have waited for this daemon.
   bool IsCatchingUp(Instant now) const {
-    return goes_on_ && now.monotonic < resumed_at_ + kCatchUp;
+    return resumed_ && now.monotonic < resumed_at_ + kCatchUp;
   }
   using Subject = RunProblem::Subject;
   // Replaces the problem of that subject; an empty `problem` removes it.
@@ -276,13 +276,13 @@ class VmSession {
 
   Instant closed_at_;
   absl::Time alive_at_;        // the last sign of life of the VM
-  absl::Duration resumed_at_;  // with goes_on_, on the monotonic clock
+  absl::Duration resumed_at_;  // with resumed_, on the monotonic clock
   std::string close_reason_;
   bool started_ = false;
   bool gone_ = false;
   bool away_ = false;
   bool unready_ = false;            // its monitor closed in its first handshake
-  bool goes_on_ = false;            // continues on the connection of the previous daemon
+  bool resumed_ = false;            // continues on the connection of the previous daemon
   bool attached_ = false;           // QEMU has answered all first questions, the agent's included
   bool listens_ = false;            // to a connection that has sent something, or was handed over
   bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over

@@ -126,7 +126,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
 
 Instant VmSession::SentAt(const QmpEvent& event, Instant now) const {
   const bool waited =
-      goes_on_ && event.time.has_value() && *event.time < std::min(options_->started, now.wall);
+      resumed_ && event.time.has_value() && *event.time < std::min(options_->started, now.wall);
   if (!waited) return now;
   return {*event.time, now.monotonic - (now.wall - *event.time)};
 }

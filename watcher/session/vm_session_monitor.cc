@@ -13,7 +13,7 @@ namespace vmeventd {
 
 void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   const MonitorInfo& info = input.info;
-  goes_on_ = attached_ = false;
+  resumed_ = attached_ = false;
   saved_.evidence.facts.guest_can_exit |= info.guest_can_exit;
   saved_.evidence.facts.stays_down |= info.stays_down;
   saved_.evidence.facts.no_panic_device |= info.no_panic_device;

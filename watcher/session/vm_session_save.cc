@@ -42,7 +42,7 @@ bool VmSession::CanBeHandedOver() const {
 
 void VmSession::Handle(const input::TakenOver& /*input*/, Instant now) {
   away_ = false;
-  goes_on_ = listens_ = true;
+  resumed_ = listens_ = true;
   resumed_at_ = now.monotonic;
   attached_ = !saved_.agent.unknown;
   saved_.monitor = Monitor::kReady;

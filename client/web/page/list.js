@@ -72,7 +72,7 @@ function apply(event) {
   describe(vm);
 }
 
-// Which VMs need somebody, the worst first, as client/output/trouble.h has it.
+// Which VMs need attention, the worst first, as client/output/trouble.h has it.
 const NO_TROUBLE = 7, INTENT_WAITS = 2 * MINUTE;
 function troubleOf(vm, now) {
   if (vm.state === 'GUEST_DOWN') return 1;

@@ -418,7 +418,7 @@ TEST_F(DiagnosisTest, AMonitorInThePrivateTmpOfItsUnitIsNotWatched) {
         std::optional<std::string>()}) {
     facts_.processes[0].paths = {{path, seen}};
     const Finding finding = Only(facts_, "unwatched");
-    EXPECT_THAT(finding.what, HasSubstr("another one at each start"));
+    EXPECT_THAT(finding.what, HasSubstr("new at each start"));
     EXPECT_THAT(finding.line(), testing::Not(HasSubstr("/tmp")));
   }
 }

@@ -209,7 +209,7 @@ TEST(FormatWhy, AnAdminMayEndAVmBeforeItRan) {
                          "ago), before it was seen running\n"));
 }
 
-TEST(FormatWhy, AVmWhoseNameAnotherHasIsToldByItsUuidOrRun) {
+TEST(FormatWhy, VmsWithTheSameNameAreDistinguishedByUuidOrRun) {
   VmStory story = Crashed();
   story.shared = true;
   EXPECT_THAT(Why(story), HasSubstr("Run    run-2\nMore   vmevents events --run run-2\n"));

@@ -214,7 +214,7 @@ TEST(Config, AFaultInAFileHasItsLine) {
       {"node = a\nwatch = [\"/a\n", {"line 2: the value of \"watch\" has no closing \""}},
       {"state-dir = '/a\n", {"line 1: the value of \"state-dir\" has no closing '"}},
       {"state-dir = \"/a#b\"\n", {"line 1: the value of \"state-dir\" has a #"}},
-      {"watch = [\"/a\"] x\n", {"line 1: there is text behind the ] of \"watch\": \"x\""}},
+      {"watch = [\"/a\"] x\n", {"line 1: there is text after the ] of \"watch\": \"x\""}},
       {"watch = [\"/a\",\n\"/b\"]\nnode = a\nwatch = [\"/c\"]\n",
        {"line 4: \"watch\" is set in line 1 already; write all its values in one list"}},
       {"watch = [\"/a\"]\nwatch = /b\n", {"line 2: \"watch\" is set in line 1 already"}},

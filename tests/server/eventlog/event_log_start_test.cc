@@ -194,7 +194,7 @@ class HandedLogTest : public ::testing::Test {
   PumpedState state_;
 };
 
-TEST_F(HandedLogTest, WhatAFullDiskDidNotTakeGoesOnWaitingForIt) {
+TEST_F(HandedLogTest, HandedEventsStillWaitForAFullDisk) {
   ExpectAll(/*durable=*/false);
   for (int i = 0; i < 2; ++i) {
     Resume();
@@ -236,7 +236,7 @@ TEST_F(HandedLogTest, WhatWasWrittenMeanwhileIsNotWrittenTwice) {
 }
 
 // It had begun as that one, and could not store it.
-TEST_F(HandedLogTest, GoesOnAsTheSameJournalWhateverTheFileSays) {
+TEST_F(HandedLogTest, TheHandedJournalIdTakesPrecedenceOverTheFile) {
   disk_.Fail(SQLITE_OK);
   HandedLog handed = state_.log().HandOver();
   handed.journal_id = "another";

@@ -286,7 +286,7 @@ esac
                              lambda: self.shares_path(pid))  # pylint: disable=cell-var-from-loop
         (kept,) = self.findings(f"pid {original})")
         self.assertEqual(kept["finding"], "shared-path")
-        self.assertIn("The other VM is to be changed", kept["what"])
+        self.assertIn("Change the other VM", kept["what"])
         (finding,) = self.findings(f"pid {clone})")
         self.assertEqual(finding["finding"], "shared-path")
         self.paste(finding)
@@ -396,7 +396,7 @@ esac
         self.assertEqual((hidden.name, hidden.problem.code), ("web1", world.pb.PROBLEM_CODE_PATH_SHARED))
         (kept,) = self.findings(f"pid {first.pid})")
         self.assertEqual(kept["finding"], "shared-path")
-        self.assertIn("The other VM is to be changed", kept["what"])
+        self.assertIn("Change the other VM", kept["what"])
         (finding,) = self.findings(f"pid {second.pid})")
         arguments = self.paste(finding)
         second.send_signal(signal.SIGTERM)

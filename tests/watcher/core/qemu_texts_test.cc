@@ -171,7 +171,7 @@ TEST(QemuArgumentsTest, WhereThereIsDoubtOnlyQemuKnows) {
   EXPECT_EQ(ParseWithMonitor({"-smbios", "type=1,uuid=x"}).certain_uuid, std::nullopt);
 }
 
-TEST(QemuArgumentsTest, WhoHasNoMonitorOrIsNoQemuAnswersForItself) {
+TEST(QemuArgumentsTest, TheNameIsNotCertainWithoutAMonitorOrOutsideQemu) {
   EXPECT_EQ(ParseQemuArguments({"kvm", "-name", "web1"}).certain_name, std::nullopt);
   EXPECT_EQ(ParseQemuArguments({"/usr/sbin/libvirtd", "-qmp", "unix:/p,server=on", "-name", "web1"})
                 .certain_name,

@@ -69,7 +69,7 @@ TEST_F(HostWatchTest, TheFirstAnswerAndEachChangeAreHandedOut) {
   EXPECT_THAT(said_, ElementsAre(false, true, false));
 }
 
-TEST_F(HostWatchTest, WhatWasSaidIsTakenInWithoutATurnOfTheLoop) {
+TEST_F(HostWatchTest, DrainHandlesReportsWithoutATurnOfTheLoop) {
   source_->Say(Says(true), /*silent=*/true);
   watch_.Drain();
   EXPECT_THAT(said_, ElementsAre(true));

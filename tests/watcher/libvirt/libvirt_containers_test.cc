@@ -100,7 +100,7 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
 }
 
 // libvirt may have ended it, for whatever reason.
-TEST_F(LibvirtContainersTest, TheExitStatusOfAnEndWhileVmeventdWasAwaySaysNothing) {
+TEST_F(LibvirtContainersTest, TheExitStatusOfAContainerThatEndedUnwatchedIsNoEvidence) {
   StartConnected();
   StartDomain(Container());
   options_.handed_runs =

@@ -44,7 +44,7 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
   ExpectSignal(SIGABRT);
 }
 
-TEST_F(NodeWatcherExitTest, AnIntentThatComesWhileItsEndWaitsIsToldOf) {
+TEST_F(NodeWatcherExitTest, AnIntentDuringAPendingEndIsPublishedAsLate) {
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   FollowWithManualClock();
   const std::string run_id = RunId("vm1");

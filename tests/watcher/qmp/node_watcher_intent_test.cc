@@ -142,7 +142,7 @@ TEST_F(NodeWatcherIntentTest, OneForAnEarlierRunIsNotForTheNext) {
   EXPECT_TRUE(absl::IsNotFound(Declare(request).status()));
 }
 
-TEST_F(NodeWatcherIntentTest, OneForARunThatHasStoppedIsToldOf) {
+TEST_F(NodeWatcherIntentTest, AnIntentForAStoppedRunIsPublishedAsLate) {
   StartOne(&qemu_);
   IntentRequest request = Of("vm1");
   request.started_before = absl::Now();

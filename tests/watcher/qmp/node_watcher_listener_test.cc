@@ -75,7 +75,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
 }
 
 // The kernel knows who listened by its id alone, before Linux 6.5.
-TEST_F(ListenerTest, AVmThatHasTheIdOfAnotherOnesLauncherHearsNothingOfIt) {
+TEST_F(ListenerTest, AReusedLauncherPidDoesNotMixUpTwoVms) {
   FakeQemu launcher;
   launcher.Rename("libvirtd");
   launcher.AddMonitor(Socket("vm1"));

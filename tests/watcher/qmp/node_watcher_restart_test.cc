@@ -260,7 +260,7 @@ class UntrackedRestartTest : public RestartTest {
   UntrackedRestartTest() { options_.process_tracking = false; }
 };
 
-TEST_F(UntrackedRestartTest, GoesOnWhenProcessesAreTrackedFromNowOnAndTheOtherWayRound) {
+TEST_F(UntrackedRestartTest, ARunResumesWhenProcessTrackingIsSwitchedOnOrOff) {
   for (const bool tracked_first : {false, true}) {
     const std::string vm = tracked_first ? "tracked" : "untracked";
     options_.process_tracking = tracked_first;

@@ -62,7 +62,7 @@ TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
   EXPECT_EQ(watcher_->counters().monitor_reconnects, 1u);
 }
 
-TEST_F(NodeWatcherTest, ASocketThatTheSameProcessMadeAnewIsTheSameRun) {
+TEST_F(NodeWatcherTest, ASocketThatTheSameProcessCreatedAgainIsTheSameRun) {
   const int monitor = Follow(&qemu_);
   qemu_.Unlink(monitor);
   qemu_.AddMonitor(Socket("vm1"));

@@ -296,7 +296,7 @@ TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
   EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";
 }
 
-TEST_F(RunTableTest, ARunIsNotOfAnotherBootWhereOneOfTheTwoIsNotKnown) {
+TEST_F(RunTableTest, AnUnknownBootIdDoesNotCountAsAReboot) {
   const std::string saved = Add("vm1", "run-1")->session().Save();
   const std::string unknown = absl::StrReplaceAll(saved, {{"run-1", "-1234"}});
   table_.Find("run-1")->End();

@@ -114,7 +114,7 @@ const StoryCase kPanics[] = {
     {"ASignalAfterAResumeIsUnknown",
      "GUEST_PANICKED action=pause; STOP; RESUME; is RUNNING; STOP; is PAUSED; RESUME; restart 0s; "
      "ready; SHUTDOWN host-signal; end",
-     "UNKNOWN UNOBSERVED; rule snapshot; seen RESUME, perhaps from a snapshot of before"},
+     "UNKNOWN UNOBSERVED; rule snapshot; seen RESUME, perhaps from an earlier snapshot"},
     {"APoweroffAfterAResumeIsUnknown",
      "GUEST_PANICKED action=pause; STOP; RESUME; SHUTDOWN guest-shutdown; end",
      "UNKNOWN UNOBSERVED; rule snapshot"},

@@ -107,7 +107,7 @@ TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIs
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
-TEST_F(VmSessionIntentTest, OneThatAnUnknownEventFindsExpiredIsKeptAsSuch) {
+TEST_F(VmSessionIntentTest, AnExpiredIntentIsSavedAsExpiredEvenAfterAnIgnoredEvent) {
   vm_.Declare(absl::Seconds(5));
   vm_.AdvanceWithoutTick(absl::Seconds(5));
   vm_.Event("RTC_CHANGE");  // the driver checks what is kept

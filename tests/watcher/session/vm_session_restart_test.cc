@@ -25,7 +25,7 @@ using ::testing::SizeIs;
 using VmSessionRestartTest = RunningVmTest;
 
 // QEMU's own time counts of what waited in the connection, and of nothing else.
-TEST_F(VmSessionRestartTest, WhatWaitedForTheNextDaemonWasSaidInTheWindow) {
+TEST_F(VmSessionRestartTest, EventsThatWaitedForTheNextDaemonCountByQemusTime) {
   constexpr char kShutdown[] = R"({"guest": true, "reason": "guest-shutdown"})";
   for (const bool waited : {true, false}) {
     RunningVm vm;

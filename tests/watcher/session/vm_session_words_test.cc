@@ -80,7 +80,7 @@ TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
   }
 }
 
-TEST_F(VmSessionWordsTest, AMemoryKillerAndQemuItselfStayWhatTheyAre) {
+TEST_F(VmSessionWordsTest, LastWordsDoNotOverrideWhatTheKernelShowedOfAMemoryKiller) {
   for (const bool of_qemu : {true, false}) {
     RunningVm vm{SessionOptions{.last_words = true}};
     vm.SetWords("terminating on signal 15 from pid 812 (earlyoom)", LastWordsSource::kJournal);

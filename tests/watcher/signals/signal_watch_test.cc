@@ -285,7 +285,7 @@ TEST_F(SignalWatchTest, WhatWasSentBeforeWaitsForTheProcessToBeFollowed) {
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
-TEST_F(SignalWatchTest, OfASenderThatWentBeforeItCouldBeReadTheRecordHasToSayThatItIsNotQemus) {
+TEST_F(SignalWatchTest, ASenderThatIsGoneIsReportedOnlyIfTheRecordProvesItIsNotQemus) {
   const struct {
     ProcessMark sender;
     ProcessMark qemu;
@@ -421,7 +421,7 @@ TEST_F(SignalWatchTest, ASignalBeforeALossIsNoProofThatTheFirstProcessObeyed) {
   }
 }
 
-TEST_F(SignalWatchTest, AProcessThatLeadsNoNamespaceIsNoReasonOfTheKernels) {
+TEST_F(SignalWatchTest, AKillIsAttributedToAFirstProcessOnlyIfItLedANamespace) {
   WriteProcess(4700, 0, 5);
   watch_.Follow(4711, 5000, &qemu_);
   for (const char* numbers : {"4700", "4700\t7"}) {
