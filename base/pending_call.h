@@ -16,9 +16,9 @@ namespace vmeventd {
 template <typename T>
 class PendingCall {
  public:
-  // Does `call` on a thread of `threads`, unless the previous one is still under way, and waits for
-  // that one or this one, at most `patience`. Returns its result; unset: it has not ended. `call`
-  // may refer only to what it owns.
+  // Does `call` on a thread of `threads`, unless the result of the previous one was not taken yet,
+  // and waits for that one or this one, at most `patience`. Returns its result; unset: it has not
+  // ended. `call` may refer only to what it owns.
   std::optional<T> Within(DetachedThreads* threads, absl::Duration patience,
                           std::function<T()> call) {
     if (later_ == nullptr) {
@@ -36,6 +36,7 @@ class PendingCall {
     return std::move(std::exchange(later_, nullptr)->result);
   }
 
+  // Returns whether a call was begun whose result was not taken.
   bool under_way() const { return later_ != nullptr; }
 
  private:

@@ -512,6 +512,9 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   dropped = DropTracing() && dropped;
   BlockSignals();
   signal(SIGPIPE, SIG_IGN);
+  // vmeventd observes: to look at qemu:///session must not start a libvirt. Before there are
+  // threads.
+  setenv("LIBVIRT_AUTOSTART", "0", 1);
   if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);

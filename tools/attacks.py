@@ -556,7 +556,7 @@ class Daemon:
     def follows_a_vm(self):
         """After how many ms a VM that starts now is listed; None: it is not."""
         name = b"late"
-        message = b"\x0a" + bytes([len(name)]) + name  # GetVmRequest.name
+        message = b"\x0a" + bytes([len(name)]) + name  # GetVmRequest.vm_name
         try:
             with self.monitor_of(name.decode()):
                 caller, begin = Caller(self.target.unix()), time.monotonic()

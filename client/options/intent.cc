@@ -38,9 +38,11 @@ void AddIntent(CLI::App* program, Reading* reading) {
             [=, declare = declare](const std::string& text) {
               declare->started_before = ReadTime(reading->context, text);
             });
-  AddValue(app, "--request-id", "ID",
-           "a retry with it is the same intent, and `intent list -o json` shows it",
-           &declare->request_id);
+  AddValue(
+      app, "--request-id", "ID",
+      "while the intent is open, a retry with this id is the same intent; `intent list -o json` "
+      "shows it",
+      &declare->request_id);
   CLI::App* list = Add<IntentsCommand>(intent, reading, "list", "List the open intents").first;
   list->alias("ls")->alias("get");
   AddNode(list, reading);

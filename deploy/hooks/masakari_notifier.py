@@ -122,7 +122,7 @@ def is_running_again(server, event):
         with server.channel() as channel:
             try:
                 vm = rpc.VmEventServiceStub(channel).GetVm(
-                    pb.GetVmRequest(name=event.vm.name), timeout=CALL_SECONDS).vm
+                    pb.GetVmRequest(vm_name=event.vm.name), timeout=CALL_SECONDS).vm
                 break
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.NOT_FOUND:

@@ -170,7 +170,7 @@ class Restarter:
             async with self._server.aio_channel() as channel:
                 try:
                     answer = await rpc.VmEventServiceStub(channel).GetVm(
-                        pb.GetVmRequest(name=name), timeout=CALL_SECONDS)
+                        pb.GetVmRequest(vm_name=name), timeout=CALL_SECONDS)
                     break
                 except grpc.RpcError as error:
                     if error.code() == grpc.StatusCode.NOT_FOUND:

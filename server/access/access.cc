@@ -239,8 +239,8 @@ absl::Status AccessPolicy::CheckRate(const CallPeer& caller) {
   return WithReason(
       "LISTS_TOO_OFTEN",
       WithRetry(wait, absl::ResourceExhaustedError(absl::StrCat(
-                          "ListEvents and ListVms are called too often from ", caller.peer,
-                          "; try again in ",
+                          "lists of events, VMs and streams are requested too often from ",
+                          caller.peer, "; try again in ",
                           absl::FormatDuration(absl::Ceil(wait, absl::Milliseconds(1))),
                           ", or follow the events with WatchEvents"))));
 }

@@ -255,7 +255,7 @@ class AccessPolicy {
   // PERMISSION_DENIED, counted, for a reader; the message names who is permitted, and how to become
   // an operator.
   absl::Status CheckOperator(const CallPeer& caller) const;
-  // RESOURCE_EXHAUSTED, counted, if this peer has called ListEvents and ListVms too often.
+  // RESOURCE_EXHAUSTED, counted, if this peer has requested lists too often.
   absl::Status CheckRate(const CallPeer& caller);
 
  private:

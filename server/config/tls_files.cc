@@ -103,6 +103,12 @@ absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
 }
 
 constexpr absl::Duration kLookInterval = absl::Seconds(1);
+// Longest time that a handshake waits for the file system: all clients connect on its thread.
+constexpr absl::Duration kHandshakePatience = absl::Milliseconds(10);
+
+void LogFault(const absl::Status& status) {
+  spdlog::error("{}; the previous certificate stays in use", std::string(status.message()));
+}
 
 // Identifies the files and their contents.
 std::string Fingerprint(const TlsPaths& paths) {
@@ -207,28 +213,21 @@ TlsFiles::Found TlsFiles::Look(const TlsPaths& paths, const std::string& known) 
   return out;
 }
 
-absl::Status TlsFiles::LookLocked(const std::string& known) {
-  const bool waits = look_.under_way();
+absl::Status TlsFiles::LookLocked(const std::string& known, absl::Duration patience) {
   std::optional<Found> found =
-      look_.Within(&threads_, waits ? absl::ZeroDuration() : kFileSystemPatience,
-                   [paths = paths_, known] { return Look(paths, known); });
-  absl::Status status;
-  if (!found.has_value()) {
-    status = NoAnswer(paths_);
-    if (waits) return status;  // it has been logged
-  } else {
-    fingerprint_ = std::move(found->fingerprint);
-    if (!found->contents.has_value()) return absl::OkStatus();
-    usable_ = found->contents->ok();
-    if (usable_) {
-      UseLocked(**std::move(found->contents));
-      return absl::OkStatus();
-    }
-    status = found->contents->status();
-    reload_failures_.Add();
+      look_.Within(&threads_, patience, [paths = paths_, known] { return Look(paths, known); });
+  if (!found.has_value()) return NoAnswer(paths_);
+  hangs_ = false;
+  fingerprint_ = std::move(found->fingerprint);
+  if (!found->contents.has_value()) return absl::OkStatus();
+  usable_ = found->contents->ok();
+  if (usable_) {
+    UseLocked(**std::move(found->contents));
+    return absl::OkStatus();
   }
-  spdlog::error("{}; the previous certificate stays in use", std::string(status.message()));
-  return status;
+  reload_failures_.Add();
+  LogFault(found->contents->status());
+  return found->contents->status();
 }
 
 void TlsFiles::UseLocked(TlsMaterial material) {
@@ -243,17 +242,29 @@ void TlsFiles::UseLocked(TlsMaterial material) {
 
 absl::Status TlsFiles::Reload() {
   const MutexLock lock(&mutex_);
-  return LookLocked("");
+  absl::Status status;
+  // An earlier look may have read older files.
+  if (look_.under_way()) status = LookLocked("", kFileSystemPatience);
+  if (!look_.under_way()) status = LookLocked("", kFileSystemPatience);
+  if (look_.under_way()) LogHang();
+  return status;
 }
 
 std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
   const MutexLock lock(&mutex_);
   const absl::Duration now = clock_->Now().monotonic;
-  if (now - looked_at_ >= kLookInterval) {
-    looked_at_ = now;
-    LookLocked(fingerprint_).IgnoreError();  // it has been logged
+  const bool begins = !look_.under_way() && now - looked_at_ >= kLookInterval;
+  if (begins) looked_at_ = now;
+  if (begins || look_.under_way()) {
+    LookLocked(fingerprint_, begins ? kHandshakePatience : absl::ZeroDuration())
+        .IgnoreError();  // it has been logged
   }
+  if (look_.under_way() && now - looked_at_ >= kFileSystemPatience) LogHang();
   return material_;
+}
+
+void TlsFiles::LogHang() {
+  if (!std::exchange(hangs_, true)) LogFault(NoAnswer(paths_));
 }
 
 }  // namespace vmeventd

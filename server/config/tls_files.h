@@ -47,17 +47,23 @@ class TlsFiles {
  public:
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock);
 
-  // Never null. Looks at the files at most once a second, and waits at most kFileSystemPatience for
-  // that; not at all if an earlier look has not ended.
+  // Never null. Looks at the files at most once a second, and waits at most 10 ms for that: what a
+  // slower look finds is used from a later call on.
   std::shared_ptr<const TlsMaterial> Current();
-  // Reads the files now. The error is the reason why the old contents stay in use.
+  // Reads the files now, and waits at most 2 s for that. The error is the reason why the old
+  // contents stay in use.
   absl::Status Reload();
 
   // Returns whether the files could be read when looked at last, and were valid; if not, earlier
   // contents are in use.
   bool usable() const {
     const MutexLock lock(&mutex_);
-    return usable_ && !look_.under_way();
+    return usable_ && !hangs_;
+  }
+  // Returns whether a look is under way.
+  bool looking() const {
+    const MutexLock lock(&mutex_);
+    return look_.under_way();
   }
   uint64_t reload_failures() const { return reload_failures_.value(); }
 
@@ -72,8 +78,10 @@ class TlsFiles {
   // Reads the files unless they are the ones of `known`.
   static Found Look(const TlsPaths& paths, const std::string& known);
   // Looks, on the thread, at what differs from `known`, and uses what was found. Logs and counts
-  // contents that are not valid.
-  absl::Status LookLocked(const std::string& known) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // contents that are not valid. DEADLINE_EXCEEDED: the look is under way.
+  absl::Status LookLocked(const std::string& known, absl::Duration patience)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LogHang() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UseLocked(TlsMaterial material) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TlsPaths paths_;
@@ -85,6 +93,8 @@ class TlsFiles {
   DetachedThreads threads_;
   PendingCall<Found> look_ ABSL_GUARDED_BY(mutex_);
   bool usable_ ABSL_GUARDED_BY(mutex_) = true;
+  bool hangs_ ABSL_GUARDED_BY(mutex_) =
+      false;  // it was logged that the file system does not answer
   absl::Duration looked_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };
 

@@ -380,6 +380,9 @@ void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse
       {"vmeventd_command_lines_left_out_total",
        "QEMUs whose command line was not read because too many reads waited",
        counters.command_lines_left_out},
+      {"vmeventd_last_words_left_out_total",
+       "QEMUs whose last words were not looked for because too many reads waited",
+       counters.last_words_left_out},
       {"vmeventd_sockets_left_out_total",
        "Times that a socket was not watched because its directory had as many as it may have",
        counters.sockets_over_directory_limit},
@@ -390,6 +393,9 @@ void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse
       {"vmeventd_libvirt_overflows_total",
        "Connections to libvirt that were cut because too many events waited",
        counters.libvirt_overflows},
+      {"vmeventd_libvirt_left_out_total",
+       "Times that a libvirt or a domain was not followed because of a limit",
+       counters.libvirt_left_out},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});

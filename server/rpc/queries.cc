@@ -117,10 +117,10 @@ std::string PositionOf(const VmRecord& vm) {
 // Describes the VM that a request names, for errors: its field, and "named "web1"" or "with the
 // UUID ...".
 std::pair<std::string, std::string> Described(const v1::GetVmRequest& request) {
-  if (request.uuid().empty()) return {"name", absl::StrCat("named ", Quote(request.name()))};
+  if (request.uuid().empty()) return {"vm_name", absl::StrCat("named ", Quote(request.vm_name()))};
   const std::string uuid = absl::StrCat("with the UUID ", request.uuid());
-  if (request.name().empty()) return {"uuid", uuid};
-  return {"uuid", absl::StrCat("named ", Quote(request.name()), " and ", uuid)};
+  if (request.vm_name().empty()) return {"uuid", uuid};
+  return {"uuid", absl::StrCat("named ", Quote(request.vm_name()), " and ", uuid)};
 }
 
 // Picks the VM for a request that has a name or a UUID, but no run id.
@@ -310,7 +310,7 @@ absl::StatusOr<std::string> Queries::ListVms(const v1::ListVmsRequest& request) 
 absl::StatusOr<std::string> Queries::GetVm(const v1::GetVmRequest& request) const {
   if (absl::Status status = CheckGetVm(request); !status.ok()) return status;
   std::vector<VmRecordPtr> vms = log_->Vms([&](const VmRegistry& known, uint64_t) {
-    return known.Named(request.name(), ParseUuid(request.uuid()));
+    return known.Named(request.vm_name(), ParseUuid(request.uuid()));
   });
   std::erase_if(vms, [&](const VmRecordPtr& vm) {
     return !request.run_id().empty() && vm->run_id != request.run_id();

@@ -319,7 +319,7 @@ absl::Status CheckName(const std::string& field, const std::string& name) {
 
 absl::Status CheckGetVm(const v1::GetVmRequest& request) {
   Checker check;
-  check.Vm("name", request.name(), request.run_id(), request.uuid());
+  check.Vm("vm_name", request.vm_name(), request.run_id(), request.uuid());
   return check.status();
 }
 

@@ -28,7 +28,7 @@ struct GrpcServerOptions {
   int max_connections = 4'000;         // limit of each address
   ArrivalLimits arrivals;              // limits of each address
   CallLimits calls;                    // limits of each address
-  double list_rate = 200;              // per second and peer, for ListEvents and ListVms together
+  double list_rate = 200;              // per second and peer, for all lists together
   RelayLimits relay;                   // what clients may send
 };
 

@@ -86,7 +86,7 @@ void Lister::Ask(Daemon* daemon) {
 
 void Lister::AskVm(Daemon* daemon, const std::string& name) const {
   v1::GetVmRequest request;
-  request.set_name(name);
+  request.set_vm_name(name);
   // Stopped VMs of earlier daemons are known once the journal is open.
   if (!daemon->has_journal() || daemon->PumpIsDue()) return;
   const absl::StatusOr<std::string> answer = daemon->queries().GetVm(request);

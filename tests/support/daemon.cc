@@ -83,7 +83,7 @@ v1::Vm Daemon::GetVm(const std::string& name) {
   grpc::ClientContext context;
   context.set_deadline(CallDeadline());
   v1::GetVmRequest request;
-  request.set_name(name);
+  request.set_vm_name(name);
   v1::GetVmResponse response;
   Check(stub_->GetVm(&context, request, &response), "GetVm " + name);
   return response.vm();

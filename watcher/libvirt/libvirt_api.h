@@ -106,9 +106,9 @@ class LibvirtApi {
                                                            const Callback& callback) = 0;
 };
 
-// Loads libvirt.so.0 and libvirt-qemu.so.0, once in a process. FAILED_PRECONDITION names the Debian
-// package that is missing. Call it before other threads are started: it sets an environment
-// variable.
+// Loads libvirt.so.0 and libvirt-qemu.so.0. FAILED_PRECONDITION names the Debian package that is
+// missing. Call it until it succeeds, from one thread at a time. Blocks while the files are read.
+// LIBVIRT_AUTOSTART=0 in the environment keeps the library from starting a libvirt.
 absl::StatusOr<std::shared_ptr<LibvirtApi>> LoadLibvirt();
 
 }  // namespace vmeventd

@@ -338,7 +338,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   const DomainName& domain = found->domain;
   PeerProcess& process = found->result.process;
   if (!link->new_runs.Take(context_->loop->Now().monotonic)) {
-    meters_.overflows.Add();
+    meters_.left_out.Add();
     spdlog::warn("--libvirt {}: too many domains started at once: not following {}",
                  absl::CHexEscape(link->uri), absl::Utf8SafeCHexEscape(domain.name));
     return nullptr;
@@ -364,7 +364,10 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
 }
 
 VmRun* LibvirtSource::Restore(VmSession* session) {
-  if (session->run().reported_by == ReportedBy::kMonitor) return nullptr;
+  const ReportedBy reported_by = session->run().reported_by;
+  if (reported_by != ReportedBy::kLibvirt && reported_by != ReportedBy::kContainerLibvirt) {
+    return nullptr;
+  }
   const std::string uuid = session->uuid();
   const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
   return Adopt(LinkAt(uri), uuid, std::move(*session));

@@ -33,6 +33,7 @@ constexpr unsigned int kKeepAliveCount = 3;
   F(virConnectDomainEventDeregisterAny) \
   F(virConnectDomainEventRegisterAny)   \
   F(virConnectGetType)                  \
+  F(virConnectIsAlive)                  \
   F(virConnectListAllDomains)           \
   F(virConnectOpen)                     \
   F(virConnectRegisterCloseCallback)    \
@@ -322,17 +323,25 @@ class RealConnection : public LibvirtApi::Connection {
         lib.virConnectListAllDomains(connection_, &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
     if (count < 0) return OpenError();
     std::vector<ActiveDomain> active;
+    std::string why;  // the first domain without a state has none
     for (int at = 0; at < count; ++at) {
       const Domain domain(domains[at]);
       int state = VIR_DOMAIN_NOSTATE;
       int reason = 0;
       // One that is being started or ends has an event later.
-      if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) continue;
+      if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) {
+        if (why.empty()) why = LastErrorText();
+        continue;
+      }
       DomainName name = NameOf(domain.get());
       if (name.id <= 0 || state == VIR_DOMAIN_SHUTOFF) continue;
       active.push_back({std::move(name), RunStateOf(domain.get(), state, reason)});
     }
     free(domains);  // NOLINT(cppcoreguidelines-no-malloc): as virConnectListAllDomains demands
+    // The states came to an end with the connection: the domains without one may run.
+    if (!why.empty() && lib.virConnectIsAlive(connection_) != 1) {
+      return absl::UnavailableError(absl::StrCat("cannot list the domains of libvirt: ", why));
+    }
     return active;
   }
 
@@ -410,8 +419,6 @@ class RealLibvirt : public LibvirtApi {
 
 absl::StatusOr<std::shared_ptr<LibvirtApi>> LoadLibvirt() {
   if (absl::Status status = LoadFunctions(); !status.ok()) return status;
-  // vmeventd observes: to look at qemu:///session must not start a libvirt.
-  setenv("LIBVIRT_AUTOSTART", "0", 1);
   lib.virSetErrorFunc(nullptr, IgnoreError);
   if (lib.virInitialize() < 0 || lib.virEventRegisterDefaultImpl() < 0) {
     return absl::InternalError(absl::StrCat("libvirt's client library: ", LastErrorText()));

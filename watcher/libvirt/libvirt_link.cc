@@ -7,10 +7,12 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/unix_address.h"
 #include "nlohmann/json.hpp"
+#include "spdlog/spdlog.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
@@ -166,7 +168,16 @@ struct LibvirtLink::Shared {
 
   void PostDetails(const std::string& uuid) {
     absl::StatusOr<DomainDetails> details = connection->Details(uuid);
-    if (details.ok()) inbox->Post(DetailsKnown{uuid, *std::move(details)});
+    if (details.ok()) {
+      inbox->Post(DetailsKnown{uuid, *std::move(details)});
+    } else if (!absl::IsNotFound(details.status())) {
+      spdlog::warn(
+          "--libvirt {}: cannot read the definition of the domain {}, and so its labels and "
+          "whether "
+          "it has a guest agent: {}",
+          absl::CHexEscape(spec.Uri()), absl::CHexEscape(uuid),
+          absl::CHexEscape(details.status().message()));
+    }
   }
 };
 
@@ -244,7 +255,11 @@ void LibvirtLink::Work(Shared* shared) {
     if (now.reconnects) shared->Reconnect(std::move(now.inbox));
     if (shared->connection == nullptr) continue;
     if (!now.processes.empty()) shared->PostProcesses(std::move(now.processes));
-    if (now.list) shared->PostList().IgnoreError();
+    if (now.list) {
+      // A connection that lists nothing shows no ends: it is made again.
+      const absl::Status listed = shared->PostList();
+      if (!listed.ok()) shared->inbox->Post(LinkClosed{std::string(listed.message())});
+    }
     if (!uuid.empty()) shared->PostDetails(uuid);
   }
 }

@@ -123,9 +123,10 @@ class LibvirtLink {
   std::vector<LibvirtMessage> Take() {
     return inbox_ == nullptr ? std::vector<LibvirtMessage>() : inbox_->Take();
   }
-  // Lists the domains again: DomainsListed follows, or nothing if libvirt cannot list them.
+  // Lists the domains again: DomainsListed follows, or LinkClosed if libvirt cannot list them.
   void ListAgain();
-  // Asks for a domain's details: DetailsKnown follows, unless the domain is gone by then.
+  // Asks for a domain's details: DetailsKnown follows, unless the domain is gone by then, or the
+  // log says why they cannot be read.
   void AskDetails(const std::string& uuid);
 
   // Looks for the domain's process: ProcessFound follows, unless the connection ends before that.

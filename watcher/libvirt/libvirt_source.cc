@@ -93,7 +93,7 @@ LibvirtSource::~LibvirtSource() {
 void LibvirtSource::Start() {
   started_ = true;
   for (const LibvirtSpec& spec : context_->options->libvirts) {
-    if (!spec.has_glob()) WantIfThere(spec);
+    if (!spec.has_glob()) WantIfThere(spec, kFileSystemPatience);
   }
   sockets_.Start();
   // Runs of an earlier life of its domain.
@@ -107,8 +107,8 @@ void LibvirtSource::EndTurn() {
   threads_.StartMissing();
   for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
   const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
-  if (!first_scan_done_ && started_ && (sockets_.looked() || sockets_.hangs()) &&
-      std::all_of(links_.begin(), links_.end(), tried)) {
+  if (!first_scan_done_ && started_ && !loading_.under_way() &&
+      (sockets_.looked() || sockets_.hangs()) && std::all_of(links_.begin(), links_.end(), tried)) {
     // The only reporter of how its domains end is gone for good.
     const auto is_orphan = [](const LibvirtRun&, const Link& link) { return !link.reachable(); };
     if (sockets_.looked()) {
@@ -144,7 +144,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
   }
 }
 
-void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
+void LibvirtSource::WantIfThere(const LibvirtSpec& spec, absl::Duration patience) {
   // A restored run has a link already.
   const bool is_there = spec.awaited.empty() || links_.contains(spec.Uri()) ||
                         std::any_of(spec.awaited.begin(), spec.awaited.end(), [](const auto& path) {
@@ -152,11 +152,13 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
                         });
   std::string problem = is_there ? "" : "its socket does not exist";
   if (is_there && api_ == nullptr) {
-    absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
-    if (api.ok()) {
-      api_ = *std::move(api);
+    auto api = loading_.Within(&threads_, patience, LoadLibvirt);
+    if (!api.has_value()) {
+      problem = "its library is being loaded";
+    } else if (api->ok()) {
+      api_ = **std::move(api);
     } else {
-      problem = std::string(api.status().message());
+      problem = std::string(api->status().message());
     }
   }
   if (problem.empty()) {
@@ -166,13 +168,14 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec) {
   if (std::exchange(awaited_problem_, problem) != problem) {
     spdlog::info("cannot follow libvirt {} yet, trying again: {}", spec.Uri(), problem);
   }
-  context_->loop->SetTimerIn(&await_, kAwaitInterval, [this, &spec] { WantIfThere(spec); });
+  context_->loop->SetTimerIn(&await_, kAwaitInterval,
+                             [this, &spec] { WantIfThere(spec, absl::ZeroDuration()); });
 }
 
 void LibvirtSource::OnSocket(const LibvirtSpec& spec, const std::string& path) {
   const std::string uri = spec.UriAt(path);
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
-    meters_.overflows.Add();
+    meters_.left_out.Add();
     spdlog::warn(
         "--libvirt: calls to {} libvirts, some of them gone, have not returned: not following {}",
         kMaxLinks, absl::CHexEscape(path));
@@ -339,6 +342,7 @@ void LibvirtSource::Counters(WatcherCounters* all) const {
   all->libvirt_connects += meters_.connects;
   all->libvirt_failures += meters_.failures;
   all->libvirt_overflows += meters_.overflows;
+  all->libvirt_left_out += meters_.left_out;
 }
 
 void LibvirtSource::PublishGap(const Link& link) {

@@ -17,7 +17,9 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/detached_threads.h"
 #include "base/mutex.h"
+#include "base/pending_call.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
@@ -243,7 +245,8 @@ class LibvirtSource : public RunSource, public FdHandler {
   Link* LinkAt(const std::string& uri);
   void Want(Link* link, const LibvirtSpec& spec, const std::string& socket);
   // Wants the link of a spec without a glob as soon as one of its awaited paths exists.
-  void WantIfThere(const LibvirtSpec& spec);
+  // Waits at most `patience` for the file system of libvirt's library.
+  void WantIfThere(const LibvirtSpec& spec, absl::Duration patience);
   void Connect(Link* link);
   // Delays the next attempt by the link's backoff, and increases the backoff.
   void BackOff(Link* link);
@@ -317,10 +320,12 @@ class LibvirtSource : public RunSource, public FdHandler {
     Counter connects;
     Counter failures;
     Counter overflows;
+    Counter left_out;
   } meters_;
   std::shared_ptr<LibvirtApi> api_;             // null: it is loaded when an awaited libvirt exists
   const std::shared_ptr<const UniqueFd> wake_;  // an eventfd, readable if messages wait
   DetachedThreads threads_;
+  PendingCall<absl::StatusOr<std::shared_ptr<LibvirtApi>>> loading_;
   SocketGlobWatcher sockets_;
   std::map<std::string, std::unique_ptr<Link>> links_;  // by URI
   std::string last_read_;                               // URI of the link that was read last

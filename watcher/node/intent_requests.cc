@@ -142,7 +142,7 @@ absl::Status IntentRequests::TakeToken() {
                         " at once and ", kNodeIntents.per_second, " a second; try again later")));
 }
 
-void IntentRequests::RecordLate(const v1::VmRef& run, const IntentRequest& request,
+void IntentRequests::RecordLate(const v1::Vm& vm, const IntentRequest& request,
                                 const absl::Status& why, const Done& done) {
   if (absl::Status taken = TakeToken(); !taken.ok()) return done(std::move(taken));
   v1::Event event =
@@ -150,10 +150,16 @@ void IntentRequests::RecordLate(const v1::VmRef& run, const IntentRequest& reque
                 absl::StrCat(request.actor,
                              " intended to end the VM, which came too late: ", request.reason));
   *event.mutable_observe_time() = ToTimestamp(loop_->Now().wall);
-  *event.mutable_vm() = run;
   *event.mutable_intent() = IntentOf(request);
-  sink_->Push(
-      {.status = std::nullopt, .event = std::move(event), .on_public = [done, why] { done(why); }});
+  // A run that has stopped stays as its STOPPED left it.
+  const bool lives = vm.state() != v1::VM_STATE_STOPPED;
+  if (!lives) {
+    *event.mutable_vm() = vm.ref();
+    event.set_state(vm.state());
+  }
+  sink_->Push({.status = lives ? std::optional(vm) : std::nullopt,
+               .event = std::move(event),
+               .on_public = [done, why] { done(why); }});
 }
 
 void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& done) {
@@ -169,8 +175,11 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                           .on_public = [done, why = run.status()] { done(why); }});
     }
     if (!ended.has_value()) return done(run.status());
+    v1::Vm stopped;
+    *stopped.mutable_ref() = *ended;
+    stopped.set_state(v1::VM_STATE_STOPPED);
     return RecordLate(
-        *ended, request,
+        stopped, request,
         WithReason("INTENT_IS_LATE",
                    absl::FailedPreconditionError(absl::StrCat(
                        "the run that lived when the operation began, at started_before, has ended; "
@@ -178,18 +187,21 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                        ended->run_id(), " tells of it"))),
         done);
   }
+  const auto of_vm = [&name = (*run)->info().name](absl::Status status) {
+    return WithFact("vm_name", name, std::move(status));
+  };
   if (const v1::Intent* own = (*run)->session().IntentOfRequest(request.request_id);
       own != nullptr) {
     if (own->actor() == request.actor && own->reason() == request.reason) {
       return (*run)->Confirm([done, intent = *own] { done(intent); });
     }
-    return done(absl::AlreadyExistsError(
-        absl::StrCat("request_id: ", Quote(request.request_id), " was used for the intent ",
-                     own->intent_id(), ", of another actor or reason: use a new one")));
+    const absl::Status used =
+        WithReason("REQUEST_ID_USED",
+                   absl::AlreadyExistsError(absl::StrCat(
+                       "request_id: ", Quote(request.request_id), " was used for the intent ",
+                       own->intent_id(), ", of another actor or reason: use a new one")));
+    return done(of_vm(WithFact("intent_id", own->intent_id(), used)));
   }
-  const auto of_vm = [&name = (*run)->info().name](absl::Status status) {
-    return WithFact("vm_name", name, std::move(status));
-  };
   if (const v1::Intent* open = (*run)->session().open_intent();
       open != nullptr && open->actor() != request.actor) {
     const absl::Status refused = WithReason(
@@ -202,7 +214,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) {
     if (!HasReason(counts, "END_IS_DECIDED")) return done(std::move(counts));
-    return RecordLate((*run)->session().Status().ref(), request, of_vm(counts), done);
+    return RecordLate((*run)->session().Status(), request, of_vm(counts), done);
   }
   if (absl::Status taken = TakeToken(); !taken.ok()) return done(std::move(taken));
   v1::Intent intent = IntentOf(request);

@@ -80,8 +80,8 @@ class IntentRequests {
   // The run that `request` means, if it lives. `*ending` gets one that lived at `started_before`,
   // and whose process has ended since.
   absl::StatusOr<VmRun*> RunFor(const IntentRequest& request, std::optional<v1::VmRef>* ending);
-  // Publishes INTENT_LATE for `run`, and then answers with `why`.
-  void RecordLate(const v1::VmRef& run, const IntentRequest& request, const absl::Status& why,
+  // Publishes INTENT_LATE for the run of `vm`, and then answers with `why`.
+  void RecordLate(const v1::Vm& vm, const IntentRequest& request, const absl::Status& why,
                   const Done& done);
 
   EventLoop* const loop_;

@@ -222,6 +222,7 @@ class NodeWatcherImpl : public NodeWatcher {
     if (options_.command_lines != nullptr) {
       all.command_lines_left_out = options_.command_lines->left_out();
     }
+    if (options_.last_words != nullptr) all.last_words_left_out = options_.last_words->left_out();
     all.signals_lost = signals_.lost();
     all.shutdown_file_times = context_.shutdown_file_times.Read();
     for (const auto& source : sources_) source->Counters(&all);

@@ -7,6 +7,7 @@
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
 #include "base/system.h"
+#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -112,6 +113,7 @@ void DirectoryThread::Run(Work work, Then dropped) {
   pending_.push_back({++last_id_, std::move(dropped)});
   const bool waits = is_idle && loop_->Now().monotonic >= slow_until_;
   bool ended = false;
+  bool has_thread = true;
   {
     const MutexLock lock(&state_->mutex);
     if (!state_->has_thread) {
@@ -119,12 +121,10 @@ void DirectoryThread::Run(Work work, Then dropped) {
         thread_ = std::thread([state = state_] { Loop(state); });
         state_->has_thread = true;
       } catch (const std::system_error&) {
-        // Better done here than never. Works may wait for a thread from now on.
-        state_->ended.push_back(work());
-        ended = true;
+        has_thread = false;
       }
     }
-    if (!ended) {
+    if (has_thread) {
       state_->waiting.push_back({last_id_, std::move(work)});
       state_->work_there.NotifyOne();
       if (waits) {
@@ -136,6 +136,19 @@ void DirectoryThread::Run(Work work, Then dropped) {
         state_->awaited = false;
       }
     }
+  }
+  if (!has_thread) {
+    if (!std::exchange(lack_logged_, true)) {
+      spdlog::warn(
+          "no thread can be started for a watched directory, so the watcher looks at it itself, "
+          "and "
+          "waits if it hangs: raise TasksMax= or ulimit -u");
+    }
+    // Better done here than never. Nothing else is under way: there has been no thread.
+    Then then = work();
+    const MutexLock lock(&state_->mutex);
+    state_->ended.push_back(std::move(then));
+    ended = true;
   }
   if (ended) return CallEnded();
   if (is_idle) WatchOldest();

@@ -13,7 +13,8 @@
 namespace vmeventd {
 
 // Runs work that the file system of a watched directory may block for any time, on its own thread:
-// a directory that hangs blocks only its own thread. Works run one at a time, in order, and the
+// a directory that hangs blocks only its own thread. Only if the system permits no thread, which is
+// logged, does the loop's thread do the work. Works run one at a time, in order, and the
 // functions that they return are called on the loop's thread in the same order. Loop thread.
 class DirectoryThread {
  public:
@@ -68,6 +69,7 @@ class DirectoryThread {
   int silent_ = 0;  // seconds for which the oldest work has been running or waiting
   TimerId silence_;
   bool hangs_ = false;
+  bool lack_logged_ = false;  // no thread could be started
 };
 
 }  // namespace vmeventd

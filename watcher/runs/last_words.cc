@@ -233,7 +233,11 @@ LastWordsReader::LastWordsReader(int max_files, Logs logs, absl::Duration patien
 std::shared_ptr<const LastWordsReader::Trail> LastWordsReader::Begin(const RunInfo& run) {
   auto trail = std::make_shared<Trail>();
   trail->files_left = files_left_;
-  if (run.pid == 0 || threads_.waiting() >= kMaxLooks) return trail;
+  if (run.pid == 0) return trail;
+  if (threads_.waiting() >= kMaxLooks) {
+    left_out_.Add();
+    return trail;
+  }
   threads_.Run([trail, run] {
     trail->Look(run);
     trail->ready = true;
@@ -250,6 +254,7 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
   }
   if (trail != nullptr && !trail->ready) trail = nullptr;
   if (threads_.waiting() >= kMaxWaiting) {
+    left_out_.Add();
     read->done = true;
     return read;
   }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "base/counter.h"
 #include "base/detached_threads.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
@@ -51,11 +52,15 @@ class LastWordsReader {
   std::shared_ptr<const Read> BeginRead(const RunInfo& run, const std::optional<ExitStatus>& status,
                                         std::shared_ptr<const Trail> trail);
 
+  // Number of looks and reads that were not begun because too many waited. Any thread.
+  uint64_t left_out() const { return left_out_.value(); }
+
  private:
   const Logs logs_;
   const absl::Duration patience_;
   const std::shared_ptr<std::atomic<int>> files_left_;
   DetachedThreads threads_;
+  Counter left_out_;
 };
 
 }  // namespace vmeventd

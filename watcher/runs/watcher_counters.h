@@ -23,7 +23,8 @@ struct WatcherCounters : WatcherMeters {
   uint64_t exit_statuses_lost = 0;  // how often the process connector threw messages away
   uint64_t sockets_to_close = 0;    // now, on threads that nobody waits for
   uint64_t command_lines_left_out = 0;
-  uint64_t signals_lost = 0;  // records of signals that the kernel threw away
+  uint64_t last_words_left_out = 0;  // QEMUs whose last words were not looked for: too many waited
+  uint64_t signals_lost = 0;         // records of signals that the kernel threw away
   // Time from the wake-up that decided the class (the end of a monitor or a process) until
   // NAME.shutdown was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;
@@ -44,6 +45,7 @@ struct WatcherCounters : WatcherMeters {
   uint64_t libvirt_connects = 0;   // connections to libvirt that were made
   uint64_t libvirt_failures = 0;   // connections that failed or were lost
   uint64_t libvirt_overflows = 0;  // those of them cut at the backlog limit
+  uint64_t libvirt_left_out = 0;   // times that a libvirt or a domain was not followed: a limit
 };
 
 }  // namespace vmeventd

@@ -46,8 +46,15 @@ inline constexpr Reporter kContainerReporter = [] {
 }();
 
 inline const Reporter& ReporterOf(const RunInfo& run) {
-  if (run.reported_by == ReportedBy::kMonitor) return kMonitorReporter;
-  return run.reported_by == ReportedBy::kLibvirt ? kLibvirtReporter : kContainerReporter;
+  switch (run.reported_by) {
+    case ReportedBy::kMonitor:
+      break;
+    case ReportedBy::kLibvirt:
+      return kLibvirtReporter;
+    case ReportedBy::kContainerLibvirt:
+      return kContainerReporter;
+  }
+  return kMonitorReporter;
 }
 
 }  // namespace vmeventd

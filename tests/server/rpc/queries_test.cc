@@ -289,7 +289,7 @@ TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
     update.status->mutable_ref()->set_run_id(absl::StrCat("run-", i));
     pumped_.Push({update});
   }
-  EXPECT_LT(queries_.GetVm(FromText<v1::GetVmRequest>("name: 'a'")).status().message().size(),
+  EXPECT_LT(queries_.GetVm(FromText<v1::GetVmRequest>("vm_name: 'a'")).status().message().size(),
             1000);
 }
 

@@ -15,6 +15,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_events.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd {
 namespace {
@@ -37,6 +38,11 @@ class TlsFilesTest : public ::testing::Test {
   // The certificate's subject that a handshake would get a while later.
   std::string Subject(TlsFiles* files) {
     clock_.Advance(absl::Seconds(2));
+    files->Current();
+    WaitUntil("the look has ended", [&] {
+      files->Current();
+      return !files->looking();
+    });
     return files->Current()->subject;
   }
 

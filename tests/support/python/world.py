@@ -330,7 +330,7 @@ class World:
             return error
 
     def get(self, name="vm1", **fields):
-        answer = self.call("GetVm", name=name, **fields)
+        answer = self.call("GetVm", vm_name=name, **fields)
         return pb.Vm() if isinstance(answer, grpc.RpcError) else answer.vm
 
     def declare(self, name="vm1", actor="who", reason="why", **fields):

@@ -20,17 +20,17 @@ def two_of_one_name(world):
 
 
 @promise("GetVm", "", "NOT_FOUND")
-@promise("GetVmRequest.name")
+@promise("GetVmRequest.vm_name")
 @promise("ErrorReason.ERROR_REASON_NO_SUCH_VM")
 def get_vm_by_name(world):
     world.follow()
     assert world.get("vm1").ref.name == "vm1"
     for name in ("vm2", "vm*", "VM1"):
-        assert name in world.refused("NOT_FOUND NO_SUCH_VM", "GetVm", name=name)
-    world.refused("NOT_FOUND NO_SUCH_VM", "GetVm", name="vm1", run_id="x")
+        assert name in world.refused("NOT_FOUND NO_SUCH_VM", "GetVm", vm_name=name)
+    world.refused("NOT_FOUND NO_SUCH_VM", "GetVm", vm_name="vm1", run_id="x")
     for run in ({}, {"run_id": "x"}):
         world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", vm_name="none", actor="a", reason="r", **run)
-    assert "1025 bytes" in world.refused("INVALID_ARGUMENT", "GetVm", name="x" * 1025)
+    assert "1025 bytes" in world.refused("INVALID_ARGUMENT", "GetVm", vm_name="x" * 1025)
 
 
 @promise("GetVm", "FAILED_PRECONDITION")
@@ -38,11 +38,11 @@ def get_vm_by_name(world):
 @promise("ErrorReason.ERROR_REASON_SEVERAL_VMS_RUN")
 def get_vm_of_two(world):
     _, runs = two_of_one_name(world)
-    world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "GetVm", name="vm1")
-    assert sorted(facts(world.call("GetVm", name="vm1"))["run_ids"].split(",")) == sorted(runs)
+    world.refused("FAILED_PRECONDITION SEVERAL_VMS_RUN", "GetVm", vm_name="vm1")
+    assert sorted(facts(world.call("GetVm", vm_name="vm1"))["run_ids"].split(",")) == sorted(runs)
     for run in runs:
         assert world.get("vm1", run_id=run).ref.run_id == run
-    world.refused("INVALID_ARGUMENT", "GetVm", name="vm1", run_id="x" * 1025)
+    world.refused("INVALID_ARGUMENT", "GetVm", vm_name="vm1", run_id="x" * 1025)
 
 
 @promise("GetVmRequest.uuid")
@@ -56,7 +56,7 @@ def a_vm_by_its_uuid(world):
     for given in (uuid, uuid.upper()):
         assert world.get("", uuid=given).ref.name == "a"
         assert world.get("a", uuid=given).ref.name == "a"
-        world.refused("NOT_FOUND", "GetVm", name="b", uuid=given)
+        world.refused("NOT_FOUND", "GetVm", vm_name="b", uuid=given)
         world.refused("NOT_FOUND", "DeclareIntent", vm_name="b", uuid=given, actor="a", reason="r")
     other = "0" + uuid[1:]
     for method, fields in (("GetVm", {}), ("DeclareIntent", {"actor": "a", "reason": "r"})):
@@ -144,6 +144,7 @@ def an_intent_ends_with_its_run(world):
 
 @promise("DeclareIntentRequest.request_id")
 @promise("Intent.request_id")
+@promise("ErrorReason.ERROR_REASON_REQUEST_ID_USED")
 def a_retry_finds_its_own_intent(world):
     stream, qemu = world.follow()
     request = {"vm_name": "vm1", "actor": "a", "reason": "r", "request_id": "request-1"}
@@ -154,7 +155,9 @@ def a_retry_finds_its_own_intent(world):
     stream.wait_event("GUEST_SHUTDOWN")
     again = world.call("DeclareIntent", **request)
     assert again.intent == first.intent, again
-    world.refused("ALREADY_EXISTS", "DeclareIntent", **{**request, "reason": "another"})
+    other = {**request, "reason": "another"}
+    world.refused("ALREADY_EXISTS REQUEST_ID_USED", "DeclareIntent", **other)
+    assert facts(world.call("DeclareIntent", **other)) == {"intent_id": first.intent.intent_id, "vm_name": "vm1"}
     for wrong in ("x" * 257, "a\nb"):
         world.refused("INVALID_ARGUMENT", "DeclareIntent", **{**request, "request_id": wrong})
     assert stream.types().count("INTENT_DECLARED") == 1
@@ -226,15 +229,19 @@ def an_intent_that_comes_late_is_told_of(world):
     late = stream.wait_event("INTENT_LATE")
     assert (late.vm, late.intent.actor, late.intent.reason) == (stopped.vm, "alice", "reboot"), late
     assert late.sequence > stopped.sequence and not late.intent.HasField("expire_time"), late
-    assert world.get(run_id=run).shutdown == stopped.shutdown  # it changes nothing
+    assert late.state == stopped.state, late
+    vm = world.get(run_id=run)
+    assert (vm.shutdown, vm.last_sequence) == (stopped.shutdown, stopped.sequence), vm  # it changes nothing
     after = time.time_ns() + 10**9
     request["started_before"] = {"seconds": after // 10**9, "nanos": 0}
     world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request)
     other = world.started_vm(stream, "down")
     other.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
-    stream.wait_event("GUEST_SHUTDOWN", "down")
+    down = stream.wait_event("GUEST_SHUTDOWN", "down")
     world.refused("FAILED_PRECONDITION END_IS_DECIDED", "DeclareIntent", vm_name="down", actor="bob", reason="r")
-    assert stream.wait_event("INTENT_LATE", "down").intent.actor == "bob"
+    late = stream.wait_event("INTENT_LATE", "down")
+    assert (late.vm, late.state, late.intent.actor) == (down.vm, down.state, "bob"), late
+    assert world.get("down").last_sequence == late.sequence
 
 
 @promise("DeclareIntent", "5")
@@ -287,7 +294,7 @@ def roles(world):
     world.refused("PERMISSION_DENIED NO_OPERATOR", "WithdrawIntent", intent_id=intent.intent_id)
     world.refused("PERMISSION_DENIED NO_OPERATOR", "ListStreams")
     for method, fields in (("ListVms", {}), ("ListEvents", {}), ("GetServerInfo", {}),
-                           ("GetVm", {"name": "vm1"})):
+                           ("GetVm", {"vm_name": "vm1"})):
         assert code(world.call(method, **fields)) == "OK"
     world.oldest().wait_event("STARTED")
 
@@ -518,14 +525,14 @@ def invalid_arguments(world):
     for method, fields, names in (
             ("ListEvents", {"page_size": -1}, ("page_size", "-1")),
             ("ListVms", {"page_token": "no token"}, ("page_token", "no token")),
-            ("GetVm", {"name": ""}, ("name",)),
+            ("GetVm", {"vm_name": ""}, ("vm_name",)),
             ("DeclareIntent", {"vm_name": "vm1", "actor": "a\nb", "reason": "r"}, ("actor", "line")),
             ("WithdrawIntent", {"intent_id": ""}, ("intent_id",))):
         message = world.refused("INVALID_ARGUMENT", method, **fields)
         for name in names:
             assert name in message, (method, message)
-    world.refused("INVALID_ARGUMENT", "GetVm", name="x" * (1 << 20))
-    world.refused("RESOURCE_EXHAUSTED", "GetVm", name="x" * (5 << 20))  # gRPC's own limit
+    world.refused("INVALID_ARGUMENT", "GetVm", vm_name="x" * (1 << 20))
+    world.refused("RESOURCE_EXHAUSTED", "GetVm", vm_name="x" * (5 << 20))  # gRPC's own limit
 
 
 @promise("VmEventService", "INVALID_ARGUMENT")

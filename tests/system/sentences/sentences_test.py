@@ -68,9 +68,9 @@ class SentencesTest(world.WorldTest):
             one.what = was.what
         found.durable = stopped.durable
         self.assertEqual(found, stopped)
-        refused = self.world.call("GetVm", name="none")
+        refused = self.world.call("GetVm", vm_name="none")
         with self.assertRaises(world.grpc.RpcError) as raised:
-            stub.GetVm(pb.GetVmRequest(name="none"))
+            stub.GetVm(pb.GetVmRequest(vm_name="none"))
         self.assertEqual((raised.exception.details(), world.reason(raised.exception)), (OTHER, world.reason(refused)))
 
     def test_lists_and_stories(self):
