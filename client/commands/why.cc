@@ -171,13 +171,11 @@ NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   return vms;
 }
 
-// The run of that pid, where a filter's one name is a number; unset: none is known.
-std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const v1::EventFilter& filter) {
+// The run of a pid, where the name is a number; unset: none is known.
+std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const std::string& name) {
   int64_t pid = 0;
-  if (filter.vm_names_size() != 1 || !absl::SimpleAtoi(filter.vm_names(0), &pid) || pid <= 0) {
-    return std::nullopt;
-  }
-  std::optional<Failure> failure;
+  if (!absl::SimpleAtoi(name, &pid) || pid <= 0) return std::nullopt;
+  std::optional<Failure> failure;  // the caller has that of its own list
   std::string run = RunOfPid(source, {}, pid, &failure);
   if (run.empty()) return std::nullopt;
   v1::EventFilter of_run;
@@ -262,7 +260,25 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
   std::optional<Failure> failure = TakeUuids(source, &filter);
   if (!failure) failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
   if (!failure && runs.empty()) runs = TakeNovaName(source, &filter);
+  // A name that no VM has may be a pid. Explains those, and takes them from the names.
+  const auto explain_pids = [&](std::vector<std::string>* of_none) {
+    std::optional<Failure> first;
+    std::erase_if(*of_none, [&](const std::string& name) {
+      auto of_pid = FilterOfPid(source, name);
+      if (!of_pid) return false;
+      WhyCommand of_run = command;
+      of_run.filter = *std::move(of_pid);
+      auto of_one = RunWhy(of_run, invocation, source, formatter, output, now);
+      if (!first) first = std::move(of_one);
+      return true;
+    });
+    return first;
+  };
   if (failure && runs.empty()) {
+    std::vector<std::string> of_none(filter.vm_names().begin(), filter.vm_names().end());
+    const size_t all = of_none.size();
+    if (const auto of_pids = explain_pids(&of_none)) return of_pids;
+    if (of_none.size() < all) return failure;
     return formatter->shows_nodes() ? OnNoNode("VM that matches", *failure) : failure;
   }
   // VMs whose end is looked for however old it is, each after its node, which is empty where it is
@@ -306,22 +322,19 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
     AddLateIntents(late, &story);
     if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }
+  std::vector<std::string> unknown = UnknownNames(filter, names);
+  const size_t all_unknown = unknown.size();
+  const std::optional<Failure> of_pids = explain_pids(&unknown);
+  const bool found = !stories.empty() || unknown.size() < all_unknown;
+  if (!failure) failure = of_pids;
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {
     return NotFound(
         "such run", invocation,
         absl::StrCat("; ", invocation.Quoted("vms NAME --runs -o wide"), " lists those of a VM"));
   }
-  if (stories.empty()) {
-    if (auto of_pid = FilterOfPid(source, filter)) {
-      WhyCommand of_run = command;
-      of_run.filter = *std::move(of_pid);
-      return RunWhy(of_run, invocation, source, formatter, output, now);
-    }
-  }
-  const std::vector<std::string> unknown = UnknownNames(filter, names);
   if (!unknown.empty()) return ExplainUnknown(unknown, invocation, source);
-  if (!stories.empty()) return std::nullopt;
+  if (found) return std::nullopt;
   const std::string labels = ExplainLabels(command.filter, source);
   return NotFound("VM that matches", invocation, labels.empty() ? ListHint(invocation) : labels);
 }

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/output/time_text.h"
 #include "client/sources/daemon_call.h"
 #include "client/sources/daemon_health.h"
@@ -17,6 +20,37 @@ constexpr uint64_t kLargestPage = 1000;
 
 // Limit of STOPPED events of a node's report, in memory.
 constexpr uint64_t kMaxEnds = 1000;
+
+// From `begin` on and before `end`; unset: without that bound.
+struct TimeRange {
+  std::optional<absl::Time> begin;
+  std::optional<absl::Time> end;
+  int utc_offset = 0;  // seconds, of all of it
+};
+
+// Returns when the zone's offset changes next after `time`; the infinite future if it does not.
+absl::Time NextChange(absl::TimeZone zone, absl::Time time) {
+  absl::TimeZone::CivilTransition change;
+  if (!zone.NextTransition(time, &change)) return absl::InfiniteFuture();
+  const auto skipped = zone.At(change.from);
+  const auto repeated = zone.At(change.to);
+  return skipped.kind == absl::TimeZone::TimeInfo::SKIPPED ? skipped.trans : repeated.trans;
+}
+
+// Splits a range where the zone's offset from UTC changes, since CountEvents takes one offset.
+// There are no events before `oldest`, unless the clock was set back.
+std::vector<TimeRange> SplitByOffset(TimeRange all, absl::Time oldest, absl::TimeZone zone) {
+  std::vector<TimeRange> ranges;
+  absl::Time in_range = std::max(all.begin.value_or(oldest), oldest);
+  const absl::Time last = std::min(all.end.value_or(absl::InfiniteFuture()), absl::Now());
+  for (absl::Time next = NextChange(zone, in_range); next < last; next = NextChange(zone, next)) {
+    ranges.push_back({all.begin, next, zone.At(in_range).offset});
+    all.begin = in_range = next;
+  }
+  all.utc_offset = zone.At(in_range).offset;
+  ranges.push_back(all);
+  return ranges;
+}
 
 }  // namespace
 
@@ -56,19 +90,28 @@ std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, abs
                                                 NodeCounts* counts) {
   v1::CountEventsRequest first;
   *first.mutable_filter() = command.events.filter;
-  if (command.events.since) *first.mutable_start_time() = ToProto(*command.events.since);
-  if (command.events.until) *first.mutable_end_time() = ToProto(*command.events.until);
   first.set_by(command.by_node ? v1::COUNT_KEY_CLASS : command.by);
-  if (command.by >= v1::COUNT_KEY_DAY) {
-    first.mutable_utc_offset()->set_seconds(zone.At(absl::Now()).offset);
+  const auto count = [&](const TimeRange& range) {
+    if (range.begin) *first.mutable_start_time() = ToProto(*range.begin);
+    if (range.end) *first.mutable_end_time() = ToProto(*range.end);
+    return ReadPages(daemon_, &Stub::CountEvents, first, [&](v1::CountEventsResponse* page) {
+      for (v1::EventCount& one : *page->mutable_counts()) {
+        counts->push_back({std::move(*one.mutable_key()), one.events()});
+      }
+      if (page->others() > 0) counts->push_back({"(others)", page->others()});
+      return true;
+    });
+  };
+  const TimeRange all = {command.events.since, command.events.until};
+  if (command.by < v1::COUNT_KEY_DAY || command.by_node) return count(all);
+  v1::GetServerInfoResponse info;
+  if (auto failure = ReadInfo(daemon_, &info)) return failure;
+  if (!info.has_oldest_time()) return std::nullopt;  // there is no event
+  for (const TimeRange& range : SplitByOffset(all, FromProto(info.oldest_time()), zone)) {
+    first.mutable_utc_offset()->set_seconds(range.utc_offset);
+    if (auto failure = count(range)) return failure;
   }
-  return ReadPages(daemon_, &Stub::CountEvents, first, [&](v1::CountEventsResponse* page) {
-    for (v1::EventCount& one : *page->mutable_counts()) {
-      counts->push_back({std::move(*one.mutable_key()), one.events()});
-    }
-    if (page->others() > 0) counts->push_back({"(others)", page->others()});
-    return true;
-  });
+  return std::nullopt;
 }
 
 std::optional<Failure> DaemonLists::ReadReports(const ReportQuestion& question,

@@ -101,7 +101,7 @@ std::string EventCounts::KeyOf(const EventRecord& event) const {
 }
 
 void EventCounts::Add(const EventRecord& event) {
-  if (event.is_of_node()) return;
+  if (event.is_of_node() && !counts_gaps_) return;
   std::string key = KeyOf(event);
   const auto found = counts_.find(key);
   if (found != counts_.end()) {

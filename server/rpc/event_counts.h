@@ -18,10 +18,12 @@ class EventCounts {
   // In memory; events of further keys are counted together.
   static constexpr size_t kMaxKeys = 10'000;
 
-  EventCounts(v1::CountKey by, absl::Duration utc_offset)
-      : by_(by), zone_(absl::FixedTimeZone(static_cast<int>(absl::ToInt64Seconds(utc_offset)))) {}
+  // With `counts_gaps` a GAP of the node as a whole is counted too.
+  EventCounts(v1::CountKey by, absl::Duration utc_offset, bool counts_gaps)
+      : by_(by),
+        zone_(absl::FixedTimeZone(static_cast<int>(absl::ToInt64Seconds(utc_offset)))),
+        counts_gaps_(counts_gaps) {}
 
-  // A GAP of the node as a whole is not counted.
   void Add(const EventRecord& event);
   // Returns the counts, largest first.
   v1::CountEventsResponse Take() const;
@@ -31,6 +33,7 @@ class EventCounts {
 
   const v1::CountKey by_;
   const absl::TimeZone zone_;
+  const bool counts_gaps_;
   absl::flat_hash_map<std::string, uint64_t> counts_;
   uint64_t others_ = 0;
 };

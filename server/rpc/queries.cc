@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -199,8 +200,11 @@ void Queries::CountEvents(const v1::CountEventsRequest& request, const std::stri
                           const std::function<bool()>& cancelled, const Answer& answer) {
   const absl::StatusOr<ListBounds> bounds = CheckCountEvents(request);
   if (!bounds.ok()) return answer(bounds.status());
-  const auto counts =
-      std::make_shared<EventCounts>(request.by(), absl::Seconds(request.utc_offset().seconds()));
+  const auto& types = request.filter().types();
+  const bool asks_for_gaps =
+      std::find(types.begin(), types.end(), v1::EVENT_TYPE_GAP) != types.end();
+  const auto counts = std::make_shared<EventCounts>(
+      request.by(), absl::Seconds(request.utc_offset().seconds()), asks_for_gaps);
   const auto finish = [counts](const EventListing& /*listing*/, const std::string& next_token) {
     v1::CountEventsResponse response = counts->Take();
     response.set_next_page_token(next_token);

@@ -70,7 +70,7 @@ std::vector<std::string> Texts(const EventCounts& counts) {
 }
 
 TEST(EventCountsTest, TheMostAreFirst) {
-  EventCounts counts(v1::COUNT_KEY_VM, absl::ZeroDuration());
+  EventCounts counts(v1::COUNT_KEY_VM, absl::ZeroDuration(), false);
   for (const char* vm : {"a", "b", "c", "b"}) Add(&counts, vm);
   counts.Add({.type = v1::EVENT_TYPE_GAP});  // of the node
   EXPECT_THAT(Texts(counts), ElementsAre("b 2", "a 1", "c 1"));
@@ -78,7 +78,7 @@ TEST(EventCountsTest, TheMostAreFirst) {
 
 TEST(EventCountsTest, ADayBeginsWhereTheOffsetHasIt) {
   for (const auto& [offset, day] : {std::pair(0, "1970-01-01 1"), std::pair(2, "1970-01-02 1")}) {
-    EventCounts counts(v1::COUNT_KEY_DAY, absl::Hours(offset));
+    EventCounts counts(v1::COUNT_KEY_DAY, absl::Hours(offset), false);
     Add(&counts, "a", 23 * 60 * 60);
     EXPECT_THAT(Texts(counts), ElementsAre(day));
   }
@@ -87,14 +87,14 @@ TEST(EventCountsTest, ADayBeginsWhereTheOffsetHasIt) {
 TEST(EventCountsTest, HoursAndMinutesHaveTheirDay) {
   for (const auto& [key, text] : {std::pair(v1::COUNT_KEY_HOUR, "1970-01-02 01 1"),
                                   std::pair(v1::COUNT_KEY_MINUTE, "1970-01-02 01:05 1")}) {
-    EventCounts counts(key, absl::Hours(2));
+    EventCounts counts(key, absl::Hours(2), false);
     Add(&counts, "a", 23 * 60 * 60 + 5 * 60);
     EXPECT_THAT(Texts(counts), ElementsAre(text));
   }
 }
 
 TEST(EventCountsTest, WhatIsBeyondTheLimitsIsOthers) {
-  EventCounts counts(v1::COUNT_KEY_VM, absl::ZeroDuration());
+  EventCounts counts(v1::COUNT_KEY_VM, absl::ZeroDuration(), false);
   for (size_t i = 0; i < EventCounts::kMaxKeys + 5; ++i) Add(&counts, absl::StrCat(i));
   const v1::CountEventsResponse response = counts.Take();
   EXPECT_EQ(response.counts_size(), EventCounts::kMaxCounts);
