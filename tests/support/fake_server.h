@@ -38,6 +38,7 @@ class FakeService : public v1::VmEventService::Service {
   // The scripts of the next streams, one for each. A stream without a script ends with UNAVAILABLE.
   std::deque<StreamScript> streams;
   std::function<grpc::Status(const v1::ListEventsRequest&, v1::ListEventsResponse*)> list_events;
+  std::function<grpc::Status(const v1::CountEventsRequest&, v1::CountEventsResponse*)> count_events;
   std::function<grpc::Status(const v1::ListVmsRequest&, v1::ListVmsResponse*)> list_vms;
   std::function<grpc::Status(const v1::GetVmRequest&, v1::GetVmResponse*)> get_vm;
   std::function<grpc::Status(const v1::DeclareIntentRequest&, v1::DeclareIntentResponse*)>
@@ -57,6 +58,10 @@ class FakeService : public v1::VmEventService::Service {
   grpc::Status ListEvents(grpc::ServerContext* /*context*/, const v1::ListEventsRequest* request,
                           v1::ListEventsResponse* response) override {
     return list_events(*request, response);
+  }
+  grpc::Status CountEvents(grpc::ServerContext* /*context*/, const v1::CountEventsRequest* request,
+                           v1::CountEventsResponse* response) override {
+    return count_events(*request, response);
   }
   grpc::Status ListVms(grpc::ServerContext* /*context*/, const v1::ListVmsRequest* request,
                        v1::ListVmsResponse* response) override {

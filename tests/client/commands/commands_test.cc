@@ -2,6 +2,7 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "client/commands/events.h"
@@ -97,6 +98,43 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
   EXPECT_EQ(run(VmsCommand{.filter = of_name}),
             "no VMs match; --all includes those that have stopped");
   EXPECT_EQ(run(VmsCommand{.filter = of_name, .include_stopped = true}), "no VMs match");
+}
+
+// Summer time of this zone began at 2026-03-29 01:00 UTC, and ended at 2026-10-25 01:00 UTC.
+TEST_F(CommandsTest, DaysAreCountedByTheOffsetThatEachHad) {
+  absl::TimeZone zone;
+  ASSERT_TRUE(absl::LoadTimeZone("Europe/Berlin", &zone));
+  std::vector<std::string> asked;
+  server_.service().count_events = [&](const v1::CountEventsRequest& request,
+                                       v1::CountEventsResponse* response) {
+    const auto text = [](const auto& time) {
+      return absl::FormatTime("%Y-%m-%d %H:%M", absl::FromUnixSeconds(time.seconds()),
+                              absl::UTCTimeZone());
+    };
+    asked.push_back(absl::StrCat(request.has_start_time() ? text(request.start_time()) : "", " to ",
+                                 request.has_end_time() ? text(request.end_time()) : "", ": ",
+                                 request.utc_offset().seconds()));
+    *response = FromText<v1::CountEventsResponse>("counts { key: '2026-01-01' events: 1 }");
+    return grpc::Status::OK;
+  };
+  server_.service().info.mutable_oldest_time()->set_seconds(
+      absl::ToUnixSeconds(absl::FromCivil(absl::CivilDay(2026, 1, 1), zone)));
+  StatsCommand command = {.by = v1::COUNT_KEY_DAY};
+  command.events.until = absl::FromCivil(absl::CivilDay(2026, 11, 1), zone);
+  const auto count = [&] {
+    EXPECT_FALSE(With([&](const CommandContext& context) {
+      DaemonLists lists(context.nodes.front());
+      return RunList(command, &lists, zone, &formatter_, &output_, &empty_);
+    }));
+    return std::exchange(asked, {});
+  };
+  EXPECT_THAT(count(), ElementsAre(" to 2026-03-29 01:00: 3600",
+                                   "2026-03-29 01:00 to 2026-10-25 01:00: 7200",
+                                   "2026-10-25 01:00 to 2026-10-31 23:00: 3600"));
+  command.events.since = absl::FromCivil(absl::CivilDay(2026, 10, 30), zone);
+  EXPECT_THAT(count(), ElementsAre("2026-10-29 23:00 to 2026-10-31 23:00: 3600"));
+  command.by = v1::COUNT_KEY_VM;
+  EXPECT_THAT(count(), SizeIs(1));
 }
 
 TEST_F(CommandsTest, AnEmptyListOfEventsSaysWhenTheJournalBegins) {

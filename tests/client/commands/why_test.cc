@@ -361,6 +361,9 @@ TEST_F(WhyTest, AVmIsFoundByThePidOfItsProcess) {
   EXPECT_FALSE(Why("vm_names: '4711'"));
   EXPECT_EQ(output_.text, "4711\n") << "a VM may have a number as its name";
   output_.text.clear();
+  EXPECT_FALSE(Why("vm_names: ['4712', '4711']"));
+  EXPECT_EQ(output_.text, "4711\nweb2\n") << "a pid beside a name";
+  output_.text.clear();
   // No list has the run any more.
   server_.service().list_events = [](const v1::ListEventsRequest& request,
                                      v1::ListEventsResponse* response) {
