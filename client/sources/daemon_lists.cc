@@ -92,6 +92,8 @@ std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, abs
   *first.mutable_filter() = command.events.filter;
   first.set_by(command.by_node ? v1::COUNT_KEY_CLASS : command.by);
   const auto count = [&](const TimeRange& range) {
+    first.clear_start_time();
+    first.clear_end_time();
     if (range.begin) *first.mutable_start_time() = ToProto(*range.begin);
     if (range.end) *first.mutable_end_time() = ToProto(*range.end);
     return ReadPages(daemon_, &Stub::CountEvents, first, [&](v1::CountEventsResponse* page) {
