@@ -123,8 +123,8 @@ struct ParsedConfig {
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
 
 // One row of the table of flags, the only place that knows a flag: --help, the configuration file
-// and --check-config are generated from it, and tests compare the manual page, the example
-// configuration and the completions with it. Defaults are those of Config.
+// and --check-config are generated from it, the shells' completions read --help, and a test
+// compares the manual page and the example configuration with it. Defaults are those of Config.
 struct Flag {
   enum class Kind { kText, kNumber, kSwitch };  // its form in a configuration file
 

@@ -359,15 +359,11 @@ TEST(Config, EveryFlagIsInTheHelpTheManualAndTheExample) {
   };
   const std::string manual = read("/docs/vmeventd.8");
   const std::string example = read("/deploy/vmeventd.conf");
-  const std::string bash = read("/deploy/completions/vmeventd.bash");
-  const std::string zsh = read("/deploy/completions/_vmeventd");
   const std::string help = Parse({"--help"}).text;
   const Config defaults = DefaultConfig(Root());
   for (const Flag& flag : Flags()) {
     EXPECT_THAT(help, HasSubstr("--" + flag.name)) << flag.name;
     EXPECT_THAT(manual, HasSubstr("Fl -" + flag.name)) << flag.name;
-    EXPECT_THAT(bash, HasSubstr("--" + flag.name)) << flag.name;
-    EXPECT_THAT(zsh, HasSubstr("--" + flag.name)) << flag.name;
     const std::vector<std::string> values = flag.print(defaults);
     if (values.empty()) {
       EXPECT_THAT(example, HasSubstr(flag.name + " = ")) << flag.name;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The shells' completions, and the manual page of vmevents, know the flags that --help prints, each
-# command's own, and no others.
+# command's own, and no others. bash completes vmeventd's by bash-completion.
 #
 #   completions.sh BIN_DIR COMPLETION_DIR DOCS_DIR
 set -euo pipefail
@@ -32,14 +32,19 @@ commands_of() {
 # The program completes its own line. No daemon is asked for the names of VMs.
 export PATH=$bin:$PATH VMEVENTS_SERVER=unix:/nonexistent/vmeventd.sock
 
+# The functions that bash-completion has for every program.
+readonly bash_completion=/usr/share/bash-completion/bash_completion
+
 # What bash offers after the words, where a word is to be begun or a flag.
 bash_offers() {
   bash -c '
     set -u
-    source "$1"; shift
+    [[ $3 != vmeventd ]] || source "$1"
+    source "$2"; shift 2
     COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
-    "_$1"
-    printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
+    function=$(complete -p "$1" | sed -nE "s/.* -F ([^ ]+) .*/\1/p")
+    "$function" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+    printf "%s\n" "${COMPREPLY[@]}"' bash "$bash_completion" "$@"
 }
 
 # Bash inserts what is offered as it stands: each word is to be the VM's name again, and to run
@@ -78,7 +83,9 @@ names_are_quoted() {
 zsh_offers() {
   zsh -f -c '
     source_file=$1; shift
+    setopt extendedglob
     compdef() { : }
+    _call_program() { shift; eval "$@" }
     _arguments() { print -l -- "${@[2,-1]}" }
     words=("$@" "") CURRENT=$(($# + 1))
     source $source_file' zsh "$@" |
@@ -104,7 +111,11 @@ check() {
   if [[ $program == vmevents && $# -gt 1 ]]; then
     flags+=$'\n'$("$bin/vmevents" --help | flags_of | grep -v '^--version$')
   fi
-  same "bash: ${words[*]}" "$flags" "$(bash_offers "$completions/$program.bash" "${words[@]}" -)"
+  # The short flag of vmeventd is not completed.
+  [[ $program == vmevents ]] || flags=$(grep '^--' <<<"$flags")
+  if [[ $program == vmevents || -f $bash_completion ]]; then
+    same "bash: ${words[*]}" "$flags" "$(bash_offers "$completions/$program.bash" "${words[@]}" -)"
+  fi
   local commands
   commands=$(commands_of <<<"$help")
   [[ -z $commands ]] || same "bash: commands of ${words[*]}" "$commands" \
@@ -126,6 +137,7 @@ check() {
   done
 }
 
+[[ -f $bash_completion ]] || echo "there is no bash-completion here: bash's completion of vmeventd is not looked at"
 command -v zsh >/dev/null || echo "there is no zsh here: its completions are not looked at"
 check vmeventd
 check vmevents
