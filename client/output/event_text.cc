@@ -3,7 +3,6 @@
 #include <map>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -26,11 +25,41 @@ absl::string_view PrefixOf(const google::protobuf::EnumDescriptor& descriptor) {
 
 // Returns whether somebody acts where a VM ends so.
 bool IsAct(v1::ShutdownCause cause) {
-  static constexpr v1::ShutdownCause kActs[] = {
-      v1::SHUTDOWN_CAUSE_HOST_SIGNAL,  v1::SHUTDOWN_CAUSE_HOST_KILL,
-      v1::SHUTDOWN_CAUSE_HOST_DESTROY, v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN,
-      v1::SHUTDOWN_CAUSE_QEMU_KILLED,  v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY};
-  return absl::c_linear_search(kActs, cause);
+  switch (cause) {
+    case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
+    case v1::SHUTDOWN_CAUSE_HOST_KILL:
+    case v1::SHUTDOWN_CAUSE_HOST_DESTROY:
+    case v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN:
+    case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
+    case v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY:
+      return true;
+    case v1::SHUTDOWN_CAUSE_UNSPECIFIED:
+    case v1::SHUTDOWN_CAUSE_GUEST_POWEROFF:
+    case v1::SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT:
+    case v1::SHUTDOWN_CAUSE_GUEST_HIBERNATE:
+    case v1::SHUTDOWN_CAUSE_HOST_POWERDOWN:
+    case v1::SHUTDOWN_CAUSE_HOST_QUIT:
+    case v1::SHUTDOWN_CAUSE_HOST_UI:
+    case v1::SHUTDOWN_CAUSE_HOST_RESET_EXIT:
+    case v1::SHUTDOWN_CAUSE_MIGRATED_AWAY:
+    case v1::SHUTDOWN_CAUSE_GUEST_PANIC:
+    case v1::SHUTDOWN_CAUSE_WATCHDOG:
+    case v1::SHUTDOWN_CAUSE_HOST_ERROR:
+    case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
+    case v1::SHUTDOWN_CAUSE_PROCESS_EXITED:
+    case v1::SHUTDOWN_CAUSE_UNOBSERVED:
+    case v1::SHUTDOWN_CAUSE_HOST_REQUEST:
+    case v1::SHUTDOWN_CAUSE_GUEST_REQUEST:
+    case v1::SHUTDOWN_CAUSE_HOST_SAVE:
+    case v1::SHUTDOWN_CAUSE_MIGRATION_FAILED:
+    case v1::SHUTDOWN_CAUSE_NEVER_RAN:
+    case v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED:
+    // Generated for every enumeration.
+    case v1::ShutdownCause_INT_MIN_SENTINEL_DO_NOT_USE_:
+    case v1::ShutdownCause_INT_MAX_SENTINEL_DO_NOT_USE_:
+      return false;
+  }
+  return false;  // the cause of a newer server
 }
 
 // "the kernel", its command, or "pid 7". Escaped.
