@@ -22,8 +22,9 @@
 #include "client/sinks/sink.h"
 #include "client/sources/servers.h"
 
-// The table of sinks. A new sink needs a file with its row, an entry in AllSinks(), members for its
-// options in FollowCommand or PushCommand, and a page in docs/.
+// The table of sinks. A new sink needs a file with its row, which client/CMakeLists.txt names, an
+// entry in AllSinks(), members for its options in FollowCommand or PushCommand, and a page in
+// docs/.
 
 namespace vmeventd::client {
 
