@@ -13,6 +13,7 @@
 #include "server/access/access.h"
 #include "server/transport/listen_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {
@@ -127,9 +128,8 @@ absl::Status GrpcServer::Start() {
 
   SetServing(false);
   health_.Set("journal", true);
-  health_.Set("watch", true);
   health_.Set("sources", false);
-  health_.Set("libvirt", true);
+  for (const char* service : NodeWatcher::SourceServices()) health_.Set(service, true);
   ShowListening();
   relay_thread_ = std::thread([this] {
     SetThreadName("relay");

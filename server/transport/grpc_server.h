@@ -37,9 +37,9 @@ struct GrpcServerOptions {
 class GrpcServer {
  public:
   // Listens on the addresses. Retries one that fails until it succeeds; ALREADY_EXISTS if another
-  // process listens on a Unix socket. The pointers, and options.tls, outlive the server. Health is
-  // NOT_SERVING at first, except its service "listen", which is SERVING while all addresses are
-  // listened on.
+  // process listens on a Unix socket. The pointers, and options.tls, outlive the server. At first
+  // the health of the daemon, of its gRPC service and of "sources" is NOT_SERVING, that of
+  // "journal" and of each source SERVING. "listen" is SERVING while all addresses are listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
                                                            ServiceMethods* service,
                                                            RefusalCounters* refusals,
