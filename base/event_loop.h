@@ -37,8 +37,8 @@ struct TimerId {
 };
 
 // An epoll loop with timers on the monotonic clock and functions from other threads; its owner
-// calls RunOnce. Does not wake up while nothing is due. All methods except Post and Wake are for
-// one thread.
+// calls RunOnce. Does not wake up while nothing is due. All methods except Post, Wake and Now are
+// for one thread.
 class EventLoop {
  public:
   // `clock` outlives the loop. The error names the call that failed.
@@ -83,6 +83,7 @@ class EventLoop {
   // destroyed uncalled with the loop. The callers must limit the backlog. Any thread.
   void Post(absl::AnyInvocable<void()> function);
 
+  // The clock's time. Any thread.
   Instant Now() const { return clock_->Now(); }
   // Time at which the current or the last turn stopped waiting and began its work; on the monotonic
   // clock.

@@ -53,7 +53,8 @@ struct ProcessPlace {
 // without such a pid is looked for by its UUID among all processes of the namespace: libvirt
 // escapes some characters of NAME in the pid file's name, and a pod has its own PIDs. A process
 // whose command line is not read within 100 ms is not found, and occupies a thread of
-// `command_lines`, which serve only this libvirt. Blocks for some milliseconds, at most 100 ms.
+// `command_lines`, which serve only this libvirt. Blocks for some milliseconds, at most 100 ms for
+// each 256 processes at which it looks.
 std::vector<DomainProcess> FindProcesses(const ProcessPlace& place,
                                          const std::vector<DomainName>& domains,
                                          CommandLines* command_lines);

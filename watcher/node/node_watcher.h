@@ -53,8 +53,10 @@ class NodeWatcher {
   //   FAILED_PRECONDITION  several VMs of that name run; the message lists their run ids; or the
   //                        run's end is decided or over, and INTENT_LATE is public; or it started
   //                        later than asked for
-  //   ALREADY_EXISTS       the run has an open intent, of another request_id; the message names it
-  //   RESOURCE_EXHAUSTED   kMaxIntentRequests wait for their answers
+  //   ALREADY_EXISTS       the run has an open intent of another actor, or its request_id was used
+  //                        for an intent of another actor or reason; the message names that one
+  //   RESOURCE_EXHAUSTED   kMaxIntentRequests wait for their answers, or too many intents were
+  //                        declared: for this run, or on the node (kNodeIntents)
   //   UNAVAILABLE          the watcher was destroyed before
   // Handled once first_scan_done. Any thread.
   virtual void DeclareIntent(IntentRequest request,

@@ -37,7 +37,8 @@ using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<RunSource>>(
 struct WatcherOptions {
   std::vector<WatchSpec> watches;
   std::vector<LibvirtSpec> libvirts;
-  std::shared_ptr<LibvirtApi> libvirt_api;  // API to reach them; null: there are none
+  // API to reach them. Null: it is loaded when one of them exists.
+  std::shared_ptr<LibvirtApi> libvirt_api;
   bool process_tracking = true;
   // Reader of QEMUs' command lines; null: QEMU is asked instead. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
