@@ -191,7 +191,7 @@ std::string TlsOptionsOf(const ServerAddress& address) {
   std::string text;
   for (const auto& [name, value] : options) {
     if (value->empty()) continue;
-    absl::StrAppend(&text, " ", name, " ", EscapeForTerminal(QuoteForShell(*value)));
+    absl::StrAppend(&text, " ", name, " ", QuoteForShell(*value));
   }
   return text;
 }

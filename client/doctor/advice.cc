@@ -21,16 +21,36 @@
 namespace vmeventd::client {
 namespace {
 
+// The text with '-' in place of what a shell, sed, QEMU's options or a configuration file might
+// take for something else.
+std::string PlainName(absl::string_view text) {
+  std::string plain(text);
+  for (char& c : plain) {
+    const bool is_plain = absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                          absl::StrContains("_-.:@+%=", absl::string_view(&c, 1));
+    if (!is_plain) c = '-';
+  }
+  return plain;
+}
+
+// Whether the path can be part of a line as it is.
+bool IsPlainPath(const std::string& path) {
+  return absl::StrReplaceAll(path, {{"/", "-"}}) == PlainName(path);
+}
+
 // A path for a new monitor of the VM that its manager knows as `vm`; empty: it has no name. Where
 // that can be part of the path, kVm stands for it. `before` precedes it in the file's name;
-// `above` bytes precede the path.
+// `above` bytes precede the path. `is_quoted`: what gets the path quotes it; otherwise the VM's
+// name is plain in it.
 std::string TakePath(const OwnPlace& place, const std::string& vm, const NodeProcess& qemu,
-                     Examination* exam, absl::string_view before = "", size_t above = 0) {
+                     Examination* exam, absl::string_view before = "", size_t above = 0,
+                     bool is_quoted = false) {
   const std::pair<absl::string_view, absl::string_view> around =
       absl::StrSplit(place.spec.pattern, absl::MaxSplits('*', 1));
   const std::string directory = absl::StrCat(absl::StripSuffix(place.spec.directory, "/"), "/");
-  const std::string plain =
-      vm.empty() ? absl::StrCat("vm-", qemu.pid) : absl::StrReplaceAll(vm, {{"/", "-"}});
+  const std::string plain = vm.empty()  ? absl::StrCat("vm-", qemu.pid)
+                            : is_quoted ? absl::StrReplaceAll(vm, {{"/", "-"}})
+                                        : PlainName(vm);
   for (int attempt = 0;; ++attempt) {
     const std::string behind = attempt == 0   ? ""
                                : attempt == 1 ? "-events"
@@ -48,7 +68,7 @@ std::string TakePath(const OwnPlace& place, const std::string& vm, const NodePro
   }
 }
 
-// For names that need no quoting: those that managers permit.
+// For a path that TakePath() made plain.
 std::string PlainArguments(const std::string& path) {
   return absl::StrCat("-chardev socket,id=vmev,path=", path,
                       ",server=on,wait=off -mon chardev=vmev,mode=control");
@@ -61,7 +81,7 @@ std::string ArgumentsWith(const std::string& path, const std::string& get, const
   const bool has_one = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
     return absl::StrContains(argument, "id=vmev,");
   });
-  if (!shared.empty()) {
+  if (!shared.empty() && IsPlainPath(shared)) {
     return absl::StrCat("$(", get, " | sed 's|", absl::StrReplaceAll(shared, {{".", "[.]"}}), "|",
                         path, "|g')");
   }
@@ -99,7 +119,7 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, co
     const absl::string_view project = part.substr(0, part.size() - name.size() - 1);
     absl::StrAppend(&client, " --project ", QuoteForShell(project));
     // Another project may have a VM of that name.
-    before = absl::StrCat(project, "_");
+    before = absl::StrCat(PlainName(project), "_");
   }
   // A snap sees the host's files there.
   const std::string above =
@@ -142,12 +162,15 @@ MonitorAdvice AdviseLima(const NodeProcess& qemu, const std::string& name, const
     }
   }
   // The variable is named after the program: QEMU_SYSTEM_AARCH64 for qemu-system-aarch64.
-  absl::string_view program = qemu.arguments[0];
-  if (!absl::StartsWith(FileOf(program), "qemu-system-")) program = "qemu-system-x86_64";
+  std::string program = qemu.arguments[0];
+  if (!absl::StartsWith(FileOf(program), "qemu-system-") || !IsPlainPath(program)) {
+    program = "qemu-system-x86_64";
+  }
   const std::string variable =
       absl::AsciiStrToUpper(absl::StrReplaceAll(FileOf(program), {{"-", "_"}}));
-  const std::string start = absl::StrCat(
-      variable, "=", QuoteForShell(absl::StrCat(program, " ", PlainArguments(path))), " ");
+  const std::string start =
+      absl::StrCat(variable, "='", program, " ",
+                   absl::StrReplaceAll(PlainArguments(path), {{"'", "'\\''"}}), "' ");
   const auto limactl = [&](absl::string_view with, absl::string_view command) {
     return Step{Place::kShell, absl::StrCat(user, user.empty() || with.empty() ? "" : "env ", with,
                                             "limactl ", command, " ", kVm)};
@@ -163,7 +186,9 @@ MonitorAdvice AdviseLima(const NodeProcess& qemu, const std::string& name, const
 MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
                             const std::string& shared, Examination* exam) {
   const std::string name = ParseQemuArguments(qemu.arguments).name;
-  const auto take = [&](const std::string& vm) { return TakePath(place, vm, qemu, exam); };
+  const auto take = [&](const std::string& vm) {
+    return TakePath(place, vm, qemu, exam, "", 0, /*is_quoted=*/manager == nullptr);
+  };
   if (manager == nullptr) {
     MonitorAdvice plain = {.what = "Give it one at its next start.",
                            .steps = {{Place::kQemu, take(name)}},

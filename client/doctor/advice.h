@@ -31,7 +31,7 @@ struct MonitorAdvice {
   std::vector<Step> steps;  // without the steps that make the directory and add its --watch
   bool needs_place = false;
   std::string watch = {};  // the --watch to add, if it is not that of the place
-  std::string vm = {};     // the text that replaces kVm
+  std::string vm = {};     // the text that replaces kVm, quoted in lines for the shell
 };
 
 // Returns how the QEMU gets a monitor of its own. `manager` is null if none is known. A step of

@@ -36,7 +36,7 @@ std::string ThawLine(const NodeProcess& qemu) {
     const size_t at = frozen.rfind(std::string(in_cgroup));
     if (at == frozen.npos) continue;
     const std::string id = frozen.substr(at + in_cgroup.size() + 1);
-    return absl::StrCat(program, " unpause ", id.substr(0, id.find_first_of("./")));
+    return absl::StrCat(program, " unpause ", QuoteForShell(id.substr(0, id.find_first_of("./"))));
   }
   const bool is_unit = absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope");
   if (absl::StrContains(frozen, "/cgroup/freezer/")) {

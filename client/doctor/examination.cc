@@ -1,10 +1,14 @@
 #include "client/doctor/examination.h"
 
+#include <algorithm>
+#include <cstddef>
+
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "base/text.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/paths.h"
@@ -22,6 +26,23 @@ std::string Asked(const NodeFacts& facts) {
       "Asked vmeventd ", facts.info.version(), " of ", facts.info.node(), " at ", facts.address,
       ", which has ", Count(facts.vms.size(), "VM"),
       facts.examined ? "" : ". Its QEMUs were not examined: run `vmevents doctor` there");
+}
+
+// The line with the variable of a loop for the VM, also where that is in single quotation marks.
+std::string WithVariable(absl::string_view line) {
+  std::string out;
+  bool is_quoted = false;
+  while (!line.empty()) {
+    if (absl::ConsumePrefix(&line, kVm)) {
+      out += is_quoted ? "'\"$vm\"'" : "$vm";
+      continue;
+    }
+    const size_t taken = line[0] == '\\' && !is_quoted ? std::min<size_t>(line.size(), 2) : 1;
+    is_quoted = is_quoted != (line[0] == '\'');
+    absl::StrAppend(&out, line.substr(0, taken));
+    line.remove_prefix(taken);
+  }
+  return out;
 }
 
 // A line that repeats these for each of the finding's VMs.
@@ -129,16 +150,18 @@ std::string Examination::Settings() const {
 void Examination::Complete(Finding* finding) const {
   const bool is_one = finding->vms.size() == 1 && !finding->vms[0].empty();
   const std::string vm = is_one ? finding->vms[0] : "NAME";
+  const std::string word = QuoteForShell(vm);
   std::vector<std::string> repeated;
   std::vector<Step> steps;
   for (Step& step : finding->steps) {
     if (step.place == Place::kConfiguration) step.line = Settings();
     if (!is_one && step.place == Place::kShell && absl::StrContains(step.line, kVm)) {
-      repeated.push_back(absl::StrReplaceAll(step.line, {{kVm, "$vm"}}));
+      repeated.push_back(WithVariable(step.line));
       continue;
     }
     if (!repeated.empty()) steps.push_back(Repeat(*finding, &repeated));
-    step.line = absl::StrReplaceAll(step.line, {{kVm, vm}, {kWords, finding->words}});
+    step.line = absl::StrReplaceAll(
+        step.line, {{kVm, step.place == Place::kShell ? word : vm}, {kWords, finding->words}});
     if (step.place == Place::kQemu && finding->kind != kPanicDevice) {
       step.line = MonitorArguments(step.line);
     }

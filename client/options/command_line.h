@@ -45,9 +45,10 @@ struct CommandLine : Servers {
   ColorMode color = ColorMode::kAuto;
   absl::TimeZone zone;
   bool headings = true;
-  bool cut = true;     // cuts rows at the terminal's width
-  bool pager = true;   // uses a pager on a terminal, for long lists
-  std::string before;  // the beginning of a word that each name completes: "web1,"
+  bool cut = true;         // cuts rows at the terminal's width
+  bool pager = true;       // uses a pager on a terminal, for long lists
+  bool completes = false;  // lists names for a shell to complete
+  std::string before;      // the beginning of a word that each name completes: "web1,"
   bool for_people() const {
     return format == OutputFormat::kTable || format == OutputFormat::kWide;
   }

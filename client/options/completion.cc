@@ -89,6 +89,7 @@ void AppendOptions(const CLI::App& app, const CLI::App& command, std::string* li
 CommandLine Names(CLI::App* app, Reading* reading, decltype(CommandLine::command) command) {
   reading->line.command = std::move(command);
   reading->line.format = OutputFormat::kName;
+  reading->line.completes = true;
   ReadServers(app, reading);
   return reading->line;
 }

@@ -150,7 +150,7 @@ void ReadServers(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
   const auto paste = [&](absl::string_view option) {
     for (const std::string& text : app->get_option(std::string(option))->results()) {
-      absl::StrAppend(&line->client, " ", option, " ", EscapeForTerminal(QuoteForShell(text)));
+      absl::StrAppend(&line->client, " ", option, " ", QuoteForShell(text));
     }
   };
   paste("--context");

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
+#include "client/output/invocation.h"
 #include "client/output/json.h"
 #include "client/output/rows.h"
 #include "client/output/time_text.h"
@@ -112,16 +113,15 @@ std::string Formatter::FormatTrouble(Vms vms, absl::Time now, size_t max) {
   };
   const auto table = FormatList(
       shown, [](const NodeVm&) { return ""; }, [](const NodeVm&) { return ""; }, make_row);
-  std::string names;
-  for (const NodeVm& one : shown) {
-    absl::StrAppend(&names, " ", EscapeForTerminal(QuoteForShell(one.vm.ref().name())));
-  }
+  std::vector<std::string> names;
+  for (const NodeVm& one : shown) names.push_back(one.vm.ref().name());
   const std::string more =
       vms.size() == shown.size()
           ? ""
           : absl::StrCat("and ", vms.size() - shown.size(),
                          " more: ", style_.invocation.Line("vms --trouble"), "\n");
-  return absl::StrCat(*table, more, "why: ", style_.invocation.Line("why"), names, "\n");
+  return absl::StrCat(*table, more, "why: ", style_.invocation.Line("why "), NamesToPaste(names),
+                      "\n");
 }
 
 absl::StatusOr<std::string> Formatter::FormatIntents(Vms vms) {

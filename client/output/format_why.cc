@@ -10,9 +10,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
-#include "base/patterns.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
+#include "client/output/invocation.h"
 #include "client/output/json.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
@@ -259,8 +259,7 @@ class StoryWriter {
     }
     if (story_.end && story_.vm) facts.Add("Ends", EndsText(story_.ends, kCountedEnds));
     const v1::VmRef& vm = story_.ref();
-    std::string which = QuoteForShell(EscapeForTerminal(PatternFor(story_.name)));
-    if (absl::StartsWith(which, "-")) which.insert(0, "-- ");
+    std::string which = NamesToPaste({story_.name});
     if (const auto name = vm.labels().find("nova.name"); name != vm.labels().end()) {
       facts.Add("nova", EscapeForTerminal(name->second));
     }
@@ -268,7 +267,7 @@ class StoryWriter {
       const bool named = !vm.uuid().empty();
       const std::string& id = named ? vm.uuid() : vm.run_id();
       facts.Add(named ? "UUID" : "Run", id);
-      which = absl::StrCat(named ? "--uuid " : "--run ", QuoteForShell(EscapeForTerminal(id)));
+      which = absl::StrCat(named ? "--uuid " : "--run ", QuoteForShell(id));
     }
     facts.Add("More", absl::StrCat(style_.invocation.Line("events "), which));
     if (story_.end) AddWhereToLook(story_.end->event, &facts);
@@ -290,9 +289,9 @@ class StoryWriter {
                end.shutdown().last_words().source() != v1::LAST_WORDS_SOURCE_JOURNAL) {
       // QEMU's standard error, which the unit's journal does not have where Ganeti started it.
       const std::string log = absl::StrCat(kGanetiLogs, end.vm().name(), ".log");
-      facts->Add("", absl::StrCat("tail ", QuoteForShell(EscapeForTerminal(log))));
+      facts->Add("", absl::StrCat("tail ", QuoteForShell(log)));
     } else if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
-      facts->Add("", absl::StrCat("journalctl -u '", unit, "'"));
+      facts->Add("", absl::StrCat("journalctl -u ", QuoteForShell(unit)));
     }
     if (!core.empty()) {
       facts->Add("", absl::StrCat(absl::StartsWith(core, "coredumpctl ") ? "" : "core: ", core));

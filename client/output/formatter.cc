@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
 #include "client/output/time_text.h"
@@ -73,7 +74,10 @@ Cell Formatter::NodeCell(const MessageNode& node) const {
 absl::StatusOr<std::string> Formatter::Line(const std::string& name,
                                             const absl::StatusOr<std::string>& json) const {
   if (form_ == Form::kJson) return json.ok() && !json->empty() ? absl::StrCat(*json, "\n") : json;
-  const std::string text = name.empty() ? "" : absl::StrCat(EscapeForTerminal(name), "\n");
+  const std::string shown = EscapeForTerminal(name);
+  const bool is_word = shown == name && (!absl::StartsWith(name, "-") || !style_.before.empty());
+  if (style_.completes && !is_word) return "";
+  const std::string text = name.empty() ? "" : absl::StrCat(shown, "\n");
   return style_.before.empty() ? text : absl::StrCat(text, style_.before, text);
 }
 

@@ -53,6 +53,9 @@ struct TableStyle {
   // The terminal's width in columns; longer rows are cut. 0: no limit.
   size_t width = 0;
   bool brief = false;  // a time of this year is shown without the year
+  // For a shell that completes a word: leaves out names that it could not be, those with characters
+  // that are shown escaped, and those like an option.
+  bool completes = false;
   std::string before;  // not empty: each name is followed by a line with this text and the name
   // The clock. Null: no ages are shown, and every time has its year.
   std::function<absl::Time()> now;

@@ -24,6 +24,35 @@ std::string EscapeCharacter(uint32_t code_point) {
   return absl::StrFormat("\\U%08x", code_point);
 }
 
+// The word as $'...'.
+std::string QuoteWithEscapes(absl::string_view word) {
+  std::string out = "$'";
+  bool behind_byte = false;  // of which a shell may take another hexadecimal digit for a part
+  while (!word.empty()) {
+    const Utf8Character character = DecodeUtf8(word);
+    const absl::string_view one = word.substr(0, std::max<size_t>(character.length, 1));
+    word.remove_prefix(one.size());
+    const bool was_behind_byte = std::exchange(behind_byte, false);
+    if (one == "\n") {
+      out += "\\n";
+    } else if (one == "\t") {
+      out += "\\t";
+    } else if (one == "\\" || one == "'") {
+      absl::StrAppend(&out, "\\", one);
+    } else if (character.length == 0 || IsHiddenCharacter(character.code_point) || one == "!") {
+      // An interactive shell may take an exclamation mark for one of its history.
+      for (const char byte : one) {
+        absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(byte));
+      }
+      behind_byte = true;
+    } else {
+      const bool is_digit = absl::ascii_isxdigit(static_cast<unsigned char>(one[0]));
+      absl::StrAppend(&out, was_behind_byte && is_digit ? "'$'" : "", one);
+    }
+  }
+  return out + "'";
+}
+
 constexpr std::array kColorCodes = {"", "1", "2", "1;31", "32", "33", "34", "36"};  // by Color
 
 // The bytes of the characters at the beginning that take at most `width` columns.
@@ -86,6 +115,7 @@ std::string CutText(absl::string_view text, size_t width, bool middle) {
 }
 
 std::string QuoteForShell(absl::string_view word) {
+  if (EscapeForTerminal(word) != word) return QuoteWithEscapes(word);
   const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
     return absl::ascii_isalnum(c) || !absl::ascii_isascii(c) || absl::StrContains("_-./:@%+=,", c);
   });

@@ -160,6 +160,7 @@ TableStyle StyleOf(const CommandLine& line) {
   style.headings = line.headings;
   style.nodes = line.servers.size() > 1 || line.fleet;
   style.invocation = InvocationOf(line);
+  style.completes = line.completes;
   style.before = line.before;
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal().ws_col;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/proto_text.h"
 
 namespace vmeventd::client {
@@ -308,6 +309,39 @@ TEST_F(DiagnosisTest, SeveralVmsOfAManagerAreOneLine) {
             "for vm in 100 101; do qm set $vm --args \"$(qm config $vm | sed -n 's/^args: //p') "
             "-chardev socket,id=vmev,path=/run/qemu/$vm.qmp,server=on,wait=off -mon "
             "chardev=vmev,mode=control\"; done");
+}
+
+TEST_F(DiagnosisTest, TheVariableOfALoopIsReadInEachPlaceOfItsLine) {
+  Become(&facts_, "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf");
+  facts_.processes.push_back(facts_.processes[0]);
+  facts_.processes[1].pid = 8;
+  facts_.processes[1].arguments = {"qemu-system-x86_64",       "-S", "-name", "web2", "-readconfig",
+                                   "/run/incus/web2/qemu.conf"};
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
+              AllOf(testing::StartsWith("for vm in web1 web2; do incus stop $vm && "),
+                    HasSubstr("socket,id=vmev,path=/run/qemu/$vm.qmp,"),
+                    HasSubstr("; echo '/run/qemu/'\"$vm\"'.qmp rw,')\"")));
+}
+
+TEST_F(DiagnosisTest, NoNameOfAVmAddsToALineForTheShell) {
+  Become(&facts_, "qemu-system-x86_64 -S -readconfig /run/incus/web1/qemu.conf -name x");
+  facts_.processes[0].arguments.back() = "x;echo $(id)\n'|\"";
+  const std::string word = R"($'x;echo $(id)\n\'|"')";
+  EXPECT_EQ(Only(facts_, "no-monitor").line(),
+            absl::StrCat("incus stop ", word, "\nincus config set ", word,
+                         " raw.qemu=\"$(incus config get ", word,
+                         " raw.qemu) -chardev "
+                         "socket,id=vmev,path=/run/qemu/x-echo---id-----.qmp,server=on,wait=off "
+                         "-mon chardev=vmev,mode=control\"\nincus config set ",
+                         word, " raw.apparmor=\"$(incus config get ", word,
+                         " raw.apparmor; echo '/run/qemu/x-echo---id-----.qmp rw,')\"\n"
+                         "incus start ",
+                         word));
+  Become(&facts_, "kvm -name a -pidfile /var/run/qemu-server/100.pid");
+  facts_.processes[0].arguments.back() = "/var/run/qemu-server/1;id.pid";
+  EXPECT_THAT(Only(facts_, "no-monitor").line(),
+              AllOf(testing::StartsWith("qm set '1;id' --args \"$(qm config '1;id' | sed "),
+                    HasSubstr("path=/run/qemu/1-id.qmp,")));
 }
 
 TEST_F(DiagnosisTest, EachManagerHasItsOwnWay) {
@@ -751,6 +785,21 @@ TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
   EXPECT_EQ(Only(facts_, "problem").line(),
             "for socket in /run/qemu/a.qmp '/run/qemu/my vm.qmp'; do [ \"$(grep -cF \"$socket\" "
             "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
+}
+
+TEST_F(DiagnosisTest, NoFileNameAddsALine) {
+  facts_.info = FromText<v1::GetServerInfoResponse>(
+      "unfollowed_sockets { path: '/run/qemu/a\\necho PWNED >p\\nb.qmp' "
+      "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");
+  const Finding finding = Only(facts_, "problem");
+  const std::string line =
+      "for socket in $'/run/qemu/a\\necho PWNED >p\\nb.qmp'; do [ \"$(grep -cF \"$socket\" "
+      "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done";
+  EXPECT_EQ(finding.line(), line);
+  const Diagnosis diagnosis = Diagnose(facts_);
+  EXPECT_THAT(DiagnosisText(diagnosis, 80, false), HasSubstr("    paste: " + line + "\n"));
+  const auto json = nlohmann::json::parse(DiagnosisLines(diagnosis, Form::kJson));
+  EXPECT_EQ(json["steps"][0]["line"], line);
 }
 
 TEST_F(DiagnosisTest, ADaemonThatDoesNotServeIsAFinding) {

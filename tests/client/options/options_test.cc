@@ -357,6 +357,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_THAT(Candidates({"help", ""}), IsSupersetOf({"watch", "doctor"}));
   EXPECT_THAT(Candidates({"completion", ""}), IsSupersetOf({"bash", "zsh", "fish"}));
   EXPECT_THAT(Candidates({"--tls-ca", ""}), IsEmpty()) << "the shell completes files";
+  EXPECT_TRUE(Parsed({"__complete", "vms", ""}).completes);
   EXPECT_EQ(Parsed({"__complete", "vms", "--vm", "web1,we"}).before, "web1,");
   EXPECT_EQ(Parsed({"__complete", "vms", "--vm=we"}).before, "--vm=");
   EXPECT_EQ(Parsed({"__complete", "vms", "a,"}).before, "") << "a NAME is no list";

@@ -140,6 +140,9 @@ TEST(FormatWhy, ANameIsQuotedForTheShell) {
   EXPECT_THAT(name_of("müller"), HasSubstr("More   vmevents events müller\n"));
   EXPECT_THAT(name_of("my vm"), HasSubstr("More   vmevents events 'my vm'\n"));
   EXPECT_THAT(name_of("we[b]1*"), HasSubstr("More   vmevents events 'we[[]b]1[*]'\n"));
+  EXPECT_THAT(name_of("ctl\033[31mred\nnl\ttab"),
+              HasSubstr("More   vmevents events $'ctl\\x1b[[]31mred\\nnl\\ttab'\n"));
+  EXPECT_THAT(name_of("-v m"), HasSubstr("More   vmevents events -- '-v m'\n"));
   EXPECT_THAT(name_of("-vm"), HasSubstr("More   vmevents events -- -vm\n"));
   TableStyle style;
   style.invocation.client = "vmevents --server node1";

@@ -321,6 +321,14 @@ TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
                                       "why: vmevents -x why db1 'my web'\n"));
 }
 
+TEST(TableFormatter, TroubleNamesItsVmsAsTheCommandThatExplainsThemTakesThem) {
+  NodeVms vms = {{MakeVm("web2")}, {MakeVm("-dash")}, {MakeVm("a\n*")}};
+  EXPECT_THAT(TableFormatter({}).FormatTrouble(vms, Noon(), 1),
+              testing::EndsWith("why: vmevents why web2\n"));
+  EXPECT_THAT(TableFormatter({}).FormatTrouble(vms, Noon(), 3),
+              testing::EndsWith("why: vmevents why -- web2 -dash $'a\\n[*]'\n"));
+}
+
 TEST(TableFormatter, AnEndOfWhichNobodyKnowsWhyIsTroubleForADay) {
   NodeVm ended = {MakeVm("web1")};
   ended.vm.set_state(v1::VM_STATE_STOPPED);
@@ -599,6 +607,13 @@ TEST(NameFormatter, PrintsTheNameOfEachVm) {
 TEST(NameFormatter, ANameCompletesAWord) {
   EXPECT_EQ(*Formatter(Form::kName, {.before = "a,"}).FormatVms(NodeVms{{MakeVm("web1")}}),
             "web1\na,web1\n");
+}
+
+TEST(NameFormatter, ANameThatNoWordOfALineCanBeCompletesNothing) {
+  const NodeVms vms = {{MakeVm("web1")}, {MakeVm("b\n")}, {MakeVm("-dash")}};
+  EXPECT_EQ(*Formatter(Form::kName, {.completes = true}).FormatVms(vms), "web1\n");
+  EXPECT_EQ(*Formatter(Form::kName, {.completes = true, .before = "a,"}).FormatVms(vms),
+            "web1\na,web1\n-dash\na,-dash\n");
 }
 
 TEST(NameFormatter, AnEventOfTheNodeHasNoName) {
