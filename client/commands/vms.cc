@@ -1,7 +1,6 @@
 #include "client/commands/vms.h"
 
 #include <cstdint>
-#include <map>
 #include <tuple>
 #include <utility>
 
@@ -11,9 +10,9 @@
 #include "base/event_filter.h"
 #include "client/commands/names.h"
 #include "client/commands/print.h"
-#include "client/commands/vm_uuids.h"
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
+#include "client/output/vm_rows.h"
 
 namespace vmeventd::client {
 namespace {
@@ -40,38 +39,6 @@ int RankOf(const NodeVm& one) {
 }
 
 }  // namespace
-
-NodeVms RowsOf(NodeVms runs, bool runs_known) {
-  VmUuids uuids;
-  for (const NodeVm& run : runs) {
-    uuids.Add(VmUuids::PlaceOf(run.vm.ref(), run.node), run.vm.ref().uuid());
-  }
-  std::map<std::pair<VmUuids::Place, std::string>, NodeVm> rows;
-  // The newest last; those that live behind the others.
-  const auto rank = [](const NodeVm& run) {
-    return std::pair(!IsStopped(run), FromProto(run.vm.state_time()));
-  };
-  absl::c_stable_sort(runs, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
-  NodeVms list;
-  for (NodeVm& run : runs) {
-    const VmUuids::Place place = VmUuids::PlaceOf(run.vm.ref(), run.node);
-    NodeVm& row = rows[{place, uuids.Of(place, run.vm.ref().uuid())}];
-    // A clone may have its original's path, and so its name: both live.
-    if (!row.vm.ref().run_id().empty() && !IsStopped(row)) {
-      list.push_back(std::exchange(row, {}));
-      if (runs_known) row.ends = 0;
-    }
-    if (runs_known) row.ends = row.ends.value_or(0) + (IsStopped(run) ? 1 : 0);
-    if (IsStopped(run)) {
-      row.last_end = run.vm.shutdown();
-      row.last_end_time = FromProto(run.vm.state_time());
-    }
-    row.vm = std::move(run.vm);
-    row.node = std::move(run.node);
-  }
-  for (auto& [key, row] : rows) list.push_back(std::move(row));
-  return list;
-}
 
 void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now) {
   const auto newest_first = [](const google::protobuf::Timestamp& time) {

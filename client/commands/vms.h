@@ -34,9 +34,6 @@ struct VmsCommand {
 std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Formatter* formatter,
                                Output* output, std::string* empty);
 
-// Returns one row for each VM: its living run (each of them if there are several), otherwise its
-// newest run. `runs_known`: `runs` has all runs of a VM, so its ends can be counted. Pure.
-NodeVms RowsOf(NodeVms runs, bool runs_known);
 // Sorts the rows of `vms`. By state: RUNNING first; stopped VMs by their end, the newest first. By
 // trouble: the worst first, then by state. Pure.
 void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now = absl::Now());

@@ -17,10 +17,10 @@
 #include "base/uuid.h"
 #include "client/commands/names.h"
 #include "client/commands/print.h"
-#include "client/commands/vm_uuids.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/output/vm_uuids.h"
 
 namespace vmeventd::client {
 namespace {

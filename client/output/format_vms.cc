@@ -114,7 +114,10 @@ std::string Formatter::FormatTrouble(Vms vms, absl::Time now, size_t max) {
   const auto table = FormatList(
       shown, [](const NodeVm&) { return ""; }, [](const NodeVm&) { return ""; }, make_row);
   std::vector<std::string> names;
-  for (const NodeVm& one : shown) names.push_back(one.vm.ref().name());
+  for (const NodeVm& one : shown) {
+    const std::string& name = one.vm.ref().name();
+    if (!absl::c_linear_search(names, name)) names.push_back(name);  // of two UUIDs
+  }
   const std::string more =
       vms.size() == shown.size()
           ? ""

@@ -1,9 +1,7 @@
 #include "client/output/trouble.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -12,6 +10,7 @@
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/output/vm_rows.h"
 
 namespace vmeventd::client {
 namespace {
@@ -81,29 +80,20 @@ std::string TroubleText(const NodeVm& row, absl::Time now) {
 }
 
 NodeVms TroubledVms(const NodeReport& report, absl::Time now) {
-  std::map<std::string, const v1::Event*> last_ends;  // of each name
+  NodeVms runs = report.vms;
+  for (NodeVm& run : runs) {
+    run.node.cluster = report.node.cluster;
+    run.node.name = report.node.name;
+  }
   for (const NodeEvent& end : report.ends) {
-    const v1::Event*& last = last_ends[end.event.vm().name()];
-    if (last == nullptr || FromProto(last->observe_time()) < FromProto(end.event.observe_time())) {
-      last = &end.event;
-    }
+    NodeVm run = {.node = report.node};
+    *run.vm.mutable_ref() = end.event.vm();
+    run.vm.set_state(v1::VM_STATE_STOPPED);
+    *run.vm.mutable_state_time() = end.event.observe_time();
+    *run.vm.mutable_shutdown() = end.event.shutdown();
+    runs.push_back(std::move(run));
   }
-  NodeVms rows = report.vms;
-  for (NodeVm& row : rows) {
-    const auto last = last_ends.extract(row.vm.ref().name());
-    if (last.empty()) continue;
-    row.ends = 1;
-    row.last_end = last.mapped()->shutdown();
-    row.last_end_time = FromProto(last.mapped()->observe_time());
-  }
-  for (const auto& [name, end] : last_ends) {
-    NodeVm row = {.node = report.node};
-    *row.vm.mutable_ref() = end->vm();
-    row.vm.set_state(v1::VM_STATE_STOPPED);
-    *row.vm.mutable_state_time() = end->observe_time();
-    *row.vm.mutable_shutdown() = end->shutdown();
-    rows.push_back(std::move(row));
-  }
+  NodeVms rows = RowsOf(std::move(runs), /*runs_known=*/true);
   std::erase_if(rows, [&](const NodeVm& row) { return TroubleOf(row, now) == TroubleKind::kNone; });
   absl::c_stable_sort(rows, [&](const NodeVm& a, const NodeVm& b) {
     return std::pair(TroubleOf(a, now), a.vm.ref().name()) <

@@ -34,8 +34,8 @@ TroubleKind TroubleOf(const NodeVm& row, absl::Time now);
 // The cause in one line: "monitor held by another client, ..."; not escaped.
 std::string TroubleText(const NodeVm& row, absl::Time now);
 
-// The VMs of a node that have trouble, in the order of TroubleKind. Considers the VMs that run, and
-// those whose last end is in the report.
+// The VMs of a node that have trouble, in the order of TroubleKind: of the rows that RowsOf() makes
+// of the VMs that run and of the ends in the report, as `vms --trouble` has them.
 NodeVms TroubledVms(const NodeReport& report, absl::Time now);
 
 }  // namespace vmeventd::client

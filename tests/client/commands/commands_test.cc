@@ -14,6 +14,8 @@
 #include "client/commands/streams.h"
 #include "client/commands/vms.h"
 #include "client/output/formatter.h"
+#include "client/output/trouble.h"
+#include "client/output/vm_rows.h"
 #include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -261,6 +263,38 @@ TEST(RowsOf, TwoUuidsOfOneNameAreTwoVms) {
   EXPECT_EQ(rows[0].end()->shutdown_class(), v1::SHUTDOWN_CLASS_CRASH);
   EXPECT_EQ(rows[1].vm.state(), v1::VM_STATE_RUNNING);
   EXPECT_EQ(rows[1].ends, 1) << "its own";
+}
+
+TEST(TroubledVms, AreThoseOfTheListAlsoWhereAnotherUuidHasTheNameNow) {
+  const absl::Time now = absl::FromUnixSeconds(100);
+  NodeVms runs = {RunAt("db1", v1::VM_STATE_STOPPED, 5, v1::SHUTDOWN_CLASS_CRASH),
+                  RunAt("db1", v1::VM_STATE_RUNNING, 20),
+                  RunAt("web1", v1::VM_STATE_STOPPED, 30, v1::SHUTDOWN_CLASS_CRASH),
+                  RunAt("web1", v1::VM_STATE_STOPPED, 40, v1::SHUTDOWN_CLASS_USER),
+                  RunAt("web2", v1::VM_STATE_STOPPED, 50, v1::SHUTDOWN_CLASS_CRASH),
+                  RunAt("web2", v1::VM_STATE_RUNNING, 51)};
+  runs[0].vm.mutable_ref()->set_uuid("1111");
+  runs[1].vm.mutable_ref()->set_uuid("2222");
+  NodeReport report = {.node = {.name = "n1"}};
+  for (const NodeVm& run : runs) {
+    if (run.vm.state() != v1::VM_STATE_STOPPED) {
+      report.vms.push_back(run);
+      continue;
+    }
+    v1::Event end;
+    *end.mutable_vm() = run.vm.ref();
+    *end.mutable_observe_time() = run.vm.state_time();
+    *end.mutable_shutdown() = run.vm.shutdown();
+    report.ends.push_back({end});
+  }
+  NodeVms listed = RowsOf(runs, /*runs_known=*/true);
+  std::erase_if(listed,
+                [now](const NodeVm& row) { return TroubleOf(row, now) == TroubleKind::kNone; });
+  EXPECT_THAT(NamesOf(listed), testing::UnorderedElementsAre("db1", "web2"));
+  const NodeVms troubled = TroubledVms(report, now);
+  EXPECT_THAT(NamesOf(troubled), ElementsAre("db1", "web2"));
+  EXPECT_EQ(troubled[0].vm.state(), v1::VM_STATE_STOPPED);
+  EXPECT_EQ(TroubleText(troubled[0], now), TroubleText(listed[0], now));
 }
 
 TEST(SortVms, PutsWhatRunsFirstAndThenTheNewestEnd) {
