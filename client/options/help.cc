@@ -42,8 +42,8 @@ constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
 or how long ago: 10m, 2d, "half an hour ago". It reconnects when the daemon
 comes back, with nothing lost or repeated; if events may be missing, it prints
-GAP on standard error. A GAP of the whole node passes every filter; it runs a
-command and counts only if nothing is filtered or --type has gap.
+GAP on standard error. A GAP of the whole node passes every filter, also in JSON;
+it runs a command and counts only if nothing is filtered or --type has gap.
 
 With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
 event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
@@ -205,7 +205,8 @@ Examples:
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
 or how long ago: 10m, 2d, "half an hour ago". On a terminal the list goes
 through a pager: $VMEVENTS_PAGER, else $PAGER, else less. A GAP of the whole
-node passes every filter, as the missing events may have matched.
+node passes every filter, as the missing events may have matched; a list in JSON
+has it only without a filter, with --type gap or with -f.
 
 Examples:
   vmevents events --since today --type stopped

@@ -146,13 +146,6 @@ Form FormOf(const CommandLine& line) {
                                               : Form::kJson;
 }
 
-// The filter of events; null: the command has none.
-const v1::EventFilter* FilterOf(const CommandLine& line) {
-  if (const auto* events = std::get_if<EventsCommand>(&line.command)) return &events->filter;
-  const auto* follow = std::get_if<FollowCommand>(&line.command);
-  return follow == nullptr ? nullptr : &follow->watch.filter;
-}
-
 TableStyle StyleOf(const CommandLine& line) {
   TableStyle style;
   style.color = HasColor(line);
@@ -165,9 +158,7 @@ TableStyle StyleOf(const CommandLine& line) {
   style.wide = line.format == OutputFormat::kWide;
   if (line.cut) style.width = SizeOfTerminal().ws_col;
   if (const auto* why = std::get_if<WhyCommand>(&line.command)) style.markdown = why->markdown;
-  // Programs that filter want the VMs' events alone.
-  const v1::EventFilter* filter = FilterOf(line);
-  style.node_events = line.for_people() || filter == nullptr || AsksForGaps(*filter);
+  style.node_events = line.prints_gaps();
   style.brief = isatty(STDOUT_FILENO) == 1;  // programs that read the table want every date
   style.now = absl::Now;
   return style;

@@ -52,21 +52,23 @@ class TextOutput : public Output {
   std::string text;
 };
 
-// A zone of this host's database, else UTC: the page then shows times in UTC too.
-absl::TimeZone ZoneOf(const std::string& name) {
+// UTC, or a zone of this host's database. INVALID_ARGUMENT: there is no such zone.
+absl::StatusOr<absl::TimeZone> ZoneOf(const std::string& name) {
+  absl::TimeZone zone = absl::UTCTimeZone();
+  if (name == zone.name()) return zone;
   // A name alone, and one that exists: Abseil takes paths too, and remembers each text that it is
   // asked for.
   const bool is_name = absl::c_all_of(name, [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("_+-/", c);
   });
   struct stat file {};
-  absl::TimeZone zone = absl::UTCTimeZone();
   if (is_name && !absl::StartsWith(name, "/") && !absl::StrContains(name, "//") &&
       stat(absl::StrCat("/usr/share/zoneinfo/", name).c_str(), &file) == 0 &&
-      S_ISREG(file.st_mode)) {
-    absl::LoadTimeZone(name, &zone);
+      S_ISREG(file.st_mode) && absl::LoadTimeZone(name, &zone)) {
+    return zone;
   }
-  return zone;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "zone: \"", name, "\" is not a time zone of this host; write one as Europe/Berlin, or UTC"));
 }
 
 // The filter of a list that may be of one process; null: the command has no such list.
@@ -87,7 +89,10 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
     if (!absl::c_linear_search(problems, sentence)) problems.push_back(sentence);
   };
   TextOutput output;
-  Formatter formatter(Form::kJson, {.zone = query.zone, .texts = true, .now = absl::Now});
+  Formatter formatter(Form::kJson, {.zone = query.zone,
+                                    .node_events = pid == 0 && query.prints_gaps(),
+                                    .texts = true,
+                                    .now = absl::Now});
   std::vector<std::string> servers;
   const auto lists = ListsOf(query, query.is_json(), note, &servers);
   std::string empty;  // the list says it
@@ -113,9 +118,18 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
     failure = RunWhy(std::get<WhyCommand>(query.command), {}, lists.get(), &formatter, &output,
                      absl::Now());
   }
-  // An empty list of those that answered is an answer, but for a VM: it may be on the others.
+  // An empty list of those that answered is an answer; but no VM of theirs is none.
   const bool some_answered = problems.size() + 1 < servers.size();
   const bool is_story = std::holds_alternative<WhyCommand>(query.command);
+  if (failure && output.text.empty() && is_story && some_answered &&
+      failure->code == ExitCode::kUnreachable) {
+    note(failure->sentence);
+    return {404, "application/json",
+            JsonText({{"error", absl::StrCat("no such VM is known on the nodes that answer; ",
+                                             failure->sentence)},
+                      {"problems", problems}}) +
+                "\n"};
+  }
   if (failure && output.text.empty() && (is_story || !some_answered)) {
     const int status = failure->code == ExitCode::kNotFound      ? 404
                        : failure->code == ExitCode::kUsage       ? 400
@@ -207,7 +221,9 @@ absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments, co
           absl::StrCat("the parameter ", name, " is empty; give it a value"));
     }
     if (name == "zone") {
-      context.zone = ZoneOf(value);
+      const auto zone = ZoneOf(value);
+      if (!zone.ok()) return zone.status();
+      context.zone = *zone;
       continue;
     }
     if (name == "pid") {

@@ -87,12 +87,18 @@ function timeElement(when, text) {
   return made;
 }
 
+// The zone of the server's texts: UTC where it does not know the browser's.
+let textZone = OWN_ZONE;
 // Asks the API. An error has the answer's status.
-async function get(path, zone = OWN_ZONE) {
+async function get(path, zone = textZone) {
   const answer = await fetch(path + (path.includes('?') ? '&' : '?') + new URLSearchParams({zone}));
   const body = await answer.json();
+  if (answer.status === 400 && zone !== 'UTC' && body.error.startsWith('zone: ')) {
+    textZone = 'UTC';
+    return get(path);
+  }
   if (!answer.ok) throw Object.assign(new Error(body.error), {status: answer.status});
-  if (zone === OWN_ZONE) {
+  if (zone === textZone) {
     utc = body.zone !== OWN_ZONE;
     $('zone').textContent = `times in ${body.zone}`;
   }

@@ -106,7 +106,7 @@ function loadLater() {
 }
 function connect() {
   if (stream) stream.close();
-  stream = new EventSource('api/v1/events/stream?' + new URLSearchParams({zone: OWN_ZONE}));
+  stream = new EventSource('api/v1/events/stream?' + new URLSearchParams({zone: textZone}));
   stream.addEventListener('open', (event) => {
     status('yes', 'live');
     if (event.data) return unread ? loadFirst() : loadLater();
@@ -120,7 +120,10 @@ function connect() {
   stream.onerror = () => {
     status('no', 'the connection is lost; connecting again');
     if (view.view === 'events' && !logRead) loadLog();
-    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
+    if (stream.readyState !== EventSource.CLOSED) return;
+    // The answer of a list has the reason that the server does not know the zone.
+    const zone = textZone;
+    get('api/v1/events?last=1').catch(() => {}).then(() => setTimeout(connect, zone === textZone ? 3000 : 0));
   };
 }
 

@@ -404,6 +404,19 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
   EXPECT_EQ(watch.cursor_file, "c");
 }
 
+TEST(ParseCommandLine, AFinishedListForProgramsHasOnlyTheGapsThatWereAskedFor) {
+  const auto prints = [](const std::vector<std::string>& arguments) {
+    return Parsed(arguments).prints_gaps();
+  };
+  EXPECT_TRUE(prints({"events", "--class", "crash"})) << "for people";
+  EXPECT_FALSE(prints({"-o", "json", "events", "--class", "crash", "-n", "3"}));
+  EXPECT_TRUE(prints({"-o", "json", "events", "-n", "3"}));
+  EXPECT_TRUE(prints({"-o", "json", "events", "--type", "gap"}));
+  EXPECT_TRUE(prints({"-o", "json", "events", "-f", "--class", "crash"}));
+  EXPECT_TRUE(prints({"-o", "json", "watch", "--class", "crash"}));
+  EXPECT_TRUE(prints({"-o", "jsonl", "watch", "--vm", "web1"}));
+}
+
 TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   const auto counts = [](const std::vector<std::string>& arguments) {
     return As<FollowCommand>(arguments).asks_for_gaps();

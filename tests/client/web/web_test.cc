@@ -1,7 +1,12 @@
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include <stop_token>
+#include <string>
+#include <vector>
 
 #include "client/web/api.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/fake_server.h"
 
 namespace vmeventd::client {
 namespace {
@@ -27,6 +32,83 @@ TEST(EventIdTest, ATextThatIsNoneIsRefused) {
   for (const char* id : {"x", "j:", ":1", "j:-1", "j:1:x", "j:1,j:2"}) {
     EXPECT_FALSE(ParseEventId(id, 1).ok()) << id;
   }
+}
+
+class WebApiTest : public testing::Test {
+ protected:
+  WebApiTest() {
+    server_.Start();
+    line_.servers = {server_.address()};
+    line_.zone = absl::UTCTimeZone();
+    server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse*) {
+      return grpc::Status::OK;
+    };
+    // The filter of the request passes a GAP of the whole node.
+    server_.service().list_events = [](const v1::ListEventsRequest& request,
+                                       v1::ListEventsResponse* response) {
+      if (!request.filter().vm_names().empty()) return grpc::Status::OK;
+      for (uint64_t sequence = 4; sequence > 0; --sequence) {
+        v1::Event* const event = response->add_events();
+        *event = MakeEvent(sequence);
+        if (sequence == 3) event->set_type(v1::EVENT_TYPE_GAP);
+        if (sequence == 3) event->clear_vm();
+      }
+      return grpc::Status::OK;
+    };
+  }
+  // Another node, which is away.
+  void AddNode() {
+    line_.servers.emplace_back();
+    line_.servers.back().path = "/nowhere/vmeventd.sock";
+  }
+  WebAnswer Get(const std::string& path, const WebQuery& query = {}) {
+    return WebApi(line_, stop_.get_token()).Answer(path, query, "");
+  }
+
+  FakeServer server_;
+  CommandLine line_;
+  std::stop_source stop_;
+};
+
+TEST_F(WebApiTest, AListOfEventsHasTheObjectsOfTheCommand) {
+  const auto sequences = [this](const WebQuery& query) {
+    const auto body = nlohmann::json::parse(Get("/api/v1/events", query).body);
+    std::vector<std::string> list;
+    for (const auto& event : body["events"]) list.push_back(event["sequence"]);
+    return list;
+  };
+  EXPECT_THAT(sequences({{"class", "CRASH"}, {"last", "3"}}), ElementsAre("1", "2", "4"));
+  EXPECT_THAT(sequences({{"last", "3"}}), ElementsAre("2", "3", "4"));
+  EXPECT_THAT(sequences({{"type", "gap"}, {"last", "4"}}), ElementsAre("1", "2", "3", "4"));
+}
+
+TEST_F(WebApiTest, AVmOfNoNodeThatAnswersIsNotFoundAndTheOthersAreNamed) {
+  EXPECT_EQ(Get("/api/v1/vms/nosuch").status, 404);
+  AddNode();
+  const WebAnswer answer = Get("/api/v1/vms/nosuch");
+  EXPECT_EQ(answer.status, 404);
+  const auto body = nlohmann::json::parse(answer.body);
+  EXPECT_THAT(std::string(body["error"]),
+              testing::StartsWith("no such VM is known on the nodes that answer; there is no "
+                                  "socket /nowhere/vmeventd.sock"));
+  ASSERT_EQ(body["problems"].size(), 1u);
+  EXPECT_THAT(std::string(body["problems"][0]),
+              testing::StartsWith("there is no socket /nowhere/vmeventd.sock"));
+  line_.servers.erase(line_.servers.begin());
+  EXPECT_EQ(Get("/api/v1/vms/nosuch").status, 503) << "no node answers";
+}
+
+TEST_F(WebApiTest, AZoneThatThereIsNotIsRefused) {
+  for (const char* wrong : {"Europe/Berlim", "/etc/localtime", "../zoneinfo/UTC", "Asia"}) {
+    for (const char* path : {"/api/v1/vms", "/api/v1/events/stream"}) {
+      const WebAnswer answer = Get(path, {{"zone", wrong}});
+      EXPECT_EQ(answer.status, 400) << wrong;
+      EXPECT_THAT(answer.body, testing::HasSubstr("{\"error\":\"zone: \\\""));
+    }
+  }
+  const WebAnswer answer = Get("/api/v1/vms", {{"zone", "UTC"}});
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_THAT(answer.body, testing::HasSubstr("\"zone\":\"UTC\""));
 }
 
 }  // namespace
