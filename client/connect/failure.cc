@@ -127,37 +127,72 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
                        " doctor` shows why")};
 }
 
-// Returns whether a server of HTTP/2 is there: one that answers a client's preface (RFC 9113, 3.4).
-bool Answers(const ServerAddress& address) {
-  if (address.is_ssh()) return false;
-  if (address.tls) return ExplainTlsFault(address).empty();
+// What answers at an address.
+enum class Answerer {
+  kNothing,  // nothing, or no server of HTTP
+  kHttp1,    // a server of HTTP/1 alone
+  kHttp2     // a server of HTTP/2, as gRPC needs it
+};
+
+// Sends the preface of an HTTP/2 client (RFC 9113, 3.4), which a server of HTTP/2 answers with
+// SETTINGS, and one of HTTP/1 refuses.
+Answerer WhoAnswers(const ServerAddress& address) {
+  if (address.is_ssh()) return Answerer::kNothing;
+  if (address.tls) {
+    return ExplainTlsFault(address).empty() ? Answerer::kHttp2 : Answerer::kNothing;
+  }
   absl::StatusOr<UniqueFd> socket = UniqueFd();
   if (address.is_unix()) {
     const absl::StatusOr<UnixAddress> target = UnixAddress::Open(address.path);
     *socket = NewSocket(AF_UNIX);
-    if (!target.ok() || !socket->valid() || target->Connect(socket->get()) != 0) return false;
+    if (!target.ok() || !socket->valid() || target->Connect(socket->get()) != 0) {
+      return Answerer::kNothing;
+    }
   } else {
     socket = ConnectTcp(address);
   }
   // The preface ends with an empty SETTINGS frame.
   constexpr absl::string_view kPreface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33);
-  char byte = 0;
-  return socket.ok() &&
-         send(socket->get(), kPreface.data(), kPreface.size(), MSG_NOSIGNAL) ==
-             static_cast<ssize_t>(kPreface.size()) &&
-         recv(socket->get(), &byte, 1, 0) == 1;
+  if (!socket.ok() || send(socket->get(), kPreface.data(), kPreface.size(), MSG_NOSIGNAL) !=
+                          static_cast<ssize_t>(kPreface.size())) {
+    return Answerer::kNothing;
+  }
+  char answer[6];
+  const ssize_t size = recv(socket->get(), answer, sizeof(answer), MSG_WAITALL);
+  if (size != static_cast<ssize_t>(sizeof(answer))) return Answerer::kNothing;
+  if (absl::string_view(answer, sizeof(answer)) == "HTTP/1") return Answerer::kHttp1;
+  constexpr char kSettings = 4;  // the type of a frame is behind its length
+  return answer[3] == kSettings ? Answerer::kHttp2 : Answerer::kNothing;
 }
 
 Failure ExplainUnavailable(const ServerAddress& address, const grpc::Status& status) {
-  const bool of_vmeventd = ReasonOf(status) != v1::ERROR_REASON_UNSPECIFIED;
-  const ProbeResult probe = of_vmeventd ? ProbeResult() : Probe(address);
-  if (!of_vmeventd && (probe.error != 0 || !Answers(address))) {
-    return {ExitCode::kUnreachable, probe.why};
+  const std::string message = EscapeForTerminal(status.error_message());
+  // Its own answer: it was reached.
+  if (ReasonOf(status) == v1::ERROR_REASON_JOURNAL_UNAVAILABLE) {
+    return {ExitCode::kFailed,
+            absl::StrCat("vmeventd at ", ToText(address), " could not do this: ", message)};
   }
-  return {ExitCode::kUnreachable,
-          absl::StrCat("vmeventd at ", ToText(address), " is not available now (",
-                       EscapeForTerminal(status.error_message()), ")",
-                       of_vmeventd ? "" : ": try again")};
+  const std::string unavailable =
+      absl::StrCat("vmeventd at ", ToText(address), " is not available now (", message, ")");
+  if (ReasonOf(status) != v1::ERROR_REASON_UNSPECIFIED) {
+    return {ExitCode::kUnreachable, unavailable};
+  }
+  const ProbeResult probe = Probe(address);
+  if (probe.error != 0) return {ExitCode::kUnreachable, probe.why};
+  switch (WhoAnswers(address)) {
+    case Answerer::kNothing:
+      return {ExitCode::kUnreachable, probe.why};
+    case Answerer::kHttp1:
+      if (address.is_unix()) return {ExitCode::kUnreachable, probe.why};
+      return {ExitCode::kUnreachable,
+              absl::StrCat("another program listens on ", ToText(address),
+                           ", and does not answer as vmeventd does: it may be the port of "
+                           "vmeventd's --metrics-listen; name an address of --listen with "
+                           "--server")};
+    case Answerer::kHttp2:
+      break;
+  }
+  return {ExitCode::kUnreachable, absl::StrCat(unavailable, ": try again")};
 }
 
 }  // namespace

@@ -224,8 +224,6 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   begin.set_target(target.shown);
   begin.set_format(std::string(NameOf(command.format)));
   begin.clear_ended();
-  begin.clear_failing_since();
-  begin.clear_waiting_since();
 
   PushLog::Environment environment = {
       .report = ReporterOf(*files, command.metrics_file),

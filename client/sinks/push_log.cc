@@ -64,6 +64,7 @@ void PushLog::Recovered() {
 void PushLog::Loss(const std::string& why) {
   const bool lost = !why.empty();
   if (std::exchange(lost_, lost) == lost) return;
+  state_.set_source_error(why);
   if (!lost) return Recovered();
   SetFailing(why);
 }

@@ -29,7 +29,7 @@ class PushLog {
     std::function<absl::Time()> now = absl::Now;
     std::function<double()> random = RandomFraction;
   };
-  // Continues the counts of `state`.
+  // Continues the counts of `state`, and its failure, which lasts until a success.
   PushLog(PushState state, Environment environment)
       : env_(std::move(environment)), state_(std::move(state)) {}
 
@@ -64,8 +64,8 @@ class PushLog {
   const Environment env_;
   PushState state_;
   Backoff backoff_{absl::Seconds(1), env_.longest_pause};
-  std::string reported_reason_;  // reason that was reported since the last success
-  bool lost_ = false;            // the source is lost
+  std::string reported_reason_;                 // reason that was reported since the last success
+  bool lost_ = !state_.source_error().empty();  // the source is lost
 };
 
 }  // namespace vmeventd::client

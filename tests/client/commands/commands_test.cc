@@ -486,15 +486,18 @@ TEST_F(CommandsTest, AnErrorOfTheServerIsExplained) {
     server_.service().list_events = Refuses({error, message});
     EXPECT_THAT(Run(EventsCommand{}), Fails(code, AllOf(HasSubstr(message), HasSubstr(sentence))));
   }
-  const grpc::Status unavailable[] = {
-      WithInfo(grpc::UNAVAILABLE, "not writable; try again later", "JOURNAL_UNAVAILABLE"),
-      {grpc::UNAVAILABLE, "starting"}};
-  for (const grpc::Status& status : unavailable) {
+  const std::pair<grpc::Status, ExitCode> unavailable[] = {
+      {WithInfo(grpc::UNAVAILABLE, "not writable; try again later", "JOURNAL_UNAVAILABLE"),
+       ExitCode::kFailed},  // it was reached
+      {WithInfo(grpc::UNAVAILABLE, "stopping; try again later", "SHUTTING_DOWN"),
+       ExitCode::kUnreachable},
+      {{grpc::UNAVAILABLE, "starting"}, ExitCode::kUnreachable}};
+  for (const auto& [status, code] : unavailable) {
     server_.service().declare_intent = Refuses(status);
-    EXPECT_THAT(Run(DeclareIntentCommand{"web1", "", "alice", "maintenance", std::nullopt}),
-                Fails(ExitCode::kUnreachable,
-                      AllOf(HasSubstr(status.error_message()),
-                            Not(testing::ContainsRegex("try.*try")), HasSubstr("try again"))));
+    EXPECT_THAT(
+        Run(DeclareIntentCommand{"web1", "", "alice", "maintenance", std::nullopt}),
+        Fails(code, AllOf(HasSubstr(status.error_message()),
+                          Not(testing::ContainsRegex("try.*try")), HasSubstr("try again"))));
   }
   server_.Stop();
   EXPECT_THAT(Run(InfoCommand{}), Fails(ExitCode::kUnreachable, testing::_));

@@ -1,13 +1,17 @@
 #include "client/connect/failure.h"
 
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
+#include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/loopback.h"
@@ -72,6 +76,34 @@ TEST_F(ReachabilityTest, ARequestToAnotherListenerFailsWithoutProtocolJargon) {
   EXPECT_EQ(failure.code, ExitCode::kUnreachable);
   EXPECT_EQ(failure.sentence, "another program listens on the socket " + address_.path +
                                   ", and does not answer as vmeventd does");
+}
+
+// What the client prints about a listener that answers each connection so.
+std::string SentenceOf(const std::string& answer) {
+  ServerAddress address;
+  address.host = "127.0.0.1";
+  uint16_t port = 0;
+  const UniqueFd listener = e2e::ListenOnLoopback(&port);
+  address.port = std::to_string(port);
+  std::jthread serving([&listener, &answer] {
+    for (int connections = 2; connections > 0; --connections) {  // the first asks nothing
+      const UniqueFd client(accept(listener.get(), nullptr, nullptr));
+      if (connections == 1) send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+      char preface[64];
+      while (recv(client.get(), preface, sizeof(preface), 0) > 0) continue;
+    }
+  });
+  const grpc::Status status(grpc::StatusCode::UNAVAILABLE, "J");
+  const std::string sentence = ExplainFailure(address, status).sentence;
+  return absl::StrReplaceAll(sentence, {{ToText(address), "ADDRESS"}});
+}
+
+TEST(ExplainFailure, APortOfHttpIsNamed) {
+  EXPECT_EQ(SentenceOf("HTTP/1.1 400 Bad Request\r\n\r\n"),
+            "another program listens on ADDRESS, and does not answer as vmeventd does: it may be "
+            "the port of vmeventd's --metrics-listen; name an address of --listen with --server");
+  const std::string settings("\0\0\0\4\0\0\0\0\0", 9);
+  EXPECT_EQ(SentenceOf(settings), "vmeventd at ADDRESS is not available now (J): try again");
 }
 
 TEST_F(ReachabilityTest, ExplainsWhatMayNotBePassed) {

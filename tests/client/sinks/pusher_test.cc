@@ -172,6 +172,35 @@ TEST(PushLogTest, ASourceThatIsLostIsAFailure) {
   EXPECT_EQ(FailingSince(state), kPushedAt) << "the receiver fails still";
 }
 
+TEST(PushLogTest, AFailureOutlivesARestartUntilASuccess) {
+  PushState state;
+  absl::Time now = kPushedAt;
+  const PushLog::Environment environment = {
+      .report = [&state](const PushState& one) { state = one; },
+      .note = [](const std::string&) {},
+      .wait = [](absl::Duration) { return false; },
+      .now = [&now] { return now; }};
+  PushLog(AtX(), environment).Retry("it answers 500", PausedEvents(1, 1));
+  now += absl::Hours(1);
+  {
+    PushLog again(state, environment);
+    again.Loss("");
+    again.Retry("it answers 500", PausedEvents(1, 1));
+    EXPECT_EQ(FailingSince(state), kPushedAt);
+    again.Delivered(PausedEvents(1, 1));
+    EXPECT_FALSE(state.has_failing_since());
+    again.Loss("no daemon");
+  }
+  const absl::Time lost = now;
+  now += absl::Hours(1);
+  PushLog other(state, environment);
+  other.Loss("no daemon");
+  EXPECT_EQ(FailingSince(state), lost);
+  other.Loss("");
+  EXPECT_FALSE(state.has_failing_since()) << "the source is there again";
+  EXPECT_EQ(state.source_error(), "");
+}
+
 TEST_F(PusherTest, AStopLeavesTheCursor) {
   stop_ = true;
   EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = 500}})));
