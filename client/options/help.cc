@@ -114,8 +114,9 @@ Examples:
   vmevents why web1 --run RUN_ID          the end of an earlier run)"},
     {"stats",
      R"(It counts the ends of VMs, the most first, by who ended them: the actor of an
-intent, else the sender of the signal, else the manager, the guest or the host.
-With --type it counts other events.
+intent, else the sender of the signal, else the manager, the guest or the host,
+"QEMU itself" for its own crash, or "unknown". With --type it counts other
+events.
 
 Examples:
   vmevents stats --since 7d                 who ends the most
