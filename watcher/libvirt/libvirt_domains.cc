@@ -17,6 +17,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 

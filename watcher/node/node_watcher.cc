@@ -10,6 +10,8 @@
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/exit_status_reader.h"
+#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_restorer.h"

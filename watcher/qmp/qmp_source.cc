@@ -18,6 +18,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 

@@ -1,3 +1,5 @@
+#include "watcher/runs/exit_status_reader.h"
+
 #include <arpa/inet.h>
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
@@ -26,7 +28,6 @@
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {

@@ -19,8 +19,8 @@
 #include "base/system.h"
 #include "watcher/core/qemu_texts.h"
 #include "watcher/core/specs.h"
+#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {

@@ -12,9 +12,9 @@
 #include "watcher/core/specs.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/directory_thread.h"
+#include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_watch.h"
 

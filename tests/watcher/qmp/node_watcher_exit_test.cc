@@ -14,6 +14,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/runs/exit_status_reader.h"
 
 namespace vmeventd {
 namespace {

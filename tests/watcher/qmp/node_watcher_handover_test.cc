@@ -13,8 +13,8 @@
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {

@@ -1,3 +1,5 @@
+#include "watcher/runs/exit_status_reader.h"
+
 #include <algorithm>
 #include <csignal>
 #include <memory>
@@ -8,7 +10,6 @@
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {

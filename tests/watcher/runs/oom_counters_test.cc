@@ -1,11 +1,12 @@
 
+#include "watcher/runs/oom_counters.h"
+
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
-#include "watcher/runs/process_watch.h"
 
 namespace vmeventd {
 namespace {

@@ -16,7 +16,7 @@
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/runs/process_watch.h"
+#include "watcher/runs/exit_status_reader.h"
 
 namespace vmeventd {
 namespace {
