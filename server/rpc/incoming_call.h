@@ -18,7 +18,7 @@
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/access/access.h"
-#include "server/stream/stream_hub.h"
+#include "server/stream/watch_stream.h"
 
 namespace vmeventd {
 

@@ -1,3 +1,5 @@
+#include "server/stream/watch_stream.h"
+
 #include <algorithm>
 #include <utility>
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "server/stream/watch_stream.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
