@@ -17,7 +17,7 @@
 #include "absl/types/span.h"
 #include "base/system.h"
 #include "google/protobuf/io/zero_copy_stream_impl.h"
-#include "server/host/host.h"
+#include "server/host/service.h"
 #include "spdlog/spdlog.h"
 #include "watcher/session/vm_session.h"
 

@@ -10,7 +10,7 @@
 #include "absl/time/clock.h"
 #include "base/system.h"
 #include "server/handover.h"
-#include "server/host/host.h"
+#include "server/host/service.h"
 #include "spdlog/spdlog.h"
 #include "watcher/runs/handed_run.h"
 

@@ -1,3 +1,5 @@
+#include "server/host/files.h"
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -11,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "base/uuid.h"
-#include "server/host/host.h"
 
 namespace vmeventd {
 namespace {

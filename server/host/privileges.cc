@@ -1,3 +1,5 @@
+#include "server/host/privileges.h"
+
 #include <cap-ng.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -8,7 +10,6 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
-#include "server/host/host.h"
 
 namespace vmeventd {
 namespace {

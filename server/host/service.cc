@@ -1,24 +1,15 @@
+#include "server/host/service.h"
+
 #include <systemd/sd-daemon.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/system.h"
-#include "server/host/host.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
-namespace {
-
-constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor"};
-
-}  // namespace
 
 // Ignores errors: vmeventd cannot fix an unreachable service manager, and need not stop for it.
 void Notify(const std::string& state) { static_cast<void>(sd_notify(0, state.c_str())); }
@@ -56,31 +47,6 @@ absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration tim
   if (result > 0) return absl::OkStatus();
   if (result == 0) return absl::FailedPreconditionError("there is no service manager");
   return absl::ErrnoToStatus(-result, "the service manager does not accept them");
-}
-
-bool Pulse::Ask() {
-  unanswered_ = answered_ == asked_ ? 0 : std::min(unanswered_ + 1, kQuestions);
-  if (unanswered_ == 0) ++asked_;
-  return unanswered_ == kQuestions;
-}
-
-bool Watchdog::Turn(absl::Duration now) {
-  std::vector<std::string> silent;
-  for (size_t i = 0; i < kThreads; ++i) {
-    if (answered_[i] != asked_) silent.emplace_back(kNames[i]);
-  }
-  if (silent.empty()) {
-    ++asked_;
-    asked_at_ = now;
-    logged_ = false;
-    return true;
-  }
-  if (!logged_ && now - asked_at_ >= limit_ / 3) {
-    logged_ = true;
-    spdlog::error("threads not responding for {}: {}", absl::FormatDuration(now - asked_at_),
-                  absl::StrJoin(silent, ", "));
-  }
-  return false;
 }
 
 }  // namespace vmeventd

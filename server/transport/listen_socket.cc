@@ -19,7 +19,7 @@
 #include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/unix_address.h"
-#include "server/host/host.h"
+#include "server/host/files.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
-#include "server/host/host.h"
+#include "server/host/files.h"
 #include "server/transport/listen_socket.h"
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"

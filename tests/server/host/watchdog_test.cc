@@ -1,8 +1,8 @@
+#include "server/host/watchdog.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
-#include "server/host/host.h"
 
 namespace vmeventd {
 namespace {

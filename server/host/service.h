@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/system.h"
+
+namespace vmeventd {
+
+// Notifies systemd of this state, lines NAME=VALUE, if it started this process (sd_notify(3)). Any
+// thread.
+void Notify(const std::string& state);
+// Returns systemd's watchdog interval; infinite: there is no watchdog.
+absl::Duration WatchdogInterval();
+
+// Returns the descriptor that the service manager has stored as `name` and passed to this process
+// at its start; invalid: there is none. Closes the others. Call it once.
+UniqueFd TakeStoredDescriptor(const std::string& name);
+bool HasServiceManager();
+// Gives the service manager a copy of `fd` to store as `name`, even if nothing holds its other end,
+// and to pass to the next process of this service. The manager drops it if the unit lacks
+// FileDescriptorStoreMax=, or if the service is stopped and not started again. Waits up to
+// `timeout` until the manager has it. The error is the reason why it cannot be stored.
+absl::Status StoreDescriptor(const std::string& name, int fd, absl::Duration timeout);
+
+}  // namespace vmeventd
