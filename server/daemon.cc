@@ -32,6 +32,7 @@
 #include "server/metrics/metrics_server.h"
 #include "server/signals.h"
 #include "server/stop.h"
+#include "server/transport/descriptor_shares.h"
 #include "spdlog/spdlog.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/libvirt/libvirt_api.h"

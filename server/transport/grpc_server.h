@@ -17,6 +17,7 @@
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/standard_services.h"
 #include "server/rpc/vm_event_service.h"
+#include "server/transport/arrivals.h"
 #include "server/transport/connection_acceptor.h"
 
 namespace vmeventd {

@@ -1,3 +1,5 @@
+#include "server/transport/arrivals.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -16,7 +18,6 @@
 #include "absl/strings/str_replace.h"
 #include "server/config/tls_files.h"
 #include "server/transport/client_frames.h"
-#include "server/transport/connection_acceptor.h"
 #include "server/transport/relay.h"
 #include "tests/support/files.h"
 #include "tests/support/temporary_directory.h"

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "server/transport/client_frames.h"
+#include "server/transport/descriptor_shares.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
