@@ -1,4 +1,4 @@
-// The processes of libvirt's domains.
+#include "watcher/libvirt/domain_process.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,7 +24,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/system.h"
-#include "watcher/libvirt/libvirt_link.h"
 
 namespace vmeventd {
 namespace {

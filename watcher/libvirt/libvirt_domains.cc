@@ -15,6 +15,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/core/specs.h"
+#include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"

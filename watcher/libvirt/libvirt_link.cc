@@ -14,6 +14,7 @@
 #include "nlohmann/json.hpp"
 #include "spdlog/spdlog.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/libvirt/domain_process.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 

@@ -1,4 +1,4 @@
-// A run of a domain.
+#include "watcher/libvirt/libvirt_run.h"
 
 #include <utility>
 

@@ -16,6 +16,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/names.h"
 #include "watcher/core/specs.h"
+#include "watcher/libvirt/libvirt_run.h"
 
 namespace vmeventd {
 namespace {

@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -25,8 +24,8 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_link.h"
+#include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/socket_glob_watcher.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
@@ -34,78 +33,6 @@
 #include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {
-
-class LibvirtSource;
-
-// A run of a libvirt domain: a VmRun whose QEMU events come through libvirt. If the process can be
-// seen, its end is the end of the run, but a connected libvirt first gets time to report the
-// reason. Otherwise libvirt's report is the end. Loop thread.
-class LibvirtRun : public VmRun {
- public:
-  // Longest wait for libvirt's report after the process is gone: libvirt cleans up before it
-  // reports.
-  static constexpr absl::Duration kReportWait = absl::Seconds(60);
-  // Longest wait for this report if the evidence already decides the end, or if the VM has not
-  // arrived yet (incoming migration or restore).
-  static constexpr absl::Duration kReportWaitDecided = absl::Seconds(5);
-  // Longest wait for libvirt's report that a container was destroyed, after it reported that the
-  // container failed or shut down: for a destroy, the driver first reports the end that it sees,
-  // and then the destroy.
-  static constexpr absl::Duration kDestroyWait = absl::Seconds(1);
-
-  // The objects behind the pointers must outlive the run. `uuid` is the domain's UUID in libvirt.
-  LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* source, std::string uuid,
-             VmSession session);
-  ~LibvirtRun() override;
-
-  // libvirt is connected and runs the domain, with this id and in this run state.
-  void OnListed(int64_t domain_id, const std::string& run_state);
-  // libvirt is connected, and the domain does not run.
-  void OnNotListed();
-  void OnQmpEvent(const QmpEvent& event) { HandleQmpEvent(event); }
-  void OnPaused(const DomainLifecycle& lifecycle) {
-    Hand(input::ReportedPause{lifecycle.paused_for});
-  }
-  void OnStopped(const DomainLifecycle& lifecycle);
-  // The domain is a container that rebooted, and now has this id and process; kUntracked: the
-  // process cannot be seen.
-  void OnRebooted(int64_t domain_id, PeerProcess next);
-  void OnDetails(DomainDetails details);
-  // The domain's process was looked for and is not visible. This is a problem of the run until the
-  // process is found.
-  void OnProcessMissing();
-  void OnProcessFound(PeerProcess process);
-  // Hands over only the process: a connection to libvirt cannot be handed over.
-  std::optional<HandedRun> HandOver() override;
-  bool ResumeFrom(HandedRun* handed) override;
-  // The connection to libvirt is lost; its libvirt is gone for good.
-  void OnLost(absl::string_view why);
-  void OnLibvirtGone();
-  const std::string& uuid() const { return uuid_; }
-  // Returns whether libvirt has reported that the domain stopped.
-  bool reported() const { return reported_; }
-  bool connected() const override { return connected_; }
-
- private:
-  void OnProcessGone() override;
-  void Ask(Question question) override;
-  void ReadNow() override;
-  void Disconnect() override { context_->loop->CancelTimer(&report_timer_); }
-
-  // Waits at most `wait` for libvirt's report; the process is gone.
-  void AwaitReport(absl::Duration wait);
-  // The process is gone, and libvirt has nothing more to report: waits for the exit status.
-  void AwaitEnd();
-
-  LibvirtSource* const source_;
-  const std::string uuid_;
-  bool connected_ = false;
-  bool was_connected_ = false;
-  bool reported_ = false;  // libvirt has reported that the domain stopped
-  bool awaits_end_ = false;
-  bool process_missing_ = false;  // the present problem is that the process is not visible
-  TimerId report_timer_;
-};
 
 // The source "libvirt": connects to the libvirts that --libvirt names, and follows their domains by
 // the QEMU events that libvirt forwards. Never blocks on a libvirt (LibvirtLink). A run begins with

@@ -1,3 +1,5 @@
+#include "watcher/libvirt/domain_process.h"
+
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,7 +20,6 @@
 #include "tests/support/process_state.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 

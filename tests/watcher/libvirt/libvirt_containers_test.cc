@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/handed_run.h"
 
