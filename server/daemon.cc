@@ -41,7 +41,8 @@
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/last_words.h"
 #include "watcher/runs/watcher_options.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/bpf_trace.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
 namespace {

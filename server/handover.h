@@ -7,6 +7,7 @@
 #include "base/system.h"
 #include "server/eventlog/event_log.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
 

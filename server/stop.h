@@ -11,7 +11,7 @@
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "watcher/node/node_watcher.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
 

@@ -8,7 +8,7 @@
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd::simulation {
 namespace {

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "tests/simulation/disk.h"
 #include "tests/simulation/random.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd::simulation {
 

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "watcher/runs/process.h"
+#include "watcher/signals/process_reader.h"
 
 namespace vmeventd {
 namespace {

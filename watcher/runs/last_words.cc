@@ -21,6 +21,7 @@
 #include "watcher/core/specs.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
+#include "watcher/signals/process_reader.h"
 
 namespace vmeventd {
 namespace {

@@ -20,7 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "watcher/core/qemu_texts.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/process_reader.h"
 
 namespace vmeventd {
 namespace {

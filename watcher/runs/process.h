@@ -10,7 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/system.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/process_reader.h"
 
 namespace vmeventd {
 

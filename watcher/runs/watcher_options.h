@@ -16,7 +16,7 @@
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/session/vm_session.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
 

@@ -1,3 +1,5 @@
+#include "watcher/signals/bpf_trace.h"
+
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -24,7 +26,7 @@
 #include "absl/strings/string_view.h"
 #include "base/system.h"
 #include "watcher/core/names.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/process_reader.h"
 #include "watcher/signals/trace_record.h"
 
 // bpf_trace.bpf.c, compiled.

@@ -23,7 +23,7 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_texts.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/process_reader.h"
 
 namespace vmeventd {
 namespace {

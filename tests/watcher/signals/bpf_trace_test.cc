@@ -1,5 +1,7 @@
 // Against the kernel's own tracepoints: needs root.
 
+#include "watcher/signals/bpf_trace.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -28,7 +30,8 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/signals/signal_watch.h"
+#include "watcher/signals/process_reader.h"
+#include "watcher/signals/signal_trace.h"
 #include "watcher/signals/trace_record.h"
 
 namespace vmeventd {

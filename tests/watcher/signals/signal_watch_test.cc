@@ -15,6 +15,8 @@
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_util.h"
+#include "watcher/signals/process_reader.h"
+#include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
 namespace {

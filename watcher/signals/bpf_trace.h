@@ -1,0 +1,27 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/system.h"
+#include "watcher/signals/signal_trace.h"
+
+struct TraceRecord;
+
+namespace vmeventd {
+
+// Begins to record, by programs (BPF) at the kernel's tracepoints signal:signal_generate and
+// oom:mark_victim, which write into one ring for all processors. They run for as long as somebody
+// holds the descriptors, also where nobody reads the ring. The error tells people why that failed:
+// a capability is missing, the kernel has no BTF, a PID namespace other than the host's. It needs
+// CAP_BPF and CAP_PERFMON, and none afterwards. `root` stands before every path, for tests.
+absl::StatusOr<std::unique_ptr<SignalTrace>> BeginTrace(const std::string& root = "");
+// Resumes a trace that another process began, by its descriptors(). It needs CAP_BPF.
+// INVALID_ARGUMENT: they are not the descriptors of a trace.
+absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> descriptors);
+// Converts a record of the kernel's programs.
+SignalRecord Decode(const TraceRecord& record);
+
+}  // namespace vmeventd
