@@ -17,6 +17,7 @@
 #include "base/detached_threads.h"
 #include "base/text.h"
 #include "server/config/config.h"
+#include "server/config/listen_address.h"
 
 namespace vmeventd {
 namespace {

@@ -1,3 +1,5 @@
+#include "server/config/listen_address.h"
+
 #include <arpa/inet.h>
 #include <grp.h>
 #include <netinet/in.h>
@@ -14,7 +16,6 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "base/unix_address.h"
-#include "server/config/config.h"
 
 namespace vmeventd {
 namespace {

@@ -13,7 +13,7 @@
 #include "base/event_loop.h"
 #include "base/system.h"
 #include "server/access/access.h"
-#include "server/config/config.h"
+#include "server/config/listen_address.h"
 #include "server/rpc/standard_services.h"
 #include "server/transport/listen_socket.h"
 

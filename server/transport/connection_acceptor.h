@@ -16,7 +16,7 @@
 #include "base/mutex.h"
 #include "base/system.h"
 #include "server/access/access.h"
-#include "server/config/config.h"
+#include "server/config/listen_address.h"
 #include "server/config/tls_files.h"
 #include "server/transport/arrivals.h"
 #include "server/transport/listen_socket.h"

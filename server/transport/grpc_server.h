@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/access.h"
-#include "server/config/config.h"
+#include "server/config/listen_address.h"
 #include "server/config/tls_files.h"
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/standard_services.h"

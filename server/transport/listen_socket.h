@@ -17,7 +17,7 @@
 #include "base/event_loop.h"
 #include "base/pending_call.h"
 #include "base/system.h"
-#include "server/config/config.h"
+#include "server/config/listen_address.h"
 
 // The daemon binds and accepts itself: gRPC would silently replace another process's socket, does
 // not report why a bind failed, and accepts any number of connections.

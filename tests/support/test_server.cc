@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/rpc/status.pb.h"
+#include "server/config/listen_address.h"
 
 namespace vmeventd {
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/credentials.h"
 #include "server/config/config.h"
+#include "server/config/listen_address.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/proto_text.h"

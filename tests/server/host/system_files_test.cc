@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
+#include "server/config/listen_address.h"
 #include "server/host/files.h"
 #include "server/transport/listen_socket.h"
 #include "spdlog/sinks/ostream_sink.h"

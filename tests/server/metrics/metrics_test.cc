@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/config/listen_address.h"
 #include "server/metrics/metrics_server.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"

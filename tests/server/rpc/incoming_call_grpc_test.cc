@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/config/listen_address.h"
 #include "server/rpc/incoming_call.h"
 #include "tests/support/open_call.h"
 #include "tests/support/test_server.h"

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "server/config/listen_address.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_server.h"
 

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/config/listen_address.h"
 #include "server/transport/client_frames.h"
 #include "server/transport/descriptor_shares.h"
 #include "server/transport/listen_socket.h"
