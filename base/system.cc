@@ -11,12 +11,9 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <ctime>
 
-#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/clock.h"
 
 namespace vmeventd {
 namespace {
@@ -24,22 +21,7 @@ namespace {
 // 16 KiB hold any realistic entry of the databases; for a larger one the number is shown.
 constexpr size_t kEntryBytes = 16384;
 
-absl::Duration Read(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return absl::DurationFromTimespec(time);
-}
-
 }  // namespace
-
-Instant SystemClock::Now() const {
-  return {absl::UnixEpoch() + Read(CLOCK_REALTIME), Read(CLOCK_MONOTONIC)};
-}
-
-double RandomFraction() {
-  thread_local absl::BitGen generator;
-  return absl::Uniform(generator, 0.0, 1.0);
-}
 
 absl::Status SyncDirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');

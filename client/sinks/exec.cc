@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/backoff.h"
 #include "base/system.h"
 #include "base/text.h"
 #include "client/cli/option.h"

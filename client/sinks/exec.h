@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
+#include "base/backoff.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/sinks/follow_command.h"

@@ -7,7 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
+#include "base/backoff.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "vmeventd/internal/push_state.pb.h"

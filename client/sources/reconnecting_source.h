@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "base/clock.h"
+#include "base/backoff.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/output/node_event.h"

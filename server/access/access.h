@@ -24,6 +24,7 @@
 #include "base/counter.h"
 #include "base/mutex.h"
 #include "base/openssl_ptr.h"
+#include "base/token_bucket.h"
 #include "server/config/listen_address.h"
 
 namespace vmeventd {

@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "base/token_bucket.h"
 #include "google/protobuf/stubs/logging.h"
 #include "nlohmann/json.hpp"
 #include "spdlog/sinks/null_sink.h"

@@ -14,6 +14,7 @@
 #include "base/counter.h"
 #include "base/mutex.h"
 #include "base/system.h"
+#include "base/token_bucket.h"
 #include "nlohmann/json.hpp"
 #include "server/config/config.h"
 #include "spdlog/common.h"

@@ -15,6 +15,7 @@
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/system.h"
+#include "base/token_bucket.h"
 #include "server/access/access.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_files.h"

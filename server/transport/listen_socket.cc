@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/clock.h"
+#include "base/backoff.h"
 #include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/unix_address.h"

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/system.h"
+#include "base/token_bucket.h"
 #include "base/uuid.h"
 
 namespace vmeventd {

@@ -13,11 +13,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "base/event_loop.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
 #include "base/system.h"
+#include "base/token_bucket.h"
 #include "server/access/access.h"
 #include "server/transport/client_frames.h"
 

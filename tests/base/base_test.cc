@@ -11,7 +11,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/clock.h"
 #include "base/compact.h"
 #include "base/counter.h"
 #include "base/detached_threads.h"
@@ -20,6 +19,7 @@
 #include "base/standstill.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "base/token_bucket.h"
 #include "base/turn_queue.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/token_bucket.h"
 #include "google/rpc/status.pb.h"
 #include "server/config/listen_address.h"
 

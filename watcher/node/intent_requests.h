@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "base/token_bucket.h"
 #include "base/uuid.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/runs/run_table.h"

@@ -9,7 +9,6 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
-#include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/path_conflicts.h"
 #include "watcher/qmp/socket_file.h"

@@ -10,7 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/clock.h"
+#include "base/backoff.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/managers.h"

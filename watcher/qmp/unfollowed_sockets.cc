@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "base/clock.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {

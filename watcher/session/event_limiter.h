@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "base/compact.h"
+#include "base/token_bucket.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {

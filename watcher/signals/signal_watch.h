@@ -9,9 +9,9 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
+#include "base/token_bucket.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/signals/process_reader.h"
