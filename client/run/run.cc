@@ -223,8 +223,8 @@ absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLi
   if (line.servers.size() == 1 && line.by_option) {
     facts.client = line.client;
   } else if (server.path != kSystemSocket) {
-    absl::StrAppend(&facts.client, " --server ", QuoteForShell(facts.address),
-                    TlsOptionsOf(server));
+    const std::string text = server.is_unix() ? absl::StrCat("unix:", server.path) : facts.address;
+    absl::StrAppend(&facts.client, " --server ", QuoteForShell(text), TlsOptionsOf(server));
   }
   NodeVms all;
   auto failure = ReadInfo(daemon, &facts.info);
