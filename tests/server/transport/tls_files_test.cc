@@ -10,12 +10,12 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/openssl_ptr.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_events.h"
-#include "tests/support/wait.h"
 
 namespace vmeventd {
 namespace {
@@ -39,10 +39,10 @@ class TlsFilesTest : public ::testing::Test {
   std::string Subject(TlsFiles* files) {
     clock_.Advance(absl::Seconds(2));
     files->Current();
-    WaitUntil("the look has ended", [&] {
+    while (files->looking()) {
+      absl::SleepFor(absl::Milliseconds(1));
       files->Current();
-      return !files->looking();
-    });
+    }
     return files->Current()->subject;
   }
 
