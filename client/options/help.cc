@@ -42,7 +42,7 @@ constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
 or how long ago: 10m, 2d, "half an hour ago". It reconnects when the daemon
 comes back, with nothing lost or repeated; if events may be missing, it prints
-GAP on standard error. A GAP of the whole node passes every filter, also in JSON;
+GAP on standard error. A GAP of the whole node passes every filter, in JSON too;
 it runs a command and counts only if nothing is filtered or --type has gap.
 
 With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
@@ -91,7 +91,8 @@ Examples:
     {"vms",
      R"(It has a row for each VM: AGE is how long it has been in its state, ENDS how
 often it has ended, of the runs that vmeventd knows, CLASS and WHY how it ended
-last. Those that run come first, then those that have stopped, the newest end first.
+last. Those that run come first, then those that have stopped, the newest end
+first.
 
 Examples:
   vmevents vms --all                      include stopped VMs
@@ -151,8 +152,8 @@ Examples:
     {"fleet",
      R"(LAG is how many sequences the fleet's stream is behind the node's journal.
 A node is silent if nothing came from it for three of its intervals: it is down,
-or cannot reach the servers. "push stopped": its push was stopped on purpose, and
-its VMs may run.
+or cannot reach the servers. "push stopped": its push was stopped on purpose,
+and its VMs may run.
 
 Examples:
   vmevents --server nats://nats1,nats2 fleet

@@ -67,7 +67,7 @@ nlohmann::json QmpClient::ReadMessage() {
       if (absl::Now() - began > Patience()) Fail("the control monitor is silent");
       // A QEMU that was connected to during its start may wait for another connection
       // (docs/internals/qemu.md).
-      UniqueFd(ConnectUnix(path_)).Reset();
+      NudgeUnix(path_);
       continue;
     }
     std::array<char, 4096> buffer{};

@@ -10,8 +10,8 @@
 namespace vmeventd::e2e {
 namespace {
 
-int NewSocket() {
-  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+int NewSocket(int flags = 0) {
+  const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
   if (descriptor < 0) FailErrno("no socket");
   return descriptor;
 }
@@ -24,6 +24,13 @@ int ConnectUnix(const std::string& path) {
   if (address.ok() && address->Connect(descriptor) == 0) return descriptor;
   close(descriptor);
   return -1;
+}
+
+void NudgeUnix(const std::string& path) {
+  const absl::StatusOr<UnixAddress> address = UnixAddress::Open(path);
+  const int descriptor = NewSocket(SOCK_NONBLOCK);
+  if (address.ok()) static_cast<void>(address->Connect(descriptor));
+  close(descriptor);
 }
 
 int ListenUnix(const std::string& path) {

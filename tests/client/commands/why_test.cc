@@ -250,7 +250,8 @@ class WhyTest : public testing::Test {
       for (const v1::Vm& vm : vms_) {
         const bool by_uuid = request.uuids_size() > 0;
         if (by_uuid ? vm.ref().uuid() == request.uuids(0)
-                    : request.vm_names().empty() || vm.ref().name() == request.vm_names(0)) {
+                    : request.vm_names().empty() ||
+                          absl::c_linear_search(request.vm_names(), vm.ref().name())) {
           *response->add_vms() = vm;
         }
       }
