@@ -8,7 +8,7 @@
 #   vmlinux  boots in half the time of vmlinuz: unpacked, it starts at its PVH entry
 #   vmlinuz  wakes up from suspend to RAM, which fails after a start at the PVH entry
 #   initrd   for both
-# Needs apt's package lists, busybox-static, cpio, g++ and xz-utils; not root.
+# Needs apt's package lists, busybox-static, cpio, g++, xz-utils and zstd; not root.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,14 +42,20 @@ echo "guest image: downloading $kernel_package"
 (cd "$work" && apt-get -q=2 -o APT::Sandbox::User="$(id -un)" download "$kernel_package")
 dpkg-deb -x "$work/$kernel_package"_*.deb "$work/package"
 
+# The kernel's x86 boot protocol says where the compressed kernel is. Its last four bytes are its size.
 vmlinuz=$(echo "$work"/package/boot/vmlinuz-*)
-offset=$(LC_ALL=C grep -abo -P '\xFD7zXZ\x00' "$vmlinuz" | awk -F: 'NR == 1 {print $1}')
-if [[ -z $offset ]]; then
-  echo "guest image: $kernel_package holds no xz-compressed kernel" >&2
-  exit 1
-fi
-# xz stops at the end of its stream, before tail does: no pipe, whose broken end would be an error.
-xz -dcq --single-stream >"$work/vmlinux" < <(tail -c "+$((offset + 1))" "$vmlinuz")
+sectors=$(od -An -tu1 -j $((0x1f1)) -N 1 "$vmlinuz")
+read -r offset length < <(od -An -tu4 -j $((0x248)) -N 8 "$vmlinuz")
+dd if="$vmlinuz" of="$work/payload" iflag=skip_bytes,count_bytes skip=$(((sectors + 1) * 512 + offset)) count=$((length - 4)) \
+  bs=1M status=none
+case $(od -An -tx1 -N 4 "$work/payload" | tr -d ' ') in
+  fd377a58) xz -dc "$work/payload" >"$work/vmlinux" ;;     # Debian 12
+  28b52ffd) zstd -qdc "$work/payload" >"$work/vmlinux" ;;  # Debian 13
+  *)
+    echo "guest image: the kernel of $kernel_package is compressed neither by xz nor by zstd" >&2
+    exit 1
+    ;;
+esac
 
 echo "guest image: packing the initramfs"
 root=$work/root
@@ -62,8 +68,18 @@ install -m 755 "$here/init" "$root/init"
 g++ -Os -static -o "$root/bin/outw" "$here/outw.cc"
 printf '#!/bin/sh\npoweroff -f\n' >"$root/etc/acpi/PWRF/00000080"
 chmod 755 "$root/etc/acpi/PWRF/00000080"
+# A package of Debian 13 has compressed modules, in /usr, and some of them in the kernel.
+modules_dir=$(find "$work/package" -type d -path '*/lib/modules/*/kernel' -prune)
 for module in $modules; do
-  cp "$work"/package/lib/modules/*/kernel/drivers/"$module.ko" "$root/modules/"
+  file=$modules_dir/drivers/$module.ko
+  if [[ -f $file ]]; then
+    cp "$file" "$root/modules/"
+  elif [[ -f $file.xz ]]; then
+    xz -dc "$file.xz" >"$root/modules/${module##*/}.ko"
+  elif ! grep -qxF "kernel/drivers/$module.ko" "$modules_dir/../modules.builtin"; then
+    echo "guest image: $kernel_package has no module $module" >&2
+    exit 1
+  fi
 done
 (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) >"$work/initrd"
 
