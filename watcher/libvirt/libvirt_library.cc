@@ -27,6 +27,14 @@ namespace {
 constexpr int kKeepAliveSeconds = 5;
 constexpr unsigned int kKeepAliveCount = 3;
 
+// A callback as libvirt registers it: it calls each kind of event with that kind's arguments. What
+// VIR_DOMAIN_EVENT_CALLBACK does, but as clang permits it.
+template <typename Callback>
+virConnectDomainEventGenericCallback GenericCallback(Callback* callback) {
+  return reinterpret_cast<virConnectDomainEventGenericCallback>(
+      reinterpret_cast<void (*)()>(callback));
+}
+
 // The two libraries' functions in use.
 #define VMEVENTD_LIBVIRT_FUNCTIONS(F)   \
   F(virConnectClose)                    \
@@ -303,13 +311,11 @@ class RealConnection : public LibvirtApi::Connection {
       if (qemu_events_ < 0) return OpenError();
     }
     const bool registered =
-        (!containers_ || Registers(callback, VIR_DOMAIN_EVENT_ID_REBOOT,
-                                   VIR_DOMAIN_EVENT_CALLBACK(OnContainerReboot))) &&
-        Registers(
-            callback, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-            VIR_DOMAIN_EVENT_CALLBACK(containers_ ? OnContainerLifecycle : OnLifecycleEvent)) &&
-        Registers(callback, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-                  VIR_DOMAIN_EVENT_CALLBACK(OnMetadataChange));
+        (!containers_ ||
+         Registers(callback, VIR_DOMAIN_EVENT_ID_REBOOT, GenericCallback(OnContainerReboot))) &&
+        Registers(callback, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                  GenericCallback(containers_ ? OnContainerLifecycle : OnLifecycleEvent)) &&
+        Registers(callback, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, GenericCallback(OnMetadataChange));
     if (!registered ||
         lib.virConnectSetKeepAlive(connection_, kKeepAliveSeconds, kKeepAliveCount) < 0) {
       return OpenError();
