@@ -146,11 +146,12 @@ ListenSocket::~ListenSocket() {
 }
 
 AcceptingSocket::AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop,
-                                 Calls calls)
+                                 Calls calls, absl::Duration patience)
     : what_(std::move(what)),
       address_(std::move(address)),
       loop_(loop),
       calls_(std::move(calls)),
+      patience_(patience),
       threads_(1, [] { SetThreadName("listen-path"); }) {}
 
 AcceptingSocket::~AcceptingSocket() {
@@ -199,13 +200,13 @@ absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
   }
   failure_ = status;
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
-  loop_->SetTimerIn(&timer_, backoff_, [this] { ListenWithin(kPatience).IgnoreError(); });
+  loop_->SetTimerIn(&timer_, backoff_, [this] { ListenWithin(patience_).IgnoreError(); });
   return status;
 }
 
 void AcceptingSocket::CheckPath() {
   const std::optional<bool> leads = looking_.Within(
-      &threads_, kPatience,
+      &threads_, patience_,
       [path = address_.path, file = socket_->file()] { return LeadsTo(path, file); });
   if (leads.has_value()) {
     hang_logged_ = false;
@@ -221,7 +222,7 @@ void AcceptingSocket::CheckPath() {
   loop_->Remove(socket_->fd());
   socket_ = nullptr;
   lost_path_ = true;
-  if (!ListenWithin(kPatience).ok()) calls_.listening();
+  if (!ListenWithin(patience_).ok()) calls_.listening();
 }
 
 void AcceptingSocket::OnFdReady(uint32_t /*events*/) {

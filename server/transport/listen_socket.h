@@ -82,8 +82,10 @@ class AcceptingSocket : private FdHandler {
     std::function<bool()> full = [] { return false; };  // true: it pauses before it accepts
   };
 
-  // `what` names the listener in the log: "gRPC", "the metrics". `loop` outlives it.
-  AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop, Calls calls);
+  // `what` names the listener in the log: "gRPC", "the metrics". `loop` outlives it, and waits at
+  // most `patience` for the file system at a time.
+  AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop, Calls calls,
+                  absl::Duration patience = kPatience);
   ~AcceptingSocket() override;
   AcceptingSocket(const AcceptingSocket&) = delete;
   AcceptingSocket& operator=(const AcceptingSocket&) = delete;
@@ -109,6 +111,7 @@ class AcceptingSocket : private FdHandler {
   const ListenAddress address_;
   EventLoop* const loop_;
   const Calls calls_;
+  const absl::Duration patience_;
   std::unique_ptr<ListenSocket> socket_;  // null: it does not listen
   bool lost_path_ = false;                // it has listened, and its path was removed or replaced
   absl::Status failure_;                  // of the last attempt

@@ -177,7 +177,7 @@ TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
   std::ofstream(path) << "x";
   FakeClock clock;
   const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
-  AcceptingSocket socket("gRPC", UnixAddress(path), loop.get(), {});
+  AcceptingSocket socket("gRPC", UnixAddress(path), loop.get(), {}, absl::Minutes(1));
   EXPECT_THAT(socket.Listen(), Says("not a socket"));
   // The file in the way goes, and comes again before the attempt.
   for (const int wait : {1, 2, 4, 8, 10, 10}) {
@@ -207,7 +207,8 @@ TEST(AcceptingSocket, ListensAgainWhereItsPathWasRemovedOrReplaced) {
   AcceptingSocket* listener = nullptr;
   AcceptingSocket socket("gRPC", UnixAddress(path), loop.get(),
                          {.accepted = [&](const UniqueFd& /*fd*/) { ++accepted; },
-                          .listening = [&] { states.push_back(listener->listening()); }});
+                          .listening = [&] { states.push_back(listener->listening()); }},
+                         absl::Minutes(1));
   listener = &socket;
   ASSERT_TRUE(socket.Listen().ok());
   const auto step = [&] {
