@@ -23,8 +23,8 @@ void AddIntent(CLI::App* program, Reading* reading) {
   const auto [app, declare] =
       Add<DeclareIntentCommand>(intent, reading, "declare", "Declare an intent for a VM", check);
   app->alias("create")->alias("add");
-  AddOption(app, "NAME", "", "the VM's name", [declare = declare](const std::string& text) {
-    declare->name = ReadVmName(text);
+  AddOption(app, "NAME", "", "the VM's name", [to = declare](const std::string& text) {
+    to->name = ReadVmName(text);
   })->required();
   AddValue(app, "--actor", "WHO",
            "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
@@ -35,8 +35,8 @@ void AddIntent(CLI::App* program, Reading* reading) {
   AddValue(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
   AddOption(app, "--started-before", "TIME",
             "only for a run that started before: for hooks that may be late",
-            [=, declare = declare](const std::string& text) {
-              declare->started_before = ReadTime(reading->context, text);
+            [=, to = declare](const std::string& text) {
+              to->started_before = ReadTime(reading->context, text);
             });
   AddValue(
       app, "--request-id", "ID",

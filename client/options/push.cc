@@ -57,7 +57,7 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   const auto [app, push] =
       Add<PushCommand>(program, reading, "push", "Deliver events to a URL as they happen", check);
   CLI::Option* url = AddOption(app, "URL", "", "where to: https://, or nats:// into a fleet",
-                               [push = push](const std::string& text) { push->url = text; });
+                               [to = push](const std::string& text) { to->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
   CLI::Option* format =

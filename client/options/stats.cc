@@ -24,11 +24,11 @@ void AddStats(CLI::App* program, Reading* reading) {
            &events->since, &events->until);
   AddOption(app, "--by", "KEY",
             "who, vm, class, cause, type, day, hour, minute or node; default who",
-            [stats = stats](const std::string& text) {
+            [to = stats](const std::string& text) {
               // The values before "node" are those of CountKey.
               const int key = ReadChoice("KEY", text) + 1;
-              stats->by_node = !v1::CountKey_IsValid(key);
-              if (!stats->by_node) stats->by = static_cast<v1::CountKey>(key);
+              to->by_node = !v1::CountKey_IsValid(key);
+              if (!to->by_node) to->by = static_cast<v1::CountKey>(key);
             });
   AddNames(app, &events->filter);
   AddFilter(app, &events->filter);

@@ -36,7 +36,7 @@ void AddVms(CLI::App* program, Reading* reading) {
   AddEnds(app, &vms->filter);
   AddNamesOf(app, "state", "only VMs in this state, such as running; may be repeated",
              v1::VmState_descriptor(),
-             [vms = vms](int state) { vms->states.push_back(static_cast<v1::VmState>(state)); });
+             [to = vms](int state) { to->states.push_back(static_cast<v1::VmState>(state)); });
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
   AddFlag(app, "--trouble",
@@ -46,8 +46,8 @@ void AddVms(CLI::App* program, Reading* reading) {
           &vms->trouble);
   AddOption(app, "--sort-by", "ORDER",
             "state, name, age, ends, class or trouble; default state, on a terminal trouble",
-            [vms = vms](const std::string& text) {
-              vms->order = static_cast<VmOrder>(ReadChoice("ORDER", text));
+            [to = vms](const std::string& text) {
+              to->order = static_cast<VmOrder>(ReadChoice("ORDER", text));
             });
 }
 

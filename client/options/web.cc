@@ -13,9 +13,9 @@ void AddWeb(CLI::App* program, Reading* reading) {
   const auto [app, command] = Add<WebCommand>(program, reading, "web", "Serve a page for browsers");
   command->listen = {.host = "127.0.0.1", .port = "9557"};
   AddOption(app, "--listen", "HOST:PORT", "address to listen on (default 127.0.0.1:9557)",
-            [command = command](const std::string& text) {
-              command->listen = Need(ParseServerAddress(text, "9557"));
-              if (command->listen.host.empty()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
+            [web = command](const std::string& text) {
+              web->listen = Need(ParseServerAddress(text, "9557"));
+              if (web->listen.host.empty()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
             });
   AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
   AddFile(app, "--web-client-ca",

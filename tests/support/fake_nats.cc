@@ -46,11 +46,9 @@ std::vector<const FakeNats::Message*> Waiting(const FakeNats& nats, const Consum
   if (stream == nats.streams.end()) return waiting;
   for (const auto& [sequence, message] : stream->second.messages) {
     if (sequence < consumer.next || !Matches(consumer, message)) continue;
-    const bool later =
-        std::any_of(stream->second.messages.upper_bound(sequence), stream->second.messages.end(),
-                    [&message = message](const auto& other) {
-                      return other.second.subject == message.subject;
-                    });
+    const bool later = std::any_of(
+        stream->second.messages.upper_bound(sequence), stream->second.messages.end(),
+        [&one = message](const auto& other) { return other.second.subject == one.subject; });
     if (!consumer.of_each || !later) waiting.push_back(&message);
   }
   return waiting;

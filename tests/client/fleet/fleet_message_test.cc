@@ -314,8 +314,8 @@ TEST(EventSubjects, CoverWhatMatches) {
       ASSERT_TRUE(origin.ok()) << origin.status();
       if (!FleetMatcher(filter).Passes(*origin, event)) continue;
       EXPECT_EQ(std::count_if(subjects.begin(), subjects.end(),
-                              [&message = message](const std::string& subject) {
-                                return SubjectMatches(subject, message.subject);
+                              [&one = message](const std::string& subject) {
+                                return SubjectMatches(subject, one.subject);
                               }),
                 1)
           << message.subject;

@@ -194,8 +194,8 @@ void CheckRuns(const History& history, Findings* findings) {
       findings->push_back(absl::StrCat(where, "is no process of the harness"));
       continue;
     }
-    const auto count = [&events = events](v1::EventType type) {
-      return std::count_if(events.begin(), events.end(),
+    const auto count = [&of_run = events](v1::EventType type) {
+      return std::count_if(of_run.begin(), of_run.end(),
                            [type](const v1::Event* event) { return event->type() == type; });
     };
     const auto started = count(v1::EVENT_TYPE_STARTED);

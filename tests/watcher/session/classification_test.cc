@@ -42,7 +42,7 @@ Dimension Reasons() {
   };
   for (const auto& [name, reason] : reasons) {
     values.push_back(
-        {name, [reason = reason](Evidence* e) { e->shutdown = ShutdownFact{.reason = reason}; }});
+        {name, [of = reason](Evidence* e) { e->shutdown = ShutdownFact{.reason = of}; }});
   }
   return values;
 }
