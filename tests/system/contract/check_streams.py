@@ -235,6 +235,7 @@ def sizes_of_what_comes_with_a_call(world):
 @promise("WatchEvents", "RESOURCE_EXHAUSTED")
 @promise("ListEvents", "RESOURCE_EXHAUSTED")
 @promise("ListVms", "RESOURCE_EXHAUSTED")
+@promise("ListStreams", "RESOURCE_EXHAUSTED")
 @promise("ErrorReason.ERROR_REASON_LISTS_TOO_OFTEN")
 @promise("ErrorReason.ERROR_REASON_TOO_MANY_STREAMS")
 def exhausted(world):
@@ -256,8 +257,8 @@ def exhausted(world):
         finally:
             stream.close()
     wait_until("there is room again", another)
-    for method in ("ListEvents", "ListVms"):
-        refused = [a for a in (world.call(method) for _ in range(20)) if isinstance(a, grpc.RpcError)]
+    for method, fields in (("ListEvents", {}), ("ListVms", {}), ("ListStreams", {}), ("CountEvents", {"by": pb.COUNT_KEY_VM})):
+        refused = [a for a in (world.call(method, **fields) for _ in range(20)) if isinstance(a, grpc.RpcError)]
         assert {reason(error) for error in refused} == {"RESOURCE_EXHAUSTED LISTS_TOO_OFTEN"}, method
         assert 0 < details(refused[-1])["RetryInfo"].retry_delay.ToNanoseconds() <= 20 * 10**9, method
     too_large = {"vm_names": ["x" * 1024] * 1000 + ["y" * (1 << 20)]}
