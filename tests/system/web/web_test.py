@@ -257,8 +257,11 @@ class ApiTest(WebTest):
             answer = self.get("/api/v1/" + path)
             self.assertEqual(answer[path.split("?", maxsplit=1)[0]], [])
             self.assertIn(str(other.socket), " ".join(answer["problems"]))
-        self.assertIn("error", self.get("/api/v1/vms/vm9", 503))
+        unknown = self.get("/api/v1/vms/vm9", 404)
+        self.assertIn("no such VM is known on the nodes that answer", unknown["error"])
+        self.assertIn(str(other.socket), " ".join(unknown["problems"]))
         self.world.stop()
+        self.assertIn("error", self.get("/api/v1/vms/vm9", 503))
         self.assertIn("error", self.get("/api/v1/counts?by=class&class=user", 503))
 
     def test_a_list_that_takes_longer_than_a_silent_client_may_is_answered(self):
