@@ -7,6 +7,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/text.h"
 #include "client/cli/option.h"
 #include "client/nats/connection.h"
 #include "client/options/commands.h"

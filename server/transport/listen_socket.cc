@@ -205,12 +205,13 @@ absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
 }
 
 void AcceptingSocket::CheckPath() {
+  const bool is_late = looking_.under_way();  // since the check before
   const std::optional<bool> leads = looking_.Within(
       &threads_, patience_,
       [path = address_.path, file = socket_->file()] { return LeadsTo(path, file); });
   if (leads.has_value()) {
     hang_logged_ = false;
-  } else if (!std::exchange(hang_logged_, true)) {
+  } else if (is_late && !std::exchange(hang_logged_, true)) {
     spdlog::warn("{}: the file system of {} does not answer, so new clients may fail to connect",
                  what_, address_.path);
   }

@@ -119,7 +119,7 @@ systemd-run --quiet --unit=vm-words qemu-system-x86_64 -nodefaults -display none
   -object memory-backend-ram,id=slow,size=64M,prealloc=on -kernel /there/is/none \
   -mon chardev=events,mode=control -chardev "socket,id=events,path=$monitors/words.kvmd,server=on,wait=off"
 ended words 'class *UNKNOWN' 'cause *never ran' 'last words, in the journal' \
-  'could not open kernel file' 'journalctl -u .vm-words.service'
+  'could not open kernel file' 'journalctl -u vm-words.service'
 journal_quotes() {
   journalctl --no-pager -q -o verbose VM=words CAUSE=NEVER_RAN UNIT=vm-words.service |
     grep 'LAST_WORDS=.*could not open kernel file'
