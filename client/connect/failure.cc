@@ -127,7 +127,7 @@ ProbeResult ProbeTcp(const ServerAddress& address) {
                        " doctor` shows why")};
 }
 
-// What answers at an address.
+// Kinds of servers that answer at an address.
 enum class Answerer {
   kNothing,  // nothing, or no server of HTTP
   kHttp1,    // a server of HTTP/1 alone

@@ -33,7 +33,7 @@ std::string PlainName(absl::string_view text) {
   return plain;
 }
 
-// Whether the path can be part of a line as it is.
+// Returns whether the path can be part of a line as it is.
 bool IsPlainPath(const std::string& path) {
   return absl::StrReplaceAll(path, {{"/", "-"}}) == PlainName(path);
 }

@@ -19,7 +19,7 @@ namespace vmeventd::client {
 inline const char* FullStop(absl::string_view text) { return absl::EndsWith(text, "?") ? "" : "."; }
 
 // diagnose_daemon.cc: the daemon itself, and what this client may see of it.
-// Whether it follows VMs now, and listens on all its addresses.
+// Reports a daemon that follows no VM now, and addresses that it cannot listen on.
 void DiagnoseService(Examination* exam);
 void DiagnoseJournal(Examination* exam);
 void DiagnoseRights(Examination* exam);

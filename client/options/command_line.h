@@ -55,9 +55,9 @@ struct CommandLine : Servers {
   bool is_json() const {
     return format == OutputFormat::kJson || format == OutputFormat::kJsonLines;
   }
-  // Whether a GAP of the whole node is printed also where the filter does not ask for it: to
-  // people, and in a stream, as the missing events may have matched. A finished list for programs
-  // has exactly the events that match.
+  // Returns whether GAPs of the whole node are printed that the filter does not ask for: to people,
+  // and in a stream, because the missing events may have matched. A finished list for programs has
+  // exactly the events that match.
   bool prints_gaps() const {
     const auto* const list = std::get_if<EventsCommand>(&command);
     return for_people() || list == nullptr || AsksForGaps(list->filter);

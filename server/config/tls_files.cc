@@ -103,8 +103,6 @@ absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
 }
 
 constexpr absl::Duration kLookInterval = absl::Seconds(1);
-// Longest time that a handshake waits for the file system: all clients connect on its thread.
-constexpr absl::Duration kHandshakePatience = absl::Milliseconds(10);
 
 void LogFault(const absl::Status& status) {
   spdlog::error("{}; the previous certificate stays in use", std::string(status.message()));
@@ -187,15 +185,18 @@ absl::StatusOr<TlsMaterial> Read(const TlsPaths& paths) {
 absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths) {
   const auto read = std::make_shared<absl::StatusOr<TlsMaterial>>();
   const bool answers = DoWithin(kFileSystemPatience, [paths, read] { *read = Read(paths); });
-  return answers ? *std::move(read) : NoAnswer(paths);
+  return answers ? std::move(*read) : NoAnswer(paths);
 }
 
-TlsFiles::TlsFiles(TlsPaths paths, const Clock* clock)
-    : paths_(std::move(paths)), clock_(clock), threads_(1, [] { SetThreadName("tls-files"); }) {}
+TlsFiles::TlsFiles(TlsPaths paths, const Clock* clock, absl::Duration patience)
+    : paths_(std::move(paths)),
+      clock_(clock),
+      patience_(patience),
+      threads_(1, [] { SetThreadName("tls-files"); }) {}
 
-absl::StatusOr<std::unique_ptr<TlsFiles>> TlsFiles::Open(const TlsPaths& paths,
-                                                         const Clock* clock) {
-  std::unique_ptr<TlsFiles> out(new TlsFiles(paths, clock));
+absl::StatusOr<std::unique_ptr<TlsFiles>> TlsFiles::Open(const TlsPaths& paths, const Clock* clock,
+                                                         absl::Duration patience) {
+  std::unique_ptr<TlsFiles> out(new TlsFiles(paths, clock, patience));
   const MutexLock lock(&out->mutex_);
   std::optional<Found> found =
       out->look_.Within(&out->threads_, kFileSystemPatience, [paths] { return Look(paths, ""); });
@@ -256,7 +257,7 @@ std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
   const bool begins = !look_.under_way() && now - looked_at_ >= kLookInterval;
   if (begins) looked_at_ = now;
   if (begins || look_.under_way()) {
-    LookLocked(fingerprint_, begins ? kHandshakePatience : absl::ZeroDuration())
+    LookLocked(fingerprint_, begins ? patience_ : absl::ZeroDuration())
         .IgnoreError();  // it has been logged
   }
   if (look_.under_way() && now - looked_at_ >= kFileSystemPatience) LogHang();

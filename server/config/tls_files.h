@@ -45,10 +45,14 @@ absl::StatusOr<TlsMaterial> LoadTlsMaterial(const TlsPaths& paths);
 // previous contents stay in use. Any thread.
 class TlsFiles {
  public:
-  static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock);
+  // Longest wait of a handshake for the file system: all clients connect on its thread.
+  static constexpr absl::Duration kPatience = absl::Milliseconds(10);
 
-  // Never null. Looks at the files at most once a second, and waits at most 10 ms for that: what a
-  // slower look finds is used from a later call on.
+  static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TlsPaths& paths, const Clock* clock,
+                                                        absl::Duration patience = kPatience);
+
+  // Never null. Looks at the files at most once a second, and waits at most `patience` for that:
+  // what a slower look finds is used from a later call on.
   std::shared_ptr<const TlsMaterial> Current();
   // Reads the files now, and waits at most 2 s for that. The error is the reason why the old
   // contents stay in use.
@@ -60,21 +64,16 @@ class TlsFiles {
     const MutexLock lock(&mutex_);
     return usable_ && !hangs_;
   }
-  // Returns whether a look is under way.
-  bool looking() const {
-    const MutexLock lock(&mutex_);
-    return look_.under_way();
-  }
   uint64_t reload_failures() const { return reload_failures_.value(); }
 
  private:
-  // What a look has found.
+  // Result of a look.
   struct Found {
     std::string fingerprint;
     std::optional<absl::StatusOr<TlsMaterial>> contents;  // unset: nothing has changed
   };
 
-  TlsFiles(TlsPaths paths, const Clock* clock);
+  TlsFiles(TlsPaths paths, const Clock* clock, absl::Duration patience);
   // Reads the files unless they are the ones of `known`.
   static Found Look(const TlsPaths& paths, const std::string& known);
   // Looks, on the thread, at what differs from `known`, and uses what was found. Logs and counts
@@ -86,6 +85,7 @@ class TlsFiles {
 
   const TlsPaths paths_;
   const Clock* const clock_;
+  const absl::Duration patience_;
   Counter reload_failures_;
   mutable Mutex mutex_;
   std::shared_ptr<const TlsMaterial> material_ ABSL_GUARDED_BY(mutex_);

@@ -81,7 +81,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   void OnDone();
 
  private:
-  // What it waits for before it sends more.
+  // Operation whose end it awaits before it sends more.
   enum class Pending { kNothing, kWrite, kReading };
 
   // Does all that can be done now.

@@ -47,7 +47,7 @@ inline constexpr char kGuestKernelArguments[] =
 
 struct GuestOptions {
   std::string name = "vm1";
-  std::string uuid = "";  // empty: each guest gets its own UUID
+  std::string uuid;       // empty: each guest gets its own UUID
   std::string directory;  // directory of NAME.kvmd, the monitor that vmeventd follows
   Boot boot = Boot::kSector;
   std::string program = "qemu-system-x86_64";

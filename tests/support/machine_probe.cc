@@ -84,6 +84,11 @@ std::string WhyNoProcConnector() {
   return ProcConnectorIsForAll() || HasCapability(CAP_NET_ADMIN) ? "" : "no CAP_NET_ADMIN";
 }
 
+std::string WhyNoTimeNamespace() {
+  if (access("/proc/self/ns/time", F_OK) != 0) return "the kernel has no time namespaces";
+  return HasCapability(CAP_SYS_ADMIN) ? "" : "no CAP_SYS_ADMIN";
+}
+
 std::string WhyNoFuse() {
   if (access("/dev/fuse", R_OK | W_OK) != 0) return "no /dev/fuse";
   return HasCapability(CAP_SYS_ADMIN) ? "" : "no CAP_SYS_ADMIN";

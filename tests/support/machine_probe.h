@@ -19,6 +19,8 @@ std::string WhyNoPidfdExitStatus();
 std::string WhyNoProcConnector();
 // The exit status from a pidfd or from the process connector.
 std::string WhyNoExitStatus();
+// Time namespaces, in which the clocks of a program differ from the machine's.
+std::string WhyNoTimeNamespace();
 // FUSE file systems, which require /dev/fuse and the right to mount.
 std::string WhyNoFuse();
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
@@ -97,15 +98,12 @@ TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
 // In a time namespace, whose clocks differ by as much as after 8 hours of suspend: the kernel dates
 // processes by CLOCK_BOOTTIME, and windows and intents use CLOCK_MONOTONIC.
 TEST_F(DaemonTest, OnANodeThatWasSuspendedWindowsAndStartTimesAreRight) {
-  const std::vector<std::string> suspended = {"unshare", "--time", "--boottime", "28800"};
-  if (RunCommand({.arguments = {"unshare", "--time", "true"}}).exit_code != 0) {
-    GTEST_SKIP() << "this machine permits no time namespace";
-  }
+  if (const std::string why = WhyNoTimeNamespace(); !why.empty()) GTEST_SKIP() << why;
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   const absl::Time started = absl::Now();
   DaemonOptions options = Options();
-  options.wrapper = suspended;
+  options.wrapper = {"unshare", "--time", "--boottime", "28800"};
   StartDaemonAndStream(options);
   WaitFollowed("vm1");
   const auto declare = [this](absl::Time started_before) {

@@ -174,8 +174,7 @@ struct LibvirtLink::Shared {
     } else if (!absl::IsNotFound(details.status())) {
       spdlog::warn(
           "--libvirt {}: cannot read the definition of the domain {}, and so its labels and "
-          "whether "
-          "it has a guest agent: {}",
+          "whether it has a guest agent: {}",
           absl::CHexEscape(spec.Uri()), absl::CHexEscape(uuid),
           absl::CHexEscape(details.status().message()));
     }

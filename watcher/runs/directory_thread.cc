@@ -29,7 +29,6 @@ struct DirectoryThread::State {
   CondVar work_done;
   std::deque<Waiting> waiting ABSL_GUARDED_BY(mutex);
   std::deque<Then> ended ABSL_GUARDED_BY(mutex);
-  bool has_thread ABSL_GUARDED_BY(mutex) = false;
   bool busy ABSL_GUARDED_BY(mutex) = false;     // a work has begun
   bool awaited ABSL_GUARDED_BY(mutex) = false;  // the loop's thread waits for `ended`
   uint64_t dropped_through ABSL_GUARDED_BY(mutex) = 0;
@@ -107,48 +106,40 @@ void DirectoryThread::Loop(const std::shared_ptr<State>& state) {
   }
 }
 
+bool DirectoryThread::HasThread() {
+  if (thread_.joinable()) return true;
+  try {
+    thread_ = std::thread([state = state_] { Loop(state); });
+    return true;
+  } catch (const std::system_error&) {
+    if (!std::exchange(lack_logged_, true)) {
+      spdlog::warn(
+          "no thread can be started for a watched directory, so the watcher looks at it itself, "
+          "and waits if it hangs: raise TasksMax= or ulimit -u");
+    }
+    return false;
+  }
+}
+
 void DirectoryThread::Run(Work work, Then dropped) {
   if (hangs_) return dropped();
+  // Better done here than never. Nothing else is under way: there has been no thread.
+  if (!HasThread()) return work()();
   const bool is_idle = pending_.empty();
   pending_.push_back({++last_id_, std::move(dropped)});
   const bool waits = is_idle && loop_->Now().monotonic >= slow_until_;
   bool ended = false;
-  bool has_thread = true;
   {
     const MutexLock lock(&state_->mutex);
-    if (!state_->has_thread) {
-      try {
-        thread_ = std::thread([state = state_] { Loop(state); });
-        state_->has_thread = true;
-      } catch (const std::system_error&) {
-        has_thread = false;
-      }
+    state_->waiting.push_back({last_id_, std::move(work)});
+    state_->work_there.NotifyOne();
+    if (waits) {
+      state_->awaited = true;
+      ended = WaitUntil(
+          &state_->work_done, &state_->mutex, patience_,
+          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) { return !state_->ended.empty(); });
+      state_->awaited = false;
     }
-    if (has_thread) {
-      state_->waiting.push_back({last_id_, std::move(work)});
-      state_->work_there.NotifyOne();
-      if (waits) {
-        state_->awaited = true;
-        ended = WaitUntil(&state_->work_done, &state_->mutex, patience_,
-                          [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
-                            return !state_->ended.empty();
-                          });
-        state_->awaited = false;
-      }
-    }
-  }
-  if (!has_thread) {
-    if (!std::exchange(lack_logged_, true)) {
-      spdlog::warn(
-          "no thread can be started for a watched directory, so the watcher looks at it itself, "
-          "and "
-          "waits if it hangs: raise TasksMax= or ulimit -u");
-    }
-    // Better done here than never. Nothing else is under way: there has been no thread.
-    Then then = work();
-    const MutexLock lock(&state_->mutex);
-    state_->ended.push_back(std::move(then));
-    ended = true;
   }
   if (ended) return CallEnded();
   if (is_idle) WatchOldest();

@@ -52,6 +52,8 @@ class DirectoryThread {
   };
 
   static void Loop(const std::shared_ptr<State>& state);
+  // Starts the thread if there is none. Returns whether there is one; logs once if there is not.
+  bool HasThread();
   // Calls what the works that have ended returned.
   void CallEnded();
   // Call it when the oldest work has changed, or there is none.

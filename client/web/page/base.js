@@ -93,8 +93,8 @@ let textZone = OWN_ZONE;
 async function get(path, zone = textZone) {
   const answer = await fetch(path + (path.includes('?') ? '&' : '?') + new URLSearchParams({zone}));
   const body = await answer.json();
-  if (answer.status === 400 && zone !== 'UTC' && body.error.startsWith('zone: ')) {
-    textZone = 'UTC';
+  if (answer.status === 400 && zone !== 'UTC' && await get(path, 'UTC').catch(() => null)) {
+    textZone = 'UTC';  // the question is right but for its zone
     return get(path);
   }
   if (!answer.ok) throw Object.assign(new Error(body.error), {status: answer.status});

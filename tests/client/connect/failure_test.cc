@@ -78,7 +78,7 @@ TEST_F(ReachabilityTest, ARequestToAnotherListenerFailsWithoutProtocolJargon) {
                                   ", and does not answer as vmeventd does");
 }
 
-// What the client prints about a listener that answers each connection so.
+// Sentence of the client about a listener that answers each connection with these bytes.
 std::string SentenceOf(const std::string& answer) {
   ServerAddress address;
   address.host = "127.0.0.1";

@@ -10,7 +10,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "base/openssl_ptr.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -32,17 +31,13 @@ class TlsFilesTest : public ::testing::Test {
     return authority_->Issue(options);
   }
   std::unique_ptr<TlsFiles> Open() {
-    return TlsFiles::Open({in_use_.certificate, in_use_.key, authority_->certificate()}, &clock_)
+    return TlsFiles::Open({in_use_.certificate, in_use_.key, authority_->certificate()}, &clock_,
+                          absl::Minutes(1))
         .value();
   }
   // The certificate's subject that a handshake would get a while later.
   std::string Subject(TlsFiles* files) {
     clock_.Advance(absl::Seconds(2));
-    files->Current();
-    while (files->looking()) {
-      absl::SleepFor(absl::Milliseconds(1));
-      files->Current();
-    }
     return files->Current()->subject;
   }
 
