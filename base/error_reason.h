@@ -39,7 +39,10 @@ inline absl::Status WithFact(absl::string_view key, absl::string_view value, abs
 
 // Adds the time after which a call may succeed.
 inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
-  status.SetPayload(kRetryPayload, absl::Cord(std::to_string(absl::ToInt64Nanoseconds(after))));
+  // A view: clang 19 and g++ 14, which built Debian 13's Abseil, name Cord(std::string&&)
+  // differently.
+  const std::string nanoseconds = std::to_string(absl::ToInt64Nanoseconds(after));
+  status.SetPayload(kRetryPayload, absl::Cord(absl::string_view(nanoseconds)));
   return status;
 }
 
