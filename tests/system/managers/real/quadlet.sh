@@ -40,5 +40,5 @@ check() {
   passed "after a restart of the unit: RUNNING"
   kill -KILL "$(qemu_pid lives)"
   ended lives ADMIN HOST_KILL "kill -9 after a restart of the unit"
-  write_result podman "Podman with a quadlet," qemu-system-x86
+  write_result podman Podman qemu-system-x86
 }
