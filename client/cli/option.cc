@@ -106,6 +106,13 @@ void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
   AddList(app, absl::StrCat("--", name), value_name, help, take)->delimiter(',');
 }
 
-CLI::Validator UpTo(uint64_t max) { return CLI::Range(uint64_t{1}, max).description(""); }
+CLI::Validator UpTo(uint64_t max) {
+  const auto check = [max](const std::string& word) -> std::string {
+    uint64_t number = 0;
+    if (absl::SimpleAtoi(word, &number) && number >= 1 && number <= max) return "";
+    return absl::StrCat(word, " is not between 1 and ", max);
+  };
+  return CLI::Validator(check, "");
+}
 
 }  // namespace vmeventd::client

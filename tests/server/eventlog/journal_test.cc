@@ -357,7 +357,8 @@ TEST(JournalReader, OnePageThatCannotBeReadIsNoDamage) {
   const absl::Status unreadable = CheckDatabase(state.journal_options().path, damage);
   EXPECT_TRUE(absl::IsUnavailable(unreadable));
   EXPECT_THAT(std::string(unreadable.message()),
-              testing::HasSubstr("journal.db: cannot be read: Page "));
+              testing::AllOf(testing::HasSubstr("/journal.db: cannot be read: "),
+                             testing::HasSubstr(": unable to get the page")));
   disk.FailReads(SQLITE_CORRUPT, 2 * kPage);
   EXPECT_TRUE(absl::IsDataLoss(CheckDatabase(state.journal_options().path, damage)));
 }
