@@ -21,7 +21,6 @@ HOOK = HOOKS / "ganeti-vmeventd"
 OPERATIONS = {
     "instance-stop": ("instance_operation", "LUInstanceShutdown", "OpInstanceShutdown"),
     "instance-reboot": ("instance_operation", "LUInstanceReboot", "OpInstanceReboot"),
-    "instance-migrate": ("instance_migration", "LUInstanceMigrate", "OpInstanceMigrate"),
     "instance-failover": ("instance_migration", "LUInstanceFailover", "OpInstanceFailover"),
     "instance-move": ("instance", "LUInstanceMove", "OpInstanceMove"),
     "instance-export": ("backup", "LUBackupExport", "OpBackupExport"),
