@@ -18,10 +18,13 @@ version_of() { dpkg-query -W -f '${source:Upstream-Version}' "$1"; }
 stops_of() { vmevents -o json events "$1" --type stopped 2>/dev/null | wc -l; }
 has_more_stops() { (($(stops_of "$1") > ${stops[$1]:-0})); }
 
+# from_now VM: `ended` is about the next end.
+from_now() { stops[$1]=$(stops_of "$1"); }
+
 # followed VM: vmeventd follows it.
 followed() {
   wait_for "$1 is followed" vm_says "$1" RUNNING
-  stops[$1]=$(stops_of "$1")
+  from_now "$1"
 }
 
 # ended VM CLASS CAUSE WHAT: the next end of the VM since it was followed, and the line of the result.

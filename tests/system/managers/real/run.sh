@@ -5,7 +5,8 @@
 #   run.sh MANAGER PACKAGE_DIR GUEST_DIR CACHE_DIR
 #
 # MANAGER.sh has all that is the manager's: on this machine `packages`, `backports` and prepare, in the system check. With
-# machine=yes the system is a virtual machine, whose kernel shows who sends a signal; `release` is another Debian.
+# machine=yes the system is a virtual machine, whose kernel shows who sends a signal; `release` is another Debian. `second`
+# is the host name of a second system, which runs no checks: eth0 of the first is 10.77.0.1, and 10.77.0.2 that of the second.
 # CACHE_DIR keeps the bare system with the manager's packages, and the result, MANAGER.json. All mounts are of a mount
 # namespace, and all processes of a PID namespace, that end with this script, however it ends.
 set -euo pipefail
@@ -114,20 +115,53 @@ UNIT
   ln -sf /lib/systemd/system/graphical.target "$root/etc/systemd/system/default.target"
 }
 
+# nspawn ROOT LOG OPTION...
+nspawn() {
+  local system=$1 log=$2
+  shift 2
+  exec timeout --signal=KILL "${timeout:-1800}" systemd-nspawn --quiet --directory="$system" --register=no --keep-unit "$@" \
+    --bind-ro="$guest:/root/guest" --bind=/dev/net/tun --capability=all \
+    --system-call-filter='bpf perf_event_open pidfd_open pidfd_getfd' --resolv-conf=off --timezone=off --console=pipe \
+    /lib/systemd/systemd </dev/null >"$log" 2>&1
+}
+
+# The second system, as the first is now, and the network of both.
+boot_second() {
+  local memory=$cache/memory node
+  mkdir -p "$root-second" "$memory/work-second"
+  cp -a "$memory"/upper{,-second}
+  mount -t overlay -o "lowerdir=$base,upperdir=$memory/upper-second,workdir=$memory/work-second" none "$root-second"
+  echo "$second" >"$root-second/etc/hostname"
+  ip netns add node1
+  ip netns add node2
+  ip link add eth0 netns node1 type veth peer name eth0 netns node2
+  for node in 1 2; do
+    ip -n "node$node" address add "10.77.0.$node/24" dev eth0
+    ip -n "node$node" link set eth0 up
+  done
+  (
+    enter_cgroup "$manager-nspawn"
+    nspawn "$root-second" "$cache/$manager-second.log" --network-namespace-path=/run/netns/node2
+  ) &
+}
+
 # What systemd-nspawn leaves in /run is left here.
 boot_container() {
-  add_checks append:/root/output
-  : >"$root/root/output"
-  local before
+  local before network=--private-network other=
   before=$(nspawn_cgroups)
   mount -t tmpfs none /run
-  timeout --signal=KILL "${timeout:-1800}" systemd-nspawn --quiet --directory="$root" --register=no --keep-unit \
-    --private-network --bind-ro="$guest:/root/guest" --bind=/dev/net/tun --capability=all \
-    --system-call-filter='bpf perf_event_open pidfd_open pidfd_getfd' --resolv-conf=off --timezone=off --console=pipe \
-    /lib/systemd/systemd </dev/null >"$cache/$manager.log" 2>&1 &
+  if [[ -n ${second:-} ]]; then
+    boot_second
+    other=$!
+    network=--network-namespace-path=/run/netns/node1
+  fi
+  add_checks append:/root/output
+  : >"$root/root/output"
+  nspawn "$root" "$cache/$manager.log" "$network" &
   local nspawn=$!
   tail --pid="$nspawn" -n +1 -f "$root/root/output" &
   wait "$nspawn" || true
+  [[ -z $other ]] || kill "$other"
   wait
   remove_nspawn_cgroups "$before"
   [[ -f $root/root/passed ]] || { tail -n 20 "$cache/$manager.log" >&2; exit 1; }
