@@ -56,14 +56,20 @@ os.kill(pid, signal.SIGKILL)
 P
 }
 
+# init_vm [OPTION...]: the VM, with options of the client.
+init_vm() {
+  "$client" "$@" init --empty --vm "$vm" -c security.secureboot=false -c limits.memory=256MiB
+  "$client" "$@" config set "$vm" raw.qemu="-kernel /srv/guest/vmlinuz -initrd /srv/guest/initrd -append console=ttyS0"
+  # QEMU 7.2 has its kernel in the first place of the boot order, which the root disk has otherwise.
+  [[ $client == incus ]] ||
+    "$client" "$@" config device add "$vm" first disk source=/srv/guest path=/mnt boot.priority=9
+}
+
 make_vm() {
   step "$name and a VM"
   cp -r /root/guest /srv/guest
   "$package" admin init --minimal 2>/dev/null || "$package" init --minimal
-  "$client" init --empty --vm "$vm" -c security.secureboot=false -c limits.memory=256MiB
-  "$client" config set "$vm" raw.qemu="-kernel /srv/guest/vmlinuz -initrd /srv/guest/initrd -append console=ttyS0"
-  # QEMU 7.2 has its kernel in the first place of the boot order, which the root disk has otherwise.
-  [[ $client == incus ]] || "$client" config device add "$vm" first disk source=/srv/guest path=/mnt boot.priority=9
+  init_vm
   "$client" start "$vm"
   guest true  # it hears the power button
 }
@@ -136,6 +142,47 @@ check_crash() {
   same_state STOPPED
 }
 
+# A copy has the original's path until the page's lines have changed it.
+check_copy() {
+  step "a copy"
+  "$client" copy "$vm" web2
+  follow 3 connect.md "Incus and LXD"
+  "$client" start web2
+  followed web2
+  "$client" stop --force web2
+  ended web2 ADMIN HOST_QUIT "a copy, on a path of its own"
+}
+
+# doctor_lines SUBJECT: the lines for a shell that doctor prints for it. With findings doctor exits with 1.
+doctor_lines() {
+  { vmevents -o json doctor || true; } | python3 -c '
+import json, sys
+for finding in map(json.loads, sys.stdin):
+    if any(sys.argv[1] in subject for subject in finding["subjects"]):
+        print(*(step["line"] for step in finding["steps"] if step["place"] == "shell"), sep="\n")' "$1"
+}
+
+# A VM of the same name in a project, by the lines that doctor prints, beside the first one.
+check_project() {
+  local lines
+  step "a VM of the same name in a project"
+  "$client" start "$vm"
+  followed "$vm"
+  "$client" project create tenant -c features.images=false -c features.profiles=false
+  init_vm --project tenant
+  "$client" --project tenant config device add "$vm" eth0 none  # a network has each name once
+  "$client" --project tenant start "$vm"
+  INCUS_PROJECT=tenant LXD_PROJECT=tenant guest true
+  lines=$(doctor_lines "(pid $(cat "$run/tenant_$vm/qemu.pid"))")
+  printf '%s\n' "$lines"
+  bash -e -c "$lines" || fail "the lines of doctor"
+  followed "tenant_$vm"
+  INCUS_PROJECT=tenant LXD_PROJECT=tenant guest 'poweroff -f'
+  ended "tenant_$vm" USER GUEST_POWEROFF "poweroff in a VM of the same name in a project"
+  "$client" stop --force "$vm"
+  ended "$vm" ADMIN HOST_QUIT "$client stop --force beside it"
+}
+
 check() {
   make_vm
   step "the page"
@@ -145,6 +192,8 @@ check() {
   check_ends
   check_own_monitor
   check_crash
+  check_copy
+  check_project
   no_warning "$vm.qmp"
   write_result "$package" "$name" qemu-system-x86
 }
