@@ -94,10 +94,15 @@ class StoryCollector {
       // It is not known which of several VMs that live an end is of.
       const auto alive = absl::c_count_if(
           of_nodes, [](const VmStory& story) { return story.vm && IsAlive(*story.vm); });
+      const auto is_apart = [&](const VmStory& story) {
+        return alive > 1 || IsFailedTarget(story);
+      };
+      if (!absl::c_all_of(of_nodes, is_apart)) stories.emplace_back(std::get<1>(key), VmStory());
       for (const VmStory& story : of_nodes) {
-        if (alive > 1 || &story == &of_nodes.front())
-          stories.emplace_back(std::get<1>(key), VmStory());
-        Merge(story, &stories.back().second);
+        if (!is_apart(story)) Merge(story, &stories.back().second);
+      }
+      for (const VmStory& story : of_nodes) {
+        if (is_apart(story)) stories.emplace_back(std::get<1>(key), story);
       }
     }
     for (auto& one : stories) {
@@ -126,6 +131,10 @@ class StoryCollector {
     return &stories_[{VmUuids::PlaceOf(vm, node), vm.uuid()}];
   }
   static bool LivesNow(const VmStory& story) { return story.vm && IsAlive(*story.vm); }
+  // As the target of a migration that failed: it is no end of the VM on another node.
+  static bool IsFailedTarget(const VmStory& story) {
+    return !LivesNow(story) && story.end && story.end->event.shutdown().never_ran();
+  }
   // When it was last known of, of a VM that is gone.
   static absl::Time LastTime(const VmStory& story) {
     return std::max(story.end ? TimeOf(*story.end) : absl::InfinitePast(),

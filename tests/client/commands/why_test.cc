@@ -183,6 +183,19 @@ TEST_F(StoriesTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
   EXPECT_FALSE(stories[2].contains("last_end"));
 }
 
+TEST_F(StoriesTest, TheTargetOfAMigrationThatFailedHidesNoEnd) {
+  lists_.ends = {EndOf("web1", 101, v1::SHUTDOWN_CLASS_CRASH, "a", "n1"),
+                 EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "b", "n2")};
+  lists_.ends[1].event.mutable_shutdown()->set_never_ran(true);
+  lists_.runs = {RunIn("web1", v1::VM_STATE_STOPPED, 101, "a", "n1"),
+                 RunIn("web1", v1::VM_STATE_STOPPED, 100, "b", "n2")};
+  const auto stories = Stories();
+  ASSERT_EQ(stories.size(), 2u);
+  EXPECT_EQ(stories[0]["last_end"]["node"], "n1");
+  EXPECT_EQ(stories[0]["last_end"]["shutdown"]["shutdown_class"], "SHUTDOWN_CLASS_CRASH");
+  EXPECT_EQ(stories[1]["last_end"]["node"], "n2");
+}
+
 TEST_F(StoriesTest, VmsOfTwoSourcesOfANodeHaveAStoryEach) {
   lists_.ends = {EndOf("dup", 100, v1::SHUTDOWN_CLASS_CRASH, "a", "n1")};
   lists_.runs = {RunIn("dup", v1::VM_STATE_STOPPED, 100, "a", "n1"),
