@@ -120,6 +120,8 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, co
     absl::StrAppend(&client, " --project ", QuoteForShell(project));
     // Another project may have a VM of that name.
     before = absl::StrCat(PlainName(project), "_");
+  } else if (part == name) {
+    absl::StrAppend(&client, " --project default");  // the client may have been switched to another
   }
   // A snap sees the host's files there.
   const std::string above =
@@ -127,7 +129,8 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, co
   const std::string path =
       absl::StrCat(above, TakePath(place, name, qemu, exam, before, above.size()));
   const auto get = [&client](const char* key) {
-    return absl::StrCat(client, " config get ", kVm, " ", key);
+    // With what a profile sets, which the VM's own setting replaces.
+    return absl::StrCat(client, " config get -e ", kVm, " ", key);
   };
   return {
       .what = "Its manager takes the settings while the VM is off: the lines stop and start it.",

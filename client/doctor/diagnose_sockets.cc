@@ -10,6 +10,7 @@ namespace vmeventd::client {
 
 // As docs/connect.md has it: Ganeti starts kvmd again and again.
 const char kDisableKvmd[] =
+    "sed -i '/^KVMD_ARGS=--version$/d' /etc/default/ganeti; "
     "echo KVMD_ARGS=--version >>/etc/default/ganeti; "
     "start-stop-daemon --stop --oknodo --retry 5 --name ganeti-kvmd";
 

@@ -144,6 +144,7 @@ TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {
   NodeFacts of_kvmd = facts_;
   Connect(&of_kvmd, Process(8, "ganeti-kvmd", {"ganeti-kvmd"}));
   EXPECT_EQ(Only(of_kvmd, "held-monitor").line(),
+            "sed -i '/^KVMD_ARGS=--version$/d' /etc/default/ganeti; "
             "echo KVMD_ARGS=--version >>/etc/default/ganeti; "
             "start-stop-daemon --stop --oknodo --retry 5 --name ganeti-kvmd");
   Connect(&facts_, Process(8, "socat", {"socat"}));
@@ -278,21 +279,24 @@ void Become(NodeFacts* facts, const char* arguments, uint32_t uid = 0) {
 
 TEST_F(DiagnosisTest, IncusTakesTheSettingsOfAStoppedVmAndKeepsWhatItHas) {
   Become(&facts_, "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf");
-  EXPECT_EQ(Only(facts_, "no-monitor").line(),
-            "incus stop web1\n"
-            "incus config set web1 raw.qemu=\"$(incus config get web1 raw.qemu) -chardev "
-            "socket,id=vmev,path=/run/qemu/web1.qmp,server=on,wait=off -mon "
-            "chardev=vmev,mode=control\"\n"
-            "incus config set web1 raw.apparmor=\"$(incus config get web1 raw.apparmor; echo "
-            "'/run/qemu/web1.qmp rw,')\"\n"
-            "incus start web1");
+  EXPECT_EQ(
+      Only(facts_, "no-monitor").line(),
+      "incus --project default stop web1\n"
+      "incus --project default config set web1 raw.qemu=\"$(incus --project default config get "
+      "-e web1 raw.qemu) -chardev "
+      "socket,id=vmev,path=/run/qemu/web1.qmp,server=on,wait=off -mon "
+      "chardev=vmev,mode=control\"\n"
+      "incus --project default config set web1 raw.apparmor=\"$(incus --project default config "
+      "get -e web1 raw.apparmor; echo "
+      "'/run/qemu/web1.qmp rw,')\"\n"
+      "incus --project default start web1");
   facts_.watches.clear();
   facts_.has_systemd = true;
   EXPECT_THAT(Only(facts_, "no-monitor").line(),
               AllOf(testing::StartsWith("echo 'd /run/qemu 0755 nobody root -' "
                                         ">/etc/tmpfiles.d/qemu-events.conf && "
                                         "systemd-tmpfiles --create /etc/tmpfiles.d/qemu-events.conf"
-                                        "\nincus stop web1\n"),
+                                        "\nincus --project default stop web1\n"),
                     testing::EndsWith("\nwatch = [\"/run/qemu:*.qmp\"]")));
   Become(&facts_, "qemu -S -name web1 -readconfig /run/incus/dev_web1/qemu.conf");
   facts_.processes[0].arguments[0] = "qemu-system-x86_64";
@@ -317,10 +321,11 @@ TEST_F(DiagnosisTest, TheVariableOfALoopIsReadInEachPlaceOfItsLine) {
   facts_.processes[1].pid = 8;
   facts_.processes[1].arguments = {"qemu-system-x86_64",       "-S", "-name", "web2", "-readconfig",
                                    "/run/incus/web2/qemu.conf"};
-  EXPECT_THAT(Only(facts_, "no-monitor").line(),
-              AllOf(testing::StartsWith("for vm in web1 web2; do incus stop $vm && "),
-                    HasSubstr("socket,id=vmev,path=/run/qemu/$vm.qmp,"),
-                    HasSubstr("; echo '/run/qemu/'\"$vm\"'.qmp rw,')\"")));
+  EXPECT_THAT(
+      Only(facts_, "no-monitor").line(),
+      AllOf(testing::StartsWith("for vm in web1 web2; do incus --project default stop $vm && "),
+            HasSubstr("socket,id=vmev,path=/run/qemu/$vm.qmp,"),
+            HasSubstr("; echo '/run/qemu/'\"$vm\"'.qmp rw,')\"")));
 }
 
 TEST_F(DiagnosisTest, NoNameOfAVmAddsToALineForTheShell) {
@@ -329,11 +334,11 @@ TEST_F(DiagnosisTest, NoNameOfAVmAddsToALineForTheShell) {
   const std::string word = R"($'x;echo $(id)\n\'|"')";
   EXPECT_EQ(Only(facts_, "no-monitor").line(),
             absl::StrCat("incus stop ", word, "\nincus config set ", word,
-                         " raw.qemu=\"$(incus config get ", word,
+                         " raw.qemu=\"$(incus config get -e ", word,
                          " raw.qemu) -chardev "
                          "socket,id=vmev,path=/run/qemu/x-echo---id-----.qmp,server=on,wait=off "
                          "-mon chardev=vmev,mode=control\"\nincus config set ",
-                         word, " raw.apparmor=\"$(incus config get ", word,
+                         word, " raw.apparmor=\"$(incus config get -e ", word,
                          " raw.apparmor; echo '/run/qemu/x-echo---id-----.qmp rw,')\"\n"
                          "incus start ",
                          word));

@@ -218,12 +218,14 @@ esac
         """Incus in small: it takes settings while the VM is off, and starts QEMU with raw.qemu; a copy has the
         settings of its original."""
         self.tool(name, f"""cd {run.parent}
+if [ "$1 $2" = "--project default" ]; then shift 2; fi
 case "$1" in
   stop) kill "$(cat "$2/pid")"; while kill -0 "$(cat "$2/pid")"; do :; done 2>/dev/null; rm -f "$2/pid";;
   start) {shlex.join(QEMU)} -name "$2" -readconfig {run.parent}/"$2"/qemu.conf $(cat "$2/raw.qemu") -daemonize \\
            -pidfile "$2/pid";;
   copy) mkdir "$3"; cp "$2"/raw.* "$3"; sed "s|/$2/|/$3/|" "$2/qemu.conf" >"$3/qemu.conf";;
-  config) cd "$3"; case "$2" in
+  config) if [ "$3" = -e ]; then set -- "$1" "$2" "$4" "$5"; fi
+    cd "$3"; case "$2" in
     get) cat "$4";;
     set) [ ! -e pid ] && echo "${{4#*=}}" >"${{4%%=*}}";;
     esac;;
