@@ -71,8 +71,8 @@ check_files() {
   done
   for file in /usr/share/doc/vmeventd/*.md; do
     while read -r named; do
-      [[ -f /usr/share/doc/vmeventd/$named ]] || fail "$file links $named, which no package has"
-    done < <(grep -oE '\]\([a-z/0-9A-Z-]+\.md' "$file" | sed 's/](//')
+      [[ -e /usr/share/doc/vmeventd/$named ]] || fail "$file links $named, which no package has"
+    done < <(grep -oE '\]\([a-z./0-9A-Z@_-]+' "$file" | sed 's/](//' | grep -v ^https:)
   done
   same "conffiles" "$(dpkg-query -W -f '${Conffiles}' vmeventd | awk '{print $1}' | sort | xargs)" \
     "/etc/apparmor.d/vmeventd /etc/vmeventd/vmeventd.conf"
