@@ -72,12 +72,12 @@ function apply(event) {
   describe(vm);
 }
 
-// Which VMs need attention, the worst first, as client/output/trouble.h has it.
+// Which VMs need attention, the worst first, as client/output/trouble.cc has it.
 const NO_TROUBLE = 7, INTENT_WAITS = 2 * MINUTE;
 function troubleOf(vm, now) {
+  if (vm.problems.length) return 0;
   if (vm.state === 'GUEST_DOWN') return 1;
   if (vm.state === 'UNREACHABLE') return 2;
-  if (vm.problems.length) return 0;
   if (vm.state === 'PAUSED') return 3;
   const expires = vm.state !== 'STOPPED' && vm.intent && vm.intent.expire_time;
   if (expires && new Date(expires) - now < INTENT_WAITS) return 4;
