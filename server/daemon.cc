@@ -520,9 +520,9 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // vmeventd observes: to look at qemu:///session must not start a libvirt. Before there are
   // threads.
   setenv("LIBVIRT_AUTOSTART", "0", 1);
-  if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
+  if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
   if (!note.empty()) spdlog::warn("{}", note);
   if (!tracing.ok()) {
     spdlog::error("cannot start: {}", std::string(tracing.status().message()));

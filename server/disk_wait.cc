@@ -40,7 +40,7 @@ std::string DiskWait::What() const {
 }
 
 void DiskWait::Run() {
-  // A disk that answers needs less, and clients then meet the daemon's own server alone.
+  // A disk that answers in time needs no such server.
   constexpr absl::Duration kListen = absl::Milliseconds(500);
   constexpr timespec kTurn = {0, 500'000'000};
   SetThreadName("signals");

@@ -62,8 +62,8 @@ Failure ExplainNoIntent(const DeclareIntentCommand& command, const DaemonNode& d
   return {ExitCode::kFailed, absl::StrCat("\"", name, "\": ", why)};
 }
 
-// The node on which one VM is that the question finds. Of several nodes it asks all. A node that
-// does not answer is noted, or is the failure if none of the others has it.
+// Finds the node that has the VM, among all nodes. Reports a node that does not answer, or returns
+// it as the failure if no other node has the VM.
 template <typename Has>
 std::variant<const DaemonNode*, Failure> FindNode(const CommandContext& context,
                                                   absl::string_view what, const Has& has) {

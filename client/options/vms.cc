@@ -38,7 +38,7 @@ void AddVms(CLI::App* program, Reading* reading) {
              v1::VmState_descriptor(),
              [to = vms](int state) { to->states.push_back(static_cast<v1::VmState>(state)); });
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
-  AddFlag(app, "--runs", "each run of the VMs, the newest first", &vms->runs);
+  AddFlag(app, "--runs", "show every run, newest first", &vms->runs);
   AddFlag(app, "--trouble",
           "only VMs that need attention: with a problem, paused, not reached, with a guest that is "
           "down or an intent that expires within 2 minutes, or that ended within 24 hours by a "

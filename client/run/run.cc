@@ -265,7 +265,7 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
   return is_well ? ExitCode::kOk : ExitCode::kFailed;
 }
 
-// The heartbeats of a fleet's nodes. Of a node that is not heard of `health` makes a failure.
+// Shows the heartbeats of a fleet's nodes. With `health`, a silent node is a failure.
 std::optional<Failure> ShowFleet(const CommandLine& line, Formatter* formatter, Output* output,
                                  const PrintSentence& note) {
   Formatter::Heartbeats nodes;
@@ -360,7 +360,7 @@ ExitCode RunLine(const CommandLine& line) {
   };
   const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||
                        std::holds_alternative<VmsCommand>(line.command);
-  // A terminal without a cursor, as of an editor, has no use for a pager.
+  // A terminal without cursor control, such as an editor's, cannot use a pager.
   const bool pages = line.pager && !IsDumb();
   FILE* const pager = is_long && pages && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : fileno(pager));

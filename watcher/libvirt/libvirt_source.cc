@@ -298,7 +298,7 @@ void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
 void LibvirtSource::SetProblem(Link* link, ProblemCode code, const std::string& problem) {
   if (link->problem.text != problem && !problem.empty()) {
     // The log escapes for its reader; libvirt's messages have quotes.
-    spdlog::warn("--libvirt {}: {}", EscapeNonUtf8(link->uri), EscapeNonUtf8(problem));
+    spdlog::warn("cannot follow libvirt {}: {}", EscapeNonUtf8(link->uri), EscapeNonUtf8(problem));
   }
   link->problem = {code, EscapeNonUtf8(problem)};
   ShowState(*link);

@@ -117,8 +117,7 @@ class NodeWatcherImpl : public NodeWatcher {
     if (context_.boot_id.empty()) {
       spdlog::warn(
           "cannot read /proc/sys/kernel/random/boot_id: vmeventd does not recognize a reboot of "
-          "the "
-          "host, and judges by the processes alone which VMs still run");
+          "the host, and judges by the processes alone which VMs still run");
     }
     context_.pid_namespace = ReadPidNamespace();
     context_.max_vm_descriptors = options_.max_vm_descriptors;
@@ -246,7 +245,7 @@ class NodeWatcherImpl : public NodeWatcher {
 
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(loop_role_) {
     const Instant now = loop_->Now();
-    // Of a process that is gone the end is yet to be published.
+    // A process that is gone still has to publish its end.
     const bool is_known = started_ && first_scan_done() && !table_.HasEnding();
     report_at_ = now.monotonic + (is_known ? kReportPause : kReportRetry);
     loop_->SetTimer(&report_timer_, report_at_, [] {});  // makes a turn
@@ -276,8 +275,8 @@ class NodeWatcherImpl : public NodeWatcher {
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
-  bool was_away_ ABSL_GUARDED_BY(loop_role_) =
-      false;  // since the daemon before this one, which no GAP says yet
+  // No GAP has reported yet the time since the previous daemon.
+  bool was_away_ ABSL_GUARDED_BY(loop_role_) = false;
   absl::Duration report_at_ = absl::ZeroDuration();  // time for ReportWatched()
   TimerId report_timer_;
 };

@@ -500,7 +500,7 @@ void DirectoryWatcher::DropEntries(int number, const absl::flat_hash_set<std::st
 void DirectoryWatcher::SetProblem(Directory* directory, std::string problem) {
   if (problem == directory->problem) return;
   if (!problem.empty()) {
-    spdlog::warn("watching {}: {}; trying again", absl::CHexEscape(directory->path), problem);
+    spdlog::warn("cannot watch {}: {}; trying again", absl::CHexEscape(directory->path), problem);
   }
   directory->problem = std::move(problem);
 }

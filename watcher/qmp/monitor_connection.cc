@@ -198,7 +198,7 @@ absl::Status MonitorConnection::OnLine(absl::string_view line) {
 
 void MonitorConnection::OnEvent(const QmpEvent& event) {
   pacer_.OnEvent(event.name, loop_->Now().monotonic);
-  // A QEMU that ends owes no answer, and one that lives on after all is asked what is left.
+  // An ending QEMU need not answer. If it survives, the remaining questions are asked.
   if (pacer_.ending()) {
     StopHandshakeTimer();
   } else {

@@ -124,7 +124,7 @@ void PathCheck::Report(const std::vector<CommandLines::Monitors::Qemu>& qemus) {
 void PathCheck::SetProblem(QmpRun* run, const std::string& problem) {
   const bool had = run->session().shares_path();
   if (!had && problem.empty()) return;
-  if (!had) spdlog::warn("{}: {}", absl::Utf8SafeCHexEscape(run->info().name), problem);
+  if (!had) spdlog::warn("monitor of {}: {}", absl::Utf8SafeCHexEscape(run->info().name), problem);
   run->Hand(input::SharedPath{problem});
 }
 

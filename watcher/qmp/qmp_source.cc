@@ -629,7 +629,7 @@ void QmpSource::OnOver(VmRun* run) {
   spdlog::debug("{} has ended", absl::CHexEscape(home->path));
   --home->runs;
   path_check_.OnOver(home->runs > 0);
-  // One that begins and ends again and again is tried ever more seldom.
+  // A run that repeatedly starts and ends is retried less often.
   const bool lasted =
       run->tracked() ||
       context_->loop->Now().monotonic - run->session().attached_at().monotonic >= kSteadyMonitor;

@@ -97,7 +97,7 @@ void Resume(RunTable* table, VmRun* run) {
     table->ApplyHostCancel(run);
     run->ReadNow();
   }
-  // The host's present word says nothing of what was said before, nor of a run that ended before.
+  // The host's present state does not apply to earlier events, nor to a run that ended before.
   if (table->Find(run_id) == run && !run->process_ended()) table->ApplyHostShutdown(run);
 }
 

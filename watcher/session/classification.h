@@ -116,7 +116,7 @@ inline constexpr char kKilledUnseenRule[] = "killed-unseen";
 struct Verdict {
   ShutdownClass shutdown_class;
   ShutdownCause cause;     // the rule's, which an intent does not change
-  absl::string_view rule;  // lives for ever
+  absl::string_view rule;  // static storage
   // The class for NAME.shutdown, a file that exists after a USER end. UNKNOWN leaves the file
   // unchanged.
   ShutdownClass file_class;
