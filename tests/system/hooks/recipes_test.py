@@ -23,7 +23,7 @@ def section(heading):
 
 def blocks(heading, kind):
     found = re.findall(r"^```(\w*)\n(.*?)^```$", section(heading), re.MULTILINE | re.DOTALL)
-    return [text for each, text in found if each == kind]
+    return [text.replace("/usr/share/doc/vmevents/examples/", f"{ROOT}/examples/") for each, text in found if each == kind]
 
 
 class RecipesTest(HookTest):
@@ -40,8 +40,7 @@ class RecipesTest(HookTest):
         self.world.started_vm(self.stream, "=crash()").kill(signal.SIGABRT)
         for name in ("admins", "users", "=crash()"):
             self.stream.wait_event("STOPPED", name)
-        self.environment = {**os.environ, "PATH": f"{ROOT}/examples/audit:{self.programs()}",
-                            "VMEVENTS_SERVER": f"unix:{self.world.socket}"}
+        self.environment = {**os.environ, "PATH": self.programs(), "VMEVENTS_SERVER": f"unix:{self.world.socket}"}
 
     def run_block(self, text):
         """What a block that is pasted prints."""
