@@ -112,6 +112,10 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
                        Instant now, v1::Event out) {
+  // A manager resets and resumes a VM as it starts it, before QEMU has said its name and version.
+  const bool is_of_start =
+      type == EventType::kReset || type == EventType::kResumed || type == EventType::kPaused;
+  if (!started_ && saved_.monitor == Monitor::kNone && is_of_start) return;
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   out.set_type(ToProto(type));

@@ -132,12 +132,39 @@ TEST_F(VmSessionMonitorTest, AReconnectIsNoChangeOfTheState) {
   EXPECT_EQ(since(), running);
 }
 
+TEST_F(VmSessionMonitorTest, AReconnectAfterARestartIsNoChangeOfTheState) {
+  vm_.Event("STOP");
+  const auto since = [this] { return FromTimestamp(vm_.statuses.back().state_time()); };
+  const absl::Time paused = since();
+  vm_.Advance(absl::Minutes(1));
+  vm_.Closed("libvirt was restarted");
+  vm_.Advance(absl::Seconds(5));
+  ASSERT_EQ(vm_.statuses.back().state(), v1::VM_STATE_UNREACHABLE);
+  vm_.RestartAndAttach("paused");
+  EXPECT_EQ(vm_.Status().state(), v1::VM_STATE_PAUSED);
+  EXPECT_EQ(FromTimestamp(vm_.Status().state_time()), paused);
+}
+
 TEST_F(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
   vm_.Closed("a line that is not JSON");
   vm_.Ready();
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
                                        EventType::kMonitorRestored));
   EXPECT_THAT(vm_.events[1].message(), HasSubstr("not JSON"));
+}
+
+// Incus resets each VM that it starts, and resumes it.
+TEST(VmSessionTest, WhatHappensBeforeQemuHasAnsweredIsPartOfTheStart) {
+  SessionDriver vm;
+  vm.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
+  vm.Event("RESUME");
+  EXPECT_THAT(vm.Types(), ElementsAre());
+  vm.Ready();
+  ASSERT_THAT(vm.Types(), ElementsAre(EventType::kStarted));
+  EXPECT_THAT(vm.events[0].message(), HasSubstr("QEMU 7.2.22"));
+  vm.Advance(absl::Seconds(1));
+  vm.Event("RESET", R"({"guest": true, "reason": "guest-reset"})");
+  EXPECT_THAT(vm.Types(), ElementsAre(EventType::kStarted, EventType::kReset));
 }
 
 TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
