@@ -297,8 +297,8 @@ class World:
         return qemu
 
     def started_vm(self, stream, name="vm1", **behavior):
-        qemu = self.vm(name, **behavior)
         nth = stream.types(name).count("STARTED") + 1
+        qemu = self.vm(name, **behavior)
         stream.wait_event("STARTED", name, nth)
         wait_until("the monitor is attached", lambda: self.get(name).qemu_version)
         return qemu
