@@ -17,6 +17,7 @@
 #include "tests/support/health.h"
 #include "tests/support/test_events.h"
 #include "watcher/session/classification.h"
+#include "watcher/session/qemu_run_state.h"
 #include "watcher/session/run_state.h"
 
 namespace vmeventd::simulation {
@@ -166,6 +167,23 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
     shutdown = &saying;
   }
   if (shutdown == nullptr) return;
+  const bool caveat =
+      absl::c_linear_search(event.shutdown().caveats(), v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN);
+  if (caveat && !kernel_->HostWas(true, shutdown->at, kernel_->monotonic())) {
+    story_->Fail("life ", life.number, " has the caveat that its host shut down, which it did not");
+  }
+  if (event.shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_USER && !caveat &&
+      shutdown->at >= started_at_ && !kernel_->HostWas(false, shutdown->at, kernel_->monotonic())) {
+    story_->Fail("life ", life.number, " lacks the caveat that its host shut down");
+  }
+  const auto press =
+      std::find_if(life.sayings.rbegin(), life.sayings.rend(), [](const Saying& saying) {
+        return saying.kind == Saying::Kind::kPowerdown && saying.was_read();
+      });
+  if (rule == "host-shutdown" && shutdown->guest == true &&
+      (press == life.sayings.rend() || !kernel_->HostWas(true, press->at, press->read_by))) {
+    story_->Fail("life ", life.number, " obeyed a press from before its host shut down");
+  }
   const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
   // The start of the host's shutdown is not known to a daemon that began later.
   if (by_host && shutdown->at >= started_at_ &&
@@ -212,6 +230,48 @@ void Judge::CheckDomains(const Daemon& daemon) {
     if ((*run)->state != state) {
       story_->Fail("life ", life->number, " is ", life->run_state, ", and shown as ",
                    v1::VmState_Name((*run)->state));
+    }
+  }
+}
+
+// Only what its monitor has reported counts, and only if that was a while ago: public events may
+// wait for the disk.
+void Judge::CheckStates(const Daemon& daemon) const {
+  constexpr absl::Duration kShown = absl::Seconds(5);
+  const absl::Duration long_ago = kernel_->monotonic() - kShown;
+  for (const auto& life : world_->lives()) {
+    if (life->client == nullptr || life->client_daemon != number_ || !life->negotiated ||
+        life->hangs || life->process_gone || life->kept_at > long_ago || started_at_ > long_ago) {
+      continue;
+    }
+    const bool all_read = absl::c_all_of(life->sayings, [&](const Saying& saying) {
+      return saying.heard_by != life->client || saying.was_read();
+    });
+    const auto changed =
+        std::find_if(life->sayings.rbegin(), life->sayings.rend(),
+                     [](const Saying& saying) { return saying.kind != Saying::Kind::kRunState; });
+    const auto asked = absl::c_find_if(life->sayings, [&](const Saying& saying) {
+      return saying.kind == Saying::Kind::kRunState && saying.heard_by == life->client;
+    });
+    if (!all_read || asked == life->sayings.end() || asked->at > long_ago ||
+        (changed != life->sayings.rend() && changed->at > long_ago)) {
+      continue;
+    }
+    const VmRecordPtr vm = FindVm(daemon.log(), {life->listed_as, life->run_id, ""});
+    if (vm == nullptr || vm->stopped()) continue;
+    const VmState state = StateOfRunState(life->run_state);
+    story_->Reach("a VM that is ", VmStateName(state), " is shown as that");
+    if (vm->state != ToProto(state)) {
+      story_->Fail("life ", life->number, " is ", life->run_state, ", and shown as ",
+                   v1::VmState_Name(vm->state));
+    }
+    v1::Vm shown;
+    shown.ParseFromString(vm->encoded);
+    const auto late = [](const v1::Problem& problem) {
+      return problem.code() == v1::PROBLEM_CODE_EXIT_LATE;
+    };
+    if (absl::c_any_of(shown.problems(), late)) {
+      story_->Fail("life ", life->number, " is ", life->run_state, ", and expected to exit");
     }
   }
 }
@@ -721,9 +781,14 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
   // to follow the VM.
   const bool killed = life.process->wait_status == SIGKILL;
   if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= started_at_) return true;
-  // Nobody had asked for the run state of a VM that ends as soon as it is connected to.
-  const bool asked = absl::c_any_of(life.sayings, [](const Saying& saying) {
-    return saying.kind == Saying::Kind::kRunState && saying.was_read();
+  // Nobody has asked for the run state since the error, of a VM that ends as soon as it is
+  // connected to, or as soon as it was handed over.
+  const auto error =
+      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
+                   [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
+  const bool asked = absl::c_any_of(life.sayings, [&](const Saying& saying) {
+    return saying.kind == Saying::Kind::kRunState && saying.was_read() &&
+           (error == life.sayings.rend() || saying.at >= error->at);
   });
   return life.ending == &endings::kInternalError && is == ShutdownClass::kAdmin && !asked;
 }
@@ -874,10 +939,14 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
 void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
   using enum Saying::Kind;
   std::set<Saying::Kind> said;
+  bool paused_by_watchdog = false;
   for (const Saying& saying : life.sayings) {
     const bool known = saying.was_read() && (saying.kept || saying.daemon == daemon);
     if (saying.kind == kReset && known) said.clear();
     said.insert(saying.kind);
+    if (saying.kind == kWatchdog && saying.text == "pause") paused_by_watchdog = true;
+    const bool goes_on = saying.kind == kReset || saying.kind == kResume;
+    if (goes_on && saying.was_read() && saying.daemon == daemon) paused_by_watchdog = false;
     if (saying.kind == kRunState && saying.text == "guest-panicked") said.insert(kPanic);
   }
   const auto check = [&](absl::string_view what, Saying::Kind kind) {
@@ -892,8 +961,53 @@ void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, in
       {"GUEST_PANICKED", kPanic}, {"SUSPEND_DISK", kHibernate},
       {"SHUTDOWN", kShutdown},    {"the guest outlived its watchdog", kWatchdog}};
   for (const v1::Evidence& entry : detail.evidence()) {
+    if (absl::StartsWith(entry.what(), "WATCHDOG action=pause") && !paused_by_watchdog) {
+      story_->Fail("life ", life.number,
+                   " was resumed since its watchdog paused it, and has the "
+                   "evidence of that");
+    }
     for (const auto& [text, kind] : kEntries) {
       if (absl::StartsWith(entry.what(), text)) check(entry.what(), kind);
+    }
+  }
+}
+
+// libvirt says how a domain ended some time after its process is gone. An end that nothing else
+// explains waits for that.
+void Judge::CheckReport(const Life& life, const v1::Event& stopped, int daemon) const {
+  constexpr absl::Duration kWaits = absl::Seconds(55);
+  constexpr absl::Duration kFollows = absl::Seconds(30);  // a list takes some time
+  const auto heard = absl::c_find_if(life.sayings, [&](const Saying& saying) {
+    return saying.kind == Saying::Kind::kResume && saying.was_read() && saying.daemon == daemon &&
+           saying.at >= started_at_;
+  });
+  if (life.uuid.empty() || daemon != number_ || heard == life.sayings.end() ||
+      life.ended_under != daemon || stopped.vm().pid() != life.process->pid) {
+    return;
+  }
+  const bool connected =
+      heard->at + kFollows < life.gone_at && life.unseen_at < heard->at && libvirtd_->Lists(life);
+  const bool waited = life.gone_at + kWaits < kernel_->monotonic();
+  if (!connected || waited || absl::c_any_of(life.sayings, IsEnd)) return;
+  story_->Fail("life ", life.number, " ended by ", stopped.shutdown().rule(),
+               ", and libvirt was about to say how it ended");
+}
+
+// An intent that had ended before the last reset that was seen belongs to an earlier end.
+void Judge::CheckIntent(const Life& life, const v1::Event& stopped, int daemon) const {
+  if (!stopped.shutdown().has_intent()) return;
+  absl::Duration reset = -absl::InfiniteDuration();
+  for (const Saying& saying : life.sayings) {
+    const bool known = saying.was_read() && (saying.kept || saying.daemon == daemon);
+    if (saying.kind == Saying::Kind::kReset && known) reset = saying.at;
+  }
+  for (size_t i = 0; i < life.intents.size(); ++i) {
+    const Declared& intent = life.intents[i];
+    const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
+    const absl::Duration ended = std::min(accepted + intent.ttl, intent.withdrawn_at);
+    if (ended < reset &&
+        stopped.shutdown().intent().request_id() == absl::StrCat("intent-", life.number, "-", i)) {
+      story_->Fail("life ", life.number, " ends with an intent that ended before its last reset");
     }
   }
 }
@@ -939,7 +1053,12 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
                  " came before its SHUTDOWN was read");
   }
   CheckHostShutdown(*life, event, daemon);
-  if (life->daemons == std::set<int>{daemon} && daemon == number_) CheckSaid(*life);
+  // What one daemon left out, it counts before it hands over to the next.
+  const bool handed =
+      life->daemons.size() == 2 && *life->daemons.begin() >= reads_of_ && life->handed_to == daemon;
+  if ((life->daemons == std::set<int>{daemon} || handed) && daemon == number_) CheckSaid(*life);
+  CheckReport(*life, event, daemon);
+  CheckIntent(*life, event, daemon);
   if ((rule == "qemu-killed" || rule == "killed-unseen") && life->victim_seen_by == daemon &&
       daemon == number_) {
     story_->Fail("life ", life->number, " was the kernel's OOM victim, and ended by ", rule);

@@ -66,6 +66,9 @@ class Judge {
   // Called from time to time: checks that libvirt's domains are followed, each with its true
   // identity.
   void CheckDomains(const Daemon& daemon);
+  // Called when nobody has anything to do: checks that each VM whose monitor the daemon has is
+  // shown in its true state.
+  void CheckStates(const Daemon& daemon) const;
   // Final checks, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
@@ -98,7 +101,7 @@ class Judge {
   static std::string ContentOf(const v1::Event& event);
 
  private:
-  // Checks that HOST_SHUTDOWN is reported if and only if the host shut down.
+  // Checks that HOST_SHUTDOWN, and the caveat of it, is reported if and only if the host shut down.
   void CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const;
   // Reads the journal's events in this range; empty if the journal is damaged or not complete yet.
   std::map<uint64_t, v1::Event> ReadJournal(uint64_t first, uint64_t last);
@@ -109,6 +112,10 @@ class Judge {
   // Marks the events that the GAP names as lost.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
+  // Check that the end of a domain has waited for libvirt's report, and that no intent of an
+  // earlier end is shown with this one.
+  void CheckReport(const Life& life, const v1::Event& stopped, int daemon) const;
+  void CheckIntent(const Life& life, const v1::Event& stopped, int daemon) const;
   // Checks that the event describes its VM correctly, and omits nothing that earlier events had.
   void CheckRef(const v1::Event& event);
   void CheckGap(const v1::Event& event, int daemon) const;

@@ -82,6 +82,8 @@ MUTATIONS = [
              "for (const auto& [run_id, run] : next.runs) ⟦Put(run_id, run);⟧", "runs.try_emplace(run_id, run);"),
     Mutation("a-hole-is-not-saved", "server/eventlog/backlog.cc", "batch.hole = ⟦hole_⟧;", "Hole{}"),
     Mutation("retention-trusts-any-clock", "server/eventlog/journal.cc", "by_age = ⟦ClockIsSteady(now)⟧;", "true"),
+    Mutation("a-hole-ends-before-its-gap-is-written", "server/eventlog/backlog.cc",
+             "if (named_by_ != 0 && ⟦bounds_.newest >= named_by_⟧) {", "true"),
     # What a run's end means.
     Mutation("powerdown-is-not-saved", "watcher/session/run_state.cc",
              "  Save(state, &saved);", "Save(state, &saved); saved.mutable_evidence()->clear_powerdown_at();"),
@@ -180,6 +182,45 @@ MUTATIONS = [
              "if (⟦!gone_ && !MayBeAnothers()⟧) run_->Hand(input::NamedOomVictim", "false"),
     Mutation("what-a-flood-drops-is-not-counted-at-an-end", "watcher/session/vm_session_end.cc",
              "void VmSession::Finish(Instant now) {\n  ⟦FlushDropped(now);⟧", ";"),
+    Mutation("a-reset-by-the-watchdog-is-none", "watcher/session/evidence_log.cc",
+             'if (⟦action != "reset"⟧ && action != "shutdown"', "true"),
+    Mutation("resume-keeps-the-watchdogs-pause", "watcher/session/evidence_log.cc",
+             'facts.watchdog_paused = ⟦action == "pause"⟧;', "false"),
+    Mutation("a-press-before-a-reset-is-obeyed", "watcher/session/evidence_log.cc",
+             "fact.powerdown_cleared = ⟦powerdown_at.has_value() && !has_powerdown()⟧;", "false"),
+    Mutation("resume-keeps-what-goes-with-a-fact", "watcher/session/evidence_log.cc",
+             "for (bool Evidence::*const fact : {row.fact, ⟦row.other⟧}) {", "nullptr"),
+    Mutation("an-earlier-press-is-of-the-hosts-shutdown", "watcher/session/evidence_log.cc",
+             "⟦powerdown_at->monotonic >= host_shutdown_at->monotonic⟧", "true"),
+    Mutation("a-press-while-a-monitor-was-lost-is-no-doubt", "watcher/session/vm_session_monitor.cc",
+             "if (⟦saved_.monitor == Monitor::kReady⟧ || (saved_.monitor == Monitor::kNone && new_qemu)) return;",
+             "saved_.monitor == Monitor::kReady || saved_.monitor == Monitor::kLost"),
+    Mutation("a-doubtful-press-counts", "watcher/session/classification.cc",
+             "if (⟦evidence.powerdown == Fact::kDoubted⟧ && without", "false"),
+    Mutation("a-shutdown-of-the-host-is-no-caveat", "watcher/session/end_detail.cc",
+             "if (shutdown.has_value() && ⟦shutdown->host_shutdown⟧) {", "false"),
+    # What state a VM is in.
+    Mutation("a-guest-that-is-down-is-paused", "watcher/session/vm_session_events.cc",
+             "  saved_.evidence.SawStop(now);\n  if (⟦saved_.evidence.facts.shutdown.has_value()⟧) {", "false"),
+    Mutation("a-guest-that-is-down-is-expected-to-exit", "watcher/session/vm_session_events.cc",
+             "    ⟦ForgetExit();⟧\n    SetState(VmState::kGuestDown, now);\n    Report(", ";"),
+    Mutation("a-guest-that-sleeps-runs", "watcher/session/vm_session_events.cc",
+             "⟦of->SetState(VmState::kSuspended, now);⟧", ";"),
+    Mutation("a-monitor-that-comes-back-finds-the-old-state", "watcher/session/vm_session_monitor.cc",
+             "⟦ApplyRunState(run_state, StateReport(run_state), now);⟧\n  if (was == Monitor::kLost && before",
+             "ApplyRunState(run_state, StateReport(run_state), now); if (was == Monitor::kLost) SetState(before, now);"),
+    # Intents.
+    Mutation("a-closed-intent-still-counts", "watcher/session/vm_session_intent.cc",
+             "  saved_.intent.reset();\n  ⟦ReconsiderIntent();⟧", ";"),
+    Mutation("a-reset-keeps-the-intent-that-counted", "watcher/session/vm_session_intent.cc",
+             "⟦saved_.counted_intent.reset();⟧\n}", ";"),
+    # Signals and exit statuses.
+    Mutation("a-core-changes-the-signal", "watcher/runs/exit_status_reader.cc",
+             "return {0, ⟦WTERMSIG(wait_status)⟧,", "wait_status & 0xff"),
+    Mutation("a-zero-that-may-not-be-read-is-believed", "watcher/runs/exit_status_reader.cc",
+             "|| (*wait_status == 0 && ⟦!MayRead(pid)⟧)", "false"),
+    Mutation("a-qemu-that-kills-itself-is-another-process", "watcher/signals/process_reader.cc",
+             "sender.of_qemu = ⟦record.sender == target.pid⟧ ||", "false"),
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
@@ -251,7 +292,11 @@ def mutated(text: str, mutation: Mutation) -> str:
     begin = begin if mark else ""
     switch = f'::vmeventd::Mutated("{mutation.name}")'
     if before.endswith(";"):
-        return text.replace(place, f"{begin}if ({switch}) {{ {mutation.after} }} else {{ {before} }}{end}")
+        statement = f"if ({switch}) {{ {mutation.after} }} else {{ {before} }}"
+        # After a condition it needs braces: an `else` may belong to either.
+        if begin.rstrip().endswith(")"):
+            statement = f"{{ {statement} }}"
+        return text.replace(place, f"{begin}{statement}{end}")
     return text.replace(place, f"{begin}({switch} ? ({mutation.after}) : ({before})){end}")
 
 

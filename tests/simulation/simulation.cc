@@ -416,6 +416,7 @@ class Simulation {
   void Wait() {
     if (DoWhatIsLeft()) return EndDaemonIfDue();
     if (daemon_ != nullptr) {
+      judge_.CheckStates(*daemon_);
       for (const auto& reader : readers_) {
         reader->CheckAtRest(daemon_->log(), disk_waits());
       }

@@ -169,9 +169,17 @@ void World::HibernatesInVain(Life* life) {
 }
 
 void World::WatchdogPause(Life* life) {
+  const absl::Duration voidable = life->voidable;
+  const bool stricken = life->stricken;
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   Pause(life, "watchdog");
-  ResumeWithin(absl::Seconds(20), life);
+  In(kNow, absl::Seconds(20), life, [this, life, voidable, stricken] {
+    // Whoever resumes it makes its watchdog void.
+    life->voidable = voidable;
+    life->stricken = stricken;
+    Resume(life);
+    NextStep(life);
+  });
 }
 
 // The watchdog resets the guest, as it does by default.

@@ -95,6 +95,13 @@ TEST_F(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
       << "published before the last event";
 }
 
+TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutIsToldBeforeAHandover) {
+  for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE");
+  vm_.HandOver(absl::ZeroDuration());
+  EXPECT_EQ(vm_.Last().type(), EventType::kGap);
+  EXPECT_THAT(vm_.Last().message(), HasSubstr("800 events"));
+}
+
 TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
   const struct {
     const char* name;
