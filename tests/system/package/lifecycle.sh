@@ -72,7 +72,7 @@ check_files() {
   for file in /usr/share/doc/vmeventd/*.md; do
     while read -r named; do
       [[ -e /usr/share/doc/vmeventd/$named ]] || fail "$file links $named, which no package has"
-    done < <(grep -oE '\]\([a-z./0-9A-Z@_-]+' "$file" | sed 's/](//' | grep -v ^https:)
+    done < <(grep -oE '\]\([a-z./0-9A-Z@_-]+' "$file" | sed 's/](//' | grep -vx https)
   done
   same "conffiles" "$(dpkg-query -W -f '${Conffiles}' vmeventd | awk '{print $1}' | sort | xargs)" \
     "/etc/apparmor.d/vmeventd /etc/vmeventd/vmeventd.conf"
