@@ -221,7 +221,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
   watcher_options.libvirt_api = std::move(libvirt);
   watcher_options.held_processes = std::move(held);
-  const std::string no_senders = signals.problem;
+  const std::string no_senders = signals.problem.text;
   std::shared_ptr<SignalTrace> trace = signals.trace;
   watcher_options.signals = std::move(signals);
   absl::StatusOr<std::unique_ptr<HostShutdownApi>> host = ListenOnSystemBus();
@@ -473,21 +473,19 @@ void Daemon::Reload() {
 absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vector<UniqueFd> handed,
                                                  std::string* note) {
   if (config.signal_senders == SignalSenders::kOff)
-    return SignalTracing{{}, "--signal-senders is off"};
-  if (!config.process_tracking) return SignalTracing{{}, "--process-tracking is off"};
-  absl::StatusOr<std::unique_ptr<SignalTrace>> trace = absl::NotFoundError("");
-  if (!handed.empty()) {
-    trace = ResumeTrace(std::move(handed));
-    if (!trace.ok()) {
-      *note = absl::StrCat("senders of signals during the restart are not known: ",
-                           trace.status().message());
-    }
+    return SignalTracing{{}, {ProblemCode::kSwitchedOff, "--signal-senders is off"}};
+  if (!config.process_tracking) {
+    return SignalTracing{{}, {ProblemCode::kSwitchedOff, "--process-tracking is off"}};
   }
-  if (!trace.ok()) trace = BeginTrace();
-  if (trace.ok()) return SignalTracing{*std::move(trace)};
-  const std::string problem(trace.status().message());
-  if (config.signal_senders == SignalSenders::kAuto) return SignalTracing{{}, problem};
-  return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", problem));
+  if (!handed.empty()) {
+    absl::StatusOr<std::unique_ptr<SignalTrace>> trace = ResumeTrace(std::move(handed));
+    if (trace.ok()) return SignalTracing{*std::move(trace)};
+    *note = absl::StrCat("senders of signals during the restart are not known: ",
+                         trace.status().message());
+  }
+  SignalTracing begun = BeginTrace();
+  if (begun.trace != nullptr || config.signal_senders == SignalSenders::kAuto) return begun;
+  return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", begun.problem.text));
 }
 
 }  // namespace

@@ -46,13 +46,13 @@ void DiagnoseRights(Examination* exam) {
 }
 
 void DiagnoseJournal(Examination* exam) {
-  const std::string& problem = exam->facts().info.journal_problem();
-  if (problem.empty()) return;
-  const std::vector<std::string> parts = absl::StrSplit(problem, absl::MaxSplits(": ", 1));
-  const std::string& path = parts.front();
-  const bool damaged = absl::StartsWith(parts.back(), "damaged: ");
+  const v1::GetServerInfoResponse& info = exam->facts().info;
+  if (!info.has_journal_problem()) return;
+  const v1::Problem& problem = info.journal_problem();
+  const std::string& path = info.journal_path();
+  const bool damaged = problem.code() == v1::PROBLEM_CODE_JOURNAL_DAMAGED;
   exam->Add("journal", {path},
-            absl::StrCat("New events are not durable: ", parts.back(),
+            absl::StrCat("New events are not durable: ", problem.text(),
                          damaged ? ". A restart checks the file again, and replaces a damaged one."
                                  : ". They wait in memory, and vmeventd writes them once the disk "
                                    "takes them: do not stop it."),
@@ -62,13 +62,13 @@ void DiagnoseJournal(Examination* exam) {
 }
 
 void DiagnoseHostShutdown(Examination* exam) {
-  const std::string& problem = exam->facts().info.host_shutdown().problem();
-  if (!exam->facts().has_systemd || problem.empty()) return;  // systemd is its only source
+  const v1::HostShutdownWatch& host = exam->facts().info.host_shutdown();
+  if (!exam->facts().has_systemd || !host.has_problem()) return;  // systemd is its only source
   exam->Add("host", {exam->facts().address},
             absl::StrCat(
                 "vmeventd cannot see a shutdown of the host, so a VM that it ends is HOST_SIGNAL, "
                 "HOST_POWERDOWN or HOST_KILL: ",
-                problem, "."),
+                host.problem().text(), "."),
             "systemctl status dbus systemd-logind");
 }
 

@@ -91,7 +91,7 @@ void DiagnoseUnfollowedSockets(Examination* exam) {
       continue;
     }
     if (const NodeProcess* const qemu = ListenerAt(exam->facts(), socket.path());
-        qemu != nullptr && socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+        qemu != nullptr && code == v1::PROBLEM_CODE_REFUSED) {
       exam->Add(
           "problem", {socket.path(), absl::StrCat(qemu->pid)},
           absl::StrCat(DescribeProcess(*qemu),
@@ -100,14 +100,14 @@ void DiagnoseUnfollowedSockets(Examination* exam) {
           absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
       continue;
     }
-    const bool forbidden = absl::StrContains(socket.problem().text(), "Permission denied");
+    const bool forbidden = code == v1::PROBLEM_CODE_PERMISSION_DENIED;
     const std::string directory = QuoteForShell(DirectoryOf(socket.path()));
     const std::string user = exam->DaemonUser();
     std::string line = absl::StrCat("ss -xlp | grep -F ", directory);
     if (forbidden) {
       line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
                           " && setfacl -m u:", user, ":rw ", directory, "*");
-    } else if (socket.problem().code() == v1::PROBLEM_CODE_REFUSED) {
+    } else if (code == v1::PROBLEM_CODE_REFUSED) {
       // Looks again: a QEMU may have begun to listen meanwhile.
       line = absl::StrCat("for socket in ", kWords, "; do [ \"$(grep -cF \"$socket\" ",
                           "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");

@@ -129,7 +129,8 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   facts.Add("node id", info.node_id());
   facts.Add("started", SinceText(info.start_time()));
   facts.Add("journal", info.journal_id());
-  add("writable", YesNo(info.journal_writable()), info.journal_problem(), !info.journal_writable());
+  add("writable", YesNo(info.journal_writable()), info.journal_problem().text(),
+      !info.journal_writable());
   facts.Add("stored", StoredEvents(info, style_.zone));
   facts.Add("oldest event", absl::StrCat(info.oldest_sequence()));
   facts.Add("newest event", absl::StrCat(info.newest_sequence()));
@@ -138,7 +139,7 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   facts.Add("exit status", info.exit_status_source());
   if (info.has_signal_senders()) {
     const v1::SignalSenderWatch& senders = info.signal_senders();
-    add("signal senders", YesNo(senders.active()), senders.problem(), !senders.problem().empty());
+    add("signal senders", YesNo(senders.active()), senders.problem().text(), senders.has_problem());
   }
   if (info.has_host_shutdown()) {
     const v1::HostShutdownWatch& host = info.host_shutdown();
@@ -146,7 +147,7 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
         host.shutting_down() ? "shutting down now"
         : host.active()      ? "seen"
                              : "not seen",
-        host.problem(), host.shutting_down());
+        host.problem().text(), host.shutting_down());
   }
   for (const v1::Listener& listener : info.listeners()) {
     if (listener.listening()) continue;

@@ -334,7 +334,7 @@ EventLog::Health EventLog::health() const {
   health.dropped_events = backlog_.refused();
   const absl::Duration now = clock_->Now().monotonic;
   health.journal_writable = backlog_.IsSettled(now);
-  if (!health.journal_writable) health.journal_problem = Problem(now);
+  if (!health.journal_writable) health.journal_problem = WhyUnwritable(now);
   if (backlog_.since() != absl::InfiniteDuration()) health.journal_age = now - backlog_.since();
   if (backlog_.First() != nullptr) health.journal_age = now - backlog_.First()->added;
   health.journal = backlog_.bounds();

@@ -160,7 +160,7 @@ class EventLog final : public EventSink {
     // False: the last write failed, or a write lasts longer than Backlog::kMaxCommit, or one did
     // within the last Backlog::kSettled.
     bool journal_writable = true;
-    std::string journal_problem;    // the file, and why it cannot be written
+    Problem journal_problem;        // why it cannot be written
     absl::Duration journal_age;     // time for which the oldest change has waited to be written
     bool published_durable = true;  // the event published last is durable
     uint64_t dropped_events = 0;    // number of events that were not accepted
@@ -258,6 +258,7 @@ class EventLog final : public EventSink {
     return read(vms_, newest_);
   }
 
+  const std::string& path() const { return options_.path; }  // of the journal's file
   const JournalIdentity& identity() const { return identity_; }
   EventRange range() const {
     const MutexLock lock(&mutex_);
@@ -322,7 +323,7 @@ class EventLog final : public EventSink {
   // Drops what the backlog has no room for.
   void DropSome(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns why the journal is not writable.
-  std::string Problem(absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Problem WhyUnwritable(absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // ": the disk does not answer, for 3s now".
   static std::string NoAnswerFor(absl::Duration hung);
 

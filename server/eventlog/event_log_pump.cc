@@ -92,7 +92,7 @@ void EventLog::ReportWritability() {
   } else {
     unwritable_since_ = now;
     spdlog::error("the journal cannot be written: {}; new events are not durable",
-                  found.journal_problem);
+                  found.journal_problem.text);
   }
 }
 

@@ -95,17 +95,21 @@ bool EventLog::StepWriter() {
   return true;
 }
 
-std::string EventLog::Problem(absl::Duration now) const {
+Problem EventLog::WhyUnwritable(absl::Duration now) const {
   const absl::Status& status = backlog_.status();
   if (!status.ok()) {
     const std::string path = absl::StrCat(options_.path, ": ");
-    return absl::StrCat(path, absl::IsDataLoss(status) ? "damaged: " : "",
-                        absl::StripPrefix(status.message(), path));
+    const absl::string_view why = absl::StripPrefix(status.message(), path);
+    if (absl::IsDataLoss(status)) {
+      return {ProblemCode::kJournalDamaged, absl::StrCat(path, "damaged: ", why)};
+    }
+    return {ProblemCode::kCannotWrite, absl::StrCat(path, why)};
   }
   const absl::Duration hung = now - backlog_.since();
-  if (hung >= Backlog::kMaxCommit) return absl::StrCat(options_.path, NoAnswerFor(hung));
-  return absl::StrCat(options_.path,
-                      backlog_.open() ? ": the disk is slow" : ": it is not open yet");
+  return {ProblemCode::kCannotWrite,
+          absl::StrCat(options_.path, hung >= Backlog::kMaxCommit ? NoAnswerFor(hung)
+                                      : backlog_.open()           ? ": the disk is slow"
+                                                                  : ": it is not open yet")};
 }
 
 std::string EventLog::NoAnswerFor(absl::Duration hung) {

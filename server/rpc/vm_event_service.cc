@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
+#include "watcher/core/names.h"
 
 namespace vmeventd {
 
@@ -256,7 +257,10 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
   }
   info.set_vms(health.vms);
   info.set_journal_writable(health.journal_writable);
-  info.set_journal_problem(std::move(health.journal_problem));
+  if (!health.journal_problem.empty()) {
+    *info.mutable_journal_problem() = ToProto(health.journal_problem);
+  }
+  info.set_journal_path(EscapeName(log_->path()));
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);
   return info.SerializeAsString();
 }

@@ -126,10 +126,10 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
     // Acts as bpf() that is out of descriptors, under --signal-senders=auto.
     if (watcher_options.signals.trace->fd() < 0) {
-      watcher_options.signals = {nullptr, "no descriptor"};
+      watcher_options.signals = {nullptr, {ProblemCode::kCannotTrace, "no descriptor"}};
     }
   } else {
-    watcher_options.signals = {nullptr, "no CAP_BPF"};
+    watcher_options.signals = {nullptr, {ProblemCode::kNoCapability, "no CAP_BPF"}};
   }
   watcher_options.host_shutdown.source = std::make_shared<HostShutdown>(kernel_);
   // Acts as epoll_create1() that is out of descriptors.

@@ -187,7 +187,7 @@ TEST_F(LibvirtTest, QemusLastWordsInItsLogNameTheSenderThatTheKernelDidNot) {
   ASSERT_EQ(end.last_words().lines_size(), 1);
   EXPECT_THAT(end.last_words().lines(0), HasSubstr("terminating on signal 15 from pid"));
   EXPECT_EQ(end.sender().pid(), getpid());
-  EXPECT_TRUE(end.sender().said_by_qemu());
+  EXPECT_TRUE(end.sender().from_last_words());
 }
 
 TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {

@@ -37,7 +37,7 @@ class SendersTest : public E2eTest {
     if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
     Begin();
     const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
-    ASSERT_TRUE(senders.active()) << senders.problem();
+    ASSERT_TRUE(senders.active()) << senders.problem().text();
   }
   virtual void Begin() { StartWatching({}); }
   // The daemon has no CAP_SYS_ADMIN, which perf_event_open would take where perf_event_paranoid
@@ -211,7 +211,8 @@ TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsUnknownAndInfoSaysWhichOne) {
   StartDaemonAndStream(options);
   const v1::SignalSenderWatch senders = daemon().GetServerInfo().signal_senders();
   EXPECT_FALSE(senders.active());
-  EXPECT_THAT(senders.problem(), HasSubstr("(vmeventd has no CAP_PERFMON)"));
+  EXPECT_EQ(senders.problem().code(), v1::PROBLEM_CODE_NO_CAPABILITY);
+  EXPECT_THAT(senders.problem().text(), HasSubstr("(vmeventd has no CAP_PERFMON)"));
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
   guest->Signal(SIGKILL);

@@ -371,7 +371,7 @@ std::optional<SignalSender> SenderInWords(const v1::LastWords& said) {
     const size_t at = text.find("terminating on signal ");
     if (at == text.npos) continue;
     const std::vector<absl::string_view> words = absl::StrSplit(text.substr(at), ' ');
-    SignalSender sender{.said_by_qemu = true};
+    SignalSender sender{.from_last_words = true};
     // terminating on signal 15 from pid 812 (PROGRAM)
     if (words.size() < 7 || !absl::SimpleAtoi(words[3], &sender.signal) || words[4] != "from" ||
         !absl::SimpleAtoi(words[6], &sender.pid) || sender.pid <= 0) {

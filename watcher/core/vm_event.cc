@@ -55,7 +55,7 @@ v1::SignalSender ToProto(const SignalSender& sender) {
   out.set_executable(sender.executable);
   out.set_cgroup(sender.cgroup);
   out.set_of_qemu(sender.of_qemu && !sender.descent_unproven);
-  out.set_said_by_qemu(sender.said_by_qemu);
+  out.set_from_last_words(sender.from_last_words);
   if (sender.login_uid.has_value()) out.set_login_uid(*sender.login_uid);
   if (sender.login_session.has_value()) out.set_login_session(*sender.login_session);
   out.set_login_user(sender.login_user);

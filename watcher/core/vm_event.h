@@ -61,6 +61,7 @@ struct EvidenceEntry {
   absl::Time time;
   std::string what;
   EvidenceId id = EvidenceId::kOther;
+  int signal = 0;  // of kSignalSent; 0: it is about an OOM victim
 };
 
 // End of a process, as the kernel reports it.
@@ -95,7 +96,7 @@ struct SignalSender {
   // It runs, or may run, as the user of QEMU, which is not root: a guest that broke out of a QEMU
   // can have chosen the sender's name.
   bool of_qemus_user = false;
-  bool said_by_qemu = false;  // only QEMU's last words name it, by `pid` and `command`
+  bool from_last_words = false;  // only QEMU's last words name it, by `pid` and `command`
   // The user from whose login the sender descends, and the login session, as the kernel's audit
   // numbers them; unset: no login, or not known.
   std::optional<uint32_t> login_uid = {};

@@ -72,7 +72,8 @@ struct DetailsChanged {  // what Details() returns may have changed
 };
 struct LinkClosed {  // the connection can no longer be used, or was never opened
   std::string why;
-  bool overflow = false;  // its backlog exceeded the limit
+  bool overflow = false;   // its backlog exceeded the limit
+  bool forbidden = false;  // vmeventd is not permitted to connect
 };
 using LibvirtEvent = std::variant<DomainEvent, DomainChanged, DetailsChanged, LinkClosed>;
 

@@ -95,26 +95,24 @@ std::string LastErrorText() {
   return error == nullptr || error->message == nullptr ? "no reason given" : error->message;
 }
 
-// A hint on the error of an attempt to connect.
-absl::string_view HintFor(const virError* error, absl::string_view text) {
+// The error of an attempt to connect, with a hint.
+absl::Status OpenError() {
+  const std::string text = absl::StrCat("cannot connect to libvirt: ", LastErrorText());
+  const virError* const error = lib.virGetLastError();
   const int code = error == nullptr ? VIR_ERR_OK : error->code;
-  if (absl::StrContains(text, "Permission denied") || code == VIR_ERR_AUTH_FAILED ||
+  const int system_error = code == VIR_ERR_SYSTEM_ERROR ? error->int1 : 0;  // its errno
+  if (system_error == EACCES || system_error == EPERM || code == VIR_ERR_AUTH_FAILED ||
       code == VIR_ERR_AUTH_CANCELLED || code == VIR_ERR_AUTH_UNAVAILABLE ||
       code == VIR_ERR_ACCESS_DENIED) {
-    return "; vmeventd's user must be in the group libvirt, or polkit must let it manage domains "
-           "(org.libvirt.unix.manage): docs/connect.md";
+    return absl::PermissionDeniedError(
+        absl::StrCat(text,
+                     "; vmeventd's user must be in the group libvirt, or polkit must let it manage "
+                     "domains (org.libvirt.unix.manage): docs/connect.md"));
   }
-  if (absl::StrContains(text, "No such file or directory") ||
-      absl::StrContains(text, "Connection refused")) {
-    return "; is libvirtd or virtqemud running there?";
+  if (system_error == ENOENT || system_error == ECONNREFUSED) {
+    return absl::UnavailableError(absl::StrCat(text, "; is libvirtd or virtqemud running there?"));
   }
-  return "";
-}
-
-absl::Status OpenError() {
-  const std::string text = LastErrorText();
-  return absl::UnavailableError(
-      absl::StrCat("cannot connect to libvirt: ", text, HintFor(lib.virGetLastError(), text)));
+  return absl::UnavailableError(text);
 }
 
 // libvirt gives the same reason for the pause on both sides of a migration, but has job statistics

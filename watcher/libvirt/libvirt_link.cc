@@ -156,7 +156,10 @@ struct LibvirtLink::Shared {
       connection = *std::move(opened);
       status = PostList();
     }
-    if (!status.ok()) inbox->Post(LinkClosed{std::string(status.message())});
+    if (status.ok()) return;
+    LinkClosed closed{std::string(status.message())};
+    closed.forbidden = absl::IsPermissionDenied(status);
+    inbox->Post(std::move(closed));
   }
 
   void PostProcesses(std::vector<DomainName> asked) {

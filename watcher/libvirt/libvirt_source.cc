@@ -421,7 +421,9 @@ void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   meters_.failures.Add();
   if (message.overflow) meters_.overflows.Add();
   link->tried = true;
-  const auto code = link->connected ? ProblemCode::kLibvirtLost : ProblemCode::kCannotConnect;
+  const auto code = link->connected     ? ProblemCode::kLibvirtLost
+                    : message.forbidden ? ProblemCode::kPermissionDenied
+                                        : ProblemCode::kCannotConnect;
   Disconnect(link, message.why);
   BackOff(link);
   SetProblem(link, code, message.why);

@@ -98,7 +98,7 @@ class NodeWatcherImpl : public NodeWatcher {
                                                     ? options_.exit_status_source
                                                     : std::optional(ExitStatusSource::kNone),
                                                 HandedExitsOf(options_))),
-        signals_(loop_.get(), options_.signals.trace, options_.signals.problem),
+        signals_(loop_.get(), options_.signals),
         host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
         sink_(sink),
         table_(sink, &context_.meters),
@@ -192,7 +192,10 @@ class NodeWatcherImpl : public NodeWatcher {
     *info.mutable_signal_senders() = signals_.state();
     const HostShutdownState host = host_.state();
     info.mutable_host_shutdown()->set_active(host.known && host.problem.empty());
-    info.mutable_host_shutdown()->set_problem(host.problem);
+    if (!host.problem.empty()) {
+      *info.mutable_host_shutdown()->mutable_problem() =
+          ToProto(Problem{ProblemCode::kCannotConnect, host.problem});
+    }
     info.mutable_host_shutdown()->set_shutting_down(host.shutting_down);
     for (const auto& source : sources_) source->Describe(&info);
     return info;

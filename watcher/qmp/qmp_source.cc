@@ -61,8 +61,8 @@ std::string QueueFull(int64_t pid) {
                       pid);
 }
 
-Problem CannotConnect(absl::string_view why) {
-  return {ProblemCode::kCannotConnect, absl::StrCat("cannot connect to the monitor: ", why)};
+Problem CannotConnect(ProblemCode code, absl::string_view why) {
+  return {code, absl::StrCat("cannot connect to the monitor: ", why)};
 }
 
 }  // namespace
@@ -401,7 +401,10 @@ void QmpSource::OnNotConnected(SocketSlot* slot, int error) {
       return AwaitDescriptors(slot, kOutOfDescriptorsProblem);
     default:
       BackOff(slot, kFirstRetry, kMaxRetry);
-      return ReportProblem(slot, CannotConnect(std::generic_category().message(error)));
+      return ReportProblem(
+          slot, CannotConnect(error == EACCES || error == EPERM ? ProblemCode::kPermissionDenied
+                                                                : ProblemCode::kCannotConnect,
+                              std::generic_category().message(error)));
   }
 }
 
@@ -440,7 +443,7 @@ void QmpSource::Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
   if (const absl::Status status = run->Attach(std::move(socket), seen.identity); !status.ok()) {
     BackOff(slot, kFirstRetry, kMaxRetry);
-    return ReportProblem(slot, CannotConnect(status.message()));
+    return ReportProblem(slot, CannotConnect(ProblemCode::kCannotConnect, status.message()));
   }
   SetSocket(run, slot, seen);
   run->sockets().listener_seen = listener_seen;
@@ -496,7 +499,7 @@ QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess 
   if (tracked) {
     if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
       BackOff(slot, kFirstRetry, kMaxRetry);
-      ReportProblem(slot, CannotConnect(status.message()));
+      ReportProblem(slot, CannotConnect(ProblemCode::kCannotConnect, status.message()));
       return nullptr;
     }
   }

@@ -171,7 +171,7 @@ std::string DescribeSender(const SignalSender& sender) {
   }
   if (!sender.ended_with.empty()) return absl::StrCat("the kernel, because ", sender.ended_with);
   if (sender.by_kernel) return "the kernel";
-  if (sender.said_by_qemu) {
+  if (sender.from_last_words) {
     return absl::StrCat(sender.command.empty() ? "a process" : sender.command, " (pid ", sender.pid,
                         ", as QEMU reports)");
   }

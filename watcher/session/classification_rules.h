@@ -14,7 +14,7 @@ namespace vmeventd {
 // Returns whether the sender kills because memory runs out. Judged by its name, which any process
 // can give itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
-  if (sender.of_qemus_user || sender.said_by_qemu) return false;
+  if (sender.of_qemus_user || sender.from_last_words) return false;
   const absl::string_view program = sender.executable;
   for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
     if (sender.command == killer || program.substr(program.rfind('/') + 1) == killer) {
@@ -189,7 +189,7 @@ struct RuleInput {
     if (!evidence.exit_status.has_value()) return false;
     return exit_by_request() || ended_by_other_process() ||
            (!failed() && !evidence.monitored && evidence.signaller.has_value() &&
-            !evidence.signaller->said_by_qemu);
+            !evidence.signaller->from_last_words);
   }
 };
 

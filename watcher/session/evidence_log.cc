@@ -335,11 +335,12 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
 }
 
 void EvidenceLog::AddSignal(const SignalSender& sender, Instant now) {
-  const std::string sent = absl::StrCat(SignalName(sender.signal), " sent by ");
   std::erase_if(timeline, [&](const EvidenceEntry& entry) {
-    return entry.id == EvidenceId::kSignalSent && absl::StartsWith(entry.what, sent);
+    return entry.id == EvidenceId::kSignalSent && entry.signal == sender.signal;
   });
-  Saw(absl::StrCat(sent, DescribeSender(sender)), now, EvidenceId::kSignalSent);
+  Saw(absl::StrCat(SignalName(sender.signal), " sent by ", DescribeSender(sender)), now,
+      EvidenceId::kSignalSent);
+  timeline.back().signal = sender.signal;
 }
 
 void EvidenceLog::SawHostShutdown(bool shutting_down, absl::string_view by, Instant now) {

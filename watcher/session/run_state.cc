@@ -108,7 +108,7 @@ CONVERT(ShutdownFact, SHUTDOWN_FACT)
 #define SIGNAL_SENDER(F, O, S, M, R, B, N) \
   F(signal) F(by_kernel) F(pid) O(uid) F(command) F(executable) F(cgroup) F(of_qemu) \
   F(of_qemus_user) F(first_process) F(first_signal) F(descent_unproven) \
-  F(ended_with) O(login_uid) O(login_session) F(login_user) F(remote_host) N(sent) N(said_by_qemu)
+  F(ended_with) O(login_uid) O(login_session) F(login_user) F(remote_host) N(sent) N(from_last_words)
 CONVERT(SignalSender, SIGNAL_SENDER)
 
 #define EVIDENCE(F, O, S, M, R, B, N) \
@@ -120,7 +120,7 @@ CONVERT(SignalSender, SIGNAL_SENDER)
   N(host_rebooted) N(exit_status) N(oom_killed) N(obeyed_as_it_said) N(managed)
 CONVERT(Evidence, EVIDENCE)
 
-#define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id)
+#define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id) F(signal)
 CONVERT(EvidenceEntry, EVIDENCE_ENTRY)
 
 #define DECLARED_INTENT(F, O, S, M, R, B, N) S(intent) F(declared) F(deadline)

@@ -62,40 +62,44 @@ std::string MissingCapabilities() {
 }
 
 // Why the kernel forbids bpf(2) to a process that may have the capabilities.
-std::string ReasonOfRefusal() {
+Problem ReasonOfRefusal() {
   const std::string missing = MissingCapabilities();
-  if (!missing.empty()) return absl::StrCat("vmeventd has no ", missing);
+  if (!missing.empty()) {
+    return {ProblemCode::kNoCapability, absl::StrCat("vmeventd has no ", missing)};
+  }
   // All numbers of users, in the host's user namespace.
   const std::string users = ReadSmallFile("/proc/self/uid_map").value_or("");
   if (absl::c_linear_search(absl::StrSplit(users, absl::ByAnyChar(" \n"), absl::SkipEmpty()),
                             kAllUsers)) {
-    return "a seccomp filter forbids bpf";
+    return {ProblemCode::kSeccomp, "a seccomp filter forbids bpf"};
   }
-  return "vmeventd runs in a user namespace";
+  return {ProblemCode::kUserNamespace, "vmeventd runs in a user namespace"};
 }
 
-absl::Status Failed(absl::string_view what, int error) {
-  std::string reason;
-  if (error == EPERM || error == EACCES) {
-    reason = absl::StrCat(" (", ReasonOfRefusal(), ")");
-  } else if (error == EINVAL || error == ENOSYS) {
-    const std::string lockdown = ReadSmallFile("/sys/kernel/security/lockdown").value_or("");
-    reason = absl::StrContains(lockdown, "[confidentiality]")
-                 ? " (the kernel is locked down for confidentiality)"
-                 : " (it needs Linux 5.8 or later, not locked down for confidentiality)";
+// Why a call of bpf(2) may have failed with `error`.
+Problem ReasonOf(int error, const std::string& root) {
+  if (error == EPERM || error == EACCES) return ReasonOfRefusal();
+  if (error != EINVAL && error != ENOSYS) return {ProblemCode::kCannotTrace, ""};
+  const std::string lockdown = ReadSmallFile(root + "/sys/kernel/security/lockdown").value_or("");
+  if (absl::StrContains(lockdown, "[confidentiality]")) {
+    return {ProblemCode::kKernelLockdown, "the kernel is locked down for confidentiality"};
   }
-  return absl::UnavailableError(absl::StrCat(what, ": ", ErrnoText(error), reason));
+  return {ProblemCode::kCannotTrace,
+          "it needs Linux 5.8 or later, not locked down for confidentiality"};
 }
 
-// Requires the host's PID namespace: in another one the kernel reports other pids than those
-// followed.
-absl::Status CheckPidNamespace(const std::string& root) {
+SignalTracing Failed(absl::string_view what, int error, const std::string& root) {
+  Problem problem = ReasonOf(error, root);
+  problem.text = absl::StrCat(what, ": ", ErrnoText(error),
+                              problem.text.empty() ? "" : absl::StrCat(" (", problem.text, ")"));
+  return {nullptr, std::move(problem)};
+}
+
+// In another PID namespace than the host's the kernel reports other pids than those followed.
+bool IsInHostPidNamespace(const std::string& root) {
   char target[64];
   const ssize_t size = readlink((root + "/proc/self/ns/pid").c_str(), target, sizeof(target));
-  if (size > 0 && absl::string_view(target, static_cast<size_t>(size)) == kHostPidNamespace) {
-    return absl::OkStatus();
-  }
-  return absl::UnavailableError("vmeventd does not run in the host's PID namespace");
+  return size > 0 && absl::string_view(target, static_cast<size_t>(size)) == kHostPidNamespace;
 }
 
 // The kernel's types (BTF).
@@ -222,12 +226,12 @@ class BpfTrace : public SignalTrace {
   static absl::StatusOr<std::unique_ptr<SignalTrace>> Map(std::vector<UniqueFd> descriptors) {
     void* const memory =
         mmap(nullptr, sizeof(TraceCounts), PROT_READ, MAP_SHARED, descriptors[1].get(), 0);
-    if (memory == MAP_FAILED) return Failed("mmap of the counts", errno);
+    if (memory == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap of the counts");
     std::unique_ptr<BpfTrace> trace(new BpfTrace);
     trace->counts_.reset(static_cast<TraceCounts*>(memory));
     trace->descriptors_ = std::move(descriptors);
     trace->ring_.reset(ring_buffer__new(trace->fd(), OnRecord, trace.get(), nullptr));
-    if (trace->ring_ == nullptr) return Failed("mmap of the ring", errno);
+    if (trace->ring_ == nullptr) return absl::ErrnoToStatus(errno, "mmap of the ring");
     return trace;
   }
 
@@ -321,41 +325,50 @@ SignalRecord Decode(const TraceRecord& record) {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<SignalTrace>> BeginTrace(const std::string& root) {
-  if (absl::Status status = CheckPidNamespace(root); !status.ok()) return status;
+SignalTracing BeginTrace(const std::string& root) {
+  if (!IsInHostPidNamespace(root)) {
+    return {nullptr,
+            {ProblemCode::kPidNamespace, "vmeventd does not run in the host's PID namespace"}};
+  }
   libbpf_set_print(nullptr);
   const absl::StatusOr<KernelOffsets> offsets = ReadOffsets(root);
-  if (!offsets.ok()) return offsets.status();
+  if (!offsets.ok()) {
+    return {nullptr, {ProblemCode::kNoKernelTypes, std::string(offsets.status().message())}};
+  }
   const std::unique_ptr<bpf_object, decltype(&bpf_object__close)> object(
       bpf_object__open_mem(
           _binary_bpf_trace_bpf_o_start,
           static_cast<size_t>(_binary_bpf_trace_bpf_o_end - _binary_bpf_trace_bpf_o_start),
           nullptr),
       bpf_object__close);
-  if (object == nullptr) return Failed("cannot read the programs of the kernel", errno);
+  if (object == nullptr) return Failed("cannot read the programs of the kernel", errno, root);
   const auto map = [&](const char* name) {
     return bpf_object__find_map_by_name(object.get(), name);
   };
   if (const int error = bpf_map__set_initial_value(map(kOffsets), &*offsets, sizeof(KernelOffsets));
       error != 0) {
-    return Failed("cannot set the offsets of the programs", -error);
+    return Failed("cannot set the offsets of the programs", -error, root);
   }
   if (const int error = bpf_object__load(object.get()); error != 0) {
-    return Failed("bpf, to load the programs", -error);
+    return Failed("bpf, to load the programs", -error, root);
   }
   std::vector<UniqueFd> descriptors;
   for (const char* name : {kRing, kCounts}) {
     descriptors.emplace_back(fcntl(bpf_map__fd(map(name)), F_DUPFD_CLOEXEC, 0));
-    if (!descriptors.back().valid()) return Failed("cannot copy a descriptor", errno);
+    if (!descriptors.back().valid()) return Failed("cannot copy a descriptor", errno, root);
   }
   for (const auto& [name, tracepoint] : kPrograms) {
     const int program = bpf_program__fd(bpf_object__find_program_by_name(object.get(), name));
     descriptors.emplace_back(bpf_raw_tracepoint_open(tracepoint, program));
     if (!descriptors.back().valid()) {
-      return Failed(absl::StrCat("bpf, to attach a program to ", tracepoint), errno);
+      return Failed(absl::StrCat("bpf, to attach a program to ", tracepoint), errno, root);
     }
   }
-  return BpfTrace::Map(std::move(descriptors));
+  absl::StatusOr<std::unique_ptr<SignalTrace>> trace = BpfTrace::Map(std::move(descriptors));
+  if (!trace.ok()) {
+    return {nullptr, {ProblemCode::kCannotTrace, std::string(trace.status().message())}};
+  }
+  return {*std::move(trace)};
 }
 
 absl::StatusOr<std::unique_ptr<SignalTrace>> ResumeTrace(std::vector<UniqueFd> descriptors) {

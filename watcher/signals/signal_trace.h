@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "watcher/core/run_info.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 
@@ -60,10 +61,10 @@ class SignalTrace {
   virtual std::vector<int> descriptors() const { return {}; }
 };
 
-// A trace, or the reason (for people) why there is none; both empty: not wanted.
+// A trace, or why there is none; both empty: not wanted.
 struct SignalTracing {
   std::shared_ptr<SignalTrace> trace;
-  std::string problem = {};
+  Problem problem = {};
 };
 
 }  // namespace vmeventd

@@ -21,12 +21,11 @@ constexpr char kUnclear[] =
 
 }  // namespace
 
-SignalWatch::SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
-                         ProcessReader reader)
+SignalWatch::SignalWatch(EventLoop* loop, SignalTracing tracing, ProcessReader reader)
     : loop_(loop),
-      trace_(std::move(trace)),
+      trace_(std::move(tracing.trace)),
       reader_(std::move(reader)),
-      problem_(std::move(problem)),
+      problem_(std::move(tracing.problem)),
       begun_(SinceBoot()) {
   if (trace_ == nullptr) return;
   lost_.Add(trace_->lost());  // a resumed trace counts on
@@ -179,7 +178,7 @@ void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) 
 v1::SignalSenderWatch SignalWatch::state() const {
   v1::SignalSenderWatch state;
   state.set_active(trace_ != nullptr);
-  state.set_problem(problem_);
+  if (!problem_.empty()) *state.mutable_problem() = ToProto(problem_);
   state.set_lost(lost());
   return state;
 }

@@ -41,9 +41,8 @@ class SignalWatch : public FdHandler {
     virtual void OnOomVictim(const OomVictim& victim) = 0;
   };
 
-  // Null `trace`: nothing is recorded, for the reason `problem`. `loop` outlives the watch.
-  SignalWatch(EventLoop* loop, std::shared_ptr<SignalTrace> trace, std::string problem,
-              ProcessReader reader = ProcessReader());
+  // Without a trace nothing is recorded. `loop` outlives the watch.
+  SignalWatch(EventLoop* loop, SignalTracing tracing, ProcessReader reader = ProcessReader());
   ~SignalWatch() override;
 
   // Reports to `user` the signals to `pid`, which lives and began at `start_ticks`. `user` lives
@@ -96,7 +95,7 @@ class SignalWatch : public FdHandler {
   EventLoop* const loop_;
   const std::shared_ptr<SignalTrace> trace_;
   const ProcessReader reader_;
-  const std::string problem_;
+  const Problem problem_;                            // why there is no trace
   absl::flat_hash_map<int64_t, Followed> followed_;  // keyed by pid
   // No record was lost after that time, since the boot.
   absl::Duration lost_until_ = -absl::InfiniteDuration();

@@ -556,12 +556,12 @@ TEST_F(DiagnosisTest, AContainerWithoutBpfIsToldTheOption) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/docker/0a1b";
   facts_.daemon_pid = 8;
-  v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
-  senders->set_problem("bpf, to load: Operation not permitted (vmeventd has no CAP_BPF)");
+  v1::Problem* const problem = facts_.info.mutable_signal_senders()->mutable_problem();
+  problem->set_code(v1::PROBLEM_CODE_NO_CAPABILITY);
   EXPECT_EQ(Only(facts_, "senders").line(), "--cap-add BPF --cap-add PERFMON");
-  senders->set_problem("bpf: Operation not permitted (a seccomp filter forbids bpf)");
+  problem->set_code(v1::PROBLEM_CODE_SECCOMP);
   EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("--security-opt seccomp="));
-  senders->set_problem("cannot read the kernel's types (BTF): ...");
+  problem->set_code(v1::PROBLEM_CODE_NO_KERNEL_TYPES);
   EXPECT_EQ(Only(facts_, "senders").line(), "-v /sys/kernel/btf:/sys/kernel/btf:ro");
 }
 
@@ -569,14 +569,14 @@ TEST_F(DiagnosisTest, AUnitWithoutBpfIsGivenIt) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/system.slice/vmeventd.service";
   facts_.daemon_pid = 8;
-  v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
-  senders->set_problem("bpf: Operation not permitted (vmeventd has no CAP_BPF and CAP_PERFMON)");
+  v1::Problem* const problem = facts_.info.mutable_signal_senders()->mutable_problem();
+  problem->set_code(v1::PROBLEM_CODE_NO_CAPABILITY);
   EXPECT_EQ(Only(facts_, "senders").line(),
             "install -d /etc/systemd/system/vmeventd.service.d && printf "
             "'[Service]\\nAmbientCapabilities=CAP_BPF CAP_PERFMON\\nCapabilityBoundingSet=CAP_BPF "
             "CAP_PERFMON\\n' >/etc/systemd/system/vmeventd.service.d/senders-capabilities.conf && "
             "systemctl daemon-reload && systemctl restart vmeventd.service");
-  senders->set_problem("bpf: Operation not permitted (a seccomp filter forbids bpf)");
+  problem->set_code(v1::PROBLEM_CODE_SECCOMP);
   EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("'[Service]\\nSystemCallFilter=bpf\\n'"));
 }
 
@@ -638,33 +638,32 @@ TEST_F(DiagnosisTest, ALibvirtThatIsNotConnectedIsAskedByTheLine) {
 }
 
 TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
-  v1::SignalSenderWatch* const senders = facts_.info.mutable_signal_senders();
-  senders->set_problem("--signal-senders is off");
+  v1::Problem* const problem = facts_.info.mutable_signal_senders()->mutable_problem();
+  problem->set_code(v1::PROBLEM_CODE_SWITCHED_OFF);
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "nobody misses it";
+  problem->set_text("in the daemon's words");
   const struct {
-    const char* problem;
+    v1::ProblemCode code;
     const char* line;
-  } kCases[] = {{"vmeventd does not run in the host's PID namespace", "--pid host"},
-                {"bpf, to load the programs: Operation not permitted (vmeventd has no CAP_PERFMON)",
-                 "systemctl enable --now vmeventd"},
-                {"cannot read the kernel's types (BTF)", "CONFIG_DEBUG_INFO_BTF"},
-                {"bpf: Operation not permitted (vmeventd runs in a user namespace)", "uid_map"},
-                {"bpf: Invalid argument (the kernel is locked down for confidentiality)",
-                 "/sys/kernel/security/lockdown"},
-                {"mmap of the ring: Cannot allocate memory", "man vmeventd"}};
+  } kCases[] = {{v1::PROBLEM_CODE_PID_NAMESPACE, "--pid host"},
+                {v1::PROBLEM_CODE_NO_CAPABILITY, "systemctl enable --now vmeventd"},
+                {v1::PROBLEM_CODE_NO_KERNEL_TYPES, "CONFIG_DEBUG_INFO_BTF"},
+                {v1::PROBLEM_CODE_USER_NAMESPACE, "uid_map"},
+                {v1::PROBLEM_CODE_KERNEL_LOCKDOWN, "/sys/kernel/security/lockdown"},
+                {v1::PROBLEM_CODE_CANNOT_TRACE, "man vmeventd"}};
   for (const auto& expected : kCases) {
-    senders->set_problem(expected.problem);
+    problem->set_code(expected.code);
     const Finding found = Only(facts_, "senders");
     EXPECT_THAT(found.what,
-                testing::StartsWith(absl::StrCat(
-                    "vmeventd cannot see who sends a signal, so a VM that is killed is UNKNOWN: ",
-                    expected.problem, ".")));
+                testing::StartsWith("vmeventd cannot see who sends a signal, so a VM that is "
+                                    "killed is UNKNOWN: in the daemon's words."));
     EXPECT_THAT(found.line(), testing::HasSubstr(expected.line));
   }
 }
 
 TEST_F(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
-  facts_.info.mutable_host_shutdown()->set_problem("no system bus: No such file or directory");
+  facts_.info.mutable_host_shutdown()->mutable_problem()->set_text(
+      "no system bus: No such file or directory");
   EXPECT_TRUE(Diagnose(facts_).findings.empty());
   facts_.has_systemd = true;
   EXPECT_THAT(Only(facts_, "host").what,
@@ -830,12 +829,14 @@ TEST_F(DiagnosisTest, AnAddressWithoutAListenerIsAFinding) {
 
 TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   v1::GetServerInfoResponse* const info = &facts_.info;
-  info->set_journal_problem("/var/lib/my d/journal.db: cannot run: database or disk is full");
+  info->set_journal_path("/var/lib/my d/journal.db");
+  info->mutable_journal_problem()->set_code(v1::PROBLEM_CODE_CANNOT_WRITE);
+  info->mutable_journal_problem()->set_text("database or disk is full");
   const Finding full = Only(facts_, "journal");
   EXPECT_THAT(full.subjects, ElementsAre("/var/lib/my d/journal.db"));
-  EXPECT_THAT(full.what, HasSubstr("not durable: cannot run: database or disk is full. They wait"));
+  EXPECT_THAT(full.what, HasSubstr("not durable: database or disk is full. They wait"));
   EXPECT_EQ(full.line(), "findmnt -T '/var/lib/my d/' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
-  info->set_journal_problem("/var/lib/d/journal.db: damaged: database disk image is malformed");
+  info->mutable_journal_problem()->set_code(v1::PROBLEM_CODE_JOURNAL_DAMAGED);
   EXPECT_EQ(Only(facts_, "journal").line(), "systemctl restart vmeventd");
 }
 

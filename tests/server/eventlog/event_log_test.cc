@@ -96,9 +96,9 @@ TEST(EventLog, ADiskOnWhichEachWriteIsSlowDoesNotWorkAgainAfterEach) {
     state.clock().Advance(Backlog::kMaxCommit);
     state.PushUnwritten({Reset()});
     EXPECT_FALSE(state.reported_writable());
-    EXPECT_THAT(state.log().health().journal_problem, HasSubstr("the disk does not answer"));
+    EXPECT_THAT(state.log().health().journal_problem.text, HasSubstr("the disk does not answer"));
     state.Write();
-    EXPECT_THAT(state.log().health().journal_problem, HasSubstr("the disk is slow"));
+    EXPECT_THAT(state.log().health().journal_problem.text, HasSubstr("the disk is slow"));
     state.PushUnwritten({Reset()});
     state.clock().Advance(EventLog::kPatience);
     state.PushUnwritten({});

@@ -361,16 +361,18 @@ def expiry(world):
 @promise("GetServerInfoResponse.signal_senders")
 @promise("SignalSenderWatch.active")
 @promise("SignalSenderWatch.problem")
+@promise("ProblemCode.PROBLEM_CODE_SWITCHED_OFF")
 @promise("SignalSenderWatch.lost")
 def signal_senders(world):
     world.start("--signal-senders", "off")
     senders = world.info().signal_senders
-    assert not senders.active and senders.problem == "--signal-senders is off", senders
+    assert not senders.active and senders.problem.code == pb.PROBLEM_CODE_SWITCHED_OFF, senders
+    assert senders.problem.text == "--signal-senders is off", senders
     assert senders.lost == 0, senders
     world.stop()
     world.start("--signal-senders", "auto")
     senders = world.info().signal_senders
-    assert senders.active or senders.problem, senders
+    assert senders.active != senders.HasField("problem"), senders
 
 
 @promise("GetServerInfoResponse.host_shutdown")
@@ -379,7 +381,7 @@ def signal_senders(world):
 def host_shutdown(world):
     world.start()
     host = world.info().host_shutdown
-    assert host.active == (not host.problem) and not host.shutting_down, host
+    assert host.active != host.HasField("problem") and not host.shutting_down, host
 
 
 elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatTheHostShutsDownAndThatItDoesNot",

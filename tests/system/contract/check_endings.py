@@ -36,7 +36,7 @@ elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.OfASenderT
 elsewhere(f"{CAUSES}.TheKernelIsACrash", "SignalSender.kernel")
 elsewhere(f"{CAUSES}.QemuItselfIsACrash", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
-elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.said_by_qemu")
+elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.from_last_words")
 LAST_WORDS = "tests/system/last_words_test.cc:LastWordsTest"
 for test, fields in (
         (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),

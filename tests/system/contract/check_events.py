@@ -450,6 +450,7 @@ def detail_json(world):
 QMP = "tests/watcher/qmp/node_watcher_"
 SESSION = "tests/watcher/session/vm_session_"
 LIBVIRT = "tests/watcher/libvirt/libvirt_source_test.cc:Libvirt"
+TRACE = "tests/watcher/signals/bpf_trace_test.cc:BpfTrace"
 LOG = "tests/server/eventlog/event_log_"
 for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "STARTING"),
@@ -478,7 +479,16 @@ for test, problem in (
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         (f"{LIBVIRT}ProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),
         (f"{LIBVIRT}ProcessTest.ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill",
-         "PROCESS_NOT_VISIBLE")):
+         "PROCESS_NOT_VISIBLE"),
+        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AMonitorThatMayNotBeConnectedToIsListedWithTheReason",
+         "PERMISSION_DENIED"),
+        (f"{TRACE}ErrorTest.AForeignPidNamespaceIsRefused", "PID_NAMESPACE"),
+        (f"{TRACE}ErrorTest.AKernelThatDoesNotDescribeItsTypesIsNamedAsThat", "NO_KERNEL_TYPES"),
+        (f"{TRACE}Test.WithoutTheRightItSaysWhichOne", "NO_CAPABILITY"),
+        (f"{TRACE}Test.EachReasonHasItsCode", "USER_NAMESPACE"),
+        (f"{TRACE}Test.EachReasonHasItsCode", "SECCOMP"),
+        (f"{TRACE}Test.EachReasonHasItsCode", "KERNEL_LOCKDOWN"),
+        (f"{TRACE}Test.EachReasonHasItsCode", "CANNOT_TRACE")):
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
 ABSENCE = f"{QMP}restart_test.cc:RestartTest.AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw"
 for test, gap in (

@@ -51,7 +51,9 @@ def an_event_that_becomes_durable(world):
     assert world.get().state == pb.VM_STATE_PAUSED
     wait_until("the hang is reported", lambda: world.health("journal") == "NOT_SERVING")
     assert world.health("") == "SERVING" and not world.info().journal_writable
-    assert "/journal.db: the disk does not answer, for " in world.info().journal_problem, world.info()
+    problem = world.info().journal_problem
+    assert problem.code == pb.PROBLEM_CODE_CANNOT_WRITE, problem
+    assert "/journal.db: the disk does not answer, for " in problem.text, problem
     progress = next_progress(stream)
     assert progress.sequence == paused.sequence and progress.durable_sequence == started.sequence, progress
     progress = next_progress(durable_only)

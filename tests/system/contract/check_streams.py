@@ -137,6 +137,8 @@ def progress(world):
 @promise("ErrorReason.ERROR_REASON_BEYOND_NEWEST")
 @promise("ErrorReason.ERROR_REASON_JOURNAL_REPLACED")
 @promise("ErrorReason.ERROR_REASON_JOURNAL_DAMAGED")
+@promise("ProblemCode.PROBLEM_CODE_JOURNAL_DAMAGED")
+@promise("GetServerInfoResponse.journal_path")
 def out_of_range(world):
     world.start("--retention-events", "4")
     lives(world, "abc")
@@ -169,7 +171,10 @@ def out_of_range(world):
     world.refused("OUT_OF_RANGE JOURNAL_DAMAGED", "ListEvents")
     world.vm()
     assert not live.wait_event("STARTED").durable, "it disturbs no other stream"
-    assert not world.info().journal_writable
+    info_then = world.info()
+    assert not info_then.journal_writable, info_then
+    assert info_then.journal_problem.code == pb.PROBLEM_CODE_JOURNAL_DAMAGED, info_then
+    assert info_then.journal_path == f"{world.state}/journal.db", info_then
     world.restart()
     assert world.info().journal_id != info.journal_id
 

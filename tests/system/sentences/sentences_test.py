@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import unittest
@@ -20,7 +21,7 @@ import world  # noqa: E402
 from other_sentences import OTHER  # noqa: E402
 from world import pb, qmp  # noqa: E402
 
-SENTENCES = {"message", "what", "text", "problem", "journal_problem"}  # members of JSON
+SENTENCES = {"message", "what", "text"}  # members of JSON
 
 
 def without_sentences(value):
@@ -40,7 +41,7 @@ class SentencesTest(world.WorldTest):
     def run_at(self, server, *command):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{server}", *command], check=False,
                               capture_output=True, text=True, timeout=world.patience())
-        return done.returncode, done.stdout, done.stderr.replace(str(server), "SERVER")
+        return (done.returncode, *(text.replace(str(server), "SERVER") for text in (done.stdout, done.stderr)))
 
     def same(self, *command):
         """Runs the command at both. Its exit status and the members of its JSON are the same, and the own words of its
@@ -90,6 +91,19 @@ class SentencesTest(world.WorldTest):
             with self.subTest(command):
                 self.same(*command)
         self.assertEqual(self.same("why", "none")[0], 3)
+
+    def test_the_doctor_knows_problems_by_their_codes(self):
+        for name in ("left.kvmd", "taken.kvmd"):
+            kind = socket.SOCK_STREAM if name == "left.kvmd" else socket.SOCK_DGRAM
+            bound = socket.socket(socket.AF_UNIX, kind)
+            bound.bind(str(self.world.monitors / name))
+            if name == "left.kvmd":
+                bound.close()
+            else:
+                self.addCleanup(bound.close)
+        world.wait_until("both are listed", lambda: len(self.world.info().unfollowed_sockets) == 2)
+        status, said = self.same("-o", "json", "doctor")
+        self.assertEqual((status, said), (1, ""))
 
     def test_an_intent_that_is_refused_has_the_way_out(self):
         declare = ("intent", "declare", "vm1", "--actor", "bob", "--reason", "r")

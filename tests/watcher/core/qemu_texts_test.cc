@@ -312,7 +312,7 @@ TEST(QemuWordsTest, QemuNamesTheSenderOfASignal) {
   EXPECT_EQ(sender->signal, 15);
   EXPECT_EQ(sender->pid, 812);
   EXPECT_EQ(sender->command, "virtqemud");
-  EXPECT_TRUE(sender->said_by_qemu);
+  EXPECT_TRUE(sender->from_last_words);
   EXPECT_EQ(SenderInWords(Words("qemu: terminating on signal 1 from pid 7 (-bash)"))->command,
             "-bash");
   for (const char* text : {"terminating on signal 2", "terminating on signal x from pid 3",

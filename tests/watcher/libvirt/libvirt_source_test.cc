@@ -478,11 +478,12 @@ TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
 
 TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
   options_.watches.clear();
-  libvirt_->SetOpenError(absl::UnavailableError("cannot connect to libvirt: Permission denied"));
+  libvirt_->SetOpenError(absl::PermissionDeniedError("cannot connect to libvirt"));
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
-  EXPECT_THAT(watcher_->Describe().libvirt_connections(0).problem().text(),
-              HasSubstr("Permission denied"));
+  const v1::Problem problem = watcher_->Describe().libvirt_connections(0).problem();
+  EXPECT_EQ(problem.code(), v1::PROBLEM_CODE_PERMISSION_DENIED);
+  EXPECT_EQ(problem.text(), "cannot connect to libvirt");
   EXPECT_FALSE(Serves(*watcher_, "sources"));
   ASSERT_TRUE(Until([&] { return libvirt_->opened() >= 3; }));
   libvirt_->SetOpenError(absl::OkStatus());

@@ -113,6 +113,8 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReas
   Start();
   ASSERT_EQ(seteuid(65534), 0);
   EXPECT_TRUE(UntilUnfollowed("vm1", "Permission denied"));
+  EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).problem().code(),
+            v1::PROBLEM_CODE_PERMISSION_DENIED);
   ASSERT_EQ(seteuid(0), 0);
   ASSERT_EQ(chmod(Socket("vm1").c_str(), 0666), 0);
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));

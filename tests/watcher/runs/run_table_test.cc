@@ -126,7 +126,7 @@ class RunTableTest : public testing::Test, public RunSource {
   std::unique_ptr<ExitStatusReader> exit_statuses_ =
       ExitStatusReader::Create(loop_.get(), ExitStatusSource::kNone);
   OomCounters oom_counters_{directory_.path()};
-  SignalWatch signals_{loop_.get(), nullptr, ""};
+  SignalWatch signals_{loop_.get(), {}};
   HostWatch host_{loop_.get(), nullptr, ""};
   const WatcherOptions watcher_options_;
   RunContext context_;

@@ -62,7 +62,7 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   ASSERT_TRUE(vm_.Stopped().has_sender());
   EXPECT_EQ(vm_.Stopped().sender().pid(), 812);
-  EXPECT_TRUE(vm_.Stopped().sender().said_by_qemu());
+  EXPECT_TRUE(vm_.Stopped().sender().from_last_words());
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
 }

@@ -3,14 +3,20 @@
 #include "watcher/signals/bpf_trace.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -43,9 +49,9 @@ class BpfTraceTest : public testing::Test {
  protected:
   void SetUp() override {
     if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
-    absl::StatusOr<std::unique_ptr<SignalTrace>> trace = BeginTrace();
-    ASSERT_TRUE(trace.ok()) << trace.status();
-    trace_ = *std::move(trace);
+    SignalTracing begun = BeginTrace();
+    ASSERT_NE(begun.trace, nullptr) << begun.problem.text;
+    trace_ = std::move(begun.trace);
   }
 
   // What was recorded of `pid`.
@@ -73,7 +79,7 @@ class BpfTraceTest : public testing::Test {
     return reader_.SenderOf(record, reader_.OriginOf(target, 1), SinceBoot());
   }
 
-  std::unique_ptr<SignalTrace> trace_;
+  std::shared_ptr<SignalTrace> trace_;
   std::vector<SignalRecord> all_;
   ProcessReader reader_;
 };
@@ -378,29 +384,76 @@ TEST_F(BpfTraceTest, DescriptorsOfAnotherKindAreRefused) {
 
 TEST_F(BpfTraceTest, WithoutTheRightItSaysWhichOne) {
   const AsNobody nobody;
-  const auto trace = BeginTrace();
-  ASSERT_FALSE(trace.ok());
-  EXPECT_THAT(trace.status().message(), HasSubstr("(vmeventd has no CAP_BPF and CAP_PERFMON)"));
+  const SignalTracing begun = BeginTrace();
+  ASSERT_EQ(begun.trace, nullptr);
+  EXPECT_EQ(begun.problem.code, ProblemCode::kNoCapability);
+  EXPECT_THAT(begun.problem.text, HasSubstr("(vmeventd has no CAP_BPF and CAP_PERFMON)"));
+}
+
+// Returns the code of the problem that a child has after `prepare` in it.
+template <typename Prepare>
+ProblemCode CodeAfter(const std::string& root, const Prepare& prepare) {
+  const pid_t child = fork();
+  if (child == 0) {
+    prepare();
+    _exit(static_cast<int>(BeginTrace(root).problem.code));
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+  return static_cast<ProblemCode>(WEXITSTATUS(status));
+}
+
+// From now on, bpf(2) fails with `error` in this process.
+void ForbidBpf(int error) {
+  std::array<sock_filter, 4> program = {{
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  }};
+  const sock_fprog filter{program.size(), program.data()};
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) std::abort();
+}
+
+TEST_F(BpfTraceTest, EachReasonHasItsCode) {
+  EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EPERM); }), ProblemCode::kSeccomp);
+  EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EINVAL); }), ProblemCode::kCannotTrace);
+  EXPECT_EQ(CodeAfter("",
+                      [] {
+                        if (unshare(CLONE_NEWUSER) != 0) std::abort();
+                      }),
+            ProblemCode::kUserNamespace);
+  TemporaryDirectory root;
+  std::filesystem::create_symlink("pid:[4026531836]", root.MakeDirectory("proc/self/ns") + "/pid");
+  std::filesystem::create_symlink("/sys/kernel/btf/vmlinux",
+                                  root.MakeDirectory("sys/kernel/btf") + "/vmlinux");
+  std::ofstream(root.MakeDirectory("sys/kernel/security") + "/lockdown")
+      << "none integrity [confidentiality]";
+  EXPECT_EQ(CodeAfter(root.path(), [] { ForbidBpf(EINVAL); }), ProblemCode::kKernelLockdown);
 }
 
 TEST(BpfTraceErrorTest, AKernelThatDoesNotDescribeItsTypesIsNamedAsThat) {
   TemporaryDirectory root;
   std::filesystem::create_symlink("pid:[4026531836]", root.MakeDirectory("proc/self/ns") + "/pid");
-  EXPECT_THAT(BeginTrace(root.path()).status().message(),
+  const Problem missing = BeginTrace(root.path()).problem;
+  EXPECT_EQ(missing.code, ProblemCode::kNoKernelTypes);
+  EXPECT_THAT(missing.text,
               HasSubstr(root / "sys/kernel/btf/vmlinux: No such file or directory (it needs a "
                                "kernel with CONFIG_DEBUG_INFO_BTF)"));
   root.MakeDirectory("sys/kernel/btf");
   std::ofstream(root / "sys/kernel/btf/vmlinux") << "no BTF";
-  EXPECT_THAT(BeginTrace(root.path()).status().message(),
+  EXPECT_THAT(BeginTrace(root.path()).problem.text,
               HasSubstr("cannot read the kernel's types (BTF)"));
 }
 
 TEST(BpfTraceErrorTest, AForeignPidNamespaceIsRefused) {
   TemporaryDirectory root;
   std::filesystem::create_symlink("pid:[4026532000]", root.MakeDirectory("proc/self/ns") + "/pid");
-  const auto trace = BeginTrace(root.path());
-  ASSERT_FALSE(trace.ok());
-  EXPECT_THAT(trace.status().message(), HasSubstr("host's PID namespace"));
+  const SignalTracing begun = BeginTrace(root.path());
+  ASSERT_EQ(begun.trace, nullptr);
+  EXPECT_EQ(begun.problem.code, ProblemCode::kPidNamespace);
+  EXPECT_THAT(begun.problem.text, HasSubstr("host's PID namespace"));
 }
 
 TraceRecord Signal(int code, uint32_t sender = 812) {

@@ -117,7 +117,7 @@ class SignalWatchTest : public testing::Test {
   TemporaryDirectory root_;  // where no process is found
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::shared_ptr<FakeSignalTrace> trace_ = std::make_shared<FakeSignalTrace>();
-  SignalWatch watch_{loop_.get(), trace_, "", ProcessReader(root_.path())};
+  SignalWatch watch_{loop_.get(), {trace_}, ProcessReader(root_.path())};
   Hearer qemu_;
 };
 
@@ -461,9 +461,9 @@ TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
   watch_.Drain();
   EXPECT_EQ(watch_.lost(), 7U);
   EXPECT_THAT(watch_.WhyUnknown(), HasSubstr("dropped 7 records"));
-  SignalWatch none(loop_.get(), nullptr, "no BTF");
+  SignalWatch none(loop_.get(), {nullptr, {ProblemCode::kNoKernelTypes, "no BTF"}});
   EXPECT_EQ(none.WhyUnknown(), "this vmeventd sees no senders of signals");
-  EXPECT_EQ(none.state().problem(), "no BTF") << "for info and doctor";
+  EXPECT_EQ(none.state().problem().text(), "no BTF") << "for info and doctor";
   EXPECT_FALSE(none.state().active());
 }
 
