@@ -41,7 +41,10 @@ class SentencesTest(world.WorldTest):
     def run_at(self, server, *command):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", f"unix:{server}", *command], check=False,
                               capture_output=True, text=True, timeout=world.patience())
-        return (done.returncode, *(text.replace(str(server), "SERVER") for text in (done.stdout, done.stderr)))
+        texts = [done.stdout, done.stderr]
+        for address in (self.world.own_socket, self.other):
+            texts = [text.replace(str(address), "SERVER") for text in texts]
+        return done.returncode, *texts
 
     def same(self, *command):
         """Runs the command at both. Its exit status and the members of its JSON are the same, and the own words of its
