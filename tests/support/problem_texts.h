@@ -3,19 +3,21 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "watcher/core/vm_event.h"
+
 namespace vmeventd {
 
-// The texts of a VM's problems, in the type of the watcher or of the contract.
+// A problem of the contract's type as "NO_ANSWER: QEMU does not answer".
+inline std::string ProblemText(const v1::Problem& problem) {
+  return absl::StrCat(ProblemCodeName(static_cast<ProblemCode>(problem.code())), ": ",
+                      problem.text());
+}
+
 template <typename Problems>
 std::vector<std::string> ProblemTexts(const Problems& problems) {
   std::vector<std::string> texts;
-  for (const auto& problem : problems) {
-    if constexpr (requires { problem.text(); }) {
-      texts.push_back(problem.text());
-    } else {
-      texts.push_back(problem.text);
-    }
-  }
+  for (const v1::Problem& problem : problems) texts.push_back(ProblemText(problem));
   return texts;
 }
 

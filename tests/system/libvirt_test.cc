@@ -512,6 +512,7 @@ TEST_F(LibvirtTest, ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain) {
             [&] { return daemon().GetServerInfo().unfollowed_sockets_size() == 1; });
   const v1::UnfollowedSocket socket = daemon().GetServerInfo().unfollowed_sockets(0);
   EXPECT_EQ(socket.path(), watch_dir() + "/vm1.kvmd");
+  EXPECT_EQ(socket.problem().code(), v1::PROBLEM_CODE_FOLLOWED_ELSEWHERE);
   EXPECT_EQ(socket.problem().text(),
             absl::StrCat("its process is followed as vm1 of ", libvirtd().source()));
   EXPECT_EQ(daemon().ListVms(false).size(), 1);

@@ -131,6 +131,7 @@ TEST_F(DaemonSourceTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
   const std::vector<std::string> lines = absl::StrSplit(output_.text, '\n', absl::SkipEmpty());
   EXPECT_THAT(lines, Each(testing::StartsWith(R"({"node":"node7",)")));
   EXPECT_THAT(output_.text, AllOf(HasSubstr(R"("type":"EVENT_TYPE_GAP")"),
+                                  HasSubstr(R"("gap_reason":"GAP_REASON_POSITION_LOST")"),
                                   HasSubstr(R"("missing":{"first":"12","last":"0"})")));
 }
 

@@ -40,8 +40,9 @@ elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.from_la
 LAST_WORDS = "tests/system/last_words_test.cc:LastWordsTest"
 for test, fields in (
         (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),
-        (f"{WORDS}.ACrashHasThem", ("ShutdownDetail.numbers", "ShutdownDetail.last_words", "LastWords.source",
-                                    "LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR")),
+        (f"{WORDS}.ACrashHasThem", ("ShutdownDetail.numbers", "ShutdownDetail.last_words", "LastWords.source")),
+        ("tests/watcher/runs/last_words_test.cc:LastWordsTest.AFileThatIsItsOwnIsReadFromItsBeginning",
+         ("LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR",)),
         (f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
         (f"{WORDS}.AStartThatFailsHasThem", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
         (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for",)),

@@ -463,8 +463,7 @@ for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnIoErrorIsAProblemUntilAResume", "IO_ERROR"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnInternalErrorIsACrash", "INTERNAL_ERROR"),
         (f"{SESSION}events_test.cc:VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents", "SHARED_UUID"),
-        ("tests/system/hostile/hostile_monitor_test.cc:"
-         "HostileMonitorTest.InvalidQmpEndsOnlyItsConnectionWhichIsRetried", "NOT_QMP"),
+        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AHumanMonitorIsAProblemOfItsVm", "NOT_QMP"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
          "SHUTDOWN_FILE"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
@@ -502,7 +501,7 @@ for test, gap in (
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
-        ("tests/client/sources/daemon_source_test.cc:DaemonSourceTest.ReportsAGapWhenTheServerMovesToAnotherJournal",
+        ("tests/client/sources/daemon_source_test.cc:DaemonSourceTest.EventsAreIdentifiedByTheDaemonAlsoOnASocket",
          "POSITION_LOST"),
         ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED"),
         (ABSENCE, "NOT_WATCHED")):

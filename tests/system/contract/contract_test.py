@@ -13,6 +13,7 @@ element is gone. Exits with 77 where a check could not be made here.
 import argparse
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 import traceback
@@ -39,6 +40,24 @@ def compare():
     problems += [f"{', '.join(promises.CHECKS[each])}: the contract has no {' '.join(each)}"
                  for each in sorted(set(promises.CHECKS) - known)]
     return problems
+
+
+def spellings(value):
+    """How tests may write a value of an enumeration: as the contract, as C++ of the watcher, or without its prefix."""
+    enumeration, _, name = value.partition(".")
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enumeration).upper() + "_"
+    short = name.removeprefix(prefix)
+    return name, short, "k" + "".join(word.capitalize() for word in short.split("_"))
+
+
+def unnamed_elsewhere():
+    """The values of enumerations whose test in another suite stands in a file that never names them."""
+    found = []
+    for (element, _), test in promises.ELSEWHERE.items():
+        text = (ROOT / test.partition(":")[0]).read_text()
+        if re.fullmatch(r"\w+\.[A-Z0-9_]+", element) and not any(one in text for one in spellings(element)):
+            found.append(f"{test}: its file does not name {element}")
+    return found
 
 
 def tests_of(program):
@@ -101,7 +120,7 @@ def main():
         print(f"{len(promises.ELSEWHERE)} promises elsewhere, {missing} tests are missing")
         return 1 if missing else 0
     if arguments.promises:
-        problems = compare()
+        problems = compare() + unnamed_elsewhere()
         for problem in problems:
             print(problem)
         print(f"{len(promises.CHECKS)} promises, {len(problems)} problems")

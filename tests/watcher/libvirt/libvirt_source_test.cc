@@ -205,7 +205,8 @@ TEST_F(LibvirtProcessTest, ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(Until([&] {
     return ProblemTexts(sink_.Latest("web1")->problems()) ==
-           std::vector<std::string>{"libvirt does not list the domain, but its QEMU still runs"};
+           std::vector<std::string>{
+               "NOT_LISTED: libvirt does not list the domain, but its QEMU still runs"};
   }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
@@ -373,7 +374,7 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   libvirt_->Hang(true);
   Restart();
   ASSERT_TRUE(Until([&] {
-    return testing::Matches(Contains(kOutOfDescriptorsProblem))(
+    return testing::Matches(Contains(HasSubstr(kOutOfDescriptorsProblem)))(
         ProblemTexts(sink_.Latest("web1")->problems()));
   }));
   // Its process is looked for each 5 s by now.
@@ -710,7 +711,7 @@ TEST_F(LibvirtProcessTest, ADomainWithoutAVisibleProcessIsFollowedIfTheNextListH
   EXPECT_EQ(sink_.Count(EventType::kStarted), 0);
   ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kStarted) == 1; }));
   EXPECT_THAT(ProblemTexts(sink_.Latest("web1")->problems()),
-              Contains(HasSubstr("is not visible")));
+              Contains(HasSubstr("PROCESS_NOT_VISIBLE: ")));
   StartProcess();
   ASSERT_TRUE(UntilInTime([&] { return sink_.Latest("web1")->ref().pid() == process_->pid(); }));
   EXPECT_TRUE(sink_.Latest("web1")->problems().empty());

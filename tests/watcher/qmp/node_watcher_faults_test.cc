@@ -85,7 +85,7 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) 
   second.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(Until([&] { return watcher_->counters().out_of_descriptors > 0; }));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1) << "the first one's process has its descriptor";
-  ASSERT_TRUE(UntilUnfollowed("vm1", "LimitNOFILE"));
+  ASSERT_TRUE(UntilUnfollowed("vm1", "OUT_OF_DESCRIPTORS: "));
   first.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
 }
@@ -112,12 +112,16 @@ TEST_F(NodeWatcherFaultsTest, AMonitorThatMayNotBeConnectedToIsListedWithTheReas
   ASSERT_EQ(chmod(Socket("vm1").c_str(), 0600), 0);
   Start();
   ASSERT_EQ(seteuid(65534), 0);
-  EXPECT_TRUE(UntilUnfollowed("vm1", "Permission denied"));
-  EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).problem().code(),
-            v1::PROBLEM_CODE_PERMISSION_DENIED);
+  EXPECT_TRUE(UntilUnfollowed("vm1", "PERMISSION_DENIED: "));
   ASSERT_EQ(seteuid(0), 0);
   ASSERT_EQ(chmod(Socket("vm1").c_str(), 0666), 0);
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
+}
+
+TEST_F(NodeWatcherFaultsTest, AHumanMonitorIsAProblemOfItsVm) {
+  qemu_.AddMonitor(Socket("vm1"), {.greeting = "QEMU 7.2.0 monitor - type 'help'\r\n(qemu) "});
+  Start();
+  EXPECT_TRUE(UntilProblem("vm1", "NOT_QMP: monitor closed by vmeventd: not QMP: a human monitor"));
 }
 
 TEST_F(NodeWatcherFaultsTest, APeerThatCannotBeIdentifiedIsListedWithTheReason) {
@@ -139,7 +143,7 @@ TEST_F(NodeWatcherFaultsTest, AShutdownFileThatCannotBeWrittenIsAProblemAndCount
   PowerOff(&qemu_, monitor);
   EXPECT_EQ(watcher_->counters().shutdown_file_errors, 2u) << "tried once more when it is gone";
   EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown().shutdown_file_written());
-  EXPECT_TRUE(HasProblem("vm1", "vm1.shutdown"));
+  EXPECT_TRUE(HasProblem("vm1", "SHUTDOWN_FILE: "));
 }
 
 TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/problem_texts.h"
 #include "tests/support/saved_run.h"
 #include "tests/support/test_util.h"
 #include "watcher/core/specs.h"
@@ -118,7 +119,8 @@ class NodeWatcherFixture : public testing::Test {
     Start();
     ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
   }
-  // A text that the problem of a socket without a run holds; empty: the socket is not listed.
+  // `part` of "CODE: text" of the problem of a socket without a run; empty: the socket is not
+  // listed.
   bool UntilUnfollowed(const std::string& vm, const std::string& part) {
     return Until([&] { return IsUnfollowed(vm, part); });
   }
@@ -128,7 +130,7 @@ class NodeWatcherFixture : public testing::Test {
       if (socket.name() != vm) continue;
       EXPECT_EQ(socket.path(), Socket(vm));
       EXPECT_NE(socket.problem().code(), v1::PROBLEM_CODE_UNSPECIFIED);
-      return !part.empty() && socket.problem().text().find(part) != std::string::npos;
+      return !part.empty() && absl::StrContains(ProblemText(socket.problem()), part);
     }
     return part.empty();
   }
@@ -138,7 +140,7 @@ class NodeWatcherFixture : public testing::Test {
     if (part.empty()) return status->problems().empty();
     for (const v1::Problem& problem : status->problems()) {
       EXPECT_NE(problem.code(), v1::PROBLEM_CODE_UNSPECIFIED);
-      if (problem.text().find(part) != std::string::npos) return true;
+      if (absl::StrContains(ProblemText(problem), part)) return true;
     }
     return false;
   }

@@ -243,7 +243,7 @@ class ForeignListenerTest : public ListenerTest {
     return Until([&] {
       const v1::GetServerInfoResponse info = watcher_->Describe();
       return info.unfollowed_sockets_size() == 1 && info.unfollowed_sockets(0).path() == path &&
-             absl::StrContains(info.unfollowed_sockets(0).problem().text(), "leaves it alone");
+             info.unfollowed_sockets(0).problem().code() == v1::PROBLEM_CODE_NO_MONITOR;
     });
   }
 

@@ -43,8 +43,8 @@ namespace vmeventd {
 //   victim, untrack, can-exit yes|no, no-panic-device, stays-down                 its command line
 //   has -no-shutdown reported destroyed|shutdown|failed    the end, by libvirt
 // Checks on the way:
-//   is STATE, paused for RUN_STATE|nothing, last TYPE [CLASS], events TYPE..., problem TEXT, no
-//   problem, asked COUNT, file written|removed|none
+//   is STATE, paused for RUN_STATE|nothing, last TYPE [CLASS], events TYPE..., gap REASON (of
+//   the first one), problem CODE|TEXT, no problem, asked COUNT, file written|removed|none
 // Verdict: CLASS CAUSE, and what else is expected:
 //   never ran, rule ID, seen TEXT, unseen TEXT, caveat NAME..., intent ID, sender NAME, login USER
 //   UID SESSION HOST, no sender, file ...
@@ -234,6 +234,12 @@ class Story {
     Words types;
     for (const EventType type : vm_->Types()) types.emplace_back(EventTypeName(type));
     if (word == "events") return absl::StrJoin(types, " ");
+    if (word == "gap") {
+      const auto gap = absl::c_find_if(
+          vm_->events, [](const v1::Event& event) { return event.type() == EventType::kGap; });
+      if (gap == vm_->events.end()) return "none";
+      return std::string(GapReasonName(static_cast<GapReason>(gap->gap_reason())));
+    }
     if (word != "last") return "no such word";
     if (words.size() < 3) return types.back();
     const auto of_class = static_cast<ShutdownClass>(vm_->Last().shutdown().shutdown_class());

@@ -309,12 +309,14 @@ const StoryCase kMonitors[] = {
     {"OneThatIsBackAtOnceShowsTheEnd", "closed; ready; end", "UNKNOWN PROCESS_EXITED"},
     {"EofOfALivingProcessIsNoEnd",
      "closed; wait 999ms; events STARTED; wait 1ms; events STARTED MONITOR_LOST; is UNREACHABLE; "
+     "problem MONITOR_LOST; "
      "ready; last MONITOR_RESTORED; is RUNNING; no problem; end",
      "UNKNOWN PROCESS_EXITED"},
     {"OneThatClosedInItsHandshakeShowsNothingOfALaterEnd",
      "new; MEMORY_FAILURE; closed; wait 5h; gone 0", "UNKNOWN UNOBSERVED"},
     {"AStateThatChangedUnseenIsAGap",
-     "lost; ready paused; events STARTED MONITOR_LOST MONITOR_RESTORED GAP PAUSED; is PAUSED; end",
+     "lost; ready paused; events STARTED MONITOR_LOST MONITOR_RESTORED GAP PAUSED; gap "
+     "UNSEEN_CHANGE; is PAUSED; end",
      "UNKNOWN PROCESS_EXITED"},
     {"AnEventBeforeTheRepliesFollowsStarted",
      "new; POWERDOWN; is UNREACHABLE; ready; events STARTED POWERDOWN_REQUESTED STATE_CHANGED; is "
@@ -333,7 +335,7 @@ const StoryCase kMonitors[] = {
      "WAKEUP; is RUNNING; end",
      "UNKNOWN PROCESS_EXITED"},
     {"AnIoErrorIsAProblemUntilAResume",
-     "BLOCK_IO_ERROR device=d action=stop; STOP; answer io-error; problem I/O error; RESUME; no "
+     "BLOCK_IO_ERROR device=d action=stop; STOP; answer io-error; problem IO_ERROR; RESUME; no "
      "problem; SHUTDOWN guest-shutdown; end 0",
      "USER GUEST_POWEROFF; unseen I/O error"},
     {"AnIoErrorIsAProblemUntilAReset",
@@ -344,11 +346,11 @@ const StoryCase kMonitors[] = {
      "UNKNOWN PROCESS_EXITED"},
     // KVM cannot run the guest any more: QEMU sends STOP alone.
     {"AnInternalErrorIsACrash",
-     "STOP; answer internal-error; problem internal error; restart 0s; ready internal-error; "
+     "STOP; answer internal-error; problem INTERNAL_ERROR; restart 0s; ready internal-error; "
      "SHUTDOWN host-qmp-quit; end 0",
      "CRASH HOST_ERROR; rule internal-error; seen query-status internal-error"},
     {"AnInternalErrorThatIsFoundIsACrash",
-     "new; ready internal-error; problem internal error; SHUTDOWN host-qmp-quit; end 0",
+     "new; ready internal-error; problem INTERNAL_ERROR; SHUTDOWN host-qmp-quit; end 0",
      "CRASH HOST_ERROR; rule internal-error"},
     {"AResetLeadsOutOfAnInternalError",
      "STOP; answer internal-error; RESET; RESUME; no problem; SHUTDOWN guest-shutdown; end 0",
@@ -386,7 +388,7 @@ const StoryCase kExits[] = {
     {"ByTermWhileAnotherHadTheMonitor", "new; held; gone SIGTERM", "ADMIN HOST_SIGNAL"},
     {"WithAnErrorWhileAnotherHadTheMonitor", "new; held; gone 1", "CRASH QEMU_CRASHED"},
     {"InOrderWhileAnotherHadTheMonitor", "new; held; gone 0", "UNKNOWN UNOBSERVED"},
-    {"SoonAfterTheStart", "young; wait 1s; held; gone 1", "UNKNOWN NEVER_RAN"},
+    {"SoonAfterTheStart", "young; wait 1s; held; problem STARTING; gone 1", "UNKNOWN NEVER_RAN"},
     {"WithAnErrorBeforeTheGreeting", "young; wait 16s; held; gone 1",
      "UNKNOWN NEVER_RAN; seen no greeting came in the 16 s of QEMU's life"},
     {"WithoutAnAttach", "old; wait 30s; held; gone SIGSEGV",
@@ -396,8 +398,7 @@ const StoryCase kExits[] = {
     {"ByTermBeforeTheGreeting", "young; wait 16s; held; gone SIGTERM", "ADMIN HOST_SIGNAL"},
     // Another client may have its monitor.
     {"LongAfterTheStart",
-     "young; wait 15s; held; problem QEMU may still be starting; wait 105s; held; problem held by "
-     "another client; gone 1",
+     "young; wait 15s; held; problem STARTING; wait 105s; held; problem NO_GREETING; gone 1",
      "CRASH QEMU_CRASHED"},
     {"AfterTheGreeting", "young; ready; end 1", "CRASH QEMU_CRASHED"},
 };

@@ -79,6 +79,7 @@ TEST_F(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
   vm_.Advance(absl::Seconds(1));
   ASSERT_THAT(vm_.events, SizeIs(2 + EventLimiter::kBurst));
   EXPECT_EQ(vm_.Last().type(), EventType::kGap);
+  EXPECT_EQ(vm_.Last().gap_reason(), GapReason::kRateLimited);
   EXPECT_THAT(vm_.Last().message(), HasSubstr("800 events"));
   vm_.Advance(absl::Hours(1));
   EXPECT_EQ(vm_.Last().type(), EventType::kGap);
@@ -193,7 +194,8 @@ TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_EQ(vm.Last().type(), EventType::kProblemsChanged);
   EXPECT_THAT(vm.Last().message(), HasSubstr("web2"));
-  EXPECT_THAT(vm.Status().problems(), SizeIs(1));
+  ASSERT_THAT(vm.Status().problems(), SizeIs(1));
+  EXPECT_EQ(vm.Status().problems(0).code(), v1::PROBLEM_CODE_SHARED_UUID);
   vm.Restart();
   EXPECT_THAT(vm.Status().problems(), SizeIs(1)) << "nothing has changed";
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
@@ -324,7 +326,8 @@ constexpr char kNoSpace[] =
     R"({"device": "", "node-name": "libvirt-1-format", "reason": "No space left on device", )"
     R"("operation": "write", "action": "stop", "nospace": true})";
 constexpr char kPausedForSpace[] =
-    "paused by QEMU after an I/O error: write on libvirt-1-format: No space left on device";
+    "IO_ERROR: paused by QEMU after an I/O error: write on libvirt-1-format: No space left on "
+    "device";
 
 TEST_F(VmSessionEventTest, AVmThatQemuPausedForAnIoErrorSaysWhichDiskAndWhy) {
   vm_.Event("BLOCK_IO_ERROR", kNoSpace);

@@ -30,7 +30,7 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   EXPECT_EQ(vm.Status().state(), VmState::kGuestDown);
   EXPECT_EQ(vm.Last().shutdown().process_end_case(), v1::ShutdownDetail::PROCESS_END_NOT_SET);
   vm.Advance(absl::Minutes(1));
-  EXPECT_THAT(ProblemTexts(vm.Status().problems()), Contains(HasSubstr("has not exited")));
+  EXPECT_THAT(ProblemTexts(vm.Status().problems()), Contains(HasSubstr("EXIT_LATE: ")));
   vm.End(Signal(SIGKILL));
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
@@ -62,9 +62,10 @@ TEST_F(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
   vm_.Shutdown("host-qmp-quit");
   vm_.Closed();
   for (int second = 0; second < 45; ++second) vm_.Advance(absl::Seconds(1));
-  EXPECT_THAT(HangProblems(vm_), ElementsAre("QEMU has not exited for 10 s after its shutdown",
-                                             "QEMU has not exited for 20 s after its shutdown",
-                                             "QEMU has not exited for 40 s after its shutdown"));
+  EXPECT_THAT(HangProblems(vm_),
+              ElementsAre("EXIT_LATE: QEMU has not exited for 10 s after its shutdown",
+                          "EXIT_LATE: QEMU has not exited for 20 s after its shutdown",
+                          "EXIT_LATE: QEMU has not exited for 40 s after its shutdown"));
   EXPECT_THAT(vm_.Types(), Not(Contains(EventType::kStopped)));
   EXPECT_EQ(vm_.Status().state(), VmState::kGuestDown);
   vm_.Gone(Exited(0));
@@ -101,7 +102,7 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
   vm_.Advance(absl::Milliseconds(1));
   EXPECT_EQ(vm_.Status().state(), VmState::kUnreachable);
   EXPECT_THAT(ProblemTexts(vm_.Status().problems()),
-              ElementsAre("QEMU does not answer; its threads: 5 T (stopped)"));
+              ElementsAre("NO_ANSWER: QEMU does not answer; its threads: 5 T (stopped)"));
   vm_.Advance(absl::Minutes(5));
   vm_.HandOver(absl::ZeroDuration());
   EXPECT_EQ(vm_.Status().state(), VmState::kUnreachable);
@@ -140,7 +141,7 @@ TEST_F(HangCheckTest, AQemuWhoseStateWasNotReportedAsItConnectedIsAskedForItLate
   vm_.Closed();
   vm_.Ready("");
   EXPECT_THAT(ProblemTexts(vm_.Status().problems()),
-              ElementsAre("QEMU did not answer query-status"));
+              ElementsAre("NO_ANSWER: QEMU did not answer query-status"));
   vm_.Advance(absl::Seconds(30));
   EXPECT_EQ(vm_.queries, 1);
   vm_.RunState("running");
