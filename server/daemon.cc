@@ -256,9 +256,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!status.ok()) return status;
   if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
   LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
-  const std::string exit_statuses =
-      config.process_tracking ? daemon->watcher_->Describe().exit_status_source() : "not wanted";
-  for (const std::string& right : MissingRights(exit_statuses)) {
+  const bool needs_exit_statuses =
+      config.process_tracking &&
+      daemon->watcher_->Describe().exit_status_source() == v1::EXIT_STATUS_SOURCE_NONE;
+  for (const std::string& right : MissingRights(needs_exit_statuses)) {
     spdlog::warn("{}", right);
   }
   // Nobody misses what was switched off.

@@ -71,7 +71,7 @@ void AddOwnMonitor(const char* kind, Subject subject, const std::string& what,
 
 bool SharesPath(const v1::Vm& vm) {
   return absl::c_any_of(vm.problems(), [](const v1::Problem& problem) {
-    return problem.code() == v1::PROBLEM_CODE_PATH_SHARED;
+    return problem.code() == v1::PROBLEM_CODE_SHARED_PATH;
   });
 }
 
@@ -79,7 +79,7 @@ bool SharesPath(const v1::Vm& vm) {
 const v1::UnfollowedSocket* HiddenAs(const NodeFacts& facts, const QemuArguments& qemu) {
   const auto& all = facts.info.unfollowed_sockets();
   const auto found = absl::c_find_if(all, [&qemu](const v1::UnfollowedSocket& one) {
-    return one.problem().code() == v1::PROBLEM_CODE_PATH_SHARED &&
+    return one.problem().code() == v1::PROBLEM_CODE_SHARED_PATH &&
            (one.name() == qemu.name || one.name() == qemu.id);
   });
   return found == all.end() ? nullptr : &*found;

@@ -85,7 +85,7 @@ void DiagnoseUnfollowedSockets(Examination* exam) {
     // The finding of its QEMU has more.
     const v1::ProblemCode code = socket.problem().code();
     if (exam->facts().examined && code == v1::PROBLEM_CODE_MANAGERS_OWN) continue;
-    if (code == v1::PROBLEM_CODE_PATH_SHARED &&
+    if (code == v1::PROBLEM_CODE_SHARED_PATH &&
         absl::c_any_of(exam->diagnosis()->findings,
                        [](const Finding& one) { return one.kind == "shared-path"; })) {
       continue;

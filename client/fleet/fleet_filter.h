@@ -23,8 +23,8 @@ struct FleetFilter {
 };
 
 // The subjects of the events that pass the filter. They do not overlap, and other events may have
-// them too. They contain the filter's node, VM, type or class if the filter has exactly one of it,
-// and it is not a glob. Pure.
+// them too. They contain the filter's node, VM, type or class if the filter has exactly one value
+// of it that is no glob. Pure.
 std::vector<std::string> EventSubjects(const FleetFilter& filter);
 
 // The subjects of a bucket's keys for the filter; other keys may match them too.

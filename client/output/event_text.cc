@@ -108,7 +108,7 @@ std::string TableName(v1::EventType type) {
                                                {v1::EVENT_TYPE_MONITOR_LOST, "MON_LOST"},
                                                {v1::EVENT_TYPE_MONITOR_RESTORED, "MON_BACK"},
                                                {v1::EVENT_TYPE_INTENT_DECLARED, "INTENT"},
-                                               {v1::EVENT_TYPE_INTENT_WITHDRAWN, "INTENT_END"},
+                                               {v1::EVENT_TYPE_INTENT_ENDED, "INTENT_END"},
                                                {v1::EVENT_TYPE_STATE_CHANGED, "STATE"},
                                                {v1::EVENT_TYPE_PROBLEMS_CHANGED, "PROBLEMS"},
                                                {v1::EVENT_TYPE_PVSHUTDOWN_REQUESTED, "PVSHUTDOWN"}};
@@ -134,8 +134,9 @@ absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descri
       {"EVENT_TYPE_ENDED", "STOPPED"},
       {"EVENT_TYPE_STOP", "STOPPED"},
       {"EVENT_TYPE_START", "STARTED"},
-      {"EVENT_TYPE_INTENT_EXPIRED", "INTENT_WITHDRAWN"},
-      {"EVENT_TYPE_INTENT_REPLACED", "INTENT_WITHDRAWN"},
+      {"EVENT_TYPE_INTENT_EXPIRED", "INTENT_ENDED"},
+      {"EVENT_TYPE_INTENT_REPLACED", "INTENT_ENDED"},
+      {"EVENT_TYPE_INTENT_WITHDRAWN", "INTENT_ENDED"},
       {"SHUTDOWN_CAUSE_OOM", "OUT_OF_MEMORY"},
       {"SHUTDOWN_CAUSE_PANIC", "GUEST_PANIC"}};
   std::string full = absl::StrCat(prefix, absl::StripPrefix(upper, prefix));

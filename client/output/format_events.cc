@@ -41,7 +41,7 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
   std::string detail = event.message();
   if (detail.empty()) detail = event.qmp_event();
   // The message of a declaration has it.
-  if (event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN && event.has_intent()) {
+  if (event.type() == v1::EVENT_TYPE_INTENT_ENDED && event.has_intent()) {
     absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ", event.intent().actor(), ": ",
                     event.intent().reason());
   }
@@ -57,7 +57,7 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
 
 // The event's name where there is room: of an intent, how it ended.
 std::string LongName(const v1::Event& event) {
-  const bool ended = event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN &&
+  const bool ended = event.type() == v1::EVENT_TYPE_INTENT_ENDED &&
                      event.intent_end() != v1::INTENT_END_UNSPECIFIED;
   return ended ? absl::StrCat("INTENT_", ShortName(event.intent_end())) : ShortName(event.type());
 }

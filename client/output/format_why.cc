@@ -294,7 +294,7 @@ class StoryWriter {
       facts->Add("", absl::StrCat("journalctl -u ", QuoteForShell(unit)));
     }
     if (!core.empty()) {
-      facts->Add("", absl::StrCat(absl::StartsWith(core, "coredumpctl ") ? "" : "core: ", core));
+      facts->Add("", absl::StrCat("core: ", core));
     } else if (end.shutdown().exit_signal().core_dumped() && end.vm().pid() != 0) {
       facts->Add("", absl::StrCat("coredumpctl info ", end.vm().pid()));
     }

@@ -118,7 +118,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
     failure = RunWhy(std::get<WhyCommand>(query.command), {}, lists.get(), &formatter, &output,
                      absl::Now());
   }
-  // An empty list of those that answered is an answer; but no VM of theirs is none.
+  // If some nodes answered, an empty list is a valid result; an unknown VM is not.
   const bool some_answered = problems.size() + 1 < servers.size();
   const bool is_story = std::holds_alternative<WhyCommand>(query.command);
   if (failure && output.text.empty() && is_story && some_answered &&

@@ -7,7 +7,7 @@ CRASH it posts what masakari's engine acts on: a notification of the type VM wit
 STOPPED_FAILED and the UUID of the instance. That includes watchdogs that expired, QEMUs that were killed because memory
 ran out, and guests that panicked, where they have a panic device: nova gives x86 guests none. An end by the user or by an
 admin is none. Nobody can say who wanted an UNKNOWN end: it is none either, unless --unknown restart is given; then too
-an instance that may run elsewhere (MIGRATION_UNFINISHED, NEVER_RAN) is left alone.
+an instance that may still run, here or elsewhere, is left alone.
 
   masakari_notifier.py --cursor /var/lib/masakari-vmeventd/cursor [--hostname NAME]
 
@@ -42,7 +42,6 @@ from vmeventd.v1 import vm_events_pb2_grpc as rpc
 LOG = logging.getLogger("masakari_notifier")
 CALL_SECONDS = 10
 FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
-MAY_RUN_ELSEWHERE = (pb.SHUTDOWN_CAUSE_MIGRATION_UNFINISHED, pb.SHUTDOWN_CAUSE_NEVER_RAN)
 MAX_RUNS = 1000  # of which the cursor knows that they were notified
 
 
@@ -143,8 +142,8 @@ def reason_against(options, server, cursor, event):
     if event.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_UNKNOWN:
         if event.type != pb.EVENT_TYPE_STOPPED:
             return "its QEMU still runs, and nobody can say who wanted its end"
-        if event.shutdown.cause in MAY_RUN_ELSEWHERE:
-            return "it may run elsewhere"
+    if event.shutdown.may_still_run:
+        return "it may still run, here or elsewhere"
     age = datetime.datetime.utcnow() - event.observe_time.ToDatetime()
     if age > datetime.timedelta(seconds=options.max_age):
         return f"it crashed {age} ago, longer than --max-age"

@@ -7,7 +7,7 @@ An example to adapt; it needs python3-vmeventd. One runs on each node, as restar
   restart_crashed.py --state FILE --start 'systemctl start qemu@{vm}.service' [--gave-up 'page {vm}']
 
 Nobody can say who wanted an UNKNOWN end: such a VM is left off, unless --unknown restart is given; then too one that may
-run elsewhere (MIGRATION_UNFINISHED, NEVER_RAN) is left alone.
+still run, here or elsewhere, is left alone.
 
 A VM that crashed is started after --first-delay seconds, twice as long after each further crash within --window, and
 not at all after more than --max-starts: then --gave-up runs once. A start command that fails counts as a crash; one that
@@ -50,7 +50,6 @@ GANETI_MASTER = "/var/lib/ganeti/ssconf_master_node"
 CALL_SECONDS = 10
 ASK_AGAIN_SECONDS = 1
 MAX_RUNS = 1000  # that are known to have been handled
-MAY_RUN_ELSEWHERE = (pb.SHUTDOWN_CAUSE_MIGRATION_UNFINISHED, pb.SHUTDOWN_CAUSE_NEVER_RAN)
 
 
 class State:
@@ -115,8 +114,8 @@ class Restarter:
         self._state.handled.append(event.vm.run_id)
         crashed = event.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_CRASH
         LOG.warning("%s %s: %s", event.vm.name, "crashed" if crashed else "ended", event.message)
-        if not crashed and event.shutdown.cause in MAY_RUN_ELSEWHERE:
-            LOG.warning("%s: left alone: it may run elsewhere", event.vm.name)
+        if event.shutdown.may_still_run:
+            LOG.warning("%s: left alone: it may still run, here or elsewhere", event.vm.name)
             return
         # After a gap the oldest events come first: they are the past.
         age = time.time() - event.observe_time.ToNanoseconds() / 1e9

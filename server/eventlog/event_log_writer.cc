@@ -103,10 +103,10 @@ Problem EventLog::WhyUnwritable(absl::Duration now) const {
     if (absl::IsDataLoss(status)) {
       return {ProblemCode::kJournalDamaged, absl::StrCat(path, "damaged: ", why)};
     }
-    return {ProblemCode::kCannotWrite, absl::StrCat(path, why)};
+    return {ProblemCode::kJournalUnavailable, absl::StrCat(path, why)};
   }
   const absl::Duration hung = now - backlog_.since();
-  return {ProblemCode::kCannotWrite,
+  return {ProblemCode::kJournalUnavailable,
           absl::StrCat(options_.path, hung >= Backlog::kMaxCommit ? NoAnswerFor(hung)
                                       : backlog_.open()           ? ": the disk is slow"
                                                                   : ": it is not open yet")};

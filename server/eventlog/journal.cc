@@ -353,7 +353,7 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
   const absl::StatusOr<std::string> aside = MoveAside(options.path, now);
   if (!aside.ok()) return aside.status();
   const bool is_there = access(aside->c_str(), F_OK) == 0;
-  spdlog::error("{}; a new journal begins", std::string(why.message()));
+  spdlog::error("{}; starting a new journal", std::string(why.message()));
   opened = OpenLate(options, {});
   if (!opened.ok()) return opened;
   opened->replaced =
@@ -441,7 +441,7 @@ absl::Status Journal::Load(const std::string& journal_id, Opened* opened) {
   while (stops.Next()) {
     if (opened->stops.emplace_back().ParseFromString(std::string(stops.Bytes(0)))) continue;
     opened->stops.pop_back();
-    spdlog::error("{}: a VM in stopped_vms is damaged and is left out", options_.path);
+    spdlog::error("{}: skipping a damaged row of stopped_vms", options_.path);
   }
   if (!id.has_value() || !file.has_value()) {
     return absl::DataLossError(absl::StrCat(options_.path, ": meta has no journal_id or no file"));

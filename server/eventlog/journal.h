@@ -79,9 +79,9 @@ struct Hole {
 // Types of the events that are dropped and deleted last.
 inline constexpr v1::EventType kEvidence[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
                                               v1::EVENT_TYPE_INTENT_DECLARED,
-                                              v1::EVENT_TYPE_INTENT_WITHDRAWN, v1::EVENT_TYPE_GAP};
+                                              v1::EVENT_TYPE_INTENT_ENDED, v1::EVENT_TYPE_GAP};
 bool IsEvidence(v1::EventType type);
-// For people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP".
+// For people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP".
 std::string EvidenceNames();
 
 // Returns the identity of a file, "INODE BIRTH" with the birth time in nanoseconds; a copy has

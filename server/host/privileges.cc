@@ -42,7 +42,7 @@ bool DropTracing() {
       {CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_CHOWN, CAP_NET_BIND_SERVICE});
 }
 
-std::vector<std::string> MissingRights(const std::string& exit_status_source) {
+std::vector<std::string> MissingRights(bool needs_exit_statuses) {
   std::vector<std::string> out;
   if (capng_get_caps_process() != 0) return out;
   if (!Have(CAP_DAC_OVERRIDE)) {
@@ -51,7 +51,7 @@ std::vector<std::string> MissingRights(const std::string& exit_status_source) {
         " may write to are followed (the others are listed with that problem), and shutdown files "
         "are written only where it may write"));
   }
-  if (exit_status_source == "none") {
+  if (needs_exit_statuses) {
     out.emplace_back(
         "without CAP_NET_ADMIN, and before Linux 6.15, the kernel does not report how a process "
         "ended: a QEMU that is killed or crashes is UNKNOWN, PROCESS_EXITED");

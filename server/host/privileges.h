@@ -17,8 +17,8 @@ bool DropCapabilities();
 bool DropTracing();
 
 // Returns what this process cannot do because it lacks privileges, one sentence each.
-// `exit_status_source` is the watcher's.
-std::vector<std::string> MissingRights(const std::string& exit_status_source);
+// `needs_exit_statuses`: the watcher wants exit statuses, and has no source of them.
+std::vector<std::string> MissingRights(bool needs_exit_statuses);
 
 // Raises this process's soft limit of open descriptors to the hard limit, if allowed. Returns the
 // limit then in force.

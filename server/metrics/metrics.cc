@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
@@ -154,7 +155,8 @@ void CollectInfo(const MetricSources& inputs, const v1::GetServerInfoResponse& i
              {{"version", inputs.version}, {"grpc_version", grpc::Version()}});
   out->Gauge("vmeventd_exit_status_source_info",
              "Always 1; the label names the source of QEMU exit statuses", 1,
-             {{"source", info.exit_status_source()}});
+             {{"source", absl::AsciiStrToLower(ExitStatusSourceName(
+                             static_cast<ExitStatusSource>(info.exit_status_source())))}});
   out->Gauge("vmeventd_signal_senders_seen", "1 if the senders of signals are seen",
              info.signal_senders().active() ? 1 : 0);
   const v1::HostShutdownWatch& host = info.host_shutdown();

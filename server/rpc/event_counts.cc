@@ -46,7 +46,10 @@ std::string SenderOf(const v1::SignalSender& sender) {
 }  // namespace
 
 std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm) {
-  if (shutdown.has_intent()) return shutdown.intent().actor();
+  // With another class it did not decide.
+  if (shutdown.has_intent() && shutdown.shutdown_class() == v1::SHUTDOWN_CLASS_ADMIN) {
+    return shutdown.intent().actor();
+  }
   if (shutdown.has_sender()) return SenderOf(shutdown.sender());
   switch (shutdown.cause()) {
     case v1::SHUTDOWN_CAUSE_GUEST_PANIC:

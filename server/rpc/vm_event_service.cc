@@ -239,7 +239,6 @@ void VmEventService::WithdrawIntent(IncomingCall* call) {
 absl::StatusOr<std::string> VmEventService::GetServerInfo(
     const v1::GetServerInfoRequest& /*request*/) const {
   v1::GetServerInfoResponse info;
-  info.set_exit_status_source("none");
   if (const MutexLock lock(&mutex_); watcher_ != nullptr) info = watcher_->Describe();
   info.set_version(facts_.version);
   info.set_node(facts_.node);

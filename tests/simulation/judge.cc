@@ -315,8 +315,8 @@ bool Judge::MayBeThinned(uint64_t sequence) const {
   const auto it = entries_.find(sequence);
   if (sequence > thinned_ || it == entries_.end()) return false;
   constexpr v1::EventType kLast[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
-                                     v1::EVENT_TYPE_INTENT_DECLARED,
-                                     v1::EVENT_TYPE_INTENT_WITHDRAWN, v1::EVENT_TYPE_GAP};
+                                     v1::EVENT_TYPE_INTENT_DECLARED, v1::EVENT_TYPE_INTENT_ENDED,
+                                     v1::EVENT_TYPE_GAP};
   return !absl::c_linear_search(kLast, it->second.event.type());
 }
 
@@ -760,7 +760,7 @@ void Judge::CheckSaid(const Life& life) const {
 bool Judge::IsWithdrawn(const Life& life) const {
   return absl::c_any_of(entries_, [&](const auto& entry) {
     const v1::Event& event = entry.second.event;
-    return event.type() == v1::EVENT_TYPE_INTENT_WITHDRAWN && event.vm().run_id() == life.run_id;
+    return event.type() == v1::EVENT_TYPE_INTENT_ENDED && event.vm().run_id() == life.run_id;
   });
 }
 

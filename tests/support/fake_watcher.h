@@ -31,8 +31,8 @@ class FakeWatcher : public NodeWatcher {
 
   WatcherCounters counted;
   v1::GetServerInfoResponse info = FromText<v1::GetServerInfoResponse>(R"(
-      exit_status_source: 'pidfd'
-      signal_senders { active: true problem: 'processor 9' }
+      exit_status_source: EXIT_STATUS_SOURCE_PIDFD
+      signal_senders { active: true }
       host_shutdown { active: true shutting_down: true })");
 };
 

@@ -112,9 +112,9 @@ TEST_F(CliTest, DeclaresAndWithdrawsIntents) {
   EXPECT_EQ(Vmevents({"intent", "withdraw", intent_id}).exit_code, 3);
   EXPECT_THAT(Vmevents({"intent", "rm", "vm2"}).error,
               HasSubstr("\"vm2\" is not the ID of an open intent"));
-  EXPECT_THAT(Types(VmeventsJson({"events", "--vm", "vm2"})),
-              ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_INTENT_DECLARED",
-                          "EVENT_TYPE_INTENT_WITHDRAWN"));
+  EXPECT_THAT(
+      Types(VmeventsJson({"events", "--vm", "vm2"})),
+      ElementsAre("EVENT_TYPE_STARTED", "EVENT_TYPE_INTENT_DECLARED", "EVENT_TYPE_INTENT_ENDED"));
 }
 
 TEST_F(CliTest, EventsFollowsAfterTheNewest) {

@@ -136,7 +136,8 @@ struct LibvirtLink::Shared {
   }
 
   // Posts the list of the domains. Returns the error where there is none. A process that started
-  // after the call began is none of theirs: of a domain that started meanwhile there is a STARTED.
+  // after the call began belongs to no listed domain: a domain that started meanwhile has a
+  // STARTED.
   absl::Status PostList() {
     const uint64_t now = StartTicksNow();
     absl::StatusOr<std::vector<ActiveDomain>> domains = connection->ListActive();

@@ -178,9 +178,8 @@ void LibvirtSource::OnSocket(const LibvirtSpec& spec, const std::string& path) {
   const std::string uri = spec.UriAt(path);
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
     meters_.left_out.Add();
-    spdlog::warn(
-        "--libvirt: calls to {} libvirts, some of them gone, have not returned: not following {}",
-        kMaxLinks, absl::CHexEscape(path));
+    spdlog::warn("--libvirt: {} libvirts have not answered, which is the maximum: not following {}",
+                 kMaxLinks, absl::CHexEscape(path));
     return;
   }
   Want(LinkAt(uri), spec, path);
@@ -311,7 +310,7 @@ void LibvirtSource::ShowState(const Link& link) {
   state.set_uri(EscapeNonUtf8(link.uri));
   state.set_connected(link.connected);
   state.clear_problem();
-  if (!link.connected) *state.mutable_problem() = ToProto(link.problem);
+  if (!link.connected && !link.problem.empty()) *state.mutable_problem() = ToProto(link.problem);
   *state.mutable_since() = ToTimestamp(link.since);
   state.set_domains(link.runs);
 }

@@ -53,7 +53,7 @@ class SocketGlobWatcher {
   struct Part {
     std::string text;
     bool wild = false;
-    bool below_wild = false;  // this part has a wildcard, or one before it has
+    bool below_wild = false;  // this part or an earlier one has a wildcard
     Glob glob;
   };
   using Pattern = std::vector<Part>;

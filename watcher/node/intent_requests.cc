@@ -184,7 +184,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
                    absl::FailedPreconditionError(absl::StrCat(
                        "the run that lived when the operation began, at started_before, has ended; "
                        "the intent changes nothing, and INTENT_LATE of the run ",
-                       ended->run_id(), " tells of it"))),
+                       ended->run_id(), " records it"))),
         done);
   }
   const auto of_vm = [&name = (*run)->info().name](absl::Status status) {

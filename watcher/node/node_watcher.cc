@@ -188,13 +188,13 @@ class NodeWatcherImpl : public NodeWatcher {
 
   v1::GetServerInfoResponse Describe() const override {
     v1::GetServerInfoResponse info;
-    info.set_exit_status_source(ExitStatusSourceName(exit_statuses_->source()));
+    info.set_exit_status_source(ToProto(exit_statuses_->source()));
     *info.mutable_signal_senders() = signals_.state();
     const HostShutdownState host = host_.state();
     info.mutable_host_shutdown()->set_active(host.known && host.problem.empty());
     if (!host.problem.empty()) {
       *info.mutable_host_shutdown()->mutable_problem() =
-          ToProto(Problem{ProblemCode::kCannotConnect, host.problem});
+          ToProto(Problem{ProblemCode::kNoSystemBus, host.problem});
     }
     info.mutable_host_shutdown()->set_shutting_down(host.shutting_down);
     for (const auto& source : sources_) source->Describe(&info);

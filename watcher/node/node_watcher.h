@@ -62,7 +62,7 @@ class NodeWatcher {
   virtual void DeclareIntent(IntentRequest request,
                              std::function<void(absl::StatusOr<v1::Intent>)> done) = 0;
   // Withdraws an intent. NOT_FOUND: it was withdrawn, has expired, its run has ended, or it never
-  // existed. `done` and the other errors are as for DeclareIntent, after INTENT_WITHDRAWN is
+  // existed. `done` and the other errors are as for DeclareIntent, after INTENT_ENDED is
   // public.
   virtual void WithdrawIntent(std::string intent_id, std::function<void(absl::Status)> done) = 0;
   // Returns what the watcher sees and cannot see: its part of the message. Any thread.

@@ -110,7 +110,7 @@ void PathCheck::Report(const std::vector<CommandLines::Monitors::Qemu>& qemus) {
     v1::UnfollowedSocket& listed = hidden[one.pid];
     listed.set_path(runs[one.holder]->info().monitor_path);
     listed.set_name(one.name);
-    *listed.mutable_problem() = ToProto(Problem{ProblemCode::kPathShared, one.problem});
+    *listed.mutable_problem() = ToProto(Problem{ProblemCode::kSharedPath, one.problem});
     *listed.mutable_since() = ToTimestamp(context_->loop->Now().wall);
   }
   const std::vector<int64_t> added = unfollowed_->SetHidden(std::move(hidden));

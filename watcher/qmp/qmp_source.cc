@@ -629,7 +629,7 @@ void QmpSource::OnOver(VmRun* run) {
   RunSockets& sockets = own->sockets();
   ForgetSocket(own);
   SocketSlot* const home = sockets.home;
-  spdlog::debug("{} has ended", absl::CHexEscape(home->path));
+  spdlog::debug("the VM at {} has ended", absl::CHexEscape(home->path));
   --home->runs;
   path_check_.OnOver(home->runs > 0);
   // A run that repeatedly starts and ends is retried less often.

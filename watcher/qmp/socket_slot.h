@@ -63,8 +63,8 @@ struct SocketSlot {
 // The sockets of a run, as its source has them.
 struct RunSockets {
   SocketSlot* home = nullptr;  // the slot where it was first seen, which gives it its name
-  // The slots that lead to it, and the one of them that it was attached by last; null: that is
-  // gone.
+  // The slots that lead to it. `attached_by`: the one that it was attached by last; null: that slot
+  // was removed.
   absl::InlinedVector<SocketSlot*, 1> ways;
   SocketSlot* attached_by = nullptr;
   // The socket that it was attached by last, by which it is found again.

@@ -249,7 +249,7 @@ std::unique_ptr<ExitStatusReader> ExitStatusReader::Create(EventLoop* loop,
       spdlog::debug("cannot use the kernel's process connector: {}", std::string(status.message()));
     }
   }
-  spdlog::info("source of exit statuses: {}", ExitStatusSourceName(reader->source_));
+  spdlog::info("source of exit statuses: {}", std::string(ExitStatusSourceName(reader->source_)));
   return reader;
 }
 
@@ -287,11 +287,6 @@ ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t 
   if (!wait_status.has_value() && by_pidfd) wait_status = WaitStatusFromPidfd(pidfd);
   if (wait_status.has_value()) return {Decoded(*wait_status), true};
   return {std::nullopt, source_ == ExitStatusSource::kNone};
-}
-
-std::string ExitStatusSourceName(ExitStatusSource source) {
-  constexpr const char* kNames[] = {"none", "pidfd", "proc-connector"};
-  return kNames[static_cast<int>(source)];
 }
 
 void ExitStatusReader::Follow(int64_t pid) {

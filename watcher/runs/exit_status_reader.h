@@ -16,17 +16,6 @@
 
 namespace vmeventd {
 
-// Source of the exit status of a process that is no child of this one, once its parent has reaped
-// it.
-enum class ExitStatusSource {
-  kNone,
-  kPidfd,          // PIDFD_GET_INFO with PIDFD_INFO_EXIT: Linux 6.15, no privilege
-  kProcConnector,  // netlink messages: CAP_NET_ADMIN in the host's own namespaces
-};
-
-// "pidfd", "proc-connector", "none".
-std::string ExitStatusSourceName(ExitStatusSource source);
-
 // The process connector's socket of a daemon that has stopped.
 struct HandedExits {
   UniqueFd socket;  // has received messages since

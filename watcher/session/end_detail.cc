@@ -176,6 +176,19 @@ std::string CrashSentence(const v1::ShutdownDetail& detail, const SignalSender* 
   return absl::StrCat(SenderSentence(*sender), ", which counts as a crash of QEMU");
 }
 
+// ShutdownDetail.may_still_run.
+bool MayStillRun(const RunState& state, ShutdownCause cause) {
+  switch (cause) {
+    case ShutdownCause::kMigratedAway:
+    case ShutdownCause::kMigrationFailed:
+    case ShutdownCause::kMigrationUnfinished:
+    case ShutdownCause::kNeverRan:
+      return true;
+    default:
+      return !state.run.process_tracked;
+  }
+}
+
 }  // namespace
 
 v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& context) {
@@ -206,6 +219,9 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
   }
   if (state.evidence.panic.has_value()) *detail.mutable_panic() = *state.evidence.panic;
   detail.set_shutdown_file_written(state.file_written);
+  if (state.published_state == VmState::kStopped) {
+    detail.set_may_still_run(MayStillRun(state, context.verdict.cause));
+  }
   return detail;
 }
 

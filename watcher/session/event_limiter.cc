@@ -9,8 +9,8 @@ namespace {
 
 bool IsEvidenceOrState(EventType type) {
   using enum EventType;
-  constexpr EventType kOthers[] = {kStarted,   kStopped,        kIoError,         kMemoryFailure,
-                                   kMigration, kIntentDeclared, kIntentWithdrawn, kGap};
+  constexpr EventType kOthers[] = {kStarted,   kStopped,        kIoError,     kMemoryFailure,
+                                   kMigration, kIntentDeclared, kIntentEnded, kGap};
   return !absl::c_linear_search(kOthers, type);
 }
 

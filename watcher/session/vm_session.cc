@@ -138,7 +138,7 @@ Effects VmSession::On(const Input& input, Instant now) {
         SetProblem(Subject::kUuid, {ProblemCode::kSharedUuid, std::string(in.problem)});
       },
       [&](const input::SharedPath& in) {
-        SetProblem(Subject::kPath, {ProblemCode::kPathShared, std::string(in.problem)});
+        SetProblem(Subject::kPath, {ProblemCode::kSharedPath, std::string(in.problem)});
       },
       [&](const input::DirectoryHangs& in) {
         constexpr char kHangs[] = "the directory of its monitor's socket does not answer";

@@ -51,7 +51,7 @@ void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
 
 void VmSession::CloseIntent(IntentEnd end, Instant now) {
   v1::Event event =
-      MakeEvent(EventType::kIntentWithdrawn,
+      MakeEvent(EventType::kIntentEnded,
                 absl::StrCat("the intent of ", saved_.intent->intent.actor(),
                              end == IntentEnd::kExpired    ? " has expired"
                              : end == IntentEnd::kReplaced ? " was replaced by a newer one"

@@ -30,11 +30,11 @@ SignalWatch::SignalWatch(EventLoop* loop, SignalTracing tracing, ProcessReader r
   if (trace_ == nullptr) return;
   lost_.Add(trace_->lost());  // a resumed trace counts on
   if (lost() > 0) lost_until_ = begun_;
-  Rest();
+  ReadAgain();
 }
 
 SignalWatch::~SignalWatch() {
-  loop_->CancelTimer(&rest_);
+  loop_->CancelTimer(&read_again_);
   if (trace_ != nullptr) loop_->Remove(trace_->fd());
 }
 
@@ -62,13 +62,13 @@ void SignalWatch::OnFdReady(uint32_t) {
   Drain();
   if (wakes_.Take(loop_->Now().monotonic)) return;
   loop_->Remove(trace_->fd());
-  loop_->SetTimerIn(&rest_, kRest, [this] { Rest(); });
+  loop_->SetTimerIn(&read_again_, kRest, [this] { ReadAgain(); });
 }
 
 // Lets new records wake the loop again, and handles those that came before.
-void SignalWatch::Rest() {
+void SignalWatch::ReadAgain() {
   if (!loop_->Add(trace_->fd(), EPOLLIN, this).ok()) {
-    loop_->SetTimerIn(&rest_, kRest, [this] { Rest(); });
+    loop_->SetTimerIn(&read_again_, kRest, [this] { ReadAgain(); });
   }
   Drain();
 }
@@ -87,7 +87,7 @@ void SignalWatch::Drain() {
   records_ = std::exchange(unclaimed_, {});
   const size_t old = records_.size();
   trace_->Read(&records_);
-  for (size_t i = old; i < records_.size(); ++i) RememberEnder(records_[i]);
+  for (size_t i = old; i < records_.size(); ++i) RecordFatalSignal(records_[i]);
   if (const uint64_t more = trace_->lost() - lost(); more > 0) {
     lost_.Add(more);
     lost_until_ = SinceBoot();
@@ -109,45 +109,46 @@ void SignalWatch::Drain() {
     if (record.kind == SignalRecord::Kind::kOomVictim) {
       followed->user->OnOomVictim(record.victim);
     } else {
-      HandOut(record, *followed);
+      Report(record, *followed);
     }
   }
 }
 
-void SignalWatch::RememberEnder(const SignalRecord& record) {
+void SignalWatch::RecordFatalSignal(const SignalRecord& record) {
   if (record.kind != SignalRecord::Kind::kSignal || record.unclear) return;
   // SIGHUP has many a program read its configuration.
   if (record.signal != SIGKILL && record.signal != SIGTERM && record.signal != SIGINT &&
       record.signal != SIGQUIT) {
     return;
   }
-  enders_.push_back(record);
-  if (enders_.size() > kMaxEnders) enders_.pop_front();
+  fatal_signals_.push_back(record);
+  if (fatal_signals_.size() > kMaxFatalSignals) fatal_signals_.pop_front();
 }
 
-const SignalRecord& SignalWatch::EnderOf(const SignalRecord& kill) const {
+const SignalRecord& SignalWatch::FatalSignalBehind(const SignalRecord& kill) const {
   constexpr int kMaxNamespaces = 32;  // the kernel's limit of namespaces within each other
   const SignalRecord* cause = &kill;
   for (int depth = 0; depth < kMaxNamespaces && cause->by_kernel; ++depth) {
-    const auto ender = std::find_if(enders_.rbegin(), enders_.rend(), [&](const auto& sent) {
-      return sent.target == cause->context && sent.target != 0 && sent.time <= cause->time;
-    });
-    if (ender == enders_.rend()) break;
+    const auto fatal =
+        std::find_if(fatal_signals_.rbegin(), fatal_signals_.rend(), [&](const auto& sent) {
+          return sent.target == cause->context && sent.target != 0 && sent.time <= cause->time;
+        });
+    if (fatal == fatal_signals_.rend()) break;
     // A process may disregard other signals, and may have ended by one whose record was lost.
-    const bool obeyed = cause->time - ender->time <= kObeyTime && ender->time > lost_until_;
-    if (ender->signal != SIGKILL && !obeyed) break;
-    cause = &*ender;
+    const bool obeyed = cause->time - fatal->time <= kObeyTime && fatal->time > lost_until_;
+    if (fatal->signal != SIGKILL && !obeyed) break;
+    cause = &*fatal;
   }
   return *cause;
 }
 
-void SignalWatch::HandOut(const SignalRecord& record, const Followed& followed) {
+void SignalWatch::Report(const SignalRecord& record, const Followed& followed) {
   // The kernel kills the processes of a PID namespace in the context of the first one as that ends.
   const bool namespace_ended = record.by_kernel && record.signal == SIGKILL &&
                                record.context != 0 && record.context != followed.origin.pid &&
                                reader_.LeadsNamespace(record.context)
                                    .value_or(record.context == followed.origin.first_process);
-  const SignalRecord& sent = namespace_ended ? EnderOf(record) : record;
+  const SignalRecord& sent = namespace_ended ? FatalSignalBehind(record) : record;
   const bool from_before = sent.time < begun_;
   const ProcessOrigin target =
       from_before ? reader_.RecordedOrigin(sent, followed.origin) : followed.origin;
@@ -185,7 +186,7 @@ v1::SignalSenderWatch SignalWatch::state() const {
 
 std::string SignalWatch::WhyUnknown() const {
   if (trace_ == nullptr) return "this vmeventd sees no senders of signals";
-  // The end was seen, and what was recorded of it read.
+  // The end was seen, and all its records were read.
   if (lost() == 0) return "the kernel has no record of it";
   return absl::StrCat("the kernel has no record of it, and dropped ", lost(), " records");
 }

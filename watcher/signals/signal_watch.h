@@ -74,7 +74,7 @@ class SignalWatch : public FdHandler {
 
   // Maximum number of stored signals (the newest ones to any process) that may turn out to have
   // ended a PID namespace.
-  static constexpr size_t kMaxEnders = 128;
+  static constexpr size_t kMaxFatalSignals = 128;
   // Time in which a first process that was asked to end obeys.
   static constexpr absl::Duration kObeyTime = absl::Minutes(10);
 
@@ -82,15 +82,15 @@ class SignalWatch : public FdHandler {
     User* user = nullptr;
     ProcessOrigin origin;
   };
-  void Rest();
+  void ReadAgain();
   // The followed process of a record; null: none.
   Followed* Find(const SignalRecord& record);
-  void HandOut(const SignalRecord& record, const Followed& followed);
+  void Report(const SignalRecord& record, const Followed& followed);
   // Saves `record` if a process may end by it.
-  void RememberEnder(const SignalRecord& record);
+  void RecordFatalSignal(const SignalRecord& record);
   // The signal that ended the first process of the PID namespace with which the kernel sent `kill`;
   // `kill` if nobody saw one.
-  const SignalRecord& EnderOf(const SignalRecord& kill) const;
+  const SignalRecord& FatalSignalBehind(const SignalRecord& kill) const;
 
   EventLoop* const loop_;
   const std::shared_ptr<SignalTrace> trace_;
@@ -102,11 +102,11 @@ class SignalWatch : public FdHandler {
   std::vector<SignalRecord> records_;
   // Records from before this watch, whose targets an earlier daemon followed.
   std::vector<SignalRecord> unclaimed_;
-  std::deque<SignalRecord> enders_;  // the oldest first
-  const absl::Duration begun_;       // time since the boot
+  std::deque<SignalRecord> fatal_signals_;  // the oldest first
+  const absl::Duration begun_;              // time since the boot
   TokenBucket wakes_{kWakes};
   TokenBucket reads_{kReads};
-  TimerId rest_;
+  TimerId read_again_;
   Counter lost_;
 };
 

@@ -66,7 +66,7 @@ function apply(event) {
     if (type === 'PROBLEMS_CHANGED' || (event.problems || []).length) vm.problems = textsOf(event.problems);
     if (state === 'STOPPED') vm.problems = [];
     if (type === 'INTENT_DECLARED') vm.intent = event.intent;
-    if (type === 'INTENT_WITHDRAWN') vm.intent = undefined;
+    if (type === 'INTENT_ENDED') vm.intent = undefined;
   }
   vm.fresh = Date.now();
   describe(vm);

@@ -830,7 +830,7 @@ TEST_F(DiagnosisTest, AnAddressWithoutAListenerIsAFinding) {
 TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   v1::GetServerInfoResponse* const info = &facts_.info;
   info->set_journal_path("/var/lib/my d/journal.db");
-  info->mutable_journal_problem()->set_code(v1::PROBLEM_CODE_CANNOT_WRITE);
+  info->mutable_journal_problem()->set_code(v1::PROBLEM_CODE_JOURNAL_UNAVAILABLE);
   info->mutable_journal_problem()->set_text("database or disk is full");
   const Finding full = Only(facts_, "journal");
   EXPECT_THAT(full.subjects, ElementsAre("/var/lib/my d/journal.db"));

@@ -350,7 +350,7 @@ TEST(TableFormatter, AnEndOfWhichNobodyKnowsWhyIsTroubleForADay) {
 
 TEST(TableFormatter, AnIntentSaysHowItEnded) {
   v1::Event event = MakeEvent(42);
-  event.set_type(v1::EVENT_TYPE_INTENT_WITHDRAWN);
+  event.set_type(v1::EVENT_TYPE_INTENT_ENDED);
   *event.mutable_intent() = OpenIntent();
   for (const auto& [end, name] : {std::pair(v1::INTENT_END_EXPIRED, " INTENT_EXPIRED "),
                                   std::pair(v1::INTENT_END_REPLACED, " INTENT_REPLACED "),
@@ -360,7 +360,7 @@ TEST(TableFormatter, AnIntentSaysHowItEnded) {
     EXPECT_THAT(EventLine(event), HasSubstr(" INTENT_END "));
   }
   EXPECT_EQ(*ParseEnumName(*v1::EventType_descriptor(), "intent-expired"),
-            v1::EVENT_TYPE_INTENT_WITHDRAWN);
+            v1::EVENT_TYPE_INTENT_ENDED);
 }
 
 TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {

@@ -50,7 +50,7 @@ TEST(Retention, ANoisyVmLosesItsOwnEventsAndNoEvidence) {
 }
 
 TEST(Retention, TheContractAndTheDocumentsNameWhatGoesLast) {
-  EXPECT_EQ(EvidenceNames(), "STARTED, STOPPED, INTENT_DECLARED, INTENT_WITHDRAWN and GAP");
+  EXPECT_EQ(EvidenceNames(), "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP");
   for (const char* file : {"/proto/vmeventd/v1/vm_events.proto", "/docs/internals/journal.md"}) {
     EXPECT_THAT(e2e::ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, file)),
                 testing::HasSubstr(EvidenceNames()));

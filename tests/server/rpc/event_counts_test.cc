@@ -23,7 +23,9 @@ std::string Who(const std::string& shutdown, const std::string& source = "qmp:/r
 }
 
 TEST(EventCountsTest, WhoIsTheActorElseTheSenderElseTheManagerTheGuestOrTheHost) {
-  EXPECT_EQ(Who("intent { actor: 'alice' } sender { command: 'bash' }"), "alice");
+  const std::string intended = "intent { actor: 'alice' } sender { command: 'bash' } ";
+  EXPECT_EQ(Who(intended + "shutdown_class: SHUTDOWN_CLASS_ADMIN"), "alice");
+  EXPECT_EQ(Who(intended + "shutdown_class: SHUTDOWN_CLASS_CRASH"), "bash") << "it did not decide";
   EXPECT_EQ(Who("sender { executable: '/usr/sbin/virtqemud' uid: 0 }"), "virtqemud");
   EXPECT_EQ(Who("sender { executable: '/usr/sbin/virtqemud' command: 'rpc-virtqemud' }"),
             "virtqemud");

@@ -252,9 +252,9 @@ def the_same_actor_replaces_its_intent(world):
     first = world.declare(actor="a")
     second = world.declare(actor="a", reason="another")
     assert first.declared_by == second.declared_by == f"user {os.getuid()}", second
-    ended = stream.wait_event("INTENT_WITHDRAWN")
+    ended = stream.wait_event("INTENT_ENDED")
     assert (ended.intent, ended.intent_end) == (first, pb.INTENT_END_REPLACED), ended
-    assert stream.types()[-2:] == ["INTENT_WITHDRAWN", "INTENT_DECLARED"], stream.types()
+    assert stream.types()[-2:] == ["INTENT_ENDED", "INTENT_DECLARED"], stream.types()
     assert world.get().intent == second
     world.refused("NOT_FOUND", "WithdrawIntent", intent_id=first.intent_id)
 
@@ -317,7 +317,7 @@ def the_bounds_of_an_intent(world):
     intent = world.declare(actor="a" * 256, reason="r" * 1024)
     assert 599 <= intent.expire_time.ToNanoseconds() / 1e9 - before <= 600 + time.time() - before
     world.call("WithdrawIntent", intent_id=intent.intent_id)
-    stream.wait_event("INTENT_WITHDRAWN")
+    stream.wait_event("INTENT_ENDED")
     assert world.declare(ttl={"seconds": 24 * 3600}).intent_id
 
 
@@ -345,7 +345,7 @@ elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
 def expiry(world):
     stream, qemu = world.follow()
     intent = world.declare(ttl={"nanos": 1_000_000})
-    ended = stream.wait_event("INTENT_WITHDRAWN")
+    ended = stream.wait_event("INTENT_ENDED")
     assert ended.observe_time.ToNanoseconds() >= intent.expire_time.ToNanoseconds()
     assert ended.intent_end == pb.INTENT_END_EXPIRED
     qemu.kill()
@@ -378,9 +378,11 @@ def signal_senders(world):
 @promise("GetServerInfoResponse.host_shutdown")
 @promise("HostShutdownWatch.active")
 @promise("HostShutdownWatch.problem")
+@promise("ProblemCode.PROBLEM_CODE_NO_SYSTEM_BUS")
 def host_shutdown(world):
     world.start()
     host = world.info().host_shutdown
+    assert host.active or host.problem.code == pb.PROBLEM_CODE_NO_SYSTEM_BUS, host
     assert host.active != host.HasField("problem") and not host.shutting_down, host
 
 
@@ -388,7 +390,13 @@ elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatThe
           "HostShutdownWatch.shutting_down")
 
 
+for source in ("PIDFD", "PROC_CONNECTOR"):
+    elsewhere("tests/watcher/runs/exit_status_reader_test.cc:ExitStatusSourceTest.TheBestIsTakenWhereNoneIsForced",
+              f"ExitStatusSource.EXIT_STATUS_SOURCE_{source}")
+
+
 @promise("GetServerInfoResponse.exit_status_source")
+@promise("ExitStatusSource.EXIT_STATUS_SOURCE_NONE")
 @promise("GetServerInfoResponse.directories")
 @promise("WatchedDirectory.path")
 @promise("WatchedDirectory.pattern")
@@ -405,7 +413,7 @@ def server_info(world):
     assert info.node == socket.gethostname()
     assert before <= info.start_time.ToNanoseconds() <= time.time_ns()
     assert info.journal_writable and info.journal_id
-    assert info.exit_status_source in ("pidfd", "proc-connector", "none")
+    assert info.exit_status_source in range(pb.EXIT_STATUS_SOURCE_NONE, pb.EXIT_STATUS_SOURCE_PROC_CONNECTOR + 1)
     here, there = info.directories
     assert (here.path, here.pattern, here.present, here.sockets) == (
         str(world.monitors), "*.kvmd", True, 1), info

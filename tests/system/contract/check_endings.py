@@ -34,6 +34,12 @@ elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASend
 elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.OfASenderThatIsGoneTheRecordSaysUserAndName",
           "SignalSender.uid")
 elsewhere(f"{CAUSES}.TheKernelIsACrash", "SignalSender.kernel")
+for field in ("container_pid", "container_signal"):
+    elsewhere(f"{CAUSES}.OneThatKillsTheContainerIsTheHosts", f"SignalSender.{field}")
+elsewhere(f"{CAUSES}.TheKernelsWithItsParentIsUnknown", "SignalSender.parent_ended")
+elsewhere(f"{CAUSES}.AnEndInItsLastPassIsUnknown", "ShutdownDetail.may_still_run")
+elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.OfAProcessThatIsNotTracked",
+          "ShutdownDetail.may_still_run")
 elsewhere(f"{CAUSES}.QemuItselfIsACrash", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
 elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.from_last_words")
@@ -185,7 +191,7 @@ ENDS = (
 @promise("ShutdownDetail.shutdown_file_written")
 def every_verdict_is_whole(world):
     world.start()
-    known = world.info().exit_status_source != "none"
+    known = world.info().exit_status_source != pb.EXIT_STATUS_SOURCE_NONE
     stream = world.oldest()
     for number, (said, killed_by, class_name, cause, rule) in enumerate(ENDS):
         name = f"vm{number}"

@@ -203,7 +203,7 @@ def monitor_lost_and_restored(world):
 
 
 @promise("EventType.EVENT_TYPE_INTENT_DECLARED")
-@promise("EventType.EVENT_TYPE_INTENT_WITHDRAWN")
+@promise("EventType.EVENT_TYPE_INTENT_ENDED")
 @promise("Event.intent_end")
 @promise("IntentEnd.INTENT_END_WITHDRAWN")
 @promise("Event.intent")
@@ -213,11 +213,11 @@ def intents_are_events(world):
     intent = world.declare()
     assert world.get().intent == intent
     world.call("WithdrawIntent", intent_id=intent.intent_id)
-    for kind in ("INTENT_DECLARED", "INTENT_WITHDRAWN"):
+    for kind in ("INTENT_DECLARED", "INTENT_ENDED"):
         assert stream.wait_event(kind).intent.intent_id == intent.intent_id
     assert not world.get().HasField("intent")
     assert not stream.wait_event("STARTED").HasField("intent")
-    assert stream.wait_event("INTENT_WITHDRAWN").intent_end == pb.INTENT_END_WITHDRAWN
+    assert stream.wait_event("INTENT_ENDED").intent_end == pb.INTENT_END_WITHDRAWN
 
 
 elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.ConnectedWhileTheVmIsFollowedIsACaveat",
@@ -472,7 +472,7 @@ for test, problem in (
         (f"{QMP}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
          "MANAGERS_OWN"),
         (f"{QMP}listener_test.cc:ListenerTest.AQmpServerWithoutAVmIsNone", "NOT_A_VM"),
-        (f"{QMP}paths_test.cc:SharedPathTest.EachEndIsTheEndOfItsOwnQemu", "PATH_SHARED"),
+        (f"{QMP}paths_test.cc:SharedPathTest.EachEndIsTheEndOfItsOwnQemu", "SHARED_PATH"),
         (f"{QMP}directories_test.cc:HangingDirectoryTest.HoldsNoOther", "DIRECTORY_HANGS"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain", "FOLLOWED_ELSEWHERE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),

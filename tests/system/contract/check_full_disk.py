@@ -36,14 +36,14 @@ def fill(world):
 
 @promise("Event.durable")
 @promise("GetServerInfoResponse.journal_problem")
-@promise("ProblemCode.PROBLEM_CODE_CANNOT_WRITE")
+@promise("ProblemCode.PROBLEM_CODE_JOURNAL_UNAVAILABLE")
 def not_durable_and_then_it_is(world):
     stream, qemu = fill(world)
     qemu.send(qmp("STOP"))
     paused = stream.wait_event("PAUSED")
     assert not paused.durable and world.health("journal") == "NOT_SERVING"
     problem = world.info().journal_problem
-    assert problem.code == pb.PROBLEM_CODE_CANNOT_WRITE, problem
+    assert problem.code == pb.PROBLEM_CODE_JOURNAL_UNAVAILABLE, problem
     assert problem.text.startswith(f"{world.state}/journal.db") and "full" in problem.text, problem
     assert world.health("") == "SERVING"
     position = max(event.sequence for event in stream.events if event.durable)

@@ -52,7 +52,7 @@ def an_event_that_becomes_durable(world):
     wait_until("the hang is reported", lambda: world.health("journal") == "NOT_SERVING")
     assert world.health("") == "SERVING" and not world.info().journal_writable
     problem = world.info().journal_problem
-    assert problem.code == pb.PROBLEM_CODE_CANNOT_WRITE, problem
+    assert problem.code == pb.PROBLEM_CODE_JOURNAL_UNAVAILABLE, problem
     assert "/journal.db: the disk does not answer, for " in problem.text, problem
     progress = next_progress(stream)
     assert progress.sequence == paused.sequence and progress.durable_sequence == started.sequence, progress
@@ -107,7 +107,7 @@ def no_intent_while_the_disk_hangs(world):
     stream, _ = follow(world)
     intent = world.declare()
     world.call("WithdrawIntent", intent_id=intent.intent_id)
-    stream.wait_event("INTENT_WITHDRAWN")
+    stream.wait_event("INTENT_ENDED")
     world.hang_disk()
     # The first is declared and withdrawn, as nobody knows yet that the disk hangs.
     for _ in range(2):

@@ -277,7 +277,7 @@ esac
 
     def shares_path(self, pid):
         return [vm for vm in self.world.call("ListVms").vms if vm.ref.pid == pid and
-                [problem.code for problem in vm.problems] == [world.pb.PROBLEM_CODE_PATH_SHARED]]
+                [problem.code for problem in vm.problems] == [world.pb.PROBLEM_CODE_SHARED_PATH]]
 
     def expect_a_clone_to_get_its_own_path(self, original, start_clone, clones_pid):
         """`original` is followed; `start_clone` starts a clone on its path."""
@@ -395,7 +395,7 @@ esac
         self.begin()
         world.wait_until("the second has the problem", lambda: self.shares_path(second.pid))
         (hidden,) = self.world.info().unfollowed_sockets
-        self.assertEqual((hidden.name, hidden.problem.code), ("web1", world.pb.PROBLEM_CODE_PATH_SHARED))
+        self.assertEqual((hidden.name, hidden.problem.code), ("web1", world.pb.PROBLEM_CODE_SHARED_PATH))
         (kept,) = self.findings(f"pid {first.pid})")
         self.assertEqual(kept["finding"], "shared-path")
         self.assertIn("Change the other VM", kept["what"])

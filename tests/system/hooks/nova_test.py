@@ -245,7 +245,7 @@ class NovaTest(HookTest):
                 else:  # both are on the bus at once
                     nova.fail("SUSPEND", vm_uuid, self.server)
                     intent = self.stream.wait_event("INTENT_DECLARED", name).intent
-                ended = self.stream.wait_event("INTENT_WITHDRAWN", name)
+                ended = self.stream.wait_event("INTENT_ENDED", name)
                 self.assertEqual(ended.intent, intent)
                 self.send_shutdown(qemu)
                 qemu.exit()
@@ -261,7 +261,7 @@ class NovaTest(HookTest):
         nova.notify("POWER_OFF", vm_uuid, self.server, "END")
         _, other = self.started("other")
         nova.fail("SUSPEND", other, self.server)
-        self.stream.wait_event("INTENT_WITHDRAWN", "other")
+        self.stream.wait_event("INTENT_ENDED", "other")
         self.assertTrue(self.world.get("vm1").HasField("intent"))
 
     def test_that_nova_stops_what_has_ended_is_no_line_of_the_log(self):

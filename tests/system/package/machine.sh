@@ -61,7 +61,7 @@ same "unprivileged_bpf_disabled" "$(cat /proc/sys/kernel/unprivileged_bpf_disabl
 
 step "senders of signals and exit statuses are seen"
 info_says '^signal senders *yes *$' || fail "signal senders: $(vmevents --color never info)"
-info_says '^exit status *proc-connector$' || fail "exit status: $(vmevents --color never info)"
+info_says '^exit status *PROC_CONNECTOR$' || fail "exit status: $(vmevents --color never info)"
 same "what was denied" "$(denied)" ""
 
 step "kills by a shell"

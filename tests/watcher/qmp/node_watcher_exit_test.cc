@@ -92,7 +92,7 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
 TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   options_.exit_status_source = ExitStatusSource::kNone;
   Follow(&qemu_);
-  EXPECT_EQ(watcher_->Describe().exit_status_source(), "none");
+  EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_NONE);
   qemu_.KillAndReap();
   ExpectStopped(ShutdownClass::kUnknown, "process-exited");
   EXPECT_TRUE(Stopped().exit_unknown());

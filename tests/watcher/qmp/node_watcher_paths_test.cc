@@ -30,7 +30,7 @@ class SharedPathTest : public RestartTest {
   bool SharesPath(const std::string& run_id) const {
     const v1::Vm* const vm = Find(run_id);
     return vm != nullptr && vm->problems_size() == 1 &&
-           vm->problems(0).code() == v1::PROBLEM_CODE_PATH_SHARED;
+           vm->problems(0).code() == v1::PROBLEM_CODE_SHARED_PATH;
   }
   // The newest status of a run.
   const v1::Vm* Find(const std::string& run_id) const {

@@ -90,7 +90,7 @@ class UntrackedTest : public NodeWatcherFixture {
 TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
   const int monitor = Follow(&qemu_);
   EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), 0);
-  EXPECT_EQ(watcher_->Describe().exit_status_source(), "none");
+  EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_NONE);
   qemu_.Send(monitor, kGuestShutdownLine);
   qemu_.CloseListener(monitor);
   qemu_.CloseClient(monitor);

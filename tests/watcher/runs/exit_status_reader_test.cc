@@ -50,8 +50,8 @@ INSTANTIATE_TEST_SUITE_P(Sources, ExitStatusReaderTest,
                          testing::Values(ExitStatusSource::kPidfd, ExitStatusSource::kProcConnector,
                                          ExitStatusSource::kNone),
                          [](const auto& test) {
-                           std::string name = ExitStatusSourceName(test.param);
-                           std::erase(name, '-');
+                           std::string name(ExitStatusSourceName(test.param));
+                           std::erase(name, '_');
                            return name;
                          });
 

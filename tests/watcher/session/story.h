@@ -47,7 +47,8 @@ namespace vmeventd {
 //   the first one), problem CODE|TEXT, no problem, asked COUNT, file written|removed|none
 // Verdict: CLASS CAUSE, and what else is expected:
 //   never ran, rule ID, seen TEXT, unseen TEXT, caveat NAME..., intent ID, sender NAME, login USER
-//   UID SESSION HOST, no sender, file ...
+//   UID SESSION HOST, no sender, container PID SIGNAL (of the sender), parent ended|lives, may
+//   still run|not run, file ...
 class Story {
   using Words = std::vector<std::string>;
 
@@ -123,6 +124,15 @@ class Story {
         const v1::SignalSender& sender = detail.sender();
         actual = absl::StrCat(sender.login_user(), " ", sender.login_uid(), " ",
                               sender.login_session(), " ", sender.remote_host());
+      } else if (word == "container") {
+        const v1::SignalSender& sender = detail.sender();
+        const int signal = sender.container_signal();
+        actual =
+            absl::StrCat(sender.container_pid(), " ", signal == 0 ? "none" : SignalName(signal));
+      } else if (word == "parent") {
+        actual = detail.sender().parent_ended() ? "ended" : "lives";
+      } else if (word == "may") {
+        actual = detail.may_still_run() ? "still run" : "not run";
       } else if (word == "no") {
         if (detail.has_sender()) actual = detail.sender().command();
       } else {

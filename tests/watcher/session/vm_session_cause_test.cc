@@ -114,7 +114,8 @@ STORIES(VmSessionCauseTest, UnseenResets, kUnseenResets);
 
 const StoryCase kSenders[] = {
     {"AnotherProcessIsTheHosts", "sent SIGKILL virtqemud; end SIGKILL",
-     "ADMIN HOST_KILL; rule killed-by-host; sender virtqemud; seen SIGKILL sent by virtqemud (pid "
+     "ADMIN HOST_KILL; may not run; parent lives; container 0 none; rule killed-by-host; sender "
+     "virtqemud; seen SIGKILL sent by virtqemud (pid "
      "812, uid 0, /system.slice/virtqemud.service)"},
     {"OneWhoLoggedInIsNamed", "sent SIGKILL bash login=1000; end SIGKILL",
      "ADMIN HOST_KILL; sender bash; login alice 1000 12 192.0.2.7; seen logged in as alice, "
@@ -135,8 +136,9 @@ const StoryCase kSenders[] = {
     {"OneThatQemuMayHaveStartedIsNoProofAsTheHostShutsDown",
      "host down; sent SIGKILL bash orphan; end SIGKILL", "UNKNOWN UNOBSERVED"},
     {"TheKernelsWithItsParentIsUnknown", "sent SIGKILL parent; restart 0s; end SIGKILL",
-     "UNKNOWN UNOBSERVED; rule killed-unseen; sender kernel; seen SIGKILL sent by the kernel, "
-     "because its parent python3 (pid 812) or a thread of it ended (its death signal)"},
+     "UNKNOWN UNOBSERVED; rule killed-unseen; sender kernel; parent ended; seen SIGKILL sent by "
+     "the "
+     "kernel, because its parent python3 (pid 812) or a thread of it ended (its death signal)"},
     {"TheKernelsWithItsTracerIsUnknown", "sent SIGKILL tracer; restart 0s; end SIGKILL",
      "UNKNOWN UNOBSERVED; rule killed-unseen; sender kernel; seen SIGKILL sent by the kernel, "
      "because gdb (pid 812) ended, which traced it"},
@@ -166,8 +168,10 @@ const StoryCase kSenders[] = {
      "CRASH QEMU_KILLED; sender kernel; seen SIGKILL sent by the kernel"},
     {"OneThatKillsTheContainerIsTheHosts",
      "sent SIGKILL runc container=SIGKILL; restart 0s; end SIGKILL",
-     "ADMIN HOST_KILL; sender runc; seen SIGKILL sent by the kernel, because the first process of "
-     "its container (pid 4700) ended after a SIGKILL of runc (pid 812, uid 0,"},
+     "ADMIN HOST_KILL; sender runc; container 4700 SIGKILL; seen SIGKILL sent by the kernel, "
+     "because "
+     "the first process of its container (pid 4700) ended after a SIGKILL of runc (pid 812, uid "
+     "0,"},
     {"OneThatEndsTheContainerIsTheHosts",
      "sent SIGKILL runc container=SIGTERM; restart 0s; end SIGKILL",
      "ADMIN HOST_KILL; sender runc; seen ended after a SIGTERM of runc (pid 812, uid 0,"},
@@ -560,7 +564,8 @@ const StoryCase kMigrations[] = {
     // It may have been complete a millisecond later.
     {"AnEndInItsLastPassIsUnknown",
      "STOP; wait 10ms; answer finish-migrate; answer finish-migrate; end SIGKILL",
-     "UNKNOWN MIGRATION_UNFINISHED; rule migration-unfinished; seen query-status finish-migrate"},
+     "UNKNOWN MIGRATION_UNFINISHED; may still run; rule migration-unfinished; seen query-status "
+     "finish-migrate"},
     {"ACrashAfterAStopThatMayBeItsEndIsUnknown", "STOP; wait 9ms; end SIGSEGV",
      "UNKNOWN MIGRATION_UNFINISHED; rule migration-unfinished; seen STOP"},
     {"AnErrorAfterAStopThatMayBeItsEndIsUnknown", "STOP; end 1", "UNKNOWN MIGRATION_UNFINISHED"},

@@ -26,7 +26,7 @@ TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
   EXPECT_EQ(vm_.Status().intent().reason(), "maintenance");
   EXPECT_EQ(vm_.session().open_intent()->intent_id(), intent.intent_id());
   vm_.Withdraw();
-  EXPECT_EQ(vm_.Last().type(), EventType::kIntentWithdrawn);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   EXPECT_EQ(vm_.Last().intent_end(), IntentEnd::kWithdrawn);
   EXPECT_EQ(vm_.Last().intent().intent_id(), intent.intent_id());
   EXPECT_FALSE(vm_.Status().has_intent());
@@ -44,7 +44,7 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
   vm_.StepClock(-absl::Hours(10));
   vm_.Advance(absl::Seconds(1));
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
-  EXPECT_EQ(vm_.Last().type(), EventType::kIntentWithdrawn);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   EXPECT_THAT(vm_.Last().message(), HasSubstr("expired"));
   EXPECT_EQ(vm_.Last().intent_end(), IntentEnd::kExpired);
   vm_.EndBy("guest-shutdown");
@@ -103,7 +103,7 @@ TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIs
     const auto* publish = std::get_if<Publish>(&effect);
     if (publish != nullptr) types.push_back(static_cast<EventType>(publish->update.event->type()));
   }
-  EXPECT_THAT(types, ElementsAre(EventType::kIntentWithdrawn));
+  EXPECT_THAT(types, ElementsAre(EventType::kIntentEnded));
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
 
@@ -111,7 +111,7 @@ TEST_F(VmSessionIntentTest, AnExpiredIntentIsSavedAsExpiredEvenAfterAnIgnoredEve
   vm_.Declare(absl::Seconds(5));
   vm_.AdvanceWithoutTick(absl::Seconds(5));
   vm_.Event("RTC_CHANGE");  // the driver checks what is kept
-  EXPECT_EQ(vm_.Last().type(), EventType::kIntentWithdrawn);
+  EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   vm_.Restart();
   EXPECT_EQ(vm_.session().open_intent(), nullptr);
 }
