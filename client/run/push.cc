@@ -128,17 +128,17 @@ std::string BeginOf(const PushRun& push, absl::TimeZone zone) {
   return "from now on (--from oldest: all events)";
 }
 
-// Writes the state and the metrics. A fault of theirs stops no delivery; it is noted once.
+// Writes the state and the metrics. A fault of theirs stops no delivery; it is reported once.
 auto ReporterOf(const PushFiles& files, const std::string& metrics_file) {
-  return [files, metrics_file, noted = absl::OkStatus()](const PushState& state) mutable {
+  return [files, metrics_file, reported = absl::OkStatus()](const PushState& state) mutable {
     const absl::StatusOr<std::string> json = ToJson(state);
     absl::Status status =
         json.ok() ? WriteFileAtomically(files.state(), *json + "\n") : json.status();
     if (status.ok() && !metrics_file.empty()) {
       status = WriteFileAtomically(metrics_file, MetricsOf(state, files.name()), kForAll);
     }
-    if (!status.ok() && status != noted) PrintNote(std::string(status.message()));
-    noted = status;
+    if (!status.ok() && status != reported) PrintNote(std::string(status.message()));
+    reported = status;
   };
 }
 

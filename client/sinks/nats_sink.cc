@@ -363,15 +363,15 @@ class FleetSink : public EventSink {
   // Reports why a bucket is not written, until it is.
   void NoteResult(absl::string_view bucket, const absl::Status& status) {
     const std::string reason = EscapeForTerminal(status.message());
-    if (std::exchange(noted_[std::string(bucket)], reason) == reason || status.ok()) return;
+    if (std::exchange(reported_[std::string(bucket)], reason) == reason || status.ok()) return;
     push_.log->Note(absl::StrCat("cannot write into the bucket ", bucket, ": ", reason));
   }
 
   const PushRun& push_;
-  const bool json_;                           // payloads
-  std::string unsafe_;                        // what was noted of the stream's settings
-  std::map<std::string, std::string> noted_;  // of each bucket
-  std::optional<DaemonNode> daemon_;          // is asked for its VMs
+  const bool json_;                              // payloads
+  std::string unsafe_;                           // what was reported about the stream's settings
+  std::map<std::string, std::string> reported_;  // of each bucket
+  std::optional<DaemonNode> daemon_;             // is asked for its VMs
   std::unique_ptr<NatsConnection> connection_;
   MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;

@@ -301,7 +301,7 @@ class DaemonSource : public ReconnectingSource {
     if (cursor_ && code == grpc::StatusCode::OUT_OF_RANGE) return HandleOutOfRange(status);
     const bool refused = code == grpc::StatusCode::RESOURCE_EXHAUSTED;
     // The daemon may be back while its certificate is still wrong.
-    if (is_loss_noted() && address_.tls && code == grpc::StatusCode::UNAVAILABLE &&
+    if (is_loss_reported() && address_.tls && code == grpc::StatusCode::UNAVAILABLE &&
         ReasonOf(status) == v1::ERROR_REASON_UNSPECIFIED) {
       const std::string fault = ExplainTlsFault(address_);
       if (!fault.empty()) return HandleFailure({ExitCode::kUnreachable, fault}, MayRetry(code));
@@ -310,7 +310,7 @@ class DaemonSource : public ReconnectingSource {
       const grpc::Status ended(grpc::StatusCode::UNKNOWN, "it ended the stream");
       return HandleFailure(ExplainFailure(address_, status.ok() ? ended : status), MayRetry(code));
     }
-    if (!is_loss_noted()) {
+    if (!is_loss_reported()) {
       NoteLoss(absl::StrCat("lost the stream of vmeventd at ", ToText(address_), "; reconnecting"));
     }
     Close(std::nullopt);

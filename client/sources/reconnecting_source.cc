@@ -63,14 +63,14 @@ void ReconnectingSource::Close(std::optional<ExitCode> code, bool at_once) {
 }
 
 void ReconnectingSource::NoteLoss(const std::string& why) {
-  loss_noted_ = true;
+  loss_reported_ = true;
   if (std::exchange(last_reason_, why) != why) Note(why);
 }
 
 void ReconnectingSource::NoteEstablished(const std::string& again) {
   ever_established_ = true;
   last_reason_.clear();
-  if (std::exchange(loss_noted_, false)) Note(again);
+  if (std::exchange(loss_reported_, false)) Note(again);
 }
 
 }  // namespace vmeventd::client

@@ -30,7 +30,7 @@ class ReconnectingSource : public Source {
   };
 
   Item Next(absl::Duration timeout) final;
-  std::string loss() final { return loss_noted_ ? last_reason_ : ""; }
+  std::string loss() final { return loss_reported_ ? last_reason_ : ""; }
 
  protected:
   explicit ReconnectingSource(Environment environment);
@@ -56,7 +56,7 @@ class ReconnectingSource : public Source {
   // The connection delivers. Reports `again` if a loss was reported before.
   void NoteEstablished(const std::string& again);
   bool ever_established() const { return ever_established_; }
-  bool is_loss_noted() const { return loss_noted_; }
+  bool is_loss_reported() const { return loss_reported_; }
 
  private:
   // Waits; returns whether to stop instead.
@@ -72,7 +72,7 @@ class ReconnectingSource : public Source {
   absl::Duration pause_;                   // rest of the pause before the next attempt
   Backoff backoff_;                        // reset when the position has moved
   bool ever_established_ = false;
-  bool loss_noted_ = false;
+  bool loss_reported_ = false;
   std::string last_reason_;  // reason that was last reported since the last connection
 };
 

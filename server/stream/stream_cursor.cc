@@ -56,16 +56,16 @@ StreamCursor::Step StreamCursor::Next(size_t max_bytes) {
         TakeEvents(&step);
         const bool caught_up = step.follows == Follows::kPublication;
         const bool wanted = progress_wanted_ || replays_;
-        const bool owed = owed_ != 0 && log_->range().durable >= owed_;
+        const bool confirmation_due = unconfirmed_ != 0 && log_->range().durable >= unconfirmed_;
         if (page_.count > 0) {
-          if (caught_up && (wanted || owed)) step.follows = Follows::kMore;
+          if (caught_up && (wanted || confirmation_due)) step.follows = Follows::kMore;
           step.events = page_.count;
           step.message = page_.Take();
           return step;
         }
         // Pages without a match may follow each other for longer than a client waits for a message.
         const bool due = caught_up ? wanted : progress_wanted_ && has_read;
-        if (!due && !owed && step.follows != Follows::kMore) return step;
+        if (!due && !confirmation_due && step.follows != Follows::kMore) return step;
       } else if (sequence_ >= Limit(log_->range(), durable_only_)) {
         step.follows = Follows::kPublication;
       }
@@ -93,7 +93,7 @@ absl::Status StreamCursor::ReadJournal(JournalReader* journal, size_t max_bytes)
 
 v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
   const uint64_t durable = log_->range().durable;
-  if (durable >= owed_) owed_ = 0;
+  if (durable >= unconfirmed_) unconfirmed_ = 0;
   const Instant now = clock_->Now();
   progress_due_ = now.monotonic + interval_;
   v1::Progress progress;
@@ -141,7 +141,7 @@ void StreamCursor::TakeEvents(Step* step) {
           if (!durable) out->back() = 0;
         };
         if (!page_.Add(append)) return;
-        if (!durable) owed_ = event->sequence;
+        if (!durable) unconfirmed_ = event->sequence;
         if (event->published != absl::ZeroDuration()) {
           step->published = std::min(step->published, event->published);
         }

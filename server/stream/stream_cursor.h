@@ -90,7 +90,7 @@ class StreamCursor {
   bool progress_wanted_ = false;  // until one was sent when it had caught up
   // The newest event that was sent as not durable and that no Progress has reported as durable
   // since; 0: none.
-  uint64_t owed_ = 0;
+  uint64_t unconfirmed_ = 0;
   const absl::Duration interval_;
   absl::Duration progress_due_ = absl::InfiniteDuration();
   VmSnapshotPtr snapshot_;   // snapshot being sent; null: none

@@ -239,7 +239,7 @@ MUTATIONS = [
              "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
-             "} else if (⟦GoesOn(context, run, handed_runs)⟧) {", "false"),
+             "} else if (⟦TryResume(context, run, handed_runs)⟧) {", "false"),
     Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
@@ -261,7 +261,7 @@ MUTATIONS = [
     Mutation("a-list-goes-on-one-late", "server/eventlog/event_listing.cc", "first = std::max(first, ⟦from⟧);", "from + 1"),
     Mutation("a-stream-of-durable-events-sends-others", "server/stream/stream_cursor.cc",
              "const uint64_t limit = ⟦Limit(read.range, durable_only_)⟧;", "read.range.newest"),
-    Mutation("nobody-says-when-it-is-durable", "server/stream/stream_cursor.cc", "if (⟦!durable⟧) owed_ =", "false"),
+    Mutation("nobody-says-when-it-is-durable", "server/stream/stream_cursor.cc", "if (⟦!durable⟧) unconfirmed_ =", "false"),
     Mutation("since-is-never-too-early", "server/eventlog/journal_reader.cc",
              "if (⟦time > absl::InfinitePast()⟧ && deleted_until", "false"),
     # Answers.

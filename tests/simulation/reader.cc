@@ -151,7 +151,7 @@ void Reader::Connect(Daemon* daemon) {
   const absl::Duration age = random_->Between(absl::ZeroDuration(), absl::Hours(1));
   since_ = random_->OneIn(3) ? kernel_->Now().wall - age : absl::InfinitePast();
   durable_only_ = random_->OneIn(3);
-  owed_ = 0;
+  unconfirmed_ = 0;
   retained_from_ = judge_->oldest();
   WatchStart start = Since{since_};
   bool snapshot = false;
@@ -206,8 +206,8 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
   if (waits > kProgressInterval + kTick + kClocksDiffer) {
     story_->Fail(name_, " hears nothing, not even a beat");
   }
-  if (progress_durable_ < owed_ && owed_ <= log.range().durable) {
-    story_->Fail(name_, " gets no Progress though the event ", owed_, " is durable now");
+  if (progress_durable_ < unconfirmed_ && unconfirmed_ <= log.range().durable) {
+    story_->Fail(name_, " gets no Progress though the event ", unconfirmed_, " is durable now");
   }
   const uint64_t missing = FirstMissing();
   if (missing == 0 || (durable_only_ && missing > log.range().committed)) return;
@@ -349,7 +349,7 @@ void Reader::TakeEvent(const v1::Event& event) {
     announced_gaps_.emplace_back(event.missing().first(), event.missing().last());
   const auto it = judge_->entries().find(sequence);
   if (event.durable()) durable_ = std::max(durable_, sequence);
-  if (!event.durable()) owed_ = sequence;
+  if (!event.durable()) unconfirmed_ = sequence;
   if (durable_only_ && !event.durable()) {
     story_->Fail(name_, " asked for what is durable, and got the event ", sequence);
   }

@@ -86,7 +86,7 @@ class Reader {
   absl::Time since_ = absl::InfinitePast();
   uint64_t retained_from_ = 0;  // sequence of the oldest event when it connected
   bool durable_only_ = false;   // setting of its stream
-  uint64_t owed_ = 0;           // the last event of its stream that was not durable; 0: all were
+  uint64_t unconfirmed_ = 0;    // the last event of its stream that was not durable; 0: all were
   std::vector<std::pair<uint64_t, uint64_t>> announced_gaps_;
   std::vector<uint64_t> left_out_;  // events that did not come, and that a GAP must name
   std::shared_ptr<Call> call_;

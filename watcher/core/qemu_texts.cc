@@ -365,7 +365,7 @@ std::string LibvirtLife(absl::string_view log, absl::Time start) {
   return life;
 }
 
-std::optional<SignalSender> SenderInWords(const v1::LastWords& said) {
+std::optional<SignalSender> SenderInLastWords(const v1::LastWords& said) {
   for (auto line = said.lines().rbegin(); line != said.lines().rend(); ++line) {
     absl::string_view text = *line;
     const size_t at = text.find("terminating on signal ");

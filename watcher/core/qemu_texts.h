@@ -85,7 +85,7 @@ std::string LibvirtLife(absl::string_view log, absl::Time start);
 
 // Returns the sender that QEMU's last words name, as in "terminating on signal 15 from pid 812
 // (/usr/sbin/virtqemud)". Unset: they name none.
-std::optional<SignalSender> SenderInWords(const v1::LastWords& said);
+std::optional<SignalSender> SenderInLastWords(const v1::LastWords& said);
 
 // Returns the systemd unit in the text of /proc/PID/cgroup or, without a unit, the cgroup; "":
 // none, or it has characters other than printable ASCII.

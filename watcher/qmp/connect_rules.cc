@@ -32,7 +32,7 @@ std::string ForeignListener(int64_t pid) {
 // in a recent attempt.
 bool IsForeign(const RunContext& context, const SocketSlot& slot) {
   return context.loop->Now().monotonic < slot.silent_until && slot.listener.has_value() &&
-         !SaysQemu(slot);
+         !HasQemuCommandLine(slot);
 }
 
 }  // namespace
@@ -88,10 +88,10 @@ bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* sl
     slot->listener.reset();
     if (read != nullptr) slot->listener = SocketSlot::ListeningProcess{listener, std::move(read)};
   }
-  return SaysQemu(*slot);
+  return HasQemuCommandLine(*slot);
 }
 
-bool SaysQemu(const SocketSlot& slot) {
+bool HasQemuCommandLine(const SocketSlot& slot) {
   if (!slot.listener.has_value()) return false;
   const CommandLines::Read& read = *slot.listener->command_line;
   return read.done() && read.found() != nullptr;

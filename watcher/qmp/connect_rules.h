@@ -47,6 +47,6 @@ Problem NoMonitorProblem(const RunContext& context, const SocketSlot& slot);
 bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* slot);
 
 // Returns whether the command line of the slot's listener was read, and is a QEMU's.
-bool SaysQemu(const SocketSlot& slot);
+bool HasQemuCommandLine(const SocketSlot& slot);
 
 }  // namespace vmeventd

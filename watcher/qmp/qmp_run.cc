@@ -156,7 +156,7 @@ std::string QmpRun::OnSender(int64_t pid) {
     return "";
   }
   greeted_ = true;
-  if (!published() && source_->LeaveToOther(this, *sender)) return "";
+  if (!published() && source_->ReleaseToOther(this, *sender)) return "";
   TrackInstead(*std::move(sender)).IgnoreError();  // else the monitor's end is the run's
   return "";
 }

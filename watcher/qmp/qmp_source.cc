@@ -610,11 +610,11 @@ void QmpSource::OnNoVm(QmpRun* run, const Problem& problem) {
   slot->silent_until = context_->loop->Now().monotonic + kMaxRefusedRetry;
   BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
   // A QEMU of another name is connected to again at once, by its process.
-  if (SaysQemu(*slot)) return Schedule(slot, absl::ZeroDuration());
+  if (HasQemuCommandLine(*slot)) return Schedule(slot, absl::ZeroDuration());
   ReportProblem(slot, problem);
 }
 
-bool QmpSource::LeaveToOther(QmpRun* run, const PeerProcess& sender) {
+bool QmpSource::ReleaseToOther(QmpRun* run, const PeerProcess& sender) {
   VmRun* const other = table_->FindByProcess(sender);
   if (other == nullptr) return false;
   SocketSlot* const slot = run->sockets().home;

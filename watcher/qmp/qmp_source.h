@@ -86,7 +86,7 @@ class QmpSource : public RunSource,
   void OnNoVm(QmpRun* run, const Problem& problem);
   // `sender` is the first process that sent on the monitor of `run`. Returns whether another run
   // follows that process: then `run` was discarded.
-  bool LeaveToOther(QmpRun* run, const PeerProcess& sender);
+  bool ReleaseToOther(QmpRun* run, const PeerProcess& sender);
 
   // For runs: the limits of their monitors, and the disposal of a connection that may be on the
   // call stack.

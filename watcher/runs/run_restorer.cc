@@ -71,7 +71,7 @@ std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
 }
 
 // Resumes `run` from its handed-over connection and process. Returns whether that was possible.
-bool GoesOn(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
+bool TryResume(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
   const auto it = handed_runs->find(run->info().run_id);
   if (it == handed_runs->end()) return false;
   HandedRun handed = std::move(it->second);
@@ -131,7 +131,7 @@ bool IsOfAnotherBoot(const RunContext& context, absl::string_view run_id) {
 bool Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
   if (IsOfAnotherBoot(*context, run->info().run_id)) {
     run->Hand(input::HostRebooted{});
-  } else if (GoesOn(context, run, handed_runs)) {
+  } else if (TryResume(context, run, handed_runs)) {
     const bool has_monitor = run->connected();
     Resume(table, run);
     return has_monitor;

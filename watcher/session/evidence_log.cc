@@ -368,7 +368,7 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
   Saw(std::move(what), now, EvidenceId::kSignalSent);
 }
 
-void EvidenceLog::SawSenderInWords(const SignalSender& sender, Instant now) {
+void EvidenceLog::SawSenderInLastWords(const SignalSender& sender, Instant now) {
   if (facts.killer.has_value()) return;
   if (facts.signaller.has_value()) {
     facts.obeyed_as_it_said |= !facts.shutdown.has_value() && !facts.signaller->of_qemu &&

@@ -97,7 +97,7 @@ struct EvidenceLog {
   void SawOomVictim(const OomVictim& victim, Instant now);
   // QEMU's last words name the sender of the signal that it obeyed. They add to what the kernel
   // showed, and never replace it.
-  void SawSenderInWords(const SignalSender& sender, Instant now);
+  void SawSenderInLastWords(const SignalSender& sender, Instant now);
 
   // Records whether the host shuts down, as `by` reports. Evidence from before the shutdown began,
   // or after it was cancelled, does not count as part of it.

@@ -120,10 +120,10 @@ void VmSession::Handle(const input::WordsRead& input, Instant now) {
   if (!std::exchange(words_due_, false)) return;
   end_->MergeFrom(input.facts);
   // The file of standard error may have had other writers: its lines only confirm.
-  const std::optional<SignalSender> sender = SenderInWords(end_->last_words());
+  const std::optional<SignalSender> sender = SenderInLastWords(end_->last_words());
   if (sender.has_value() && (end_->last_words().source() != v1::LAST_WORDS_SOURCE_STANDARD_ERROR ||
                              saved_.evidence.facts.signaller.has_value())) {
-    saved_.evidence.SawSenderInWords(*sender, now);
+    saved_.evidence.SawSenderInLastWords(*sender, now);
   }
   if (!end_->core().empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core()), now);
   Conclude(now);

@@ -248,7 +248,7 @@ TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderContinuesByTimeWithOneNotice)
   EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:2", "n1:3", "n1:4", "n1:5"));
   const auto overwrite = std::filesystem::copy_options::overwrite_existing;
   std::filesystem::copy_file(directory_ / "cursor", directory_ / "kept");
-  const auto expect_after = [&](const char* what, auto reset, auto matcher, bool noted) {
+  const auto expect_after = [&](const char* what, auto reset, auto matcher, bool reported) {
     std::filesystem::copy_file(directory_ / "kept", directory_ / "cursor", overwrite);
     nats_.events() = read;
     nats_.stored = begin + absl::Hours(9);
@@ -257,7 +257,7 @@ TEST_F(FleetWatchTest, AfterALossOfTheStreamAReaderContinuesByTimeWithOneNotice)
     notes_.clear();
     EXPECT_EQ(Run(), ExitCode::kOk) << what;
     EXPECT_THAT(memory_.seen, matcher) << what;
-    if (noted) {
+    if (reported) {
       EXPECT_THAT(notes_, ElementsAre(AllOf(HasSubstr("GAP: "), HasSubstr("observed since"))))
           << what;
     } else {

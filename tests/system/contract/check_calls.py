@@ -336,7 +336,7 @@ def withdrawal(world):
 
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
-          "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsToldThen",
+          "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsReportedThen",
           "Intent.expire_time")
 
 

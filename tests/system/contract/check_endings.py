@@ -66,9 +66,9 @@ elsewhere(f"{CAUSES}.AGuestThatPowersItselfOffHasACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN")
 PANIC = "tests/watcher/session/vm_session_events_test.cc:VmSessionPanicTest"
 for test, fields in (
-        ("OfAnS390GuestTheProgramStatusWordIsKept", ("S390Panic.core", "S390Panic.psw_mask", "S390Panic.psw_addr",
+        ("TheEndHasTheProgramStatusWordOfAnS390Guest", ("S390Panic.core", "S390Panic.psw_mask", "S390Panic.psw_addr",
                                                      "S390Panic.reason", "GuestPanic.s390")),
-        ("HyperVsArgumentsAreKeptToTheEnd", ("GuestPanic.hyper_v",)),
+        ("TheEndHasHyperVsArguments", ("GuestPanic.hyper_v",)),
         ("ATdxGuestsMessageIsOneLineAndCut", ("GuestPanic.tdx", "TdxPanic.error_code", "TdxPanic.message",
                                               "TdxPanic.gpa"))):
     for field in fields:

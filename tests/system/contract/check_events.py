@@ -243,7 +243,7 @@ elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnEvent
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.ARequestByPvpanicIsNone",
           "EventType.EVENT_TYPE_PVSHUTDOWN_REQUESTED")
 elsewhere("tests/watcher/session/vm_session_events_test.cc:"
-          "VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents",
+          "VmSessionStateTest.ProblemsThatComeAndGoAreReportedByEvents",
           "EventType.EVENT_TYPE_PROBLEMS_CHANGED")
 elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionFloodTest.WhatAFloodLeavesOutTheGapMakesGood",
@@ -462,7 +462,7 @@ for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.EofOfALivingProcessIsNoEnd", "MONITOR_LOST"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnIoErrorIsAProblemUntilAResume", "IO_ERROR"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnInternalErrorIsACrash", "INTERNAL_ERROR"),
-        (f"{SESSION}events_test.cc:VmSessionStateTest.ProblemsThatComeAndGoAreToldByEvents", "SHARED_UUID"),
+        (f"{SESSION}events_test.cc:VmSessionStateTest.ProblemsThatComeAndGoAreReportedByEvents", "SHARED_UUID"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AHumanMonitorIsAProblemOfItsVm", "NOT_QMP"),
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
          "SHUTDOWN_FILE"),
@@ -491,7 +491,7 @@ for test, problem in (
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
 ABSENCE = f"{QMP}restart_test.cc:RestartTest.AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw"
 for test, gap in (
-        (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "RATE_LIMITED"),
+        (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         (f"{LOG}test.cc:FullLog.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
@@ -508,4 +508,4 @@ for test, gap in (
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
 for field in ("Event.unwatched", "TimeRange.start", "TimeRange.end"):
     elsewhere(ABSENCE, field)
-elsewhere(f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsCutAndToldOnce", "Event.gap_reason")
+elsewhere(f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "Event.gap_reason")

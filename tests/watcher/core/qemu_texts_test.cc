@@ -306,18 +306,18 @@ TEST(QemuWordsTest, OfLibvirtsLogALifeHasWhatItWrote) {
 }
 
 TEST(QemuWordsTest, QemuNamesTheSenderOfASignal) {
-  const auto sender = SenderInWords(
+  const auto sender = SenderInLastWords(
       Words("a\n2026 qemu: terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)\nb"));
   ASSERT_TRUE(sender.has_value());
   EXPECT_EQ(sender->signal, 15);
   EXPECT_EQ(sender->pid, 812);
   EXPECT_EQ(sender->command, "virtqemud");
   EXPECT_TRUE(sender->from_last_words);
-  EXPECT_EQ(SenderInWords(Words("qemu: terminating on signal 1 from pid 7 (-bash)"))->command,
+  EXPECT_EQ(SenderInLastWords(Words("qemu: terminating on signal 1 from pid 7 (-bash)"))->command,
             "-bash");
   for (const char* text : {"terminating on signal 2", "terminating on signal x from pid 3",
                            "terminating on signal 15 from pid 0 (a)", "signal 15 from pid 3"}) {
-    EXPECT_FALSE(SenderInWords(Words(text)).has_value()) << text;
+    EXPECT_FALSE(SenderInLastWords(Words(text)).has_value()) << text;
   }
 }
 

@@ -76,7 +76,7 @@ TEST_F(HostWatchTest, DrainHandlesReportsWithoutATurnOfTheLoop) {
   EXPECT_TRUE(watch_.state().shutting_down);
 }
 
-TEST_F(HostWatchTest, WhereNobodyAnswersNothingIsHandedOutAndTheStartGoesOn) {
+TEST_F(HostWatchTest, WithoutAnAnswerNothingIsHandedOutAndTheStartContinues) {
   source_->Say({.known = true, .problem = "no system bus"});
   Turn();
   EXPECT_TRUE(watch_.settled());
@@ -96,7 +96,7 @@ TEST_F(HostWatchTest, AnAnswerThatDoesNotComeIsNotWaitedForLonger) {
   EXPECT_THAT(said_, ElementsAre(true));
 }
 
-TEST_F(HostWatchTest, AShutdownGoesOnWhereTheBusIsGone) {
+TEST_F(HostWatchTest, AShutdownContinuesIfTheBusIsGone) {
   source_->Say(Says(true));
   Turn();
   HostShutdownState gone = Says(true);

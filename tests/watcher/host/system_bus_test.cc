@@ -153,7 +153,7 @@ TEST_F(SystemBusTest, LogindSaysThatTheHostShutsDownAndThatItDoesNot) {
   UntilShuttingDown(false);
 }
 
-TEST_F(SystemBusTest, AShutdownThatGoesOnAtTheStartIsKnown) {
+TEST_F(SystemBusTest, AShutdownThatIsUnderWayAtTheStartIsKnown) {
   StartBus();
   StartLogind(/*preparing=*/true);
   Listen();

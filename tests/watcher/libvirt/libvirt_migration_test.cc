@@ -49,7 +49,7 @@ const LostQemu kLost[] = {
      {"outgoing", "setup", "active", "STOP", "failed", "RESUME", "STOP"},
      "unobserved"},
     // A snapshot with memory, a dump.
-    {"AMigrationIntoAFileAfterWhichTheVmGoesOnChangesNothing",
+    {"AMigrationIntoAFileAfterWhichTheVmResumesChangesNothing",
      nullptr,
      {"outgoing", "setup", "active", "STOP", "completed", "RESUME", "STOP"},
      "unobserved"},

@@ -43,8 +43,8 @@ class LibvirtUnattendedTest : public LibvirtProcessTest {
   }
   void UntilSaved(const std::string& text) {
     ASSERT_TRUE(Until([&] {
-      const auto kept = Kept();
-      return !kept.empty() && absl::StrContains(kept.begin()->second, text);
+      const auto saved = SavedRuns();
+      return !saved.empty() && absl::StrContains(saved.begin()->second, text);
     }));
   }
   void ExpectStopped(ShutdownClass shutdown_class, ShutdownCause cause) {
@@ -161,7 +161,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
   std::vector<HandedRun> handed_;
 };
 
-TEST_F(LibvirtHandoverTest, ADomainGoesOn) {
+TEST_F(LibvirtHandoverTest, ADomainIsFollowedFurther) {
   FollowAndHandOver();
   libvirt_->SetActive({{kDomain, "running"}});
   Resume();

@@ -310,8 +310,8 @@ TEST_F(LibvirtLookTest, AConnectionThatIsLostMeanwhileIsMadeAgain) {
 
 TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
   StartWithDomain();
-  ASSERT_EQ(Kept().size(), 1);
-  std::string text = Kept().begin()->second;
+  ASSERT_EQ(SavedRuns().size(), 1);
+  std::string text = SavedRuns().begin()->second;
   watcher_.reset();
   process_.reset();
   std::filesystem::remove(directory_.Path("qemu/web1.pid"));
@@ -677,7 +677,7 @@ TEST_F(LibvirtSourceTest, LabelsComeWithTheDetailsAndStandInTheNextEvent) {
   ASSERT_TRUE(Until([&] {
     return sink_.Latest("web1") != nullptr && sink_.Latest("web1")->ref().labels().size() == 2;
   }));
-  EXPECT_EQ(ParseSaved(Kept().begin()->second).labels_size(), 2);
+  EXPECT_EQ(ParseSaved(SavedRuns().begin()->second).labels_size(), 2);
   libvirt_->SetDetails({.agent = {.present = true, .open = true, .reported = true, .port = "c0"},
                         .labels = {{"app", "mail"}}});
   libvirt_->DetailsChanged(kDomain);

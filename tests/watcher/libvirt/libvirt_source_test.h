@@ -97,7 +97,7 @@ class LibvirtSourceTest : public testing::Test {
   void Restart() {
     watcher_.reset();
     options_.saved_runs.clear();
-    for (const auto& [run_id, text] : Kept()) options_.saved_runs.push_back(text);
+    for (const auto& [run_id, text] : SavedRuns()) options_.saved_runs.push_back(text);
     Start();
   }
   bool Until(const std::function<bool()>& done) {
@@ -167,15 +167,15 @@ class LibvirtSourceTest : public testing::Test {
     EXPECT_EQ(LastStopped().shutdown().shutdown_class(), shutdown_class) << LastStopped().message();
   }
   // What the sink keeps of each open run, by run id.
-  std::map<std::string, std::string> Kept() {
-    std::map<std::string, std::string> kept;
+  std::map<std::string, std::string> SavedRuns() {
+    std::map<std::string, std::string> saved;
     for (const RecordingSink::Entry& entry : sink_.entries()) {
       if (!entry.update.saved_run.has_value()) continue;
       const std::string run_id(entry.update.status->ref().run_id());
-      kept[run_id] = *entry.update.saved_run;
-      if (kept[run_id].empty()) kept.erase(run_id);
+      saved[run_id] = *entry.update.saved_run;
+      if (saved[run_id].empty()) saved.erase(run_id);
     }
-    return kept;
+    return saved;
   }
   const v1::Event& LastStopped() { return *sink_.Last(EventType::kStopped)->update.event; }
   std::vector<std::string> LastEvidence() {

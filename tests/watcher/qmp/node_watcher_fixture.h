@@ -166,54 +166,54 @@ class NodeWatcherFixture : public testing::Test {
 class RestartTest : public NodeWatcherFixture {
  protected:
   // By run_id, as a journal has it.
-  std::map<std::string, std::string> Kept() const {
-    std::map<std::string, std::string> kept;
+  std::map<std::string, std::string> SavedRuns() const {
+    std::map<std::string, std::string> saved;
     for (const RecordingSink::Entry& entry : sink_.entries()) {
       if (!entry.update.saved_run.has_value()) continue;
       const std::string run_id(entry.update.status->ref().run_id());
       if (entry.update.saved_run->empty()) {
-        kept.erase(run_id);
+        saved.erase(run_id);
       } else {
-        kept[run_id] = *entry.update.saved_run;
+        saved[run_id] = *entry.update.saved_run;
       }
     }
-    return kept;
+    return saved;
   }
-  std::vector<std::string> KeptTexts() const {
+  std::vector<std::string> SavedTexts() const {
     std::vector<std::string> texts;
-    for (const auto& [run_id, text] : Kept()) texts.push_back(text);
+    for (const auto& [run_id, text] : SavedRuns()) texts.push_back(text);
     return texts;
   }
-  // The one run that is kept.
-  std::string KeptRun() const {
-    const auto kept = Kept();
-    EXPECT_EQ(kept.size(), 1u);
-    return kept.begin()->second;
+  // The one run that is saved.
+  std::string SavedRun() const {
+    const auto saved = SavedRuns();
+    EXPECT_EQ(saved.size(), 1u);
+    return saved.begin()->second;
   }
 
-  // A SHUTDOWN was seen and is kept.
-  bool UntilShutdownKept() {
+  // A SHUTDOWN was seen and is saved.
+  bool UntilShutdownSaved() {
     return Until([this] {
-      const auto kept = Kept();
-      return std::any_of(kept.begin(), kept.end(), [](const auto& run) {
+      const auto saved = SavedRuns();
+      return std::any_of(saved.begin(), saved.end(), [](const auto& run) {
         return ParseSaved(run.second).evidence().facts().has_shutdown();
       });
     });
   }
 
-  // Follows a VM of `qemu` until its SHUTDOWN is kept. Returns its monitor.
+  // Follows a VM of `qemu` until its SHUTDOWN is saved. Returns its monitor.
   int FollowUntilShutdown(FakeQemu* qemu, const std::string& line = kGuestShutdownLine) {
     const int monitor = Follow(qemu);
     qemu->Send(monitor, line);
-    EXPECT_TRUE(UntilShutdownKept());
+    EXPECT_TRUE(UntilShutdownSaved());
     return monitor;
   }
 
-  // Its last questions, about the guest agent, are answered and kept, of each VM that is followed.
+  // Its last questions, about the guest agent, are answered and saved, of each VM that is followed.
   bool UntilAgentsKnown() {
     return Until([this] {
-      const auto kept = Kept();
-      return !kept.empty() && std::none_of(kept.begin(), kept.end(), [](const auto& run) {
+      const auto saved = SavedRuns();
+      return !saved.empty() && std::none_of(saved.begin(), saved.end(), [](const auto& run) {
         return ParseSaved(run.second).agent().unknown();
       });
     });
@@ -223,13 +223,13 @@ class RestartTest : public NodeWatcherFixture {
     watcher_.reset();
     options_.saved_runs.clear();
   }
-  // Nothing but `texts` was kept.
+  // Nothing but `texts` was saved.
   void StartWith(std::vector<std::string> texts) {
     Die();
     options_.saved_runs = std::move(texts);
     Start();
   }
-  void Restart() { StartWith(KeptTexts()); }
+  void Restart() { StartWith(SavedTexts()); }
   bool UntilScanned() {
     return Until([&] { return watcher_->first_scan_done(); });
   }
@@ -237,7 +237,7 @@ class RestartTest : public NodeWatcherFixture {
     StartWith(std::move(texts));
     ASSERT_TRUE(UntilScanned());
   }
-  void RestartUntilScanned() { StartUntilScanned(KeptTexts()); }
+  void RestartUntilScanned() { StartUntilScanned(SavedTexts()); }
 
   // Returns once the process has ended, and does not reap it.
   static void AwaitEnd(pid_t pid) {
@@ -261,13 +261,13 @@ class RestartTest : public NodeWatcherFixture {
   const v1::ShutdownDetail& Stopped() const {
     return sink_.Last(EventType::kStopped)->update.event->shutdown();
   }
-  // One end comes, and no run is kept.
+  // One end comes, and no run is saved.
   void ExpectStopped(ShutdownClass shutdown_class, const std::string& rule) {
     ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
     EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
     EXPECT_EQ(Stopped().shutdown_class(), shutdown_class);
     EXPECT_EQ(Stopped().rule(), rule);
-    EXPECT_TRUE(Kept().empty());
+    EXPECT_TRUE(SavedRuns().empty());
   }
   std::string EvidenceText() const {
     std::string text;

@@ -97,7 +97,7 @@ TEST_F(HandoverTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
                                          EventType::kResumed, EventType::kPaused));
 }
 
-TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
+TEST_F(HandoverTest, ARunThatIsHandedOverTwiceIsFollowedFurther) {
   const int monitor = Follow(&qemu_);
   const std::vector<std::string> asked = qemu_.Commands(monitor);
   for (int i = 0; i < 2; ++i) {
@@ -114,7 +114,7 @@ TEST_F(HandoverTest, OneThatIsHandedOverTwiceGoesOn) {
 TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
   const int monitor = Follow(&qemu_);
   qemu_.Send(monitor, kQuitLine);
-  ASSERT_TRUE(UntilShutdownKept());
+  ASSERT_TRUE(UntilShutdownSaved());
   Stop();
   ASSERT_THAT(handed_, SizeIs(1));
   EXPECT_TRUE(handed_[0].state.ending());
@@ -156,7 +156,7 @@ TEST_F(HandoverTest, ASocketThatIsWatchedNoLongerIsLeftToOthers) {
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
 }
 
-TEST_F(HandoverTest, AnUntrackedRunGoesOn) {
+TEST_F(HandoverTest, AnUntrackedRunIsFollowedFurther) {
   options_.process_tracking = false;
   const int monitor = Follow(&qemu_);
   Stop();

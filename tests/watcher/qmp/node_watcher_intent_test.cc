@@ -75,7 +75,7 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   EXPECT_EQ(outcome.intent->intent_id(), "id-1");
   EXPECT_EQ(FromTimestamp(outcome.intent->expire_time()),
             FromTimestamp(sink_.Latest("vm1")->intent().expire_time()));
-  EXPECT_THAT(KeptRun(), HasSubstr("upgrade"));
+  EXPECT_THAT(SavedRun(), HasSubstr("upgrade"));
 }
 
 TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {

@@ -85,7 +85,7 @@ TEST_F(SharedPathTest, AfterACrashOfVmeventdTheFirstIsUnreachableAndItsEndUnknow
   clone_.KillAndReap();
   ASSERT_TRUE(UntilStopped(second_run_));
   Die();
-  options_.saved_runs = KeptTexts();
+  options_.saved_runs = SavedTexts();
   StartWithManualClock();
   ASSERT_TRUE(UntilInTime([&] { return Find(first_run_)->state() == v1::VM_STATE_UNREACHABLE; }));
   ASSERT_TRUE(UntilInTime([&] { return Find(first_run_)->problems_size() == 2; }));
@@ -102,7 +102,7 @@ TEST_F(SharedPathTest, TheFirstKeepsItsConnectionOverAHandover) {
   ASSERT_EQ(handed.size(), 2u);
   Die();
   options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed));
-  options_.saved_runs = KeptTexts();
+  options_.saved_runs = SavedTexts();
   StartWithManualClock();
   Turns();
   EXPECT_EQ(watcher_->counters().handovers, 2u);
@@ -145,7 +145,7 @@ TEST_F(SharedPathTest, AQemuThatEndsWhileTheNextStartsIsNoProblem) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   first_run_ = RunId("vm1");
   qemu_.Send(first_monitor_, kQuitLine);
-  ASSERT_TRUE(UntilShutdownKept());
+  ASSERT_TRUE(UntilShutdownSaved());
   qemu_.Unlink(first_monitor_);
   clone_.AddMonitor(Socket("vm1"), {.name = "another name"});
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));

@@ -72,8 +72,8 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   const int new_monitor = new_qemu.AddMonitor(Socket("vm1"));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   const std::string new_run = RunId("vm1");
-  const auto kept = Kept();
-  ASSERT_THAT(kept, SizeIs(2));
+  const auto saved = SavedRuns();
+  ASSERT_THAT(saved, SizeIs(2));
 
   // Both have ended.
   Die();
@@ -82,7 +82,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
   old_qemu.KillAndReap();
   new_qemu.Reap();
   for (const bool turned : {false, true}) {
-    std::vector<std::string> texts = {kept.at(old_run), kept.at(new_run)};
+    std::vector<std::string> texts = {saved.at(old_run), saved.at(new_run)};
     if (turned) std::swap(texts[0], texts[1]);
     StartUntilScanned(texts);
     EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
@@ -98,7 +98,7 @@ TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
   const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();
-  StartWith({Changed(KeptRun(), [](internal::RunState* state) {
+  StartWith({Changed(SavedRun(), [](internal::RunState* state) {
     state->mutable_run()->set_pid_namespace(1);
     state->mutable_run()->set_pid(999999999);
   })});
@@ -146,7 +146,7 @@ TEST_F(RestartTest, AFullDescriptorTableEndsNoRun) {
   ends.AddMonitor(Socket("vm2"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  options_.saved_runs = KeptTexts();
+  options_.saved_runs = SavedTexts();
   StartWithManualClock();
   {
     const FullDescriptorTable full;
@@ -240,9 +240,9 @@ TEST_F(RestartTest, ARestartPublishesWhatIsSavedOfEachOpenRunForAJournalThatLack
   ASSERT_TRUE(UntilProblem("vm1", "its UUID"));
   ASSERT_TRUE(UntilProblem("vm2", "its UUID"));
   ASSERT_TRUE(UntilAgentsKnown());  // nothing else is published then
-  const auto kept = Kept();
+  const auto saved = SavedRuns();
   const size_t before = sink_.entries().size();
-  StartUntilScanned(KeptTexts());
+  StartUntilScanned(SavedTexts());
   std::map<std::string, std::string> published;  // first
   for (size_t i = before; i < sink_.entries().size(); ++i) {
     const VmUpdate& update = sink_.entries()[i].update;
@@ -250,7 +250,7 @@ TEST_F(RestartTest, ARestartPublishesWhatIsSavedOfEachOpenRunForAJournalThatLack
     if (!update.saved_run.has_value()) continue;
     published.emplace(update.status->ref().run_id(), *update.saved_run);
   }
-  EXPECT_EQ(published, kept);
+  EXPECT_EQ(published, saved);
 }
 
 // Without the processes.
@@ -294,7 +294,7 @@ TEST_F(UntrackedRestartTest, ASocketThatIsGoneOrRefusesIsTheEnd) {
     RestartUntilScanned();
     EXPECT_EQ(sink_.Latest(vm)->state(), VmState::kStopped) << vm;
     EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
-    EXPECT_THAT(Kept(), IsEmpty());
+    EXPECT_THAT(SavedRuns(), IsEmpty());
     Die();
   }
 }
@@ -320,7 +320,7 @@ TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
   const int gone = qemu_.AddMonitor(Socket("gone"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  options_.saved_runs = KeptTexts();
+  options_.saved_runs = SavedTexts();
   StartWithManualClock();
   {
     const FullDescriptorTable full;

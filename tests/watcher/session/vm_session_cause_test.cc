@@ -248,7 +248,7 @@ const StoryCase kSenders[] = {
      "sent SIGHUP first; sent SIGTERM virtqemud; SHUTDOWN host-signal; sent SIGTERM late; sent "
      "SIGINT later; end 0",
      "ADMIN HOST_SIGNAL; sender virtqemud; seen SIGTERM sent by virtqemud; unseen late"},
-    {"TheLastOfManyIsKept",
+    {"TheTimelineHasTheLastOfManySignals",
      "POWERDOWN; sent SIGTERM one; sent SIGTERM two; sent SIGTERM one; sent SIGTERM two; sent "
      "SIGKILL virtqemud; end SIGKILL",
      "ADMIN HOST_KILL; seen POWERDOWN; seen SIGTERM sent by two; unseen SIGTERM sent by one"},
@@ -580,7 +580,7 @@ const StoryCase kMigrations[] = {
      "UNKNOWN MIGRATION_UNFINISHED"},
     {"AnExitInOrderAfterAStopIsTheHosts", "STOP; end 0", "ADMIN HOST_REQUEST; rule paused-exit"},
     {"ACrashOfAPausedVmIsOne", "STOP; wait 10ms; answer paused; end SIGSEGV", "CRASH QEMU_CRASHED"},
-    {"ACrashOfAVmThatGoesOnIsOne", "STOP; RESUME; end SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"ACrashOfAVmThatWasResumedIsACrash", "STOP; RESUME; end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"AnAnswerFromBeforeTheStopExplainsNothing", "STOP; answer running; end SIGSEGV",
      "UNKNOWN MIGRATION_UNFINISHED"},
     {"ACrashAfterAPanicIsThePanics", "GUEST_PANICKED action=pause; STOP; end SIGSEGV",

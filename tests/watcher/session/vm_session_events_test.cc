@@ -73,7 +73,7 @@ TEST_F(VmSessionEventTest, EvidenceQuotesNoLongText) {
 
 using VmSessionFloodTest = RunningVmTest;
 
-TEST_F(VmSessionFloodTest, AFloodIsCutAndToldOnce) {
+TEST_F(VmSessionFloodTest, AFloodIsLimitedAndOneGapCountsTheRest) {
   for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
   EXPECT_THAT(vm_.events, SizeIs(1 + EventLimiter::kBurst));
   vm_.Advance(absl::Seconds(1));
@@ -96,7 +96,7 @@ TEST_F(VmSessionFloodTest, EvidenceIsNeitherCutNorLost) {
       << "published before the last event";
 }
 
-TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutIsToldBeforeAHandover) {
+TEST_F(VmSessionFloodTest, DroppedEventsAreReportedBeforeAHandover) {
   for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE");
   vm_.HandOver(absl::ZeroDuration());
   EXPECT_EQ(vm_.Last().type(), EventType::kGap);
@@ -189,7 +189,7 @@ TEST_F(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
 
 // The state and the problems. That they change with events only SessionDriver checks in every test.
 
-TEST(VmSessionStateTest, ProblemsThatComeAndGoAreToldByEvents) {
+TEST(VmSessionStateTest, ProblemsThatComeAndGoAreReportedByEvents) {
   RunningVm vm;
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   EXPECT_EQ(vm.Last().type(), EventType::kProblemsChanged);
@@ -251,7 +251,7 @@ constexpr char kWindows[] =
 
 using VmSessionPanicTest = RunningVmTest;
 
-TEST_F(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
+TEST_F(VmSessionPanicTest, TheEndHasHyperVsArguments) {
   vm_.Event("GUEST_PANICKED", kWindows);
   EXPECT_EQ(vm_.Last().panic().action(), "poweroff");
   vm_.EndDuringRestart();
@@ -265,7 +265,7 @@ TEST_F(VmSessionPanicTest, HyperVsArgumentsAreKeptToTheEnd) {
                         "0xffffffffc0000005 0x0 0x1 0x2; "));
 }
 
-TEST_F(VmSessionPanicTest, OfAnS390GuestTheProgramStatusWordIsKept) {
+TEST_F(VmSessionPanicTest, TheEndHasTheProgramStatusWordOfAnS390Guest) {
   vm_.Event("GUEST_PANICKED", R"({"action": "pause", "info": {"type": "s390", "core": 3,
       "psw-mask": 562956395872256, "psw-addr": 1102832, "reason": "disabled-wait"}})");
   vm_.EndDuringRestart();

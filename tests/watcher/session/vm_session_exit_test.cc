@@ -35,7 +35,7 @@ TEST_F(VmSessionExitTest, AQemuThatHangsInItsExitSinceItsHandshakeIsListed) {
   ExpectVerdict(vm, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
 }
 
-TEST_F(VmSessionExitTest, TheOomCountIsKept) {
+TEST_F(VmSessionExitTest, TheOomCountIsSaved) {
   vm_.OomKills(7);
   EXPECT_THAT(vm_.saved, Not(HasSubstr("oom")));  // no file has the count
   EXPECT_EQ(vm_.session().run().oom_kills, 7u);

@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 using VmSessionIntentTest = RunningVmTest;
 
-TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
+TEST_F(VmSessionIntentTest, IsReportedWhenDeclaredReplacedAndWithdrawn) {
   vm_.Declare(absl::Minutes(10), "intent-0");
   const v1::Intent intent = vm_.Declare();
   EXPECT_EQ(vm_.events[vm_.events.size() - 2].intent().intent_id(), "intent-0");
@@ -36,7 +36,7 @@ TEST_F(VmSessionIntentTest, IsToldWhenDeclaredReplacedAndWithdrawn) {
   EXPECT_FALSE(vm_.Stopped().has_intent());
 }
 
-TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsToldThen) {
+TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsReportedThen) {
   vm_.Declare(absl::Minutes(1));
   vm_.StepClock(absl::Hours(5));
   vm_.Advance(absl::Seconds(59));

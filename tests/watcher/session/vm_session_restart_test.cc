@@ -142,12 +142,12 @@ std::vector<std::optional<std::string>> SavedRuns(const Effects& effects) {
   return saved;
 }
 
-TEST(VmSessionKeepTest, NothingIsToldWhereNothingHasChanged) {
+TEST(VmSessionSavedRunTest, NothingIsPublishedIfNothingHasChanged) {
   RunningVm vm;
   EXPECT_THAT(SavedRuns(vm.session().On(input::MonitorClosed{"EOF"}, vm.now())), IsEmpty());
 }
 
-TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
+TEST(VmSessionSavedRunTest, AnEventThatIsDroppedStillSavesTheRun) {
   RunningVm vm;
   const QmpEvent event{"GUEST_PANICKED", nullptr, std::nullopt};
   constexpr int kAdmitted = EventLimiter::kBurst + EventLimiter::kEvidenceBurst;
@@ -158,7 +158,7 @@ TEST(VmSessionKeepTest, AnEventThatIsNotToldIsKeptAllTheSame) {
   EXPECT_FALSE(std::get<Publish>(effects[0]).update.event.has_value());
 }
 
-TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
+TEST(VmSessionSavedRunTest, TheLastOfSeveralUpdatesSavesTheRun) {
   RunningVm vm;
   vm.Restart();
   const Effects effects =
@@ -166,7 +166,7 @@ TEST(VmSessionKeepTest, OfSeveralUpdatesTheLastIsKept) {
   EXPECT_THAT(SavedRuns(effects), ElementsAre(std::nullopt, vm.session().Save()));
 }
 
-TEST(VmSessionKeepTest, ARunIsKeptFromItsFirstEventToBeforeItsLast) {
+TEST(VmSessionSavedRunTest, ARunIsSavedFromItsFirstEventUntilItsLast) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options;
   VmSession session({.name = std::string("web1"), .run_id = std::string("r")}, &options, now);
@@ -226,7 +226,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
 }
 
 // Its text is the same, the place of its last event is not.
-TEST_F(VmSessionSaveTest, ARunIsKeptWithEachOfItsEvents) {
+TEST_F(VmSessionSaveTest, EachEventSavesTheRun) {
   for (const char* name : {"BLOCK_IO_ERROR", "MEMORY_FAILURE", "MIGRATION"}) {
     const Effects effects = vm_.session().On(input::Event{QmpEvent{.name = name}}, vm_.now());
     ASSERT_EQ(effects.size(), 1u) << name;

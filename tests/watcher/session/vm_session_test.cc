@@ -78,7 +78,7 @@ TEST_F(VmSessionOrderTest, WhatIsReportedAgainOfTheHostIsNoNewEvidence) {
   EXPECT_EQ(vm_.saved, once);
 }
 
-TEST_F(VmSessionOrderTest, AFileThatFailsIsToldAfterWhatLedToIt) {
+TEST_F(VmSessionOrderTest, AFileThatFailsIsReportedAfterItsCause) {
   SessionDriver vm;
   vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
   vm.Shutdown("guest-shutdown");
@@ -145,7 +145,7 @@ TEST_F(VmSessionMonitorTest, AReconnectAfterARestartIsNoChangeOfTheState) {
   EXPECT_EQ(FromTimestamp(vm_.Status().state_time()), paused);
 }
 
-TEST_F(VmSessionMonitorTest, AQuickReconnectIsToldAsWell) {
+TEST_F(VmSessionMonitorTest, AQuickReconnectIsReportedAsWell) {
   vm_.Closed("a line that is not JSON");
   vm_.Ready();
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
