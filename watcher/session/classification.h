@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -56,33 +57,51 @@ enum class ManagerEnd {
   kCrashed = 6,  // because the guest's kernel had panicked
 };
 
-// State of evidence that a new life of the guest makes void. kDoubted: such a life may have begun
-// unseen. Either a RESUME came since, which may be all that QEMU reports of a return to a snapshot;
-// or nobody followed the VM for some time, in which it may have been reset.
-enum class Fact { kNone, kStands, kDoubted };
+// State of evidence that a later event makes void, such as a reset of the guest. kDoubted: such an
+// event may have come unseen. Either a RESUME came since, which may be all that QEMU reports of a
+// return to a snapshot; or nobody followed the VM for some time, in which it may have been reset or
+// resumed.
+enum class Fact : uint8_t { kNone, kStands, kDoubted };
 
 // Everything that a verdict is based on: what has not been cleared when the run ends.
 struct Evidence {
+  // What the VM's monitor shows, and what a reset or a resume makes void. An unwatched time puts it
+  // in doubt.
+
+  // In doubt if `unfollowed`, and if QEMU stays alive after it.
   Rare<ShutdownFact> shutdown;
-  Fact panic = Fact::kNone;          // of the guest's kernel
-  Fact watchdog = Fact::kNone;       // it expired, and its action ends or stops the guest
-  Fact powerdown = Fact::kNone;      // the last POWERDOWN
-  bool watchdog_paused = false;      // its action was `pause`: RESUME clears it
-  bool watchdog_ended = false;       // its action was `poweroff`: QEMU ends, and no reset follows
-  bool internal_error = false;       // run state internal-error: only a reset leads out of it
-  bool hibernating = false;          // SUSPEND_DISK
-  bool migrated = false;             // run state postmigrate, or MIGRATION completed
-  bool finishing_migration = false;  // the last answer was run state finish-migrate
+  Fact panic = Fact::kNone;                // of the guest's kernel
+  Fact watchdog = Fact::kNone;             // it expired, and its action ends or stops the guest
+  Fact powerdown = Fact::kNone;            // the last POWERDOWN
+  Fact internal_error = Fact::kNone;       // run state internal-error: only a reset leads out of it
+  Fact migrated = Fact::kNone;             // run state postmigrate, or MIGRATION completed
+  Fact finishing_migration = Fact::kNone;  // the last answer was run state finish-migrate
   // The VM was not seen running: its run state was `inmigrate` or `prelaunch`, or its monitor
   // closed before QEMU reported one; no RESUME since.
-  bool never_ran = false;
-  bool incoming = false;            // never_ran, and the run state was `inmigrate`
-  bool never_greeted = false;       // it ended soon after its start, and nobody had answered
-  bool down_before_attach = false;  // as query-status reported at attach: its SHUTDOWN was not seen
-  bool monitored = false;           // the monitor is connected, or was until the process went
-  bool unfollowed = false;          // nobody followed it for some time before its end
-  bool host_rebooted = false;       // rebooted since the run was seen last
-  bool host_shutdown = false;       // the host was shutting down when it was last seen
+  Fact never_ran = Fact::kNone;
+  Fact incoming = Fact::kNone;  // never_ran, and the run state was `inmigrate`
+  // As query-status reported at attach: its SHUTDOWN was not seen.
+  Fact down_before_attach = Fact::kNone;
+  Fact paused = Fact::kNone;  // STOP, no RESUME since
+  // A STOP came since query-status was answered: the VM may be at the end of a migration.
+  Fact stop_unexplained = Fact::kNone;
+
+  // Properties of `watchdog`, whose doubt is theirs.
+  bool watchdog_paused = false;  // its action was `pause`: RESUME clears it
+  bool watchdog_ended = false;   // its action was `poweroff`: QEMU ends, and no reset follows
+  // SUSPEND_DISK. Its SHUTDOWN follows at once, so an unwatched time clears it if none has come.
+  // After its SHUTDOWN it is as doubtful as that is, and never decides alone.
+  bool hibernating = false;
+
+  // Facts of the watching itself. They say what was not watched, so they are certain.
+  bool never_greeted = false;  // it ended soon after its start, and nobody had answered
+  bool monitored = false;      // the monitor is connected, or was until the process went
+  bool unfollowed = false;     // nobody followed it for some time before its end
+
+  // Facts of the host, of libvirt, of the process and of its end, which no reset and no resume of
+  // the guest changes. After a restart the host's state is read again.
+  bool host_rebooted = false;             // rebooted since the run was seen last
+  bool host_shutdown = false;             // the host was shutting down when it was last seen
   std::optional<ManagerEnd> manager_end;  // unset: no manager, or it has not reported
   // End of the process, as far as the kernel reported it.
   std::optional<ExitStatus> exit_status;
@@ -95,14 +114,15 @@ struct Evidence {
   // QEMU's last words report that it obeyed the signal of `signaller`; no SHUTDOWN of that was
   // received here.
   bool obeyed_as_it_said = false;
-  bool paused = false;  // STOP, no RESUME since
-  // A STOP came since query-status was answered: the VM may be at the end of a migration.
-  bool stop_unexplained = false;
+
+  // How QEMU was started, and who has its monitor: neither ever changes.
   // QEMU was started with a device by which its guest can end it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
   bool stays_down = false;       // QEMU was started to stay alive when its guest is down
   bool no_panic_device = false;  // QEMU was started without a device that reports a guest's panic
   bool managed = false;          // libvirt has its monitor: it ends a QEMU whose guest is down
+
+  // Declared to vmeventd itself, so nothing of it is missed.
   // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
   // the end of the process decides, at that end.
   bool intended = false;
@@ -125,6 +145,9 @@ struct Verdict {
 // Applies the one table of classification_rules.h: the first row that matches. `powerdown_window`
 // is the maximum age of a POWERDOWN that counts as the cause of a guest's poweroff.
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window);
+
+// Returns whether QEMU ends after this SHUTDOWN, even if it was started with `-no-shutdown`.
+bool EndsQemu(const ShutdownFact& shutdown);
 
 // Returns whether the sender is a program that ends the remaining processes when a host shuts down:
 // its signal then proves that shutdown.

@@ -30,12 +30,16 @@ inline bool IsLibvirtDaemon(const SignalSender& sender) {
   return sender.command == "libvirtd" || sender.command == "virtqemud";
 }
 
-// Input of the conditions: the evidence, whether a POWERDOWN was young enough, and whether a return
-// to a snapshot, if there was one, changes the class.
+// Returns whether the fact was seen and nothing that was seen has cleared it. If its doubt matters,
+// the rule `snapshot` has decided before.
+inline bool Seen(Fact fact) { return fact != Fact::kNone; }
+
+// Input of the conditions: the evidence, whether a POWERDOWN was young enough, and whether what may
+// have happened unseen changes the class.
 struct RuleInput {
   const Evidence& evidence;
   bool powerdown_in_window;
-  bool snapshot_matters;
+  bool doubt_matters;
 
   bool down() const { return evidence.shutdown.has_value(); }
   bool reason_is(ShutdownReason reason) const {
@@ -72,7 +76,7 @@ struct RuleInput {
   // It may have been the source at the end of a migration, which shows only a STOP, and no other
   // process of the host ended it.
   bool may_have_migrated() const {
-    if (!evidence.stop_unexplained || exited()) return false;
+    if (!Seen(evidence.stop_unexplained) || exited()) return false;
     return out_of_memory() || !(killed_by_other_process() || ended_by_other_process());
   }
   // Another process ended it by SIGQUIT, the one other signal that a host sends and that is no sign
@@ -137,7 +141,9 @@ struct RuleInput {
   // Sender of the signal that QEMU obeyed after its VM had run; null: none, or not known.
   const SignalSender* obeyed() const {
     const SignalSender* const sender = evidence.signaller.get();
-    if (sender == nullptr || evidence.never_ran || evidence.finishing_migration) return nullptr;
+    if (sender == nullptr || Seen(evidence.never_ran) || Seen(evidence.finishing_migration)) {
+      return nullptr;
+    }
     const bool it_did = down() ? by_signal()
                                : (exit_by_request() && exit_signal() == sender->signal) ||
                                      (evidence.obeyed_as_it_said && !failed());
@@ -179,8 +185,8 @@ struct RuleInput {
   }
   // A process that the host ended as it shut down.
   bool ended_with_host() const {
-    if (down() || !evidence.host_shutdown || evidence.never_ran || evidence.finishing_migration ||
-        manager_says(ManagerEnd::kCrashed)) {
+    if (down() || !evidence.host_shutdown || Seen(evidence.never_ran) ||
+        Seen(evidence.finishing_migration) || manager_says(ManagerEnd::kCrashed)) {
       return false;
     }
     if (killed()) {
@@ -216,7 +222,7 @@ inline constexpr Rule kTable[] = {
      "and nothing had decided the run's end before",
      [](In in) {
        return in.evidence.host_rebooted && in.evidence.host_shutdown && !IsDecided(in.evidence) &&
-              !in.evidence.never_ran && !in.evidence.finishing_migration;
+              !Seen(in.evidence.never_ran) && !Seen(in.evidence.finishing_migration);
      },
      kAdmin, kAdmin, kHostShutdown},
     {"host-rebooted", "the host was rebooted while the run was open: its end was not seen",
@@ -224,28 +230,32 @@ inline constexpr Rule kTable[] = {
     {"migrated-away",
      "the run state was `postmigrate`, or MIGRATION had been `active` and was `completed`, not "
      "resumed since; or libvirt says so",
-     [](In in) { return in.evidence.migrated; }, kAdmin, kAdmin, kMigratedAway},
+     [](In in) {
+       const bool is_away = Seen(in.evidence.migrated) || in.manager_says(ManagerEnd::kMigrated);
+       return is_away && !in.doubt_matters;
+     },
+     kAdmin, kAdmin, kMigratedAway},
     {"snapshot",
      "a RESUME came since a panic, a WATCHDOG or a POWERDOWN that makes another class: the VM may "
      "have returned to an earlier snapshot (`loadvm`), which QEMU does not report; or nobody "
-     "followed the VM for a time since: it may have been reset",
-     [](In in) { return in.snapshot_matters; }, kUnknown, kUnknown, kUnobserved},
+     "followed the VM for a time since: it may have been reset or resumed",
+     [](In in) { return in.doubt_matters; }, kUnknown, kUnknown, kUnobserved},
     {"guest-panic", "GUEST_PANICKED or GUEST_CRASHLOADED, no RESET since",
-     [](In in) { return in.evidence.panic != Fact::kNone; }, kCrash, kCrash, kGuestPanic},
+     [](In in) { return Seen(in.evidence.panic); }, kCrash, kCrash, kGuestPanic},
     {"watchdog",
      "WATCHDOG with action reset, shutdown (within the window), poweroff or pause, no RESET since, "
      "nor, after a pause, a RESUME",
-     [](In in) { return in.evidence.watchdog != Fact::kNone; }, kCrash, kCrash, kWatchdog},
+     [](In in) { return Seen(in.evidence.watchdog); }, kCrash, kCrash, kWatchdog},
     {"internal-error",
      "the run state was `internal-error` (KVM or QEMU cannot run the guest any more), no RESET nor "
      "RESUME since",
-     [](In in) { return in.evidence.internal_error; }, kCrash, kCrash, kHostError},
+     [](In in) { return Seen(in.evidence.internal_error); }, kCrash, kCrash, kHostError},
     {"manager-saved", "libvirt saved the VM's memory and ended it",
      [](In in) { return in.manager_says(ManagerEnd::kSaved); }, kAdmin, kAdmin, kHostSave},
     {"down-before-attach",
      "the guest was down already when its monitor was attached, or when the VM arrived by a "
      "migration",
-     [](In in) { return in.evidence.down_before_attach; }, kUnknown, kAdmin, kUnobserved},
+     [](In in) { return Seen(in.evidence.down_before_attach); }, kUnknown, kAdmin, kUnobserved},
 
     // The first uncleared SHUTDOWN's reason (QEMU 4.0 and later).
     {"shutdown-guest-panic", "SHUTDOWN reason=guest-panic",
@@ -346,18 +356,18 @@ inline constexpr Rule kTable[] = {
     {"incoming-failed",
      "no SHUTDOWN, exit not with 0, and the VM was not seen running: its run state was "
      "`inmigrate`, no RESUME since",
-     [](In in) { return in.evidence.incoming && in.failed() && in.exit_signal() == 0; }, kAdmin,
-     kAdmin, kMigrationFailed},
+     [](In in) { return Seen(in.evidence.incoming) && in.failed() && in.exit_signal() == 0; },
+     kAdmin, kAdmin, kMigrationFailed},
     {"never-ran",
      "no SHUTDOWN, however the process ended, and the VM was not seen running: its run state was "
      "`inmigrate` or `prelaunch`, or its monitor closed before QEMU reported one; no RESUME since",
-     [](In in) { return in.evidence.never_ran; }, kUnknown, kAdmin, kNeverRan},
+     [](In in) { return Seen(in.evidence.never_ran); }, kUnknown, kAdmin, kNeverRan},
     {"migration-unfinished",
      "no SHUTDOWN, however the process ended, and `finish-migrate` was the last run state, no "
      "RESUME since; or none was reported since a STOP, and QEMU ended neither with 0 nor by "
      "another process",
-     [](In in) { return in.evidence.finishing_migration || in.may_have_migrated(); }, kUnknown,
-     kAdmin, kMigrationUnfinished},
+     [](In in) { return Seen(in.evidence.finishing_migration) || in.may_have_migrated(); },
+     kUnknown, kAdmin, kMigrationUnfinished},
     {"out-of-memory",
      "no SHUTDOWN, exit by SIGKILL that no process is known to have sent, and the kernel named it "
      "as its OOM victim, or the OOM kills of its cgroup rose; or systemd-oomd, earlyoom, nohang or "
@@ -415,7 +425,7 @@ inline constexpr Rule kTable[] = {
     {"paused-exit",
      "no SHUTDOWN, exit with 0 of a VM that was followed to its end and was paused, as by a "
      "debugger's kill",
-     [](In in) { return in.evidence.monitored && in.exited() && in.evidence.paused; }, kAdmin,
+     [](In in) { return in.evidence.monitored && in.exited() && Seen(in.evidence.paused); }, kAdmin,
      kAdmin, kHostRequest},
     {"clean-exit",
      "no SHUTDOWN, exit with 0 of a VM that was followed to its end: QEMU did not crash, and did "

@@ -17,9 +17,9 @@ namespace {
 bool NeverRan(const RunState& state, bool away) {
   const Evidence& facts = state.evidence.facts;
   // A reset of a paused VM leads to `prelaunch` too; only a start leads to `inmigrate`.
-  const bool from_start =
-      facts.incoming || state.attached_at.wall - state.run.process_start < kLateAttach;
-  return facts.never_ran && facts.monitored && !away && from_start;
+  const bool from_start = facts.incoming == Fact::kStands ||
+                          state.attached_at.wall - state.run.process_start < kLateAttach;
+  return facts.never_ran == Fact::kStands && facts.monitored && !away && from_start;
 }
 
 std::optional<absl::Duration> PowerdownAge(const Evidence& facts) {

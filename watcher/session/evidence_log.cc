@@ -29,14 +29,14 @@ struct Clearable {
   EvidenceId id;     // the id of its entries in the timeline
   EvidenceLog::Clearing by;
   bool leaves_trace;  // the timeline shows that it was cleared
-  bool Evidence::*fact = nullptr;
-  bool Evidence::*other = nullptr;  // a fact that is cleared with it
-  Fact Evidence::*doubtful = nullptr;
+  Fact Evidence::*fact = nullptr;
+  Fact Evidence::*other = nullptr;  // a fact that is cleared with it
+  bool Evidence::*mark = nullptr;   // a boolean that is cleared with it, and shows that it stands
 };
 
 // The one table of what clears evidence.
 constexpr Clearable kClearables[] = {
-    {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, nullptr, nullptr, &Evidence::powerdown},
+    {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, &Evidence::powerdown},
     {"SHUTDOWN", EvidenceId::kShutdown, kBoth, true},
     {"STOP", EvidenceId::kStop, kRunning, false, &Evidence::paused, &Evidence::stop_unexplained},
     {"run state `inmigrate` or `prelaunch`, or a monitor that closed before it reported a run "
@@ -45,15 +45,16 @@ constexpr Clearable kClearables[] = {
     {"run state `finish-migrate`", EvidenceId::kFinishingMigration, kRunning, false,
      &Evidence::finishing_migration},
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
-     EvidenceId::kPanic, kReset, true, nullptr, nullptr, &Evidence::panic},
+     EvidenceId::kPanic, kReset, true, &Evidence::panic},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     kBoth, true, &Evidence::watchdog_paused, nullptr, &Evidence::watchdog},
+     kBoth, true, &Evidence::watchdog, nullptr, &Evidence::watchdog_paused},
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog, kReset, true,
-     nullptr, nullptr, &Evidence::watchdog},
+     &Evidence::watchdog},
     {"run state `internal-error`", EvidenceId::kInternalError, kBoth, true,
      &Evidence::internal_error},
     {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, kBoth, false},
-    {"SUSPEND_DISK", EvidenceId::kHibernation, kReset, true, &Evidence::hibernating},
+    {"SUSPEND_DISK", EvidenceId::kHibernation, kBoth, true, nullptr, nullptr,
+     &Evidence::hibernating},
     {"run state `postmigrate`, or MIGRATION `completed`", EvidenceId::kMigration, kBoth, true,
      &Evidence::migrated},
     {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, kBoth, true,
@@ -63,8 +64,8 @@ constexpr Clearable kClearables[] = {
 bool Stands(const EvidenceLog& log, const Clearable& row) {
   if (row.id == EvidenceId::kPowerdown) return log.has_powerdown();
   if (row.id == EvidenceId::kShutdown) return log.facts.shutdown.has_value();
-  if (row.fact != nullptr) return log.facts.*row.fact;
-  return row.doubtful != nullptr && log.facts.*row.doubtful != Fact::kNone;
+  if (row.mark != nullptr) return log.facts.*row.mark;
+  return row.fact != nullptr && log.facts.*row.fact != Fact::kNone;
 }
 
 // Changes a fact that stands to doubted. Returns whether it stood.
@@ -113,10 +114,10 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   });
   for (const Clearable& row : kClearables) {
     if (!is_cleared(row) || (row.leaves_trace && !Stands(*this, row))) continue;
-    for (bool Evidence::*const fact : {row.fact, row.other}) {
-      if (fact != nullptr) facts.*fact = false;
+    for (Fact Evidence::*const fact : {row.fact, row.other}) {
+      if (fact != nullptr) facts.*fact = Fact::kNone;
     }
-    if (row.doubtful != nullptr) facts.*row.doubtful = Fact::kNone;
+    if (row.mark != nullptr) facts.*row.mark = false;
     if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
     if (row.id == EvidenceId::kPanic) panic.reset();
     if (row.id == EvidenceId::kWatchdog) watchdog_at.reset();
@@ -141,10 +142,6 @@ void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
   timeline.push_back({now.wall, std::move(what), id});
 }
 
-void EvidenceLog::Saw(bool Evidence::*fact, absl::string_view what, Instant now, EvidenceId id) {
-  if (!std::exchange(facts.*fact, true)) Saw(std::string(what), now, id);
-}
-
 void EvidenceLog::Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id) {
   if (std::exchange(facts.*fact, Fact::kStands) == Fact::kNone) Saw(std::string(what), now, id);
 }
@@ -160,7 +157,7 @@ void EvidenceLog::SawPowerdown(Instant sent_at, Instant now) {
 
 void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEvent& event,
                               Instant sent_at, Instant now) {
-  fact.while_paused = facts.paused;
+  fact.while_paused = facts.paused != Fact::kNone;
   const absl::Time sent = event.time.value_or(sent_at.wall);
   // libvirtd sends a SIGTERM of its own before it passes a SHUTDOWN on, and others may lose
   // patience.
@@ -186,7 +183,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
 }
 
 void EvidenceLog::SawStop(Instant now) {
-  facts.paused = true;
+  facts.paused = Fact::kStands;
   // After a SHUTDOWN it only shows that QEMU stays.
   if (!facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
   if (migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
@@ -223,7 +220,7 @@ void EvidenceLog::OutlivedWatchdog(Instant now) {
 }
 
 void EvidenceLog::LostSight(bool stays, Instant now) {
-  if (facts.shutdown.has_value() && !stays) return;
+  if (facts.shutdown.has_value() && (!stays || EndsQemu(*facts.shutdown))) return;
   // Its SHUTDOWN follows at once, or the guest did not hibernate.
   if (!facts.shutdown.has_value() && std::exchange(facts.hibernating, false)) {
     std::erase_if(timeline,
@@ -233,8 +230,15 @@ void EvidenceLog::LostSight(bool stays, Instant now) {
   const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";
   bool doubted = !panic_ends && Doubt(&facts.panic);
   doubted |= !facts.watchdog_ended && Doubt(&facts.watchdog);
-  doubted |= Doubt(&facts.powerdown);
-  if (doubted) Saw("the VM was not followed for a time: it may have been reset", now);
+  for (Fact* const fact :
+       {&facts.powerdown, &facts.internal_error, &facts.migrated, &facts.finishing_migration,
+        &facts.never_ran, &facts.incoming, &facts.down_before_attach}) {
+    doubted |= Doubt(fact);
+  }
+  if (doubted) Saw("the VM was not followed for a time: it may have been reset or resumed", now);
+  // They have no entry of their own, or one that says as much.
+  Doubt(&facts.paused);
+  Doubt(&facts.stop_unexplained);
 }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,
@@ -246,12 +250,12 @@ void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::strin
 void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by, Instant now) {
   const Rare<ShutdownFact>& shutdown = facts.shutdown;
   const bool was_down =
-      facts.down_before_attach ||
+      facts.down_before_attach != Fact::kNone ||
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
-  const bool was_paused = facts.paused;
+  const bool was_paused = facts.paused != Fact::kNone;
   if (went_on) Clear(kRunning, by, now);
-  facts.paused = !run_state.empty();
+  facts.paused = run_state.empty() ? Fact::kNone : Fact::kStands;
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
     // Alive again, whatever stood before. A panicked guest is not healed by being resumed, nor is
@@ -265,7 +269,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     }
     if (doubted) Saw(absl::StrCat(by, ", perhaps from an earlier snapshot"), now);
   } else if (run_state == "inmigrate" || run_state == "prelaunch") {
-    facts.incoming = run_state == "inmigrate";
+    facts.incoming = run_state == "inmigrate" ? Fact::kStands : Fact::kNone;
     Saw(&Evidence::never_ran, by, now, EvidenceId::kNotRunning);
   } else if (run_state == "guest-panicked") {
     Saw(&Evidence::panic, by, now, EvidenceId::kPanic);
@@ -285,8 +289,10 @@ void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_vi
                                     Instant now) {
   const bool finishing = run_state == "finish-migrate";
   // A `running` may be older than the STOP: a RESUME clears it.
-  if (!run_state.empty() && run_state != "running") facts.stop_unexplained = false;
-  if (!run_state.empty() && std::exchange(facts.finishing_migration, finishing) != finishing) {
+  if (!run_state.empty() && run_state != "running") facts.stop_unexplained = Fact::kNone;
+  const Fact now_finishing = finishing ? Fact::kStands : Fact::kNone;
+  if (!run_state.empty() &&
+      std::exchange(facts.finishing_migration, now_finishing) != now_finishing) {
     std::erase_if(timeline, [](const EvidenceEntry& entry) {
       return entry.id == EvidenceId::kFinishingMigration;
     });
@@ -298,7 +304,7 @@ void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_vi
 void EvidenceLog::SawMonitorMigration(absl::string_view status, Instant now) {
   // `active` comes at a destination as well, but before its VM runs; and not for a snapshot.
   if (status == "active") {
-    migrating = !facts.never_ran;
+    migrating = facts.never_ran == Fact::kNone;
   } else if (status == "failed" || status == "cancelled") {
     if (std::exchange(migrating, false)) SawMigrationState("paused", "", now);
   } else if (status == "completed" && std::exchange(migrating, false)) {
@@ -307,10 +313,10 @@ void EvidenceLog::SawMonitorMigration(absl::string_view status, Instant now) {
 }
 
 void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
-  migrating = !facts.never_ran && status != "failed" && status != "cancelled";
+  migrating = facts.never_ran == Fact::kNone && status != "failed" && status != "cancelled";
   if (!migrating) {
     SawMigrationState("paused", "", now);
-  } else if (facts.paused &&
+  } else if (facts.paused != Fact::kNone &&
              (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }

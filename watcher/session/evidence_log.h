@@ -55,7 +55,6 @@ struct EvidenceLog {
   // Adds to the timeline. A repetition of the last entry only renews its time.
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
   // Sets a fact, and adds its entry if it did not stand.
-  void Saw(bool Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
   void Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
   // Clears what a new life makes void. `by` names its beginning.
   void Clear(Clearing clearing, absl::string_view by, Instant now);
@@ -73,8 +72,8 @@ struct EvidenceLog {
   // The guest has outlived its watchdog's press of the power button.
   void OutlivedWatchdog(Instant now);
 
-  // Nobody followed the VM for some time, in which it may have been reset. `stays`: QEMU stays
-  // alive after a SHUTDOWN, so a reset may also have followed that.
+  // Nobody followed the VM for some time, in which it may have been reset or resumed. `stays`: QEMU
+  // stays alive after a SHUTDOWN, so a reset may also have followed that.
   void LostSight(bool stays, Instant now);
   // Records `run_state`. `by` names what reported it: a RESUME, the answer to query-status, or
   // libvirt. A run state that `shutdown` leads to only through a reset clears a guest's SHUTDOWN,

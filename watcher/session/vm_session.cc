@@ -128,7 +128,6 @@ Effects VmSession::On(const Input& input, Instant now) {
       [&](const input::ReportedPause& in) { SetPauseReason(in.run_state); },
       [&](const input::ReportedEnd& in) {
         evidence.facts.manager_end = in.end;
-        evidence.facts.migrated |= in.end == ManagerEnd::kMigrated;
         evidence.Saw(std::string(in.what), now);
       },
       [&](const input::HostShutdown& in) {

@@ -93,7 +93,7 @@ class VmSession {
   // RESOURCE_EXHAUSTED: too many were declared for the run.
   absl::Status CheckIntent(Instant now) const;
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
-  bool incoming() const { return saved_.evidence.facts.incoming; }
+  bool incoming() const { return saved_.evidence.facts.incoming != Fact::kNone; }
   // Returns whether it was restored and its monitor was not attached since.
   bool away() const { return away_; }
   // Returns whether its process is gone, and its STOPPED may not have been published yet.

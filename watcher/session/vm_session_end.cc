@@ -42,7 +42,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
                         closed_at_, EvidenceId::kNotRunning);
   }
-  if (MayBeStarting(now) && !saved_.evidence.facts.never_ran) {
+  if (MayBeStarting(now) && saved_.evidence.facts.never_ran == Fact::kNone) {
     saved_.evidence.facts.never_greeted = true;
     saved_.evidence.Saw(absl::StrCat("no greeting came in the ",
                                      absl::ToInt64Seconds(now.wall - saved_.run.process_start),

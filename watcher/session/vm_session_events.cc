@@ -87,8 +87,9 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
        }},
       {"WAKEUP",
        [](Of of, Event sent, Instant now) {
-         of->SetState(of->saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
-         if (of->saved_.evidence.facts.paused) of->poll_.AskSoon(now.monotonic);
+         const bool is_paused = of->saved_.evidence.facts.paused != Fact::kNone;
+         of->SetState(is_paused ? VmState::kPaused : VmState::kRunning, now);
+         if (is_paused) of->poll_.AskSoon(now.monotonic);
          of->Report(EventType::kWoken, "the guest woke up", sent, now);
        }},
       {"SUSPEND_DISK",
@@ -177,8 +178,9 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   ForgetExit();
   SetProblem(Subject::kRun, {});
   if (saved_.state != VmState::kRunning) {
-    SetState(saved_.evidence.facts.paused ? VmState::kPaused : VmState::kRunning, now);
-    if (saved_.evidence.facts.paused) poll_.AskSoon(now.monotonic);
+    const bool is_paused = saved_.evidence.facts.paused != Fact::kNone;
+    SetState(is_paused ? VmState::kPaused : VmState::kRunning, now);
+    if (is_paused) poll_.AskSoon(now.monotonic);
   }
 
   const bool repeated = now.monotonic - last_reset_ < kResetWindow;
@@ -204,14 +206,15 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
     return;
   }
   // A manager reports by itself how a migration goes.
-  saved_.evidence.facts.stop_unexplained = !ReporterOf(saved_.run).is_manager;
+  saved_.evidence.facts.stop_unexplained =
+      ReporterOf(saved_.run).is_manager ? Fact::kNone : Fact::kStands;
   const bool panicked = saved_.evidence.facts.panic == Fact::kStands;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   if (ProblemOf(Subject::kRun).code == ProblemCode::kIoError) {
     SetPauseReason("io-error");
   } else if (saved_.evidence.facts.watchdog_paused) {
     SetPauseReason("watchdog");
-  } else if (saved_.evidence.facts.finishing_migration) {
+  } else if (saved_.evidence.facts.finishing_migration != Fact::kNone) {
     SetPauseReason("finish-migrate");
   }
   // Before STARTED the state is all there is to report: query-status will report it.
@@ -289,7 +292,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
   } else {
     saved_.evidence.SawMonitorMigration(status, now);
   }
-  if (status == "failed" && saved_.evidence.facts.incoming) {
+  if (status == "failed" && saved_.evidence.facts.incoming != Fact::kNone) {
     saved_.evidence.Saw("MIGRATION status=failed", now, EvidenceId::kNotRunning);
   }
 }

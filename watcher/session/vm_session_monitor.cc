@@ -142,8 +142,7 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
   // A VM that arrives is as it was at its source, which no event reports unless it runs.
-  if (saved_.evidence.facts.incoming && !input.run_state.empty() &&
-      input.run_state != "inmigrate") {
+  if (incoming() && !input.run_state.empty() && input.run_state != "inmigrate") {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
   saved_.evidence.SawMigrationState(input.run_state, StateReport(input.run_state), now);
@@ -217,10 +216,10 @@ void VmSession::DeclareLost(Instant now) {
 
 void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by, Instant now) {
   SetRunProblem(run_state);
-  const bool arrives = saved_.evidence.facts.incoming;
+  const bool arrives = incoming();
   saved_.evidence.SawRunState(run_state, by, now);
   // The button may have been pressed at its source.
-  if (arrives && !saved_.evidence.facts.incoming) saved_.unseen_until = now;
+  if (arrives && !incoming()) saved_.unseen_until = now;
   if (GuestIsUp(run_state)) {
     poll_.AskLater(now.monotonic);
     ReconsiderIntent();

@@ -48,7 +48,7 @@ void VmSession::Handle(const input::TakenOver& /*input*/, Instant now) {
   saved_.monitor = Monitor::kReady;
   saved_.evidence.facts.monitored = true;
   if (saved_.evidence.facts.shutdown.has_value()) return;
-  if (saved_.evidence.facts.paused) return poll_.AskSoon(now.monotonic);
+  if (saved_.evidence.facts.paused != Fact::kNone) return poll_.AskSoon(now.monotonic);
   poll_.AskLater(now.monotonic);
 }
 

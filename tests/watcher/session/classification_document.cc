@@ -50,7 +50,8 @@ ended by its manager: rule `down-unseen`.
 *A return to a snapshot* (`loadvm`, `snapshot-load`) sends no RESET. It sends STOP and RESUME, or only a RESUME if the VM was
 paused; a VM that is paused and resumed sends the same. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts if the
 class is the same without it. If not, the class is UNKNOWN, by the rule `snapshot`. The same applies after a time in which
-nobody followed the VM, because it may have been reset, and to a SHUTDOWN of a QEMU that stays when its guest is down.
+nobody followed the VM, because it may have been reset or resumed, and to a SHUTDOWN of a QEMU that stays when its guest is
+down. A resume would have made void that the VM was migrated away, that it had not run here yet, or that it was paused.
 
 *A VM that never ran here* has not ended here. Its QEMU waited for an incoming migration or for a saved
 memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME. The VM may run at the

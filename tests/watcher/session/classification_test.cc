@@ -130,10 +130,10 @@ std::vector<Dimension> OtherDimensions() {
 // Whether the VM was seen running, and whether it was migrating.
 Dimension Lives() {
   return {{"life:ran", [](Evidence*) {}},
-          {"life:inmigrate", [](Evidence* e) { e->never_ran = e->incoming = true; }},
-          {"life:prelaunch", [](Evidence* e) { e->never_ran = true; }},
-          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = true; }},
-          {"life:stop", [](Evidence* e) { e->stop_unexplained = true; }}};
+          {"life:inmigrate", [](Evidence* e) { e->never_ran = e->incoming = Fact::kStands; }},
+          {"life:prelaunch", [](Evidence* e) { e->never_ran = Fact::kStands; }},
+          {"life:finish-migrate", [](Evidence* e) { e->finishing_migration = Fact::kStands; }},
+          {"life:stop", [](Evidence* e) { e->stop_unexplained = Fact::kStands; }}};
 }
 
 // "rule CLASS, intended CLASS".
@@ -216,18 +216,18 @@ TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
         Evidence evidence;
         reason.set(&evidence);
         for (size_t d = 0; d < dimensions.size(); ++d) dimensions[d][choice[d]].set(&evidence);
-        evidence.migrated = (bits & 1) != 0;
+        evidence.migrated = (bits & 1) != 0 ? Fact::kStands : Fact::kNone;
         evidence.panic = (bits & 2) != 0 ? Fact::kStands : Fact::kNone;
         evidence.watchdog = (bits & 4) != 0 ? Fact::kStands : Fact::kNone;
-        evidence.down_before_attach = (bits & 8) != 0;
+        evidence.down_before_attach = (bits & 8) != 0 ? Fact::kStands : Fact::kNone;
         evidence.host_rebooted = (bits & 16) != 0;
-        evidence.internal_error = (bits & 32) != 0;
-        const char* expected = evidence.host_rebooted               ? "host-rebooted"
-                               : evidence.migrated                  ? "migrated-away"
-                               : evidence.panic == Fact::kStands    ? "guest-panic"
-                               : evidence.watchdog == Fact::kStands ? "watchdog"
-                               : evidence.internal_error            ? "internal-error"
-                                                                    : "down-before-attach";
+        evidence.internal_error = (bits & 32) != 0 ? Fact::kStands : Fact::kNone;
+        const char* expected = evidence.host_rebooted                     ? "host-rebooted"
+                               : evidence.migrated == Fact::kStands       ? "migrated-away"
+                               : evidence.panic == Fact::kStands          ? "guest-panic"
+                               : evidence.watchdog == Fact::kStands       ? "watchdog"
+                               : evidence.internal_error == Fact::kStands ? "internal-error"
+                                                                          : "down-before-attach";
         ASSERT_EQ(Classify(evidence, kWindow).rule, expected) << reason.name << " " << bits;
         ASSERT_TRUE(IsDecided(evidence) || bits == 16);
       }
