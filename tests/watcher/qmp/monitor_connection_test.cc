@@ -19,6 +19,7 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {
@@ -423,6 +424,72 @@ TEST_F(MonitorHandshakeTest, AnAnswerThatNobodyAskedForIsIgnored) {
   qemu_.Send(0, EventLine("STOP"));
   ASSERT_TRUE(Until([this] { return events_.size() == 1; }));
   EXPECT_FALSE(info_.has_value());
+}
+
+// A connection that is handed over to the next daemon, with what that must know of the questions.
+class HandedConnectionTest : public MonitorHandshakeTest {
+ protected:
+  void ConnectUntilReady(const FakeMonitor& behavior = {}) {
+    Connect(behavior);
+    ASSERT_TRUE(UntilReady());
+    ASSERT_THAT(qemu_.Commands(0), SizeIs(4));
+  }
+  void HandOver() {
+    HandedRun handed;
+    ASSERT_TRUE(connection_->HandOver(&handed));
+    connection_ = std::make_unique<MonitorConnection>(
+        loop_.get(), ReceivingSocket(std::move(handed.connection), &closer_), &budget_, nullptr,
+        this);
+    ASSERT_TRUE(connection_->ResumeFrom(handed.state).ok());
+  }
+};
+
+TEST_F(HandedConnectionTest, NothingIsAskedBeforeTheAnswerThatIsDue) {
+  ConnectUntilReady();
+  qemu_.SetBehavior(0, {.answer = false});
+  connection_->Request(Question::kRunState);
+  ASSERT_TRUE(UntilCommands(5));
+  HandOver();
+  Pass(absl::Minutes(1));
+  EXPECT_THAT(qemu_.Commands(0), SizeIs(5)) << "two commands at a time may hang a QEMU that ends";
+  qemu_.SetBehavior(0, {.status = "paused"});
+  qemu_.Send(0, "{\"return\": {\"status\": \"running\"}}\r\n");
+  ASSERT_TRUE(UntilCommands(6));
+  ASSERT_TRUE(Until([this] { return !states_.empty(); }));
+  EXPECT_THAT(states_, ElementsAre("paused")) << "the next daemon does not know the question";
+}
+
+TEST_F(HandedConnectionTest, ARunStateThatWasStillToBeAskedIsAsked) {
+  ConnectUntilReady();
+  connection_->Request(Question::kRunState);
+  HandOver();
+  ASSERT_TRUE(UntilCommands(5));
+  EXPECT_TRUE(Until([this] { return states_.size() == 1; }));
+}
+
+TEST_F(HandedConnectionTest, AnAgentThatWasStillToBeAskedAboutIsAskedAbout) {
+  ConnectUntilReady();
+  connection_->Request(Question::kGuestAgent);
+  HandOver();
+  ASSERT_TRUE(UntilCommands(5));
+  EXPECT_TRUE(Until([this] {
+    clock_.Advance(CommandPacer::kQuietTime);
+    return agents_.size() == 1;
+  }));
+}
+
+TEST_F(HandedConnectionTest, AProbeForTheAgentThatWasUnderWayBeginsAgain) {
+  ConnectUntilReady();
+  qemu_.SetBehavior(0, {.answer = false});
+  connection_->Request(Question::kGuestAgent);
+  ASSERT_TRUE(UntilCommands(5));
+  HandOver();
+  qemu_.SetBehavior(0, {});
+  qemu_.Send(0, "{\"return\": []}\r\n");
+  EXPECT_TRUE(Until([this] {
+    clock_.Advance(CommandPacer::kQuietTime);
+    return agents_.size() == 1;
+  }));
 }
 
 }  // namespace
