@@ -63,7 +63,7 @@ void StopDaemon(const DaemonParts& parts) {
   parts.service->SetWatcher(nullptr);  // refuses intents
   parts.watcher_thread->join();
   parts.watcher->RunOnce(absl::ZeroDuration());  // answers the intents that came in between
-  parts.watcher->ReportWatched();
+  parts.watcher->PublishRest();
   // Nothing is read any more; each monitor's socket holds its QEMU's messages.
   std::optional<OpenRuns> handed;
   if (HasServiceManager()) handed = parts.watcher->HandOver();

@@ -189,7 +189,7 @@ absl::Duration Daemon::pump_due() const {
 void Daemon::Stop(Store* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
-  watcher_->ReportWatched();
+  watcher_->PublishRest();
   std::optional<OpenRuns> handed;
   if (store != nullptr) handed = watcher_->HandOver();
   log_->Close();

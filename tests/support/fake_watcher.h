@@ -16,7 +16,7 @@ class FakeWatcher : public NodeWatcher {
  public:
   void RunOnce(absl::Duration) override {}
   void Wake() override {}
-  void ReportWatched() override {}
+  void PublishRest() override {}
   std::optional<OpenRuns> HandOver() override { return OpenRuns(); }
   int exit_status_socket() const override { return -1; }
   void DeclareIntent(IntentRequest, std::function<void(absl::StatusOr<v1::Intent>)>) override {}

@@ -161,9 +161,11 @@ class NodeWatcherImpl : public NodeWatcher {
     sink_->EndTurn();
   }
 
-  void ReportWatched() override {
+  void PublishRest() override {
     const OnThread here(&loop_role_);
+    table_.PublishRest();
     Report();
+    sink_->EndTurn();
   }
 
   void Wake() override { loop_->Wake(); }
@@ -171,9 +173,7 @@ class NodeWatcherImpl : public NodeWatcher {
   std::optional<OpenRuns> HandOver() override {
     const OnThread here(&loop_role_);
     if (!started_) return std::nullopt;
-    OpenRuns handed = table_.HandOver();
-    sink_->EndTurn();
-    return handed;
+    return table_.HandOver();
   }
 
   int exit_status_socket() const override { return exit_statuses_->socket(); }
@@ -280,7 +280,7 @@ class NodeWatcherImpl : public NodeWatcher {
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   // No GAP has reported yet the time since the previous daemon.
   bool was_away_ ABSL_GUARDED_BY(loop_role_) = false;
-  absl::Duration report_at_ = absl::ZeroDuration();  // time for ReportWatched()
+  absl::Duration report_at_ = absl::ZeroDuration();  // time for the next Report()
   TimerId report_timer_;
 };
 

@@ -35,13 +35,12 @@ class NodeWatcher {
   virtual void RunOnce(absl::Duration timeout) = 0;
   // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
   virtual void Wake() = 0;
-  // Reports to the sink up to which time it has watched, as RunOnce does periodically. Call it
-  // after the last RunOnce. Loop thread.
-  virtual void ReportWatched() = 0;
+  // Publishes what its runs have not published yet, such as the count of dropped events, and up to
+  // which time it has watched. Call it once, after the last RunOnce. Loop thread.
+  virtual void PublishRest() = 0;
 
-  // Hands the open runs over to the daemon that continues them, and first publishes what is to be
-  // saved of them. Unset: the previous daemon's runs were not restored yet, so it knows none. Call
-  // it after the last RunOnce. Loop thread.
+  // Hands the open runs over to the daemon that continues them. Unset: the previous daemon's runs
+  // were not restored yet, so it knows none. Call it after PublishRest(). Loop thread.
   virtual std::optional<OpenRuns> HandOver() = 0;
   // Returns the socket that is handed over with the runs and receives the exit statuses of their
   // processes; -1: none is needed.

@@ -101,11 +101,17 @@ bool RunTable::HasEnding() const {
                      [](const auto& each) { return each.second->ends(); });
 }
 
-OpenRuns RunTable::HandOver() {
-  OpenRuns all;
+void RunTable::PublishRest() {
   std::vector<VmRun*> runs;
   for (const auto& [run_id, run] : runs_) runs.push_back(run.get());
-  for (VmRun* run : runs) run->DropWords();  // which may end it
+  for (VmRun* run : runs) {
+    run->DropWords();  // which may end it
+    run->Hand(input::DaemonStops{});
+  }
+}
+
+OpenRuns RunTable::HandOver() {
+  OpenRuns all;
   for (const auto& [run_id, run] : runs_) {
     if (std::optional<HandedRun> handed = run->HandOver()) all.runs.push_back(*std::move(handed));
     if (!run->published()) continue;

@@ -70,6 +70,9 @@ class RunTable {
   };
   const LateEnds& late_ends() const { return late_ends_; }
 
+  // Publishes what the runs have not published yet, and the ends that wait for QEMU's last words.
+  // The daemon stops: no run takes any more input.
+  void PublishRest();
   // As NodeWatcher::HandOver().
   OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }

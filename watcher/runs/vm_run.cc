@@ -136,7 +136,6 @@ void VmRun::Leave() {
 }
 
 void VmRun::HandOverTo(HandedRun* handed) {
-  Hand(input::HandOver{});
   internal::HandedRun& state = handed->state;
   state.set_run_id(std::string(info().run_id));
   if (!tracked()) return;

@@ -100,7 +100,7 @@ class VmRun {
   // Returns whether its monitor is connected.
   virtual bool connected() const = 0;
   // Hands its process, and its connection if possible, to the next daemon. The last use of the run,
-  // which still publishes. Unset, and nothing is done: not possible now.
+  // after input::DaemonStops. Unset, and nothing is done: not possible now.
   virtual std::optional<HandedRun> HandOver() = 0;
   // Continues a restored run where the previous daemon stopped, with what that handed over. False:
   // it cannot, and is unchanged; descriptors that are left in `handed` belong to the caller.

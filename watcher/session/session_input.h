@@ -156,8 +156,9 @@ struct IntentDeclared {
 };
 // Ignored without an open intent.
 struct IntentWithdrawn {};
-// The daemon stops, and hands the run's monitor to the next one. The last input.
-struct HandOver {};
+// The daemon stops: publishes what waits for a later time, the count of dropped events and changes
+// that are not saved yet. The last input.
+struct DaemonStops {};
 // The time that NextTick() returned has come.
 struct Tick {};
 
@@ -172,6 +173,6 @@ using Input =
                  input::WordsRead, input::NewLabels, input::NextId, input::ReportedPause,
                  input::ReportedEnd, input::FileDone, input::HostShutdown, input::HostRebooted,
                  input::SharedUuid, input::SharedPath, input::DirectoryHangs, input::IntentDeclared,
-                 input::IntentWithdrawn, input::HandOver, input::Tick>;
+                 input::IntentWithdrawn, input::DaemonStops, input::Tick>;
 
 }  // namespace vmeventd

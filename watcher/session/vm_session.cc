@@ -147,7 +147,8 @@ Effects VmSession::On(const Input& input, Instant now) {
       [&](const input::IntentWithdrawn&) {
         if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
       },
-      [&](const input::HandOver&) {
+      [&](const input::DaemonStops&) {
+        if (!started_) return;
         FlushDropped(now);
         SaveNow();
       },

@@ -104,6 +104,7 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
 TEST_F(LibvirtContainersTest, TheExitStatusOfAContainerThatEndedUnwatchedIsNoEvidence) {
   StartConnected();
   StartDomain(Container());
+  watcher_->PublishRest();
   options_.handed_runs =
       std::make_shared<std::vector<HandedRun>>(watcher_->HandOver().value().runs);
   ASSERT_EQ(options_.handed_runs->size(), 1u);

@@ -129,6 +129,7 @@ TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsNobodysCrash) {
 class LibvirtHandoverTest : public LibvirtUnattendedTest {
  protected:
   void Stop() {
+    watcher_->PublishRest();
     handed_ = watcher_->HandOver().value().runs;
     watcher_.reset();
   }

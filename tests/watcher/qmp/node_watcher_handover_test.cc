@@ -34,6 +34,7 @@ class HandoverTest : public RestartTest {
     return monitor;
   }
   void Stop() {
+    watcher_->PublishRest();
     handed_ = watcher_->HandOver().value().runs;
     const int exits = watcher_->exit_status_socket();
     if (exits >= 0) options_.handed_exits = std::make_shared<UniqueFd>(dup(exits));

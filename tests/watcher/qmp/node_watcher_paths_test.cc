@@ -98,6 +98,7 @@ TEST_F(SharedPathTest, AfterACrashOfVmeventdTheFirstIsUnreachableAndItsEndUnknow
 TEST_F(SharedPathTest, TheFirstKeepsItsConnectionOverAHandover) {
   FollowBoth();
   ASSERT_TRUE(UntilAgentsKnown());
+  watcher_->PublishRest();
   std::vector<HandedRun> handed = watcher_->HandOver().value().runs;
   ASSERT_EQ(handed.size(), 2u);
   Die();

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "watcher/session/event_limiter.h"
 
 namespace vmeventd {
 namespace {
@@ -47,6 +48,21 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   qemu_.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
+}
+
+// Without a handover as with one.
+TEST_F(NodeWatcherTest, EventsThatAFloodDroppedAreReportedAsTheDaemonStops) {
+  constexpr int kEvents = EventLimiter::kBurst + 300;
+  const int monitor = FollowWithManualClock();
+  std::string flood;
+  for (int i = 0; i < kEvents; ++i) flood += EventLine("MEMORY_FAILURE");
+  qemu_.Send(monitor, flood);
+  ASSERT_TRUE(Until([&] { return watcher_->counters().rate_limited_events.value() == 300; }));
+  ASSERT_EQ(sink_.Count(EventType::kGap), 0) << "the flood may last";
+  watcher_->PublishRest();
+  ASSERT_EQ(sink_.Count(EventType::kGap), 1);
+  EXPECT_THAT(sink_.Last(EventType::kGap)->update.event->message(),
+              HasSubstr("300 events of this VM were dropped"));
 }
 
 TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {

@@ -154,7 +154,7 @@ class SessionDriver {
   // The same, and the next daemon has the monitor's connection, in which input of a time without a
   // daemon waits.
   void HandOver(absl::Duration away) {
-    Apply(session_->On(input::HandOver{}, now_));
+    Apply(session_->On(input::DaemonStops{}, now_));
     if (away > absl::ZeroDuration()) options_.started = now_.wall + away;
     v1::Vm before = Status();
     Restart(away);

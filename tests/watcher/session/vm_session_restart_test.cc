@@ -178,6 +178,13 @@ TEST(VmSessionSavedRunTest, ARunIsSavedFromItsFirstEventUntilItsLast) {
   EXPECT_EQ(session.Save(), "");
 }
 
+TEST(VmSessionSavedRunTest, ARunWithoutAnEventIsNotSavedAsTheDaemonStops) {
+  const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
+  const SessionOptions options;
+  VmSession session({.name = std::string("web1"), .run_id = std::string("r")}, &options, now);
+  EXPECT_THAT(session.On(input::DaemonStops{}, now), IsEmpty());
+}
+
 using VmSessionSaveTest = RunningVmTest;
 
 TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
