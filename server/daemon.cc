@@ -35,7 +35,6 @@
 #include "server/transport/descriptor_shares.h"
 #include "spdlog/spdlog.h"
 #include "watcher/host/host_watch.h"
-#include "watcher/libvirt/libvirt_api.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
@@ -55,14 +54,8 @@ std::string NodeName(const Config& config) {
 
 WatcherOptions ToWatcherOptions(const Config& config, const Tuning& tuning, int vm_descriptors) {
   WatcherOptions options;
-  options.watches = config.watches;
-  options.libvirts = config.libvirts;
-  if (config.has_default_sources()) {
-    options.watches.push_back(GanetiIfThere());
-    options.libvirts.push_back(SystemLibvirtIfThere());
-  }
+  options.sources = config.sources.Resolved();
   options.process_tracking = config.process_tracking;
-  options.watch_manager_sockets = config.watch_manager_sockets;
   if (config.process_tracking) options.command_lines = std::make_shared<CommandLines>();
   // Last words of QEMUs need one descriptor more, where their standard error is a file.
   const int files = vm_descriptors / 8;
@@ -96,21 +89,16 @@ GrpcServerOptions ServerOptions(const Config& config, const DescriptorShares& de
 
 void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
-  std::vector<std::string> sources;
-  for (const WatchSpec& watch : config.watches) sources.push_back(watch.text());
-  for (const LibvirtSpec& libvirt : config.libvirts)
-    sources.push_back("libvirt " + libvirt.ToFlag());
-  if (config.has_default_sources()) sources.emplace_back("libvirt and Ganeti if they exist");
   std::vector<std::string> addresses;
   addresses.reserve(listeners.size());
   for (const ListenerState& listener : listeners) addresses.push_back(listener.address.ToString());
   spdlog::info(
       "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
-      kVersion, getpid(), absl::StrJoin(sources, ", "), absl::StrJoin(addresses, ", "),
-      config.state_dir, journal_id);
-  if (config.has_default_sources()) {
-    spdlog::info("{}; to follow others instead, set watch = [\"/run/qemu:*.qmp\"], libvirt or both",
-                 kDefaultSources);
+      kVersion, getpid(), config.sources.text(), absl::StrJoin(addresses, ", "), config.state_dir,
+      journal_id);
+  if (config.sources.is_default()) {
+    spdlog::info("{}; to follow others instead, name them, as in watch = [\"/run/qemu:*.qmp\"]",
+                 DefaultSourcesText());
   }
 }
 
@@ -176,21 +164,18 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
                                                        const LogMeters* meters,
                                                        const Tuning& tuning, SignalTracing signals,
                                                        UniqueFd parcel) {
-  std::shared_ptr<LibvirtApi> libvirt;
-  if (!config.libvirts.empty()) {
-    absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
-    if (!loaded.ok()) return loaded.status();
-    libvirt = *std::move(loaded);
-  }
+  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
+  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
+                                                        static_cast<int>(config.max_connections));
+  WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
+  absl::Status status = NodeWatcher::LoadLibraries(&watcher_options);
+  if (!status.ok()) return status;
   std::unique_ptr<TlsFiles> tls;
   if (config.tls().has_value()) {
     absl::StatusOr<std::unique_ptr<TlsFiles>> opened = TlsFiles::Open(*config.tls(), clock);
     if (!opened.ok()) return opened.status();
     tls = *std::move(opened);
   }
-  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
-  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
-                                                        static_cast<int>(config.max_connections));
   // Holds the processes, so that the exit status of a VM that ends while the disk hangs is known.
   auto held = std::make_shared<HeldProcesses>();
   if (config.process_tracking) held->Open(descriptors.vms);
@@ -198,7 +183,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
       std::in_place, config.state_dir, ServerOptions(config, descriptors, tls.get(), tuning),
       ServerFacts{.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
       clock);
-  absl::Status status = MakeOwnDirectory(config.state_dir);
+  status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
   absl::StatusOr<UniqueFd> lock = LockFile(config.state_dir + "/lock");
@@ -218,8 +203,6 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (!log.ok()) return log.status();
   disk_wait.reset();  // a stop that comes now hands over again
   Handover handover = UnpackHandover(std::move(parcel), has_log);
-  WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
-  watcher_options.libvirt_api = std::move(libvirt);
   watcher_options.held_processes = std::move(held);
   const std::string no_senders = signals.problem.text;
   std::shared_ptr<SignalTrace> trace = signals.trace;
@@ -366,7 +349,7 @@ void Daemon::OnSilence(bool silent, bool serving) {
   if (silent) {
     spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
     server_->SetServing(false);
-    server_->health().Set("sources", false);
+    server_->health().Set(NodeWatcher::kSourcesService, false);
     return;
   }
   spdlog::info("the watcher responds again");

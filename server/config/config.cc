@@ -330,8 +330,8 @@ std::optional<ManagerMonitors> MonitorsTakenBy(WatchSpec watch) {
 }
 
 absl::Status CheckWatches(const Config& config) {
-  if (config.watch_manager_sockets) return absl::OkStatus();
-  for (const WatchSpec& watch : config.watches) {
+  if (config.sources.watch_manager_sockets) return absl::OkStatus();
+  for (const WatchSpec& watch : config.sources.watches) {
     const std::optional<ManagerMonitors> monitors = MonitorsTakenBy(watch);
     if (!monitors.has_value()) continue;
     return Invalid("--watch",
@@ -403,7 +403,7 @@ absl::StatusOr<Config> ReadFlags(const CLI::App& app, Config config) {
 // The configuration, as a configuration file with the same meaning.
 std::string Describe(const Config& config) {
   std::string out = "# The configuration is valid:\n";
-  if (config.has_default_sources()) absl::StrAppend(&out, "# ", kDefaultSources, "\n");
+  if (config.sources.is_default()) absl::StrAppend(&out, "# ", DefaultSourcesText(), "\n");
   for (const Flag& flag : Flags()) {
     const std::string value = ConfigFileValue(flag, config);
     if (!value.empty()) absl::StrAppend(&out, flag.name, " = ", value, "\n");
@@ -467,9 +467,6 @@ std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch
 }  // namespace
 
 const char kVersion[] = VMEVENTD_VERSION;
-const char kDefaultSources[] =
-    "neither watch nor libvirt is set: libvirt (qemu:///system) and Ganeti's directory are "
-    "followed, each as soon as it exists";
 
 Environment SystemEnvironment() {
   Environment environment;

@@ -19,18 +19,14 @@ namespace vmeventd {
 
 // The project's version in the top CMakeLists.txt.
 extern const char kVersion[];
-// What is followed if the configuration names no source, for people.
-extern const char kDefaultSources[];
 
 enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
-// The checked flags and configuration file. Each field belongs to one flag (see Flag); its
-// initializer is the flag's default.
+// The checked flags and configuration file. Each field, and each of `sources`, belongs to one flag
+// (see Flag); its initializer is the flag's default.
 struct Config {
-  std::vector<WatchSpec> watches;
-  bool watch_manager_sockets = false;
-  std::vector<LibvirtSpec> libvirts;
+  SourceSpecs sources;
   std::vector<ListenAddress> listens;
   std::optional<ListenAddress> metrics_listen;
   int64_t metrics_vms = 0;
@@ -53,8 +49,6 @@ struct Config {
   spdlog::level::level_enum log_level = spdlog::level::info;
   LogFormat log_format = LogFormat::kText;
 
-  // Returns whether no source is named: GanetiIfThere() and SystemLibvirtIfThere() are followed.
-  bool has_default_sources() const { return watches.empty() && libvirts.empty(); }
   // The TLS files of every TCP listener; nullopt: TCP listeners use no TLS.
   std::optional<TlsPaths> tls() const;
   // Part of max_streams that one peer may have.

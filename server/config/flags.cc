@@ -43,10 +43,28 @@ absl::Status CheckDirectory(const std::string& path) {
   return absl::OkStatus();  // the daemon waits for a missing one
 }
 
+// The value of a flag's field, which is one of Config or of its sources.
+template <typename Value>
+Value& ValueOf(Value Config::*field, Config* config) {
+  return config->*field;
+}
+template <typename Value>
+Value& ValueOf(Value SourceSpecs::*field, Config* config) {
+  return config->sources.*field;
+}
+template <typename Value>
+const Value& ValueOf(Value Config::*field, const Config& config) {
+  return config.*field;
+}
+template <typename Value>
+const Value& ValueOf(Value SourceSpecs::*field, const Config& config) {
+  return config.sources.*field;
+}
+
 // A flag with one value, which `parse` reads and `print` writes. `print` returns "" if there is no
 // value.
-template <typename Value, typename Parse, typename Print>
-Flag One(std::string name, std::string argument, Value Config::*field, Parse parse, Print print,
+template <typename Value, typename Owner, typename Parse, typename Print>
+Flag One(std::string name, std::string argument, Value Owner::*field, Parse parse, Print print,
          std::string help, Flag::Kind kind = Flag::Kind::kText) {
   return {.name = std::move(name),
           .argument = std::move(argument),
@@ -55,19 +73,20 @@ Flag One(std::string name, std::string argument, Value Config::*field, Parse par
           .read = [field, parse](const Texts& texts, Config* config) -> absl::Status {
             absl::StatusOr<Value> value = parse(texts.back());
             if (!value.ok()) return value.status();
-            config->*field = *std::move(value);
+            ValueOf(field, config) = *std::move(value);
             return absl::OkStatus();
           },
           .print =
               [field, print](const Config& config) {
-                const std::string text = print(config.*field);
+                const std::string text = print(ValueOf(field, config));
                 return text.empty() ? Texts{} : Texts{text};
               }};
 }
 
 std::string Same(const std::string& text) { return text; }
 
-Flag Switch(std::string name, bool Config::*field, std::string help) {
+template <typename Owner>
+Flag Switch(std::string name, bool Owner::*field, std::string help) {
   return One(
       std::move(name), "", field, [](const std::string& text) { return text == "true"; },
       [](bool on) { return on ? "true" : ""; }, std::move(help), Flag::Kind::kSwitch);
@@ -116,15 +135,16 @@ Flag Word(std::string name, std::string argument, Value Config::*field,
 
 // A flag with a list of values, which `parse` reads and `print` writes. Refuses two values with the
 // same `key`, unless the key is empty.
-template <typename Spec, typename Parse, typename Print, typename Key>
-Flag List(std::string name, std::string argument, std::vector<Spec> Config::*field, Parse parse,
+template <typename Spec, typename Owner, typename Parse, typename Print, typename Key>
+Flag List(std::string name, std::string argument, std::vector<Spec> Owner::*field, Parse parse,
           Print print, Key key, std::string help) {
   return {.name = std::move(name),
           .argument = std::move(argument),
           .help = std::move(help),
           .repeatable = true,
           .read = [field, parse, key](const Texts& texts, Config* config) -> absl::Status {
-            (config->*field).clear();
+            std::vector<Spec>& specs = ValueOf(field, config);
+            specs.clear();
             std::set<std::string> keys;
             for (const std::string& text : texts) {
               absl::StatusOr<Spec> spec = parse(text);
@@ -133,14 +153,14 @@ Flag List(std::string name, std::string argument, std::vector<Spec> Config::*fie
               if (!own.empty() && !keys.insert(own).second) {
                 return InvalidText(text, "is given twice");
               }
-              (config->*field).push_back(*std::move(spec));
+              specs.push_back(*std::move(spec));
             }
             return absl::OkStatus();
           },
           .print =
               [field, print](const Config& config) {
                 Texts out;
-                for (const Spec& spec : config.*field) out.push_back(print(spec));
+                for (const Spec& spec : ValueOf(field, config)) out.push_back(print(spec));
                 return out;
               }};
 }
@@ -212,17 +232,17 @@ absl::StatusOr<std::string> ReadNode(const std::string& text) {
 
 std::vector<Flag> MakeFlags() {
   return {
-      List("watch", "DIR[:PATTERN]", &Config::watches, ReadWatch, PrintWatch, PrintWatch,
+      List("watch", "DIR[:PATTERN]", &SourceSpecs::watches, ReadWatch, PrintWatch, PrintWatch,
            "Follow the QMP sockets in DIR that match PATTERN, which has one * for the VM's name "
            "(by default *.qmp, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
            "VM has a directory; repeatable. Without --watch and --libvirt, libvirt's system socket "
            "and Ganeti's directory are followed, each as soon as it exists"),
       Switch(
-          "watch-manager-sockets", &Config::watch_manager_sockets,
+          "watch-manager-sockets", &SourceSpecs::watch_manager_sockets,
           "Permit a --watch that takes a VM manager's own monitor (libvirt, Proxmox VE, lima and "
           "others): the manager can no longer control its VMs"),
-      List("libvirt", "URI", &Config::libvirts, ParseLibvirtUri, std::mem_fn(&LibvirtSpec::ToFlag),
-           std::mem_fn(&LibvirtSpec::ToFlag),
+      List("libvirt", "URI", &SourceSpecs::libvirts, ParseLibvirtUri,
+           std::mem_fn(&LibvirtSpec::ToFlag), std::mem_fn(&LibvirtSpec::ToFlag),
            "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
            "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
            "lxc:///system, its containers; repeatable. Needs the package libvirt0"),

@@ -128,7 +128,7 @@ absl::Status GrpcServer::Start() {
 
   SetServing(false);
   health_.Set("journal", true);
-  health_.Set("sources", false);
+  health_.Set(NodeWatcher::kSourcesService, false);
   for (const char* service : NodeWatcher::SourceServices()) health_.Set(service, true);
   ShowListening();
   relay_thread_ = std::thread([this] {

@@ -120,7 +120,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   WatcherOptions watcher_options;
   absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.kvmd");
   if (!watch.ok()) return watch.status();
-  watcher_options.watches = {*std::move(watch)};
+  watcher_options.sources.watches = {*std::move(watch)};
   watcher_options.command_lines = std::make_shared<CommandLines>();
   if (kernel_->features().signals) {
     watcher_options.signals.trace = std::make_shared<SignalRings>(kernel_);
@@ -139,7 +139,7 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   if (options.libvirt != nullptr) {
     absl::StatusOr<LibvirtSpec> libvirt = ParseLibvirtUri(kLibvirtUri);
     if (!libvirt.ok()) return libvirt.status();
-    watcher_options.libvirts = {*std::move(libvirt)};
+    watcher_options.sources.libvirts = {*std::move(libvirt)};
     watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;

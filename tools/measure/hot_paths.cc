@@ -232,7 +232,7 @@ class StoppingFleet {
  public:
   explicit StoppingFleet(int count) {
     WatcherOptions options;
-    options.watches = {{directory_.path(), "*.kvmd"}};
+    options.sources.watches = {{directory_.path(), "*.kvmd"}};
     options.process_tracking = false;
     watcher_ = NodeWatcher::Create(std::move(options), &clock_, &sink_).value();
     for (int vm = 0; vm < count; ++vm) monitors_.push_back({Listen(PathOf(vm, ".kvmd")), -1, 0});

@@ -53,7 +53,7 @@ void Run(int domains) {
   CountingSink sink;
   auto libvirt = std::make_shared<FakeLibvirt>();
   WatcherOptions options;
-  options.libvirts = {ParseLibvirtUri("qemu:///system").value()};
+  options.sources.libvirts = {ParseLibvirtUri("qemu:///system").value()};
   options.libvirt_api = libvirt;
   const std::unique_ptr<NodeWatcher> watcher = NodeWatcher::Create(options, &clock, &sink).value();
   while (!watcher->first_scan_done()) watcher->RunOnce(absl::Milliseconds(10));

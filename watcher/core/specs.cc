@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
@@ -55,6 +56,33 @@ std::string PercentEncode(absl::string_view path) {
 
 absl::string_view Driver(const LibvirtSpec& spec) { return spec.containers ? "lxc" : "qemu"; }
 absl::string_view Kind(const LibvirtSpec& spec) { return spec.session ? "session" : "system"; }
+
+// The settings that name something to follow, and the texts of what they name.
+const struct SourceSetting {
+  const char* name;
+  std::vector<std::string> (*texts)(const SourceSpecs& specs);
+} kSourceSettings[] = {
+    {"watch",
+     [](const SourceSpecs& specs) {
+       std::vector<std::string> texts;
+       for (const WatchSpec& watch : specs.watches) texts.push_back(watch.text());
+       return texts;
+     }},
+    {"libvirt",
+     [](const SourceSpecs& specs) {
+       std::vector<std::string> texts;
+       for (const LibvirtSpec& spec : specs.libvirts) texts.push_back("libvirt " + spec.ToFlag());
+       return texts;
+     }},
+};
+
+std::vector<std::string> TextsOf(const SourceSpecs& specs) {
+  std::vector<std::string> all;
+  for (const SourceSetting& setting : kSourceSettings) {
+    for (std::string& text : setting.texts(specs)) all.push_back(std::move(text));
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -222,5 +250,31 @@ LibvirtSpec SystemLibvirtIfThere() {
 bool IsContainerUri(absl::string_view uri) { return absl::StartsWith(uri, "lxc"); }
 
 std::string DomainSource(absl::string_view uri) { return absl::StrCat("libvirt:", uri); }
+
+// All sources
+
+bool SourceSpecs::is_default() const { return TextsOf(*this).empty(); }
+
+std::string SourceSpecs::text() const {
+  return is_default() ? "libvirt and Ganeti if they exist" : absl::StrJoin(TextsOf(*this), ", ");
+}
+
+SourceSpecs SourceSpecs::Resolved() const {
+  SourceSpecs specs = *this;
+  if (is_default()) {
+    specs.watches.push_back(GanetiIfThere());
+    specs.libvirts.push_back(SystemLibvirtIfThere());
+  }
+  return specs;
+}
+
+std::string DefaultSourcesText() {
+  const auto append = [](std::string* out, const SourceSetting& setting) {
+    absl::StrAppend(out, setting.name);
+  };
+  return absl::StrCat("neither ", absl::StrJoin(kSourceSettings, " nor ", append),
+                      " is set: libvirt (qemu:///system) and Ganeti's directory are followed, each "
+                      "as soon as it exists");
+}
 
 }  // namespace vmeventd

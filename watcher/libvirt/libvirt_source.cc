@@ -66,12 +66,13 @@ LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, EventSink* si
       api_(context->options->libvirt_api),
       wake_(std::make_shared<const UniqueFd>(std::move(wake))),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
-      sockets_(context->loop, GlobsOf(context->options->libvirts),
+      sockets_(context->loop, GlobsOf(context->options->sources.libvirts),
                context->options->directory_patience,
                [this](const std::vector<SocketGlobWatcher::Change>& changes) {
                  has_unused_ = true;
                  for (const auto& [spec, path, gone] : changes) {
-                   const LibvirtSpec& of = context_->options->libvirts[static_cast<size_t>(spec)];
+                   const LibvirtSpec& of =
+                       context_->options->sources.libvirts[static_cast<size_t>(spec)];
                    if (gone) {
                      OnSocketGone(of, path);
                    } else {
@@ -94,7 +95,7 @@ LibvirtSource::~LibvirtSource() {
 
 void LibvirtSource::Start() {
   started_ = true;
-  for (const LibvirtSpec& spec : context_->options->libvirts) {
+  for (const LibvirtSpec& spec : context_->options->sources.libvirts) {
     if (!spec.has_glob()) WantIfThere(spec, kFileSystemPatience);
   }
   sockets_.Start();
@@ -321,7 +322,8 @@ bool LibvirtSource::is_open() const {
   if (std::any_of(links_.begin(), links_.end(), is_wanted)) {
     return std::any_of(links_.begin(), links_.end(), is_connected);
   }
-  return std::any_of(context_->options->libvirts.begin(), context_->options->libvirts.end(),
+  return std::any_of(context_->options->sources.libvirts.begin(),
+                     context_->options->sources.libvirts.end(),
                      [](const LibvirtSpec& spec) { return spec.has_glob(); });
 }
 

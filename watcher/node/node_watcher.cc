@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
 #include "spdlog/spdlog.h"
+#include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
@@ -71,16 +72,28 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
 
 // The sources of every watcher. A run of the previous daemon is offered to them in this order.
 const struct Source {
-  const char* health_service;
+  const char* health_service;  // null: none of its own
+  // Loads the library that the source needs for what is named; null: none.
+  absl::Status (*load_library)(WatcherOptions* options);
   absl::StatusOr<std::unique_ptr<RunSource>> (*make)(RunContext* context, RunTable* table,
                                                      EventSink* sink);
 } kSources[] = {
-    {QmpSource::kHealthService,
+    {QmpSource::kHealthService, nullptr,
      [](RunContext* context, RunTable* table,
         EventSink*) -> absl::StatusOr<std::unique_ptr<RunSource>> {
        return QmpSource::Create(context, table);
      }},
     {LibvirtSource::kHealthService,
+     [](WatcherOptions* options) {
+       const std::vector<LibvirtSpec>& specs = options->sources.libvirts;
+       const bool is_needed = std::any_of(specs.begin(), specs.end(), [](const LibvirtSpec& spec) {
+         return spec.awaited.empty();
+       });
+       if (!is_needed) return absl::OkStatus();
+       absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
+       if (api.ok()) options->libvirt_api = *std::move(api);
+       return api.status();
+     },
      [](RunContext* context, RunTable* table,
         EventSink* sink) -> absl::StatusOr<std::unique_ptr<RunSource>> {
        return LibvirtSource::Create(context, table, sink);
@@ -211,7 +224,7 @@ class NodeWatcherImpl : public NodeWatcher {
   std::vector<ServiceHealth> Health() const override {
     const bool any_open = std::any_of(sources_.begin(), sources_.end(),
                                       [](const auto& source) { return source->is_open(); });
-    std::vector<ServiceHealth> all = {{"sources", any_open}};
+    std::vector<ServiceHealth> all = {{kSourcesService, any_open}};
     for (const auto& source : sources_) {
       const std::vector<ServiceHealth> own = source->Health();
       all.insert(all.end(), own.begin(), own.end());
@@ -286,9 +299,19 @@ class NodeWatcherImpl : public NodeWatcher {
 
 }  // namespace
 
+absl::Status NodeWatcher::LoadLibraries(WatcherOptions* options) {
+  for (const Source& source : kSources) {
+    if (source.load_library == nullptr) continue;
+    if (absl::Status status = source.load_library(options); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 std::vector<const char*> NodeWatcher::SourceServices() {
   std::vector<const char*> all;
-  for (const Source& source : kSources) all.push_back(source.health_service);
+  for (const Source& source : kSources) {
+    if (source.health_service != nullptr) all.push_back(source.health_service);
+  }
   return all;
 }
 

@@ -24,6 +24,13 @@ namespace vmeventd {
 // blocks, for at most its timeout.
 class NodeWatcher {
  public:
+  // The health service that serves while at least one source is open, so that VMs can be found.
+  static constexpr char kSourcesService[] = "sources";
+
+  // Loads the libraries without which the sources cannot follow what `options` names. The error
+  // names the library that is missing. Call it before Create, while a failed start still loses
+  // nothing that the previous daemon handed over. Blocks while the files are read.
+  static absl::Status LoadLibraries(WatcherOptions* options);
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
   // restores the saved runs, sets the watches and scans the directories. An error names the system
   // resource that could not be had.
@@ -75,8 +82,8 @@ class NodeWatcher {
   // Returns whether a source has a report that it will handle only after a look at a process. Loop
   // thread.
   virtual bool waits() const = 0;
-  // Returns the health services of the watcher, always the same ones: "sources", which serves while
-  // at least one source is open and so VMs can be found, and those of the sources. Loop thread.
+  // Returns the health services of the watcher, always the same ones: kSourcesService, and those of
+  // the sources. Loop thread.
   virtual std::vector<ServiceHealth> Health() const = 0;
   // Returns the names of the sources' health services, for the time before there is a watcher. Any
   // thread.

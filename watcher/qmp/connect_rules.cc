@@ -54,7 +54,7 @@ ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, boo
   if (const auto found = slot->monitors->Find(InodeOf(slot->socket))) {
     slot->monitors = nullptr;
     if (const Manager* const named = *found;
-        named != nullptr && !context.options->watch_manager_sockets) {
+        named != nullptr && !context.options->sources.watch_manager_sockets) {
       return {ConnectVerdict::May::kManagersOwn, named};
     }
     slot->silent_until = absl::ZeroDuration();

@@ -165,7 +165,7 @@ std::string QmpRun::OnSender(int64_t pid) {
 
 void QmpRun::OnCommandLine(const CommandLines::Read& command_line) {
   const Manager* const owner = command_line.OwnerOf(InodeOf(sockets_.home->socket));
-  if (owner == nullptr || published() || context_->options->watch_manager_sockets) return;
+  if (owner == nullptr || published() || context_->options->sources.watch_manager_sockets) return;
   source_->OnNoVm(this, ManagersOwnProblem(*owner));
 }
 

@@ -70,7 +70,7 @@ Problem CannotConnect(ProblemCode code, absl::string_view why) {
 QmpSource::QmpSource(RunContext* context, RunTable* table)
     : context_(context),
       table_(table),
-      watches_(context->options->watches),
+      watches_(context->options->sources.watches),
       path_check_(context, table, this, &unfollowed_),
       attempts_(context, watches_.size(), this) {}
 
@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<QmpSource>> QmpSource::Create(RunContext* context
     threads.push_back(source->ThreadOf(static_cast<int>(spec)));
   }
   absl::StatusOr<std::unique_ptr<DirectoryWatcher>> directories = DirectoryWatcher::Create(
-      context->loop, context->options->watches, std::move(threads), source.get());
+      context->loop, context->options->sources.watches, std::move(threads), source.get());
   if (!directories.ok()) return directories.status();
   source->directories_ = *std::move(directories);
   return source;
@@ -292,7 +292,8 @@ void QmpSource::TryConnect(SocketSlot* slot) {
     slot->try_again = true;
     return;
   }
-  const bool finds_owner = slot->run == nullptr && !context_->options->watch_manager_sockets;
+  const bool finds_owner =
+      slot->run == nullptr && !context_->options->sources.watch_manager_sockets;
   attempts_.Begin(slot, 0, [this, path = slot->path, finds_owner]() -> SocketAttempts::WithSlot {
     SeenSocket seen;
     const int error = LookAtSocket(path, &seen);

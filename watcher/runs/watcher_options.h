@@ -35,14 +35,12 @@ using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<RunSource>>(
 
 // Settings and resources with which a watcher of the node is made.
 struct WatcherOptions {
-  std::vector<WatchSpec> watches;
-  std::vector<LibvirtSpec> libvirts;
-  // API to reach them. Null: it is loaded when one of them exists.
+  SourceSpecs sources;
+  // API to reach the libvirts. Null: it is loaded when one of them exists.
   std::shared_ptr<LibvirtApi> libvirt_api;
   bool process_tracking = true;
   // Reader of QEMUs' command lines; null: QEMU is asked instead. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;
-  bool watch_manager_sockets = false;  // connect also to monitors that managers need themselves
   // Reader of QEMUs' last words; null: nobody reads them.
   std::shared_ptr<LastWordsReader> last_words;
   SignalTracing signals;  // only with process tracking

@@ -62,9 +62,9 @@ void ExpectWrong(const Wrong& row) {
 }
 
 TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
-  EXPECT_TRUE(Good({}).has_default_sources());
-  EXPECT_FALSE(Good({"--watch", "/nowhere"}).has_default_sources());
-  EXPECT_FALSE(Good({"--libvirt", "qemu:///system"}).has_default_sources());
+  EXPECT_TRUE(Good({}).sources.is_default());
+  EXPECT_FALSE(Good({"--watch", "/nowhere"}).sources.is_default());
+  EXPECT_FALSE(Good({"--libvirt", "qemu:///system"}).sources.is_default());
   EXPECT_THAT(Parse({"--check-config"}).text, HasSubstr("neither watch nor libvirt is set"));
   EXPECT_THAT(Parse({"--check-config", "--watch", "/nowhere"}).text,
               Not(HasSubstr("neither watch nor libvirt is set")));
@@ -90,9 +90,9 @@ TEST(Config, TakesEveryFlag) {
       "--process-tracking off --signal-senders require --log-level debug --log-format json "
       "--metrics-listen 127.0.0.1:9556 --node node7.example --retention-age 7d --retention-events "
       "5000"));
-  ASSERT_EQ(config.watches.size(), 2);
-  EXPECT_EQ(config.watches[0].pattern, "*.qmp");
-  EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
+  ASSERT_EQ(config.sources.watches.size(), 2);
+  EXPECT_EQ(config.sources.watches[0].pattern, "*.qmp");
+  EXPECT_EQ(config.sources.watches[1].directory, "/nowhere/b");
   ASSERT_EQ(config.listens.size(), 2);
   EXPECT_EQ(config.listens[1].port, 7070);
   EXPECT_EQ(config.state_dir, "/x/state");
@@ -118,8 +118,8 @@ TEST(Config, ReadsAFileWhichTheCommandLineOverrides) {
                                        "state-dir = /x\n"
                                        "log-format = \"json\"\n";
   const Config config = Good({"--config", directory / "conf", "--state-dir", "/y"});
-  ASSERT_EQ(config.watches.size(), 2);
-  EXPECT_EQ(config.watches[0].pattern, "*.qmp");
+  ASSERT_EQ(config.sources.watches.size(), 2);
+  EXPECT_EQ(config.sources.watches[0].pattern, "*.qmp");
   EXPECT_EQ(config.powerdown_window, absl::Milliseconds(500));
   EXPECT_EQ(config.state_dir, "/y");
   EXPECT_EQ(config.log_format, LogFormat::kJson);
@@ -246,11 +246,11 @@ TEST(Config, AListMayHaveSeveralLines) {
                                        "node = it's\n"
                                        "libvirt = [qemu+unix:///system?socket=/x]\n";
   const Config config = Good({"--config", directory / "conf"});
-  ASSERT_EQ(config.watches.size(), 2);
-  EXPECT_EQ(config.watches[0].pattern, "*.qmp");
-  EXPECT_EQ(config.watches[1].directory, "/nowhere/b");
+  ASSERT_EQ(config.sources.watches.size(), 2);
+  EXPECT_EQ(config.sources.watches[0].pattern, "*.qmp");
+  EXPECT_EQ(config.sources.watches[1].directory, "/nowhere/b");
   EXPECT_EQ(config.node, "it's");
-  EXPECT_EQ(config.libvirts.size(), 1);
+  EXPECT_EQ(config.sources.libvirts.size(), 1);
 }
 
 // Things that the flags name on this host may exist the next time: the service manager tries again
@@ -327,7 +327,7 @@ TEST(Config, RefusesAWatchOfAManagersOwnMonitors) {
   for (auto row : rows) {
     row.says.insert(row.says.end(), {"--watch: \"" + row.watch, "--watch-manager-sockets"});
     ExpectWrong({{"--check-config", "--watch", row.watch}, row.says});
-    EXPECT_EQ(Good({"--watch", row.watch, "--watch-manager-sockets"}).watches.size(), 1);
+    EXPECT_EQ(Good({"--watch", row.watch, "--watch-manager-sockets"}).sources.watches.size(), 1);
   }
 }
 
@@ -339,9 +339,9 @@ TEST(Config, RefusesALinkToAManagersDirectory) {
   std::filesystem::create_directory_symlink(managers, link);
   for (const std::string& watch : {link + "/web1:qmp.*", link + "/*:qmp.sock"}) {
     ExpectWrong({{"--check-config", "--watch", watch}, {"--watch: \"" + watch, managers, "lima"}});
-    EXPECT_EQ(Good({"--watch", watch, "--watch-manager-sockets"}).watches.size(), 1);
+    EXPECT_EQ(Good({"--watch", watch, "--watch-manager-sockets"}).sources.watches.size(), 1);
   }
-  EXPECT_EQ(Good({"--watch", link + "/web1:*.events"}).watches.size(), 1);
+  EXPECT_EQ(Good({"--watch", link + "/web1:*.events"}).sources.watches.size(), 1);
 }
 
 TEST(Config, PermitsAWatchBesideAManagersOwnMonitors) {
@@ -349,7 +349,7 @@ TEST(Config, PermitsAWatchBesideAManagersOwnMonitors) {
        {"/run/vmeventd/qmp:*.qmp", "/run/qemu-server:*.vmev", "/run/qemu-server/extra:*.qmp",
         "/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd", "/run/incus/web:*.events",
         "/srv/qemu:*.monitor", "/srv/qemu:*.sock"}) {
-    EXPECT_EQ(Good({"--watch", watch}).watches.size(), 1) << watch;
+    EXPECT_EQ(Good({"--watch", watch}).sources.watches.size(), 1) << watch;
   }
 }
 

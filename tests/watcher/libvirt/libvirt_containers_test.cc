@@ -20,7 +20,7 @@ class LibvirtContainersTest : public LibvirtSourceTest {
  protected:
   LibvirtContainersTest() {
     options_.process_tracking = true;
-    options_.libvirts = {
+    options_.sources.libvirts = {
         ParseLibvirtUri("lxc+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     StartController();
   }

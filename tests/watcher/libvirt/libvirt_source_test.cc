@@ -478,7 +478,7 @@ TEST_F(LibvirtSourceTest, ALibvirtThatHangsStallsNobody) {
 }
 
 TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
-  options_.watches.clear();
+  options_.sources.watches.clear();
   libvirt_->SetOpenError(absl::PermissionDeniedError("cannot connect to libvirt"));
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
@@ -496,7 +496,7 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
 
 TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
   FindDomain();
-  options_.libvirts.clear();
+  options_.sources.libvirts.clear();
   Restart();
   ExpectEnd(ShutdownClass::kUnknown);
 }
@@ -504,7 +504,7 @@ TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
 TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
   StartWithDomain();
   const std::string source(sink_.Latest("web1")->ref().source());
-  options_.libvirts = {
+  options_.sources.libvirts = {
       ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("virtqemud-sock")).value()};
   libvirt_->SetActive({{kDomain, "running"}});
   RestartConnected();
@@ -518,8 +518,8 @@ TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
 // The default of a configuration that names no source.
 TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
   const std::string socket = directory_.Path("virtqemud-sock");
-  options_.watches.clear();
-  options_.libvirts = {{.awaited = {directory_.Path("libvirt-sock"), socket}}};
+  options_.sources.watches.clear();
+  options_.sources.libvirts = {{.awaited = {directory_.Path("libvirt-sock"), socket}}};
   libvirt_->SetActive({{kDomain, "running"}});
   Start();
   ASSERT_TRUE(UntilInTime([&] { return watcher_->first_scan_done(); }));
@@ -546,7 +546,7 @@ class LibvirtPodsTest : public LibvirtSourceTest {
  protected:
   LibvirtPodsTest() {
     directory_.MakeDirectory("pods");
-    options_.libvirts = {
+    options_.sources.libvirts = {
         ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*/sock")).value()};
   }
   ~LibvirtPodsTest() override {
@@ -633,7 +633,7 @@ TEST_F(LibvirtPodsTest, HangingPodsTakeTheThreadsOfOthersAtTheLimitOnly) {
 }
 
 TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
-  options_.watches.clear();
+  options_.sources.watches.clear();
   libvirt_->SetOpenError(absl::UnavailableError("broken"));
   Start();
   ASSERT_TRUE(UntilInTime([&] { return watcher_->first_scan_done(); }));
@@ -644,8 +644,8 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
 }
 
 TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreConnected) {
-  options_.watches.clear();
-  options_.libvirts = {
+  options_.sources.watches.clear();
+  options_.sources.libvirts = {
       ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*/*")).value()};
   MakePod("good");
   Start();

@@ -84,8 +84,8 @@ class LibvirtSourceTest : public testing::Test {
  protected:
   LibvirtSourceTest() {
     directory_.MakeDirectory("ctrl");
-    options_.watches = {{directory_.Path("ctrl"), "*.kvmd"}};
-    options_.libvirts = {
+    options_.sources.watches = {{directory_.Path("ctrl"), "*.kvmd"}};
+    options_.sources.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     options_.libvirt_api = libvirt_;
     options_.process_tracking = false;

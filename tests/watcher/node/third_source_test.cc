@@ -161,6 +161,15 @@ TEST_F(ThirdSourceTest, WhatItDescribesAndCountsIsTheWatchers) {
   EXPECT_EQ(watcher_->counters().rescans, 3u);
 }
 
+// A library is loaded at the start for what is named only.
+TEST(SourceLibrariesTest, NoneIsNeededForWhatMayNotBeThere) {
+  WatcherOptions options;
+  EXPECT_TRUE(NodeWatcher::LoadLibraries(&options).ok());
+  options.sources = options.sources.Resolved();
+  EXPECT_TRUE(NodeWatcher::LoadLibraries(&options).ok());
+  EXPECT_EQ(options.libvirt_api, nullptr);
+}
+
 // The start serves these names before there is a watcher.
 TEST(SourceServicesTest, AreThoseOfTheSourcesThatEveryWatcherHas) {
   const ManualClock clock;

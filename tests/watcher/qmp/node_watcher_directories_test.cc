@@ -25,7 +25,7 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
 };
 
 TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
-  options_.watches = {ParseWatchSpec(Ctrl() + "/*/qmp.kvmd").value()};
+  options_.sources.watches = {ParseWatchSpec(Ctrl() + "/*/qmp.kvmd").value()};
   Start();
   directory_.MakeDirectory("ctrl/web1");
   directory_.MakeDirectory("ctrl/web2");
@@ -42,7 +42,7 @@ TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
   WatchSpec spec = Spec("ctrl");
   spec.optional = true;
-  options_.watches = {spec};
+  options_.sources.watches = {spec};
   Start();
   ASSERT_TRUE(Until([&] { return watcher_->first_scan_done(); }));
   EXPECT_EQ(watcher_->Describe().directories_size(), 0);
@@ -94,7 +94,7 @@ TEST_F(NodeWatcherDirectoriesTest, AReplacedDirectoryMayHoldAnotherVmOfTheSameNa
 
 TEST_F(NodeWatcherDirectoriesTest, ADirectoryWatchedUnderTwoNamesIsFollowedOnce) {
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
-  options_.watches.push_back(Spec("alias"));
+  options_.sources.watches.push_back(Spec("alias"));
   options_.greeting_timeout = absl::Milliseconds(50);
   const int monitor = Follow(&qemu_);
   qemu_.Send(monitor, EventLine("RESET"));
@@ -114,7 +114,7 @@ class HangingDirectoryTest : public NodeWatcherFixture {
  protected:
   HangingDirectoryTest() {
     directory_.MakeDirectory("other");
-    options_.watches.push_back(Spec("other"));
+    options_.sources.watches.push_back(Spec("other"));
     options_.directory_patience = absl::ZeroDuration();
   }
   std::string Other(const std::string& vm) const {

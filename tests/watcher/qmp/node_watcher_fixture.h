@@ -34,7 +34,7 @@ class NodeWatcherFixture : public testing::Test {
  protected:
   NodeWatcherFixture() {
     directory_.MakeDirectory("ctrl");
-    options_.watches = {Spec("ctrl")};
+    options_.sources.watches = {Spec("ctrl")};
     options_.greeting_timeout = absl::Minutes(2);    // a slow machine's fake is not held
     options_.directory_patience = absl::Minutes(1);  // nor is its directory
   }

@@ -151,7 +151,7 @@ TEST_F(HandoverTest, ASocketThatIsWatchedNoLongerIsLeftToOthers) {
   const int monitor = Follow(&qemu_);
   Stop();
   directory_.MakeDirectory("elsewhere");
-  options_.watches = {Spec("elsewhere")};
+  options_.sources.watches = {Spec("elsewhere")};
   Resume();
   EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));

@@ -253,7 +253,7 @@ class ForeignListenerTest : public ListenerTest {
 
 TEST_F(ForeignListenerTest, IsNeverConnectedToWhereTheNameIsNoMonitors) {
   const std::string path = directory_.Path("ctrl/virtiofs.sock");
-  options_.watches = {{directory_.Path("ctrl"), "*.sock"}};
+  options_.sources.watches = {{directory_.Path("ctrl"), "*.sock"}};
   Listen(path);
   Start();
   ASSERT_TRUE(UntilLeftAlone(path));
@@ -265,7 +265,7 @@ TEST_F(ForeignListenerTest, IsNeverConnectedToWhereTheNameIsNoMonitors) {
 TEST_F(ForeignListenerTest, AMonitorThatACommandLineNamesIsFollowed) {
   const std::string path = directory_.Path("ctrl/vm1.sock");
   options_.greeting_timeout = absl::Minutes(2);
-  options_.watches = {{directory_.Path("ctrl"), "*.sock"}};
+  options_.sources.watches = {{directory_.Path("ctrl"), "*.sock"}};
   qemu_.Rename("qemu-system-x86");
   qemu_.AddMonitor(path);
   Start();
@@ -277,7 +277,7 @@ TEST_F(ForeignListenerTest, AMonitorThatACommandLineNamesIsFollowed) {
 
 TEST_F(ForeignListenerTest, AMonitorThatAManagerNeedsIsLeftToItWhereverItIs) {
   const std::string path = directory_.Path("ctrl/qmp.sock");
-  options_.watches = {{directory_.Path("ctrl"), "*.sock"}};
+  options_.sources.watches = {{directory_.Path("ctrl"), "*.sock"}};
   command_lines_->named = path;
   command_lines_->owner = OwnerOfPath("/home/u/.lima/vm1/qmp.sock");
   Listen(path);
@@ -288,7 +288,7 @@ TEST_F(ForeignListenerTest, AMonitorThatAManagerNeedsIsLeftToItWhereverItIs) {
   EXPECT_THAT(problem.text(), AllOf(HasSubstr("belongs to lima, which needs it to stop the VM"),
                                     HasSubstr("QEMU_SYSTEM_X86_64")));
   EXPECT_EQ(CountConnections(), 0);
-  options_.watch_manager_sockets = true;
+  options_.sources.watch_manager_sockets = true;
   watcher_.reset();
   StartWithManualClock();
   EXPECT_TRUE(UntilInTime([&] { return CountConnections() == 1; }));

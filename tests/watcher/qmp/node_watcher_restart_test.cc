@@ -113,7 +113,7 @@ TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
   const int monitor = FollowUntilShutdown(&qemu_);
   Die();
   directory_.MakeDirectory("other");
-  options_.watches = {Spec("other")};
+  options_.sources.watches = {Spec("other")};
   RestartUntilScanned();
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   EXPECT_FALSE(qemu_.HasClient(monitor));
@@ -124,10 +124,10 @@ TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
 
 TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
-  options_.watches.push_back(Spec("alias"));
+  options_.sources.watches.push_back(Spec("alias"));
   const int monitor = Follow(&qemu_);
   Die();
-  std::swap(options_.watches[0], options_.watches[1]);
+  std::swap(options_.sources.watches[0], options_.sources.watches[1]);
   Restart();
   ASSERT_TRUE(Until([&] { return Handshakes(qemu_, monitor) == 2; }));
   ASSERT_TRUE(UntilScanned());
