@@ -17,7 +17,8 @@ namespace {
 
 // Explains that no event matches.
 std::string NothingFound(const EventsCommand& command, ListSource* source, absl::TimeZone zone) {
-  if (command.since && *command.since > absl::Now()) {
+  const v1::ListEventsRequest& request = command.request;
+  if (request.has_start_time() && FromProto(request.start_time()) > absl::Now()) {
     return "no events match: --since is in the future; a time without a date is one of today";
   }
   std::string begin;
@@ -27,7 +28,7 @@ std::string NothingFound(const EventsCommand& command, ListSource* source, absl:
     begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromProto(one.event.observe_time()), zone);
     return false;
   });
-  const std::string labels = ExplainLabels(command.filter, source);
+  const std::string labels = ExplainLabels(request.filter(), source);
   if (unread) return absl::StrCat("no events match", labels);
   return absl::StrCat("no events match", labels, "; the journal ",
                       begin.empty() ? "has no event" : absl::StrCat("begins ", begin));
@@ -54,7 +55,7 @@ std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
     events.push_back(std::move(event));
     return (command.last || events.size() < kTogether || print()) && left > 0;
   });
-  if (command.last && !command.newest_first) absl::c_reverse(events);
+  if (command.last && !command.request.newest_first()) absl::c_reverse(events);
   if (!events.empty() && printed.ok()) print();
   if (!found && !failure) *empty = NothingFound(command, source, formatter->zone());
   return printed.ok() ? failure : FromPrint(printed);

@@ -141,7 +141,7 @@ std::optional<Failure> CheckNames(const v1::EventFilter& filter, const Invocatio
   std::vector<std::string> unknown;
   for (const std::string& name : UnknownNames(filter, VmNamesOf(runs))) {
     EventsCommand any;
-    any.filter.add_vm_names(name);
+    any.request.mutable_filter()->add_vm_names(name);
     any.limit = 1;
     bool found = false;
     auto failure = source->ReadEvents(any, [&found](const NodeEvent& one) {

@@ -33,7 +33,7 @@ std::optional<Failure> RunList(const StatsCommand& command, ListSource* source, 
       command.by_node
           ? "node"
           : absl::AsciiStrToLower(absl::StripPrefix(v1::CountKey_Name(command.by), "COUNT_KEY_"));
-  const bool of_ends = absl::c_all_of(command.events.filter.types(),
+  const bool of_ends = absl::c_all_of(command.events.request.filter().types(),
                                       [](int type) { return type == v1::EVENT_TYPE_STOPPED; });
   const auto printed = PrintText(
       formatter->FormatCounts(by, of_ends ? "ends" : "events", counts, command.csv), output);

@@ -200,12 +200,12 @@ std::optional<Failure> ReadLateIntents(const v1::EventFilter& filter,
                                        std::optional<absl::Time> since, ListSource* source,
                                        LateIntents* intents) {
   EventsCommand late;
-  late.filter = filter;
-  late.filter.clear_types();
-  late.filter.clear_classes();
-  late.filter.clear_causes();
-  late.filter.add_types(v1::EVENT_TYPE_INTENT_LATE);
-  late.since = since;
+  *late.request.mutable_filter() = filter;
+  late.request.mutable_filter()->clear_types();
+  late.request.mutable_filter()->clear_classes();
+  late.request.mutable_filter()->clear_causes();
+  late.request.mutable_filter()->add_types(v1::EVENT_TYPE_INTENT_LATE);
+  late.SetTimes(since, std::nullopt);
   return source->ReadEvents(late, [intents](NodeEvent event) {
     // A GAP passes every filter.
     if (event.event.type() == v1::EVENT_TYPE_INTENT_LATE) {
@@ -230,15 +230,15 @@ Failure OnNoNode(absl::string_view what, const Failure& failure) {
 std::optional<Failure> ExplainEnds(const WhyCommand& command, const Invocation& invocation,
                                    ListSource* source, Formatter* formatter, Output* output) {
   EventsCommand ends;
-  ends.filter = command.filter;
-  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  ends.since = command.since;
-  ends.until = command.until;
-  ends.newest_first = true;
-  std::optional<Failure> failure = TakeUuids(source, &ends.filter);
+  *ends.request.mutable_filter() = command.filter;
+  ends.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+  ends.SetTimes(command.since, command.until);
+  ends.request.set_newest_first(true);
+  std::optional<Failure> failure = TakeUuids(source, ends.request.mutable_filter());
   if (failure) return failure;
   LateIntents late;
-  std::optional<Failure> late_unread = ReadLateIntents(ends.filter, ends.since, source, &late);
+  std::optional<Failure> late_unread =
+      ReadLateIntents(ends.request.filter(), command.since, source, &late);
   bool found = false;
   std::optional<Failure> unprinted;
   failure = source->ReadEvents(ends, [&](NodeEvent end) {
@@ -299,9 +299,9 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
   for (const NodeVm& run : runs) wanted.emplace(run.node.name, run.vm.ref().name());
   StoryCollector collector(now);
   EventsCommand ends;
-  ends.filter = filter;
-  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  ends.newest_first = true;
+  *ends.request.mutable_filter() = filter;
+  ends.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+  ends.request.set_newest_first(true);
   auto unread = source->ReadEvents(ends, [&](NodeEvent end) {
     const bool recent = TimeOf(end) > now - kCountedEnds;
     // A GAP passes every filter.
@@ -358,9 +358,9 @@ std::string RunOfPid(ListSource* source, const v1::EventFilter& vms, int64_t pid
   std::erase_if(runs, [pid](const NodeVm& one) { return one.vm.ref().pid() != pid; });
   if (!runs.empty()) return absl::c_min_element(runs, IsNewer)->vm.ref().run_id();
   EventsCommand ends;
-  ends.filter = std::move(filter);
-  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  ends.newest_first = true;
+  *ends.request.mutable_filter() = std::move(filter);
+  ends.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+  ends.request.set_newest_first(true);
   std::string run;
   auto unread = source->ReadEvents(ends, [&](const NodeEvent& end) {
     if (end.event.vm().pid() == pid) run = end.event.vm().run_id();

@@ -1,10 +1,12 @@
 #include "client/fleet/fleet_filter.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "base/patterns.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
@@ -45,10 +47,16 @@ std::string EventTokens(const v1::EventFilter& filter) {
 
 }  // namespace
 
+FleetFilter FilterOf(const v1::EventFilter& filter, std::vector<std::string> nodes) {
+  FleetFilter out = {.nodes = std::move(nodes)};
+  *out.list.mutable_filter() = filter;
+  return out;
+}
+
 std::vector<std::string> EventSubjects(const FleetFilter& filter) {
   const std::string prefix = absl::StrCat(kSubjectPrefix, ".", NodeTokens(filter.nodes), ".");
-  const std::string vm = VmToken(filter.events.vm_names());
-  const std::string events = EventTokens(filter.events);
+  const std::string vm = VmToken(filter.list.filter().vm_names());
+  const std::string events = EventTokens(filter.list.filter());
   std::vector<std::string> subjects = {absl::StrCat(prefix, vm, ".", events)};
   if (vm != kAny || (events != ">" && events != "gap")) {
     subjects.push_back(absl::StrCat(prefix, EscapeToken(""), ".gap"));
@@ -59,11 +67,10 @@ std::vector<std::string> EventSubjects(const FleetFilter& filter) {
 std::string KeySubjects(absl::string_view bucket, const FleetFilter& filter) {
   const std::string node = NodeTokens(filter.nodes);
   if (bucket == kNodesBucket) return KeySubject(bucket, node);
-  return KeySubject(bucket, absl::StrCat(node, ".", VmToken(filter.events.vm_names())));
+  return KeySubject(bucket, absl::StrCat(node, ".", VmToken(filter.list.filter().vm_names())));
 }
 
-FleetMatcher::FleetMatcher(const FleetFilter& filter)
-    : lists_(filter.events), since_(filter.since), until_(filter.until) {
+FleetMatcher::FleetMatcher(const FleetFilter& filter) : list_(filter.list), lists_(list_.filter()) {
   std::vector<std::string> nodes;
   std::vector<std::string> of_clusters;
   for (const std::string& entry : filter.nodes) {
@@ -81,13 +88,13 @@ bool FleetMatcher::PassesNode(absl::string_view cluster, absl::string_view node)
 
 bool FleetMatcher::Passes(const MessageNode& origin, const v1::Event& event) const {
   const absl::Time time = FromProto(event.observe_time());
-  if (since_ && time < *since_) return false;
+  if (list_.has_start_time() && time < FromProto(list_.start_time())) return false;
   // One that nobody saw when it happened may have been before.
   const absl::Time began = event.shutdown().has_last_seen_time()
                                ? FromProto(event.shutdown().last_seen_time())
                            : event.unwatched().has_start() ? FromProto(event.unwatched().start())
                                                            : time;
-  if (until_ && std::min(began, time) >= *until_) return false;
+  if (list_.has_end_time() && std::min(began, time) >= FromProto(list_.end_time())) return false;
   if (!PassesNode(origin.cluster, origin.name)) return false;
   if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) return true;
   const v1::ShutdownDetail& end = event.shutdown();

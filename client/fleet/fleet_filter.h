@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "base/event_filter.h"
 #include "client/output/node_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -16,11 +15,12 @@ namespace vmeventd::client {
 
 // Selection of events or VMs of a fleet.
 struct FleetFilter {
-  v1::EventFilter events;           // applied in the same way as by the daemon
-  std::vector<std::string> nodes;   // globs of NODE, or of CLUSTER/NODE; empty: all
-  std::optional<absl::Time> since;  // observed at or after
-  std::optional<absl::Time> until;  // observed before
+  v1::ListEventsRequest list;      // its filter and times, applied in the same way as by the daemon
+  std::vector<std::string> nodes;  // globs of NODE, or of CLUSTER/NODE; empty: all
 };
+
+// A selection by the filter alone.
+FleetFilter FilterOf(const v1::EventFilter& filter, std::vector<std::string> nodes);
 
 // The subjects of the events that pass the filter. They do not overlap, and other events may have
 // them too. They contain the filter's node, VM, type or class if the filter has exactly one value
@@ -43,12 +43,11 @@ class FleetMatcher {
   bool PassesNode(absl::string_view cluster, absl::string_view node) const;
 
  private:
+  v1::ListEventsRequest list_;
   FilterLists lists_;
   // Patterns of NODE and of CLUSTER/NODE. Unset: there are none. If both are unset, all nodes pass.
   std::optional<NameMatcher> nodes_;
   std::optional<NameMatcher> nodes_of_clusters_;
-  std::optional<absl::Time> since_;
-  std::optional<absl::Time> until_;
 };
 
 }  // namespace vmeventd::client

@@ -60,7 +60,7 @@ struct CommandLine : Servers {
   // exactly the events that match.
   bool prints_gaps() const {
     const auto* const list = std::get_if<EventsCommand>(&command);
-    return for_people() || list == nullptr || AsksForGaps(list->filter);
+    return for_people() || list == nullptr || AsksForGaps(list->request.filter());
   }
   std::variant<FollowCommand, PushCommand, WebCommand, TopCommand, WhyCommand, EventsCommand,
                VmsCommand, DeclareIntentCommand, IntentsCommand, WithdrawIntentCommand, InfoCommand,

@@ -30,16 +30,20 @@ CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, 
   struct Options {
     EventsCommand list;
     FollowCommand follow;
+    std::optional<absl::Time> since;
+    std::optional<absl::Time> until;
+    bool newest_first = false;
   };
-  const auto options = std::make_shared<Options>(Options{begin});
+  const auto options = std::make_shared<Options>();
+  options->list = begin;
   EventsCommand* list = &options->list;
   CLI::Option* until = AddTimes(app, reading, "only events at or after this time",
-                                "only events before this time", &list->since, &list->until);
+                                "only events before this time", &options->since, &options->until);
   AddNode(app, reading);
-  AddNames(app, &list->filter);
-  AddFilter(app, &list->filter);
+  AddNames(app, list->request.mutable_filter());
+  AddFilter(app, list->request.mutable_filter());
   CLI::Option* newest =
-      AddFlag(app, "-r,--newest-first", "the newest at the top", &list->newest_first);
+      AddFlag(app, "-r,--newest-first", "the newest at the top", &options->newest_first);
   CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last)
                           ->check(UpTo(kMaxLast));
   CLI::Option* limit =
@@ -50,17 +54,19 @@ CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, 
                             ->excludes(until, newest, limit);
   for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {
-    CheckTimes(list->since, list->until);
+    CheckTimes(options->since, options->until);
+    list->SetTimes(options->since, options->until);
+    if (options->newest_first) list->request.set_newest_first(true);
     if (follow->empty()) {
       reading->line.command = *list;
       return;
     }
     // The history that the list has, and what follows.
     FollowCommand& events = options->follow;
-    events.watch.filter = list->filter;
-    events.watch.start = list->since ? WatchStart(FromTime{*list->since}) : FromOldest{};
+    events.watch.filter = list->request.filter();
+    events.watch.start = options->since ? WatchStart(FromTime{*options->since}) : FromOldest{};
     events.last = list->last;
-    if (!events.last && !list->since) events.last = kUsualLast;
+    if (!events.last && !options->since) events.last = kUsualLast;
     reading->line.command = events;
   });
   return app;
@@ -74,9 +80,10 @@ void AddEvents(CLI::App* program, Reading* reading) {
       ->alias("history");
   AddListCommand(program, reading, "tail", "List the newest events", {.last = kUsualLast})
       ->group("");
-  EventsCommand crashes = {.newest_first = true};
-  crashes.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  crashes.filter.add_classes(v1::SHUTDOWN_CLASS_CRASH);
+  EventsCommand crashes;
+  crashes.request.set_newest_first(true);
+  crashes.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+  crashes.request.mutable_filter()->add_classes(v1::SHUTDOWN_CLASS_CRASH);
   AddListCommand(program, reading, "crashes", "List the VMs that crashed", crashes)->group("");
 }
 

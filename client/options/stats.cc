@@ -1,6 +1,9 @@
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/time/time.h"
 #include "client/cli/option.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"
@@ -12,16 +15,21 @@
 namespace vmeventd::client {
 
 void AddStats(CLI::App* program, Reading* reading) {
+  struct Times {
+    std::optional<absl::Time> since;
+    std::optional<absl::Time> until;
+  };
+  const auto times = std::make_shared<Times>();
   const auto check = [=](StatsCommand* stats) {
-    EventsCommand& events = stats->events;
-    if (events.filter.types().empty()) events.filter.add_types(v1::EVENT_TYPE_STOPPED);
+    stats->events.SetTimes(times->since, times->until);
+    v1::EventFilter* const filter = stats->events.request.mutable_filter();
+    if (filter->types().empty()) filter->add_types(v1::EVENT_TYPE_STOPPED);
     stats->csv = reading->line.format == OutputFormat::kCsv;
   };
   const auto [app, stats] =
       Add<StatsCommand>(program, reading, "stats", "Count the ends of VMs", check);
-  EventsCommand* const events = &stats->events;
   AddTimes(app, reading, "only events at or after this time", "only events before this time",
-           &events->since, &events->until);
+           &times->since, &times->until);
   AddOption(app, "--by", "KEY",
             "who, vm, class, cause, type, day, hour, minute or node; default who",
             [to = stats](const std::string& text) {
@@ -30,8 +38,8 @@ void AddStats(CLI::App* program, Reading* reading) {
               to->by_node = !v1::CountKey_IsValid(key);
               if (!to->by_node) to->by = static_cast<v1::CountKey>(key);
             });
-  AddNames(app, &events->filter);
-  AddFilter(app, &events->filter);
+  AddNames(app, stats->events.request.mutable_filter());
+  AddFilter(app, stats->events.request.mutable_filter());
 }
 
 }  // namespace vmeventd::client

@@ -323,15 +323,19 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
                          std::is_same_v<Command, VmsCommand>) {
       const auto lists = ListsOf(line, line.is_json(), note);
       Command list = command;
+      v1::EventFilter* filter = nullptr;
       std::string empty;
       if constexpr (std::is_same_v<Command, VmsCommand>) {
+        filter = &list.filter;
         if (!list.order && !list.runs && line.for_people() && isatty(STDOUT_FILENO) == 1) {
           list.order = VmOrder::kTrouble;
         }
+      } else {
+        filter = list.request.mutable_filter();
       }
-      failure = TakeUuids(lists.get(), &list.filter);
+      failure = TakeUuids(lists.get(), filter);
       if (!failure) failure = RunList(list, lists.get(), formatter, output, &empty);
-      if (!failure) failure = CheckNames(list.filter, InvocationOf(line), lists.get());
+      if (!failure) failure = CheckNames(*filter, InvocationOf(line), lists.get());
       if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else {
       failure = line.fleet

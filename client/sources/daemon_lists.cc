@@ -55,10 +55,7 @@ std::vector<TimeRange> SplitByOffset(TimeRange all, absl::Time oldest, absl::Tim
 }  // namespace
 
 std::optional<Failure> DaemonLists::ReadEvents(const EventsCommand& command, const Take& take) {
-  v1::ListEventsRequest first;
-  *first.mutable_filter() = command.filter;
-  if (command.since) *first.mutable_start_time() = ToProto(*command.since);
-  if (command.until) *first.mutable_end_time() = ToProto(*command.until);
+  v1::ListEventsRequest first = command.request;
   first.set_newest_first(command.reads_newest_first());
   first.set_page_size(static_cast<int32_t>(std::min(command.max_events(), kLargestPage)));
   return ReadPages(daemon_, &Stub::ListEvents, first, [&](v1::ListEventsResponse* page) {
@@ -89,7 +86,7 @@ std::optional<Failure> DaemonLists::ReadVms(const v1::EventFilter& filter, bool 
 std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, absl::TimeZone zone,
                                                 NodeCounts* counts) {
   v1::CountEventsRequest first;
-  *first.mutable_filter() = command.events.filter;
+  *first.mutable_filter() = command.events.request.filter();
   first.set_by(command.by_node ? v1::COUNT_KEY_CLASS : command.by);
   const auto count = [&](const TimeRange& range) {
     first.clear_start_time();
@@ -104,7 +101,10 @@ std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, abs
       return true;
     });
   };
-  const TimeRange all = {command.events.since, command.events.until};
+  const v1::ListEventsRequest& events = command.events.request;
+  TimeRange all;
+  if (events.has_start_time()) all.begin = FromProto(events.start_time());
+  if (events.has_end_time()) all.end = FromProto(events.end_time());
   if (command.by < v1::COUNT_KEY_DAY || command.by_node) return count(all);
   v1::GetServerInfoResponse info;
   if (auto failure = ReadInfo(daemon_, &info)) return failure;
@@ -129,8 +129,8 @@ std::optional<Failure> DaemonLists::ReadReports(const ReportQuestion& question,
     return failure;
   }
   EventsCommand ends;
-  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  ends.since = question.since;
+  ends.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+  ends.SetTimes(question.since, std::nullopt);
   ends.last = kMaxEnds;
   const auto unread = ReadEvents(ends, [&report](NodeEvent one) {
     // A GAP passes every filter.

@@ -52,7 +52,8 @@ absl::Status ReadStoredEvents(NatsConnection* connection, const FleetFilter& fil
 }
 
 ReadStart StartOf(const FleetFilter& filter) {
-  return filter.since ? ReadStart(*filter.since - kMaxSkew) : uint64_t{1};
+  if (!filter.list.has_start_time()) return uint64_t{1};
+  return FromProto(filter.list.start_time()) - kMaxSkew;
 }
 
 // The newest `count` events that were asked for, and the GAPs between them; the oldest first.
@@ -61,11 +62,11 @@ absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
                                                  const FleetEnvironment& env) {
   const absl::StatusOr<StreamState> state = ReadStreamState(connection, kFleetStream);
   if (!state.ok()) return state.status();
-  const auto counts = [gaps = AsksForGaps(filter.events)](const NodeEvent& one) {
+  const auto counts = [gaps = AsksForGaps(filter.list.filter())](const NodeEvent& one) {
     return gaps || one.event.has_vm() ? 1U : 0U;
   };
   for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
-    const bool whole = filter.since || state->last < state->first + window;
+    const bool whole = filter.list.has_start_time() || state->last < state->first + window;
     const ReadStart start = whole ? StartOf(filter) : ReadStart(state->last + 1 - window);
     std::deque<NodeEvent> newest;
     uint64_t counted = 0;
@@ -83,7 +84,7 @@ absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
 }  // namespace
 
 std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, const Take& take) {
-  const FleetFilter filter = {command.filter, env_.nodes, command.since, command.until};
+  const FleetFilter filter = {command.request, env_.nodes};
   return WithFleet(env_, [&](NatsConnection* connection) {
     if (!command.reads_newest_first()) {
       return ReadStoredEvents(connection, filter, StartOf(filter), env_, take);
@@ -103,7 +104,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
 
 std::optional<Failure> FleetLists::ReadVms(const v1::EventFilter& vm_filter, bool stopped_too,
                                            NodeVms* vms) {
-  const FleetFilter filter = {.events = vm_filter, .nodes = env_.nodes};
+  const FleetFilter filter = FilterOf(vm_filter, env_.nodes);
   return WithFleet(env_, [&](NatsConnection* connection) {
     absl::StatusOr<NodeVms> all = ReadFleetVms(connection, filter, env_);
     if (!all.ok()) return all.status();
@@ -156,8 +157,8 @@ std::optional<Failure> FleetLists::ReadReports(const ReportQuestion& question,
     if (report != nullptr) report->vms.push_back(std::move(vm));
   }
   EventsCommand ends;
-  ends.filter.add_types(v1::EVENT_TYPE_STOPPED);
-  ends.since = question.since;
+  ends.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
+  ends.SetTimes(question.since, std::nullopt);
   auto failure = ReadEvents(ends, [&](NodeEvent one) {
     NodeReport* const report = report_of(one.node);
     const bool is_end = one.event.type() == v1::EVENT_TYPE_STOPPED;  // a GAP passes every filter

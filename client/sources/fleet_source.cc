@@ -36,7 +36,7 @@ class FleetWatch : public ReconnectingSource {
       : ReconnectingSource(std::move(environment)),
         command_(std::move(command)),
         env_(std::move(fleet)),
-        filter_{command_.filter, env_.nodes, std::nullopt, std::nullopt} {
+        filter_(FilterOf(command_.filter, env_.nodes)) {
     if (const auto* time = std::get_if<FromTime>(&command_.start)) SetSince(time->time);
     const auto* from = std::get_if<FromSequence>(&command_.start);
     if (from != nullptr && !from->journal_id.empty()) position_ = *from;
@@ -59,7 +59,7 @@ class FleetWatch : public ReconnectingSource {
   }
 
   void SetSince(absl::Time since) {
-    filter_.since = since;
+    *filter_.list.mutable_start_time() = ToProto(since);
     matcher_ = FleetMatcher(filter_);
   }
 
@@ -129,7 +129,8 @@ class FleetWatch : public ReconnectingSource {
                          ", which was deleted, restored from a copy or rolled back; continuing "
                          "with the events that were observed since ",
                          Rfc3339Text(since), ", of which some may come again"));
-    SetSince(filter_.since ? std::max(*filter_.since, since) : since);
+    const bool had_since = filter_.list.has_start_time();
+    SetSince(had_since ? std::max(FromProto(filter_.list.start_time()), since) : since);
     start_ = since;
     position_.reset();
     jumped_after_.reset();

@@ -9,6 +9,7 @@
 #include "client/connect/failure.h"
 #include "client/output/node_event.h"
 #include "client/output/node_vm.h"
+#include "client/output/time_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // A source of lists, and the requests that commands send to it. The source is one daemon, several
@@ -18,19 +19,24 @@ namespace vmeventd::client {
 
 // Events of the past.
 struct EventsCommand {
-  v1::EventFilter filter;
-  std::optional<absl::Time> since;
-  std::optional<absl::Time> until;
-  bool newest_first = false;
+  // Which events, and in which order they are shown; without a page. A daemon gets it, and a
+  // fleet's stream is filtered by it.
+  v1::ListEventsRequest request;
   std::optional<uint64_t> limit;  // at least 1
   // Only this number of the newest events, at least 1; all are held in memory.
   std::optional<uint64_t> last;
 
   // Maximum number of events in the answer, of those that count.
   uint64_t max_events() const { return last.value_or(limit.value_or(UINT64_MAX)); }
-  bool counts(const NodeEvent& one) const { return one.event.has_vm() || AsksForGaps(filter); }
+  bool counts(const NodeEvent& one) const {
+    return one.event.has_vm() || AsksForGaps(request.filter());
+  }
   // Returns whether a source must deliver the newest event first.
-  bool reads_newest_first() const { return newest_first || last.has_value(); }
+  bool reads_newest_first() const { return request.newest_first() || last.has_value(); }
+  void SetTimes(std::optional<absl::Time> since, std::optional<absl::Time> until) {
+    if (since) *request.mutable_start_time() = ToProto(*since);
+    if (until) *request.mutable_end_time() = ToProto(*until);
+  }
 };
 
 // Counts of events.

@@ -127,8 +127,10 @@ std::optional<Failure> SetStart(const Servers& servers, const WatchPositions& po
     return std::nullopt;
   const bool alone = asked.servers.size() <= 1;
   EventsCommand list;
-  list.filter = command->filter;
-  if (const auto* from = std::get_if<FromTime>(&command->start)) list.since = from->time;
+  *list.request.mutable_filter() = command->filter;
+  if (const auto* from = std::get_if<FromTime>(&command->start)) {
+    list.SetTimes(from->time, std::nullopt);
+  }
   list.last = last;
   std::optional<NodeEvent> oldest;
   uint64_t read = 0;

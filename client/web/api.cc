@@ -73,8 +73,10 @@ absl::StatusOr<absl::TimeZone> ZoneOf(const std::string& name) {
 
 // The filter of a list that may be of one process; null: the command has no such list.
 v1::EventFilter* FilterOfRuns(CommandLine* line) {
-  if (auto* const events = std::get_if<EventsCommand>(&line->command)) return &events->filter;
-  if (auto* const stats = std::get_if<StatsCommand>(&line->command)) return &stats->events.filter;
+  if (auto* const events = std::get_if<EventsCommand>(&line->command))
+    return events->request.mutable_filter();
+  if (auto* const stats = std::get_if<StatsCommand>(&line->command))
+    return stats->events.request.mutable_filter();
   auto* const vms = std::get_if<VmsCommand>(&line->command);
   return vms == nullptr ? nullptr : &vms->filter;
 }

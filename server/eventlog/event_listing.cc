@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/events/event_codec.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 namespace {
@@ -12,6 +13,19 @@ constexpr absl::Duration kTurn = absl::Milliseconds(8);
 constexpr int kMaxTurns = 15;
 
 }  // namespace
+
+EventListing::EventListing(const EventLog* log, v1::ListEventsRequest request, uint64_t from,
+                           size_t max_bytes, Count count)
+    : log_(log),
+      count_(std::move(count)),
+      request_(std::move(request)),
+      matcher_(request_.filter()),
+      start_(request_.has_start_time() ? FromTimestamp(request_.start_time())
+                                       : absl::InfinitePast()),
+      end_(request_.has_end_time() ? FromTimestamp(request_.end_time()) : absl::InfiniteFuture()),
+      max_bytes_(max_bytes),
+      page_{.clock = &log->clock(), .max_count = static_cast<size_t>(request_.page_size())},
+      next_(from) {}
 
 bool EventListing::Take(const EventRecord& event, bool durable) {
   if (!page_.Looks()) return false;
@@ -29,11 +43,11 @@ bool EventListing::Take(const EventRecord& event, bool durable) {
 absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>& reader) {
   if (!reader.ok()) return reader.status();
   JournalReader* const journal = *reader;
-  const bool newest_first = bounds_.newest_first;
+  const bool newest_first = request_.newest_first();
   // At one moment, so that what is written meanwhile is in one of the two parts.
   ReadResult memory = log_->ReadUncommitted();
   if (!within_.has_value()) {
-    const auto within = journal->Within(bounds_.start, bounds_.end, next_);
+    const auto within = journal->Within(start_, end_, next_);
     if (!within.ok()) return within.status();
     within_ = *within;
     // These may be in the journal by the next turn.

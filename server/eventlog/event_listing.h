@@ -12,37 +12,24 @@
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/events/event_page.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
 
-// Bounds of a page of the events of [start, end). An event counts if any moment from its `since` to
-// its observe_time is in there.
-struct ListBounds {
-  absl::Time start = absl::InfinitePast();
-  absl::Time end = absl::InfiniteFuture();
-  int page_size = 100;
-  bool newest_first = false;
-  uint64_t from = 0;  // sequence to begin at, from a client; 0: the first in this order
-};
-
-// A page of the events that pass a filter, collected in turns on the history thread.
+// A page of the events that a request selects, collected in turns on the history thread. An event
+// is in the request's times if any moment from its `since` to its observe_time is.
 class EventListing {
  public:
-  // `log` outlives it. A page of several events has at most `max_bytes`. With `count`, the page has
-  // no events: `count` is called with each instead.
+  // `log` outlives it. `request` is checked (CheckListEvents); its page_token is not used. `from`
+  // is the sequence to begin at, from a client; 0: the first in this order. A page of several
+  // events has at most `max_bytes`. With `count`, the page has no events: `count` is called with
+  // each instead.
   using Count = std::function<void(const EventRecord&)>;
-  EventListing(const EventLog* log, EventMatcher matcher, const ListBounds& bounds,
-               size_t max_bytes, Count count = nullptr)
-      : log_(log),
-        count_(std::move(count)),
-        matcher_(std::move(matcher)),
-        bounds_(bounds),
-        max_bytes_(max_bytes),
-        page_{.clock = &log->clock(), .max_count = static_cast<size_t>(bounds.page_size)},
-        next_(bounds.from) {}
+  EventListing(const EventLog* log, v1::ListEventsRequest request, uint64_t from, size_t max_bytes,
+               Count count = nullptr);
 
   // Searches for some milliseconds, whatever the filter is, and advances by at least one event.
-  // Returns whether the page is complete. OUT_OF_RANGE: bounds.from is no longer retained.
+  // Returns whether the page is complete. OUT_OF_RANGE: `from` is no longer retained.
   absl::StatusOr<bool> Continue(const absl::StatusOr<JournalReader*>& reader);
   // The events found so far, encoded as `events` fields.
   const std::string& events() const { return page_.encoded; }
@@ -53,13 +40,15 @@ class EventListing {
   // Adds the event if it passes. False: the turn is over.
   bool Take(const EventRecord& event, bool durable);
   bool IsInTime(const EventRecord& event) const {
-    return event.observe_time >= bounds_.start && event.since < bounds_.end;
+    return event.observe_time >= start_ && event.since < end_;
   }
 
   const EventLog* const log_;
   const Count count_;
+  const v1::ListEventsRequest request_;
   const EventMatcher matcher_;
-  const ListBounds bounds_;
+  const absl::Time start_;
+  const absl::Time end_;
   const size_t max_bytes_;
   EventPage page_;
   uint64_t next_;

@@ -19,6 +19,7 @@
 #include "base/uuid.h"
 #include "server/eventlog/event_listing.h"
 #include "server/events/event_codec.h"
+#include "server/events/event_matcher.h"
 #include "server/rpc/event_counts.h"
 #include "server/rpc/request_checks.h"
 
@@ -184,22 +185,21 @@ class Queries::WaitingList {
 
 void Queries::ListEvents(const v1::ListEventsRequest& request, const std::string& peer,
                          const std::function<bool()>& cancelled, const Answer& answer) {
-  const absl::StatusOr<ListBounds> bounds = CheckListEvents(request);
-  if (!bounds.ok()) return answer(bounds.status());
+  const absl::StatusOr<v1::ListEventsRequest> list = CheckListEvents(request);
+  if (!list.ok()) return answer(list.status());
   const auto finish = [](const EventListing& listing, const std::string& next_token) {
     v1::ListEventsResponse rest;
     rest.set_next_page_token(next_token);
     return absl::StrCat(listing.events(), rest.SerializeAsString());
   };
-  Collect({QuestionOf(request), request.page_token(), *bounds, EventMatcher(request.filter()),
-           nullptr, finish},
-          peer, cancelled, answer);
+  Collect({QuestionOf(request), request.page_token(), *list, nullptr, finish}, peer, cancelled,
+          answer);
 }
 
 void Queries::CountEvents(const v1::CountEventsRequest& request, const std::string& peer,
                           const std::function<bool()>& cancelled, const Answer& answer) {
-  const absl::StatusOr<ListBounds> bounds = CheckCountEvents(request);
-  if (!bounds.ok()) return answer(bounds.status());
+  const absl::StatusOr<v1::ListEventsRequest> list = CheckCountEvents(request);
+  if (!list.ok()) return answer(list.status());
   const auto& types = request.filter().types();
   const bool asks_for_gaps =
       std::find(types.begin(), types.end(), v1::EVENT_TYPE_GAP) != types.end();
@@ -210,25 +210,25 @@ void Queries::CountEvents(const v1::CountEventsRequest& request, const std::stri
     response.set_next_page_token(next_token);
     return response.SerializeAsString();
   };
-  Collect({QuestionOf(request), request.page_token(), *bounds, EventMatcher(request.filter()),
+  Collect({QuestionOf(request), request.page_token(), *list,
            [counts](const EventRecord& event) { counts->Add(event); }, finish},
           peer, cancelled, answer);
 }
 
 void Queries::Collect(Page page, const std::string& peer, const std::function<bool()>& cancelled,
                       const Answer& answer) {
+  uint64_t from = 0;
   if (!page.token.empty()) {
     const absl::StatusOr<std::string> position =
         ReadPageToken(log_->identity().journal_id, page.question, page.token);
     if (!position.ok()) return answer(position.status());
-    if (!absl::SimpleAtoi(*position, &page.bounds.from)) {
+    if (!absl::SimpleAtoi(*position, &from)) {
       return answer(absl::InvalidArgumentError("page_token: its position is not a sequence"));
     }
   }
   if (absl::Status hung = log_->CheckReads(); !hung.ok()) return answer(hung);
-  const auto listing =
-      std::make_shared<EventListing>(log_, std::move(page.matcher), page.bounds,
-                                     kMaxResponseBytes - kReservedBytes, std::move(page.count));
+  const auto listing = std::make_shared<EventListing>(
+      log_, std::move(page.list), from, kMaxResponseBytes - kReservedBytes, std::move(page.count));
   const auto waiting = std::make_shared<WaitingList>(cancelled, answer);
   {
     const MutexLock lock(&mutex_);

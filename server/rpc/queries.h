@@ -11,7 +11,6 @@
 #include "base/mutex.h"
 #include "server/eventlog/event_listing.h"
 #include "server/eventlog/event_log.h"
-#include "server/events/event_matcher.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
@@ -47,8 +46,7 @@ class Queries {
   struct Page {
     std::string question;
     std::string token;  // of the request
-    ListBounds bounds;
-    EventMatcher matcher;
+    v1::ListEventsRequest list;
     EventListing::Count count;
     Finish finish;
   };

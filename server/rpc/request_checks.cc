@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -177,20 +178,19 @@ class Checker {
     }
     return page_size == 0 ? kDefaultPageSize : std::min(page_size, kMaxPageSize);
   }
-  // The times of a list.
-  template <typename Request>
-  ListBounds Bounds(const Request& request) {
-    ListBounds bounds;
-    if (request.has_start_time()) bounds.start = Time("start_time", request.start_time());
-    if (request.has_end_time()) bounds.end = Time("end_time", request.end_time());
-    if (bounds.start >= bounds.end) {
+  // Checks what selects the events of a list or of a count.
+  void List(const v1::ListEventsRequest& request) {
+    Filter("filter", request.filter());
+    absl::Time start = absl::InfinitePast();
+    absl::Time end = absl::InfiniteFuture();
+    if (request.has_start_time()) start = Time("start_time", request.start_time());
+    if (request.has_end_time()) end = Time("end_time", request.end_time());
+    if (start >= end) {
       const auto text = [](absl::Time time) {
         return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
       };
-      Refuse("start_time", text(bounds.start),
-             absl::StrCat("must be before end_time, ", text(bounds.end)));
+      Refuse("start_time", text(start), absl::StrCat("must be before end_time, ", text(end)));
     }
-    return bounds;
   }
   WatchStart Start(const v1::WatchEventsRequest& request) {
     using Case = v1::WatchEventsRequest::StartCase;
@@ -248,20 +248,21 @@ absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& reques
   return check.Result(page);
 }
 
-absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request) {
+absl::StatusOr<v1::ListEventsRequest> CheckListEvents(v1::ListEventsRequest request) {
   Checker check;
-  check.Filter("filter", request.filter());
-  ListBounds bounds = check.Bounds(request);
-  bounds.page_size = check.PageSize(request.page_size());
-  bounds.newest_first = request.newest_first();
+  check.List(request);
+  request.set_page_size(check.PageSize(request.page_size()));
   check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
-  return check.Result(bounds);
+  return check.Result(std::move(request));
 }
 
-absl::StatusOr<ListBounds> CheckCountEvents(const v1::CountEventsRequest& request) {
+absl::StatusOr<v1::ListEventsRequest> CheckCountEvents(const v1::CountEventsRequest& request) {
   Checker check;
-  check.Filter("filter", request.filter());
-  const ListBounds bounds = check.Bounds(request);
+  v1::ListEventsRequest list;
+  *list.mutable_filter() = request.filter();
+  if (request.has_start_time()) *list.mutable_start_time() = request.start_time();
+  if (request.has_end_time()) *list.mutable_end_time() = request.end_time();
+  check.List(list);
   if (request.by() == v1::COUNT_KEY_UNSPECIFIED || !v1::CountKey_IsValid(request.by())) {
     check.Refuse("by", absl::StrCat(static_cast<int>(request.by())), "is not a known CountKey");
   }
@@ -271,7 +272,7 @@ absl::StatusOr<ListBounds> CheckCountEvents(const v1::CountEventsRequest& reques
                  "must be at most 24 h either way");
   }
   check.Length("page_token", request.page_token(), kMaxPageTokenBytes);
-  return check.Result(bounds);
+  return check.Result(std::move(list));
 }
 
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request) {

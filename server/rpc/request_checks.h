@@ -6,7 +6,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/eventlog/event_listing.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/node/intent_requests.h"
@@ -37,9 +36,11 @@ absl::StatusOr<WatchRequest> CheckWatchEvents(const v1::WatchEventsRequest& requ
 
 absl::StatusOr<StreamPage> CheckListStreams(const v1::ListStreamsRequest& request);
 
-absl::StatusOr<ListBounds> CheckListEvents(const v1::ListEventsRequest& request);
+// Returns the request with the page size that applies.
+absl::StatusOr<v1::ListEventsRequest> CheckListEvents(v1::ListEventsRequest request);
 
-absl::StatusOr<ListBounds> CheckCountEvents(const v1::CountEventsRequest& request);
+// Returns the list whose events are counted.
+absl::StatusOr<v1::ListEventsRequest> CheckCountEvents(const v1::CountEventsRequest& request);
 
 // Returns the page size.
 absl::StatusOr<int> CheckListVms(const v1::ListVmsRequest& request);

@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/unix_socket.h"
 
 namespace vmeventd::client {
@@ -84,6 +85,16 @@ class CommandsTest : public testing::Test {
   std::vector<v1::ListEventsRequest> requests_;
 };
 
+EventsCommand EventsOf(const std::string& request) {
+  return {.request = FromText<v1::ListEventsRequest>(request)};
+}
+
+EventsCommand EventsSince(absl::Time since) {
+  EventsCommand command;
+  command.SetTimes(since, std::nullopt);
+  return command;
+}
+
 TEST_F(CommandsTest, AnEmptyListSaysSo) {
   ServeEvents(0);
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
@@ -92,9 +103,9 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
     return empty_;
   };
   const auto of_name = FromText<v1::EventFilter>("vm_names: 'a'");
-  EXPECT_EQ(run(EventsCommand{.since = absl::Now() - absl::Hours(1)}),
+  EXPECT_EQ(run(EventsSince(absl::Now() - absl::Hours(1))),
             "no events match; the journal has no event");
-  EXPECT_THAT(run(EventsCommand{.since = absl::Now() + absl::Hours(1)}),
+  EXPECT_THAT(run(EventsSince(absl::Now() + absl::Hours(1))),
               HasSubstr("--since is in the future"));
   EXPECT_THAT(run(VmsCommand{}), HasSubstr("vmevents doctor"));
   EXPECT_EQ(run(VmsCommand{.filter = of_name}),
@@ -122,7 +133,7 @@ TEST_F(CommandsTest, DaysAreCountedByTheOffsetThatEachHad) {
   server_.service().info.mutable_oldest_time()->set_seconds(
       absl::ToUnixSeconds(absl::FromCivil(absl::CivilDay(2026, 1, 1), zone)));
   StatsCommand command = {.by = v1::COUNT_KEY_DAY};
-  command.events.until = absl::FromCivil(absl::CivilDay(2026, 11, 1), zone);
+  command.events.SetTimes(std::nullopt, absl::FromCivil(absl::CivilDay(2026, 11, 1), zone));
   const auto count = [&] {
     EXPECT_FALSE(With([&](const CommandContext& context) {
       DaemonLists lists(context.nodes.front());
@@ -133,7 +144,7 @@ TEST_F(CommandsTest, DaysAreCountedByTheOffsetThatEachHad) {
   EXPECT_THAT(count(), ElementsAre(" to 2026-03-29 01:00: 3600",
                                    "2026-03-29 01:00 to 2026-10-25 01:00: 7200",
                                    "2026-10-25 01:00 to 2026-10-31 23:00: 3600"));
-  command.events.since = absl::FromCivil(absl::CivilDay(2026, 10, 30), zone);
+  command.events.SetTimes(absl::FromCivil(absl::CivilDay(2026, 10, 30), zone), std::nullopt);
   EXPECT_THAT(count(), ElementsAre("2026-10-29 23:00 to 2026-10-31 23:00: 3600"));
   command.by = v1::COUNT_KEY_VM;
   EXPECT_THAT(count(), SizeIs(1));
@@ -148,7 +159,7 @@ TEST_F(CommandsTest, AnEmptyListOfEventsSaysWhenTheJournalBegins) {
     }
     return grpc::Status::OK;
   };
-  EXPECT_FALSE(Run(EventsCommand{.filter = FromText<v1::EventFilter>("vm_names: 'a'")}));
+  EXPECT_FALSE(Run(EventsOf("filter { vm_names: 'a' }")));
   EXPECT_EQ(empty_, "no events match; the journal begins 2026-11-28 20:57:53");
 }
 
@@ -193,7 +204,7 @@ TEST_F(CommandsTest, ALabelThatNoVmHasIsExplained) {
       "; no VM has a label \"projet\"; did you mean project?; the labels are app, project";
   EXPECT_FALSE(Run(VmsCommand{.filter = filter}));
   EXPECT_EQ(empty_, absl::StrCat("no VMs match", kWhy));
-  EXPECT_FALSE(Run(EventsCommand{.filter = filter}));
+  EXPECT_FALSE(Run(EventsOf("filter { labels: 'projet=P,!canary' }")));
   EXPECT_EQ(empty_, absl::StrCat("no events match", kWhy, "; the journal has no event"));
   EXPECT_FALSE(Run(VmsCommand{.filter = FromText<v1::EventFilter>("labels: 'app=y'")}));
   EXPECT_EQ(empty_, "no VMs match; --all includes those that have stopped");
@@ -335,15 +346,16 @@ TEST_F(CommandsTest, AGapOfTheNodeCountsOnlyWhereItWasAskedFor) {
     EXPECT_FALSE(Run(command));
     return Lines();
   };
-  const auto of_web1 = FromText<v1::EventFilter>("vm_names: 'web1'");
-  EXPECT_EQ(lines({.filter = of_web1, .limit = 1}), 2) << "the GAP besides";
-  EXPECT_EQ(lines({.filter = of_web1, .last = 1}), 2);
+  const auto of_web1 = FromText<v1::ListEventsRequest>("filter { vm_names: 'web1' }");
+  const auto of_gaps = FromText<v1::ListEventsRequest>("filter { types: EVENT_TYPE_GAP }");
+  EXPECT_EQ(lines({.request = of_web1, .limit = 1}), 2) << "the GAP besides";
+  EXPECT_EQ(lines({.request = of_web1, .last = 1}), 2);
   EXPECT_EQ(lines({.limit = 1}), 1) << "all were asked for";
-  EXPECT_EQ(lines({.filter = FromText<v1::EventFilter>("types: EVENT_TYPE_GAP"), .limit = 1}), 1);
+  EXPECT_EQ(lines({.request = of_gaps, .limit = 1}), 1);
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
   EXPECT_FALSE(With([&](const CommandContext& context) {
     DaemonLists lists(context.nodes.front());
-    return CheckNames(of_web1, {}, &lists);
+    return CheckNames(of_web1.filter(), {}, &lists);
   })) << "the event behind the GAP has the name";
 }
 
@@ -359,16 +371,17 @@ TEST_F(CommandsTest, TheLastEventsAreShownOldestFirst) {
   EXPECT_TRUE(requests_[0].newest_first());
   EXPECT_LT(output_.text.find("\"8\""), output_.text.find("\"9\""));
   output_.text.clear();
-  EXPECT_FALSE(Run(EventsCommand{.newest_first = true, .last = 2}).has_value());
+  EventsCommand newest_first = EventsOf("newest_first: true");
+  newest_first.last = 2;
+  EXPECT_FALSE(Run(newest_first).has_value());
   EXPECT_GT(output_.text.find("\"8\""), output_.text.find("\"9\""));
 }
 
 TEST_F(CommandsTest, EventsSendsItsOptions) {
   ServeEvents(1);
-  Run(EventsCommand{.filter = FromText<v1::EventFilter>("classes: SHUTDOWN_CLASS_CRASH"),
-                    .since = absl::FromUnixSeconds(5),
-                    .until = absl::FromUnixSeconds(9),
-                    .newest_first = true});
+  EventsCommand command = EventsOf("filter { classes: SHUTDOWN_CLASS_CRASH } newest_first: true");
+  command.SetTimes(absl::FromUnixSeconds(5), absl::FromUnixSeconds(9));
+  Run(command);
   EXPECT_EQ(requests_[0].start_time().seconds(), 5);
   EXPECT_EQ(requests_[0].end_time().seconds(), 9);
   EXPECT_TRUE(requests_[0].newest_first());

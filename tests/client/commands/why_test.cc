@@ -60,7 +60,8 @@ class ListsAlone : public ListSource {
 class TwoNames : public ListsAlone {
  public:
   std::optional<Failure> ReadEvents(const EventsCommand& command, const Take& take) override {
-    if (command.filter.vm_names(0) == "old1") take(EndOf("old1", 5, v1::SHUTDOWN_CLASS_USER));
+    if (command.request.filter().vm_names(0) == "old1")
+      take(EndOf("old1", 5, v1::SHUTDOWN_CLASS_USER));
     return std::nullopt;
   }
   std::optional<Failure> ReadVms(const v1::EventFilter& filter, bool /*stopped_too*/,

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -188,7 +189,7 @@ TEST(ParsePayload, RefusesTimesThatCannotBeWritten) {
 }
 
 FleetFilter Filter(std::vector<std::string> nodes, const std::string& events = "") {
-  return {.events = FromText<v1::EventFilter>(events), .nodes = std::move(nodes)};
+  return FilterOf(FromText<v1::EventFilter>(events), std::move(nodes));
 }
 
 TEST(EventSubjects, AreNarrowWhereTheFilterHasOneOfAKind) {
@@ -263,15 +264,30 @@ TEST(FleetFilter, MatchesAsTheDaemonDoes) {
   EXPECT_TRUE(matches(Filter({"n1.*"})));
   EXPECT_TRUE(matches(Filter({"prod/n1.*"})));
   EXPECT_FALSE(matches(Filter({"test/n1.*"})));
-  EXPECT_TRUE(matches({.since = absl::FromUnixSeconds(100)}));
-  EXPECT_FALSE(matches({.since = absl::FromUnixSeconds(101)}));
-  EXPECT_FALSE(matches({.until = absl::FromUnixSeconds(100)}));
+  const auto in = [&](const std::string& times) {
+    return matches({.list = FromText<v1::ListEventsRequest>(times)});
+  };
+  EXPECT_TRUE(in("start_time { seconds: 100 }"));
+  EXPECT_FALSE(in("start_time { seconds: 101 }"));
+  EXPECT_FALSE(in("end_time { seconds: 100 }"));
+}
+
+// No server filters a fleet's stream: an option that FleetMatcher does not know would be ignored.
+TEST(FleetFilter, EveryFieldOfAListThatSelectsEventsIsApplied) {
+  const std::set<std::string> applied = {"filter", "start_time", "end_time"};
+  const std::set<std::string> others = {"newest_first", "page_size", "page_token"};  // of the order
+  const auto* const request = v1::ListEventsRequest::descriptor();
+  for (int i = 0; i < request->field_count(); ++i) {
+    const std::string& name = request->field(i)->name();
+    EXPECT_TRUE(applied.contains(name) || others.contains(name))
+        << name << ": apply it in FleetMatcher, with a test above";
+  }
 }
 
 TEST(FleetFilter, AnEntryThatEqualsANameMatchesIt) {
   for (const std::string name : {"[prod] db", "a,b", "web*", "x?", "[", "!a"}) {
     FleetFilter filter;
-    filter.events.add_vm_names(name);
+    filter.list.mutable_filter()->add_vm_names(name);
     EXPECT_TRUE(
         FleetMatcher(filter).Passes({"[n1]", "prod", "j"}, Event(v1::EVENT_TYPE_PAUSED, name)))
         << name;

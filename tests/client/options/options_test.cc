@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/output/time_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/proto_text.h"
@@ -119,13 +120,17 @@ TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
   EXPECT_EQ(follow.timeout, absl::Seconds(90));
 }
 
+absl::Duration LengthOf(const v1::ListEventsRequest& request) {
+  return FromProto(request.end_time()) - FromProto(request.start_time());
+}
+
 TEST(ParseCommandLine, ListsTakeAllOfTheirOptions) {
   const auto events =
       As<EventsCommand>({"events", "--since", "1h", "--until", "10m", "--vm", "a", "-r", "--limit",
                          "3", "--class", "crash", "--source", "qmp:*"});
-  EXPECT_EQ(*events.until - *events.since, absl::Minutes(50));
-  EXPECT_TRUE(events.newest_first);
-  EXPECT_THAT(events.filter.sources(), ElementsAre("qmp:*"));
+  EXPECT_EQ(LengthOf(events.request), absl::Minutes(50));
+  EXPECT_TRUE(events.request.newest_first());
+  EXPECT_THAT(events.request.filter().sources(), ElementsAre("qmp:*"));
   EXPECT_EQ(events.limit, 3U);
   EXPECT_EQ(As<EventsCommand>({"events", "-n", "20"}).last, 20U);
   for (const char* line : {"vms", "vms --state paused"}) {
@@ -161,7 +166,8 @@ TEST(ParseCommandLine, NamesStandAloneOrBehindCommas) {
   const auto watch = As<FollowCommand>({"watch", "web1", "-n", "3", "db*"});
   EXPECT_THAT(watch.watch.filter.vm_names(), ElementsAre("web1", "db*"));
   EXPECT_EQ(watch.count, 3U);
-  EXPECT_THAT(As<EventsCommand>({"events", "watch"}).filter.vm_names(), ElementsAre("watch"));
+  EXPECT_THAT(As<EventsCommand>({"events", "watch"}).request.filter().vm_names(),
+              ElementsAre("watch"));
   const auto vms = As<VmsCommand>({"vms", "--vm", "web1,db1", "--class", "crash", "a"});
   EXPECT_THAT(vms.filter.vm_names(), ElementsAre("web1,db1", "web1", "db1", "a"));
   EXPECT_THAT(vms.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
@@ -264,10 +270,10 @@ TEST(ParseCommandLine, TakesWhatPeopleType) {
 
 TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   const auto crashes = As<EventsCommand>({"--server", "tail", "crashes", "--vm", "crashes"});
-  EXPECT_THAT(crashes.filter.types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
-  EXPECT_THAT(crashes.filter.classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
-  EXPECT_THAT(crashes.filter.vm_names(), ElementsAre("crashes"));
-  EXPECT_TRUE(crashes.newest_first);
+  EXPECT_THAT(crashes.request.filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
+  EXPECT_THAT(crashes.request.filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));
+  EXPECT_THAT(crashes.request.filter().vm_names(), ElementsAre("crashes"));
+  EXPECT_TRUE(crashes.request.newest_first());
   EXPECT_EQ(As<EventsCommand>({"tail"}).last, 10U);
   EXPECT_EQ(As<EventsCommand>({"tail", "-n5"}).last, 5U) << "the last one counts";
   EXPECT_EQ(As<EventsCommand>({"tail", "-20"}).last, 20U);
@@ -290,7 +296,8 @@ TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
   EXPECT_EQ(Parsed({"vms", "-o=json"}).format, OutputFormat::kJson);
   EXPECT_THAT(Complaint({"-o=", "vms"}), HasSubstr("--output: \"\" is not one of its values"));
   EXPECT_EQ(As<FollowCommand>({"tail", "-f"}).last, 10U);
-  EXPECT_THAT(As<EventsCommand>({"events", "tail"}).filter.vm_names(), ElementsAre("tail"));
+  EXPECT_THAT(As<EventsCommand>({"events", "tail"}).request.filter().vm_names(),
+              ElementsAre("tail"));
   EXPECT_EQ(Parsed({"vms", "--no-color"}).color, ColorMode::kNever);
   EXPECT_EQ(Parsed({"-ojson", "ls"}).format, OutputFormat::kJson);
 }
@@ -467,7 +474,7 @@ TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
 
 TEST(ParseCommandLine, UntilMayBeCountedFromSince) {
   const auto events = As<EventsCommand>({"events", "--until", "+10m", "--since", "2h"});
-  EXPECT_EQ(*events.until - *events.since, absl::Minutes(10));
+  EXPECT_EQ(LengthOf(events.request), absl::Minutes(10));
 }
 
 TEST(ParseCommandLine, TheHelpOfSinceNamesTheFormsOfATime) {
@@ -485,7 +492,7 @@ TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
   OptionContext context = TestContext();
   context.zone = absl::FixedTimeZone(7200);
   const auto since = [&context](const std::vector<std::string>& arguments) {
-    return *As<EventsCommand>(arguments, context).since;
+    return FromProto(As<EventsCommand>(arguments, context).request.start_time());
   };
   EXPECT_EQ(since({"--utc", "events", "--since", "2026-07-01 12:00"}) -
                 since({"events", "--since", "2026-07-01 12:00"}),
@@ -552,7 +559,7 @@ TEST(ParseCommandLine, AVmMayBeNamedLikeACommandOrAnOption) {
   EXPECT_THAT(As<WhyCommand>({"why", "--", "-x"}).filter.vm_names(), ElementsAre("-x"));
   EXPECT_THAT(As<WhyCommand>({"why", "[a-z]", "web1"}).filter.vm_names(),
               ElementsAre("[a-z]", "web1"));
-  EXPECT_THAT(As<EventsCommand>({"events", "[a-z]", "--vm", "[0-9]"}).filter.vm_names(),
+  EXPECT_THAT(As<EventsCommand>({"events", "[a-z]", "--vm", "[0-9]"}).request.filter().vm_names(),
               UnorderedElementsAre("[a-z]", "[0-9]"));
 }
 

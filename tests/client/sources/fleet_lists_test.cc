@@ -17,6 +17,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_nats.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/proto_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -129,9 +130,10 @@ TEST_F(FleetListsTest, EventsOldestFirst) {
   AddEvents(1, 5);
   EXPECT_THAT(Sequences({}), ElementsAre("1", "2", "3", "4", "5"));
   EXPECT_THAT(Sequences({.limit = 2}), ElementsAre("1", "2"));
-  EXPECT_THAT(Sequences({.since = absl::FromUnixSeconds(1'782'907'202),
-                         .until = absl::FromUnixSeconds(1'782'907'204)}),
-              ElementsAre("2", "3"));
+  EXPECT_THAT(
+      Sequences({.request = FromText<v1::ListEventsRequest>("start_time { seconds: 1782907202 } "
+                                                            "end_time { seconds: 1782907204 }")}),
+      ElementsAre("2", "3"));
   const auto event = nlohmann::json::parse(output_.text.substr(0, output_.text.find('\n')));
   EXPECT_EQ(event["cluster"], "prod");
   EXPECT_EQ(event["node"], "n1");
@@ -140,9 +142,10 @@ TEST_F(FleetListsTest, EventsOldestFirst) {
 TEST_F(FleetListsTest, TheNewestEvents) {
   AddEvents(1, 5);
   EXPECT_THAT(Sequences({.last = 2}), ElementsAre("4", "5"));
-  EXPECT_THAT(Sequences({.newest_first = true, .last = 2}), ElementsAre("5", "4"));
-  EXPECT_THAT(Sequences({.newest_first = true, .limit = 2}), ElementsAre("5", "4"));
-  EXPECT_THAT(Sequences({.newest_first = true}), ElementsAre("5", "4", "3", "2", "1"));
+  const auto newest_first = FromText<v1::ListEventsRequest>("newest_first: true");
+  EXPECT_THAT(Sequences({.request = newest_first, .last = 2}), ElementsAre("5", "4"));
+  EXPECT_THAT(Sequences({.request = newest_first, .limit = 2}), ElementsAre("5", "4"));
+  EXPECT_THAT(Sequences({.request = newest_first}), ElementsAre("5", "4", "3", "2", "1"));
 }
 
 TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
@@ -150,8 +153,9 @@ TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
   // Beyond the first two windows.
   nats_.events().last = 200'000;
   AddEvents(4, 6, "web1");
-  EventsCommand command{.last = 2};
-  command.filter.add_vm_names("rare");
+  EventsCommand command;
+  command.last = 2;
+  command.request.mutable_filter()->add_vm_names("rare");
   EXPECT_THAT(Sequences(command), ElementsAre("2", "3"));
   EXPECT_EQ(nats_.consumers.size(), 3u);
 }
@@ -164,8 +168,9 @@ TEST_F(FleetListsTest, AGapOfANodeIsShownBesidesTheNewestEvents) {
   nats_.AddEvent("n1", gap, "gap");
   AddEvents(4, 4);
   EXPECT_THAT(Sequences({.last = 2}), ElementsAre("3", "4"));
-  EventsCommand command{.last = 2};
-  command.filter.add_vm_names("web1");
+  EventsCommand command;
+  command.last = 2;
+  command.request.mutable_filter()->add_vm_names("web1");
   EXPECT_THAT(Sequences(command), ElementsAre("2", "3", "4"));
 }
 

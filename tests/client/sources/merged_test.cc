@@ -27,6 +27,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::client {
@@ -196,9 +197,10 @@ class MergedListsTest : public testing::Test {
 TEST_F(MergedListsTest, EventsAreMergedByTimeInEitherOrderAndOnlySoMany) {
   Serve(0, {1, 4, 6, 7});
   Serve(1, {2, 3, 5});
+  const auto newest_first = FromText<v1::ListEventsRequest>("newest_first: true");
   const std::pair<EventsCommand, const char*> rows[] = {
       {{}, "n0/1\nn1/2\nn1/3\nn0/4\nn1/5\nn0/6\nn0/7\n"},
-      {{.newest_first = true, .limit = 3}, "n0/7\nn0/6\nn1/5\n"},
+      {{.request = newest_first, .limit = 3}, "n0/7\nn0/6\nn1/5\n"},
       {{.last = 3}, "n1/5\nn0/6\nn0/7\n"}};
   for (const auto& [command, text] : rows) {
     output_.text.clear();

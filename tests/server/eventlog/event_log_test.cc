@@ -16,6 +16,7 @@
 #include "tests/server/eventlog/event_log_test.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -293,13 +294,22 @@ std::vector<uint64_t> Listed(const EventListing& listing) {
   return out;
 }
 
+constexpr size_t kPageBytes = 1 << 20;
+
+v1::ListEventsRequest CheckedList(const std::string& request) {
+  auto list = FromText<v1::ListEventsRequest>(request);
+  list.set_page_size(100);
+  return list;
+}
+
 TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
   PumpedState state;
   state.PushEach("a", 2);
   state.Restart(/*in_order=*/false);
   state.PushEach("a", 2);
   for (const bool newest_first : {false, true}) {
-    EventListing listing(&state.log(), EventMatcher(), {.newest_first = newest_first}, 1 << 20);
+    EventListing listing(&state.log(), CheckedList(newest_first ? "newest_first: true" : ""), 0,
+                         kPageBytes);
     EXPECT_TRUE(listing.Continue(state.reader()).value());
     EXPECT_THAT(Listed(listing), SizeIs(5));
     EXPECT_EQ(listing.next(), 0u);
@@ -328,8 +338,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   clock.Advance(EventLog::kPatience);
   log->Step();
   ASSERT_EQ(log->range().committed, 64u);
-  v1::EventFilter filter;
-  filter.add_types(v1::EVENT_TYPE_RESET);
+  constexpr char kResets[] = "filter { types: EVENT_TYPE_RESET }";
   // The second look is behind the 64 events of the journal.
   clock.Do(2, [&] {
     write();
@@ -337,7 +346,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
     write();
     ASSERT_TRUE(log->Read(65, 1).in_journal_through.has_value());
   });
-  EventListing listing(log.get(), EventMatcher(filter), {}, 1 << 20);
+  EventListing listing(log.get(), CheckedList(kResets), 0, kPageBytes);
   EXPECT_TRUE(listing.Continue(JournalReader::Open(path).value().get()).value());
   EXPECT_THAT(Listed(listing), ElementsAre(65));
 
@@ -351,7 +360,9 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
     write();
   });
   const auto reader = JournalReader::Open(path).value();
-  EventListing until(log.get(), EventMatcher(filter), {.end = At(1'000'000)}, 1 << 20);
+  v1::ListEventsRequest resets = CheckedList(kResets);
+  *resets.mutable_end_time() = ToTimestamp(At(1'000'000));
+  EventListing until(log.get(), resets, 0, kPageBytes);
   EXPECT_FALSE(until.Continue(reader.get()).value());
   EXPECT_TRUE(until.Continue(reader.get()).value());
   EXPECT_THAT(Listed(until), ElementsAre(65, 67));
@@ -366,7 +377,10 @@ TEST(EventLog, AListHasAnEndByEachTimeAtWhichItMayHaveHappened) {
   state.Push({std::move(end)});
   const auto reader = JournalReader::Open(state.journal_options().path).value();
   const auto lists = [&](int64_t start, int64_t stop) {
-    EventListing list(&state.log(), EventMatcher(), {.start = At(start), .end = At(stop)}, 1 << 20);
+    v1::ListEventsRequest times = CheckedList("");
+    *times.mutable_start_time() = ToTimestamp(At(start));
+    *times.mutable_end_time() = ToTimestamp(At(stop));
+    EventListing list(&state.log(), times, 0, kPageBytes);
     EXPECT_TRUE(list.Continue(reader.get()).value());
     return !Listed(list).empty();
   };

@@ -302,7 +302,9 @@ TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
     EXPECT_EQ(events[1].missing().first(), 2u);
     EXPECT_EQ(events[1].missing().last(), 2u);
     EXPECT_EQ(events[2].vm().name(), "c");
-    EventListing listing(&state.log(), EventMatcher(), {}, 1 << 20);
+    v1::ListEventsRequest all;
+    all.set_page_size(10);
+    EventListing listing(&state.log(), all, 0, 1 << 20);
     EXPECT_TRUE(listing.Continue(state.reader()).value()) << garbled;
     EXPECT_TRUE(state.reported_writable());
   }

@@ -103,9 +103,9 @@ TEST(RequestChecks, ListEventsNamesFieldValueAndRule) {
   for (const Bad& row : rows) {
     ExpectRefused(CheckListEvents(FromText<v1::ListEventsRequest>(row.request)).status(), row);
   }
-  EXPECT_EQ(CheckListEvents({}).value().page_size, 100);
+  EXPECT_EQ(CheckListEvents({}).value().page_size(), 100);
   const auto large = FromText<v1::ListEventsRequest>("page_size: 1001");
-  EXPECT_EQ(CheckListEvents(large).value().page_size, 1000);
+  EXPECT_EQ(CheckListEvents(large).value().page_size(), 1000);
 }
 
 TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
