@@ -29,7 +29,7 @@ void AddWatch(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   AddFollow(app, command);
   AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
   for (const WatchSinkKind* const kind : sinks.of_watch) {
-    if (kind->options != nullptr) kind->options(app, command);
+    if (kind->options != nullptr) kind->options(app, &command->sink_options);
   }
 }
 

@@ -31,7 +31,6 @@
 #include "client/run/run.h"
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/delivery.h"
-#include "client/sinks/http_sink.h"
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_files.h"
 #include "client/sinks/push_log.h"
@@ -49,18 +48,25 @@ absl::StatusOr<std::string> ParseUrlFile(const std::string& content) {
   return std::string(absl::StripAsciiWhitespace(text.substr(0, text.find('\n'))));
 }
 
-// The libraries name them only as they connect.
-absl::Status CheckReadable(const PushCommand& command) {
-  const TlsOptions& tls = command.tls;
-  for (const auto& [option, path] :
-       {std::pair("--push-ca", &tls.ca_file), std::pair("--push-cert", &tls.cert_file),
-        std::pair("--push-key", &tls.key_file),
-        std::pair("--push-credentials", &command.credentials)}) {
-    if (path->empty() || access(path->c_str(), R_OK) == 0) continue;
+// Checks whether the options and the files that they name fit the target.
+absl::Status CheckFit(const PushCommand& command, const PushTarget& target) {
+  for (const PushSinkKind* const other : AllSinks().of_push) {
+    if (other == target.kind || OptionOf(command.follow.sink_options, other->flag).empty())
+      continue;
     return absl::InvalidArgumentError(
-        absl::StrCat(option, ": cannot read ", EscapeForTerminal(*path), ": ", strerror(errno)));
+        absl::StrCat("push: ", target.shown, " is not ", other->what, "; remove ", other->flag));
   }
-  return absl::OkStatus();
+  return target.kind->check == nullptr ? absl::OkStatus() : target.kind->check(command, target);
+}
+
+absl::Status CheckFiles(const PushCommand& command, const PushSinkKind& kind) {
+  absl::Status status;
+  if (kind.check_files != nullptr) status = kind.check_files(command);
+  // The libraries name them only as they connect.
+  if (status.ok()) status = CheckReadable("--push-ca", command.tls.ca_file);
+  if (status.ok()) status = CheckReadable("--push-cert", command.tls.cert_file);
+  if (status.ok()) status = CheckReadable("--push-key", command.tls.key_file);
+  return status;
 }
 
 ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* output) {
@@ -192,8 +198,8 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
     if (!parsed.ok()) return wrong(parsed.status());
     target = *std::move(parsed);
   }
-  if (target.kind != nullptr) {
-    if (absl::Status fits = target.kind->check(command, target); !fits.ok()) return wrong(fits);
+  if (!command.only_asks()) {
+    if (absl::Status fits = CheckFit(command, target); !fits.ok()) return wrong(fits);
   }
   const auto files = FilesOf(command, target.key);
   if (!files.ok()) return wrong(files.status());
@@ -203,11 +209,14 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   const auto form =
       ParseOption("--template", command.template_file, CheckTemplate, /*secret=*/false);
   if (!form.ok()) return wrong(form.status());
-  if (absl::Status read = CheckHttpFiles(command); !read.ok()) return wrong(read);
-  if (absl::Status readable = CheckReadable(command); !readable.ok()) return wrong(readable);
+  if (absl::Status status = CheckFiles(command, *target.kind); !status.ok()) return wrong(status);
 
   if (command.test) {
-    const auto answer = SendTest(command, target, *form);
+    if (target.kind->send_test == nullptr) {
+      return wrong(absl::InvalidArgumentError(
+          absl::StrCat("--test: ", target.shown, " takes no event for a test")));
+    }
+    const auto answer = target.kind->send_test(command, target, *form);
     if (!answer.ok()) return Fail(answer.status());
     const auto failure = PrintText(answer, output);
     return failure ? Fail(*failure) : ExitCode::kOk;

@@ -174,20 +174,34 @@ absl::Status CommandRunner::Consume(Formatter::Events events) {
 
 namespace {
 
-void AddExecOptions(CLI::App* watch, FollowCommand* command) {
-  CLI::Option* exec = AddValue(watch, "--exec", "COMMAND",
-                               "run this for each event instead of printing it", &command->exec);
-  AddChoice(watch, "--exec-on-failure", "ACTION",
+constexpr char kExec[] = "--exec";
+constexpr char kOnFailure[] = "--exec-on-failure";
+constexpr char kAction[] = "ACTION";
+
+void AddExecOptions(CLI::App* watch, SinkOptions* options) {
+  CLI::Option* exec =
+      AddValue(watch, kExec, "COMMAND", "run this for each event instead of printing it",
+               &(*options)[kExec]);
+  std::string* const on_failure = &(*options)[kOnFailure];
+  AddOption(watch, kOnFailure, kAction,
             "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
-            &command->on_failure)
+            [on_failure](const std::string& text) {
+              ReadChoice(kAction, text);  // checks it
+              *on_failure = text;
+            })
       ->needs(exec);
+}
+
+OnFailure OnFailureOf(const SinkOptions& options) {
+  const std::string action = OptionOf(options, kOnFailure);
+  return action.empty() ? OnFailure::kStop : static_cast<OnFailure>(ReadChoice(kAction, action));
 }
 
 std::unique_ptr<EventSink> MakeExecSink(const WatchRun& run) {
   StopSource* const stop = run.stop;
   return std::make_unique<CommandRunner>(CommandRunner::Environment{
-      .command = run.command.exec,
-      .on_failure = run.command.on_failure,
+      .command = OptionOf(run.command.sink_options, kExec),
+      .on_failure = OnFailureOf(run.command.sink_options),
       .gaps = run.command.asks_for_gaps(),
       .run = [stop](const CommandCall& call) { return RunCommandCall(call, stop->token()); },
       .wait = [stop](absl::Duration duration) { return stop->WaitFor(duration); },
@@ -196,6 +210,7 @@ std::unique_ptr<EventSink> MakeExecSink(const WatchRun& run) {
 
 }  // namespace
 
-const WatchSinkKind kExecSink = {.flag = "--exec", .options = AddExecOptions, .make = MakeExecSink};
+extern const WatchSinkKind kExecSink = {
+    .flag = kExec, .options = AddExecOptions, .make = MakeExecSink};
 
 }  // namespace vmeventd::client

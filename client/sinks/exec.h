@@ -11,7 +11,6 @@
 #include "base/backoff.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
-#include "client/sinks/follow_command.h"
 #include "client/sinks/sink.h"
 
 namespace vmeventd::client {
@@ -30,6 +29,14 @@ struct CommandCall {
 // 0. UNAVAILABLE: it could not be started.
 absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop,
                             absl::Duration grace = absl::Seconds(5));
+
+// Treatment of an event whose command failed.
+enum class OnFailure {
+  kStop,  // end the watch; the cursor stays before the event
+  // Run it again, up to CommandRunner::kMaxRetries times with growing pauses, then end the watch.
+  kRetry,
+  kSkip,  // continue with the next event
+};
 
 // Runs a command for each event, one at a time. Ignores the VMs of a snapshot. One thread.
 class CommandRunner : public EventSink {

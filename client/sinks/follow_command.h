@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/output/node_event.h"
 #include "client/sources/source.h"
@@ -12,13 +15,13 @@ namespace vmeventd::client {
 
 struct WatchSinkKind;
 
-// Treatment of an event whose command failed.
-enum class OnFailure {
-  kStop,  // end the watch; the cursor stays before the event
-  // Run it again, up to CommandRunner::kMaxRetries times with growing pauses, then end the watch.
-  kRetry,
-  kSkip,  // continue with the next event
-};
+// The texts of the options that only one sink takes, by the option, such as "--exec". A text that
+// is empty or missing: the option is not given.
+using SinkOptions = std::map<std::string, std::string, std::less<>>;
+inline std::string OptionOf(const SinkOptions& options, absl::string_view option) {
+  const auto found = options.find(option);
+  return found == options.end() ? "" : found->second;
+}
 
 // `watch` and `events -f`.
 struct FollowCommand {
@@ -27,12 +30,11 @@ struct FollowCommand {
   std::optional<absl::Duration> timeout;  // ends the watch after this time
   // Begins with this number of the newest events, instead of the start in `watch`.
   std::optional<uint64_t> last;
-  std::string cursor_file;  // empty: none
-  std::string exec;         // command for /bin/sh; empty: none
-  OnFailure on_failure = OnFailure::kStop;
+  std::string cursor_file;              // empty: none
   const WatchSinkKind* sink = nullptr;  // the sink that an option chose; null: prints the events
+  SinkOptions sink_options;
 
-  // Returns whether a GAP of the whole node is handled like an event: counted, passed to `exec`,
+  // Returns whether a GAP of the whole node is handled like an event: counted, passed to a command,
   // pushed.
   bool asks_for_gaps() const { return AsksForGaps(watch.filter); }
 };

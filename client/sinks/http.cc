@@ -97,8 +97,8 @@ absl::StatusOr<PushTarget> ParseHttpTarget(absl::string_view url, bool insecure)
   if (scheme == "http" && !insecure && !IsLoopback(digits)) {
     return PlainTextError(target.shown, "https://");
   }
-  target.url = PartOf(parsed.get(), CURLUPART_URL);
-  target.key = TargetKey(host, target.url);
+  target.urls = {PartOf(parsed.get(), CURLUPART_URL)};
+  target.key = TargetKey(host, target.urls.front());
   return target;
 }
 

@@ -1,5 +1,3 @@
-#include "client/sinks/http_sink.h"
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,9 +31,6 @@
 
 namespace vmeventd::client {
 namespace {
-
-// Limit of --batch.
-constexpr uint64_t kMaxBatch = 1000;
 
 absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content) {
   constexpr size_t kMaxHeaders = 30;
@@ -124,44 +119,19 @@ class HttpSink : public Pusher {
   const HttpPost post_;
 };
 
-// Those of TLS are for a push into a fleet, too.
-void AddHttpOptions(CLI::App* app, PushCommand* push) {
-  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch)
-      ->check(UpTo(kMaxBatch));
-  AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
-           &push->timeout);
-  AddFile(app, "--secret-file",
-          "sign each request by the secret in this file; two lines while it is replaced",
-          &push->secret_file);
-  AddFile(app, "--header-file",
-          "send these headers too, as \"Authorization: Bearer ...\", one a line",
-          &push->header_file);
-  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
-          &push->tls.ca_file);
-  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
-          &push->tls);
-}
-
-absl::Status CheckHttpTarget(const PushCommand& command, const PushTarget& target) {
-  if (command.only_asks() || command.cluster.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("push: ", target.shown, " is not a NATS server; remove --cluster"));
-}
+absl::Status CheckHttpFiles(const PushCommand& command) { return HeadersOf(command, {}).status(); }
 
 absl::StatusOr<std::unique_ptr<EventSink>> MakeHttpSink(const PushRun& push) {
-  auto post =
-      MakeHttpPost(push.target.url, push.command.tls, push.command.timeout, push.stop->token());
+  auto post = MakeHttpPost(push.target.urls.front(), push.command.tls, push.command.timeout,
+                           push.stop->token());
   if (!post.ok()) return post.status();
   return std::make_unique<HttpSink>(push, *std::move(post));
 }
 
-}  // namespace
-
-absl::Status CheckHttpFiles(const PushCommand& command) { return HeadersOf(command, {}).status(); }
-
-absl::StatusOr<std::string> SendTest(const PushCommand& command, const PushTarget& target,
-                                     const std::string& form) {
-  const auto post = MakeHttpPost(target.url, command.tls, command.timeout, std::stop_token());
+absl::StatusOr<std::string> SendHttpTest(const PushCommand& command, const PushTarget& target,
+                                         const std::string& form) {
+  const auto post =
+      MakeHttpPost(target.urls.front(), command.tls, command.timeout, std::stop_token());
   if (!post.ok()) return post.status();
   char host[HOST_NAME_MAX + 1] = "";
   gethostname(host, sizeof(host) - 1);
@@ -176,11 +146,17 @@ absl::StatusOr<std::string> SendTest(const PushCommand& command, const PushTarge
   return said + "\n";
 }
 
-const PushSinkKind kHttpSink = {.schemes = {"https://", "http://"},
-                                .parse = ParseHttpTarget,
-                                .options = AddHttpOptions,
-                                .check = CheckHttpTarget,
-                                .make = MakeHttpSink,
-                                .longest_pause = absl::Minutes(5)};
+}  // namespace
+
+extern const PushSinkKind kHttpSink = {.what = "a web server",
+                                       .url = "https://",
+                                       .example = "https://HOST/PATH",
+                                       .scheme = "https://",
+                                       .plain_scheme = "http://",
+                                       .parse = ParseHttpTarget,
+                                       .check_files = CheckHttpFiles,
+                                       .send_test = SendHttpTest,
+                                       .make = MakeHttpSink,
+                                       .longest_pause = absl::Minutes(5)};
 
 }  // namespace vmeventd::client

@@ -58,6 +58,11 @@ constexpr absl::Duration kEventTimeout = absl::Seconds(10);
 constexpr absl::Duration kOtherReported = absl::Minutes(10);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 
+// Its own options.
+constexpr char kCluster[] = "--cluster";
+constexpr char kCredentials[] = "--push-credentials";  // path of the file; empty: none
+constexpr char kDomain[] = "--push-domain";            // of the JetStream; empty: the servers' own
+
 // Publishes the events of one node into the fleet's stream, at least once and in order; and, behind
 // them, the last state of each VM and the node's heartbeat into the buckets. Each Open() makes a
 // connection to the servers. One thread.
@@ -76,13 +81,14 @@ class FleetSink : public EventSink {
     if (const auto failure = ReadInfo(*daemon_, &info)) {
       return absl::UnavailableError(failure->sentence);
     }
-    node_ = {info.node(), command.cluster, info.journal_id(), {}};
+    const SinkOptions& options = command.follow.sink_options;
+    node_ = {info.node(), OptionOf(options, kCluster), info.journal_id(), {}};
     auto connection =
-        ConnectNats({.servers = push_.target.nats,
+        ConnectNats({.servers = push_.target.urls,
                      .name = absl::StrCat("vmevents push ", node_.name),
-                     .credentials = command.credentials,
+                     .credentials = OptionOf(options, kCredentials),
                      .tls = command.tls,
-                     .domain = command.domain,
+                     .domain = OptionOf(options, kDomain),
                      .inbox_prefix = absl::StrCat("_INBOX.vmeventd.",
                                                   NodeBucketKey(node_.cluster, node_.name))});
     if (!connection.ok()) return connection.status();
@@ -395,18 +401,18 @@ absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure)
   }
   PushTarget target;
   for (const ServerAddress& server : *servers) {
-    target.nats.push_back(NatsUrl(server));
+    target.urls.push_back(NatsUrl(server));
     if (server.tls || IsLoopback(server.host) || insecure) continue;
     return PlainTextError(NatsUrl(server), "tls://");
   }
-  target.shown = absl::StrJoin(target.nats, ",");
+  target.shown = absl::StrJoin(target.urls, ",");
   target.key = TargetKey(servers->front().host, target.shown);
   return target;
 }
 
-void AddNatsOptions(CLI::App* app, PushCommand* push) {
+void AddNatsOptions(CLI::App* app, SinkOptions* options) {
   CLI::Option* cluster =
-      AddValue(app, "--cluster", "NAME", "nats://: the cluster of this node", &push->cluster)
+      AddValue(app, kCluster, "NAME", "nats://: the cluster of this node", &(*options)[kCluster])
           ->check([](const std::string& text) {
             constexpr size_t kMaxCluster = 64;
             return text.size() > kMaxCluster ? "the name has more than 64 bytes" : std::string();
@@ -417,19 +423,23 @@ void AddNatsOptions(CLI::App* app, PushCommand* push) {
                             "--type", "--class", "--cause", "--run"}) {
     cluster->excludes(app->get_option(other));
   }
-  AddFile(app, "--push-credentials", "nats://: log in by this file (NATS's .creds)",
-          &push->credentials)
+  AddFile(app, kCredentials, "nats://: log in by this file (NATS's .creds)",
+          &(*options)[kCredentials])
       ->needs(cluster);
-  AddChecked(app, "--push-domain", "NAME",
+  AddChecked(app, kDomain, "NAME",
              "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-             CheckDomain, &push->domain)
+             CheckDomain, &(*options)[kDomain])
       ->needs(cluster);
 }
 
 absl::Status CheckNatsTarget(const PushCommand& command, const PushTarget& target) {
-  if (command.only_asks() || !command.cluster.empty()) return absl::OkStatus();
+  if (!OptionOf(command.follow.sink_options, kCluster).empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("push: ", target.shown, " needs --cluster NAME, the cluster of this node"));
+}
+
+absl::Status CheckNatsFiles(const PushCommand& command) {
+  return CheckReadable(kCredentials, OptionOf(command.follow.sink_options, kCredentials));
 }
 
 absl::StatusOr<std::unique_ptr<EventSink>> MakeNatsSink(const PushRun& push) {
@@ -438,11 +448,18 @@ absl::StatusOr<std::unique_ptr<EventSink>> MakeNatsSink(const PushRun& push) {
 
 }  // namespace
 
-const PushSinkKind kNatsSink = {.schemes = {"nats://", "tls://"},
-                                .parse = ParseNatsTarget,
-                                .options = AddNatsOptions,
-                                .check = CheckNatsTarget,
-                                .make = MakeNatsSink,
-                                .longest_pause = absl::Minutes(1)};
+extern const PushSinkKind kNatsSink = {.what = "a NATS server",
+                                       .url = "nats:// into a fleet",
+                                       .example = "nats://HOST",
+                                       .scheme = "tls://",
+                                       .plain_scheme = "nats://",
+                                       .flag = kCluster,
+                                       .of_one_node = true,
+                                       .parse = ParseNatsTarget,
+                                       .options = AddNatsOptions,
+                                       .check = CheckNatsTarget,
+                                       .check_files = CheckNatsFiles,
+                                       .make = MakeNatsSink,
+                                       .longest_pause = absl::Minutes(1)};
 
 }  // namespace vmeventd::client

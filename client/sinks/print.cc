@@ -6,7 +6,7 @@
 
 namespace vmeventd::client {
 
-const WatchSinkKind kPrintSink = {
+extern const WatchSinkKind kPrintSink = {
     .flag = "", .options = nullptr, .make = [](const WatchRun& run) -> std::unique_ptr<EventSink> {
       return std::make_unique<Printer>(run.formatter, run.output);
     }};

@@ -10,13 +10,15 @@
 
 namespace vmeventd::client {
 
+struct PushSinkKind;
+
 enum class PushFormat { kCloudEvents, kJson, kTemplate };
 // The name that --format accepts, such as "cloudevents".
 absl::string_view NameOf(PushFormat format);
 
 // `push`.
 struct PushCommand {
-  FollowCommand follow;  // where the push begins, and the filter
+  FollowCommand follow;  // where the push begins, the filter, and the sink's own options
   std::string url;       // empty: the first line of `url_file` is the URL
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
@@ -26,11 +28,9 @@ struct PushCommand {
   std::string secret_file;                     // empty: requests have no signature
   std::string header_file;                     // file with more headers; empty: none
   TlsOptions tls;                              // for the connection to the target
-  // Only for a push into a fleet's stream:
-  std::string cluster;      // the node's cluster
-  std::string credentials;  // path of the credentials file; empty: none
-  std::string domain;       // JetStream domain; empty: the servers' own
   bool insecure_http = false;
+  // The sink that the URL or an option chose; null: the URL is in a file.
+  const PushSinkKind* sink = nullptr;
   std::string state_dir;   // empty: a directory below `state_home`, named after the target
   std::string state_home;  // empty: unknown
   std::string metrics_file;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -56,6 +57,12 @@ absl::StatusOr<PushState> ReadState(const PushFiles& files) {
   if (ParsePayload(*content, &state).ok()) return state;
   return absl::FailedPreconditionError(
       absl::StrCat(EscapeForTerminal(files.state()), " is not the state of a push"));
+}
+
+absl::Status CheckReadable(absl::string_view option, const std::string& path) {
+  if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, ": cannot read ", EscapeForTerminal(path), ": ", strerror(errno)));
 }
 
 bool Runs(const PushFiles& files) {

@@ -13,8 +13,7 @@ struct PushSinkKind;
 // Destination of the events. The path and the query of its URL may be a secret, as with Slack.
 struct PushTarget {
   const PushSinkKind* kind = nullptr;
-  std::vector<std::string> nats;  // NATS servers of a fleet, instead of `url`
-  std::string url;
+  std::vector<std::string> urls;  // one; or the servers of a fleet
   std::string shown;  // "https://hooks.example", safe for a terminal and without the secret
   std::string key;    // the name of its state directory, from TargetKey()
 };

@@ -1,9 +1,14 @@
 #include "client/sinks/sinks.h"
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 
 namespace vmeventd::client {
+
+// Each in its own file.
+extern const WatchSinkKind kPrintSink;
+extern const WatchSinkKind kExecSink;
+extern const PushSinkKind kHttpSink;
+extern const PushSinkKind kNatsSink;
 
 const SinkTable& AllSinks() {
   static const auto* const kSinks =
@@ -11,12 +16,18 @@ const SinkTable& AllSinks() {
   return *kSinks;
 }
 
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure) {
-  const PushSinkKind* kind = AllSinks().of_push.front();
-  for (const PushSinkKind* const one : AllSinks().of_push) {
-    const auto begins = [url](absl::string_view scheme) { return absl::StartsWith(url, scheme); };
-    if (absl::c_any_of(one->schemes, begins)) kind = one;
+const PushSinkKind* SinkOfUrl(const SinkTable& sinks, absl::string_view url) {
+  for (const PushSinkKind* const kind : sinks.of_push) {
+    if (absl::StartsWith(url, kind->scheme) || absl::StartsWith(url, kind->plain_scheme)) {
+      return kind;
+    }
   }
+  return nullptr;
+}
+
+absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure) {
+  const PushSinkKind* kind = SinkOfUrl(AllSinks(), url);
+  if (kind == nullptr) kind = AllSinks().of_push.front();
   absl::StatusOr<PushTarget> target = kind->parse(url, insecure);
   if (target.ok()) target->kind = kind;
   return target;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,9 +21,7 @@
 #include "client/sinks/sink.h"
 #include "client/sources/servers.h"
 
-// The table of sinks. A new sink needs a file with its row, which client/CMakeLists.txt names, an
-// entry in AllSinks(), members for its options in FollowCommand or PushCommand, and a page in
-// docs/.
+// The table of sinks. CONTRIBUTING.md lists what a new sink needs.
 
 namespace vmeventd::client {
 
@@ -40,9 +37,9 @@ struct WatchRun {
 // A sink of `watch`.
 struct WatchSinkKind {
   absl::string_view flag;  // the option that chooses it; empty: no option does
-  // Adds the sink's options to `watch`. They set members of `command`, which must outlive `watch`.
-  // Null: it has no options.
-  void (*options)(CLI::App* watch, FollowCommand* command);
+  // Adds the options that only this sink takes to `watch`. They write to `options`, which must
+  // outlive `watch`. Null: it has none.
+  void (*options)(CLI::App* watch, SinkOptions* options);
   std::unique_ptr<EventSink> (*make)(const WatchRun& run);
 };
 
@@ -60,23 +57,35 @@ struct PushRun {
 
 // A sink of `push`.
 struct PushSinkKind {
-  // The prefixes of its URLs.
-  std::array<absl::string_view, 2> schemes;
+  absl::string_view what;     // what receives the events, as "a NATS server"
+  absl::string_view url;      // which URLs it takes, for the help
+  absl::string_view example;  // a URL
+  // The prefixes of its URLs, the second one of those without TLS.
+  absl::string_view scheme;
+  absl::string_view plain_scheme;
+  // An option of its own that chooses it where the URL is in a file; empty: none.
+  absl::string_view flag = "";
+  // It takes all events of one node, once they are durable, from the oldest on unless told
+  // otherwise.
+  bool of_one_node = false;
   // Parses and checks a URL: see ParsePushTarget().
   absl::StatusOr<PushTarget> (*parse)(absl::string_view url, bool insecure);
-  // Adds the sink's options to `push`. They set members of `command`, which must outlive `push`.
-  void (*options)(CLI::App* push, PushCommand* command);
-  // Checks whether the options fit the target. INVALID_ARGUMENT says what does not fit.
-  absl::Status (*check)(const PushCommand& command, const PushTarget& target);
+  // Adds the options that only this sink takes to `push`. They write to `options`, which must
+  // outlive `push`. Null: it has none.
+  void (*options)(CLI::App* push, SinkOptions* options) = nullptr;
+  // Checks whether the options fit the target. INVALID_ARGUMENT says what does not fit. Null: all
+  // fit.
+  absl::Status (*check)(const PushCommand& command, const PushTarget& target) = nullptr;
+  // Checks the files that its options name. INVALID_ARGUMENT names the fault. Null: it has none.
+  absl::Status (*check_files)(const PushCommand& command) = nullptr;
+  // Sends TrialEvent() in this form (the checked template; empty: none), and returns the receiver's
+  // answer in one line. UNAVAILABLE: the receiver did not accept it. Null: it takes no such event.
+  absl::StatusOr<std::string> (*send_test)(const PushCommand& command, const PushTarget& target,
+                                           const std::string& form) = nullptr;
   absl::StatusOr<std::unique_ptr<EventSink>> (*make)(const PushRun& push);
   // The longest pause before the next attempt.
   absl::Duration longest_pause;
 };
-
-extern const WatchSinkKind kPrintSink;
-extern const WatchSinkKind kExecSink;
-extern const PushSinkKind kHttpSink;
-extern const PushSinkKind kNatsSink;
 
 // The sinks, in the order in which the help shows their options. The first of each list is the
 // default.
@@ -85,6 +94,9 @@ struct SinkTable {
   std::vector<const PushSinkKind*> of_push;
 };
 const SinkTable& AllSinks();
+
+// The sink that takes such a URL; null: none.
+const PushSinkKind* SinkOfUrl(const SinkTable& sinks, absl::string_view url);
 
 // Parses and checks the URL of a push. Its prefix chooses the sink. An unencrypted URL is accepted
 // only for loopback, or if `insecure`. INVALID_ARGUMENT names the fault, without the path;

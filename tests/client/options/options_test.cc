@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/output/time_text.h"
+#include "client/sinks/follow_command.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/proto_text.h"
@@ -406,8 +407,8 @@ TEST(ParseCommandLine, EventsMayFollow) {
 TEST(ParseCommandLine, WatchMayRunACommand) {
   const auto watch = As<FollowCommand>(
       {"watch", "--exec", "notify", "--exec-on-failure", "retry", "--cursor-file", "c"});
-  EXPECT_EQ(watch.exec, "notify");
-  EXPECT_EQ(watch.on_failure, OnFailure::kRetry);
+  EXPECT_EQ(OptionOf(watch.sink_options, "--exec"), "notify");
+  EXPECT_EQ(OptionOf(watch.sink_options, "--exec-on-failure"), "retry");
   EXPECT_EQ(watch.cursor_file, "c");
 }
 
@@ -462,9 +463,9 @@ TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
   const auto& push = std::get<PushCommand>(line.command);
   EXPECT_TRUE(std::holds_alternative<FromOldest>(push.follow.watch.start));
   EXPECT_TRUE(push.follow.watch.durable_only);
-  EXPECT_EQ(push.cluster, "prod");
-  EXPECT_EQ(push.credentials, "c");
-  EXPECT_EQ(push.domain, "hub");
+  EXPECT_EQ(OptionOf(push.follow.sink_options, "--cluster"), "prod");
+  EXPECT_EQ(OptionOf(push.follow.sink_options, "--push-credentials"), "c");
+  EXPECT_EQ(OptionOf(push.follow.sink_options, "--push-domain"), "hub");
   EXPECT_EQ(push.format, PushFormat::kJson);
   EXPECT_TRUE(std::holds_alternative<FromNow>(
       std::get<PushCommand>(

@@ -305,7 +305,7 @@ std::string UrlComplaint(const std::string& url) {
 TEST(PushTargetTest, HidesThePath) {
   const auto target = ParsePushTarget("https://hooks.example:8443/T0/secret?x=y", false);
   ASSERT_TRUE(target.ok());
-  EXPECT_EQ(target->url, "https://hooks.example:8443/T0/secret?x=y");
+  EXPECT_EQ(target->urls.front(), "https://hooks.example:8443/T0/secret?x=y");
   EXPECT_EQ(target->shown, "https://hooks.example:8443");
   EXPECT_THAT(target->key, testing::MatchesRegex("hooks[.]example-[0-9a-f]{16}"));
   EXPECT_NE(target->key, ParsePushTarget("https://hooks.example/other", false)->key);
