@@ -14,6 +14,7 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "google/protobuf/descriptor.h"
+#include "watcher/core/causes.h"
 
 namespace vmeventd::client {
 namespace {
@@ -21,45 +22,6 @@ namespace {
 // "VM_STATE_", of its first value VM_STATE_UNSPECIFIED.
 absl::string_view PrefixOf(const google::protobuf::EnumDescriptor& descriptor) {
   return absl::StripSuffix(descriptor.value(0)->name(), "UNSPECIFIED");
-}
-
-// Returns whether somebody acts where a VM ends so.
-bool IsAct(v1::ShutdownCause cause) {
-  switch (cause) {
-    case v1::SHUTDOWN_CAUSE_HOST_SIGNAL:
-    case v1::SHUTDOWN_CAUSE_HOST_KILL:
-    case v1::SHUTDOWN_CAUSE_HOST_DESTROY:
-    case v1::SHUTDOWN_CAUSE_HOST_SHUTDOWN:
-    case v1::SHUTDOWN_CAUSE_QEMU_KILLED:
-    case v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY:
-      return true;
-    case v1::SHUTDOWN_CAUSE_UNSPECIFIED:
-    case v1::SHUTDOWN_CAUSE_GUEST_POWEROFF:
-    case v1::SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT:
-    case v1::SHUTDOWN_CAUSE_GUEST_HIBERNATE:
-    case v1::SHUTDOWN_CAUSE_HOST_POWERDOWN:
-    case v1::SHUTDOWN_CAUSE_HOST_QUIT:
-    case v1::SHUTDOWN_CAUSE_HOST_UI:
-    case v1::SHUTDOWN_CAUSE_HOST_RESET_EXIT:
-    case v1::SHUTDOWN_CAUSE_MIGRATED_AWAY:
-    case v1::SHUTDOWN_CAUSE_GUEST_PANIC:
-    case v1::SHUTDOWN_CAUSE_WATCHDOG:
-    case v1::SHUTDOWN_CAUSE_HOST_ERROR:
-    case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
-    case v1::SHUTDOWN_CAUSE_PROCESS_EXITED:
-    case v1::SHUTDOWN_CAUSE_UNOBSERVED:
-    case v1::SHUTDOWN_CAUSE_HOST_REQUEST:
-    case v1::SHUTDOWN_CAUSE_GUEST_REQUEST:
-    case v1::SHUTDOWN_CAUSE_HOST_SAVE:
-    case v1::SHUTDOWN_CAUSE_MIGRATION_FAILED:
-    case v1::SHUTDOWN_CAUSE_NEVER_RAN:
-    case v1::SHUTDOWN_CAUSE_MIGRATION_UNFINISHED:
-    // Generated for every enumeration.
-    case v1::ShutdownCause_INT_MIN_SENTINEL_DO_NOT_USE_:
-    case v1::ShutdownCause_INT_MAX_SENTINEL_DO_NOT_USE_:
-      return false;
-  }
-  return false;  // the cause of a newer server
 }
 
 // "the kernel", its command, or "pid 7". Escaped.
@@ -244,7 +206,7 @@ std::string IntentPrefix(const v1::ShutdownDetail& shutdown) {
 
 std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
   std::string text = absl::StrCat(IntentPrefix(shutdown), CauseWords(shutdown.cause()));
-  if (shutdown.has_sender() && IsAct(shutdown.cause())) {
+  if (shutdown.has_sender() && TraitsOf(shutdown.cause()).by_sender) {
     absl::StrAppend(&text, " by ", SenderName(shutdown.sender()));
   } else if (shutdown.exit_signal().number() != 0) {
     absl::StrAppend(&text, ", ", SignalName(shutdown.exit_signal().number()));

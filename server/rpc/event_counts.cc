@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "watcher/core/causes.h"
 
 namespace vmeventd {
 namespace {
@@ -51,16 +52,14 @@ std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm) {
     return shutdown.intent().actor();
   }
   if (shutdown.has_sender()) return SenderOf(shutdown.sender());
-  switch (shutdown.cause()) {
-    case v1::SHUTDOWN_CAUSE_GUEST_PANIC:
-    case v1::SHUTDOWN_CAUSE_WATCHDOG:
+  switch (TraitsOf(shutdown.cause()).ender) {
+    case Ender::kGuest:
       return "the guest";
-    case v1::SHUTDOWN_CAUSE_QEMU_CRASHED:
+    case Ender::kQemu:
       return "QEMU itself";
-    case v1::SHUTDOWN_CAUSE_HOST_DESTROY:
-    case v1::SHUTDOWN_CAUSE_HOST_SAVE:
+    case Ender::kManager:
       return absl::StartsWith(vm.source(), "libvirt") ? "libvirt" : "the manager";
-    default:
+    case Ender::kOfClass:
       break;
   }
   switch (shutdown.shutdown_class()) {

@@ -13,8 +13,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "client/sinks/follow_command.h"
 #include "gmock/gmock.h"
@@ -86,19 +88,25 @@ std::string Complaint(const std::vector<std::string>& arguments) {
   return answered.err;
 }
 
-// Complaints about the lines of golden/complaints.txt that begin with "$ "; '' is an empty word.
-// Run it with VMEVENTS_WRITE_CAPTURES=1 to write the file again, and read the difference.
+// Complaints about the lines of golden/complaints.txt that begin with "$ "; '' is an empty word,
+// and (CAUSES) and (TYPES) are the lists of all causes and types of events. Run it with
+// VMEVENTS_WRITE_CAPTURES=1 to write the file again, and read the difference.
 TEST(ParseCommandLine, ComplaintsAreThoseOfTheGoldenFile) {
   const std::string path = VMEVENTD_SOURCE_DIR "/tests/client/options/golden/complaints.txt";
   std::ifstream file(path);
   const std::string golden(std::istreambuf_iterator<char>(file), {});
+  const std::string causes = absl::StrJoin(EnumNames(*v1::ShutdownCause_descriptor()), ", ");
+  const std::string types = absl::StrJoin(EnumNames(*v1::EventType_descriptor()), ", ");
   std::string text;
   for (const absl::string_view line : absl::StrSplit(golden, '\n')) {
     absl::string_view words = line;
     if (absl::ConsumePrefix(&words, "$ vmevents ")) {
       std::vector<std::string> arguments = absl::StrSplit(words, ' ');
       absl::c_replace(arguments, std::string("''"), std::string());
-      absl::StrAppend(&text, line, "\n", Complaint(arguments), "\n");
+      absl::StrAppend(
+          &text, line, "\n",
+          absl::StrReplaceAll(Complaint(arguments), {{causes, "(CAUSES)"}, {types, "(TYPES)"}}),
+          "\n");
     } else if (line.empty() || line[0] == '#') {
       absl::StrAppend(&text, line, "\n");
     }
