@@ -134,8 +134,27 @@ class Daemon {
   std::string StatusText() const;
   // Called when the watcher becomes silent, and when it is active again.
   void OnSilence(bool silent, bool serving);
+
+  // The course of ServeUntilStop(), in monotonic time.
+  struct Course {
+    absl::Duration now;
+    absl::Duration ready_by;  // READY=1 is due, even if the first scan is not done
+    absl::Duration ask_at;
+    absl::Duration trim_at = absl::InfiniteDuration();  // freed memory goes back to the kernel
+    bool ready = false;                                 // READY=1 was sent
+    bool serving = false;                               // the first scan is done
+    bool silent = false;                                // the watcher is
+  };
   // Serves from the first scan until RequestStop(), and notifies the service manager.
   void ServeUntilStop();
+  // Waits until something is due. `*begins`: the first scan is done. False: the daemon stops.
+  bool AwaitTurn(const Course& course, bool* begins);
+  void BeginServing(Course* course);
+  // Asks the watcher whether it responds, and reacts if it has not.
+  void AskWatcher(Course* course);
+  // Makes each thread that the watchdog covers answer.
+  void AskAllThreads();
+  void NotifyManager(const char* news, const Course& course) const;
 
   const Clock* const clock_;
   const UniqueFd state_lock_;            // see LockFile
@@ -160,88 +179,62 @@ class Daemon {
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
 };
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
-                                                       const LogMeters* meters,
-                                                       const Tuning& tuning, SignalTracing signals,
-                                                       UniqueFd parcel) {
-  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
-  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
-                                                        static_cast<int>(config.max_connections));
-  WatcherOptions watcher_options = ToWatcherOptions(config, tuning, descriptors.vms);
-  absl::Status status = NodeWatcher::LoadLibraries(&watcher_options);
-  if (!status.ok()) return status;
-  std::unique_ptr<TlsFiles> tls;
-  if (config.tls().has_value()) {
-    absl::StatusOr<std::unique_ptr<TlsFiles>> opened = TlsFiles::Open(*config.tls(), clock);
-    if (!opened.ok()) return opened.status();
-    tls = *std::move(opened);
-  }
-  // Holds the processes, so that the exit status of a VM that ends while the disk hangs is known.
-  auto held = std::make_shared<HeldProcesses>();
-  if (config.process_tracking) held->Open(descriptors.vms);
-  std::optional<DiskWait> disk_wait(
-      std::in_place, config.state_dir, ServerOptions(config, descriptors, tls.get(), tuning),
-      ServerFacts{.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
-      clock);
-  status = MakeOwnDirectory(config.state_dir);
+// Null: no TLS.
+absl::StatusOr<std::unique_ptr<TlsFiles>> OpenTls(const Config& config, const Clock* clock) {
+  if (!config.tls().has_value()) return nullptr;
+  return TlsFiles::Open(*config.tls(), clock);
+}
+
+// Makes the state directory, and takes its lock.
+absl::StatusOr<UniqueFd> LockState(const Config& config) {
+  absl::Status status = MakeOwnDirectory(config.state_dir);
   if (status.ok()) status = CheckOwner(config.state_dir);
   if (!status.ok()) return status;
-  absl::StatusOr<UniqueFd> lock = LockFile(config.state_dir + "/lock");
-  if (!lock.ok()) return lock.status();
+  return LockFile(config.state_dir + "/lock");
+}
+
+// Opens the log, with what the previous daemon handed over of it. `*has_log`: it did.
+absl::StatusOr<std::unique_ptr<EventLog>> OpenLog(const Config& config, const Clock* clock,
+                                                  const UniqueFd& parcel, bool* has_log) {
   const absl::StatusOr<std::string> node_id = NodeId(config.state_dir);
   if (!node_id.ok()) {
     spdlog::warn("cannot determine node_id: {}", std::string(node_id.status().message()));
   }
-  bool has_log = false;
-  absl::StatusOr<std::unique_ptr<EventLog>> log =
-      EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")}, clock,
-                     [&](const JournalEnd& found) {
-                       std::optional<HandedLog> handed = LogIn(parcel, found);
-                       has_log = handed.has_value();
-                       return handed;
-                     });
-  if (!log.ok()) return log.status();
-  disk_wait.reset();  // a stop that comes now hands over again
-  Handover handover = UnpackHandover(std::move(parcel), has_log);
-  watcher_options.held_processes = std::move(held);
-  const std::string no_senders = signals.problem.text;
-  std::shared_ptr<SignalTrace> trace = signals.trace;
-  watcher_options.signals = std::move(signals);
-  absl::StatusOr<std::unique_ptr<HostShutdownApi>> host = ListenOnSystemBus();
-  if (host.ok()) {
-    watcher_options.host_shutdown.source = *std::move(host);
-  } else {
-    watcher_options.host_shutdown.problem = std::string(host.status().message());
-  }
-  watcher_options.session.last_watched = (*log)->last_watched();
-  watcher_options.follows_another = (*log)->follows_another();
-  watcher_options.is_handover = has_log;
-  watcher_options.runs_are_known = (*log)->runs_are_known();
-  SavedRuns runs = (*log)->TakeRuns();
-  (*log)->PutVms(VmsOf(runs, clock->Now()));
-  for (auto& [run_id, run] : runs) {
-    watcher_options.saved_runs.push_back(std::move(run.payload));
-  }
-  watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
-  if (handover.exit_statuses.valid()) {
-    watcher_options.handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));
-  }
+  return EventLog::Open({.journal = ToJournalOptions(config), .node_id = node_id.value_or("")},
+                        clock, [&](const JournalEnd& found) {
+                          std::optional<HandedLog> handed = LogIn(parcel, found);
+                          *has_log = handed.has_value();
+                          return handed;
+                        });
+}
 
-  std::unique_ptr<Daemon> daemon(
-      new Daemon(config, clock, *std::move(lock), std::move(tls), *std::move(log)));
-  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(watcher_options), clock, daemon->log_.get());
-  if (!watcher.ok()) return watcher.status();
-  daemon->watcher_ = *std::move(watcher);
-  daemon->trace_ = std::move(trace);
-  daemon->service_.SetWatcher(daemon->watcher_.get());
-  status = daemon->StartServer(config, descriptors, tuning);
-  if (!status.ok()) return status;
-  if (status = daemon->StartMetrics(config, meters); !status.ok()) return status;
-  LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
+WatcherOptions::HostShutdown ListenToHost() {
+  absl::StatusOr<std::unique_ptr<HostShutdownApi>> host = ListenOnSystemBus();
+  if (host.ok()) return {*std::move(host), ""};
+  return {nullptr, std::string(host.status().message())};
+}
+
+// Passes what the previous daemon saved and handed over to the watcher, and its VMs to the log.
+void TakeOver(Handover handover, bool has_log, Instant now, EventLog* log,
+              WatcherOptions* options) {
+  options->session.last_watched = log->last_watched();
+  options->follows_another = log->follows_another();
+  options->is_handover = has_log;
+  options->runs_are_known = log->runs_are_known();
+  SavedRuns runs = log->TakeRuns();
+  log->PutVms(VmsOf(runs, now));
+  for (auto& [run_id, run] : runs) options->saved_runs.push_back(std::move(run.payload));
+  options->handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
+  if (handover.exit_statuses.valid()) {
+    options->handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));
+  }
+}
+
+// Logs what this daemon will not see. `no_senders`: why it sees no senders of signals.
+void LogMissing(const Config& config, v1::ExitStatusSource exit_statuses,
+                const std::string& no_senders) {
   const bool needs_exit_statuses =
-      config.process_tracking &&
-      daemon->watcher_->Describe().exit_status_source() == v1::EXIT_STATUS_SOURCE_NONE;
+      config.process_tracking && exit_statuses == v1::EXIT_STATUS_SOURCE_NONE;
   for (const std::string& right : MissingRights(needs_exit_statuses)) {
     spdlog::warn("{}", right);
   }
@@ -251,6 +244,55 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
     spdlog::warn("cannot see who sends signals to VMs, so a VM that is killed is UNKNOWN: {}",
                  no_senders);
   }
+}
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
+                                                       const LogMeters* meters,
+                                                       const Tuning& tuning, SignalTracing signals,
+                                                       UniqueFd parcel) {
+  const uint64_t descriptor_limit = RaiseDescriptorLimit();  // the parcel has one for each VM
+  const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
+                                                        static_cast<int>(config.max_connections));
+  WatcherOptions options = ToWatcherOptions(config, tuning, descriptors.vms);
+  absl::Status status = NodeWatcher::LoadLibraries(&options);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<TlsFiles>> tls = OpenTls(config, clock);
+  if (!tls.ok()) return tls.status();
+  // Holds the processes, so that the exit status of a VM that ends while the disk hangs is known.
+  options.held_processes = std::make_shared<HeldProcesses>();
+  if (config.process_tracking) options.held_processes->Open(descriptors.vms);
+
+  std::optional<DiskWait> disk_wait(
+      std::in_place, config.state_dir, ServerOptions(config, descriptors, tls->get(), tuning),
+      ServerFacts{.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
+      clock);
+  absl::StatusOr<UniqueFd> lock = LockState(config);
+  if (!lock.ok()) return lock.status();
+  bool has_log = false;
+  absl::StatusOr<std::unique_ptr<EventLog>> log = OpenLog(config, clock, parcel, &has_log);
+  if (!log.ok()) return log.status();
+  disk_wait.reset();  // a stop that comes now hands over again
+
+  Handover handover = UnpackHandover(std::move(parcel), has_log);
+  const std::string no_senders = signals.problem.text;
+  std::shared_ptr<SignalTrace> trace = signals.trace;
+  options.signals = std::move(signals);
+  options.host_shutdown = ListenToHost();
+  TakeOver(std::move(handover), has_log, clock->Now(), log->get(), &options);
+
+  std::unique_ptr<Daemon> daemon(
+      new Daemon(config, clock, *std::move(lock), *std::move(tls), *std::move(log)));
+  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
+      NodeWatcher::Create(std::move(options), clock, daemon->log_.get());
+  if (!watcher.ok()) return watcher.status();
+  daemon->watcher_ = *std::move(watcher);
+  daemon->trace_ = std::move(trace);
+  daemon->service_.SetWatcher(daemon->watcher_.get());
+  status = daemon->StartServer(config, descriptors, tuning);
+  if (status.ok()) status = daemon->StartMetrics(config, meters);
+  if (!status.ok()) return status;
+  LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
+  LogMissing(config, daemon->watcher_->Describe().exit_status_source(), no_senders);
   return daemon;
 }
 
@@ -356,63 +398,69 @@ void Daemon::OnSilence(bool silent, bool serving) {
   server_->SetServing(serving);  // its next turn reports the sources
 }
 
-void Daemon::ServeUntilStop() {
+bool Daemon::AwaitTurn(const Course& course, bool* begins) {
+  const absl::Duration next =
+      std::min({course.ready ? watchdog_.turn() : course.ready_by - course.now,
+                course.ask_at - course.now, course.trim_at - course.now});
+  const MutexLock lock(&mutex_);
+  *begins = WaitUntil(&changed_, &mutex_, next, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stop_ || (scanned_ && !course.serving);
+  });
+  return !stop_;
+}
+
+void Daemon::BeginServing(Course* course) {
   // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
   constexpr absl::Duration kSettleTime = absl::Seconds(10);
+  spdlog::info("the first scan is done: serving");
+  // A program that waits for SERVING then finds all lines of the start in the log.
+  spdlog::default_logger()->flush();
+  server_->SetServing(true);
+  course->serving = true;
+  course->trim_at = course->now + kSettleTime;
+}
+
+void Daemon::AskWatcher(Course* course) {
   constexpr absl::Duration kAskInterval = absl::Seconds(1);
-  absl::Duration now = clock_->Now().monotonic;
-  const absl::Duration ready_by = now + kReadyTimeout;
-  absl::Duration trim_at = absl::InfiniteDuration();
-  absl::Duration ask_at = now;
-  bool serving = false;
-  bool silent = false;  // the watcher is
-  bool ready = false;
-  for (;;) {
-    const absl::Duration next =
-        std::min({ready ? watchdog_.turn() : ready_by - now, ask_at - now, trim_at - now});
-    bool begins = false;
-    {
-      const MutexLock lock(&mutex_);
-      begins = WaitUntil(&changed_, &mutex_, next,
-                         [this, serving]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                           return stop_ || (scanned_ && !serving);
-                         });
-      if (stop_) return;
+  course->ask_at = course->now + kAskInterval;
+  if (pulse_.Ask() != course->silent) {
+    course->silent = !course->silent;
+    OnSilence(course->silent, course->serving);
+  }
+  watcher_->Wake();
+}
+
+void Daemon::AskAllThreads() {
+  watcher_->Wake();
+  log_->Wake();
+  server_->CallInTurn([this] { watchdog_.Answer(Watchdog::kAcceptor); });
+}
+
+void Daemon::NotifyManager(const char* news, const Course& course) const {
+  Notify(absl::StrCat(
+      news, "\nSTATUS=", course.serving ? StatusText() : "the first scan is not done yet"));
+}
+
+void Daemon::ServeUntilStop() {
+  Course course;
+  course.now = course.ask_at = clock_->Now().monotonic;
+  course.ready_by = course.now + kReadyTimeout;
+  for (bool begins = false; AwaitTurn(course, &begins);) {
+    course.now = clock_->Now().monotonic;
+    if (begins) BeginServing(&course);
+    if (!course.ready && (course.serving || course.now >= course.ready_by)) {
+      course.ready = true;
+      NotifyManager("READY=1", course);
     }
-    now = clock_->Now().monotonic;
-    if (begins) {
-      spdlog::info("the first scan is done: serving");
-      // A program that waits for SERVING then finds all lines of the start in the log.
-      spdlog::default_logger()->flush();
-      server_->SetServing(true);
-      serving = true;
-      trim_at = now + kSettleTime;
-    }
-    const auto notify = [&](const char* news) {
-      Notify(absl::StrCat(news,
-                          "\nSTATUS=", serving ? StatusText() : "the first scan is not done yet"));
-    };
-    if (!ready && (serving || now >= ready_by)) {
-      ready = true;
-      notify("READY=1");
-    }
-    if (now >= ask_at) {
-      ask_at = now + kAskInterval;
-      if (pulse_.Ask() != silent) {
-        silent = !silent;
-        OnSilence(silent, serving);
-      }
-      watcher_->Wake();
-    }
-    if (now >= trim_at) {
+    if (course.now >= course.ask_at) AskWatcher(&course);
+    if (course.now >= course.trim_at) {
       malloc_trim(0);
-      trim_at = absl::InfiniteDuration();
+      course.trim_at = absl::InfiniteDuration();
     }
-    if (ready && watchdog_.turn() < absl::InfiniteDuration() && watchdog_.Turn(now)) {
-      notify("WATCHDOG=1");
-      watcher_->Wake();
-      log_->Wake();
-      server_->CallInTurn([this] { watchdog_.Answer(Watchdog::kAcceptor); });
+    const bool is_watched = watchdog_.turn() < absl::InfiniteDuration();
+    if (course.ready && is_watched && watchdog_.Turn(course.now)) {
+      NotifyManager("WATCHDOG=1", course);
+      AskAllThreads();
     }
   }
 }
@@ -472,14 +520,8 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
   return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", begun.problem.text));
 }
 
-}  // namespace
-
-int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) {
-  const ParsedConfig parsed = ParseConfig(arguments, SystemEnvironment());
-  if (!parsed.config.has_value()) {
-    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
-    return parsed.exit_code;
-  }
+// Before there are threads.
+void TuneLibraries() {
   // An arena for each of gRPC's threads would cost more memory than the VMs do.
   mallopt(M_ARENA_MAX, 2);
   // Larger blocks go back to the kernel when they are freed. Without this, one long line from a
@@ -491,6 +533,24 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
   // make a deadlock, and then ends the process.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  // vmeventd observes: to look at qemu:///session must not start a libvirt.
+  setenv("LIBVIRT_AUTOSTART", "0", 1);
+}
+
+int CannotStart(const absl::Status& status) {
+  spdlog::error("cannot start: {}", std::string(status.message()));
+  return 1;
+}
+
+}  // namespace
+
+int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) {
+  const ParsedConfig parsed = ParseConfig(arguments, SystemEnvironment());
+  if (!parsed.config.has_value()) {
+    std::fputs(parsed.text.c_str(), parsed.exit_code == 0 ? stdout : stderr);
+    return parsed.exit_code;
+  }
+  TuneLibraries();
   bool dropped = DropCapabilities();
   UniqueFd parcel = TakeParcel();
   std::string note;
@@ -499,23 +559,14 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
   dropped = DropTracing() && dropped;
   BlockSignals();
   signal(SIGPIPE, SIG_IGN);
-  // vmeventd observes: to look at qemu:///session must not start a libvirt. Before there are
-  // threads.
-  setenv("LIBVIRT_AUTOSTART", "0", 1);
   const SystemClock clock;
   const Logging logging(parsed.config->log_level, parsed.config->log_format, &clock);
   if (!dropped) spdlog::warn("cannot drop the capabilities that are not needed");
   if (!note.empty()) spdlog::warn("{}", note);
-  if (!tracing.ok()) {
-    spdlog::error("cannot start: {}", std::string(tracing.status().message()));
-    return 1;
-  }
+  if (!tracing.ok()) return CannotStart(tracing.status());
   absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Create(
       *parsed.config, &clock, &logging.meters(), tuning, *std::move(tracing), std::move(parcel));
-  if (!daemon.ok()) {
-    spdlog::error("cannot start: {}", std::string(daemon.status().message()));
-    return 1;
-  }
+  if (!daemon.ok()) return CannotStart(daemon.status());
   const SignalThread signals([&] { (*daemon)->Reload(); }, [&] { (*daemon)->RequestStop(); });
   (*daemon)->Run();
   return 0;
