@@ -14,7 +14,7 @@
 #include "base/system.h"
 #include "server/access/access.h"
 #include "server/config/listen_address.h"
-#include "server/rpc/standard_services.h"
+#include "server/rpc/health_service.h"
 #include "server/transport/listen_socket.h"
 
 namespace vmeventd {

@@ -11,6 +11,7 @@
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/access.h"
+#include "server/rpc/reflection_service.h"
 #include "server/transport/listen_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 #include "watcher/node/node_watcher.h"

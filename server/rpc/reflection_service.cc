@@ -1,7 +1,10 @@
-#include "server/rpc/standard_services.h"
+#include "server/rpc/reflection_service.h"
 
 #include <set>
+#include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
@@ -15,7 +18,6 @@ namespace {
 using google::protobuf::DescriptorPool;
 using google::protobuf::FileDescriptor;
 using grpc::health::v1::HealthCheckRequest;
-using grpc::health::v1::HealthCheckResponse;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
@@ -52,28 +54,6 @@ absl::StatusOr<std::string> AnswerBytes(const grpc::ByteBuffer& bytes) {
 }
 
 }  // namespace
-
-std::optional<bool> Health::IsServing(const std::string& service) const {
-  const MutexLock lock(&mutex_);
-  const auto found = serving_.find(service);
-  if (found == serving_.end()) return std::nullopt;
-  return found->second && !draining_;
-}
-
-void Health::AddTo(CallService* methods) const {
-  methods->Add("/grpc.health.v1.Health/Check", [this](IncomingCall* call) {
-    HealthCheckRequest request;
-    const absl::Status status = ParseMessage(call->request(), &request);
-    if (!status.ok()) return call->Answer(status);
-    const std::optional<bool> serving = IsServing(request.service());
-    if (!serving.has_value()) {
-      return call->Answer(absl::NotFoundError("no service has this name"));
-    }
-    HealthCheckResponse response;
-    response.set_status(*serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
-    call->Answer(response.SerializeAsString());
-  });
-}
 
 ServerReflectionResponse AnswerReflection(const ServerReflectionRequest& request) {
   const DescriptorPool& pool = *DescriptorPool::generated_pool();

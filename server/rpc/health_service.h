@@ -1,13 +1,11 @@
 #pragma once
 
-#include <cstddef>
 #include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "base/mutex.h"
-#include "grpc/reflection/v1/reflection.pb.h"
 #include "server/rpc/incoming_call.h"
 
 namespace vmeventd {
@@ -36,16 +34,5 @@ class Health {
   absl::flat_hash_map<std::string, bool> serving_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
-
-// grpc.reflection.v1, and v1alpha, which has the same messages: list the services and describe
-// their messages, for tools such as grpcurl. gRPC's own implementation blocks a thread for each
-// open call, and supports only v1alpha. Pure; any thread.
-
-inline constexpr size_t kMaxReflectionBytes = 4'096;  // of a request, which the answer repeats
-
-// Errors are part of the response.
-grpc::reflection::v1::ServerReflectionResponse AnswerReflection(
-    const grpc::reflection::v1::ServerReflectionRequest& request);
-void AddReflectionTo(CallService* methods);
 
 }  // namespace vmeventd

@@ -1,0 +1,36 @@
+#include "server/rpc/health_service.h"
+
+#include "absl/status/status.h"
+#include "grpc/health/v1/health.pb.h"
+
+namespace vmeventd {
+namespace {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+}  // namespace
+
+std::optional<bool> Health::IsServing(const std::string& service) const {
+  const MutexLock lock(&mutex_);
+  const auto found = serving_.find(service);
+  if (found == serving_.end()) return std::nullopt;
+  return found->second && !draining_;
+}
+
+void Health::AddTo(CallService* methods) const {
+  methods->Add("/grpc.health.v1.Health/Check", [this](IncomingCall* call) {
+    HealthCheckRequest request;
+    const absl::Status status = ParseMessage(call->request(), &request);
+    if (!status.ok()) return call->Answer(status);
+    const std::optional<bool> serving = IsServing(request.service());
+    if (!serving.has_value()) {
+      return call->Answer(absl::NotFoundError("no service has this name"));
+    }
+    HealthCheckResponse response;
+    response.set_status(*serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
+    call->Answer(response.SerializeAsString());
+  });
+}
+
+}  // namespace vmeventd
