@@ -6,7 +6,7 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/access/access.h"
+#include "server/access/refusals.h"
 #include "server/rpc/vm_event_service.h"
 #include "server/transport/grpc_server.h"
 

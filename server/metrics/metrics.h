@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <string>
 
-#include "server/access/access.h"
+#include "server/access/refusals.h"
 #include "server/config/tls_files.h"
 #include "server/eventlog/event_log.h"
 #include "server/logging/logging.h"

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/event_loop.h"
 #include "base/system.h"
-#include "server/access/access.h"
+#include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/rpc/health_service.h"
 #include "server/transport/listen_socket.h"

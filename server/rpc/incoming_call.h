@@ -17,7 +17,8 @@
 #include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "server/access/access.h"
+#include "server/access/clients.h"
+#include "server/access/refusals.h"
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {

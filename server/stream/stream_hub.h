@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
-#include "server/access/access.h"
+#include "server/access/clients.h"
 #include "server/eventlog/event_log.h"
 #include "server/stream/stream_cursor.h"
 #include "server/stream/stream_meters.h"

@@ -13,7 +13,7 @@
 #include "base/event_loop.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
-#include "server/access/access.h"
+#include "server/access/refusals.h"
 
 namespace vmeventd {
 

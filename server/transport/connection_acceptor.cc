@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
+#include "server/access/certificate_names.h"
+#include "server/access/peer.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

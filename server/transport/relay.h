@@ -18,7 +18,7 @@
 #include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/token_bucket.h"
-#include "server/access/access.h"
+#include "server/access/refusals.h"
 #include "server/transport/client_frames.h"
 
 namespace vmeventd {

@@ -1,35 +1,16 @@
-#include <arpa/inet.h>
+#include "server/access/clients.h"
+
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
-#include "server/access/access.h"
+#include "absl/time/time.h"
+#include "server/access/refusals.h"
 
 namespace vmeventd {
 namespace {
-
-TEST(PeerOfAddress, IsTheNetworkOfAnIpv6Host) {
-  const auto peer = [](const char* text) {
-    in6_addr address{};
-    EXPECT_EQ(inet_pton(AF_INET6, text, &address), 1);
-    return PeerOfIpv6(address);
-  };
-  EXPECT_EQ(peer("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
-  EXPECT_EQ(peer("2001:db8:1:2::1"), peer("2001:db8:1:2:ffff:ffff:ffff:ffff"));
-  EXPECT_NE(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
-  EXPECT_EQ(peer("::1"), "::/64");
-  EXPECT_EQ(peer("::ffff:192.0.2.7"), "192.0.2.7") << "the same host by IPv4";
-}
-
-TEST(PeerOfSocket, IsEmptyWithoutAConnection) {
-  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  EXPECT_EQ(PeerOfSocket(fd.get()), "");
-}
 
 class ClientsTest : public ::testing::Test {
  protected:
@@ -153,36 +134,6 @@ TEST_F(ClientsTest, DrainRefusesNewCalls) {
   }
   clients_.WaitUntilNoCalls(absl::Seconds(30));
   EXPECT_EQ(clients_.open_calls(), 0);
-}
-
-TEST(OperatorName, HasTheKindThatItsFormShows) {
-  EXPECT_EQ(OperatorName("Mover.example"), "DNS mover.example");
-  EXPECT_EQ(OperatorName("spiffe://site/Mover"), "URI spiffe://site/Mover");
-  EXPECT_EQ(OperatorName("urn:uuid:1"), "URI urn:uuid:1");
-}
-
-constexpr absl::Duration kMoment = absl::Hours(1);
-
-TEST(RateLimiter, PassesABurstAndThenTheRate) {
-  RateLimiter limiter(10, 3, 100);
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(limiter.Take("a", kMoment), absl::ZeroDuration());
-  EXPECT_EQ(limiter.Take("a", kMoment), absl::Milliseconds(100));
-  EXPECT_EQ(limiter.Take("b", kMoment), absl::ZeroDuration()) << "each key has its own bucket";
-  EXPECT_EQ(limiter.Take("a", kMoment + absl::Milliseconds(50)), absl::Milliseconds(50));
-  EXPECT_EQ(limiter.Take("a", kMoment + absl::Milliseconds(100)), absl::ZeroDuration());
-  EXPECT_GT(limiter.Take("a", kMoment + absl::Milliseconds(100)), absl::ZeroDuration());
-}
-
-TEST(RateLimiter, ManyKeysDoNotBypassIt) {
-  RateLimiter limiter(1, 5, 10);
-  for (int i = 0; i < 10; ++i) limiter.Take(absl::StrCat("key", i), kMoment);
-  int through = 0;
-  for (int i = 0; i < 100; ++i) {
-    through += limiter.Take(absl::StrCat("other", i), kMoment) == absl::ZeroDuration() ? 1 : 0;
-  }
-  EXPECT_EQ(through, 5) << "they share one bucket";
-  EXPECT_EQ(limiter.Take("new", kMoment + absl::Seconds(10)), absl::ZeroDuration())
-      << "idle keys have made room";
 }
 
 }  // namespace
