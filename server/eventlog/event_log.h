@@ -28,7 +28,7 @@
 #include "server/eventlog/journal.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
-#include "server/logging/logging.h"
+#include "server/logging/stop_line.h"
 #include "watcher/core/vm_event.h"
 
 // The node's event log. Other folders include only this header and event_listing.h.

@@ -6,7 +6,7 @@
 #include "server/access/refusals.h"
 #include "server/config/tls_files.h"
 #include "server/eventlog/event_log.h"
-#include "server/logging/logging.h"
+#include "server/logging/log_sink.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "watcher/node/node_watcher.h"

@@ -1,3 +1,5 @@
+#include "server/logging/log_sink.h"
+
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/system.h"
-#include "server/logging/logging.h"
+#include "server/logging/log_line.h"
 #include "spdlog/logger.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"

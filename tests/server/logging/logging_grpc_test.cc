@@ -1,12 +1,17 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/system.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/test_events.h"
@@ -40,6 +45,20 @@ TEST(Logging, GrpcErrorsAreWarningsAndItsInfoIsNotLogged) {
   EXPECT_THAT(text, Not(HasSubstr("chatter")));
   const std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
   EXPECT_THAT(lines, SizeIs(102));
+}
+
+TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd out(ends[0]);
+  const UniqueFd in(ends[1]);
+  struct stat status {};
+  ASSERT_EQ(fstat(in.get(), &status), 0);
+  const std::string name = absl::StrCat(status.st_dev, ":", status.st_ino);
+  EXPECT_TRUE(IsJournal(in.get(), name.c_str()));
+  EXPECT_FALSE(IsJournal(in.get(), (name + "0").c_str()));
+  EXPECT_FALSE(IsJournal(in.get(), ""));
+  EXPECT_FALSE(IsJournal(in.get(), nullptr));
 }
 
 }  // namespace

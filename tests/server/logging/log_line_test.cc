@@ -1,19 +1,16 @@
-#include "server/logging/logging.h"
+#include "server/logging/log_line.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <string>
 
-#include "absl/strings/str_cat.h"
-#include "base/system.h"
 #include "nlohmann/json.hpp"
+#include "server/logging/stop_line.h"
 #include "spdlog/details/log_msg.h"
-#include "spdlog/logger.h"
 #include "tests/support/test_events.h"
 
 namespace vmeventd {
@@ -31,11 +28,11 @@ std::string Line(LogFormat format, const std::string& message, const std::string
   return FormatLine(msg, format, for_journal);
 }
 
-TEST(Logging, WritesTextOnOneLine) {
+TEST(LogLine, WritesTextOnOneLine) {
   EXPECT_EQ(Line(LogFormat::kText, "a\nb"), "2026-01-31T12:00:00.123Z warn  a\\x0ab\n");
 }
 
-TEST(Logging, WritesOneObjectALineForAnyMessage) {
+TEST(LogLine, WritesOneObjectALineForAnyMessage) {
   const std::string line = Line(LogFormat::kJson, "a\n\"b\"\x01 \xff {}");
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
   const nlohmann::json object = nlohmann::json::parse(line);
@@ -44,7 +41,7 @@ TEST(Logging, WritesOneObjectALineForAnyMessage) {
   EXPECT_EQ(object["message"], "a\n\"b\"\x01 \xef\xbf\xbd {}");
 }
 
-TEST(Logging, FieldsAreFieldsInJsonAndPairsInText) {
+TEST(LogLine, FieldsAreFieldsInJsonAndPairsInText) {
   const std::string payload =
       R"({"message":"VM stopped","vm":"web 1","sequence":7,"evidence":["a=1","b"]})";
   EXPECT_EQ(Line(LogFormat::kText, payload, kStopLogger),
@@ -57,7 +54,7 @@ TEST(Logging, FieldsAreFieldsInJsonAndPairsInText) {
   EXPECT_THAT(object["evidence"], ElementsAre("a=1", "b"));
 }
 
-TEST(Logging, NoTextControlsATerminal) {
+TEST(LogLine, NoTextControlsATerminal) {
   const std::string hostile[] = {"\x1b[31m",     "\r",           "\x7f",         "\xc2\x9b",
                                  "\xe2\x80\xae", "\xe2\x80\xa8", "\xe2\x81\xa6", "\xef\xbb\xbf",
                                  "\xd8\x9c",     "\xff"};
@@ -73,25 +70,11 @@ TEST(Logging, NoTextControlsATerminal) {
             "e \xe6\xbc\xa2");
 }
 
-TEST(Logging, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
+TEST(LogLine, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
   EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", /*for_journal=*/true), "<4>warn  a\\x0ab\n");
   const std::string json = Line(LogFormat::kJson, "a", "", /*for_journal=*/true);
   ASSERT_EQ(json.substr(0, 3), "<4>");
   EXPECT_EQ(nlohmann::json::parse(json.substr(3))["message"], "a");
-}
-
-TEST(Logging, RecognisesTheJournalByDeviceAndInode) {
-  int ends[2];
-  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
-  const UniqueFd out(ends[0]);
-  const UniqueFd in(ends[1]);
-  struct stat status {};
-  ASSERT_EQ(fstat(in.get(), &status), 0);
-  const std::string name = absl::StrCat(status.st_dev, ":", status.st_ino);
-  EXPECT_TRUE(IsJournal(in.get(), name.c_str()));
-  EXPECT_FALSE(IsJournal(in.get(), (name + "0").c_str()));
-  EXPECT_FALSE(IsJournal(in.get(), ""));
-  EXPECT_FALSE(IsJournal(in.get(), nullptr));
 }
 
 v1::Event StoppedBySignal(const std::string& name) {
