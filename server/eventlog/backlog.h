@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/eventlog/journal.h"
+#include "server/eventlog/sequence_mark.h"
 
 namespace vmeventd {
 

@@ -11,6 +11,7 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "base/uuid.h"
+#include "server/eventlog/alive_time.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -26,6 +26,8 @@
 #include "base/turn_queue.h"
 #include "server/eventlog/backlog.h"
 #include "server/eventlog/journal.h"
+#include "server/eventlog/journal_reader.h"
+#include "server/eventlog/sequence_mark.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/stop_line.h"

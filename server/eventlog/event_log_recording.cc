@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "server/eventlog/event_log.h"
+#include "server/eventlog/evidence_types.h"
 #include "server/events/event_codec.h"
 
 // Recording: what the watcher pushes gets its sequences.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "server/eventlog/alive_time.h"
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/event_log.h"
 

@@ -8,19 +8,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
-#include <iterator>
 
-#include "absl/algorithm/container.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "base/system.h"
 #include "base/uuid.h"
 #include "server/eventlog/damage_report.h"
+#include "server/eventlog/evidence_types.h"
+#include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
+#include "server/events/event_matcher.h"
+#include "server/events/vm_registry.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
@@ -121,13 +119,6 @@ constexpr char kDeleteGoing[] = R"sql(
   DELETE FROM vms WHERE events = 0 AND id IN (SELECT vm FROM going);
   DELETE FROM stored WHERE sequence IN (SELECT sequence FROM going);
 )sql";
-
-std::string MarkPath(const std::string& journal_path) {
-  return std::filesystem::path(journal_path).parent_path() / "sequence";
-}
-std::string AlivePath(const std::string& journal_path) {
-  return std::filesystem::path(journal_path).parent_path() / "alive";
-}
 
 // Syncs the write-ahead log: a kill may have left an unsynced commit in it, but everything that a
 // start finds counts as durable.
@@ -235,21 +226,6 @@ void CreateSchema(SqliteDatabase& database, const std::string& path,
 
 }  // namespace
 
-bool IsEvidence(v1::EventType type) { return absl::c_linear_search(kEvidence, type); }
-
-std::string EvidenceNames() {
-  std::string names;
-  for (const v1::EventType type : kEvidence) {
-    const bool is_last = type == *std::rbegin(kEvidence);
-    absl::StrAppend(&names,
-                    names.empty() ? ""
-                    : is_last     ? " and "
-                                  : ", ",
-                    EventTypeName(static_cast<EventType>(type)));
-  }
-  return names;
-}
-
 std::string FileIdentity(const std::string& path) {
   struct statx info {};
   if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &info) != 0) {
@@ -259,78 +235,6 @@ std::string FileIdentity(const std::string& path) {
   const int64_t birth =
       has_birth ? info.stx_btime.tv_sec * 1'000'000'000 + info.stx_btime.tv_nsec : 0;
   return absl::StrCat(info.stx_ino, " ", birth);
-}
-
-absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path) {
-  const absl::StatusOr<std::string> text = ReadSmallFile(MarkPath(journal_path));
-  if (absl::IsNotFound(text.status())) return SequenceMark();
-  if (!text.ok()) return text.status();
-  const std::vector<absl::string_view> words =
-      absl::StrSplit(*text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
-  SequenceMark mark;
-  if (words.size() != 2 || !absl::SimpleAtoi(words[1], &mark.through)) return SequenceMark();
-  mark.journal_id = std::string(words[0]);
-  return mark;
-}
-
-absl::Time ReadAlive(const std::string& journal_path) {
-  const absl::StatusOr<std::string> text = ReadSmallFile(AlivePath(journal_path));
-  absl::Time until;
-  std::string error;
-  const bool is_known =
-      text.ok() &&
-      absl::ParseTime(absl::RFC3339_full, absl::StripAsciiWhitespace(*text), &until, &error);
-  return is_known ? until : absl::InfinitePast();
-}
-
-absl::Status WriteAlive(const std::string& journal_path, absl::Time until) {
-  const std::string path = AlivePath(journal_path);
-  const UniqueFd fd(
-      open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
-  if (!fd.valid()) return ErrnoStatus(path, "cannot be opened", errno);
-  // Has one length for all times, as the mark has.
-  const std::string text =
-      absl::FormatTime("%Y-%m-%dT%H:%M:%E9S+00:00\n", until, absl::UTCTimeZone());
-  if (pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    return ErrnoStatus(path, "cannot be written", errno);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark) {
-  const std::string path = MarkPath(journal_path);
-  const bool is_new = access(path.c_str(), F_OK) != 0;
-  const UniqueFd fd(
-      open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
-  if (!fd.valid()) return ErrnoStatus(path, "cannot be opened", errno);
-  // Has one length for all numbers: written over itself it needs no room on the disk.
-  const std::string text = absl::StrFormat("%-36s %020d\n", mark.journal_id, mark.through);
-  if (pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    return ErrnoStatus(path, "cannot be written", errno);
-  }
-  if (fdatasync(fd.get()) != 0) return ErrnoStatus(path, "cannot be synced", errno);
-  return is_new ? SyncDirectoryOf(path) : absl::OkStatus();
-}
-
-std::optional<std::string> QueryMeta(SqliteDatabase& database, const char* key) {
-  SqliteQuery row(database, "SELECT value FROM meta WHERE key = ?", key);
-  if (!row.Next()) return std::nullopt;
-  return std::string(row.Bytes(0));
-}
-
-uint64_t QueryMetaNumber(SqliteDatabase& database, const char* key) {
-  return SqliteQuery(database, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?", key)
-      .Number();
-}
-
-EventRecord RecordOfRow(const SqliteQuery& row) {
-  return {.sequence = row.Uint(0),
-          .type = static_cast<v1::EventType>(row.Int(2)),
-          .shutdown_class = static_cast<v1::ShutdownClass>(row.Int(3)),
-          .observe_time = absl::FromUnixNanos(row.Int(1)),
-          .since = absl::FromUnixNanos(row.Int(6)),
-          .event = row.Bytes(4),
-          .vm_ref = row.Bytes(5)};
 }
 
 void Journal::Batch::Put(const std::string& run_id, SavedRun run) {

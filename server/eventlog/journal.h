@@ -9,17 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "server/eventlog/sequence_mark.h"
 #include "server/eventlog/sqlite.h"
 #include "server/events/event_codec.h"
-#include "server/events/event_matcher.h"
-#include "server/events/event_page.h"
-#include "server/events/vm_registry.h"
 
 namespace vmeventd {
 
@@ -50,24 +47,6 @@ struct JournalBounds {
   absl::Time oldest_time = absl::InfiniteFuture();
 };
 
-// Sequences of a journal that may be in use, stored in the file `sequence` beside the database.
-// They are reserved in ranges, so that one sync covers many events. After an orderly stop,
-// `through` is the newest event.
-struct SequenceMark {
-  std::string journal_id;  // empty: there is no mark
-  uint64_t through = 0;
-};
-// Returns an empty mark if there is none. An error: it cannot be read now.
-absl::StatusOr<SequenceMark> ReadMark(const std::string& journal_path);
-absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark);
-// Time up to which the daemon has watched, stored in the file `alive` beside the database:
-// everything that happened to VMs until then is in the journal. Not synced: after a loss of power,
-// it may be an earlier time. InfinitePast: not known.
-absl::Time ReadAlive(const std::string& journal_path);
-absl::Status WriteAlive(const std::string& journal_path, absl::Time until);
-// Number of sequences to reserve: more than there are events while a disk hangs.
-inline constexpr uint64_t kReservedSequences = 1'000'000'000;
-
 // Sequences that are in no journal and that no GAP names. Some of them may never have had an event.
 struct Hole {
   uint64_t first = 0;
@@ -75,14 +54,6 @@ struct Hole {
 
   bool empty() const { return last == 0; }
 };
-
-// Types of the events that are dropped and deleted last.
-inline constexpr v1::EventType kEvidence[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
-                                              v1::EVENT_TYPE_INTENT_DECLARED,
-                                              v1::EVENT_TYPE_INTENT_ENDED, v1::EVENT_TYPE_GAP};
-bool IsEvidence(v1::EventType type);
-// For people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP".
-std::string EvidenceNames();
 
 // Returns the identity of a file, "INODE BIRTH" with the birth time in nanoseconds; a copy has
 // another one. The birth time is 0 if the file system does not store it.
@@ -198,81 +169,5 @@ struct Journal::Opened {
   bool created = false;  // just now: no sequence was assigned under its id
   Hole hole;
 };
-
-// Reads the journal's events while its writer writes, on its own connection. A call sees what was
-// committed when it began. An event whose row is garbled is replaced by a GAP. DATA_LOSS: the
-// journal is damaged, as CheckDatabase() confirms. UNAVAILABLE, with the reason
-// JOURNAL_UNAVAILABLE: it cannot be read now. One thread at a time.
-class JournalReader {
- public:
-  // Call it when the journal is open. UNAVAILABLE: the file cannot be opened now.
-  static absl::StatusOr<std::unique_ptr<JournalReader>> Open(const std::string& path);
-
-  using Take = absl::FunctionRef<bool(const EventRecord&)>;
-  // Adds the events of [first, last] that pass to `page`, until it is full or its time is over, and
-  // returns the sequence up to which it looked. Deleted events are replaced by a GAP at the first
-  // of them. OUT_OF_RANGE: retention has deleted everything up to `first`.
-  absl::StatusOr<uint64_t> Read(uint64_t first, uint64_t last, Take passes, EventPage* page);
-  // Returns the sequence at which the events since `time` (InfinitePast: all) begin, perhaps with a
-  // GAP. OUT_OF_RANGE: `time` is before every retained event, and events that may be newer than it
-  // were deleted.
-  absl::StatusOr<uint64_t> Locate(absl::Time time);
-
-  // Calls `take` with the events of [first, last], in either order, until it returns false. May
-  // skip events that `matcher` excludes by their VM's name. Calls `has_time` between groups of
-  // sequences, and ends if that returns false. Returns the sequence that comes next; 0: there is
-  // none.
-  absl::StatusOr<uint64_t> Select(const EventMatcher& matcher, uint64_t first, uint64_t last,
-                                  bool newest_first, Take take, absl::FunctionRef<bool()> has_time);
-
-  // Finds the first and the last sequence between which all events of [start, end) are; the first
-  // is larger than the last if there are none. OUT_OF_RANGE: the event `from` (unless 0) was
-  // deleted.
-  absl::StatusOr<std::pair<uint64_t, uint64_t>> Within(absl::Time start, absl::Time end,
-                                                       uint64_t from);
-
- private:
-  explicit JournalReader(const std::string& path) : path_(path) { database_.emplace(path); }
-
-  // The connection, for a call that begins.
-  SqliteDatabase& Connect();
-  // The status of `error`. After damage that SQLite reports the next call opens another connection.
-  // Checks the file, and logs a warning, once in kCheckPause while the failure is the same.
-  absl::Status Failure(const SQLite::Exception& error);
-  static constexpr absl::Duration kCheckPause = absl::Seconds(10);
-  // The first sequence that was observed at `time` or later; 0: there is none.
-  uint64_t FirstSince(absl::Time time);
-  // The GAP `sequence`, which names `missing`.
-  EventPtr RetentionGap(uint64_t sequence, const Hole& missing);
-
-  const std::string path_;
-  std::optional<SqliteDatabase> database_;  // unset: not connected
-  bool stale_ = false;                      // a read failed on this connection
-  absl::Status damage_;                     // once it was confirmed
-  // The last failure: SQLite's message, what it was found to be, and when.
-  std::string failure_;
-  absl::Status judged_;
-  absl::Time judged_at_ = absl::InfinitePast();
-};
-
-// The types of kEndTypes in SQL. The index stored_ends covers these; SQLite uses it only for a
-// statement with exactly this text.
-#define VMEVENTD_ENDS "type IN (2, 3, 20)"
-
-// Begin of a statement that reads events: from a table, or from all events.
-#define VMEVENTD_SELECT_FROM \
-  "SELECT sequence, time, type, class, event, ref, ifnull(since, time) FROM "
-#define VMEVENTD_SELECT_EVENTS VMEVENTD_SELECT_FROM "events WHERE "
-// Returns the event of such a row. Its views are valid until the next step.
-EventRecord RecordOfRow(const SqliteQuery& row);
-// Events are indexed by groups of 2^13 sequences, and in each by the VM: so events that are written
-// together are stored together, and the events of a VM are still found fast.
-inline constexpr int kGroupBits = 13;
-
-// OUT_OF_RANGE: `what` is no longer retained, and the oldest retained sequence is `oldest`.
-absl::Status RetentionPassed(absl::string_view what, uint64_t oldest);
-
-std::optional<std::string> QueryMeta(SqliteDatabase& database, const char* key);
-uint64_t QueryMetaNumber(SqliteDatabase& database, const char* key);
 
 }  // namespace vmeventd

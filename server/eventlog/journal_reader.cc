@@ -1,3 +1,5 @@
+#include "server/eventlog/journal_reader.h"
+
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -7,7 +9,9 @@
 #include "base/error_reason.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "server/eventlog/evidence_types.h"
 #include "server/eventlog/journal.h"
+#include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
 

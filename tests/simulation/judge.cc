@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/eventlog/journal.h"
+#include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/health.h"

@@ -49,7 +49,7 @@ MUTATIONS = [
              "return waits && is_hopeful ? ⟦changes.added + kPatience⟧ : absl::ZeroDuration();", "absl::InfiniteDuration()"),
     Mutation("durable-sequence-passes-a-hole", "server/eventlog/event_log.cc",
              "if (⟦!hole.empty()⟧) range.durable", "false"),
-    Mutation("mark-is-not-synced", "server/eventlog/journal.cc", "if (⟦fdatasync(fd.get()) != 0⟧) return", "false"),
+    Mutation("mark-is-not-synced", "server/eventlog/sequence_mark.cc", "if (⟦fdatasync(fd.get()) != 0⟧) return", "false"),
     Mutation("start-ignores-the-mark", "server/eventlog/event_log.cc",
              "std::max(begin.after.through, ⟦mark.through⟧);", "uint64_t{0}"),
     Mutation("a-start-that-reserves-nothing-is-the-same-journal", "server/eventlog/event_log.cc",

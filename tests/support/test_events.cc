@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/eventlog/journal.h"
+#include "server/eventlog/sequence_mark.h"
 #include "server/events/event_codec.h"
 #include "tests/support/event_log_for_tests.h"
 

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/grpcpp.h"
 #include "server/eventlog/journal.h"
+#include "server/eventlog/journal_reader.h"
 #include "server/events/event_codec.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/support/child_process.h"

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "server/eventlog/event_listing.h"
+#include "server/eventlog/evidence_types.h"
 #include "server/eventlog/sqlite.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "vmeventd/v1/vm_events.pb.h"
+
+namespace vmeventd {
+
+// Types of the events that are dropped and deleted last.
+inline constexpr v1::EventType kEvidence[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
+                                              v1::EVENT_TYPE_INTENT_DECLARED,
+                                              v1::EVENT_TYPE_INTENT_ENDED, v1::EVENT_TYPE_GAP};
+bool IsEvidence(v1::EventType type);
+// For people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP".
+std::string EvidenceNames();
+
+}  // namespace vmeventd
