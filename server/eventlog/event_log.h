@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -11,7 +10,6 @@
 #include <string>
 #include <thread>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,19 +19,23 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/turn_queue.h"
 #include "server/eventlog/backlog.h"
+#include "server/eventlog/event_meters.h"
+#include "server/eventlog/event_range.h"
+#include "server/eventlog/handed_log.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/journal_reader.h"
 #include "server/eventlog/sequence_mark.h"
+#include "server/eventlog/stream_start.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/stop_line.h"
 #include "watcher/core/vm_event.h"
 
-// The node's event log. Other folders include only this header and event_listing.h.
+// The node's event log. Other folders include only this header, with the types that it includes,
+// and event_listing.h.
 
 namespace vmeventd {
 
@@ -44,102 +46,16 @@ struct EventLogOptions {
   std::string node_id{};         // empty: not known
 };
 
-// End of a journal: its file has the events up to `stored`, and none after `newest`.
-struct JournalEnd {
-  std::string file;  // FileIdentity() of the database; empty: there is none
-  uint64_t stored = 0;
-  uint64_t newest = 0;
-
-  // Returns whether both can describe the same journal.
-  bool Meets(const JournalEnd& other) const {
-    return file == other.file && stored <= other.newest && other.stored <= newest;
-  }
-};
-// The log that a stopping daemon hands to the next one.
-struct HandedLog {
-  std::string journal_id;
-  JournalEnd end;            // `newest` is the last sequence that it assigned
-  bool knows_runs = true;    // `runs` has all runs that are open in the journal
-  Journal::Batch unwritten;  // events, and VMs that stopped
-  SavedRuns runs;            // the open runs
-  absl::Time watched_until = absl::InfinitePast();  // see ReadAlive()
-};
-// Returns what the previous daemon handed over, if the journal that it left matches `found`.
-using TakeHanded = std::function<std::optional<HandedLog>(const JournalEnd& found)>;
-
-// Start of a stream or a listing.
-struct FromNow {};
-struct FromSnapshot {
-  bool stopped = false;  // also the VMs that have stopped
-};
-struct AfterSequence {
-  uint64_t sequence = 0;
-  std::string journal_id;
-};
-struct Since {
-  absl::Time time;  // InfinitePast: the oldest event
-};
-using WatchStart = std::variant<FromNow, FromSnapshot, AfterSequence, Since>;
-
-// Start of a stream: it sends what comes after `cursor`.
-struct StreamBegin {
-  uint64_t cursor = 0;
-  // Time at which the stream begins, after `cursor`: the journal must find the sequence, and
-  // earlier events are skipped. Unset: the stream begins after `cursor`. InfinitePast: at the
-  // oldest event.
-  std::optional<absl::Time> locate;
-  VmSnapshotPtr snapshot;     // the VMs at `cursor`, if requested
-  bool with_stopped = false;  // the snapshot's stopped VMs are wanted too
-};
-
 // Identity of the journal that the sequences belong to, and of its node.
 struct JournalIdentity {
   std::string journal_id;
   std::string node_id;  // empty: not known
 };
 
-// The bounds of what is retained, in memory or in the journal.
-struct EventRange {
-  uint64_t oldest = 1;  // newest + 1 if nothing is retained
-  uint64_t newest = 0;
-  // From this sequence on, nothing is missing except what a GAP names. A stream may begin at any of
-  // these.
-  uint64_t unbroken_from = 1;
-  // `committed`: the newest sequence in the journal. `durable`: up to it, every event is in the
-  // journal, or is named by a GAP in the journal.
-  uint64_t committed = 0;
-  uint64_t durable = 0;
-};
-
-// Both empty: there is no event at or after the sequence yet.
-struct ReadResult {
-  std::vector<EventPtr> events;
-  // Set: the events up to this one must be read first, and only the journal has them.
-  std::optional<uint64_t> in_journal_through;
-  EventRange range;
-};
-
 // A query for the history thread, which may take several turns. Each turn gets the journal's
 // reader, or the reason why there is none, takes some milliseconds at most, and returns whether it
 // was the last.
 using HistoryQuery = std::function<absl::StatusOr<bool>(const absl::StatusOr<JournalReader*>&)>;
-
-// Meters of published events and of the journal's writing. The log counts, any thread reads.
-struct EventMeters {
-  std::array<Counter, static_cast<size_t>(kLastEventType) + 1> events;  // by type
-  // STOPPED, by class and cause.
-  std::array<std::array<Counter, static_cast<size_t>(kLastShutdownCause) + 1>,
-             static_cast<size_t>(kLastShutdownClass) + 1>
-      stops;
-  // Measured by the node's wall clock, which QEMU's timestamps use: a step of the clock distorts
-  // this.
-  LatencyHistogram qemu_to_observed;
-  LatencyHistogram observed_to_durable;
-  LatencyHistogram commits;  // each transaction, its sync to the disk included
-  Counter write_errors;      // transactions that failed
-  Counter lost_events;       // published events that are in no journal
-  Counter retention_errors;  // failures to delete what is too old
-};
 
 // Takes what the watcher saw, assigns each event its sequence, writes it to the journal and
 // publishes it; answers queries about events and VMs. Its threads: two pumps, and the history
