@@ -14,7 +14,7 @@
 #include "client/doctor/settings.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd::client {

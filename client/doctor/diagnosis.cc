@@ -11,7 +11,7 @@
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {
 namespace {

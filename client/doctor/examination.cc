@@ -16,7 +16,8 @@
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/proc_texts.h"
+#include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {
 namespace {

@@ -8,7 +8,7 @@
 #include "client/doctor/node_facts.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 
 // The monitors of a QEMU, and the obstacles between vmeventd and a monitor.
 

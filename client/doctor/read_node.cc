@@ -33,7 +33,8 @@
 #include "base/standstill.h"
 #include "base/system.h"
 #include "client/doctor/node_facts.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/proc_texts.h"
+#include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {
 namespace {

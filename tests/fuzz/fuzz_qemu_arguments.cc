@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 
 void Fuzz_qemu_arguments(absl::string_view input) {
   const std::vector<std::string> arguments = absl::StrSplit(input, '\0');

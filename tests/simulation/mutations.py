@@ -224,9 +224,9 @@ MUTATIONS = [
     # How a VM is named.
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
-    Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_texts.cc",
+    Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_arguments.cc",
              'return ⟦absl::StartsWith(name, "qemu-system-")⟧ ||', "true"),
-    Mutation("a-command-line-is-all-there-is", "watcher/core/qemu_texts.cc",
+    Mutation("a-command-line-is-all-there-is", "watcher/core/qemu_arguments.cc",
              'reads_more |= ⟦option == "readconfig"⟧;', "false"),
     # Who is followed.
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",

@@ -13,7 +13,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/system/e2e_test.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/proc_texts.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 #include "watcher/core/specs.h"
 
 // The programs that start QEMUs and need a monitor of them for themselves. A monitor serves one

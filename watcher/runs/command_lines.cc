@@ -17,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
+#include "watcher/core/proc_texts.h"
 #include "watcher/runs/process.h"
 #include "watcher/signals/process_reader.h"
 

@@ -20,7 +20,7 @@
 #include "base/detached_threads.h"
 #include "base/mutex.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd {
 

@@ -54,11 +54,11 @@ for test, fields in (
         (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for",)),
         (f"{LAST_WORDS}.AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit", ("EndNumbers.peak_memory_bytes",
                                                                            "EndNumbers.memory_limit_bytes")),
-        ("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes",
+        ("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes",
          ("LastWords.lines", "LastWords.truncated"))):
     for field in fields:
         elsewhere(test, field)
-elsewhere("tests/watcher/core/qemu_texts_test.cc:QemuWordsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
+elsewhere("tests/watcher/core/proc_texts_test.cc:ProcTextsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
 elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes",
           "ShutdownDetail.last_seen_time")
 elsewhere(f"{CAUSES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")

@@ -7,7 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 #include "watcher/core/specs.h"
 
 namespace vmeventd {

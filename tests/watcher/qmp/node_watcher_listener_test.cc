@@ -19,7 +19,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/qmp/node_watcher_fixture.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
 

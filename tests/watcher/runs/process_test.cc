@@ -21,7 +21,7 @@
 #include "tests/support/test_util.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/qemu_arguments.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/signals/process_reader.h"
 

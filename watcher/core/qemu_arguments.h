@@ -1,17 +1,13 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "watcher/core/vm_event.h"
 
-// Parsers for a QEMU's command line and for its texts for people: its standard error, and the logs
-// that store that. Pure.
+// The command line of a QEMU. Pure.
 
 namespace vmeventd {
 
@@ -54,9 +50,6 @@ std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::s
 // Returns whether the command line is of a QEMU that runs a VM.
 bool IsQemu(const std::vector<std::string>& arguments);
 
-// The arguments in the text of /proc/PID/cmdline.
-std::vector<std::string> SplitCommandLine(absl::string_view text);
-
 // Returns `uuid`, or "" for the null UUID, with which QEMU reports that the VM has none.
 std::string WithoutNullUuid(std::string uuid);
 
@@ -71,27 +64,5 @@ std::string GivenContainer(const std::vector<std::string>& arguments);
 
 // Reads the command line of a QEMU.
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);
-
-inline constexpr int kMaxWordLines = 10;
-inline constexpr size_t kMaxWordBytes = 2048;
-
-// The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped,
-// and those that QEMU writes at each start.
-v1::LastWords WordsIn(absl::string_view text, LastWordsSource source);
-
-// Returns the part of a libvirt log that was written by the process started at `start`, without its
-// command line; "": there is none.
-std::string LibvirtLife(absl::string_view log, absl::Time start);
-
-// Returns the sender that QEMU's last words name, as in "terminating on signal 15 from pid 812
-// (/usr/sbin/virtqemud)". Unset: they name none.
-std::optional<SignalSender> SenderInLastWords(const v1::LastWords& said);
-
-// Returns the systemd unit in the text of /proc/PID/cgroup or, without a unit, the cgroup; "":
-// none, or it has characters other than printable ASCII.
-std::string UnitOf(absl::string_view cgroups);
-
-// The place of a core dumped by process `pid`, according to /proc/sys/kernel/core_pattern.
-std::string CoreOf(absl::string_view core_pattern, int64_t pid);
 
 }  // namespace vmeventd
