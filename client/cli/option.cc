@@ -8,7 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "client/cli/values.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/text.h"
+#include "base/spelling.h"
 #include "client/output/event_text.h"
 #include "google/protobuf/descriptor.h"
 #include "vmeventd/v1/vm_events.pb.h"

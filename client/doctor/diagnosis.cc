@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/text.h"
+#include "base/loopback.h"
 #include "client/doctor/examination.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"

@@ -9,7 +9,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "base/text.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/paths.h"
 #include "client/doctor/settings.h"

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "watcher/core/managers.h"
 
 namespace vmeventd::client {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/text.h"
+#include "base/quote.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/text.h"
+#include "base/quote.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "nlohmann/json.hpp"

@@ -14,8 +14,8 @@
 #include "absl/strings/strip.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/quote.h"
 #include "base/shared_library.h"
-#include "base/text.h"
 #include "base/uuid.h"
 #include "client/nats/jetstream.h"
 

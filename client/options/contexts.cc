@@ -5,7 +5,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
+#include "base/spelling.h"
 #include "client/options/parser.h"
 
 // Errors are values.

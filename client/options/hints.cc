@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "base/text.h"
+#include "base/spelling.h"
 #include "client/cli/values.h"
 #include "client/options/parser.h"
 

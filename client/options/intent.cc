@@ -1,7 +1,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "client/cli/option.h"
 #include "client/commands/intents.h"
 #include "client/options/commands.h"

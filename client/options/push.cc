@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/text.h"
+#include "base/duration_text.h"
 #include "client/cli/option.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
-#include "base/text.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/invocation.h"

@@ -13,7 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "base/text.h"
+#include "base/utf8.h"
 
 namespace vmeventd::client {
 namespace {

@@ -15,7 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "absl/time/civil_time.h"
-#include "base/text.h"
+#include "base/duration_text.h"
 
 namespace vmeventd::client {
 namespace {

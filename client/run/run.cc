@@ -21,7 +21,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/text.h"
+#include "base/loopback.h"
 #include "client/commands/events.h"
 #include "client/commands/names.h"
 #include "client/commands/print.h"

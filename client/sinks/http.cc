@@ -14,8 +14,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/clock.h"
+#include "base/loopback.h"
 #include "base/shared_library.h"
-#include "base/text.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -17,7 +17,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/text.h"
+#include "base/loopback.h"
 #include "client/cli/option.h"
 #include "client/fleet/fleet.h"
 #include "client/fleet/fleet_message.h"

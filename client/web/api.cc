@@ -19,7 +19,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/patterns.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "client/commands/events.h"
 #include "client/commands/stats.h"
 #include "client/commands/why.h"

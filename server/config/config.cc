@@ -25,8 +25,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/detached_threads.h"
+#include "base/quote.h"
+#include "base/spelling.h"
 #include "base/system.h"
-#include "base/text.h"
 #include "watcher/core/managers.h"
 
 namespace vmeventd {

@@ -15,7 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/detached_threads.h"
-#include "base/text.h"
+#include "base/duration_text.h"
+#include "base/quote.h"
 #include "server/config/config.h"
 #include "server/config/listen_address.h"
 

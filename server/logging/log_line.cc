@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
-#include "base/text.h"
+#include "base/utf8.h"
 
 namespace vmeventd {
 namespace {

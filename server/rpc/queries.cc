@@ -15,7 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/error_reason.h"
-#include "base/text.h"
+#include "base/quote.h"
 #include "base/uuid.h"
 #include "server/eventlog/event_listing.h"
 #include "server/events/event_codec.h"

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"
 #include "client/sinks/event_variables.h"

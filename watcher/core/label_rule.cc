@@ -7,7 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/patterns.h"
-#include "base/text.h"
+#include "base/quote.h"
 #include "watcher/core/names.h"
 
 namespace vmeventd {

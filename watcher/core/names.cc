@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
-#include "base/text.h"
+#include "base/utf8.h"
 
 namespace vmeventd {
 namespace {

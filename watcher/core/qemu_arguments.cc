@@ -12,7 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/patterns.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "base/uuid.h"
 #include "watcher/core/names.h"
 

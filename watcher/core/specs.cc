@@ -15,8 +15,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/patterns.h"
-#include "base/text.h"
 #include "base/unix_address.h"
+#include "base/utf8.h"
 
 namespace vmeventd {
 namespace {

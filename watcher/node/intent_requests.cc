@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/error_reason.h"
-#include "base/text.h"
+#include "base/quote.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/vm_run.h"
 

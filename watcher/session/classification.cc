@@ -8,7 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
+#include "base/signal_name.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
+#include "base/signal_name.h"
 #include "watcher/session/evidence_log.h"
 #include "watcher/session/reporter.h"
 

@@ -7,7 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
+#include "base/signal_name.h"
 #include "watcher/core/names.h"
 #include "watcher/core/qmp_message.h"
 

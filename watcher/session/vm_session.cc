@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/overloaded.h"
-#include "base/text.h"
+#include "base/signal_name.h"
 #include "watcher/core/label_rule.h"
 #include "watcher/core/names.h"
 #include "watcher/session/reporter.h"

@@ -3,7 +3,7 @@
 #include <csignal>
 
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
+#include "base/signal_name.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
