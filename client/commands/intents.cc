@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
 #include "client/commands/print.h"
+#include "client/connect/call_failure.h"
 #include "client/output/node_vm.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"

@@ -1,83 +1,24 @@
 #include "client/connect/connection.h"
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <sys/socket.h>
-
 #include <chrono>
 #include <cstddef>
-#include <filesystem>
-#include <functional>
-#include <system_error>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "base/unix_address.h"
-#include "client/output/terminal_text.h"
+#include "client/connect/ssh.h"
+#include "client/connect/tls_files.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/create_channel_posix.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
 
 namespace vmeventd::client {
-
-bool StopSource::WaitFor(absl::Duration duration) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  stopping_.wait_for(lock, token(), absl::ToChronoNanoseconds(duration), [] { return false; });
-  return stopped();
-}
-
-absl::StatusOr<HostAddresses> FindHost(const std::string& host, const std::string& port) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* first = nullptr;
-  const int failure = getaddrinfo(host.c_str(), port.c_str(), &hints, &first);
-  if (failure != 0) return absl::UnavailableError(gai_strerror(failure));
-  return HostAddresses(first, &freeaddrinfo);
-}
+namespace {
 
 constexpr size_t kMaxFileBytes = 4 << 20;  // a distribution's authorities take 250 KiB
-
-absl::StatusOr<SslContextPtr> LoadTlsFiles(const TlsOptions& options) {
-  SslContextPtr context(SSL_CTX_new(TLS_client_method()));
-  SSL_CTX* const tls = context.get();
-  // Programs that run vmevents could not answer a question for a passphrase.
-  SSL_CTX_set_default_passwd_cb(tls, [](char*, int, int, void*) { return -1; });
-  const struct {
-    const char* option;
-    const std::string& path;
-    const char* content;
-    std::function<int(const char* path)> load;
-  } files[] = {
-      {"--tls-ca", options.ca_file, "the certificate of a CA",
-       [tls](const char* path) { return SSL_CTX_load_verify_locations(tls, path, nullptr); }},
-      {"--tls-cert", options.cert_file, "a certificate",
-       [tls](const char* path) { return SSL_CTX_use_certificate_chain_file(tls, path); }},
-      {"--tls-key", options.key_file, "the key of the certificate without a passphrase",
-       [tls](const char* path) {
-         return SSL_CTX_use_PrivateKey_file(tls, path, SSL_FILETYPE_PEM);
-       }}};
-  for (const auto& [option, path, content, load] : files) {
-    if (path.empty()) continue;
-    ERR_clear_error();
-    std::error_code error;
-    const bool is_regular = std::filesystem::is_regular_file(path, error);
-    if (is_regular && load(path.c_str()) == 1) continue;
-    const unsigned long fault = ERR_get_error();
-    ERR_clear_error();
-    const char* const reason = ERR_reason_error_string(fault);
-    return absl::FailedPreconditionError(absl::StrCat(
-        option, ": ", EscapeForTerminal(path), " cannot be used (",
-        error         ? error.message()
-        : !is_regular ? "no regular file"
-        : reason      ? reason
-                      : ErrnoText(ERR_GET_REASON(fault)),
-        "): name a PEM file that the user who runs vmevents may read, with ", content));
-  }
-  return context;
-}
 
 // A page waits while the server limits the rate of pages, for 1.5 s at most.
 constexpr char kServiceConfig[] = R"({"methodConfig": [{
@@ -86,6 +27,8 @@ constexpr char kServiceConfig[] = R"({"methodConfig": [{
              {"service": "vmeventd.v1.VmEventService", "method": "ListVms"}],
     "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s",
                     "backoffMultiplier": 2, "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]}}]})";
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const ServerAddress& address) {
   grpc::ChannelArguments arguments;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -131,6 +132,21 @@ std::string ToText(const ServerAddress& address) {
                         address.port);
   }
   return HostAndPort(address.host, address.port);
+}
+
+std::string TlsOptionsOf(const ServerAddress& address) {
+  if (!address.tls) return "";
+  const std::pair<const char*, const std::string*> options[] = {
+      {"--tls-ca", &address.tls->ca_file},
+      {"--tls-cert", &address.tls->cert_file},
+      {"--tls-key", &address.tls->key_file},
+      {"--tls-server-name", &address.tls->server_name}};
+  std::string text;
+  for (const auto& [name, value] : options) {
+    if (value->empty()) continue;
+    absl::StrAppend(&text, " ", name, " ", QuoteForShell(*value));
+  }
+  return text;
 }
 
 std::string NodeName(const ServerAddress& address) {

@@ -56,6 +56,9 @@ ServerAddress DefaultServerAddress(
 // The address as a user writes it, safe for a terminal.
 std::string ToText(const ServerAddress& address);
 
+// The --tls options of the address as text to paste, each after a blank; empty: none.
+std::string TlsOptionsOf(const ServerAddress& address);
+
 // The shortest text that ParseServerAddress() parses to this address; used as a node's name in a
 // table.
 std::string NodeName(const ServerAddress& address);

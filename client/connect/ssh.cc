@@ -1,3 +1,5 @@
+#include "client/connect/ssh.h"
+
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -8,10 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
-#include "client/connect/connection.h"
 
 namespace vmeventd::client {
 

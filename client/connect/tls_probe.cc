@@ -1,14 +1,14 @@
+#include "client/connect/tls_probe.h"
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 
-#include <string>
-
 #include "absl/strings/str_cat.h"
 #include "base/openssl_ptr.h"
 #include "base/system.h"
-#include "client/connect/connection.h"
-#include "client/connect/failure.h"
+#include "client/connect/probe_socket.h"
+#include "client/connect/tls_files.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "client/connect/failure.h"
+#include "client/connect/probe.h"
 #include "client/connect/server_address.h"
 #include "client/doctor/node_facts.h"
 #include "client/output/formatter.h"

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "base/unix_address.h"
+#include "client/connect/probe.h"
 #include "client/output/output.h"
 #include "client/run/run.h"
 

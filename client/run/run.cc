@@ -26,6 +26,8 @@
 #include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/commands/stats.h"
+#include "client/connect/probe.h"
+#include "client/connect/tls_probe.h"
 #include "client/doctor/diagnosis.h"
 #include "client/output/terminal_text.h"
 #include "client/sources/daemon_lists.h"

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "client/commands/web.h"
-#include "client/connect/connection.h"
 #include "client/connect/failure.h"
+#include "client/connect/stop_source.h"
 #include "client/options/command_line.h"
 #include "client/options/options.h"
 #include "client/output/formatter.h"

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/connect/connection.h"
+#include "client/connect/stop_source.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/sinks/cursor_file.h"

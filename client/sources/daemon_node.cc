@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "client/connect/call_failure.h"
 #include "client/connect/connection.h"
 
 namespace vmeventd::client {

@@ -12,8 +12,11 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "client/connect/call_failure.h"
 #include "client/connect/connection.h"
 #include "client/connect/failure.h"
+#include "client/connect/server_address.h"
+#include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "grpcpp/client_context.h"

@@ -7,8 +7,8 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "client/connect/connection.h"
 #include "client/connect/server_address.h"
+#include "client/connect/stop_source.h"
 #include "client/output/output.h"
 #include "client/sources/source.h"
 

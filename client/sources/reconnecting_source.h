@@ -7,8 +7,8 @@
 
 #include "absl/time/time.h"
 #include "base/backoff.h"
-#include "client/connect/connection.h"
 #include "client/connect/failure.h"
+#include "client/connect/stop_source.h"
 #include "client/output/node_event.h"
 #include "client/output/output.h"
 #include "client/sources/source.h"

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/loopback.h"
+#include "client/connect/connection.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
 #include "client/sources/daemon_lists.h"

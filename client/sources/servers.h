@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "client/connect/connection.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
+#include "client/connect/stop_source.h"
 #include "client/nats/connection.h"
 #include "client/output/invocation.h"
 #include "client/output/node_event.h"

@@ -27,7 +27,8 @@
 #include "base/shared_library.h"
 #include "base/system.h"
 #include "client/cli/option_file.h"
-#include "client/connect/connection.h"
+#include "client/connect/host_addresses.h"
+#include "client/connect/stop_source.h"
 #include "client/run/run.h"
 #include "client/web/api.h"
 

@@ -1,8 +1,10 @@
-#include "client/connect/connection.h"
+#include "client/connect/stop_source.h"
 
 #include <gtest/gtest.h>
 
 #include <thread>
+
+#include "absl/time/time.h"
 
 namespace vmeventd::client {
 namespace {

@@ -1,4 +1,4 @@
-#include "client/connect/failure.h"
+#include "client/connect/probe.h"
 
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -12,6 +12,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "client/connect/call_failure.h"
+#include "client/connect/failure.h"
+#include "client/connect/server_address.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/loopback.h"

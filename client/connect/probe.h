@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+
+#include "client/connect/server_address.h"
+
+// A look at an address, for what gRPC's errors do not distinguish. Any thread.
+
+namespace vmeventd::client {
+
+// The result of probing an address: it distinguishes a missing socket from a forbidden one.
+struct ProbeResult {
+  int error = 0;      // an errno (exact only for a Unix socket); 0: a process listens
+  std::string why{};  // why nothing answers: a sentence without a full stop
+  // The group whose members have the denied permission; empty: only root and the owner have it.
+  std::string group{};
+  int daemon = 0;  // pid of the vmeventd that listens on a Unix socket; 0: not known
+};
+
+// Probes with stat() and connect(), which takes at most 2 s for each address of a host.
+ProbeResult Probe(const ServerAddress& address);
+
+// Kinds of servers that answer at an address.
+enum class Answerer {
+  kNothing,  // nothing, or no server of HTTP
+  kHttp1,    // a server of HTTP/1 alone
+  kHttp2     // a server of HTTP/2, as gRPC needs it
+};
+
+// Connects and begins as a client of HTTP/2 does. Blocks for at most 6 s for each address of a
+// host. Returns kNothing for SSH.
+Answerer WhoAnswers(const ServerAddress& address);
+
+}  // namespace vmeventd::client
