@@ -10,7 +10,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/patterns.h"
+#include "base/glob.h"
+#include "base/labels.h"
 #include "base/uuid.h"
 
 // The one implementation of the contract's EventFilter, for the server, a fleet's readers and lists

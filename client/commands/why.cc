@@ -13,7 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "base/uuid.h"
 #include "client/commands/names.h"
 #include "client/commands/print.h"

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/patterns.h"
+#include "base/labels.h"
 #include "base/uuid.h"
 #include "client/cli/option.h"
 

@@ -4,7 +4,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/algorithm/container.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "client/cli/option.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "client/output/terminal_text.h"
 
 // The parts of commands that a user may paste into a shell.

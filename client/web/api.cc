@@ -18,7 +18,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "base/utf8.h"
 #include "client/commands/events.h"
 #include "client/commands/stats.h"

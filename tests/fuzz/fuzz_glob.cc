@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 
 namespace {
 

@@ -6,7 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "base/patterns.h"
+#include "base/glob.h"
+#include "base/labels.h"
 #include "base/quote.h"
 #include "watcher/core/names.h"
 

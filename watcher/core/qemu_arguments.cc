@@ -11,7 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/patterns.h"
+#include "base/labels.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
 #include "watcher/core/names.h"

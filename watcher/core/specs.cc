@@ -14,7 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "base/unix_address.h"
 #include "base/utf8.h"
 

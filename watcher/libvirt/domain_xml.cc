@@ -11,7 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/patterns.h"
+#include "base/labels.h"
 #include "watcher/core/names.h"
 #include "watcher/libvirt/libvirt_api.h"
 

@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/specs.h"
 

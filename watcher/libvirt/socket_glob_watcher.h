@@ -11,7 +11,7 @@
 
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "base/patterns.h"
+#include "base/glob.h"
 #include "watcher/runs/directory_thread.h"
 
 namespace vmeventd {

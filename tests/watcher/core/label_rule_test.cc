@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/patterns.h"
+#include "base/labels.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

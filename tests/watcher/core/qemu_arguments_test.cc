@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
-#include "base/patterns.h"
+#include "base/labels.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -1,7 +1,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/patterns.h"
+#include "base/labels.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "watcher/libvirt/libvirt_api.h"

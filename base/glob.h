@@ -1,15 +1,12 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-// Patterns by which people choose VMs: shell patterns, and conditions on labels.
+// Shell patterns by which people choose VMs and sockets.
 
 namespace vmeventd {
 
@@ -52,46 +49,5 @@ bool StarsOverlap(absl::string_view a, absl::string_view b);
 
 // Returns the pattern that matches only `text`.
 std::string PatternFor(absl::string_view text);
-
-inline constexpr size_t kMaxLabels = 16;  // limit per VM
-inline constexpr size_t kMaxLabelKeyBytes = 63;
-inline constexpr size_t kMaxLabelValueBytes = 128;
-
-// Returns whether `key` can be a label's: not empty, not too long, only letters, digits and "._-/".
-bool IsLabelKey(absl::string_view key);
-
-// Conditions on the labels of a VM, all of which must hold: "app=web,tier!=db,owner,!canary".
-// EventFilter.labels in the contract defines them. Immutable; any thread.
-class LabelSelector {
- public:
-  static constexpr size_t kMaxConditions = 16;
-
-  // INVALID_ARGUMENT: what is wrong with `text` and what would be right, for people; follows the
-  // quoted text in a sentence.
-  static absl::StatusOr<LabelSelector> Parse(absl::string_view text);
-
-  // `labels` is a map of texts.
-  template <typename Labels>
-  bool Matches(const Labels& labels) const {
-    return std::all_of(conditions_.begin(), conditions_.end(), [&](const Condition& condition) {
-      const auto found = labels.find(condition.key);
-      const bool holds = found != labels.end() &&
-                         (!condition.value.has_value() || *condition.value == found->second);
-      return holds != condition.negated;
-    });
-  }
-
-  // The keys that it wants a VM to have.
-  std::vector<std::string> wanted_keys() const;
-
- private:
-  struct Condition {
-    std::string key;
-    std::optional<std::string> value;  // unset: any
-    bool negated = false;
-  };
-
-  std::vector<Condition> conditions_;
-};
 
 }  // namespace vmeventd
