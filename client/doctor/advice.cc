@@ -15,7 +15,7 @@
 #include "base/unix_address.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {

@@ -10,10 +10,9 @@
 #include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
-
 namespace {
 
 std::string PathOf(absl::string_view method) {

@@ -5,7 +5,7 @@
 #include <string>
 #include <variant>
 
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/qmp_message.h"
 
 void Fuzz_qmp_message(absl::string_view input) {

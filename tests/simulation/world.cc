@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "watcher/core/names.h"
+#include "watcher/core/run_id.h"
 
 namespace vmeventd::simulation {
 namespace {

@@ -9,7 +9,7 @@
 #include "base/glob.h"
 #include "base/labels.h"
 #include "base/quote.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
 std::string LabelRule::text() const {

@@ -14,7 +14,7 @@
 #include "base/labels.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
 namespace {

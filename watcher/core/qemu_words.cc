@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
 namespace {

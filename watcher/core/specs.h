@@ -50,6 +50,10 @@ WatchSpec GanetiIfThere();
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 
+// The source of a run whose monitor's socket was found at `monitor_path`, in a watched directory:
+// "qmp:" and that directory.
+std::string QmpSourceName(absl::string_view monitor_path);
+
 // One --libvirt: the libvirts of this node that a URI names.
 struct LibvirtSpec {
   bool session = false;     // qemu:///session: a user's libvirt, not the system's

@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/labels.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {

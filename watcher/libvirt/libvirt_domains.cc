@@ -13,7 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/system.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_run.h"
 

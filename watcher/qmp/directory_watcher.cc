@@ -16,8 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/names.h"
 
 namespace vmeventd {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
 namespace {

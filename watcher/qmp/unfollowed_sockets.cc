@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
 

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_table.h"

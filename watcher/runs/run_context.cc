@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/time/time.h"
-#include "watcher/core/names.h"
+#include "watcher/core/run_id.h"
 
 namespace vmeventd {
 

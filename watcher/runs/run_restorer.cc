@@ -9,7 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/names.h"
+#include "watcher/core/run_id.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/session/vm_session.h"
 

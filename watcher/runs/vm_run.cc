@@ -9,7 +9,6 @@
 #include "base/overloaded.h"
 #include "base/standstill.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/names.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/shutdown_file.h"
 

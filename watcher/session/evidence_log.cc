@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/signal_name.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/qmp_message.h"
 
 namespace vmeventd {

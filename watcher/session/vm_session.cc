@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/overloaded.h"
 #include "base/signal_name.h"
+#include "watcher/core/foreign_text.h"
 #include "watcher/core/label_rule.h"
-#include "watcher/core/names.h"
 #include "watcher/session/reporter.h"
 
 // Inputs and time.

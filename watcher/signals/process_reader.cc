@@ -15,7 +15,7 @@
 #include "absl/strings/strip.h"
 #include "base/clock.h"
 #include "base/system.h"
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
 namespace {

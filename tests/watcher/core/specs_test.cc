@@ -199,5 +199,11 @@ TEST(SourceSpecsTest, TheDefaultIsWhatIsFollowedWhereNothingIsNamed) {
             "followed, each as soon as it exists");
 }
 
+TEST(QmpSourceTest, IsTheDirectoryOfTheSocket) {
+  EXPECT_EQ(QmpSourceName("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");
+  EXPECT_EQ(QmpSourceName("/web1.kvmd"), "qmp:/");
+  EXPECT_EQ(QmpSourceName("web1.kvmd"), "qmp:");
+}
+
 }  // namespace
 }  // namespace vmeventd

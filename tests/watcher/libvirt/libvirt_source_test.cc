@@ -30,7 +30,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/names.h"
+#include "watcher/core/run_id.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/runs/command_lines.h"

@@ -1,25 +1,12 @@
-#include "watcher/core/names.h"
+#include "watcher/core/foreign_text.h"
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "base/utf8.h"
 
 namespace vmeventd {
-namespace {
-
-// FNV-1a, 64 bits: the same in every build and version.
-uint64_t StableHash(absl::string_view text) {
-  uint64_t hash = 14695981039346656037U;
-  for (const char c : text) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-  }
-  return hash;
-}
-
-}  // namespace
 
 std::string EscapeNonUtf8(absl::string_view bytes, absl::string_view mark) {
   std::string text;
@@ -83,26 +70,6 @@ absl::string_view Utf8Prefix(absl::string_view text, size_t max_bytes) {
   size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
   return text.substr(0, end);
-}
-
-std::string QmpSourceName(absl::string_view monitor_path) {
-  const size_t slash = monitor_path.rfind('/');
-  if (slash == absl::string_view::npos) return "qmp:";
-  return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
-}
-
-std::string RunIdPrefix(absl::string_view boot_id) {
-  return absl::StrCat(absl::StrReplaceAll(boot_id, {{"-", ""}}).substr(0, 16), "-");
-}
-
-std::string MakeRunId(const RunIdentity& identity) {
-  const std::string boot = RunIdPrefix(identity.boot_id);
-  const uint64_t path = StableHash(identity.monitor_path);
-  if (identity.pid != 0) {
-    return absl::StrFormat("%s%d-%d-%016x", boot, identity.pid, identity.start_ticks, path);
-  }
-  return absl::StrFormat("%ss%d-%d-%016x", boot, identity.socket_inode, identity.first_seen_ns,
-                         path);
 }
 
 }  // namespace vmeventd
