@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "watcher/core/qmp_message.h"
+#include "watcher/core/line_framer.h"
 
 namespace {
 

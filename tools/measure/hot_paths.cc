@@ -27,6 +27,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"
 #include "tools/measure/bench_events.h"
+#include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/watcher_options.h"

@@ -13,7 +13,6 @@
 #include "base/detached_threads.h"
 #include "base/mutex.h"
 #include "base/system.h"
-#include "watcher/core/qmp_message.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_api.h"

@@ -14,6 +14,7 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/receiving_socket.h"
+#include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/runs/command_lines.h"

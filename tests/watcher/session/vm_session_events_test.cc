@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
 #include "tests/watcher/session/session_driver.h"
+#include "watcher/core/guest_panic.h"
 #include "watcher/core/qmp_message.h"
 
 namespace vmeventd {
