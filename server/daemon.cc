@@ -24,6 +24,7 @@
 #include "server/disk_wait.h"
 #include "server/handover.h"
 #include "server/host/files.h"
+#include "server/host/node_id.h"
 #include "server/host/privileges.h"
 #include "server/host/service.h"
 #include "server/host/watchdog.h"

@@ -27,12 +27,4 @@ absl::Status CheckOwner(const std::string& path, bool others_files = false);
 // it; the message names the file.
 absl::StatusOr<UniqueFd> LockFile(const std::string& path);
 
-// Returns the node's permanent id, a UUID that does not depend on the node's name: systemd's
-// application-specific id, which does not reveal the machine id (`systemd-id128 machine-id
-// --app-specific=…`); or StoredNodeId() without a machine id, as in many containers. An error names
-// the file.
-absl::StatusOr<std::string> NodeId(const std::string& state_dir);
-// Returns the id in `state_dir`/node_id, which is created if there is none.
-absl::StatusOr<std::string> StoredNodeId(const std::string& state_dir);
-
 }  // namespace vmeventd

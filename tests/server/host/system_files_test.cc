@@ -15,6 +15,7 @@
 #include "base/event_loop.h"
 #include "server/config/listen_address.h"
 #include "server/host/files.h"
+#include "server/host/node_id.h"
 #include "server/transport/listen_socket.h"
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
