@@ -15,7 +15,7 @@
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/rpc/health_service.h"
-#include "server/transport/listen_socket.h"
+#include "server/transport/accepting_socket.h"
 
 namespace vmeventd {
 

@@ -12,7 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "server/transport/client_frames.h"
+#include "server/transport/http2_frame.h"
 
 namespace vmeventd {
 namespace {

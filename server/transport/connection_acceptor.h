@@ -20,8 +20,8 @@
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_files.h"
+#include "server/transport/accepting_socket.h"
 #include "server/transport/arrivals.h"
-#include "server/transport/listen_socket.h"
 #include "server/transport/relay.h"
 
 namespace vmeventd {

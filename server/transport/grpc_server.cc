@@ -13,7 +13,6 @@
 #include "server/access/access_policy.h"
 #include "server/access/refusals.h"
 #include "server/rpc/reflection_service.h"
-#include "server/transport/listen_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 #include "watcher/node/node_watcher.h"
 

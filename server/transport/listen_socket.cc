@@ -2,7 +2,6 @@
 
 #include <netdb.h>
 #include <netinet/in.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,12 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/backoff.h"
 #include "base/receiving_socket.h"
 #include "base/system.h"
 #include "base/unix_address.h"
 #include "server/host/files.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -48,13 +45,6 @@ absl::Status RemoveStale(const std::string& path, const UnixAddress& address) {
     return ErrnoStatus(path, "the stale socket cannot be removed", errno);
   }
   return absl::OkStatus();
-}
-
-// Returns whether clients reach the socket of `file` at the path, which may be removed, replaced,
-// or hidden by a mount.
-bool LeadsTo(const std::string& path, const std::optional<std::pair<dev_t, ino_t>>& file) {
-  struct stat info {};
-  return lstat(path.c_str(), &info) == 0 && file == std::pair(info.st_dev, info.st_ino);
 }
 
 }  // namespace
@@ -137,115 +127,17 @@ absl::Status ListenSocket::OpenTcp() {
   return absl::OkStatus();
 }
 
+bool LeadsTo(const std::string& path, const std::optional<std::pair<dev_t, ino_t>>& file) {
+  struct stat info {};
+  return lstat(path.c_str(), &info) == 0 && file == std::pair(info.st_dev, info.st_ino);
+}
+
 bool ListenSocket::Reachable() const {
   return !address_.is_unix() || LeadsTo(address_.path, file_);
 }
 
 ListenSocket::~ListenSocket() {
   if (file_.has_value() && Reachable()) unlink(address_.path.c_str());
-}
-
-AcceptingSocket::AcceptingSocket(std::string what, ListenAddress address, EventLoop* loop,
-                                 Calls calls, absl::Duration patience)
-    : what_(std::move(what)),
-      address_(std::move(address)),
-      loop_(loop),
-      calls_(std::move(calls)),
-      patience_(patience),
-      threads_(1, [] { SetThreadName("listen-path"); }) {}
-
-AcceptingSocket::~AcceptingSocket() {
-  loop_->CancelTimer(&timer_);
-  loop_->CancelTimer(&path_timer_);
-  if (listening()) loop_->Remove(socket_->fd());
-}
-
-AcceptingSocket::Opened AcceptingSocket::Open(absl::Duration patience) {
-  if (!address_.is_unix()) return ListenSocket::Open(address_);
-  std::optional<Opened> opened = opening_.Within(
-      &threads_, patience, [address = address_] { return ListenSocket::Open(address); });
-  if (opened.has_value()) return *std::move(opened);
-  return absl::DeadlineExceededError(
-      absl::StrCat(address_.path, ": its file system does not answer"));
-}
-
-absl::Status AcceptingSocket::Listen() { return ListenWithin(kStartPatience); }
-
-absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
-  Opened opened = Open(patience);
-  absl::Status status = opened.status();
-  if (status.ok()) status = loop_->Add((*opened)->fd(), EPOLLIN, this);
-  if (status.ok()) {
-    socket_ = *std::move(opened);
-    if (lost_path_) {
-      spdlog::warn("{} listens on {} again: the socket had been removed or replaced", what_,
-                   address().ToString());
-    } else if (!failure_.ok()) {
-      spdlog::info("{} listens on {} now", what_, address().ToString());
-    }
-    lost_path_ = false;
-    failure_ = absl::OkStatus();
-    backoff_ = absl::ZeroDuration();
-    if (address_.is_unix()) loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
-    calls_.listening();
-    return status;
-  }
-  // Nobody tries again after that.
-  const bool refused = !lost_path_ && failure_.ok() && absl::IsAlreadyExists(status);
-  if (!refused && status != failure_) {
-    const std::string name = address_.ToString();
-    absl::string_view why = status.message();
-    absl::ConsumePrefix(&why, absl::StrCat(name, ": "));
-    spdlog::error("{} cannot listen on {}: {}; trying again", what_, name, std::string(why));
-  }
-  failure_ = status;
-  backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);
-  loop_->SetTimerIn(&timer_, backoff_, [this] { ListenWithin(patience_).IgnoreError(); });
-  return status;
-}
-
-void AcceptingSocket::CheckPath() {
-  const bool is_late = looking_.under_way();  // since the check before
-  const std::optional<bool> leads = looking_.Within(
-      &threads_, patience_,
-      [path = address_.path, file = socket_->file()] { return LeadsTo(path, file); });
-  if (leads.has_value()) {
-    hang_logged_ = false;
-  } else if (is_late && !std::exchange(hang_logged_, true)) {
-    spdlog::warn("{}: the file system of {} does not answer, so new clients may fail to connect",
-                 what_, address_.path);
-  }
-  if (leads.value_or(true)) {
-    return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
-  }
-  // Its connections stay. What waits to be accepted on it is closed, and connects again.
-  loop_->CancelTimer(&timer_);
-  loop_->Remove(socket_->fd());
-  socket_ = nullptr;
-  lost_path_ = true;
-  if (!ListenWithin(patience_).ok()) calls_.listening();
-}
-
-void AcceptingSocket::OnFdReady(uint32_t /*events*/) {
-  constexpr int kAcceptsAtOnce = 64;  // before another descriptor has its turn
-  for (int i = 0; i < kAcceptsAtOnce; ++i) {
-    UniqueFd fd;
-    errno = EMFILE;
-    if (!calls_.full()) {
-      fd = UniqueFd(accept4(socket_->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    }
-    if (fd.valid()) {
-      calls_.accepted(std::move(fd));
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      calls_.out_of_descriptors();
-      loop_->Modify(socket_->fd(), 0);
-      loop_->SetTimerIn(&timer_, kDescriptorPause,
-                        [this] { loop_->Modify(socket_->fd(), EPOLLIN); });
-      return;
-    } else if (errno != ECONNABORTED && errno != EINTR) {
-      return;  // nothing more waits
-    }
-  }
 }
 
 }  // namespace vmeventd

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "server/transport/client_frames.h"
+#include "server/transport/http2_frame.h"
 
 namespace {
 

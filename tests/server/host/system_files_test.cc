@@ -16,6 +16,7 @@
 #include "server/config/listen_address.h"
 #include "server/host/files.h"
 #include "server/host/node_id.h"
+#include "server/transport/accepting_socket.h"
 #include "server/transport/listen_socket.h"
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/transport/http2_frame.h"
 
 namespace vmeventd {
 namespace {

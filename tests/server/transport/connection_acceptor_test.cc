@@ -15,8 +15,9 @@
 #include <vector>
 
 #include "server/config/listen_address.h"
-#include "server/transport/client_frames.h"
+#include "server/transport/accepting_socket.h"
 #include "server/transport/descriptor_shares.h"
+#include "server/transport/http2_frame.h"
 #include "server/transport/listen_socket.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/transport/client_frames.h"
+#include "server/transport/http2_frame.h"
 #include "tests/support/test_events.h"
 #include "tests/support/watched_by_epoll.h"
 
