@@ -24,6 +24,7 @@
 #include "client/cli/option_file.h"
 #include "client/commands/print.h"
 #include "client/fleet/fleet.h"
+#include "client/output/files.h"
 #include "client/output/json.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"

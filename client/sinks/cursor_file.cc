@@ -11,6 +11,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "client/output/files.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/system.h"
 #include "client/fleet/fleet_message.h"
-#include "client/output/output.h"
+#include "client/output/files.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/system.h"
-#include "client/output/output.h"
+#include "client/output/files.h"
 #include "client/output/time_text.h"
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/delivery.h"
