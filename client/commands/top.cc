@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "client/commands/print.h"
 #include "client/output/event_text.h"
+#include "client/output/table_layout.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"

@@ -18,7 +18,6 @@
 #include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/output/event_text.h"
-#include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/output/vm_uuids.h"
 

@@ -5,6 +5,7 @@
 #include "absl/types/span.h"
 #include "client/doctor/diagnosis.h"
 #include "client/output/json.h"
+#include "client/output/table_layout.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 

@@ -17,6 +17,7 @@
 #include "client/output/json.h"
 #include "client/output/node_event.h"
 #include "client/output/node_vm.h"
+#include "client/output/table_layout.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "grpc/health/v1/health.pb.h"

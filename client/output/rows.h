@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/output/formatter.h"
-#include "client/output/terminal_text.h"
+#include "client/output/table_layout.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // Parts that the lists of a Formatter share. Only for the Formatter's own files.

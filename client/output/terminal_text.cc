@@ -1,7 +1,6 @@
 #include "client/output/terminal_text.h"
 
 #include <algorithm>
-#include <array>
 #include <clocale>
 #include <cstdint>
 #include <cwchar>
@@ -52,8 +51,6 @@ std::string QuoteWithEscapes(absl::string_view word) {
   }
   return out + "'";
 }
-
-constexpr std::array kColorCodes = {"", "1", "2", "1;31", "32", "33", "34", "36"};  // by Color
 
 // The bytes of the characters at the beginning that take at most `width` columns.
 size_t BytesOf(absl::string_view text, size_t width) {
@@ -136,67 +133,6 @@ std::vector<std::string> WrapText(absl::string_view text, size_t width) {
     used += columns + (used > 0 ? 1 : 0);
   }
   return lines;
-}
-
-std::string Painter::Paint(absl::string_view text, Color color) const {
-  if (!enabled_ || color == Color::kNone || text.empty()) return std::string(text);
-  return absl::StrCat("\x1b[", kColorCodes[static_cast<size_t>(color)], "m", text, "\x1b[0m");
-}
-
-ColumnLayout::ColumnLayout(std::vector<Column> columns, const Painter& painter)
-    : painter_(painter), columns_(std::move(columns)) {
-  for (Column& column : columns_) {
-    column.min_width = std::max(column.min_width, DisplayWidth(column.heading));
-  }
-}
-
-void ColumnLayout::Fit(const std::vector<Cell>& row) {
-  for (size_t i = 0; i < row.size(); ++i) {
-    const size_t wanted = std::min(DisplayWidth(row[i].text), columns_[i].max_width);
-    columns_[i].min_width = std::max(columns_[i].min_width, wanted);
-  }
-}
-
-std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const {
-  std::string line;
-  size_t used = 0;
-  size_t owed = 0;  // blanks, written only if more text follows
-  for (size_t i = 0; i < row.size(); ++i) {
-    const bool last = i + 1 == row.size();
-    const size_t left = width - std::min(width, used + owed);
-    const size_t room = width == 0 ? SIZE_MAX : last ? left : std::min(left, columns_[i].min_width);
-    const std::string text = CutText(row[i].text, room, columns_[i].cut_middle);
-    const size_t columns = DisplayWidth(text);
-    if (columns > 0) {
-      line.append(owed, ' ');
-      line += painter_.Paint(text, row[i].color);
-      used += owed + columns;
-      owed = 0;
-    }
-    owed += std::max(columns_[i].min_width, columns) - columns + 2;
-  }
-  line += '\n';
-  return line;
-}
-
-void FactList::Add(absl::string_view name, absl::string_view value, Color color) {
-  if (value.empty()) return;
-  const std::string text = EscapeForTerminal(value);
-  constexpr size_t kLeast = 20;
-  const size_t room = std::max(limit_, width_ + 2 + kLeast) - width_ - 2;
-  const bool whole = limit_ == 0 || DisplayWidth(text) <= room;
-  for (const std::string& line : whole ? std::vector{text} : WrapText(text, room)) {
-    const bool same = name == std::exchange(name_, std::string(name));
-    text_ += layout_.Line({{same ? "" : EscapeForTerminal(name), Color::kDim}, {line, color}});
-  }
-}
-
-std::string ColumnLayout::Heading(size_t width) const {
-  std::vector<Cell> row;
-  for (const Column& column : columns_) row.push_back({column.heading, Color::kBold});
-  const bool named = std::any_of(columns_.begin(), columns_.end(),
-                                 [](const Column& column) { return !column.heading.empty(); });
-  return named ? Line(row, width) : "";
 }
 
 }  // namespace vmeventd::client

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/output/event_text.h"
-#include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/output/vm_rows.h"
 

@@ -7,7 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "client/output/json.h"
-#include "client/output/terminal_text.h"
+#include "client/output/table_layout.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 
