@@ -12,6 +12,7 @@
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
+#include "client/output/node_state.h"
 #include "client/output/rows.h"
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
@@ -225,13 +226,6 @@ absl::StatusOr<std::string> Formatter::FormatHealth(const std::vector<NodeHealth
     return row;
   };
   return FormatList(services, name_of, json_of, make_row);
-}
-
-NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
-  constexpr int kMissedIntervals = 3;
-  if (!node.has_interval()) return NodeState::kStopped;
-  const absl::Time due = FromProto(node.time()) + kMissedIntervals * FromProto(node.interval());
-  return due < now ? NodeState::kSilent : NodeState::kUp;
 }
 
 absl::StatusOr<std::string> Formatter::FormatFleet(const Heartbeats& nodes, absl::Time now) {

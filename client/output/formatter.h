@@ -1,8 +1,6 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -25,19 +23,6 @@
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
-
-// The state of a fleet's node, from its latest heartbeat.
-enum class NodeState {
-  kUp,
-  kSilent,   // the last heartbeat is older than three intervals
-  kStopped,  // its push was stopped on purpose: the state of its daemon is not known
-};
-NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now);
-
-// Number of sequences of the node's journal that are not published yet.
-inline uint64_t LagOf(const v1::NodeHeartbeat& node) {
-  return node.newest_sequence() - std::min(node.newest_sequence(), node.published_sequence());
-}
 
 struct TableStyle {
   bool color = false;

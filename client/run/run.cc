@@ -29,6 +29,7 @@
 #include "client/connect/probe.h"
 #include "client/connect/tls_probe.h"
 #include "client/doctor/diagnosis.h"
+#include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_node.h"

@@ -16,6 +16,7 @@
 #include "client/fleet/fleet.h"
 #include "client/fleet/fleet_message.h"
 #include "client/nats/stream_reader.h"
+#include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "vmeventd/v1/fleet.pb.h"

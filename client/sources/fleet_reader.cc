@@ -10,6 +10,7 @@
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
+#include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
