@@ -21,6 +21,7 @@
 #include "client/sinks/follow_command.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/golden_file.h"
 #include "tests/support/proto_text.h"
 
 namespace vmeventd::client {
@@ -92,8 +93,8 @@ std::string Complaint(const std::vector<std::string>& arguments) {
 // and (CAUSES) and (TYPES) are the lists of all causes and types of events. Run it with
 // VMEVENTS_WRITE_CAPTURES=1 to write the file again, and read the difference.
 TEST(ParseCommandLine, ComplaintsAreThoseOfTheGoldenFile) {
-  const std::string path = VMEVENTD_SOURCE_DIR "/tests/client/options/golden/complaints.txt";
-  std::ifstream file(path);
+  const std::string path = "tests/client/options/golden/complaints.txt";
+  std::ifstream file(absl::StrCat(VMEVENTD_SOURCE_DIR "/", path));
   const std::string golden(std::istreambuf_iterator<char>(file), {});
   const std::string causes = absl::StrJoin(EnumNames(*v1::ShutdownCause_descriptor()), ", ");
   const std::string types = absl::StrJoin(EnumNames(*v1::EventType_descriptor()), ", ");
@@ -112,8 +113,7 @@ TEST(ParseCommandLine, ComplaintsAreThoseOfTheGoldenFile) {
     }
   }
   text.pop_back();  // StrSplit's last, empty line
-  if (getenv("VMEVENTS_WRITE_CAPTURES") != nullptr) std::ofstream(path) << text;
-  EXPECT_EQ(text, golden) << path;
+  ExpectGolden(path, text);
 }
 
 TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {

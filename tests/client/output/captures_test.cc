@@ -1,7 +1,6 @@
 // What people see on terminals of 80 and 120 columns, as in golden/. Run it with
 // VMEVENTS_WRITE_CAPTURES=1 to write the files again, and read the difference.
 
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -15,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/golden_file.h"
 
 namespace vmeventd::client {
 namespace {
@@ -120,12 +120,8 @@ std::string Capture(size_t width) {
 
 TEST(Captures, AreThoseOfTheGoldenFiles) {
   for (const size_t width : {80U, 120U}) {
-    const std::string path =
-        absl::StrCat(VMEVENTD_SOURCE_DIR "/tests/client/output/golden/", width, "-columns.txt");
-    const std::string text = Capture(width);
-    if (getenv("VMEVENTS_WRITE_CAPTURES") != nullptr) std::ofstream(path) << text;
-    std::ifstream file(path);
-    EXPECT_EQ(text, std::string(std::istreambuf_iterator<char>(file), {})) << path;
+    ExpectGolden(absl::StrCat("tests/client/output/golden/", width, "-columns.txt"),
+                 Capture(width));
   }
 }
 
