@@ -78,7 +78,7 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
   // CLI11 takes the options in the order of their definitions: --from is read.
   CLI::Option* journal =
       AddOption(app, "--journal", "ID",
-                "the journal of that sequence number; default the server's present one",
+                "the journal of that sequence number (default the server's present one)",
                 [=](const std::string& text) {
                   auto* sequence = std::get_if<FromSequence>(start);
                   if (sequence == nullptr) Wrong("needs --from SEQUENCE, whose journal it names");

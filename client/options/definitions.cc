@@ -38,8 +38,8 @@ void Define(CLI::App* app, Reading* reading, const SinkTable& sinks) {
   AddList(help, "COMMAND", "", "the command", [](const std::string& /*text*/) {});
   AddCommand(app, "version", "Print the version");
   CLI::App* completion = AddCommand(app, "completion", "Print the completion script of a shell");
-  CLI::Option* shell =
-      AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish; default $SHELL", &reading->shell);
+  CLI::Option* shell = AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish (default $SHELL)",
+                                 &reading->shell);
   completion->callback([=] {
     if (!shell->empty()) return;
     const std::string named = reading->context.variable("SHELL");

@@ -18,7 +18,7 @@ void AddFleet(CLI::App* program, Reading* reading) {
       Add<FleetCreateCommand>(fleet, reading, "create", "Make the streams of a fleet");
   app->add_option(
          "--replicas", create->replicas,
-         "how many servers store each stream, 1 to 5; default unchanged, and 1 for new streams")
+         "how many servers store each stream, 1 to 5 (default unchanged, and 1 for new streams)")
       ->type_name("N")
       ->check(UpTo(kMaxReplicas));
   fleet->callback([=] {

@@ -26,7 +26,7 @@ void AddGeneral(CLI::App* program, Reading* reading) {
   AddFile(program, "--tls-cert", "the certificate to show the server, PEM", &access->tls.cert_file);
   AddFile(program, "--tls-key", "that certificate's private key, PEM", &access->tls.key_file);
   AddValue(program, "--tls-server-name", "NAME",
-           "the name in the server's certificate; default the host of --server",
+           "the name in the server's certificate (default the host of --server)",
            &access->tls.server_name);
   AddFile(program, "--credentials",
           "log in to the NATS servers of a fleet with this file (NATS's .creds)",
@@ -36,8 +36,8 @@ void AddGeneral(CLI::App* program, Reading* reading) {
       "the JetStream domain of the fleet's stream, if the NATS servers are leaf nodes of others",
       CheckDomain, &access->nats_domain);
   AddChoice(program, "-o,--output", "FORMAT",
-            "table or wide for people; json, jsonl (the same), name, or csv of stats for programs; "
-            "default table",
+            "table or wide for people; json, jsonl (the same), name, or csv of stats for programs "
+            "(default table)",
             &line->format);
   AddChoice(program, "--color", "WHEN",
             "auto, always or never; auto: on a terminal, unless $NO_COLOR is set", &line->color);

@@ -14,7 +14,7 @@ void AddHealth(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   CLI::Option* service = AddValue(app, "SERVICE", "", "one of its services", &health->service);
   AddFlag(app, "--all", "show every service, one per line", &health->all)->excludes(service);
-  AddValue(app, "--timeout", "DURATION", "how long to wait for the answer, such as 1s; default 5s",
+  AddValue(app, "--timeout", "DURATION", "how long to wait for the answer, such as 1s (default 5s)",
            &health->timeout);
 }
 

@@ -27,10 +27,10 @@ void AddIntent(CLI::App* program, Reading* reading) {
     to->name = ReadVmName(text);
   })->required();
   AddValue(app, "--actor", "WHO",
-           "the person or the system that acts; default $SUDO_USER, $USER or the user's name",
+           "the person or the system that acts (default $SUDO_USER, $USER or the user's name)",
            &declare->actor);
   AddValue(app, "--reason", "WHY", "one sentence for people", &declare->reason);
-  AddValue(app, "--ttl", "DURATION", "how long it is valid, such as 5m; default 10m, at most 24h",
+  AddValue(app, "--ttl", "DURATION", "how long it is valid, such as 5m, at most 24h (default 10m)",
            &declare->ttl);
   AddValue(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
   AddOption(app, "--started-before", "TIME",

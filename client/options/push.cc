@@ -43,7 +43,7 @@ const PushSinkKind* ChooseSink(const SinkTable& sinks, const PushCommand& push) 
 
 // With --timeout, --batch and the files of a request over HTTP; those of TLS are for any target.
 void AddRequestOptions(CLI::App* app, PushCommand* push) {
-  AddValue(app, "--batch", "N", "at most N events in a request; default 100", &push->batch)
+  AddValue(app, "--batch", "N", "at most N events in a request (default 100)", &push->batch)
       ->check(UpTo(kMaxBatch));
   AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
            &push->timeout);
@@ -53,7 +53,7 @@ void AddRequestOptions(CLI::App* app, PushCommand* push) {
   AddFile(app, "--header-file",
           "send these headers too, as \"Authorization: Bearer ...\", one a line",
           &push->header_file);
-  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM; default the system's",
+  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM (default the system's)",
           &push->tls.ca_file);
   AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
           &push->tls);
@@ -101,14 +101,14 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
                                [to = push](const std::string& text) { to->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
       ->excludes(url);
-  CLI::Option* format =
-      AddChoice(app, "--format", "KIND", "cloudevents or json; default cloudevents", &push->format);
+  CLI::Option* format = AddChoice(app, "--format", "KIND",
+                                  "cloudevents or json (default cloudevents)", &push->format);
   AddFile(
       app, "--template",
       "send this JSON for each event instead; fields such as {{vm}} in its strings are replaced",
       &push->template_file)
       ->excludes(format);
-  AddStart(app, "at first begin after a sequence number, or at oldest or a time; default now",
+  AddStart(app, "at first begin after a sequence number, or at oldest or a time (default now)",
            &reading->context, &push->follow.watch.start);
   AddNode(app, reading);
   AddVm(app, &push->follow.watch.filter);

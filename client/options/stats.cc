@@ -31,7 +31,7 @@ void AddStats(CLI::App* program, Reading* reading) {
   AddTimes(app, reading, "only events at or after this time", "only events before this time",
            &times->since, &times->until);
   AddOption(app, "--by", "KEY",
-            "who, vm, class, cause, type, day, hour, minute or node; default who",
+            "who, vm, class, cause, type, day, hour, minute or node (default who)",
             [to = stats](const std::string& text) {
               // The values before "node" are those of CountKey.
               const int key = ReadChoice("KEY", text) + 1;

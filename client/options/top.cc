@@ -16,9 +16,9 @@ void AddTop(CLI::App* program, Reading* reading) {
   const auto [app, command] =
       Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", check);
   AddNode(app, reading);
-  AddValue(app, "--interval", "DURATION", "interval between frames; default 2s",
+  AddValue(app, "--interval", "DURATION", "interval between frames (default 2s)",
            &command->interval);
-  AddValue(app, "--window", "DURATION", "time over which ends are counted; default 15m",
+  AddValue(app, "--window", "DURATION", "time over which ends are counted (default 15m)",
            &command->window);
   AddFlag(app, "--once", "print one frame", &command->once);
 }

@@ -45,7 +45,7 @@ void AddVms(CLI::App* program, Reading* reading) {
           "crash or in a way that is not known",
           &vms->trouble);
   AddOption(app, "--sort-by", "ORDER",
-            "state, name, age, ends, class or trouble; default state, on a terminal trouble",
+            "state, name, age, ends, class or trouble (default state, on a terminal trouble)",
             [to = vms](const std::string& text) {
               to->order = static_cast<VmOrder>(ReadChoice("ORDER", text));
             });

@@ -20,7 +20,7 @@ void AddWatch(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   const auto [app, command] =
       Add<FollowCommand>(program, reading, "watch", "Follow events as they happen", choose);
   WatchCommand& watch = command->watch;
-  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time; default now",
+  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time (default now)",
            &reading->context, &watch.start);
   AddNode(app, reading);
   AddNames(app, &watch.filter);

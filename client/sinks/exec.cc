@@ -184,7 +184,7 @@ void AddExecOptions(CLI::App* watch, SinkOptions* options) {
                &(*options)[kExec]);
   std::string* const on_failure = &(*options)[kOnFailure];
   AddOption(watch, kOnFailure, kAction,
-            "stop, retry (10 times, after 1s to 1m) or skip the event; default stop",
+            "stop, retry (10 times, after 1s to 1m) or skip the event (default stop)",
             [on_failure](const std::string& text) {
               ReadChoice(kAction, text);  // checks it
               *on_failure = text;

@@ -84,8 +84,8 @@ std::string Wrapped(absl::string_view help) {
 std::string HelpOf(const Flag& flag, const Config& defaults) {
   if (flag.kind == Flag::Kind::kSwitch) return Wrapped(flag.help);
   const std::vector<std::string> values = flag.print(defaults);
-  return Wrapped(
-      absl::StrCat(flag.help, ". Default ", values.empty() ? "none" : absl::StrJoin(values, " ")));
+  return Wrapped(absl::StrCat(flag.help, " (default ",
+                              values.empty() ? "none" : absl::StrJoin(values, " "), ")"));
 }
 
 // Words that users of other programs type, separated by blanks, each with the argument for
