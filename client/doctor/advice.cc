@@ -105,14 +105,18 @@ Step SetProxmoxArguments(const std::string& arguments) {
   return {Place::kShell, absl::StrCat("qm set ", kVm, " --args \"", arguments, "\"")};
 }
 
+// The directory of an instance of Incus or LXD, called NAME, in another project PROJECT_NAME.
+std::string InstanceDirectory(const NodeProcess& qemu) {
+  const std::string file = GivenValue(qemu.arguments, "-readconfig");
+  return file.substr(0, file.rfind('/'));
+}
+
 // Incus and LXD, whose commands are the same.
 MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, const OwnPlace& place,
                           const std::string& shared, Examination* exam) {
   const std::string name = ParseQemuArguments(qemu.arguments).name;
-  // The directory of an instance in another project is called PROJECT_NAME.
-  std::string directory = GivenValue(qemu.arguments, "-readconfig");
-  directory = directory.substr(0, directory.rfind('/'));
-  const absl::string_view part = absl::string_view(directory).substr(directory.rfind('/') + 1);
+  const std::string directory = InstanceDirectory(qemu);
+  const absl::string_view part = FileOf(directory);
   std::string client(program);
   std::string before;
   if (absl::EndsWith(part, absl::StrCat("_", name))) {
@@ -261,6 +265,16 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, con
       break;
   }
   return {.what = absl::StrCat("It cannot be followed: ", manager->way, ".")};
+}
+
+std::string NameInProject(const Manager* manager, const NodeProcess& qemu) {
+  if (manager == nullptr || (manager->id != ManagerId::kIncus && manager->id != ManagerId::kLxd)) {
+    return "";
+  }
+  const std::string directory = InstanceDirectory(qemu);
+  const absl::string_view part = FileOf(directory);
+  const std::string suffix = absl::StrCat("_", ParseQemuArguments(qemu.arguments).name);
+  return absl::EndsWith(part, suffix) ? std::string(part) : "";
 }
 
 MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu, bool is_of_nova) {

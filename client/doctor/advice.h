@@ -41,6 +41,10 @@ struct MonitorAdvice {
 MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
                             const std::string& shared, Examination* exam);
 
+// The name by which a manager that keeps several projects apart calls the VM: PROJECT_NAME. Empty:
+// the VM is in the default project, or its manager has none.
+std::string NameInProject(const Manager* manager, const NodeProcess& qemu);
+
 // Returns how a QEMU that emulates x86 gets a panic device. Without steps: no command adds it.
 MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu, bool is_of_nova);
 

@@ -8,15 +8,41 @@
 #include "client/doctor/paths.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
+#include "watcher/core/qemu_texts.h"
 
 namespace vmeventd::client {
 
 std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::string_view setting) {
   const std::string directory = absl::StrCat("/etc/systemd/system/", unit, ".d");
-  return absl::StrCat("install -d ", directory, " && printf '[Service]\\n", setting, "\\n' >",
-                      directory, "/", file, " && systemctl daemon-reload && systemctl restart ",
-                      unit);
+  return absl::StrCat("install -d ", QuoteForShell(directory), " && printf '[Service]\\n", setting,
+                      "\\n' >", QuoteForShell(absl::StrCat(directory, "/", file)),
+                      " && systemctl daemon-reload && systemctl restart ", QuoteForShell(unit));
 }
+
+namespace {
+
+// The line that restarts the daemon, or shows how it was started.
+std::string RestartLine(const Examination& exam) {
+  const NodeProcess* const daemon = exam.daemon();
+  if (daemon == nullptr) return absl::StrCat("systemctl restart ", kDaemonUnit);
+  const std::string unit = UnitOf(daemon->cgroups);
+  // Podman runs the container of a quadlet in the cgroup of its unit.
+  const bool is_quadlet = absl::StrContains(daemon->cgroups, ".service/libpod-payload-");
+  if (is_quadlet || (absl::EndsWith(unit, ".service") && !IsContained(*daemon))) {
+    std::string manager;
+    if (absl::StrContains(daemon->cgroups, "/user.slice/")) {
+      manager = "--user ";
+      if (exam.facts().is_root) {
+        absl::StrAppend(&manager, "-M ", QuoteForShell(absl::StrCat(daemon->user, "@.host")), " ");
+      }
+    }
+    return absl::StrCat("systemctl ", manager, "restart ", QuoteForShell(unit));
+  }
+  if (const auto line = EngineLine(daemon->cgroups, "restart")) return *line;
+  return absl::StrCat("ps -o pid,user,lstart,args -p ", daemon->pid);
+}
+
+}  // namespace
 
 void DiagnoseService(Examination* exam) {
   const std::string unit = exam->DaemonUnit();
@@ -53,10 +79,11 @@ void DiagnoseJournal(Examination* exam) {
   const bool damaged = problem.code() == v1::PROBLEM_CODE_JOURNAL_DAMAGED;
   exam->Add("journal", {path},
             absl::StrCat("New events are not durable: ", problem.text(),
-                         damaged ? ". A restart checks the file again, and replaces a damaged one."
+                         damaged ? ". Restart vmeventd: it then checks the file again, and "
+                                   "replaces a damaged one."
                                  : ". They wait in memory, and vmeventd writes them once the disk "
                                    "takes them: do not stop it."),
-            damaged ? "systemctl restart vmeventd"
+            damaged ? RestartLine(*exam)
                     : absl::StrCat("findmnt -T ", QuoteForShell(DirectoryOf(path)),
                                    " -o TARGET,SOURCE,OPTIONS,AVAIL,USE%"));
 }
@@ -90,12 +117,16 @@ void DiagnoseLogs(Examination* exam) {
                            "/root", kLibvirtLogs));
   }
   if (daemon.reads_journal) return;
+  const Step step =
+      IsContained(daemon)
+          ? Step{Place::kContainer, "--group-add \"$(getent group systemd-journal | cut -d: -f3)\""}
+          : Step{Place::kShell, ChangeUnit(unit.empty() ? kDaemonUnit : unit, "journal.conf",
+                                           "SupplementaryGroups=systemd-journal")};
   exam->Add(
       "words", subject,
       "It cannot read systemd's journal, so the crash of a QEMU in a unit is reported without "
       "its last words: it needs the group systemd-journal.",
-      ChangeUnit(unit.empty() ? kDaemonUnit : unit, "journal.conf",
-                 "SupplementaryGroups=systemd-journal"));
+      {step});
 }
 
 void DiagnoseReportedVms(Examination* exam) {

@@ -85,6 +85,21 @@ const v1::UnfollowedSocket* HiddenAs(const NodeFacts& facts, const QemuArguments
   return found == all.end() ? nullptr : &*found;
 }
 
+// Returns whether another QEMU uses the path of this one, or a path with its name.
+bool HasRival(const NodeProcess& qemu, const std::string& name, const Examination& exam) {
+  const NodeFacts& facts = exam.facts();
+  const v1::UnfollowedSocket* const own = HiddenAs(facts, ParseQemuArguments(qemu.arguments));
+  return absl::c_any_of(facts.vms,
+                        [&](const v1::Vm& vm) {
+                          return vm.ref().pid() != qemu.pid && SharesPath(vm) &&
+                                 exam.VmNameOf(vm.monitor_path()) == name;
+                        }) ||
+         absl::c_any_of(facts.info.unfollowed_sockets(), [&](const v1::UnfollowedSocket& one) {
+           return &one != own && one.problem().code() == v1::PROBLEM_CODE_PATH_SHARED &&
+                  exam.VmNameOf(one.path()) == name;
+         });
+}
+
 // Reports a QEMU that shares `path`, which gives it `name`, with another one. A clone is to be
 // changed: its own name is another.
 void AddSharedPath(const Subject& subject, const std::string& name, const std::string& path,
@@ -92,7 +107,10 @@ void AddSharedPath(const Subject& subject, const std::string& name, const std::s
                    Examination* exam) {
   const std::string what = absl::StrCat("vmeventd reports: ", problem, ".");
   const QemuArguments arguments = ParseQemuArguments(qemu.arguments);
-  if (name != arguments.name && name != arguments.id) {
+  const std::string in_project = NameInProject(manager, qemu);
+  const bool is_own =
+      in_project.empty() ? name == arguments.name || name == arguments.id : name == in_project;
+  if (!is_own) {
     // Its arguments may call the file otherwise, as by /var/run.
     const auto own = absl::c_find_if(arguments.monitors, [&path](const QmpMonitor& one) {
       return FileOf(one.path) == FileOf(path);
@@ -103,9 +121,9 @@ void AddSharedPath(const Subject& subject, const std::string& name, const std::s
                          qemu, manager, own == arguments.monitors.end() ? path : own->path, exam);
   }
   exam->Add("shared-path", subject,
-            absl::StrCat(what,
-                         " Change the other VM. vmeventd can connect to this one again once this "
-                         "one has been restarted."),
+            absl::StrCat(what, HasRival(qemu, name, *exam) ? " Change the other VM." : "",
+                         " vmeventd can connect to this one again once this one has been "
+                         "restarted."),
             absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
 }
 

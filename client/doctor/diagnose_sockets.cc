@@ -28,6 +28,25 @@ const NodeProcess* ListenerAt(const NodeFacts& facts, const std::string& path) {
   return nullptr;
 }
 
+// The entry that gives vmeventd's user rights, as an argument of setfacl.
+std::string UserEntry(const Examination& exam, const std::string& rights) {
+  return absl::StrCat("u:", exam.DaemonUser(), ":", rights);
+}
+
+// Adds that vmeventd's user may not open something. `line`: gives it the right, with setfacl, where
+// the rights of the file are the reason.
+void AddMissingRights(const Subject& subject, const std::string& what, const std::string& line,
+                      Examination* exam) {
+  if (exam->daemon() != nullptr && exam->daemon()->is_confined) {
+    return exam->Add("rights", subject,
+                     absl::StrCat(what,
+                                  " Its AppArmor profile may deny that: the line shows what it "
+                                  "denied. Permit more in /etc/apparmor.d/local/vmeventd."),
+                     "journalctl -k --grep 'apparmor=\"DENIED\".*vmeventd' -n 20 --no-pager");
+  }
+  exam->Add("rights", subject, absl::StrCat(what, " The line needs the package acl."), line);
+}
+
 }  // namespace
 
 void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
@@ -63,8 +82,9 @@ void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
   } else if (absl::c_any_of(exam->facts().info.directories(), [&](const auto& directory) {
                return directory.path() == place.spec.directory && !directory.present();
              })) {
-    exam->Add("rights", subject, "The directory exists, but vmeventd's user cannot read it.",
-              absl::StrCat("setfacl -m u:", exam->DaemonUser(), ":rx ", root));
+    AddMissingRights(subject, "The directory exists, but vmeventd's user cannot read it.",
+                     absl::StrCat("setfacl -m ", QuoteForShell(UserEntry(*exam, "rx")), " ", root),
+                     exam);
   }
 }
 
@@ -100,20 +120,30 @@ void DiagnoseUnfollowedSockets(Examination* exam) {
           absl::StrCat("ps -o pid,user,lstart,args -p ", kWords));
       continue;
     }
-    const bool forbidden = code == v1::PROBLEM_CODE_PERMISSION_DENIED;
+    const Subject subject = {socket.path(), QuoteForShell(socket.path())};
+    const std::string what = absl::StrCat("vmeventd reports: ", socket.problem().text(), ".");
     const std::string directory = QuoteForShell(DirectoryOf(socket.path()));
-    const std::string user = exam->DaemonUser();
+    if (code == v1::PROBLEM_CODE_PERMISSION_DENIED) {
+      // A new socket has the default entry, and the umask of its QEMU limits that.
+      AddMissingRights(subject,
+                       absl::StrCat(what,
+                                    " A socket that is made later has the rights if its QEMU "
+                                    "starts with the umask 0007, in a unit by UMask=0007."),
+                       absl::StrCat("setfacl -m ",
+                                    QuoteForShell(absl::StrCat(UserEntry(*exam, "rx"),
+                                                               ",d:", UserEntry(*exam, "rw"))),
+                                    " ", directory, " && setfacl -m ",
+                                    QuoteForShell(UserEntry(*exam, "rw")), " ", kWords),
+                       exam);
+      continue;
+    }
     std::string line = absl::StrCat("ss -xlp | grep -F ", directory);
-    if (forbidden) {
-      line = absl::StrCat("setfacl -m u:", user, ":rx,d:u:", user, ":rw ", directory,
-                          " && setfacl -m u:", user, ":rw ", directory, "*");
-    } else if (code == v1::PROBLEM_CODE_REFUSED) {
+    if (code == v1::PROBLEM_CODE_REFUSED) {
       // Looks again: a QEMU may have begun to listen meanwhile.
       line = absl::StrCat("for socket in ", kWords, "; do [ \"$(grep -cF \"$socket\" ",
                           "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
     }
-    exam->Add(forbidden ? "rights" : "problem", {socket.path(), QuoteForShell(socket.path())},
-              absl::StrCat("vmeventd reports: ", socket.problem().text(), "."), line);
+    exam->Add("problem", subject, what, line);
   }
 }
 

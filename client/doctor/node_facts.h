@@ -58,6 +58,7 @@ struct NodeProcess {
   // Only of a vmeventd:
   bool reads_logs = true;     // it can read libvirt's logs, or the host has none
   bool reads_journal = true;  // it can read systemd's journal, or the host has none
+  bool is_confined = false;   // its AppArmor profile, vmeventd, forbids what it does not permit
 };
 // Returns whether the cgroup of the process is a container's.
 bool IsContained(const NodeProcess& process);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -55,6 +56,9 @@ void FollowLibvirt(const Subject& subject, const NodeProcess& qemu, const Manage
 // Reports a monitor made for followers, in a directory that vmeventd cannot see.
 void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& monitor,
                     Examination* exam);
+// The command of docker or podman for the container of this cgroup, which is a path or the text of
+// a cgroup file; unset: it is not a container of these engines.
+std::optional<std::string> EngineLine(const std::string& cgroup, absl::string_view command);
 // The line that thaws the frozen cgroup of a QEMU.
 std::string ThawLine(const NodeProcess& qemu);
 

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -120,6 +121,10 @@ void ReadRights(const std::string& directory, NodeProcess* daemon) {
   uint64_t bits = 0;
   const bool reads_all = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
                          (bits & kReadsAll) != 0;
+  // Another profile, such as docker-default, permits all paths.
+  daemon->is_confined = absl::StripAsciiWhitespace(
+                            ReadSmallFile(absl::StrCat(directory, "/attr/current")).value_or("")) ==
+                        "vmeventd (enforce)";
   const std::string inside = absl::StrCat(directory, "/root");  // of its container
   daemon->reads_logs = reads_all && (!IsDirectory(kLibvirtLogs) || !IsDirectory(inside) ||
                                      IsDirectory(absl::StrCat(inside, kLibvirtLogs)));

@@ -270,11 +270,18 @@ class StoryWriter {
       which = absl::StrCat(named ? "--uuid " : "--run ", QuoteForShell(id));
     }
     facts.Add("More", absl::StrCat(style_.invocation.Line("events "), which));
-    if (story_.end) AddWhereToLook(story_.end->event, &facts);
+    if (story_.end) AddWhereToLook(&facts);
     return facts.Take();
   }
 
-  static void AddWhereToLook(const v1::Event& end, FactList* facts) {
+  void AddWhereToLook(FactList* facts) const {
+    const v1::Event& end = story_.end->event;
+    const auto add_on_node = [&](const std::string& line) {
+      const std::string& node = story_.end->node.name;
+      facts->Add("", style_.nodes && !node.empty()
+                         ? absl::StrCat("on ", EscapeForTerminal(node), ": ", line)
+                         : line);
+    };
     const std::string unit = end.vm().unit();
     const std::string core = end.shutdown().core();
     // KubeVirt names a domain NAMESPACE_NAME, and no namespace has a "_".
@@ -289,14 +296,14 @@ class StoryWriter {
                end.shutdown().last_words().source() != v1::LAST_WORDS_SOURCE_JOURNAL) {
       // QEMU's standard error, which the unit's journal does not have where Ganeti started it.
       const std::string log = absl::StrCat(kGanetiLogs, end.vm().name(), ".log");
-      facts->Add("", absl::StrCat("tail ", QuoteForShell(log)));
+      add_on_node(absl::StrCat("tail ", QuoteForShell(log)));
     } else if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
-      facts->Add("", absl::StrCat("journalctl -u ", QuoteForShell(unit)));
+      add_on_node(absl::StrCat("journalctl -u ", QuoteForShell(unit)));
     }
     if (!core.empty()) {
-      facts->Add("", absl::StrCat("core: ", core));
+      add_on_node(absl::StrCat("core: ", core));
     } else if (end.shutdown().exit_signal().core_dumped() && end.vm().pid() != 0) {
-      facts->Add("", absl::StrCat("coredumpctl info ", end.vm().pid()));
+      add_on_node(absl::StrCat("coredumpctl info ", end.vm().pid()));
     }
   }
 

@@ -40,7 +40,9 @@ TroubleKind TroubleOf(const NodeVm& row, absl::Time now) {
   if (row.vm.problems_size() > 0) return TroubleKind::kProblem;
   if (row.vm.state() == v1::VM_STATE_GUEST_DOWN) return TroubleKind::kGuestDown;
   if (row.vm.state() == v1::VM_STATE_UNREACHABLE) return TroubleKind::kUnreachable;
-  if (row.vm.state() == v1::VM_STATE_PAUSED) return TroubleKind::kPaused;
+  // The target of a migration waits as long as the migration takes.
+  const bool is_arriving = row.vm.pause_reason() == "inmigrate";
+  if (row.vm.state() == v1::VM_STATE_PAUSED && !is_arriving) return TroubleKind::kPaused;
   if (LeftToLateIntent(row, now)) return TroubleKind::kIntentWaits;
   if (EndTimeOf(row, v1::SHUTDOWN_CLASS_CRASH, now)) return TroubleKind::kCrashed;
   return EndTimeOf(row, v1::SHUTDOWN_CLASS_UNKNOWN, now) ? TroubleKind::kEndedUnknown

@@ -486,6 +486,7 @@ TEST_F(DiagnosisTest, AFrozenQemuIsThawedAsItWasFrozen) {
       {"/sys/fs/cgroup/system.slice/docker-0a1b.scope", "docker unpause 0a1b"},
       {"/sys/fs/cgroup/freezer/docker/0a1b", "docker unpause 0a1b"},
       {"/sys/fs/cgroup/machine.slice/libpod-0a1b.scope/container", "podman unpause 0a1b"},
+      {"/sys/fs/cgroup/system.slice/vm.service/libpod-payload-0a1b", "podman unpause 0a1b"},
   };
   for (const auto& expected : kCases) {
     facts_.processes[0].frozen_by = expected.cgroup;
@@ -578,6 +579,48 @@ TEST_F(DiagnosisTest, AUnitWithoutBpfIsGivenIt) {
             "systemctl daemon-reload && systemctl restart vmeventd.service");
   problem->set_code(v1::PROBLEM_CODE_SECCOMP);
   EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("'[Service]\\nSystemCallFilter=bpf\\n'"));
+}
+
+TEST_F(DiagnosisTest, TheNameOfAUnitAddsToNoLine) {
+  facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
+  facts_.processes[1].cgroups = "0::/system.slice/events@a\\x2db;c.service";
+  facts_.daemon_pid = 8;
+  facts_.info.mutable_signal_senders()->mutable_problem()->set_code(v1::PROBLEM_CODE_SECCOMP);
+  EXPECT_EQ(Only(facts_, "senders").line(),
+            "install -d '/etc/systemd/system/events@a\\x2db;c.service.d' && printf "
+            "'[Service]\\nSystemCallFilter=bpf\\n' "
+            ">'/etc/systemd/system/events@a\\x2db;c.service.d/senders-seccomp.conf' && systemctl "
+            "daemon-reload && systemctl restart 'events@a\\x2db;c.service'");
+}
+
+TEST_F(DiagnosisTest, ACopyInAnotherProjectGetsTheLinesOfThatProject) {
+  Become(&facts_,
+         "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf -chardev "
+         "socket,id=vmev,path=/run/qemu/web1.qmp,server=on,wait=off -mon "
+         "chardev=vmev,mode=control");
+  facts_.processes.push_back(facts_.processes[0]);
+  facts_.processes[1].pid = 8;
+  facts_.processes[1].arguments[5] = "/run/incus/dev_web1/qemu.conf";
+  for (const int64_t pid : {7, 8}) {
+    v1::Vm vm = WithAProblem();
+    vm.mutable_ref()->set_pid(pid);
+    vm.mutable_problems(0)->set_code(v1::PROBLEM_CODE_PATH_SHARED);
+    facts_.vms.push_back(vm);
+  }
+  std::vector<Finding> findings = Diagnose(facts_).findings;
+  ASSERT_EQ(findings.size(), 2);
+  EXPECT_THAT(findings[0].what, HasSubstr("Change the other VM"));
+  EXPECT_EQ(findings[0].line(), "ps -o pid,user,lstart,args -p 7");
+  EXPECT_THAT(findings[1].line(), AllOf(testing::StartsWith("incus --project dev stop web1\n"),
+                                        HasSubstr("|/run/qemu/dev_web1.qmp|g')"),
+                                        testing::EndsWith("\nincus --project dev start web1")));
+  // The copy has been changed, and the original has lost its path.
+  facts_.vms[1].clear_problems();
+  facts_.vms[1].set_monitor_path("/run/qemu/dev_web1.qmp");
+  findings = Diagnose(facts_).findings;
+  ASSERT_EQ(findings.size(), 1);
+  EXPECT_THAT(findings[0].what, AllOf(testing::Not(HasSubstr("Change the other VM")),
+                                      HasSubstr("once this one has been restarted")));
 }
 
 TEST_F(DiagnosisTest, AMissingDirectoryIsMadeByTheLine) {
@@ -755,6 +798,41 @@ TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
 TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
   facts_.info.add_directories()->set_path("/run/qemu");
   EXPECT_EQ(Only(facts_, "rights").line(), "setfacl -m u:vmeventd:rx /run/qemu");
+  EXPECT_THAT(Only(facts_, "rights").what, HasSubstr("needs the package acl"));
+  facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
+  facts_.daemon_pid = 9;
+  facts_.processes.back().user = "CORP\\watch";
+  EXPECT_EQ(Only(facts_, "rights").line(), "setfacl -m 'u:CORP\\watch:rx' /run/qemu");
+}
+
+TEST_F(DiagnosisTest, ASocketThatTheDaemonMayNotOpenGetsItsRights) {
+  facts_.info = FromText<v1::GetServerInfoResponse>(
+      "unfollowed_sockets { path: '/run/qemu/a.qmp' "
+      "problem { code: PROBLEM_CODE_PERMISSION_DENIED text: 'Permission denied' } } "
+      "unfollowed_sockets { path: '/run/qemu/my vm.qmp' "
+      "problem { code: PROBLEM_CODE_PERMISSION_DENIED text: 'Permission denied' } }");
+  const Finding finding = Only(facts_, "rights");
+  EXPECT_EQ(finding.line(),
+            "setfacl -m u:vmeventd:rx,d:u:vmeventd:rw /run/qemu/ && "
+            "setfacl -m u:vmeventd:rw /run/qemu/a.qmp '/run/qemu/my vm.qmp'")
+      << "it changes no other file of the directory";
+  EXPECT_THAT(finding.what, AllOf(HasSubstr("needs the package acl"), HasSubstr("UMask=0007")));
+}
+
+TEST_F(DiagnosisTest, WhereItsProfileConfinesTheDaemonTheLineShowsDenials) {
+  facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
+  facts_.processes.back().is_confined = true;
+  facts_.daemon_pid = 9;
+  facts_.info.add_directories()->set_path("/run/qemu");
+  const Finding directory = Only(facts_, "rights");
+  EXPECT_EQ(directory.line(),
+            "journalctl -k --grep 'apparmor=\"DENIED\".*vmeventd' -n 20 --no-pager");
+  EXPECT_THAT(directory.what, AllOf(HasSubstr("AppArmor profile may deny"),
+                                    HasSubstr("/etc/apparmor.d/local/vmeventd")));
+  facts_.info = FromText<v1::GetServerInfoResponse>(
+      "unfollowed_sockets { path: '/srv/a.sock' "
+      "problem { code: PROBLEM_CODE_PERMISSION_DENIED text: 'Permission denied' } }");
+  EXPECT_EQ(Only(facts_, "rights").line(), directory.line());
 }
 
 TEST_F(DiagnosisTest, ADirectoryThatHangsIsAFinding) {
@@ -778,6 +856,8 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   daemon->reads_journal = false;
   EXPECT_THAT(Only(facts_, "words").line(),
               testing::HasSubstr("\\nSupplementaryGroups=systemd-journal"));
+  daemon->cgroups = "0::/docker/0a1b";
+  EXPECT_EQ(Only(facts_, "words").steps.at(0).place, Place::kContainer);
 }
 
 TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
@@ -837,7 +917,38 @@ TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   EXPECT_THAT(full.what, HasSubstr("not durable: database or disk is full. They wait"));
   EXPECT_EQ(full.line(), "findmnt -T '/var/lib/my d/' -o TARGET,SOURCE,OPTIONS,AVAIL,USE%");
   info->mutable_journal_problem()->set_code(v1::PROBLEM_CODE_JOURNAL_DAMAGED);
-  EXPECT_EQ(Only(facts_, "journal").line(), "systemctl restart vmeventd");
+  EXPECT_EQ(Only(facts_, "journal").line(), "systemctl restart vmeventd.service");
+}
+
+TEST_F(DiagnosisTest, TheDaemonThatWasAskedIsRestartedForItsDamagedJournal) {
+  facts_.info.mutable_journal_problem()->set_code(v1::PROBLEM_CODE_JOURNAL_DAMAGED);
+  facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
+  facts_.daemon_pid = 9;
+  const std::string id = "0a1b";
+  const struct {
+    std::string cgroup;
+    bool is_root;
+    std::string line;
+  } kCases[] = {
+      {"/system.slice/events@a\\x2db.service", true, "systemctl restart 'events@a\\x2db.service'"},
+      {"/user.slice/user-1000.slice/user@1000.service/app.slice/vmeventd.service", false,
+       "systemctl --user restart vmeventd.service"},
+      {"/user.slice/user-1000.slice/user@1000.service/app.slice/vmeventd.service", true,
+       "systemctl --user -M alice@.host restart vmeventd.service"},
+      {"/user.slice/user-1000.slice/session-3.scope", true, "ps -o pid,user,lstart,args -p 9"},
+      {"/system.slice/docker-0a1b.scope", true, "docker restart 0a1b"},
+      {"/machine.slice/libpod-0a1b.scope/container", true, "podman restart 0a1b"},
+      {"/system.slice/vmeventd.service/libpod-payload-0a1b", true,
+       "systemctl restart vmeventd.service"},
+      {"/kubepods.slice/kubepods-pod1.slice/cri-containerd-0a1b.scope", true,
+       "ps -o pid,user,lstart,args -p 9"},
+  };
+  for (const auto& expected : kCases) {
+    facts_.processes.back().user = "alice";
+    facts_.processes.back().cgroups = absl::StrCat("0::", expected.cgroup, "\n");
+    facts_.is_root = expected.is_root;
+    EXPECT_EQ(Diagnose(facts_).findings[0].line(), expected.line) << expected.cgroup;
+  }
 }
 
 TEST_F(DiagnosisTest, AProblemThatTheDaemonReportsOfAFreeMonitorIsAFinding) {

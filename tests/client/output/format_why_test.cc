@@ -131,6 +131,20 @@ TEST(FormatWhy, AQemuOfGanetisHasALogOfItsOwn) {
                                 Not(HasSubstr("journalctl"))));
 }
 
+TEST(FormatWhy, OfSeveralNodesTheOneWithTheLogsIsNamed) {
+  TableStyle style = kTerminal;
+  style.nodes = true;
+  VmStory story = Crashed();
+  story.end->node.name = "node1";
+  story.end->event.mutable_vm()->set_source("qmp:/var/run/ganeti/kvm-hypervisor/ctrl");
+  EXPECT_THAT(Why(story, style),
+              AllOf(HasSubstr("\n       on node1: tail /var/log/ganeti/kvm/web1.log\n"),
+                    HasSubstr("\n       on node1: coredumpctl info 5432\n")));
+  story.end->event.mutable_vm()->set_source("qmp:/run/qemu");
+  story.end->event.mutable_vm()->set_unit("web1.service");
+  EXPECT_THAT(Why(story, style), HasSubstr("\n       on node1: journalctl -u web1.service\n"));
+}
+
 TEST(FormatWhy, ANameIsQuotedForTheShell) {
   VmStory story = Crashed();
   const auto name_of = [&story](const char* name) {

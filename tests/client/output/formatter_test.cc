@@ -468,6 +468,19 @@ TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {
   EXPECT_EQ(TroubleOf(waits, later), TroubleKind::kNone);
 }
 
+TEST(TableFormatter, AVmThatWaitsForItsArrivalIsInNoTrouble) {
+  NodeVm arriving = {MakeVm("db1")};
+  arriving.vm.set_state(v1::VM_STATE_PAUSED);
+  arriving.vm.set_pause_reason("inmigrate");
+  EXPECT_EQ(TroubleOf(arriving, Noon()), TroubleKind::kNone);
+  arriving.vm.add_problems()->set_text("P");
+  EXPECT_EQ(TroubleOf(arriving, Noon()), TroubleKind::kProblem);
+  arriving.vm.clear_problems();
+  // It is PAUSED with another reason once the migration has ended.
+  arriving.vm.set_pause_reason("paused");
+  EXPECT_EQ(TroubleOf(arriving, Noon()), TroubleKind::kPaused);
+}
+
 TEST(TableFormatter, VmsOfOneNameHaveTheirUuidsOrRuns) {
   NodeVms vms = {{MakeVm("web1")}, {MakeVm("web1")}};
   EXPECT_THAT(*TableFormatter({}).FormatVms(vms), Not(HasSubstr("UUID"))) << "of one VM";
