@@ -9,6 +9,9 @@ Other QEMUs may run here, so that each test looks only at the findings of its ow
 import json
 import os
 import pathlib
+import pwd
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +30,7 @@ QEMU = ["qemu-system-x86_64", "-m", "32", "-display", "none", "-nodefaults", "-a
 SO_ACCEPTCON = 0x10000  # linux/net.h
 
 
-class DoctorTest(world.WorldTest):
+class DoctorCase(world.WorldTest):
     """Each test has a daemon and a directory of monitors."""
 
     def setUp(self):
@@ -75,6 +78,15 @@ class DoctorTest(world.WorldTest):
         self.assertEqual([finding["finding"] for finding in findings], [kind], findings)
         return findings[0]
 
+    def expect_silence(self, name):
+        problem = "no greeting yet: QEMU may still be starting, or its monitor is held by another client"
+        world.wait_until(f"the problem of {name} is: {problem}",
+                         lambda: [each.text for each in self.world.get(name).problems] == [problem])
+
+
+class DoctorTest(DoctorCase):
+    """Findings, and what their lines change."""
+
     def test_a_followed_qemu_is_healthy(self):
         self.world.start()
         qemu = self.monitored("web1")
@@ -85,6 +97,7 @@ class DoctorTest(world.WorldTest):
         self.qemu("web1")
         (finding,) = self.findings()
         self.assertEqual((finding["finding"], finding["subjects"]), ("daemon", [f"unix:{self.world.socket}"]))
+        self.assertRegex(line_of(finding), "^ss -xlp ")
 
     def test_a_held_monitor_names_the_holder_and_hears_nothing_of_the_doctor(self):
         held = self.monitored("web1")
@@ -124,11 +137,6 @@ class DoctorTest(world.WorldTest):
         subprocess.run(f"kill -CONT {hung.pid}", shell=True, check=True)
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         self.assertEqual(self.findings(f"(pid {hung.pid})"), [])
-
-    def expect_silence(self, name):
-        problem = "no greeting yet: QEMU may still be starting, or its monitor is held by another client"
-        world.wait_until(f"the problem of {name} is: {problem}",
-                         lambda: [each.text for each in self.world.get(name).problems] == [problem])
 
     def test_a_monitor_that_no_watch_takes(self):
         elsewhere = self.world.path / "elsewhere"
@@ -177,7 +185,8 @@ class DoctorTest(world.WorldTest):
         self.world.start("--libvirt", uri)
         self.assertEqual(self.world.health(""), "SERVING")
         self.assertEqual(self.world.health("sources"), "NOT_SERVING")
-        self.only(uri, "libvirt")
+        done = subprocess.run(line_of(self.only(uri, "libvirt")), shell=True, check=False, capture_output=True, text=True)
+        self.assertIn(f"Failed to connect socket to '{self.world.path}/", done.stderr)
         self.assertIn(f"Failed to connect socket to '{self.world.path}/", self.world.log())
         subprocess.run(line_of(self.only(str(missing), "directory")), shell=True, check=True)
         world.wait_until("health says so", lambda: self.world.health("sources") == "SERVING")
@@ -213,6 +222,168 @@ class DoctorTest(world.WorldTest):
         (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual((finding["finding"], line_of(finding)), ("daemon", "ssh node7.invalid systemctl status vmeventd"))
         self.assertIn("cannot be resolved", finding["what"])
+
+
+class LinesTest(DoctorCase):
+    """Lines that change nothing are pasted, and show what their findings promise."""
+
+    def paste(self, finding, status=0):
+        """What the finding's line prints."""
+        done = subprocess.run(line_of(finding), shell=True, check=False, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (status, ""), line_of(finding))
+        return done.stdout
+
+    def test_who_listens_where_no_vmeventd_answers(self):
+        """The socket of another program."""
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(self.world.socket))
+            other.listen()
+            (finding,) = self.findings()
+            self.assertIn(str(self.world.socket), self.paste(finding))
+
+    def test_who_listens_on_a_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            finding = self.silence("--server", f"127.0.0.1:{port}", "--timeout", "2s")
+            self.assertEqual(line_of(finding), f"ss -tlnp | grep -F :{port}")
+            self.assertIn(f"127.0.0.1:{port} ", self.paste(finding))
+
+    def silence(self, *options):
+        done = subprocess.run([world.PROGRAMS["vmevents"], "-o", "json", *options, "doctor"], check=False,
+                              capture_output=True, text=True)
+        (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(finding["finding"], "daemon", done.stderr)
+        return finding
+
+    def test_both_certificates_are_shown(self):
+        path = self.world.path
+        for name in ("localhost", "other"):
+            world.make_certificate(path, name)
+        port = world.free_port()
+        self.world.start("--listen", f"unix:{self.world.socket}", "--listen", f"127.0.0.1:{port}",
+                         "--tls-cert", path / "localhost.pem", "--tls-key", path / "localhost.key",
+                         "--tls-client-ca", path / "localhost.pem")
+        finding = self.silence("--server", f"127.0.0.1:{port}", "--tls-ca", path / "other.pem",
+                               "--tls-cert", path / "other.pem", "--tls-key", path / "other.key")
+        done = subprocess.run(line_of(finding), shell=True, check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        subjects = [line for line in done.stdout.splitlines() if line.startswith("subject=")]
+        self.assertEqual(subjects, ["subject=CN = localhost", "subject=CN = other"])
+
+    def test_who_holds_a_monitor(self):
+        qemu = self.monitored("web1")
+        self.hold("web1")
+        self.world.start()
+        self.expect_silence("web1")
+        self.assertIn(f" {os.getpid()} " if os.getpid() > 99999 else f"{os.getpid()} ",
+                      self.paste(self.only(f"(pid {qemu.pid})", "held-monitor")))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root sees that nobody has it")
+    def test_a_holder_that_cannot_be_seen(self):
+        """The connection is on its way between two processes, in neither."""
+        qemu = self.monitored("web1")
+        here, there = socket.socketpair()
+        with here, there:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(self.sockets / "web1.qmp"))
+                client.settimeout(world.patience(180))
+                self.assertTrue(client.recv(4096))
+                socket.send_fds(here, [b"x"], [client.fileno()])
+            self.world.start()
+            self.expect_silence("web1")
+            finding = self.only(f"(pid {qemu.pid})", "held-monitor")
+            self.assertIn("a process that cannot be seen from here", finding["what"])
+            self.assertRegex(line_of(finding), "^ss -xp ")
+            self.assertIn(f"pid={qemu.pid},", self.paste(finding))
+
+    def test_a_socket_of_another_program(self):
+        path = self.sockets / "web1.qmp"
+        self.run_beside(["qemu-storage-daemon", "--chardev", f"socket,id=m,path={path},server=on,wait=off",
+                         "--monitor", "chardev=m"], stdin=subprocess.DEVNULL)
+        self.world.start()
+        world.wait_until("it is reported", lambda: [
+            one for one in self.world.info().unfollowed_sockets if one.problem.code == world.pb.PROBLEM_CODE_NOT_A_VM])
+        finding = self.only(str(path), "problem")
+        self.assertRegex(line_of(finding), "^ss -xlp ")
+        self.assertIn("qemu-storage-da", self.paste(finding))
+
+    def test_the_threads_of_a_qemu_that_accepts_nobody(self):
+        program = self.world.path / "qemu-system-x86_64"
+        shutil.copy(os.path.realpath(sys.executable), program)
+        path = self.sockets / "web1.qmp"
+        hang = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(9e9)"
+        qemu = self.run_beside([program, "-I", "-c", hang, path, "-name", "web1", "-qmp", f"unix:{path},server=on,wait=off"],
+                               stdin=subprocess.DEVNULL)
+        world.wait_until("it listens", lambda: listens(path))
+        self.world.start()
+        world.wait_until("it has a problem", lambda: self.world.get("web1").problems)
+        finding = self.only(f"(pid {qemu.pid})", "hung-monitor")
+        self.assertRegex(line_of(finding), r"^ps -L ")
+        self.assertIn("qemu-system-x86", self.paste(finding))
+
+    def test_the_disk_of_a_journal_that_is_full(self):
+        try:
+            self.world.small_disk()
+        except world.Impossible as error:
+            self.skipTest(str(error))
+        self.world.start()
+        self.world.fill_disk()
+        self.monitored("web1")
+        world.wait_until("events wait", lambda: self.world.health("journal") == "NOT_SERVING")
+        finding = self.only(str(self.world.state), "journal")
+        self.assertRegex(self.paste(finding), rf"{re.escape(str(self.world.state))} +tmpfs .* 100%")
+        self.world.empty_disk()
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounts")
+    def test_a_directory_that_hangs(self):
+        behind = self.world.path / "behind"
+        behind.mkdir()
+        bindfs = self.run_beside(["bindfs", "-f", behind, self.sockets])
+        self.addCleanup(subprocess.run, ["umount", "-l", self.sockets], check=True)
+        self.addCleanup(bindfs.kill)
+        world.wait_until("it is mounted", lambda: os.path.ismount(self.sockets))
+        self.world.start()
+        bindfs.send_signal(signal.SIGSTOP)
+        self.addCleanup(bindfs.send_signal, signal.SIGCONT)
+        (self.world.path / "asks").write_text("", encoding="utf-8")
+        world.wait_until("it hangs", lambda: [one for one in self.world.info().directories
+                                              if one.problem.code == world.pb.PROBLEM_CODE_DIRECTORY_HANGS])
+        self.assertIn(str(self.sockets), self.paste(self.only(str(self.sockets), "hang")))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "becomes another user")
+class RightsTest(DoctorCase):
+    """A daemon of a user without capabilities, which may open what the lines permit."""
+
+    def test_directory_and_socket_are_opened_by_the_lines(self):
+        user = pwd.getpwnam("daemon")
+        self.world.path.chmod(0o755)
+        self.world.state.mkdir(mode=0o700)
+        os.chown(self.world.path, user.pw_uid, user.pw_gid)
+        os.chown(self.world.state, user.pw_uid, user.pw_gid)
+        wrapper = self.world.path / "vmeventd"
+        wrapper.write_text(f"#!/bin/sh\nexec setpriv --reuid={user.pw_uid} --regid={user.pw_gid} --clear-groups "
+                           f"--inh-caps=-all {world.PROGRAMS['vmeventd']} \"$@\"\n", encoding="utf-8")
+        wrapper.chmod(0o755)
+        self.addCleanup(world.PROGRAMS.update, vmeventd=world.PROGRAMS["vmeventd"])
+        world.PROGRAMS["vmeventd"] = str(wrapper)
+        self.sockets.chmod(0o700)
+        self.monitored("web1")
+        self.world.start()
+        for subject in (f"{self.sockets}:*.qmp", f"{self.sockets}/web1.qmp"):
+            finding = world.wait_until(f"{subject} is reported", lambda: [
+                one for one in self.findings(subject) if subject in one["subjects"]])[0]  # pylint: disable=cell-var-from-loop
+            self.assertEqual(finding["finding"], "rights")
+            self.assertIn("needs the package acl", finding["what"])
+            subprocess.run(line_of(finding), shell=True, check=True)
+        world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
+        # One that starts later, as the finding says.
+        before = os.umask(0o007)
+        try:
+            self.monitored("web2")
+        finally:
+            os.umask(before)
+        world.wait_until("the monitor answers", lambda: self.world.get("web2").qemu_version)
 
 
 def line_of(finding):

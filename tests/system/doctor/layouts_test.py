@@ -109,6 +109,9 @@ class LayoutsTest(LayoutTest):
         finding = self.only(Child(launcher), "unwatched")
         self.assertIn("does not see the directory", finding["what"])
         self.assertNotIn("cannot be seen", finding["what"])
+        (compare,) = [step["line"] for step in finding["steps"] if step["place"] == "shell"]
+        done = subprocess.run(compare, shell=True, check=True, capture_output=True, text=True)
+        self.assertRegex(done.stdout, rf"(?m)^/proc/[0-9]+/mountinfo:.* {sock} .* tmpfs ")
 
     def test_qemus_that_were_started_by_other_names(self):
         """Where a socket is not called NAME.qmp, only that of a QEMU is connected to."""

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The recipes of docs/act.md work as written, with the real vmeventd and vmevents.
+"""The recipes of docs/act.md, and the commands of other pages, work as written, with the real vmeventd and vmevents.
 
   recipes_test.py --vmeventd FILE --vmevents FILE --fake-qemu FILE
 """
@@ -12,6 +12,7 @@ import re
 import signal
 import sqlite3
 import subprocess
+import sys
 
 from hook_case import HOOKS, ROOT, HookTest, world
 
@@ -26,7 +27,19 @@ def blocks(heading, kind):
     return [text.replace("/usr/share/doc/vmevents/examples/", f"{ROOT}/examples/") for each, text in found if each == kind]
 
 
-class RecipesTest(HookTest):
+def block_with(page, text):
+    """The only block of a page that has the text."""
+    page = (ROOT / page).read_text(encoding="utf-8")
+    (found,) = [block for block in re.findall(r"^ *```\w*\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL) if text in block]
+    return found
+
+
+def commands_of(text):
+    """The commands of a block, without their comments."""
+    return [line.split("  #")[0].strip() for line in text.replace("\\\n", "").splitlines()]
+
+
+class PasteTest(HookTest):
     """Each test has a daemon with a VM that alice stopped, one that its user shut down, and one that crashed."""
 
     def setUp(self):
@@ -49,10 +62,23 @@ class RecipesTest(HookTest):
         self.assertEqual((done.returncode, done.stderr), (0, ""), text)
         return done.stdout
 
+    def write_program(self, name, text):
+        """A program that the commands of the pages find by its name."""
+        path = self.world.path / "bin" / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
+
+    def crash(self, name):
+        self.world.started_vm(self.stream, name).kill(signal.SIGABRT)
+        self.stream.wait_event("STOPPED", name)
+
+
+class RecipesTest(PasteTest):
+    """docs/act.md, and what other pages repeat of it."""
+
     def test_the_page_for_who_was_paged(self):
         page = (ROOT / "docs/paged.md").read_text(encoding="utf-8")
-        self.world.started_vm(self.stream, "web1").kill(signal.SIGABRT)
-        self.stream.wait_event("STOPPED", "web1")
+        self.crash("web1")
         why, doctor, events = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         self.assertTrue(self.run_block(why).startswith("web1 CRASHED "))
         self.assertIn("crash", self.run_block(events))
@@ -142,6 +168,136 @@ class RecipesTest(HookTest):
         commands = dict(re.findall(r'^    "(\w+)": "(.*)",$', hook, re.MULTILINE))
         listed = re.findall(r"^\| [^|]+ \| `(.*?)` \|", section("Restart what crashed"), re.MULTILINE)
         self.assertEqual({command.replace("MASTER", "{master}") for command in listed}, set(commands.values()))
+
+    def test_mail_about_each_crash(self):
+        self.write_program("mail", "#!/bin/sh\necho \"$*\"\n")
+        page = (ROOT / "docs/vmevents.1").read_text(encoding="utf-8").replace("\\e\n", "\\\n")
+        (manual,) = re.findall(r"^vmevents watch (?:.*\\\n)+.*'mail .*'$", page, re.MULTILINE)
+        (readme,) = [line for line in block_with("README.md", "'mail ").splitlines() if "'mail " in line]
+        for command in (readme, manual, block_with("docs/act.md", "'mail ")):
+            with self.subTest(command):
+                command = command.replace("/var/lib/crashmail/cursor", "cursor").replace(
+                    " watch ", " watch --from oldest --count 1 ")
+                self.assertRegex(self.run_block(command), r"^-s =crash\(\) crashed(: QEMU_CRASHED)? ops\n$")
+                for cursor in ("cursor", "crashes"):
+                    (self.world.path / cursor).unlink(missing_ok=True)
+
+    def test_an_intent(self):
+        self.world.started_vm(self.stream, "web1")
+        declare, listing, withdraw = block_with("docs/act.md", "vmevents intent list").splitlines()
+        self.run_block(declare)
+        found = re.search(r"^(\S+) +web1 +alice .* node is emptied *$", self.run_block(listing), re.MULTILINE)
+        self.assertTrue(found, self.run_block(listing))
+        self.run_block(withdraw.replace("INTENT_ID", found[1]))
+        self.assertNotIn("alice", self.run_block(listing))
+
+
+class PagesTest(PasteTest):
+    """Other pages."""
+
+    def test_the_readme(self):
+        self.crash("web1")
+        answers = {}
+        for command in commands_of(block_with("README.md", "vmevents why web1")):
+            # The push and the page in the browser have their own tests, or none.
+            if "https://" in command or command == "vmevents web" or "'mail " in command:
+                continue
+            if command == "vmevents doctor":
+                self.run_doctor(command)
+                continue
+            answers[command] = self.run_block(
+                command.replace("vmevents watch", "vmevents watch --from oldest --count 1"))
+        self.assertTrue(answers["vmevents why web1"].startswith("web1 CRASHED "))
+        self.assertRegex(answers["vmevents vms --all"], r"admins +STOPPED")
+        self.assertIn("web1", answers["vmevents events --class crash --since 24h"])
+        self.assertEqual(len(answers), 5)
+
+    def run_doctor(self, command):
+        """Its exit status says whether it found something."""
+        done = subprocess.run(command, check=False, shell=True, capture_output=True, text=True, env=self.environment)
+        self.assertIn(done.returncode, (0, 1), done.stderr)
+        self.assertRegex(done.stdout, "Asked vmeventd ")
+
+    def test_the_check_of_a_connection(self):
+        vms, doctor, health = commands_of(block_with("docs/connect.md", "vmevents health sources"))
+        self.world.started_vm(self.stream, "web1")
+        self.assertRegex(self.run_block(vms), "web1 +RUNNING")
+        self.run_doctor(doctor.removeprefix("sudo "))
+        self.assertEqual(self.run_block(health), "SERVING\n")
+
+    def test_for_programs(self):
+        self.crash("web1")
+        history, end = block_with("docs/vmevents.md", "| jq -r .vm.name").splitlines()
+        self.assertEqual(set(self.run_block(history).split()), {"=crash()", "web1"})
+        page = (ROOT / "docs/vmevents.1").read_text(encoding="utf-8")
+        (manual,) = re.findall(r"^vmevents -o json watch .*\|\n.*\| *jq.*$|^vmevents -o json watch .*\|\n *jq .*$", page,
+                               re.MULTILINE)
+        for command in (end, manual):
+            self.assertEqual(self.run_block(command.replace(" watch ", " watch --from oldest ")), "SHUTDOWN_CLASS_CRASH\n")
+
+    def test_the_examples_of_the_manual(self):
+        self.crash("web1")
+        page = (ROOT / "docs/vmevents.1").read_text(encoding="utf-8").split(".Sh EXAMPLES")[1].split("\n.Sh ")[0]
+        ran = []
+        for command in re.findall(r"^\.Dl (vmevents .*)$", page, re.MULTILINE):
+            if "--server" in command or "--context" in command or "JOURNAL_ID" in command:
+                continue
+            if " watch " in command or command.endswith(" -f"):
+                command = f"timeout --preserve-status -s INT 2 {command}"
+            ran.append(self.run_block(command))
+        self.assertEqual(len(ran), 6)
+        self.assertTrue(all("web1" in text for text in ran[:2] + ran[3:5]), ran)
+        self.assertEqual(ran[-1], "SERVING\n")
+
+    def test_the_journal_is_read_by_sqlite(self):
+        self.crash("web1")
+        journal = str(self.world.state / "journal.db")
+        world.wait_until("the events are in the journal", lambda: all(event.durable for event in self.world.events()))
+        page = (ROOT / "docs/internals/journal.md").read_text(encoding="utf-8")
+        ends, last, most = [self.run_block(block.replace("/var/lib/vmeventd/journal.db", journal))
+                            for block in re.findall(r"^```\n(sqlite3 .*?)^```$", page, re.MULTILINE | re.DOTALL)]
+        self.assertRegex(ends, r"(?m)^[0-9-]+ [0-9:]+\|web1\|3$")
+        self.assertEqual(len(ends.splitlines()), 4)
+        self.assertRegex(last, r"(?m)^[0-9]+\|[0-9-]+ [0-9:]+\|2\|\S+$")
+        self.assertRegex(most, r"(?m)^web1\|[0-9]+$")
+        (backup,) = re.findall(r'`(sqlite3 /var/lib/vmeventd/journal.db ".backup FILE")`',
+                               (ROOT / "docs/install.md").read_text(encoding="utf-8"))
+        self.run_block(backup.replace("/var/lib/vmeventd/journal.db", journal).replace("FILE", "copy.db"))
+        with contextlib.closing(sqlite3.connect(self.world.path / "copy.db")) as database:
+            self.assertEqual(database.execute("SELECT count(*) FROM events WHERE vm = 'web1' AND type = 2").fetchall(), [(1,)])
+
+    def test_the_loop_of_the_python_package(self):
+        text = block_with("docs/api.md", "with vmeventd.follow(").replace("/run/vmeventd/vmeventd.sock",
+                                                                         str(self.world.socket))
+        frame = "def load():\n    return None\ndef work(event):\n    print(event.vm.name)\n    raise SystemExit\n" \
+                "def report(why):\n    raise AssertionError(why)\ndef store(position):\n    pass\n"
+        done = subprocess.run([sys.executable, "-B", "-c", frame + text], check=False, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": world.STUBS.name})
+        self.assertEqual((done.returncode, done.stdout), (0, "=crash()\n"), done.stderr)
+
+    def test_the_page_in_the_browser_and_its_stream(self):
+        port = str(world.free_port())
+        (command,) = {commands_of(block_with(page, "vmevents web  "))[number]
+                      for page, number in (("README.md", 5), ("docs/vmevents.md", 0))}
+        self.run_beside(["sh", "-c", f"exec {command} --listen 127.0.0.1:{port}"], environment=self.environment)
+        (curl,) = re.findall(r"`(curl -N .*?)`", (ROOT / "docs/vmevents.md").read_text(encoding="utf-8"))
+        said = self.world.path / "said"
+        with open(said, "wb") as out:
+            self.run_beside(["sh", "-c", "until " + curl.replace(":9557", f":{port}") + "; do sleep 0.1; done"], stdout=out)
+
+        def crash_is_said():
+            self.crash("web1")
+            return "SHUTDOWN_CLASS_CRASH" in said.read_text(encoding="utf-8")
+        world.wait_until("the crash arrives", crash_is_said)
+
+    def test_the_runbooks_are_served_elsewhere(self):
+        copy = self.world.path / "vmeventd.rules.yml"
+        rules = (ROOT / "deploy/prometheus/vmeventd.rules.yml").read_text(encoding="utf-8")
+        copy.write_text(rules, encoding="utf-8")
+        command = block_with("docs/monitoring.md", "sed -i")
+        self.run_block(command.replace("/etc/prometheus/rules/vmeventd.rules.yml", str(copy)))
+        text = copy.read_text(encoding="utf-8")
+        self.assertEqual(text.count("'https://wiki.internal/vmeventd-runbooks"), rules.count("/vmeventd-runbooks"))
 
 
 if __name__ == "__main__":
