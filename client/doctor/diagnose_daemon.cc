@@ -3,12 +3,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_texts.h"
+#include "watcher/core/proc_texts.h"
 
 namespace vmeventd::client {
 

@@ -95,7 +95,7 @@ bool HasRival(const NodeProcess& qemu, const std::string& name, const Examinatio
                                  exam.VmNameOf(vm.monitor_path()) == name;
                         }) ||
          absl::c_any_of(facts.info.unfollowed_sockets(), [&](const v1::UnfollowedSocket& one) {
-           return &one != own && one.problem().code() == v1::PROBLEM_CODE_PATH_SHARED &&
+           return &one != own && one.problem().code() == v1::PROBLEM_CODE_SHARED_PATH &&
                   exam.VmNameOf(one.path()) == name;
          });
 }

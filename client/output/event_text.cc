@@ -206,7 +206,7 @@ std::string IntentPrefix(const v1::ShutdownDetail& shutdown) {
 
 std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
   std::string text = absl::StrCat(IntentPrefix(shutdown), CauseWords(shutdown.cause()));
-  if (shutdown.has_sender() && TraitsOf(shutdown.cause()).by_sender) {
+  if (shutdown.has_sender() && TraitsOf(static_cast<ShutdownCause>(shutdown.cause())).by_sender) {
     absl::StrAppend(&text, " by ", SenderName(shutdown.sender()));
   } else if (shutdown.exit_signal().number() != 0) {
     absl::StrAppend(&text, ", ", SignalName(shutdown.exit_signal().number()));

@@ -137,7 +137,9 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   facts.Add("newest event", absl::StrCat(info.newest_sequence()));
   facts.Add("VMs", absl::StrCat(info.vms()));
   facts.Add("streams", absl::StrCat(info.streams()));
-  facts.Add("exit status", ShortName(info.exit_status_source()));
+  if (info.exit_status_source() != v1::EXIT_STATUS_SOURCE_UNSPECIFIED) {
+    facts.Add("exit status", ShortName(info.exit_status_source()));
+  }
   if (info.has_signal_senders()) {
     const v1::SignalSenderWatch& senders = info.signal_senders();
     add("signal senders", YesNo(senders.active()), senders.problem().text(), senders.has_problem());

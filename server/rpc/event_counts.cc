@@ -52,7 +52,7 @@ std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm) {
     return shutdown.intent().actor();
   }
   if (shutdown.has_sender()) return SenderOf(shutdown.sender());
-  switch (TraitsOf(shutdown.cause()).ender) {
+  switch (TraitsOf(static_cast<ShutdownCause>(shutdown.cause())).ender) {
     case Ender::kGuest:
       return "the guest";
     case Ender::kQemu:

@@ -4,7 +4,7 @@
 
 #include "vmeventd/contract/enums.h"
 
-// Who ends a VM with which cause: for counts by who ended it, and for texts. Pure.
+// What each cause says of who ended the VM, and whether it may run on. Pure.
 
 namespace vmeventd {
 
@@ -22,7 +22,16 @@ struct CauseTraits {
   // The end is the act of the sender of a signal, if there is one, and texts name it. With other
   // causes a signal only followed.
   bool by_sender = false;
+  // The VM may run elsewhere after such an end: it was or may have been migrated, or it never ran.
+  bool may_still_run = false;
 };
+
+inline constexpr CauseTraits ByTheSender(ShutdownCause cause, Ender ender = Ender::kOfClass) {
+  return {.cause = cause, .ender = ender, .by_sender = true};
+}
+inline constexpr CauseTraits MayStillRun(ShutdownCause cause) {
+  return {.cause = cause, .may_still_run = true};
+}
 
 // Every cause, in the order of the contract.
 inline constexpr CauseTraits kCauseTraits[] = {
@@ -31,34 +40,34 @@ inline constexpr CauseTraits kCauseTraits[] = {
     {ShutdownCause::kGuestHibernate},
     {ShutdownCause::kHostPowerdown},
     {ShutdownCause::kHostQuit},
-    {ShutdownCause::kHostSignal, Ender::kOfClass, true},
+    ByTheSender(ShutdownCause::kHostSignal),
     {ShutdownCause::kHostUi},
     {ShutdownCause::kHostResetExit},
-    {ShutdownCause::kMigratedAway},
+    MayStillRun(ShutdownCause::kMigratedAway),
     {ShutdownCause::kGuestPanic, Ender::kGuest},
     {ShutdownCause::kWatchdog, Ender::kGuest},
     {ShutdownCause::kHostError},
-    {ShutdownCause::kQemuKilled, Ender::kOfClass, true},
+    ByTheSender(ShutdownCause::kQemuKilled),
     {ShutdownCause::kQemuCrashed, Ender::kQemu},
-    {ShutdownCause::kOutOfMemory, Ender::kOfClass, true},
+    ByTheSender(ShutdownCause::kOutOfMemory),
     {ShutdownCause::kProcessExited},
     {ShutdownCause::kUnobserved},
     {ShutdownCause::kHostRequest},
     {ShutdownCause::kGuestRequest},
-    {ShutdownCause::kHostDestroy, Ender::kManager, true},
+    ByTheSender(ShutdownCause::kHostDestroy, Ender::kManager),
     {ShutdownCause::kHostSave, Ender::kManager},
-    {ShutdownCause::kMigrationFailed},
-    {ShutdownCause::kNeverRan},
-    {ShutdownCause::kMigrationUnfinished},
-    {ShutdownCause::kHostKill, Ender::kOfClass, true},
-    {ShutdownCause::kHostShutdown, Ender::kOfClass, true},
+    MayStillRun(ShutdownCause::kMigrationFailed),
+    MayStillRun(ShutdownCause::kNeverRan),
+    MayStillRun(ShutdownCause::kMigrationUnfinished),
+    ByTheSender(ShutdownCause::kHostKill),
+    ByTheSender(ShutdownCause::kHostShutdown),
 };
 static_assert(std::size(kCauseTraits) == static_cast<int>(kLastShutdownCause));
 
-// The traits of the contract's number of a cause; without any for one that is not known.
-constexpr CauseTraits TraitsOf(int cause) {
+// The traits of a cause; without any for one that is not known, as of a later version.
+constexpr CauseTraits TraitsOf(ShutdownCause cause) {
   for (const CauseTraits& traits : kCauseTraits) {
-    if (static_cast<int>(traits.cause) == cause) return traits;
+    if (traits.cause == cause) return traits;
   }
   return {ShutdownCause::kUnspecified};
 }

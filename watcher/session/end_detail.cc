@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/signal_name.h"
+#include "watcher/core/causes.h"
 #include "watcher/session/evidence_log.h"
 #include "watcher/session/reporter.h"
 
@@ -176,19 +177,6 @@ std::string CrashSentence(const v1::ShutdownDetail& detail, const SignalSender* 
   return absl::StrCat(SenderSentence(*sender), ", which counts as a crash of QEMU");
 }
 
-// ShutdownDetail.may_still_run.
-bool MayStillRun(const RunState& state, ShutdownCause cause) {
-  switch (cause) {
-    case ShutdownCause::kMigratedAway:
-    case ShutdownCause::kMigrationFailed:
-    case ShutdownCause::kMigrationUnfinished:
-    case ShutdownCause::kNeverRan:
-      return true;
-    default:
-      return !state.run.process_tracked;
-  }
-}
-
 }  // namespace
 
 v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& context) {
@@ -220,7 +208,8 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
   if (state.evidence.panic.has_value()) *detail.mutable_panic() = *state.evidence.panic;
   detail.set_shutdown_file_written(state.file_written);
   if (state.published_state == VmState::kStopped) {
-    detail.set_may_still_run(MayStillRun(state, context.verdict.cause));
+    detail.set_may_still_run(!state.run.process_tracked ||
+                             TraitsOf(context.verdict.cause).may_still_run);
   }
   return detail;
 }

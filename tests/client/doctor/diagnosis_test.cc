@@ -604,7 +604,7 @@ TEST_F(DiagnosisTest, ACopyInAnotherProjectGetsTheLinesOfThatProject) {
   for (const int64_t pid : {7, 8}) {
     v1::Vm vm = WithAProblem();
     vm.mutable_ref()->set_pid(pid);
-    vm.mutable_problems(0)->set_code(v1::PROBLEM_CODE_PATH_SHARED);
+    vm.mutable_problems(0)->set_code(v1::PROBLEM_CODE_SHARED_PATH);
     facts_.vms.push_back(vm);
   }
   std::vector<Finding> findings = Diagnose(facts_).findings;

@@ -247,8 +247,9 @@ class Story {
     for (const EventType type : vm_->Types()) types.emplace_back(EventTypeName(type));
     if (word == "events") return absl::StrJoin(types, " ");
     if (word == "gap") {
-      const auto gap = absl::c_find_if(
-          vm_->events, [](const v1::Event& event) { return event.type() == EventType::kGap; });
+      const auto gap = std::find_if(vm_->events.begin(), vm_->events.end(), [](const auto& event) {
+        return event.type() == EventType::kGap;
+      });
       if (gap == vm_->events.end()) return "none";
       return std::string(GapReasonName(static_cast<GapReason>(gap->gap_reason())));
     }
