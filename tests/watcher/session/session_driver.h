@@ -29,7 +29,7 @@ class SessionDriver {
                          const std::string& monitor_path = "/run/ctrl/web1.kvmd",
                          absl::Duration process_age = absl::InfiniteDuration(),
                          ReportedBy reported_by = ReportedBy::kMonitor)
-      : options_(options) {
+      : options_(std::move(options)) {
     RunInfo run;
     run.name = "web1";
     run.run_id = "boot-1-2-3";
@@ -280,7 +280,7 @@ class SessionDriver {
 struct RunningVm : SessionDriver {
   explicit RunningVm(SessionOptions options = {}, bool process_tracked = true,
                      const std::string& monitor_path = "/run/ctrl/web1.kvmd")
-      : SessionDriver(options, process_tracked, monitor_path) {
+      : SessionDriver(std::move(options), process_tracked, monitor_path) {
     Ready();
   }
 };
