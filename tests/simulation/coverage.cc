@@ -33,7 +33,10 @@ constexpr const char* kPoints[] = {
     "stream ends with 1",   // CANCELLED
     "stream ends with 8",   // RESOURCE_EXHAUSTED: the client read nothing
     "stream ends with 11",  // OUT_OF_RANGE
-    "a VM goes on over a restart",
+    "a VM is resumed after a restart",
+    "a domain's process is handed over",
+    "a monitor is handed over",
+    "a stop while a QEMU that hangs has been asked",
     "an end over a clean stop has its class",
     "an end over a clean stop has no exit status",
     "a kill that came while no daemon ran is known",

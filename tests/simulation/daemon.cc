@@ -57,6 +57,15 @@ class SignalRings : public SignalTrace {
 
 }  // namespace
 
+std::set<std::string> Store::RunIds() const {
+  std::set<std::string> run_ids;
+  for (const Run& run : runs) {
+    internal::HandedRun state;
+    if (state.ParseFromString(run.text)) run_ids.insert(state.run_id());
+  }
+  return run_ids;
+}
+
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options,
                                                       Store* store,
                                                       std::function<void()> on_published) {

@@ -40,6 +40,8 @@ struct Store {
   std::optional<HandedLog> log;  // unset: nothing is stored
   std::vector<Run> runs;
   int daemon = 0;  // number of the daemon that stopped
+
+  std::set<std::string> RunIds() const;
 };
 
 // One run of the daemon: its real parts, put together as in server/daemon.cc. The simulation steps

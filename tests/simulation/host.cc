@@ -243,7 +243,13 @@ void Host::AimKill() {
       {"fsync", "journal.db-wal"}, {"write", "sequence"},   {"fsync", "sequence"},
       {"open", ".shutdown"},       {"fchmod", ".shutdown"}, {"unlink", ".shutdown"},
       {"recv", ".kvmd"},           {"fchmod", ".shutdown"}};
+  const bool commit_is_unsynced = std::exchange(commit_is_unsynced_, false);
   if (kills_ <= 0) return;
+  // Before the next daemon writes anything, if it has not synced what it found.
+  if (commit_is_unsynced && power_losses_ > 0 && random_->OneIn(2)) {
+    power_goes_ = true;
+    return kernel_->KillAt("write", "journal.db-wal", 0);
+  }
   if (random_->OneIn(2)) {
     const Place& place = kPlaces[random_->Below(std::size(kPlaces))];
     const uint64_t later = random_->OneIn(2) ? 0 : random_->Below(8);
@@ -264,6 +270,8 @@ bool Host::OnDeath() {
                      (power_losses_ > 0 && (power_losses_ >= kills_ || random_->OneIn(2)));
   story_->Say("daemon", "is killed in ", kernel_->killed_in());
   story_->Reach(power ? "power is lost in " : "kill in ", KindOf(kernel_->killed_in()));
+  commit_is_unsynced_ = !power && absl::StartsWith(kernel_->killed_in(), "fsync of ") &&
+                        absl::EndsWith(kernel_->killed_in(), "/journal.db-wal");
   kernel_->BuryDaemon();
   --kills_;
   if (power) LosePower();

@@ -129,6 +129,8 @@ class Host {
   int64_t kills_;
   int64_t power_losses_;
   bool power_goes_ = false;  // the power is lost at the end of the daemon that was just ordered
+  // The daemon was killed before it had synced a commit, and the power was not lost.
+  bool commit_is_unsynced_ = false;
   bool settles_ = false;
   absl::Duration disk_hangs_until_ = absl::ZeroDuration();
   absl::Duration shortage_ended_ = -absl::InfiniteDuration();

@@ -69,6 +69,11 @@ class Judge {
   // Called when nobody has anything to do: checks that each VM whose monitor the daemon has is
   // shown in its true state.
   void CheckStates(const Daemon& daemon) const;
+  // Called when nobody has anything to do: checks, once for each daemon, that it lists each VM that
+  // has stopped, as that.
+  void CheckStopped(const Daemon& daemon);
+  // Called after a stop: checks that every run that can be handed over is in the handover.
+  void CheckHandover(const Daemon& daemon, const std::set<std::string>& handed) const;
   // Final checks, when nothing is left to do.
   void AtEnd(const Daemon& daemon);
 
@@ -112,6 +117,15 @@ class Judge {
   // Marks the events that the GAP names as lost.
   void TakeMissing(const v1::Event& gap);
   void CheckStop(const v1::Event& event, int daemon);
+  // Parts of CheckStop(): what came before the STOPPED; the end of a process that ended while no
+  // daemon ran, and that was handed over; ends by a reboot; the shutdown file.
+  void CheckWithdrawal(const Life& life, int daemon) const;
+  void CheckOrder(const Life& life, const v1::Event& stopped, int daemon) const;
+  void CheckUnattendedEnd(const Life& life, const std::string& rule) const;
+  void CheckReboot(const Life& life, const v1::Event& stopped, bool by_reboot) const;
+  void CheckShutdownFile(const Life& life, const v1::Event& stopped) const;
+  // Returns whether the end may be an intended one: false, true, or both.
+  std::set<bool> MayBeIntended(const Life& life) const;
   // Check that the end of a domain has waited for libvirt's report, and that no intent of an
   // earlier end is shown with this one.
   void CheckReport(const Life& life, const v1::Event& stopped, int daemon) const;
@@ -138,9 +152,11 @@ class Judge {
   std::string FaultOfProcess(const Life& life, int daemon) const;
   // Returns whether it is a documented exception: the class is neither the true one nor UNKNOWN.
   bool IsException(const Life& life, const v1::Event& stopped) const;
-  // Compares the class of an end with the true one, for each of the possible values of `intended`.
-  void CheckClass(const Life& life, const v1::Event& stopped, int daemon,
-                  const std::set<bool>& intended);
+  // Returns whether the daemon knows that the last pages of a migration were being sent when the
+  // life was killed. Then nobody on this node knows whether it lives on, and the class is UNKNOWN.
+  bool KnowsOfMigration(const Life& life, int daemon) const;
+  // Compares the class of an end with the true one.
+  void CheckClass(const Life& life, const v1::Event& stopped, int daemon);
   // Checks the rest of the STOPPED: cause, sender, exit status, panic, evidence.
   void CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
                    int daemon) const;
@@ -199,7 +215,8 @@ class Judge {
   uint64_t marked_durable_ = 0;  // the durability of the entries up to this sequence is final
   absl::Duration started_at_;    // start of the running daemon, which has the number `number_`
   int number_ = 0;
-  int reads_of_ = 0;  // the first daemon in the chain of handovers to the present one
+  int reads_of_ = 0;          // the first daemon in the chain of handovers to the present one
+  int stops_checked_of_ = 0;  // the last daemon of which CheckStopped() has checked the list
   // A daemon's number, and the start of the libvirtd that it follows.
   std::pair<int, absl::Duration> followed_;
 };

@@ -50,7 +50,15 @@ struct Saying {
   // Return whether it was sent to a daemon, and whether that daemon has read it.
   bool was_sent() const { return heard_by != nullptr && heard_by->of_daemon; }
   bool was_read() const { return was_sent() && heard_by->handed_out >= end; }
+  // Returns whether this daemon certainly knows it.
+  bool is_known(int to) const { return was_read() && (kept || daemon == to); }
 };
+
+// Returns whether it is an end of the VM that QEMU reports.
+inline bool IsEnd(const Saying& saying) {
+  return saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
+         saying.kind == Saying::Kind::kWatchdog;
+}
 
 // An intent for a life, as the client that declared it knows it.
 struct Declared {
@@ -138,6 +146,11 @@ struct Life {
   int process_handed_to = 0;   // for a domain: the last daemon to which its process was handed over
   bool reaped_before = false;  // for a domain: its process was already reaped at that time
 };
+
+// Returns whether it has one monitor, at which QEMU itself has always listened.
+inline bool HasOneMonitor(const Life& life) {
+  return life.launcher == nullptr && life.second == nullptr && life.uuid.empty();
+}
 
 // The UUID in its -uuid.
 inline std::string UuidOf(const Life& life) {

@@ -5,12 +5,14 @@ usage: tests/simulation/mutations.py [--check | NAME...]
 
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
-or for as long as SECONDS says (600). Without the switch nothing may fail. --check: only whether each of the pieces is
-there.
+or for as long as SECONDS_A_MUTATION says (600). Without the switch nothing may fail. A defect that has no effect in the
+simulation names the unit test that fails with it; the simulation does not look for it unless its NAME is given.
+--check: only whether each of the pieces, and each of the unit tests, is there.
 """
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +39,7 @@ class Mutation(NamedTuple):
     file: str
     place: str  # a text that is there once; where it has marks, ⟦what changes⟧ is between them
     after: str  # statements or an expression, as what changes
+    unit_test: str = ""  # the unit test that fails with it
 
 
 MUTATIONS = [
@@ -57,7 +60,9 @@ MUTATIONS = [
     Mutation("what-waits-for-the-disk-is-not-handed-over", "server/eventlog/event_log.cc",
              "for (const EventPtr& event : ⟦events⟧) {", "std::vector<EventPtr>()"),
     Mutation("what-was-written-is-handed-over-too", "server/eventlog/backlog.cc",
-             "std::erase_if(events, [&](const EventPtr& event) { return ⟦event->sequence <= stored⟧; });", "false"),
+             "std::erase_if(events, [&](const EventPtr& event) { return ⟦event->sequence <= stored⟧; });", "false",
+             # The journal passes over what it has.
+             unit_test="BacklogTest.WhatWasHandedOverMayHaveBeenWritten"),
     Mutation("no-gap-for-what-is-lost", "server/eventlog/backlog.cc",
              "gap_is_due_ = ⟦true⟧;", "false"),
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_log_recording.cc",
@@ -80,6 +85,8 @@ MUTATIONS = [
              "  batch.Add(next);", "  batch = next;"),
     Mutation("two-batches-that-merge-lose-a-state", "server/eventlog/journal.cc",
              "for (const auto& [run_id, run] : next.runs) ⟦Put(run_id, run);⟧", "runs.try_emplace(run_id, run);"),
+    Mutation("a-repeated-commit-writes-its-events-twice", "server/eventlog/journal.cc",
+             "if (⟦event->sequence <= bounds->newest⟧) continue;", "false"),
     Mutation("a-hole-is-not-saved", "server/eventlog/backlog.cc", "batch.hole = ⟦hole_⟧;", "Hole{}"),
     Mutation("retention-trusts-any-clock", "server/eventlog/journal.cc", "by_age = ⟦ClockIsSteady(now)⟧;", "true"),
     Mutation("a-hole-ends-before-its-gap-is-written", "server/eventlog/backlog.cc",
@@ -117,6 +124,14 @@ MUTATIONS = [
              "kills = ⟦ReadOomKills()⟧;\n  // A process", "std::optional<uint64_t>()"),
     Mutation("the-oom-counter-is-not-read", "watcher/runs/process_watch.cc",
              "end.oom_killed = ⟦kills.has_value() && *kills > run_->info().oom_kills⟧;", "false"),
+    Mutation("an-earlier-oom-kill-is-its-own", "watcher/runs/process_watch.cc",
+             "kills.has_value() && ⟦*kills > run_->info().oom_kills⟧", "*kills > 0"),
+    Mutation("any-oom-victim-is-a-vm", "watcher/signals/signal_watch.cc", "const Followed* const followed = ⟦Find(record)⟧;",
+             "record.kind == SignalRecord::Kind::kOomVictim && !followed_.empty() ? &followed_.begin()->second : Find(record)"),
+    Mutation("an-oom-kill-of-one-run-is-anothers-too", "watcher/runs/run_table.cc",
+             "other->Hand(input::OomKills{⟦std::min(other->info().oom_kills + 1, kills)⟧});", "other->info().oom_kills",
+             # Each VM of the simulation has a cgroup of its own.
+             unit_test="RunTableTest.AKillForMemoryOfOneRunIsNotAnothersToo"),
     Mutation("a-state-without-an-event-is-not-saved", "watcher/session/vm_session_save.cc",
              "if (last == effects_.rend()) {\n    ⟦PublishStatus();\n    last = effects_.rbegin();⟧", "return;"),
     Mutation("a-later-signal-replaces-the-one-that-was-obeyed", "watcher/session/evidence_log.cc",
@@ -244,10 +259,21 @@ MUTATIONS = [
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
     Mutation("a-handed-stop-is-not-listed", "server/eventlog/event_log.cc", ": batch_.stops) ⟦taking_.vms.push_back(*vm);⟧", ";"),
+    Mutation("a-handed-question-is-not-known", "watcher/qmp/monitor_connection.cc",
+             "state.set_answer_due(⟦pacer_.outstanding()⟧);", "false"),
+    Mutation("a-domains-process-is-not-handed-over", "watcher/libvirt/libvirt_run.cc",
+             "if (⟦over() || !tracked() || !followed() || info().pid == 0⟧) return std::nullopt;", "true"),
+    Mutation("a-domains-handed-process-is-not-taken", "watcher/libvirt/libvirt_run.cc",
+             "return ⟦session().away() && tracked() && handed->process.valid() && !handed->connection.valid() &&\n"
+             "         TrackHanded(std::move(handed->process)).ok()⟧;", "false"),
     Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";"),
     # Streams.
     Mutation("a-position-within-a-snapshot", "server/stream/stream_cursor.cc",
              "ProgressAt(⟦snapshot_ != nullptr ? 0 : sequence_⟧)", "sequence_"),
+    Mutation("the-last-page-of-a-snapshot-is-skipped", "server/stream/stream_cursor.cc",
+             "if (!TakeVms() || ⟦page_.count > 0⟧) {", "false"),
+    Mutation("a-snapshot-skips-a-vm-at-each-page", "server/stream/stream_cursor.cc",
+             "if (!page_.Add(append)) ⟦break;⟧", "++snapshot_vm_; break;"),
     Mutation("a-resumed-stream-repeats-an-event", "server/eventlog/event_log.cc",
              "  return ⟦start.sequence⟧;", "start.sequence - (start.sequence > range.unbroken_from ? 1 : 0)"),
     Mutation("history-begins-one-late", "server/stream/stream_cursor.cc",
@@ -272,6 +298,15 @@ MUTATIONS = [
     # The domains of libvirt.
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
+    Mutation("any-process-is-the-domains", "watcher/libvirt/domain_process.cc",
+             "place.containers ? read.container() == domain.name : ⟦read.uuid() == domain.uuid⟧;", "true"),
+    Mutation("an-event-is-another-domains", "watcher/libvirt/libvirt_domains.cc",
+             "Domain& domain = ⟦link->domains[message.domain.uuid]⟧;\n  if (!link->connected",
+             "link->domains[message.domain.uuid], link->domains.begin()->second"),
+    Mutation("a-domains-next-life-is-the-one-before", "watcher/libvirt/libvirt_domains.cc",
+             "  return ⟦run.info().domain_id == domain.id⟧ &&\n         (run.connected()", "true"),
+    Mutation("a-domains-next-process-is-the-one-before", "watcher/libvirt/libvirt_domains.cc",
+             "if (run.tracked()) return ⟦process.pid == info.pid && process.start_ticks == info.start_ticks⟧;", "true"),
     Mutation("a-stop-to-migrate-is-a-pause", "watcher/session/evidence_log.cc",
              'if (⟦migrating⟧) SawMigrationState("finish-migrate", "STOP in a migration", now);', "false"),
     Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
@@ -307,6 +342,15 @@ def mutated_texts() -> dict[str, str]:
         text = texts.get(mutation.file) or (ROOT / mutation.file).read_text()
         texts[mutation.file] = mutated(text, mutation)
     return texts
+
+
+def check_unit_tests() -> None:
+    wanted = {mutation.unit_test for mutation in MUTATIONS if mutation.unit_test}
+    texts = "".join(path.read_text() for path in (ROOT / "tests").rglob("*_test.cc"))
+    for test in wanted:
+        suite, _, name = test.partition(".")
+        if not re.search(rf"^TEST(_F|_P)?\({suite},\s+{name}\)", texts, re.MULTILINE):
+            sys.exit(f"no such unit test: {test}")
 
 
 def copy_tree() -> None:
@@ -370,6 +414,7 @@ def main() -> int:
     names = sys.argv[1:]
     if names == ["--check"]:
         mutated_texts()
+        check_unit_tests()
         return 0
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
@@ -381,6 +426,9 @@ def main() -> int:
         sys.exit(f"without a mutation: {problem}")
     missed = 0
     for mutation in chosen:
+        if mutation.unit_test and not names:
+            print(f"unit          {mutation.name:40} {mutation.unit_test}", flush=True)
+            continue
         begin = time.monotonic()
         found = run(simulate, mutation.name)
         missed += not found

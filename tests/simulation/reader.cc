@@ -216,7 +216,7 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
   const bool is_there = read.in_journal_through.has_value() ||
                         (!read.events.empty() && read.events[0]->sequence <= missing);
   if (is_there || !judge_->drops()) {
-    story_->Fail(name_, " is at ", sequence_, ", and nobody goes on to ", missing);
+    story_->Fail(name_, " is at ", sequence_, ", and is not sent ", missing);
   }
 }
 

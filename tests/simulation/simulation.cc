@@ -112,7 +112,10 @@ class Simulation {
                                                   &story_, &judge_));
     }
     for (int64_t i = 0; i < plan.stops; ++i) {
-      world_.At(host_.SomeTime(), [this] { StopDaemon(); });
+      world_.At(host_.SomeTime(), [this] {
+        if (fault_random_.OneIn(2)) return StopDaemon();
+        stops_at_question_ = !settles_;
+      });
     }
     for (int64_t i = 0; i < plan.libvirtd_ends; ++i) {
       world_.At(host_.SomeTime(), [this] {
@@ -206,6 +209,9 @@ class Simulation {
     story_.Reach("stop");
     daemon_->Stop(hands_over_ ? &store_ : nullptr);
     store_.daemon = number_;
+    if (hands_over_ && !kernel_.dead() && !host_.short_of_descriptors()) {
+      judge_.CheckHandover(*daemon_, store_.RunIds());
+    }
     if (kernel_random_.OneIn(8)) DropStore();  // case of a daemon that is not started again at once
     libvirtd_.AfterLoopTurn(daemon_->has_read_libvirt());
     judge_.AfterPump(daemon_.get(), number_);
@@ -345,6 +351,12 @@ class Simulation {
     switch (random_.Pick(who)) {
       case Who::kLoop:
         daemon_->LoopTurn();
+        if (stops_at_question_ && !kernel_.dead() && world_.IsAskedInVain()) {
+          stops_at_question_ = false;
+          story_.Reach("a stop while a QEMU that hangs has been asked");
+          StopDaemon();
+          break;
+        }
         libvirtd_.AfterLoopTurn(!kernel_.dead() && daemon_->has_read_libvirt());
         if (random_.OneIn(loop_stalls_one_in_)) {
           loop_stalls_until_ =
@@ -417,6 +429,7 @@ class Simulation {
     if (DoWhatIsLeft()) return EndDaemonIfDue();
     if (daemon_ != nullptr) {
       judge_.CheckStates(*daemon_);
+      judge_.CheckStopped(*daemon_);
       for (const auto& reader : readers_) {
         reader->CheckAtRest(daemon_->log(), disk_waits());
       }
@@ -451,6 +464,8 @@ class Simulation {
   // daemon: it comes to rest, and each reader has all there is.
   void Settle() {
     host_.Settle();
+    settles_ = true;
+    stops_at_question_ = false;
     // A start replaces a journal whose damage was found by a daemon that runs.
     if (daemon_ != nullptr && !daemon_->has_journal()) StopDaemon();
     const absl::Duration begin = kernel_.monotonic();
@@ -491,6 +506,8 @@ class Simulation {
   const bool hands_over_;  // a service manager stores what a daemon leaves that stops
   int64_t damages_;        // damages left
   Store store_;
+  bool stops_at_question_ = false;  // a stop waits until a QEMU that hangs is asked something
+  bool settles_ = false;
   const uint64_t writer_stalls_one_in_;  // turns; a slow disk has often, and for seconds
   const uint64_t loop_stalls_one_in_;    // likewise; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;

@@ -197,9 +197,10 @@ void World::NextStep(Life* life) {
                              &World::DownAndUpUnseen,
                              &World::LoseMonitor,
                              &World::Hang,
+                             &World::HangPaused,
                              &World::ManagerConnects,
                              &World::AddSocket};
-  constexpr size_t kCalm = 4;  // the last ones are left out of a calm world
+  constexpr size_t kCalm = 5;  // the last ones are left out of a calm world
   constexpr Step kEndings[] = {&World::GuestPowersOff,
                                &World::PowerdownObeyed,
                                &World::Quit,
@@ -217,6 +218,7 @@ void World::NextStep(Life* life) {
                                &World::RebootExit,
                                &World::WatchdogPoweroff,
                                &World::WatchdogShutdown,
+                               &World::WatchdogPauseQuit,
                                &World::Hibernate,
                                &World::Migrate,
                                &World::KilledAsItMigrates,
@@ -252,6 +254,13 @@ bool World::HasWork(const Life& life) const {
   if (life.hangs || life.process_gone || !life.listener->listening) return false;
   if (life.client == nullptr) return WaitingAt(life) != nullptr;
   return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
+}
+
+bool World::IsAskedInVain() const {
+  return std::any_of(lives_.begin(), lives_.end(), [](const auto& life) {
+    return life->hangs && life->negotiated && life->client != nullptr && life->client_daemon != 0 &&
+           life->client->to_server.find('\n') != std::string::npos;
+  });
 }
 
 bool World::QemuTurn() {

@@ -65,6 +65,9 @@ class World {
   // The host ends: kills all QEMUs at once.
   void KillAll();
 
+  // Returns whether a QEMU hangs that a daemon has asked something.
+  bool IsAskedInVain() const;
+
   bool over() const { return ended_ == plan_.lives; }
   const std::vector<std::unique_ptr<Life>>& lives() const { return lives_; }
 
@@ -120,6 +123,7 @@ class World {
   static bool AnswersAtOneSocket(const Life& life);
   void AddSocket(Life* life);
   void Hang(Life* life);
+  void HangPaused(Life* life);
   void ManagerConnects(Life* life);
   void DownAndUp(Life* life);
   void ComesUp(Life* life);
@@ -155,6 +159,7 @@ class World {
   void RebootExit(Life* life);
   void WatchdogPoweroff(Life* life);
   void WatchdogShutdown(Life* life);
+  void WatchdogPauseQuit(Life* life);
   void Hibernate(Life* life);
   void Migrate(Life* life);
   void KilledAsItMigrates(Life* life);

@@ -59,6 +59,7 @@ void World::NextDomainStep(Life* life) {
                                &World::Panic,
                                &World::PanicPauseQuit,
                                &World::WatchdogShutdown,
+                               &World::WatchdogPauseQuit,
                                &World::Hibernate,
                                &World::HostError,
                                &World::StopQuit,

@@ -113,6 +113,19 @@ void World::Hang(Life* life) {
   });
 }
 
+// Hangs before it can answer what its STOP makes a daemon ask.
+void World::HangPaused(Life* life) {
+  Pause(life, "paused");
+  story_->Say(life->name, "QEMU hangs");
+  life->hangs = true;
+  In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] {
+    story_->Say(life->name, "QEMU hangs no longer");
+    life->hangs = false;
+    life->kept_at = now();
+    ResumeWithin(absl::Seconds(5), life);
+  });
+}
+
 void World::ManagerConnects(Life* life) {
   const ConnectionPtr connection = kernel_->ConnectAsManager(life->listener);
   if (connection == nullptr) return NextStep(life);
@@ -174,7 +187,7 @@ void World::WatchdogPause(Life* life) {
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   Pause(life, "watchdog");
   In(kNow, absl::Seconds(20), life, [this, life, voidable, stricken] {
-    // Whoever resumes it makes its watchdog void.
+    // A resume makes the watchdog void.
     life->voidable = voidable;
     life->stricken = stricken;
     Resume(life);
@@ -240,6 +253,13 @@ void World::InternalError(Life* life) {
 }
 
 void World::AnotherIsOutOfMemory(Life* life) {
+  if (random_->OneIn(2)) {
+    story_->Say("host", "the kernel's OOM victim is no VM");
+    const ProcessPtr victim = kernel_->Start("/other");
+    kernel_->NameVictim(victim);
+    EndHelper(victim);
+    return NextStep(life);
+  }
   story_->Say(life->name, "another process of its cgroup is killed for memory");
   kernel_->CountOomKill(life->process->cgroup);
   life->others_oom_kill = now();
@@ -468,6 +488,14 @@ void World::WatchdogShutdown(Life* life) {
   Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
   Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
   In(kNow, absl::Seconds(20), life, [this, life] { ShutDown(life, "guest-shutdown"); });
+}
+
+// The watchdog pauses the guest, and somebody ends QEMU then.
+void World::WatchdogPauseQuit(Life* life) {
+  Decide(life, endings::kWatchdogExpires);
+  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
+  Pause(life, "watchdog");
+  In(kNow, absl::Seconds(30), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
 }
 
 void World::Hibernate(Life* life) {

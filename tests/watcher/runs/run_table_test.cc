@@ -197,6 +197,33 @@ TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
   }
 }
 
+// Several VMs may have one cgroup.
+TEST_F(RunTableTest, AKillForMemoryOfOneRunIsNotAnothersToo) {
+  const auto count = [&](int kills) {
+    std::ofstream(directory_.Path("memory.events")) << "oom_kill " << kills << "\n";
+  };
+  FakeQemu first;
+  FakeQemu second;
+  count(0);
+  for (const FakeQemu* const qemu : {&first, &second}) {
+    RunInfo info = Info(qemu == &first ? "vm1" : "vm2", qemu == &first ? "run-1" : "run-2");
+    info.process_tracked = true;
+    info.pid = qemu->pid();
+    info.oom_file = "/memory.events";
+    ASSERT_TRUE(Add(std::move(info))->Track(IdentifyByPid(qemu->pid()).value()).ok());
+  }
+  count(1);
+  const auto class_of_end = [&](FakeQemu* qemu) {
+    const int ends = sink_.Count(EventType::kStopped);
+    qemu->Kill(SIGKILL);
+    EXPECT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
+                          [&] { return sink_.Count(EventType::kStopped) > ends; }));
+    return sink_.Last(EventType::kStopped)->update.event->shutdown().shutdown_class();
+  };
+  EXPECT_EQ(class_of_end(&first), ShutdownClass::kCrash);
+  EXPECT_EQ(class_of_end(&second), ShutdownClass::kUnknown);
+}
+
 // Each makes two events, which no limit of events holds back.
 TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
   options_.event_limits = false;  // nor one of the run's

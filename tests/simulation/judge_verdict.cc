@@ -1,0 +1,273 @@
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <csignal>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "tests/simulation/judge.h"
+#include "watcher/session/classification.h"
+
+namespace vmeventd::simulation {
+namespace {
+
+// The class that an intent makes of one: docs/internals/classification.md, column "intended".
+ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
+  if (rule == "snapshot") return is;
+  if (is == ShutdownClass::kUser || is == ShutdownClass::kUnknown) return ShutdownClass::kAdmin;
+  if (rule == "qemu-killed") return ShutdownClass::kAdmin;
+  return is;
+}
+
+// A monitor that closed so long before the process was gone was lost.
+constexpr absl::Duration kMonitorGrace = absl::Milliseconds(900);
+
+}  // namespace
+
+bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
+  const v1::ShutdownDetail& detail = stopped.shutdown();
+  const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
+  const bool doubted =
+      absl::c_linear_search(detail.caveats(), v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN);
+  // A guest that obeys looks as one that powers itself off where nobody saw the press, of which the
+  // caveat tells. A watchdog presses as well.
+  const bool pressed = life.ending == &endings::kGuestObeysPress ||
+                       life.ending == &endings::kGuestRebootsAfterPress ||
+                       life.ending == &endings::kWatchdogPresses;
+  // No guest is expected to obey a press in the first seconds of its QEMU.
+  const bool early = life.pressed < life.began + kGuestObeys;
+  if (pressed && is == ShutdownClass::kUser && (doubted || early)) return true;
+  // The counter of a cgroup does not say which of its processes was killed: without records of
+  // signals a kill counts as one for memory, if another was killed for that since the daemon began
+  // to follow the VM.
+  const bool killed = life.process->wait_status == SIGKILL;
+  if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= started_at_) return true;
+  // The monitor of a QEMU that stays was lost as its guest went down: the end counts as that of the
+  // guest, although it was reset later, while nobody followed it.
+  const auto down = absl::c_find_if(life.sayings, [](const Saying& saying) {
+    return saying.kind == Saying::Kind::kShutdown && saying.guest == true && saying.was_read();
+  });
+  const bool came_up = std::any_of(down, life.sayings.end(), [](const Saying& saying) {
+    return saying.kind == Saying::Kind::kReset && !saying.was_read();
+  });
+  if (life.no_shutdown && life.uuid.empty() && came_up && is == ShutdownClass::kUser) return true;
+  // Nobody has asked for the run state since the error, or since the guest was down, of a VM that
+  // ends as soon as it is connected to, or as soon as it was handed over.
+  const auto error =
+      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
+                   [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
+  const bool asked = absl::c_any_of(life.sayings, [&](const Saying& saying) {
+    return saying.kind == Saying::Kind::kRunState && saying.was_read() &&
+           (error == life.sayings.rend() || saying.at >= error->at);
+  });
+  const bool was_down = life.ending == &endings::kGuestPowersOff && life.no_shutdown;
+  return (life.ending == &endings::kInternalError || was_down) && is == ShutdownClass::kAdmin &&
+         !asked;
+}
+
+std::string Judge::FaultOfProcess(const Life& life, int daemon) const {
+  if (life.ended_under != daemon) return "its process ended while no daemon or another one ran";
+  // A parent that reaps late leaves no status in time.
+  const bool reads_exit = kernel_->features().pidfd_exit &&
+                          life.process->reaped_at < life.gone_at + absl::Milliseconds(50);
+  if (!reads_exit) return "its exit status cannot be read";
+  const bool killed = life.sender != -1;
+  // The counter of its cgroup shows a kill for memory, too.
+  if (killed && life.kill_seen_by != daemon && life.ending != &endings::kRunsOutOfMemory) {
+    return "nobody recorded who sent its signal";
+  }
+  if (life.uuid.empty()) {
+    return life.gone_at - life.left_daemon_at < kMonitorGrace ? ""
+                                                              : "its monitor was not followed then";
+  }
+  return "";
+}
+
+std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
+  using enum Saying::Kind;
+  const Ending& ending = *life.ending;
+  if (ending.truth == ShutdownClass::kUnknown) return "nobody knows who ended it";
+  if (kernel_->refused_at() >= life.began) return "descriptors ran out";
+  if (options_.max_vm_descriptors != Daemon::Options().max_vm_descriptors) {
+    return "VMs may have few descriptors";
+  }
+  if (kernel_->clock_set_at() >= life.began) return "the clock was set";
+  if (stopped.vm().pid() != life.process->pid) return "its process was not known";
+  if (&ending == &endings::kKilledInMigration || &ending == &endings::kDomainKilledInMigration) {
+    return "it may live on where it was migrated to";
+  }
+  if (&ending == &endings::kCrashes && life.guest_can_exit) return "its guest may have ended it";
+  // What it said before a daemon had asked for its run state does not count, but for what stands.
+  const auto first = absl::c_find_if(life.sayings, [](const Saying& saying) {
+    return saying.kind == kRunState && saying.was_read();
+  });
+  if (first == life.sayings.end()) return "it was never asked for its run state";
+  for (auto it = life.sayings.begin(); it != life.sayings.end(); ++it) {
+    if (it->unsure) return "libvirt said it before its first list";
+    const bool matters = it > first
+                             ? it->kind != kRunState && it->kind != kOther
+                             : it->kind != kRunState && it->kind != kOther && it->kind != kResume;
+    if (matters && !it->is_known(daemon)) return "not all that it said was read, and written";
+  }
+  if (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at) {
+    return "a reset of it may have been missed";
+  }
+  if (life.resumed_since) return "it may have returned to a snapshot";
+  if (&ending == &endings::kMigrated || &ending == &endings::kInternalError) {
+    const bool answered = absl::c_any_of(life.sayings, [&](const Saying& saying) {
+      return saying.kind == kRunState && saying.is_known(daemon) &&
+             saying.text == (&ending == &endings::kMigrated ? "postmigrate" : "internal-error");
+    });
+    if (!answered) return "its run state was not asked for in time";
+  }
+  const bool reported = absl::c_any_of(life.sayings, [&](const Saying& saying) {
+    return saying.kind == kManager && saying.was_read() && saying.daemon == daemon;
+  });
+  if (!life.uuid.empty() && !reported) return "libvirt has not reported its end";
+  if (ending.by == Ending::By::kProcess) return FaultOfProcess(life, daemon);
+  const bool followed = life.uuid.empty() ? life.gone_at - life.left_daemon_at < kMonitorGrace
+                                          : life.unseen_at < life.sayings.back().at;
+  if (life.no_shutdown && (life.ended_under != daemon || !followed)) {
+    return "it may have come up again";
+  }
+  return "";
+}
+
+bool Judge::KnowsOfMigration(const Life& life, int daemon) const {
+  if (life.ending != &endings::kKilledInMigration &&
+      life.ending != &endings::kDomainKilledInMigration) {
+    return false;
+  }
+  const auto stop =
+      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
+                   [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
+  if (life.uuid.empty()) {
+    return std::any_of(life.sayings.rbegin(), stop, [&](const Saying& saying) {
+      return saying.kind == Saying::Kind::kRunState && saying.text == "finish-migrate" &&
+             saying.is_known(daemon);
+    });
+  }
+  const auto active = std::find_if(stop, life.sayings.rend(), [](const Saying& saying) {
+    return saying.kind == Saying::Kind::kOther && saying.text == "active";
+  });
+  return stop != life.sayings.rend() && active != life.sayings.rend() && stop->is_known(daemon) &&
+         active->is_known(daemon) && !stop->unsure && !active->unsure;
+}
+
+void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
+  const v1::ShutdownDetail& detail = stopped.shutdown();
+  const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
+  // A process that is not known has an end that shows nothing: its QEMU has never spoken.
+  const std::string fault = life.ending == nullptr ? "it lives" : FaultOf(life, stopped, daemon);
+  story_->Reach(fault.empty() ? "an end without faults" : absl::StrCat("fault: ", fault));
+  std::set<ShutdownClass> allowed;
+  for (const bool is_intended : MayBeIntended(life)) {
+    const auto add = [&](ShutdownClass each) {
+      allowed.insert(is_intended ? Intended(each, detail.rule()) : each);
+    };
+    if (KnowsOfMigration(life, daemon)) {
+      add(ShutdownClass::kUnknown);
+      continue;
+    }
+    if (life.ending != nullptr) add(life.ending->truth);
+    if (!fault.empty()) add(ShutdownClass::kUnknown);
+  }
+  if (!allowed.contains(is) && (life.ending == nullptr || !IsException(life, stopped))) {
+    std::vector<std::string> names;
+    names.reserve(allowed.size());
+    for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
+    story_->Fail("life ", life.number, " (", life.ending == nullptr ? "" : life.ending->what,
+                 ") is classified ", ShutdownClassName(is), " by ", detail.rule(), "; it may be ",
+                 absl::StrJoin(names, " or "), fault.empty() ? "" : absl::StrCat(", as ", fault));
+  }
+  if (life.ending != nullptr) CheckDetail(life, stopped, fault, daemon);
+  CheckEvidence(life, detail, daemon);
+}
+
+void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
+                        int daemon) const {
+  const v1::ShutdownDetail& detail = stopped.shutdown();
+  const Ending& ending = *life.ending;
+  const auto wrong = [&](const auto&... what) {
+    story_->Fail("life ", life.number, " (", ending.what, "), by ", detail.rule(), ": ", what...);
+  };
+  const auto cause = static_cast<ShutdownCause>(detail.cause());
+  // Others judge these.
+  const bool others = cause == ShutdownCause::kHostShutdown ||
+                      cause == ShutdownCause::kUnobserved || detail.has_intent() ||
+                      ending.causes.size() == 0;
+  const bool unread = absl::c_any_of(life.sayings, [daemon](const Saying& saying) {
+    return (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) &&
+           !saying.is_known(daemon);
+  });
+  const bool doubtful =
+      unread || life.resumed_since || life.others_oom_kill > -absl::InfiniteDuration() ||
+      (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at);
+  const bool legacy_press = life.major < 4 && cause == ShutdownCause::kHostPowerdown &&
+                            life.pressed > -absl::InfiniteDuration();
+  if (static_cast<ShutdownClass>(detail.shutdown_class()) == ending.truth && !others && !doubtful &&
+      !legacy_press) {
+    const auto known = absl::c_find(ending.causes, cause);
+    const bool exact = fault.empty() && life.major >= 4;
+    if (known == ending.causes.end() || (exact && known != ending.causes.begin())) {
+      wrong("its cause is said to be ", ShutdownCauseName(cause));
+    }
+  }
+  if (detail.has_sender()) {
+    const int64_t sender = detail.sender().kernel() ? 0 : detail.sender().pid();
+    if (sender != life.sender) wrong("sender ", sender, " instead of ", life.sender);
+  } else if (fault.empty() && life.major >= 4 && life.kill_seen_by == daemon && life.sender != -1 &&
+             (ending.by == Ending::By::kProcess || &ending == &endings::kSignal)) {
+    wrong("its sender ", life.sender, " is missing");
+  }
+  const int status = life.process->wait_status;
+  const bool by_signal = WIFSIGNALED(status);
+  if ((detail.has_exit_code() && (by_signal || detail.exit_code() != WEXITSTATUS(status))) ||
+      (detail.has_exit_signal() &&
+       detail.exit_signal().number() != (by_signal ? WTERMSIG(status) : 0))) {
+    wrong("its process ended otherwise: wait status ", status);
+  }
+}
+
+// Each entry of its evidence stands: it was said since the last reset that the daemon has read.
+void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
+  using enum Saying::Kind;
+  std::set<Saying::Kind> said;
+  bool paused_by_watchdog = false;
+  for (const Saying& saying : life.sayings) {
+    if (saying.kind == kReset && saying.is_known(daemon)) said.clear();
+    said.insert(saying.kind);
+    if (saying.kind == kWatchdog && saying.text == "pause") paused_by_watchdog = true;
+    const bool runs_again = saying.kind == kReset || saying.kind == kResume;
+    if (runs_again && saying.was_read() && saying.daemon == daemon) paused_by_watchdog = false;
+    if (saying.kind == kRunState && saying.text == "guest-panicked") said.insert(kPanic);
+  }
+  const auto check = [&](absl::string_view what, Saying::Kind kind) {
+    if (said.contains(kind)) return;
+    story_->Fail("life ", life.number, " has the evidence \"", what,
+                 "\", which was not said since its last reset");
+  };
+  if (detail.has_panic()) check("panic", kPanic);
+  if (detail.cause() == v1::SHUTDOWN_CAUSE_HOST_POWERDOWN) check("powerdown age", kPowerdown);
+  constexpr std::pair<absl::string_view, Saying::Kind> kEntries[] = {
+      {"POWERDOWN", kPowerdown},  {"WATCHDOG", kWatchdog},
+      {"GUEST_PANICKED", kPanic}, {"SUSPEND_DISK", kHibernate},
+      {"SHUTDOWN", kShutdown},    {"the guest outlived its watchdog", kWatchdog}};
+  for (const v1::Evidence& entry : detail.evidence()) {
+    if (absl::StartsWith(entry.what(), "WATCHDOG action=pause") && !paused_by_watchdog) {
+      story_->Fail("life ", life.number,
+                   " was resumed since its watchdog paused it, and has the "
+                   "evidence of that");
+    }
+    for (const auto& [text, kind] : kEntries) {
+      if (absl::StartsWith(entry.what(), text)) check(entry.what(), kind);
+    }
+  }
+}
+
+}  // namespace vmeventd::simulation
