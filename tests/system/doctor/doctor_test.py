@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -61,6 +62,7 @@ class DoctorCase(world.WorldTest):
         said = b""
         while b"QMP" not in said:
             said += client.recv(4096) or self.fail(f"{name} has closed its monitor: {said}")
+        return client
 
     def doctor(self, *arguments):
         server = f"unix:{self.world.socket}"
@@ -233,26 +235,36 @@ class LinesTest(DoctorCase):
         self.assertEqual((done.returncode, done.stderr), (status, ""), line_of(finding))
         return done.stdout
 
+    @staticmethod
+    def close_each_client(listener):
+        """What another program does that does not speak gRPC."""
+        def serve():
+            while True:
+                listener.accept()[0].close()
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+
     def test_who_listens_where_no_vmeventd_answers(self):
-        """The socket of another program."""
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(self.world.socket))
-            other.listen()
+            self.close_each_client(other)
             (finding,) = self.findings()
             self.assertIn(str(self.world.socket), self.paste(finding))
 
     def test_who_listens_on_a_port(self):
-        with socket.create_server(("127.0.0.1", 0)) as other:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            self.close_each_client(other)
             port = other.getsockname()[1]
-            finding = self.silence("--server", f"127.0.0.1:{port}", "--timeout", "2s")
+            finding = self.silence("--server", f"127.0.0.1:{port}")
             self.assertEqual(line_of(finding), f"ss -tlnp | grep -F :{port}")
             self.assertIn(f"127.0.0.1:{port} ", self.paste(finding))
 
-    def silence(self, *options):
+    @staticmethod
+    def silence(*options):
         done = subprocess.run([world.PROGRAMS["vmevents"], "-o", "json", *options, "doctor"], check=False,
                               capture_output=True, text=True)
         (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual(finding["finding"], "daemon", done.stderr)
         return finding
 
     def test_both_certificates_are_shown(self):
@@ -267,16 +279,15 @@ class LinesTest(DoctorCase):
                                "--tls-cert", path / "other.pem", "--tls-key", path / "other.key")
         done = subprocess.run(line_of(finding), shell=True, check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
-        subjects = [line for line in done.stdout.splitlines() if line.startswith("subject=")]
-        self.assertEqual(subjects, ["subject=CN = localhost", "subject=CN = other"])
+        subjects = re.findall(r"^subject=CN ?= ?(.*)$", done.stdout, re.MULTILINE)
+        self.assertEqual(subjects, ["localhost", "other"])
 
     def test_who_holds_a_monitor(self):
         qemu = self.monitored("web1")
         self.hold("web1")
         self.world.start()
         self.expect_silence("web1")
-        self.assertIn(f" {os.getpid()} " if os.getpid() > 99999 else f"{os.getpid()} ",
-                      self.paste(self.only(f"(pid {qemu.pid})", "held-monitor")))
+        self.assertRegex(self.paste(self.only(f"(pid {qemu.pid})", "held-monitor")), rf"(?m)^ *{os.getpid()} ")
 
     @unittest.skipUnless(os.geteuid() == 0, "only root sees that nobody has it")
     def test_a_holder_that_cannot_be_seen(self):
@@ -284,11 +295,9 @@ class LinesTest(DoctorCase):
         qemu = self.monitored("web1")
         here, there = socket.socketpair()
         with here, there:
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(self.sockets / "web1.qmp"))
-                client.settimeout(world.patience(180))
-                self.assertTrue(client.recv(4096))
-                socket.send_fds(here, [b"x"], [client.fileno()])
+            client = self.hold("web1")
+            socket.send_fds(here, [b"x"], [client.fileno()])
+            client.close()
             self.world.start()
             self.expect_silence("web1")
             finding = self.only(f"(pid {qemu.pid})", "held-monitor")
@@ -334,7 +343,7 @@ class LinesTest(DoctorCase):
         self.assertRegex(self.paste(finding), rf"{re.escape(str(self.world.state))} +tmpfs .* 100%")
         self.world.empty_disk()
 
-    @unittest.skipUnless(os.geteuid() == 0, "mounts")
+    @unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/dev/fuse"), "mounts")
     def test_a_directory_that_hangs(self):
         behind = self.world.path / "behind"
         behind.mkdir()
@@ -345,7 +354,6 @@ class LinesTest(DoctorCase):
         self.world.start()
         bindfs.send_signal(signal.SIGSTOP)
         self.addCleanup(bindfs.send_signal, signal.SIGCONT)
-        (self.world.path / "asks").write_text("", encoding="utf-8")
         world.wait_until("it hangs", lambda: [one for one in self.world.info().directories
                                               if one.problem.code == world.pb.PROBLEM_CODE_DIRECTORY_HANGS])
         self.assertIn(str(self.sockets), self.paste(self.only(str(self.sockets), "hang")))

@@ -7,6 +7,7 @@ the monitor that another program needs stays that program's.
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -111,7 +112,7 @@ class LayoutsTest(LayoutTest):
         self.assertNotIn("cannot be seen", finding["what"])
         (compare,) = [step["line"] for step in finding["steps"] if step["place"] == "shell"]
         done = subprocess.run(compare, shell=True, check=True, capture_output=True, text=True)
-        self.assertRegex(done.stdout, rf"(?m)^/proc/[0-9]+/mountinfo:.* {sock} .* tmpfs ")
+        self.assertRegex(done.stdout, rf"(?m)^/proc/[0-9]+/mountinfo:.* {re.escape(str(sock))} .* tmpfs ")
 
     def test_qemus_that_were_started_by_other_names(self):
         """Where a socket is not called NAME.qmp, only that of a QEMU is connected to."""
