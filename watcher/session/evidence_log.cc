@@ -54,7 +54,7 @@ constexpr Clearable kClearables[] = {
     {"run state `internal-error`", EvidenceId::kInternalError, kBoth, true,
      &Evidence::internal_error},
     {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, kBoth, false},
-    {"SUSPEND_DISK", EvidenceId::kHibernation, kBoth, true, nullptr, nullptr,
+    {"SUSPEND_DISK", EvidenceId::kHibernation, kReset, true, nullptr, nullptr,
      &Evidence::hibernating},
     {"run state `postmigrate`, or MIGRATION `completed`", EvidenceId::kMigration, kBoth, true,
      &Evidence::migrated},

@@ -133,10 +133,6 @@ const StoryCase kUnseenResets[] = {
      "UNKNOWN UNOBSERVED; rule snapshot; intent intent-1"},
     {"APauseBeforeMayBeOver", "STOP; answer paused; restart; POWERDOWN; gone 0",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"AHibernationIsOverWithItsShutdown",
-     "stays-down; SUSPEND_DISK; SHUTDOWN guest-shutdown; STOP; lost; ready; SHUTDOWN "
-     "guest-shutdown; end 0",
-     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"AGuestThatWasDownMayHaveComeUp", "stays-down; SHUTDOWN guest-shutdown; STOP; restart; gone",
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"AQuitIsFinal", "stays-down; SHUTDOWN host-qmp-quit; restart; gone", "ADMIN HOST_QUIT"},
