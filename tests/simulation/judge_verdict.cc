@@ -47,15 +47,6 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
   // to follow the VM.
   const bool killed = life.process->wait_status == SIGKILL;
   if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= started_at_) return true;
-  // The monitor of a QEMU that stays was lost as its guest went down: the end counts as that of the
-  // guest, although it was reset later, while nobody followed it.
-  const auto down = absl::c_find_if(life.sayings, [](const Saying& saying) {
-    return saying.kind == Saying::Kind::kShutdown && saying.guest == true && saying.was_read();
-  });
-  const bool came_up = std::any_of(down, life.sayings.end(), [](const Saying& saying) {
-    return saying.kind == Saying::Kind::kReset && !saying.was_read();
-  });
-  if (life.no_shutdown && life.uuid.empty() && came_up && is == ShutdownClass::kUser) return true;
   // Nobody has asked for the run state since the error, or since the guest was down, of a VM that
   // ends as soon as it is connected to, or as soon as it was handed over.
   const auto error =

@@ -102,7 +102,12 @@ Effects VmSession::On(const Input& input, Instant now) {
       },
       [&](const input::ShutdownMissed&) { evidence.facts.monitored = false; },
       [&](const input::StaysDown&) { evidence.facts.stays_down = true; },
-      [&](const input::MonitorProblem& in) { SetMonitorProblem(in.problem, now); },
+      [&](const input::MonitorProblem& in) {
+        if (in.problem.code == ProblemCode::kOutOfDescriptors) {
+          may_live_on_ = saved_.monitor == Monitor::kClosed;
+        }
+        SetMonitorProblem(in.problem, now);
+      },
       [&](const input::ProcessFound& in) {
         saved_.run.SetProcess(in.process);
         if (started_) PublishStatus();

@@ -57,7 +57,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   }
   SawRestart(now);
   if (WasAttached(saved_) && saved_.monitor != Monitor::kReady &&
-      saved_.monitor != Monitor::kClosed) {
+      (saved_.monitor != Monitor::kClosed || may_live_on_)) {
     saved_.evidence.facts.unfollowed = true;
     LostSight(now);
   }

@@ -39,6 +39,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   SetProblem(Subject::kMonitor, {ProblemCode::kNoAnswer,
                                  info.run_state.empty() ? "QEMU did not answer query-status" : ""});
   saved_.evidence.facts.monitored = true;
+  may_live_on_ = false;
   const Monitor was = std::exchange(saved_.monitor, Monitor::kReady);
   if (was != Monitor::kReady) Attach(was, run_state, now);
   poll_.OnAttach(info.run_state, now.monotonic);
@@ -107,6 +108,7 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
   SetProblem(Subject::kMonitor, NoGreeting(now));
   saved_.evidence.facts.monitored = false;
+  may_live_on_ = saved_.monitor == Monitor::kClosed;
   if (started_) return;
   saved_.monitor = Monitor::kLost;
   EnsureStarted(now);

@@ -24,7 +24,7 @@ function fromList(one) {
   return describe({
     place: placeOf(ref.name, ref.source, one), key: placeOf(ref.name, ref.source, one) + (ref.uuid || ''),
     uuid: ref.uuid || '', name: ref.name, node: one.node || '', cluster: one.cluster || '',
-    run: ref.run_id, pid: String(ref.pid), state: strip(one.state), pause: one.pause_text || '', since: new Date(one.state_time || 0), ends: one.ends, end,
+    run: ref.run_id, pid: String(ref.pid), state: strip(one.state), pause: one.pause_text || '', arrives: one.pause_reason === 'inmigrate', since: new Date(one.state_time || 0), ends: one.ends, end,
     endText: one.end_text || '', endTime: new Date(strip(one.state) === 'STOPPED' ? one.state_time : one.last_end_time || 0),
     stale: one.stale, problems: textsOf(one.problems), intent: one.intent, sequence: Number(one.last_sequence),
     labels: Object.entries(ref.labels || {}).map(([key, value]) => `${key}=${value}`), fresh: 0,
@@ -62,7 +62,10 @@ function apply(event) {
   if (ref.run_id === vm.run) {
     const state = strip(event.state);
     if (state && state !== 'UNSPECIFIED' && state !== vm.state) [vm.state, vm.since] = [state, when];
-    if (state) vm.pause = event.pause_text || '';
+    if (state) {
+      vm.pause = event.pause_text || '';
+      vm.arrives = event.pause_reason === 'inmigrate';
+    }
     if (type === 'PROBLEMS_CHANGED' || (event.problems || []).length) vm.problems = textsOf(event.problems);
     if (state === 'STOPPED') vm.problems = [];
     if (type === 'INTENT_DECLARED') vm.intent = event.intent;
@@ -78,7 +81,7 @@ function troubleOf(vm, now) {
   if (vm.problems.length) return 0;
   if (vm.state === 'GUEST_DOWN') return 1;
   if (vm.state === 'UNREACHABLE') return 2;
-  if (vm.state === 'PAUSED') return 3;
+  if (vm.state === 'PAUSED' && !vm.arrives) return 3;  // the target of a migration waits for it
   const expires = vm.state !== 'STOPPED' && vm.intent && vm.intent.expire_time;
   if (expires && new Date(expires) - now < INTENT_WAITS) return 4;
   const recent = vm.end && now - vm.endTime < DAY && classOf(vm.end);
