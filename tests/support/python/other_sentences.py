@@ -11,7 +11,7 @@ from vmeventd.v1 import vm_events_pb2 as pb  # pylint: disable=import-error
 SERVICE = pb.DESCRIPTOR.services_by_name["VmEventService"]
 # The fields that have sentences of the server.
 SENTENCES = {f"vmeventd.v1.{name}" for name in (
-    "Event.message", "Evidence.what", "Problem.text")}
+    "Event.message", "Evidence.what", "Problem.text", "ShutdownDetail.core", "GetServerInfoResponse.waits_for")}
 OTHER = 'Other words altogether, 42: "x", see `y`. Seen: nothing. CLASS: none'
 STATUS_KEY = "grpc-status-details-bin"
 THREADS = 256  # each stream takes one

@@ -21,7 +21,7 @@ import world  # noqa: E402
 from other_sentences import OTHER  # noqa: E402
 from world import pb, qmp  # noqa: E402
 
-SENTENCES = {"message", "what", "text"}  # members of JSON
+SENTENCES = {"message", "what", "text", "core"}  # members of JSON
 
 
 def without_sentences(value):
