@@ -368,7 +368,7 @@ def check_strangers(report, node):
                                host_pids=True)
     wait_healthy(container)
     sockets = wait_for('the socket is listed', lambda: unfollowed_sockets(node, container))
-    report.check(any('Permission denied' in socket['problem'] for socket in sockets),
+    report.check(any(socket['problem']['code'] == 'PROBLEM_CODE_PERMISSION_DENIED' for socket in sockets),
                  'non-root: says which QEMUs it may not follow', sockets)
     check_stop(report, container)
 
