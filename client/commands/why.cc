@@ -285,7 +285,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
   if (failure && runs.empty()) {
     std::vector<std::string> of_none(filter.vm_names().begin(), filter.vm_names().end());
     const size_t all = of_none.size();
-    if (const auto of_pids = explain_pids(&of_none)) return of_pids;
+    if (auto of_pids = explain_pids(&of_none)) return of_pids;
     if (of_none.size() < all) return failure;
     return formatter->shows_nodes() ? OnNoNode("VM that matches", *failure) : failure;
   }
