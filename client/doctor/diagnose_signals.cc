@@ -14,7 +14,7 @@ struct Remedy {
   Step step = {Place::kShell, "man vmeventd"};
 };
 
-// What a container needs if its problem is one of an option.
+// The option that a container lacks; null: no option solves the problem.
 const char* ContainerOption(v1::ProblemCode code) {
   switch (code) {
     case v1::PROBLEM_CODE_NO_CAPABILITY:

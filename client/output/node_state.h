@@ -6,7 +6,7 @@
 #include "absl/time/time.h"
 #include "vmeventd/v1/fleet.pb.h"
 
-// What a fleet's heartbeat shows of its node. Pure.
+// State of a fleet's node, by its heartbeat. Pure.
 
 namespace vmeventd::client {
 

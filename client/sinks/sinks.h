@@ -65,8 +65,7 @@ struct PushSinkKind {
   absl::string_view plain_scheme;
   // An option of its own that chooses it where the URL is in a file; empty: none.
   absl::string_view flag = "";
-  // It takes all events of one node, once they are durable, from the oldest on unless told
-  // otherwise.
+  // Takes all events of one node when they are durable; begins with the oldest by default.
   bool of_one_node = false;
   // Parses and checks a URL: see ParsePushTarget().
   absl::StatusOr<PushTarget> (*parse)(absl::string_view url, bool insecure);

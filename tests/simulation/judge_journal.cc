@@ -225,7 +225,7 @@ void Judge::Look(Daemon* daemon, int number) {
     }
     if (!any) break;
   }
-  // Of what is before a hole's end some may be lost, and its GAP comes later.
+  // Events before the end of a hole may be lost, and the GAP for them comes later.
   const bool hole = range.durable < range.committed;
   std::map<uint64_t, v1::Event> rows;
   if (hole) rows = ReadJournal(range.durable + 1, range.committed);
@@ -256,7 +256,7 @@ void Judge::AfterStop() {
     entry.written = !entry.lost && (!gave_up_ || sequence <= durable_);
   }
   for (const auto& life : world_->lives()) {
-    // What an earlier daemon has read and not saved is lost.
+    // Readings of an earlier daemon that it did not save are lost.
     for (Saying& saying : life->sayings) {
       saying.kept = saying.kept || (saying.was_read() && saying.daemon >= reads_of_);
     }
@@ -270,7 +270,7 @@ void Judge::TakeMissing(const v1::Event& gap) {
   for (auto it = entries_.lower_bound(first); it != entries_.end() && it->first <= last; ++it) {
     Entry& entry = it->second;
     if (it->first == gap.sequence()) continue;
-    // Of what the queue for the disk drops, some was written in between.
+    // The queue for the disk drops events from among others that were written.
     if (entry.event.durable() && drops()) continue;
     if (entry.event.durable() && !entry.event.has_missing()) {
       story_->Fail("a GAP names the event ", it->first, ", which was durable");

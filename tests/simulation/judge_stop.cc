@@ -229,16 +229,16 @@ bool Judge::IsWithdrawn(const Life& life) const {
 void Judge::CheckReport(const Life& life, const v1::Event& stopped, int daemon) const {
   constexpr absl::Duration kWaits = absl::Seconds(55);
   constexpr absl::Duration kFollows = absl::Seconds(30);  // a list takes some time
-  const auto heard = absl::c_find_if(life.sayings, [&](const Saying& saying) {
+  const auto resumed = absl::c_find_if(life.sayings, [&](const Saying& saying) {
     return saying.kind == Saying::Kind::kResume && saying.was_read() && saying.daemon == daemon &&
            saying.at >= started_at_;
   });
-  if (life.uuid.empty() || daemon != number_ || heard == life.sayings.end() ||
+  if (life.uuid.empty() || daemon != number_ || resumed == life.sayings.end() ||
       life.ended_under != daemon || stopped.vm().pid() != life.process->pid) {
     return;
   }
-  const bool connected =
-      heard->at + kFollows < life.gone_at && life.unseen_at < heard->at && libvirtd_->Lists(life);
+  const bool connected = resumed->at + kFollows < life.gone_at && life.unseen_at < resumed->at &&
+                         libvirtd_->Lists(life);
   const bool waited = life.gone_at + kWaits < kernel_->monotonic();
   if (!connected || waited || absl::c_any_of(life.sayings, IsEnd)) return;
   story_->Fail("life ", life.number, " ended by ", stopped.shutdown().rule(),

@@ -93,7 +93,7 @@ std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemo
     return "it may live on where it was migrated to";
   }
   if (&ending == &endings::kCrashes && life.guest_can_exit) return "its guest may have ended it";
-  // What it said before a daemon had asked for its run state does not count, but for what stands.
+  // Reports from before a daemon asked for the run state count only if they still stand.
   const auto first = absl::c_find_if(life.sayings, [](const Saying& saying) {
     return saying.kind == kRunState && saying.was_read();
   });

@@ -4,7 +4,7 @@
 
 #include "vmeventd/contract/enums.h"
 
-// What each cause says of who ended the VM, and whether it may run on. Pure.
+// Traits of each cause: who ended the VM, and whether it may still run. Pure.
 
 namespace vmeventd {
 

@@ -6,7 +6,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/vm_event.h"
 
-// What QEMU reports of a guest's panic. Pure.
+// A guest's panic as QEMU reports it. Pure.
 
 namespace vmeventd {
 
