@@ -45,12 +45,13 @@ std::string NearestName(absl::string_view typed, const std::vector<std::string>&
   return nearest;
 }
 
-std::string DidYouMean(absl::string_view answer) {
-  const size_t end = std::min(answer.find(';'), answer.size());
-  if (end == 0) return std::string(answer);
-  const absl::string_view rest = answer.substr(end);  // includes its semicolon
-  return absl::StrCat("; did you mean ", answer.substr(0, end), "?",
-                      rest.empty() ? rest : rest.substr(1));
+std::string DidYouMean(const Proposal& proposal) {
+  std::string text;
+  if (!proposal.name.empty()) {
+    text = absl::StrCat("; did you mean ", proposal.name, proposal.arguments, "?");
+  }
+  if (proposal.explanation.empty()) return text;
+  return absl::StrCat(text, text.empty() ? "; " : " ", proposal.explanation);
 }
 
 }  // namespace vmeventd

@@ -13,9 +13,15 @@ namespace vmeventd {
 // missing letters; in a short word, by one. Empty: there is none.
 std::string NearestName(absl::string_view typed, const std::vector<std::string>& names);
 
-// Returns "; did you mean ANSWER?", the end of a sentence; empty if `answer` is empty. An answer
-// may contain a semicolon, after which another sentence follows; that one stands alone if nothing
-// is before the semicolon.
-std::string DidYouMean(absl::string_view answer);
+// What a program has in place of a word that it does not know.
+struct Proposal {
+  absl::string_view name;         // an option, a command or a value; empty: none
+  absl::string_view arguments;    // what to write behind the name, with its separator: " NAME"
+  absl::string_view explanation;  // another sentence, without its full stop; empty: none
+};
+
+// Returns the end of a sentence: "; did you mean NAME ARGUMENTS? EXPLANATION", or without a name
+// "; EXPLANATION". Empty if the proposal is.
+std::string DidYouMean(const Proposal& proposal);
 
 }  // namespace vmeventd

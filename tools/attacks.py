@@ -509,6 +509,7 @@ class Daemon:
         (directory / "vms").mkdir()
         (directory / "run").mkdir(mode=0o755)
         self.target = Target(directory, attack.tls)
+        self.client = [programs / "vmevents", f"--server=unix:{self.target.socket}"]
         command = [programs / "vmeventd_tuned", "event-limits=off"] if attack.needs_history else [programs / "vmeventd"]
         command += [f"--watch={directory}/vms:*.qmp", f"--listen=unix:{self.target.socket}",
                     "--listen=127.0.0.1:0", f"--state-dir={directory}/state",
@@ -522,13 +523,20 @@ class Daemon:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stderr=log)  # pylint: disable=consider-using-with
         end = time.monotonic() + PATIENCE
-        while " started" not in self.log.read_text():
+        while (info := self._info()) is None:
             if self.process.poll() is not None or time.monotonic() > end:
                 sys.exit("vmeventd does not start: " + self.log.read_text())
             time.sleep(0.05)
-        self.target.port = int(self.log.read_text().split("127.0.0.1:")[1].split(";")[0].split(",")[0])
+        addresses = [one["address"] for one in info["listeners"]]
+        self.target.port = int(next(one for one in addresses if not one.startswith("unix:")).rpartition(":")[2])
         if attack.needs_history:
             self._speak()
+
+    def _info(self):
+        """The daemon's own state; None: it has not started."""
+        answer = subprocess.run(self.client + ["info", "-o", "json"], capture_output=True, check=False)
+        info = json.loads(answer.stdout) if answer.returncode == 0 else {}
+        return info if info.get("listeners") and not info.get("waits_for") else None
 
     @contextlib.contextmanager
     def monitor_of(self, name):

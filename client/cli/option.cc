@@ -14,6 +14,14 @@
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {
+namespace {
+
+// "--label" of "-l,--label".
+std::string LongName(absl::string_view names) {
+  return std::string(names.substr(names.rfind(',') + 1));
+}
+
+}  // namespace
 
 const std::string& CheckText(const std::string& text) {
   if (text.empty()) Wrong("the text is empty; give one");
@@ -35,6 +43,12 @@ void ReadText(const std::string& text, absl::Duration* value) {
   *value = Need(ParseDurationText(text));
 }
 
+uint64_t ReadNumber(const std::string& text, uint64_t max) {
+  uint64_t number = 0;
+  if (absl::SimpleAtoi(text, &number) && number >= 1 && number <= max) return number;
+  Wrong(absl::StrCat("\"", text, "\" is not a number from 1 to ", max));
+}
+
 int ReadChoice(const char* value_name, absl::string_view text) {
   absl::ConsumePrefix(&text, "=");  // "-o=json", as kubectl has it
   const std::vector<std::string> values = ValuesOf(value_name);
@@ -48,9 +62,14 @@ int ReadChoice(const char* value_name, absl::string_view text) {
 
 CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::string& value_name,
                        const char* help, const TakeText& take) {
-  const auto take_one = [take](std::string& text) {
-    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // see Parse()
-    take(text);
+  const auto take_one = [take, name = LongName(names)](std::string& text) {
+    if (absl::EndsWith(text, absl::string_view("]\0", 2))) text.pop_back();  // see AsOneValue()
+    try {
+      take(text);
+    } catch (OptionError& error) {
+      if (error.option.empty()) error.option = name;
+      throw;
+    }
     return std::string();
   };
   return app->add_option(names, CLI::callback_t(), help)
@@ -96,23 +115,14 @@ void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
                 const std::function<void(int value)>& add) {
   const std::string value_name = absl::AsciiStrToUpper(name);
   const auto take = [=](const std::string& word) {
-    const absl::StatusOr<int> value = ParseEnumName(*names, word);
-    if (value.ok()) return add(*value);
+    if (const std::optional<int> value = ParseEnumName(*names, word)) return add(*value);
     // A single name helps more than the list of all, which may be long.
     const std::string hint = HintForValue(value_name, word);
-    const absl::string_view fault = value.status().message();
-    Wrong(absl::StrCat(hint.empty() ? fault : fault.substr(0, fault.find("; use one of")), hint));
+    Wrong(absl::StrCat(
+        "\"", word, "\" is not a known ", name,
+        hint.empty() ? "; use one of " + absl::StrJoin(EnumNames(*names), ", ") : hint));
   };
   AddList(app, absl::StrCat("--", name), value_name, help, take)->delimiter(',');
-}
-
-CLI::Validator UpTo(uint64_t max) {
-  const auto check = [max](const std::string& word) -> std::string {
-    uint64_t number = 0;
-    if (absl::SimpleAtoi(word, &number) && number >= 1 && number <= max) return "";
-    return absl::StrCat(word, " is not between 1 and ", max);
-  };
-  return CLI::Validator(check, "");
 }
 
 }  // namespace vmeventd::client

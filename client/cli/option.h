@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
@@ -13,16 +14,25 @@
 #include "client/connect/server_address.h"
 #include "google/protobuf/descriptor.h"
 
-// Adds options and arguments to a command of CLI11. A wrong value throws CLI11's error, with a
-// sentence that names the option, the fault and the correct form; ParseCommandLine() catches it.
-// The objects behind pointers must outlive the CLI::App.
+// Adds options and arguments to a command of CLI11. A wrong value throws an OptionError, which
+// ParseCommandLine() and ParseQuery() catch. The objects behind pointers must outlive the CLI::App.
 
 namespace vmeventd::client {
 
-// Throws a sentence. While an option parses its value, CLI11 puts the option's name before the
-// sentence.
-[[noreturn]] inline void Wrong(const std::string& sentence) {
-  throw CLI::ValidationError(sentence);
+// A wrong value, or options that do not fit each other.
+struct OptionError : CLI::ParseError {
+  OptionError(std::string of_option, const std::string& why)
+      : CLI::ParseError("OptionError", why, CLI::ExitCodes::ValidationError),
+        option(std::move(of_option)),
+        sentence(why) {}
+
+  std::string option;    // the option "--since" or the argument "NAME"; empty: `sentence` says it
+  std::string sentence;  // the fault and the correct form
+};
+
+// Throws an OptionError. While an option parses its value, `option` may be left out.
+[[noreturn]] inline void Wrong(const std::string& sentence, const std::string& option = "") {
+  throw OptionError(option, sentence);
 }
 
 // Returns the value. An error is thrown as its sentence after "WHAT: ", or as the sentence alone if
@@ -45,6 +55,9 @@ void ReadText(const std::string& text, std::optional<T>* value) {
   ReadText(text, &value->emplace());
 }
 
+// Parses a whole number from 1 to `max`.
+uint64_t ReadNumber(const std::string& text, uint64_t max);
+
 // Returns the index of a text in ValuesOf(value_name).
 int ReadChoice(const char* value_name, absl::string_view text);
 
@@ -64,6 +77,13 @@ CLI::Option* AddValue(CLI::App* app, const char* names, const char* value_name, 
                       T* value) {
   return AddOption(app, names, value_name, help,
                    [=](const std::string& text) { ReadText(text, value); });
+}
+
+// Adds an option with a whole number from 1 to `max`.
+template <typename T>
+CLI::Option* AddNumber(CLI::App* app, const char* names, const char* help, uint64_t max, T* value) {
+  return AddOption(app, names, "N", help,
+                   [=](const std::string& text) { *value = ReadNumber(text, max); });
 }
 
 CLI::Option* AddFile(CLI::App* app, const char* names, const char* help, std::string* file);
@@ -97,8 +117,5 @@ void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const 
 void AddNamesOf(CLI::App* app, const std::string& name, const char* help,
                 const google::protobuf::EnumDescriptor* names,
                 const std::function<void(int value)>& add);
-
-// Validates a whole number from 1 to `max`.
-CLI::Validator UpTo(uint64_t max);
 
 }  // namespace vmeventd::client

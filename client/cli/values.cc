@@ -51,14 +51,13 @@ std::string HintForValue(const std::string& value_name, absl::string_view typed)
   const std::vector<std::string> values = ValuesOf(value_name);
   const std::string nearest =
       absl::c_linear_search(values, word) ? word : NearestName(word, values);
-  if (!nearest.empty()) return DidYouMean(nearest);
+  if (!nearest.empty()) return DidYouMean({nearest});
   std::vector<absl::string_view> others;
   for (const char* other : {"TYPE", "CLASS", "CAUSE", "STATE"}) {
     if (absl::c_linear_search(ValuesOf(other), word)) others.emplace_back(other);
   }
   if (others.empty()) return "";
-  return absl::StrCat("; it is a value of --",
-                      absl::AsciiStrToLower(absl::StrJoin(others, " and --")));
+  return absl::StrCat("; it is a ", absl::AsciiStrToLower(absl::StrJoin(others, " and a ")));
 }
 
 }  // namespace vmeventd::client

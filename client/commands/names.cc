@@ -108,7 +108,7 @@ std::string ExplainLabels(const v1::EventFilter& filter, ListSource* source) {
   const std::string none =
       absl::StrCat("; no VM has a label \"", EscapeForTerminal(*unknown), "\"");
   if (known.empty()) return absl::StrCat(none, ", or any other");
-  return absl::StrCat(none, DidYouMean(NearestName(*unknown, {known.begin(), known.end()})),
+  return absl::StrCat(none, DidYouMean({NearestName(*unknown, {known.begin(), known.end()})}),
                       "; the labels are ", SomeOf(known));
 }
 

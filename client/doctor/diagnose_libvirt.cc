@@ -59,8 +59,8 @@ void DiagnoseLibvirts(Examination* exam) {
   for (const v1::LibvirtConnection& connection : exam->facts().info.libvirt_connections()) {
     if (connection.connected()) continue;
     exam->Add("libvirt", {connection.uri()},
-              absl::StrCat("vmeventd is not connected to this libvirt: ",
-                           connection.problem().text(), FullStop(connection.problem().text())),
+              absl::StrCat(
+                  "vmeventd is not connected to this libvirt: ", connection.problem().text(), "."),
               absl::StrCat("virsh -c ", QuoteForShell(connection.uri()), " list"));
   }
 }

@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/loopback.h"
@@ -58,8 +57,7 @@ Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
   const std::string address = ToText(server);
   const bool forbidden = probe.error == EACCES;
   std::string what = absl::StrCat(
-      forbidden ? "No permission to query vmeventd: " : "vmeventd does not answer: ", why,
-      FullStop(why));
+      forbidden ? "No permission to query vmeventd: " : "vmeventd does not answer: ", why, ".");
   std::string line;
   if (forbidden && !probe.group.empty()) {
     absl::StrAppend(&what, " Members of the group ", probe.group,

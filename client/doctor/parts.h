@@ -3,7 +3,6 @@
 #include <optional>
 #include <string>
 
-#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/examination.h"
@@ -15,9 +14,6 @@
 // findings to the examination.
 
 namespace vmeventd::client {
-
-// Returns the full stop that ends a sentence; "" after a text that ends with a question mark.
-inline const char* FullStop(absl::string_view text) { return absl::EndsWith(text, "?") ? "" : "."; }
 
 // diagnose_daemon.cc: the daemon itself, and what this client may see of it.
 // Reports a daemon that follows no VM now, and addresses that it cannot listen on.

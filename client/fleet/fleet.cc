@@ -1,6 +1,5 @@
 #include "client/fleet/fleet.h"
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -20,8 +19,7 @@ Failure ExplainFleetFailure(const std::string& servers, const Invocation& invoca
                             const absl::Status& status) {
   const std::string why = EscapeForTerminal(status.message());
   if (absl::IsUnavailable(status)) {
-    return {ExitCode::kUnreachable,
-            absl::StrContains(why, servers) ? why : absl::StrCat(servers, ": ", why)};
+    return {ExitCode::kUnreachable, absl::StrCat(servers, ": ", why)};
   }
   if (!absl::IsNotFound(status)) return {ExitCode::kFailed, why};
   return {ExitCode::kNotFound, absl::StrCat(servers, " has no stream or bucket of a fleet (", why,

@@ -353,20 +353,19 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
     status = NATS(natsConnection_Connect)(&connection, library_options->get());
   } while (status == NATS_CONNECTION_AUTH_FAILED && --left > 0);
   if (status != NATS_OK) {
-    std::string why = ErrorText(status);
-    // The library has finished its handshake as the server refuses the client's certificate.
-    if (absl::StrContains(why, "Expected 'PONG', got ''")) {
-      why =
-          "the server closed it: it may require a certificate of the client; give one that an "
-          "authority of its ca_file has issued (--tls-cert, of a push --push-cert)";
-    } else if (absl::StrContains(why, "local issuer certificate") ||
-               absl::StrContains(why, "self-signed certificate")) {
-      why =
-          "the authority of the server's certificate is not known; name its file (--tls-ca, of a "
-          "push --push-ca)";
+    std::string why = absl::StrCat("no connection: ", ErrorText(status));
+    const bool shows_certificate = options.tls && !options.tls->cert_file.empty();
+    if (status == NATS_PROTOCOL_ERROR && !shows_certificate) {
+      // The library has finished its handshake as the server refuses the client.
+      absl::StrAppend(&why,
+                      "; the server may require a certificate of the client: give one that an "
+                      "authority of its ca_file has issued (--tls-cert, of a push --push-cert)");
+    } else if (status == NATS_SSL_ERROR) {
+      absl::StrAppend(&why,
+                      "; if the authority of the server's certificate is not known, name its file "
+                      "(--tls-ca, of a push --push-ca)");
     }
-    return absl::UnavailableError(
-        absl::StrCat("no connection to ", absl::StrJoin(options.servers, ","), ": ", why));
+    return absl::UnavailableError(why);
   }
   return std::make_unique<Connection>(connection, inbox_prefix, options.domain);
 }

@@ -40,7 +40,8 @@ CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
   const auto read_until = [=](const std::string& text) {
     const bool is_relative = absl::StartsWith(text, "+");
     if (is_relative && !*since) {
-      Wrong(absl::StrCat("\"", text, "\" is counted from --since; give that, too"));
+      Wrong(absl::StrCat("\"", text, "\" is counted from ", reading->context.dashes,
+                         "since; give that, too"));
     }
     *until = is_relative ? Need(ParseTimeAfter(text, **since)) : ReadTime(reading->context, text);
   };
@@ -48,11 +49,11 @@ CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
                    absl::StrCat(until_help, "; +10m is after --since").c_str(), read_until);
 }
 
-void CheckTimes(std::optional<absl::Time> since, std::optional<absl::Time> until) {
+void CheckTimes(const OptionContext& context, std::optional<absl::Time> since,
+                std::optional<absl::Time> until) {
   if (!since || !until || *since < *until) return;
-  Wrong(
-      "--since is not before --until, so no event can match; a time without a date is one of "
-      "today");
+  Wrong(absl::StrCat(context.dashes, "since is not before ", context.dashes,
+                     "until, so no event can match; a time without a date is one of today"));
 }
 
 namespace {
@@ -81,7 +82,10 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
                 "the journal of that sequence number (default the server's present one)",
                 [=](const std::string& text) {
                   auto* sequence = std::get_if<FromSequence>(start);
-                  if (sequence == nullptr) Wrong("needs --from SEQUENCE, whose journal it names");
+                  if (sequence == nullptr) {
+                    Wrong(absl::StrCat("needs ", context->dashes,
+                                       "from with a sequence number, whose journal it names"));
+                  }
                   sequence->journal_id = CheckText(text);
                 });
   AddOption(app, "--since", "TIME",

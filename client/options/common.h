@@ -46,7 +46,8 @@ CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
                       const char* until_help, std::optional<absl::Time>* since,
                       std::optional<absl::Time>* until);
 // Checks that --since is before --until.
-void CheckTimes(std::optional<absl::Time> since, std::optional<absl::Time> until);
+void CheckTimes(const OptionContext& context, std::optional<absl::Time> since,
+                std::optional<absl::Time> until);
 
 // Adds --from, --journal and --since.
 void AddStart(CLI::App* app, const char* from_help, const OptionContext* context,

@@ -27,7 +27,8 @@ std::string SettingText(absl::string_view key, const toml::node& value) {
 // "; did you mean tls-ca?"; empty: no setting is near.
 std::string NearestSetting(const std::string& typed, const std::vector<std::string>& known) {
   const bool is_server = typed == "server" || typed == "host" || typed == "hosts";
-  return DidYouMean(is_server && known.size() > 2 ? "servers" : NearestName(typed, known));
+  const std::string nearest = is_server && known.size() > 2 ? "servers" : NearestName(typed, known);
+  return DidYouMean({nearest});
 }
 
 // `directory` is that of the file.
@@ -78,8 +79,8 @@ Contexts ReadFile(const CLI::App& app, const std::string& path, const std::strin
         }
         try {
           contexts.named[text] = ReadContext(app, text, *context.as_table(), directory);
-        } catch (const CLI::ValidationError& error) {
-          contexts.named[text] = absl::InvalidArgumentError(error.what());
+        } catch (const OptionError& error) {
+          contexts.named[text] = absl::InvalidArgumentError(error.sentence);
         }
       }
     } else {
@@ -115,8 +116,8 @@ Contexts ReadContexts(const CLI::App& app, const OptionContext& context) {
   }
   try {
     return ReadFile(app, path, *content);
-  } catch (const CLI::ValidationError& error) {
-    Wrong(absl::StrCat(path, ": ", error.what()));
+  } catch (const OptionError& error) {
+    Wrong(absl::StrCat(path, ": ", error.sentence));
   }
 }
 

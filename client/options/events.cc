@@ -44,8 +44,8 @@ CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, 
   AddFilter(app, list->request.mutable_filter());
   CLI::Option* newest =
       AddFlag(app, "-r,--newest-first", "the newest at the top", &options->newest_first);
-  CLI::Option* last = AddValue(app, "-n,--last", "N", "only the newest N events", &list->last)
-                          ->check(UpTo(kMaxLast));
+  CLI::Option* last =
+      AddNumber(app, "-n,--last", "only the newest N events", kMaxLast, &list->last);
   CLI::Option* limit =
       AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
           ->excludes(last);
@@ -54,7 +54,7 @@ CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, 
                             ->excludes(until, newest, limit);
   for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {
-    CheckTimes(options->since, options->until);
+    CheckTimes(reading->context, options->since, options->until);
     list->SetTimes(options->since, options->until);
     if (options->newest_first) list->request.set_newest_first(true);
     if (follow->empty()) {

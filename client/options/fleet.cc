@@ -16,11 +16,9 @@ void AddFleet(CLI::App* program, Reading* reading) {
   AddNode(fleet, reading);
   const auto [app, create] =
       Add<FleetCreateCommand>(fleet, reading, "create", "Make the streams of a fleet");
-  app->add_option(
-         "--replicas", create->replicas,
-         "how many servers store each stream, 1 to 5 (default unchanged, and 1 for new streams)")
-      ->type_name("N")
-      ->check(UpTo(kMaxReplicas));
+  AddNumber(app, "--replicas",
+            "how many servers store each stream, 1 to 5 (default unchanged, and 1 for new streams)",
+            kMaxReplicas, &create->replicas);
   fleet->callback([=] {
     if (fleet->get_subcommands().empty()) reading->line.command = FleetCommand{};
   });

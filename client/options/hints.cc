@@ -14,90 +14,89 @@
 namespace vmeventd::client {
 namespace {
 
-// Words of other programs, separated by blanks, and this program's answer: an option, or a command
-// and what may follow it, and after a semicolon the rest of the sentence. The first answer counts
-// whose option or command there is where the word was typed.
-constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
-    {"show", "list"},
-    {"remove del cancel abort", "withdraw"},
-    {"list list-units instances domains machines", "vms"},
-    {"log journal event audit last dmesg journalctl", "events, or watch for what happens"},
-    {"crash crashed coredumpctl failed failures", "crashes"},
-    {"follow monitor subscribe qemu-monitor-event stream", "watch"},
-    {"wait", "watch NAME --type stopped --count 1"},
+// Words of other programs, separated by blanks, and what this program has instead. The first
+// proposal counts whose option or command there is where the word was typed, or that has no name.
+constexpr std::pair<absl::string_view, Proposal> kWords[] = {
+    {"show", {"list"}},
+    {"remove del cancel abort", {"withdraw"}},
+    {"list list-units instances domains machines", {"vms"}},
+    {"log journal event audit last dmesg journalctl", {"events", ", or watch for what happens"}},
+    {"crash crashed coredumpctl failed failures", {"crashes"}},
+    {"follow monitor subscribe qemu-monitor-event stream", {"watch"}},
+    {"wait", {"watch", " NAME --type stopped --count 1"}},
     {"show inspect dominfo domstate timeline reason cause domjobinfo domid domuuid domcontrol "
      "domblkerror dumpxml",
-     "why NAME"},
-    {"nodeinfo hostname uri cluster-info system", "info"},
-    {"stat domstats", "top"},
-    {"maintenance maintain", "intent declare; it says who is about to stop a VM, and why"},
-    {"ping healthz is-active", "health"},
-    {"check diagnose debug", "doctor"},
-    {"nodes node hosts", "info, or fleet for many nodes"},
-    {"intents declare withdraw", "intent"},
+     {"why", " NAME"}},
+    {"nodeinfo hostname uri cluster-info system", {"info"}},
+    {"stat domstats", {"top"}},
+    {"maintenance maintain", {"intent", " declare", "it says who is about to stop a VM, and why"}},
+    {"ping healthz is-active", {"health"}},
+    {"check diagnose debug", {"doctor"}},
+    {"nodes node hosts", {"info", ", or fleet for many nodes"}},
+    {"intents declare withdraw", {"intent"}},
     {"config context contexts get-contexts current-context use use-context connect set-context "
      "delete-context",
-     "--context NAME; the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"},
-    {"explain", "why NAME, or help"},
-    {"gaps gap missed", "events --type gap"},
-    {"trouble problems", "vms --trouble, or status"},
-    {"webhook post notify", "push"},
+     {"--context", " NAME", "the contexts are in ~/.config/vmevents/config.toml, see vmevents(1)"}},
+    {"explain", {"why", " NAME, or help"}},
+    {"gaps gap missed", {"events", " --type gap"}},
+    {"trouble problems", {"vms", " --trouble, or status"}},
+    {"webhook post notify", {"push"}},
     {"start stop restart shutdown destroy reboot reset kill rm delete run create apply edit pause "
      "unpause suspend resume undefine define scale drain cordon migrate save managedsave dump "
      "poweroff exec attach console login ssh",
-     "; vmevents starts, stops and changes no VM: use virsh, qm or systemctl, and declare who does "
-     "it with `intent declare`"},
-
-    {"-H --header", "--header-file"},
-    {"--token", "--token-file"},
-    {"--token", "--header-file; a line of it is \"Authorization: Bearer TOKEN\""},
+     {"", "",
+      "vmevents starts, stops and changes no VM: use virsh, qm or systemctl, and declare who does "
+      "it with `intent declare`"}},
+    {"-H --header", {"--header-file"}},
+    {"--token", {"--token-file"}},
+    {"--token", {"--header-file", "", "a line of it is \"Authorization: Bearer TOKEN\""}},
     {"--token --header",
-     "; vmeventd knows its clients by certificates: give --tls-cert and --tls-key"},
+     {"", "", "vmeventd knows its clients by certificates: give --tls-cert and --tls-key"}},
     {"-k --insecure --cacert --ca --certificate-authority",
-     "--push-ca; the receiver's certificate is checked"},
+     {"--push-ca", "", "the receiver's certificate is checked"}},
     {"-k --insecure --insecure-skip-tls-verify --certificate-authority --tlscacert --cacert --tls "
      "--tlsverify",
-     "--tls-ca; the server's certificate is checked"},
-    {"--client-certificate --tlscert --cert", "--tls-cert"},
-    {"--client-key --tlskey --key", "--tls-key"},
-    {"-m -r --message --comment --description", "--reason"},
-    {"-n --iterations -b --no-stream", "--once"},
-    {"-n --namespace -N", "--vm; VMs have no namespaces"},
-    {"--sort --order-by", "--sort-by"},
-    {"--sort-by --sort", "-o json, and sort with jq"},
-    {"--lines --tail --pager-end -e", "-n"},
-    {"--max --max-count --head", "--limit"},
-    {"--reverse", "--newest-first"},
-    {"-S --since-time --start --start-time --begin --after -b --boot", "--since"},
-    {"-U --until-time --end --end-time --before", "--until"},
-    {"--grep -g --event --events --kind -t", "--type"},
-    {"-p --priority --severity --level", "--class crash"},
-    {"--filter", "--vm, --type, --class, --cause or --source"},
-    {"-u --unit --for --domain --field-selector --name-filter", "--vm"},
-    {"--selector --labels", "--label"},
-    {"--all-namespaces --persistent", "--all"},
-    {"--state-running --running --active", "--state running"},
-    {"--state-paused --paused", "--state paused"},
-    {"--state-shutoff --inactive --stopped --exited", "--state stopped"},
-    {"--failed --crashed --crash", "--class crash"},
+     {"--tls-ca", "", "the server's certificate is checked"}},
+    {"--client-certificate --tlscert --cert", {"--tls-cert"}},
+    {"--client-key --tlskey --key", {"--tls-key"}},
+    {"-m -r --message --comment --description", {"--reason"}},
+    {"-n --iterations -b --no-stream", {"--once"}},
+    {"-n --namespace -N", {"--vm", "", "VMs have no namespaces"}},
+    {"--sort --order-by", {"--sort-by"}},
+    {"--sort-by --sort", {"-o", " json, and sort with jq"}},
+    {"--lines --tail --pager-end -e", {"-n"}},
+    {"--max --max-count --head", {"--limit"}},
+    {"--reverse", {"--newest-first"}},
+    {"-S --since-time --start --start-time --begin --after -b --boot", {"--since"}},
+    {"-U --until-time --end --end-time --before", {"--until"}},
+    {"--grep -g --event --events --kind -t", {"--type"}},
+    {"-p --priority --severity --level", {"--class", " crash"}},
+    {"--filter", {"--vm", ", --type, --class, --cause or --source"}},
+    {"-u --unit --for --domain --field-selector --name-filter", {"--vm"}},
+    {"--selector --labels", {"--label"}},
+    {"--all-namespaces --persistent", {"--all"}},
+    {"--state-running --running --active", {"--state", " running"}},
+    {"--state-paused --paused", {"--state", " paused"}},
+    {"--state-shutoff --inactive --stopped --exited", {"--state", " stopped"}},
+    {"--failed --crashed --crash", {"--class", " crash"}},
     {"-c --connect -H --host -M --machine -s --uri --address --addr --socket --endpoint",
-     "--server"},
-    {"-P --port", "--server HOST:PORT"},
-    {"-P --port", "--listen HOST:PORT"},
-    {"--kubeconfig --cluster", "--context"},
-    {"--json -j --yaml", "-o json"},
-    {"--wide --full --show-labels --details --long -x", "-o wide"},
-    {"--name --quiet -q --names", "-o name"},
-    {"--format --template --output-fields", "-o"},
-    {"--no-legend --noheadings --noheader --no-header", "--no-headers"},
-    {"--timestamp --timestamps", "; each event is shown with its time"},
-    {"--after-cursor --cursor --show-cursor", "--cursor-file"},
-    {"--previous", "why NAME, which shows how the run before ended"},
-    {"-d --delay", "--interval"},
-    {"-v -V", "--version"},
-    {"-?", "--help"},
-    {"-w --watch --watch-only", "watch"},
-    {"-f --follow --loop", "; watch follows by itself, and events with -f"},
+     {"--server"}},
+    {"-P --port", {"--server", " HOST:PORT"}},
+    {"-P --port", {"--listen", " HOST:PORT"}},
+    {"--kubeconfig --cluster", {"--context"}},
+    {"--json -j --yaml", {"-o", " json"}},
+    {"--wide --full --show-labels --details --long -x", {"-o", " wide"}},
+    {"--name --quiet -q --names", {"-o", " name"}},
+    {"--format --template --output-fields", {"-o"}},
+    {"--no-legend --noheadings --noheader --no-header", {"--no-headers"}},
+    {"--timestamp --timestamps", {"", "", "each event is shown with its time"}},
+    {"--after-cursor --cursor --show-cursor", {"--cursor-file"}},
+    {"--previous", {"why", " NAME, which shows how the run before ended"}},
+    {"-d --delay", {"--interval"}},
+    {"-v -V", {"--version"}},
+    {"-?", {"--help"}},
+    {"-w --watch --watch-only", {"watch"}},
+    {"-f --follow --loop", {"", "", "watch follows by itself, and events with -f"}},
 };
 
 // "--since is an option of watch and events".
@@ -140,21 +139,22 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   // A letter may have its value behind it.
   const bool is_letter = is_option && !absl::StartsWith(typed, "--");
   const absl::string_view word = typed.substr(0, is_letter ? 2 : typed.npos);
-  for (const auto& [words, answer] : kWords) {
+  for (const auto& [words, proposal] : kWords) {
     const std::vector<absl::string_view> others = absl::StrSplit(words, ' ');
-    const absl::string_view name = answer.substr(0, answer.find_first_of(" ,;"));
     if (absl::c_linear_search(others, word) &&
-        (name.empty() || absl::c_linear_search(names, name))) {
-      return DidYouMean(answer);
+        (proposal.name.empty() || absl::c_linear_search(names, proposal.name))) {
+      return DidYouMean(proposal);
     }
   }
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
   if (is_letter && typed.size() == 2) return "";  // every letter is near to every other
   if (!is_option && absl::c_any_of(typed, absl::ascii_isdigit)) {
-    return DidYouMean(
-        absl::StrCat("why ", typed));  // no command has a digit, and most VMs have one
+    // No command has a digit, and most VMs have one.
+    const std::string name = absl::StrCat(" ", typed);
+    return DidYouMean({"why", name});
   }
-  return DidYouMean(NearestName(typed, names));
+  const std::string nearest = NearestName(typed, names);
+  return DidYouMean({nearest});
 }
 
 }  // namespace vmeventd::client

@@ -12,7 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "client/cli/option.h"
 #include "client/options/parser.h"
 #include "client/output/terminal_text.h"
@@ -39,8 +39,14 @@ Answered Complain(const CLI::App& app, absl::string_view what) {
   for (const CLI::App* one = &LastCommand(app); one != &app; one = one->get_parent()) {
     names = absl::StrCat(" ", one->get_name(), names);
   }
-  const std::string fault = EscapeForTerminal(absl::StripTrailingAsciiWhitespace(what));
-  return {ExitCode::kUsage, "", absl::StrCat(fault, " (see vmevents", names, " --help)"), fault};
+  return {ExitCode::kUsage, "",
+          absl::StrCat(EscapeForTerminal(absl::StripTrailingAsciiWhitespace(what)),
+                       " (see vmevents", names, " --help)")};
+}
+
+// An option's name in a sentence: "since" of "--since" without dashes. An argument has none.
+std::string NameIn(absl::string_view name, absl::string_view dashes) {
+  return absl::ConsumePrefix(&name, "--") ? absl::StrCat(dashes, name) : std::string(name);
 }
 
 // Explains a word that the command does not take.
@@ -57,29 +63,74 @@ std::string ExplainExtra(const CLI::App& command, const std::string& word, bool 
                       hint.empty() ? KnownCommands(command) : "");
 }
 
-// Uses CLI11's own message if it is good enough.
+using OptionSet = std::set<CLI::Option*>;
+
+// Two options of which CLI11 says that they exclude each other, or that the first needs the second:
+// it has their names in its sentence only.
+std::string ExplainPair(const CLI::App& app, const CLI::ParseError& error,
+                        OptionSet (CLI::Option::*others)() const, bool other_is_given,
+                        absl::string_view dashes) {
+  for (const CLI::App* one = &LastCommand(app); one != nullptr; one = one->get_parent()) {
+    for (const CLI::Option* option : one->get_options()) {
+      if (option->empty()) continue;
+      for (const CLI::Option* other : (option->*others)()) {
+        if (other->empty() == other_is_given) continue;
+        const std::string name = NameIn(option->get_name(), dashes);
+        const std::string other_name = NameIn(other->get_name(), dashes);
+        if (!other_is_given) return absl::StrCat(name, " needs ", other_name);
+        return absl::StrCat(name, " cannot be combined with ", other_name, "; use one of them");
+      }
+    }
+  }
+  return error.what();
+}
+
+// A fault of an option. CLI11's own sentence is shown if it has no better one.
+std::string ExplainFault(const CLI::App& app, const CLI::ParseError& error,
+                         absl::string_view dashes) {
+  if (const auto* wrong = dynamic_cast<const OptionError*>(&error)) {
+    return absl::StrCat(NameIn(wrong->option, dashes), wrong->option.empty() ? "" : ": ",
+                        wrong->sentence);
+  }
+  if (dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr) {
+    return ExplainPair(app, error, &CLI::Option::get_excludes, true, dashes);
+  }
+  if (dynamic_cast<const CLI::RequiresError*>(&error) != nullptr) {
+    return ExplainPair(app, error, &CLI::Option::get_needs, false, dashes);
+  }
+  return error.what();
+}
+
+// The option of this name where a command is given; null: there is none.
+const CLI::Option* FindOption(const CLI::App& app, const std::string& name) {
+  for (const CLI::App* one = &LastCommand(app); one != nullptr; one = one->get_parent()) {
+    if (const CLI::Option* option = one->get_option_no_throw(name)) return option;
+  }
+  return nullptr;
+}
+
 std::string ExplainParseError(const CLI::App& app, const std::vector<std::string>& arguments,
                               const CLI::ParseError& error) {
-  const std::string own = error.what();
-  const std::string kind = error.get_name();
-  if (kind == "ExcludesError") {
-    return absl::StrCat(absl::StrReplaceAll(own, {{" excludes ", " cannot be combined with "}}),
-                        "; use one of them");
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    // The last word is an option without its value.
+    const CLI::Option* option = FindOption(app, arguments.back());
+    if (option != nullptr) {
+      return absl::StrCat(option->get_name(), " needs a value: ", option->get_type_name());
+    }
   }
-  if (kind == "RequiresError") return absl::StrReplaceAll(own, {{" requires ", " needs "}});
-  if (kind == "ArgumentMismatch") {
-    return absl::StrReplaceAll(own, {{": 1 required ", " needs a value: "}, {" missing", ""}});
-  }
-  const bool lacks_command = own == "A subcommand is required";
+  const CLI::App& last = LastCommand(app);
+  const bool lacks_command =
+      error.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) &&
+      last.get_require_subcommand_min() > 0;
   // CLI11 gives the error the command's name.
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
   const std::vector<std::string> extras = app.remaining(true);
   if (!extras.empty() && (has_extras || lacks_command)) {
     const std::string& word = extras.front();
-    return ExplainExtra(LastCommand(app), word,
-                        absl::c_find(arguments, "--") < absl::c_find(arguments, word));
+    return ExplainExtra(last, word, absl::c_find(arguments, "--") < absl::c_find(arguments, word));
   }
-  return lacks_command ? absl::StrCat("no command is given", KnownCommands(LastCommand(app))) : own;
+  return lacks_command ? absl::StrCat("no command is given", KnownCommands(last))
+                       : ExplainFault(app, error, "--");
 }
 
 // Returns whether the option of that name takes a value, whichever command's it is.
@@ -88,6 +139,13 @@ bool TakesValue(const CLI::App& app, const std::string& name) {
   if (option != nullptr) return option->get_items_expected_min() > 0;
   return absl::c_any_of(app.get_subcommands({}),
                         [&](const CLI::App* one) { return TakesValue(*one, name); });
+}
+
+// CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
+// marks it as one value.
+std::string AsOneValue(std::string value) {
+  if (absl::StartsWith(value, "[") && absl::EndsWith(value, "]")) value.push_back('\0');
+  return value;
 }
 
 }  // namespace
@@ -105,9 +163,7 @@ void Parse(CLI::App* app, std::vector<std::string> arguments) {
       word.insert(1, "-last=");  // "-20", as tail has it
     }
     is_value = absl::StartsWith(word, "-") && TakesValue(*app, word);
-    // CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
-    // marks it as one value.
-    if (absl::StartsWith(word, "[") && absl::EndsWith(word, "]")) word.push_back('\0');
+    word = AsOneValue(word);
   }
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes the last first
   app->parse(std::move(arguments));
@@ -145,7 +201,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     }
     if (reading.line.format == OutputFormat::kCsv &&
         !std::holds_alternative<StatsCommand>(reading.line.command)) {
-      Wrong("--output: only stats prints csv; use json, and jq's @csv");
+      Wrong("only stats prints csv; use json, and jq's @csv", "--output");
     }
     ReadServers(&app, &reading);
   } catch (const CLI::ParseError& error) {
@@ -163,6 +219,44 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   }
   reading.line.zone = reading.context.zone;
   return std::move(reading.line);
+}
+
+std::set<std::string> OptionNames(const std::string& command) {
+  Reading reading;
+  CLI::App app;
+  Define(&app, &reading, {});
+  std::set<std::string> names;
+  for (const CLI::Option* option : app.get_subcommand(command)->get_options()) {
+    names.insert(NameIn(option->get_name(), ""));
+  }
+  return names;
+}
+
+absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionValues& values,
+                                       const Servers& servers, OptionContext context) {
+  context.dashes = "";
+  Reading reading = {.context = std::move(context)};
+  CommandLine& line = reading.line;
+  line.format = OutputFormat::kJson;
+  static_cast<Servers&>(line) = servers;
+  line.nodes.clear();  // those of the query count first
+  CLI::App app;
+  Define(&app, &reading, {});
+  CLI::App* const asked = app.get_subcommand(command);
+  // CLI11 parses what its options already have together with the arguments.
+  for (const auto& [name, value] : values) {
+    CLI::Option* const option = asked->get_option_no_throw(absl::StrCat("--", name));
+    (option != nullptr ? option : asked->get_option(name))->add_result(AsOneValue(value));
+  }
+  try {
+    app.parse(std::vector<std::string>{command});
+    if (line.nodes.empty()) line.nodes = servers.nodes;
+    CheckServers(*asked, line, "--server");
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(EscapeForTerminal(ExplainFault(app, error, "")));
+  }
+  line.zone = reading.context.zone;
+  return std::move(line);
 }
 
 }  // namespace vmeventd::client

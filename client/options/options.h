@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -27,18 +29,30 @@ struct OptionContext {
   absl::Time now;
   absl::Time boot = absl::InfinitePast();  // time of this host's boot; InfinitePast: not known
   absl::TimeZone zone;
+  std::string dashes = "--";  // before an option's name in a sentence; empty for ParseQuery()
 };
 
 // The answer to a command line that runs no command: --help, --version or an error.
 struct Answered {
   ExitCode code = ExitCode::kOk;
-  std::string out;      // text for standard output
-  std::string err;      // text for standard error: a sentence, safe for a terminal
-  std::string fault{};  // for a wrong command line: the sentence without the reference to the help
+  std::string out;  // text for standard output
+  std::string err;  // text for standard error: a sentence, safe for a terminal
 };
 
 // `arguments` do not include the program's name. Pure, except for the context's functions.
 std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::string>& arguments,
                                                      const OptionContext& context);
+
+// Values of a command's options and arguments: {"since", "1h"}. The value of a flag is "true".
+using OptionValues = std::vector<std::pair<std::string, std::string>>;
+
+// The names of a command's options and arguments, without dashes.
+std::set<std::string> OptionNames(const std::string& command);
+
+// Parses the values that a query has for a command, which is asked of these servers and answers in
+// JSON. Each name must be one of OptionNames(). INVALID_ARGUMENT: a sentence that names options
+// without dashes. Pure.
+absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionValues& values,
+                                       const Servers& servers, OptionContext context);
 
 }  // namespace vmeventd::client

@@ -47,6 +47,10 @@ struct Reading {
 // `app`. `watch` and `push` get the options of these sinks; a program that only parses needs none.
 void Define(CLI::App* app, Reading* reading, const SinkTable& sinks);
 
+// Checks whether the command, the kind of its servers and their number fit each other. `origin` is
+// the option, variable or context that named the servers.
+void CheckServers(const CLI::App& command, const CommandLine& line, absl::string_view origin);
+
 // Sets the servers or the fleet of the line, from the options, the environment and the contexts.
 // Checks whether they fit the command. Call it after Parse().
 void ReadServers(CLI::App* app, Reading* reading);
@@ -66,7 +70,7 @@ struct Contexts {
 // $VMEVENTS_CONFIG names a missing file. A fault in one context does not affect the others.
 Contexts ReadContexts(const CLI::App& app, const OptionContext& context);
 
-// Parses the arguments; throws CLI11's errors.
+// Parses the arguments; throws CLI11's errors and OptionErrors.
 void Parse(CLI::App* app, std::vector<std::string> arguments);
 
 // Formats the help, and the text below the options.

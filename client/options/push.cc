@@ -43,8 +43,7 @@ const PushSinkKind* ChooseSink(const SinkTable& sinks, const PushCommand& push) 
 
 // With --timeout, --batch and the files of a request over HTTP; those of TLS are for any target.
 void AddRequestOptions(CLI::App* app, PushCommand* push) {
-  AddValue(app, "--batch", "N", "at most N events in a request (default 100)", &push->batch)
-      ->check(UpTo(kMaxBatch));
+  AddNumber(app, "--batch", "at most N events in a request (default 100)", kMaxBatch, &push->batch);
   AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
            &push->timeout);
   AddFile(app, "--secret-file",

@@ -118,7 +118,8 @@ void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
   }
 }
 
-// Checks whether the command and the kind of servers fit each other.
+}  // namespace
+
 void CheckServers(const CLI::App& command, const CommandLine& line, absl::string_view origin) {
   const std::string& name = command.get_name();
   const CLI::App* last = &command;  // of "intent list" the latter
@@ -128,8 +129,8 @@ void CheckServers(const CLI::App& command, const CommandLine& line, absl::string
     asks_fleets = asks_fleets || last->get_option_no_throw("--node") != nullptr;
   }
   if (!line.fleet && (name == "fleet" || !line.nodes.empty())) {
-    Wrong(absl::StrCat(name == "fleet" ? "fleet" : "--node",
-                       ": asks NATS servers; name them with --server nats://HOST[,HOST...]"));
+    Wrong("asks NATS servers; name them with --server nats://HOST[,HOST...]",
+          name == "fleet" ? name : "--node");
   }
   if (line.fleet && !asks_fleets) {
     Wrong(absl::StrCat(origin, ": ", name,
@@ -140,11 +141,9 @@ void CheckServers(const CLI::App& command, const CommandLine& line, absl::string
   const auto* push = std::get_if<PushCommand>(&line.command);
   const auto* follow = push ? &push->follow : std::get_if<FollowCommand>(&line.command);
   if (follow != nullptr && std::holds_alternative<FromSequence>(follow->watch.start)) {
-    Wrong("--from: a sequence is of one node's journal; for several nodes use oldest or a time");
+    Wrong("a sequence is of one node's journal; for several nodes use oldest or a time", "--from");
   }
 }
-
-}  // namespace
 
 void ReadServers(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;

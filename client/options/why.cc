@@ -12,11 +12,11 @@
 namespace vmeventd::client {
 
 void AddWhy(CLI::App* program, Reading* reading) {
-  const auto check = [](WhyCommand* why) {
+  const auto check = [reading](WhyCommand* why) {
     if (why->filter.ByteSizeLong() == 0 && !why->is_of_ends()) {
       Wrong("why: which VM? Write `vmevents why NAME`");
     }
-    CheckTimes(why->since, why->until);
+    CheckTimes(reading->context, why->since, why->until);
   };
   const auto [app, command] =
       Add<WhyCommand>(program, reading, "why", "Show why VMs ended, and what they do now", check);

@@ -3,7 +3,6 @@
 #include <map>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -86,8 +85,8 @@ std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descr
   return names;
 }
 
-absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
-                                  absl::string_view name) {
+std::optional<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
+                                 absl::string_view name) {
   const absl::string_view prefix = PrefixOf(descriptor);
   const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(name), {{"-", "_"}});
   // Words that people use for some.
@@ -112,12 +111,7 @@ absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descri
       if (TableName(static_cast<v1::EventType>(type)) == upper) return type;
     }
   }
-  // "VM state" of "VM_STATE_".
-  const std::string noun = absl::StrReplaceAll(
-      absl::AsciiStrToLower(absl::StripSuffix(prefix, "_")), {{"_", " "}, {"vm_", "VM "}});
-  return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is not a known ", noun,
-                                                 "; use one of ",
-                                                 absl::StrJoin(EnumNames(descriptor), ", ")));
+  return std::nullopt;
 }
 
 std::string ClassWord(const v1::ShutdownDetail& shutdown) {

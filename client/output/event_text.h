@@ -1,10 +1,10 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
@@ -30,9 +30,9 @@ std::string TableName(v1::EventType type);
 std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
 
 // Parses the short or the full name, or a type's name in a table, in any case, with "-" or "_".
-// INVALID_ARGUMENT lists the short names.
-absl::StatusOr<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
-                                  absl::string_view name);
+// None: it is no name of a value, or that of UNSPECIFIED.
+std::optional<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
+                                 absl::string_view name);
 
 // The class for a table: "USER?" if a caveat casts doubt on it.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);

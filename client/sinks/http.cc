@@ -157,17 +157,14 @@ void Set(CURL* easy, CURLoption option, Value value, absl::Status* status) {
                                        ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
 }
 
-// Why a request got no answer.
+// Why a request got no answer: libcurl's words, and what they may mean.
 std::string FaultOf(CURLcode code, const char* detail) {
-  absl::string_view why = *detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code);
-  if (absl::StrContains(why, "wrong version number") ||
-      absl::StrContains(why, "SSL_ERROR_SYSCALL")) {
-    return "it does not speak TLS: the URL's port may be that of http://";
-  }
-  // "OpenSSL/3.0.19: error:0A000410:SSL routines::sslv3 alert handshake failure"
-  const size_t reason = why.rfind("::");
-  if (!absl::StrContains(why, ": error:") || reason == why.npos) return EscapeForTerminal(why);
-  return absl::StrCat("TLS fails: ", EscapeForTerminal(why.substr(reason + 2)));
+  const std::string why =
+      EscapeForTerminal(*detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code));
+  if (code != CURLE_SSL_CONNECT_ERROR) return why;
+  return absl::StrCat("no TLS session (", why,
+                      "); the receiver may require a certificate (--push-cert), or its port may be "
+                      "that of http://");
 }
 
 HttpAnswer Post(HttpClient* client, const std::string& body,

@@ -6,7 +6,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -46,7 +45,8 @@ std::string PlaceOf(const MessageNode& node) {
   return node.name.empty() ? "the fleet" : node.full_name();
 }
 
-// "web1 on node7: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked", or "node7: GAP: ...".
+// "web1 on node7: STOPPED, CRASH (GUEST_PANIC): The guest's kernel panicked.", or "node7: GAP:
+// ...".
 std::string Sentence(const v1::Event& event, const MessageNode& node) {
   std::string text = event.vm().name().empty()
                          ? PlaceOf(node)
@@ -57,16 +57,14 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
     absl::StrAppend(&text, ", ", ClassWord(event.shutdown()), " (",
                     ShortName(event.shutdown().cause()), ")");
     message = EndSentence(event.shutdown(), event.message());
-    if (absl::StartsWith(message, "The ")) message[0] = 't';
     const std::string between =
         EndedBetween(event.shutdown(), FromProto(event.observe_time()), absl::UTCTimeZone());
     message = absl::StrCat(IntentPrefix(event.shutdown()),
                            between.empty() ? "" : absl::StrCat(between, " UTC: "), message);
   }
-  message = std::string(absl::StripSuffix(message, "."));
   if (!message.empty()) absl::StrAppend(&text, ": ", message);
   const auto& words = event.shutdown().last_words().lines();
-  if (!words.empty()) absl::StrAppend(&text, "; QEMU's last words: ", *words.rbegin());
+  if (!words.empty()) absl::StrAppend(&text, " QEMU's last words: ", *words.rbegin());
   return text;
 }
 

@@ -2,10 +2,10 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <variant>
 
 #include "absl/algorithm/container.h"
@@ -34,14 +34,27 @@ extern const std::string_view kPageHtml, kPageCss, kPageJs;
 
 namespace {
 
-// Options that a query may have; each command knows some of them.
+// The parameters of queries. Each but pid and zone is an option of the command.
 constexpr absl::string_view kParameters[] = {
-    "all",   "by",      "cause",        "class", "from",  "journal", "label",   "last",
-    "limit", "node",    "pid",          "run",   "runs",  "since",   "sort-by", "source",
-    "state", "trouble", "newest-first", "type",  "until", "uuid",    "vm",      "zone"};
+    "all",    "by",           "cause",   "class", "from",  "journal", "label", "last",
+    "limit",  "newest-first", "node",    "pid",   "run",   "runs",    "since", "sort-by",
+    "source", "state",        "trouble", "type",  "until", "uuid",    "vm",    "zone"};
 
 // Those that need no value.
 constexpr absl::string_view kFlags[] = {"all", "runs", "newest-first", "trouble"};
+
+// A pid is one of a list's runs; `watch` and the others have no such list.
+std::vector<absl::string_view> ParametersOf(const std::string& command) {
+  const std::set<std::string> options = OptionNames(command);
+  std::vector<absl::string_view> parameters;
+  for (const absl::string_view name : kParameters) {
+    if (name == "pid" ? command == "vms" || command == "events" || command == "stats"
+                      : name == "zone" || options.contains(std::string(name))) {
+      parameters.push_back(name);
+    }
+  }
+  return parameters;
+}
 
 class TextOutput : public Output {
  public:
@@ -160,26 +173,28 @@ WebAnswer ErrorAnswer(int status, absl::string_view sentence) {
 WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
                          const std::string& last_event_id) {
   constexpr absl::string_view kVm = "/api/v1/vms/";
-  std::vector<std::string> arguments;
+  std::string command;
+  OptionValues values;
   if (path == "/") return {200, "text/html; charset=utf-8", std::string(kPageHtml)};
   if (path == "/page.css") return {200, "text/css; charset=utf-8", std::string(kPageCss)};
   if (path == "/page.js") return {200, "text/javascript; charset=utf-8", std::string(kPageJs)};
   if (path == "/healthz") return {200, "text/plain", "ok\n"};
   if (path == "/api/v1/vms") {
-    arguments = {"vms"};
+    command = "vms";
   } else if (path == "/api/v1/events") {
-    arguments = {"events"};
+    command = "events";
   } else if (path == "/api/v1/counts") {
-    arguments = {"stats"};
+    command = "stats";
   } else if (path == "/api/v1/nodes") {
-    arguments = {"status", "--output=json"};
+    command = "status";
   } else if (path == "/api/v1/events/stream") {
-    arguments = {"watch"};
+    command = "watch";
   } else if (absl::StartsWith(path, kVm)) {
     if (path.size() == kVm.size() || !IsValidUtf8(path)) {
       return ErrorAnswer(400, "the name of the VM is empty or not UTF-8; write /api/v1/vms/NAME");
     }
-    arguments = {"why", "--vm=x"};  // for the name, which may have commas
+    command = "why";
+    values = {{"NAME", PatternFor(path.substr(kVm.size()))}};
   } else {
     return ErrorAnswer(404,
                        "there is no such page; the pages are /, /api/v1/vms, /api/v1/vms/NAME, "
@@ -187,11 +202,8 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
                        "/healthz");
   }
   int64_t pid = 0;
-  auto line = Parse(std::move(arguments), query, &pid);
+  auto line = Parse(command, std::move(values), query, &pid);
   if (!line.ok()) return ErrorAnswer(400, line.status().message());
-  if (pid != 0 && FilterOfRuns(&*line) == nullptr) {
-    return ErrorAnswer(400, "pid: ask for it in /api/v1/vms, /api/v1/events or /api/v1/counts");
-  }
   if (std::holds_alternative<VmsCommand>(line->command)) return Collect("vms", *line, pid);
   if (auto* const events = std::get_if<EventsCommand>(&line->command)) {
     if (!events->last && !events->limit) events->last = kMaxEvents;
@@ -201,55 +213,45 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
   }
   if (std::holds_alternative<StatsCommand>(line->command)) return Collect("counts", *line, pid);
   if (std::holds_alternative<StatusCommand>(line->command)) return Collect("nodes", *line);
-  auto* const why = std::get_if<WhyCommand>(&line->command);
-  if (why == nullptr) return Follow(*std::move(line), last_event_id);
-  *why->filter.mutable_vm_names(0) = PatternFor(path.substr(kVm.size()));
-  return Collect("stories", *line);
+  if (std::holds_alternative<WhyCommand>(line->command)) return Collect("stories", *line);
+  return Follow(*std::move(line), last_event_id);
 }
 
-absl::StatusOr<CommandLine> WebApi::Parse(std::vector<std::string> arguments, const WebQuery& query,
-                                          int64_t* pid) const {
+absl::StatusOr<CommandLine> WebApi::Parse(const std::string& command, OptionValues values,
+                                          const WebQuery& query, int64_t* pid) const {
   OptionContext context;  // a query is not of this user and configuration
   context.now = absl::Now();
   context.zone = line_.zone;
+  const std::vector<absl::string_view> parameters = ParametersOf(command);
   for (const auto& [name, value] : query) {
-    if (!absl::c_linear_search(kParameters, name)) {
-      return absl::InvalidArgumentError(absl::StrCat("\"", name,
-                                                     "\" is not a parameter; the parameters are ",
-                                                     absl::StrJoin(kParameters, ", ")));
+    if (!absl::c_linear_search(parameters, name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", name, "\" is not a parameter here; the parameters are ",
+                       absl::StrJoin(parameters, ", ")));
     }
-    if (value.empty() && !absl::c_linear_search(kFlags, name)) {
+    if (absl::c_linear_search(kFlags, name)) {
+      bool is_set = value.empty();
+      if (!is_set && !absl::SimpleAtob(value, &is_set)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(name, ": \"", value, "\" is neither true nor false"));
+      }
+      if (is_set) values.emplace_back(name, "true");
+    } else if (value.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("the parameter ", name, " is empty; give it a value"));
-    }
-    if (name == "zone") {
+    } else if (name == "zone") {
       const auto zone = ZoneOf(value);
       if (!zone.ok()) return zone.status();
       context.zone = *zone;
-      continue;
-    }
-    if (name == "pid") {
+    } else if (name == "pid") {
       if (absl::SimpleAtoi(value, pid) && *pid > 0) continue;
       return absl::InvalidArgumentError(
           absl::StrCat("pid: \"", value, "\" is not a process's; write a number, as 4711"));
+    } else {
+      values.emplace_back(name, value);
     }
-    arguments.push_back(absl::StrCat("--", name, value.empty() ? "" : "=", value));
   }
-  // The checks depend on the kind and the number of servers alone.
-  for (size_t i = 0; i < std::max<size_t>(line_.servers.size(), 1); ++i) {
-    arguments.push_back(line_.fleet ? "--server=nats://x" : absl::StrCat("--server=unix:/", i));
-  }
-  auto parsed = ParseCommandLine(arguments, context);
-  if (const auto* wrong = std::get_if<Answered>(&parsed)) {
-    // It begins with the option, which is the parameter with two dashes.
-    return absl::InvalidArgumentError(absl::StripPrefix(wrong->fault, "--"));
-  }
-  auto& line = std::get<CommandLine>(parsed);
-  line.format = OutputFormat::kJson;
-  line.servers = line_.servers;
-  line.fleet = line_.fleet;
-  if (line.nodes.empty()) line.nodes = line_.nodes;
-  return line;
+  return ParseQuery(command, values, line_, context);
 }
 
 WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {

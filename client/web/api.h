@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/run/run.h"
+#include "client/options/options.h"
 #include "client/web/event_stream.h"
 
 namespace vmeventd::client {
@@ -42,10 +42,10 @@ class WebApi {
                    const std::string& last_event_id);
 
  private:
-  // Parses the query as options of a command; only the parameter "pid" is stored in `*pid`.
-  // INVALID_ARGUMENT names the fault.
-  absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments, const WebQuery& query,
-                                    int64_t* pid) const;
+  // Parses the query as options of a command, in addition to `values`; only the parameter "pid" is
+  // stored in `*pid`. INVALID_ARGUMENT names the fault.
+  absl::StatusOr<CommandLine> Parse(const std::string& command, OptionValues values,
+                                    const WebQuery& query, int64_t* pid) const;
   WebAnswer Follow(CommandLine query, const std::string& last_event_id);
   const CommandLine& line_;
   const std::stop_token stop_;

@@ -63,6 +63,16 @@ CONDITION = "GuestTerminated"
 OVER = ("Succeeded", "Failed")
 
 
+def ends_namespace(body):
+    """Whether an answer of the API server refuses an object because its namespace is being deleted: it never will be
+    accepted."""
+    try:
+        causes = json.loads(body)["details"]["causes"]
+        return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 class Expired(Exception):
     """The API server no longer has what came after the position of the watch."""
 
@@ -105,7 +115,7 @@ class Api:
             return 200, json.loads(self.call(method, path, query, body).data)
         except client.ApiException as error:
             text = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body or ""
-            if error.status in (404, 422) or "NamespaceTerminating" in text or (error.status, method) == (409, "POST"):
+            if error.status in (404, 422) or ends_namespace(text) or (error.status, method) == (409, "POST"):
                 return error.status, {"message": text}
             raise OSError(f"{method} {path}: {error.status} {text[:300]}") from error
         except (urllib3.exceptions.HTTPError, ValueError) as error:

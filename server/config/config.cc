@@ -88,42 +88,43 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
                               values.empty() ? "none" : absl::StrJoin(values, " "), ")"));
 }
 
-// Words that users of other programs type, separated by blanks, each with the argument for
-// DidYouMean().
-constexpr std::pair<absl::string_view, absl::string_view> kHints[] = {
-    {"-v --verbose -d --debug --loglevel", "--log-level debug"},
-    {"-q --quiet", "--log-level warn"},
-    {"-l --bind --address --addr --host --port -p --socket --sock", "--listen"},
-    {"-w --dir --directory --path --qmp --monitor --sockets --glob", "--watch"},
-    {"-c -f --config-file --conf", "--config"},
+// Words that users of other programs type, separated by blanks, and what vmeventd has instead.
+constexpr std::pair<absl::string_view, Proposal> kWords[] = {
+    {"-v --verbose -d --debug --loglevel", {"--log-level", " debug"}},
+    {"-q --quiet", {"--log-level", " warn"}},
+    {"-l --bind --address --addr --host --port -p --socket --sock", {"--listen"}},
+    {"-w --dir --directory --path --qmp --monitor --sockets --glob", {"--watch"}},
+    {"-c -f --config-file --conf", {"--config"}},
     {"-t --test --dry-run --validate --check --configtest check test configtest validate",
-     "--check-config"},
-    {"--data-dir --datadir --data --state --db --database --journal", "--state-dir"},
-    {"--uri --connect --virsh", "--libvirt"},
-    {"--metrics --prometheus --metrics-port", "--metrics-listen"},
-    {"--cert --tls", "--tls-cert"},
-    {"--key", "--tls-key"},
-    {"--ca --tls-ca --cacert --client-ca", "--tls-client-ca"},
-    {"-V version", "--version"},
-    {"-? help", "--help"},
+     {"--check-config"}},
+    {"--data-dir --datadir --data --state --db --database --journal", {"--state-dir"}},
+    {"--uri --connect --virsh", {"--libvirt"}},
+    {"--metrics --prometheus --metrics-port", {"--metrics-listen"}},
+    {"--cert --tls", {"--tls-cert"}},
+    {"--key", {"--tls-key"}},
+    {"--ca --tls-ca --cacert --client-ca", {"--tls-client-ca"}},
+    {"-V version", {"--version"}},
+    {"-? help", {"--help"}},
     {"--daemon --daemonize --background --foreground --nodaemon -D",
-     "; vmeventd runs in the foreground, and systemctl start vmeventd in the background"},
+     {"", "", "vmeventd runs in the foreground, and systemctl start vmeventd in the background"}},
     {"start stop restart reload enable disable",
-     "; systemd does that, as in: systemctl restart vmeventd"},
-    {"run serve server daemon", "; vmeventd runs without a command"},
+     {"", "", "systemd does that, as in: systemctl restart vmeventd"}},
+    {"run serve server daemon", {"", "", "vmeventd runs without a command"}},
     {"vms ls ps list events logs watch tail why describe show top fleet intent info health doctor "
      "push status crashes get",
-     "; that is for the client: vmevents"},
+     {"", "", "that is for the client: vmevents"}},
 };
 
-// Returns the argument for DidYouMean() for a typed word; empty: no name is similar.
-std::string AnswerFor(absl::string_view typed, const std::vector<std::string>& names) {
-  for (const auto& [words, answer] : kHints) {
+// The proposal for a typed word. A misspelling refers to `names`. Empty: no name is similar.
+Proposal ProposalFor(absl::string_view typed, const std::vector<std::string>& names) {
+  for (const auto& [words, proposal] : kWords) {
     for (const absl::string_view word : absl::StrSplit(words, ' ')) {
-      if (word == typed) return std::string(answer);
+      if (word == typed) return proposal;
     }
   }
-  return NearestName(typed, names);
+  const std::string nearest = NearestName(typed, names);
+  const auto named = std::find(names.begin(), names.end(), nearest);
+  return named == names.end() ? Proposal() : Proposal{*named};
 }
 
 bool IsSetting(absl::string_view name) {
@@ -135,10 +136,9 @@ bool IsSetting(absl::string_view name) {
 std::string HintForSetting(absl::string_view typed) {
   std::vector<std::string> names;
   for (const Flag& flag : Flags()) names.push_back(absl::StrCat("--", flag.name));
-  const std::string answer = AnswerFor(absl::StrCat("--", absl::StripPrefix(typed, "--")), names);
-  const absl::string_view name =
-      absl::StripPrefix(absl::string_view(answer).substr(0, answer.find(' ')), "--");
-  return IsSetting(name) ? DidYouMean(name) : "";
+  const Proposal proposal = ProposalFor(absl::StrCat("--", absl::StripPrefix(typed, "--")), names);
+  const absl::string_view name = absl::StripPrefix(proposal.name, "--");
+  return IsSetting(name) ? DidYouMean({name}) : "";
 }
 
 // Reads the configuration file for CLI11. CLI11 itself does not report an unterminated text or
@@ -417,16 +417,19 @@ ParsedConfig UsageError(absl::string_view message) {
           absl::StrCat("vmeventd: ", message, "\nTry vmeventd --help.\n")};
 }
 
-std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
+std::string Explain(const CLI::App& app, const std::vector<std::string>& arguments,
+                    const CLI::ParseError& error) {
   std::string message = error.what();
   if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr) {
     return absl::StrCat("--config: ", app.get_config_ptr()->as<std::string>(), ": ", message);
   }
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    const std::string flag = message.substr(0, message.find(':'));
-    return absl::StrCat(flag, absl::StrContains(message, "At Most")
-                                  ? ": takes one value, and several are given"
-                                  : ": needs a value");
+    for (const CLI::Option* flag : app.get_options()) {
+      if (flag->count() <= static_cast<size_t>(flag->get_expected_max())) continue;
+      return absl::StrCat(flag->get_name(), ": takes one value, and several are given");
+    }
+    // Each other flag takes the next word as its value.
+    return absl::StrCat(arguments.back(), ": needs a value");
   }
   return message;
 }
@@ -455,14 +458,14 @@ std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch
                           " is not a flag: the shell has replaced the pattern of --watch by the "
                           "sockets; quote it, as in --watch '/run/vms/*/qmp.sock'");
     }
-    const std::string hint = DidYouMean(AnswerFor(extras.front(), {}));
+    const std::string hint = DidYouMean(ProposalFor(extras.front(), {}));
     return absl::StrCat(Quote(extras.front()), " is not a flag",
                         hint.empty() ? "; vmeventd takes no other arguments" : hint);
   }
   std::vector<std::string> names = {"--config", "--check-config", "--help", "--version"};
   for (const Flag& known : Flags()) names.push_back(absl::StrCat("--", known.name));
   const std::string typed = flag->substr(0, flag->find('='));
-  return absl::StrCat(Quote(typed), " is not a flag", DidYouMean(AnswerFor(typed, names)));
+  return absl::StrCat(Quote(typed), " is not a flag", DidYouMean(ProposalFor(typed, names)));
 }
 
 }  // namespace
@@ -521,7 +524,7 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
     return HostError(ExplainUnreadable(app.get_config_ptr()->as<std::string>()),
                      app.count("--check-config") > 0);
   } catch (const CLI::ParseError& error) {
-    return UsageError(Explain(app, error));
+    return UsageError(Explain(app, arguments, error));
   }
   if (!config.ok()) return UsageError(config.status().message());
   const bool check_config = app.count("--check-config") > 0;

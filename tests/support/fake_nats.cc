@@ -221,7 +221,7 @@ FakeNats::FakeNats() {
 }
 
 absl::StatusOr<std::unique_ptr<NatsConnection>> FakeNats::Connect() {
-  if (!reachable) return absl::UnavailableError("no connection to nats://fake:4222: refused");
+  if (!reachable) return absl::UnavailableError("no connection: refused");
   ++connections;
   return std::make_unique<FakeConnection>(this);
 }

@@ -474,7 +474,7 @@ TEST_F(LibvirtPodTest, ALibvirtThatEndsIsReportedByItsPathAndByHealth) {
            absl::StrContains(info.libvirt_connections(0).problem().text(), pod_->socket());
   });
   EXPECT_THAT(daemon().GetServerInfo().libvirt_connections(0).problem().text(),
-              HasSubstr("is libvirtd or virtqemud running there?"));
+              HasSubstr("check that libvirtd or virtqemud runs there"));
   const CommandResult unhealthy = health();
   EXPECT_EQ(unhealthy.exit_code, 1);
   EXPECT_THAT(unhealthy.error, HasSubstr("cannot connect to a libvirt"));

@@ -110,7 +110,8 @@ absl::Status OpenError() {
                      "domains (org.libvirt.unix.manage): docs/connect.md"));
   }
   if (system_error == ENOENT || system_error == ECONNREFUSED) {
-    return absl::UnavailableError(absl::StrCat(text, "; is libvirtd or virtqemud running there?"));
+    return absl::UnavailableError(
+        absl::StrCat(text, "; check that libvirtd or virtqemud runs there"));
   }
   return absl::UnavailableError(text);
 }

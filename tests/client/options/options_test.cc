@@ -227,7 +227,7 @@ TEST(ParseCommandLine, AWrongFilterNamesTheOptionAndTheChoices) {
   EXPECT_THAT(Complaint({"watch", "--vm", "\xff"}),
               HasSubstr("is not UTF-8; write a name as `vmevents vms -o json` shows it"));
   EXPECT_THAT(Complaint({"vms", "--state", "dead"}),
-              StartsWith("--state: \"dead\" is not a known VM state"));
+              StartsWith("--state: \"dead\" is not a known state"));
 }
 
 TEST(ParseCommandLine, EachStartOfAWatch) {

@@ -133,7 +133,7 @@ TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
   EXPECT_EQ(nlohmann::json::parse(body.text), nlohmann::json::parse(R"({
     "title": "web1: CRASH, GUEST_PANIC",
     "deep": [{"id": "/vmevents/prod/n7=2Eexample/journal-a#7"}, 5, null],
-    "text": "web1 on prod/n7.example: STOPPED, CRASH (GUEST_PANIC): the guest's kernel panicked",
+    "text": "web1 on prod/n7.example: STOPPED, CRASH (GUEST_PANIC): The guest's kernel panicked.",
     "of": "prod/n7.example u-1"})"));
 }
 
@@ -160,7 +160,7 @@ TEST_F(PushFormatTest, AnEndThatNobodySawHasTwoTimes) {
       nlohmann::json::parse(Body(PushFormat::kTemplate, R"({"text": "{{text}}"})").text);
   EXPECT_EQ(json["text"],
             "web1 on prod/n7.example: STOPPED, UNKNOWN (GUEST_PANIC): ended between 2026-07-01 "
-            "11:59:46 and 12:00:00 UTC: the guest's kernel panicked");
+            "11:59:46 and 12:00:00 UTC: The guest's kernel panicked.");
 }
 
 // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.

@@ -98,6 +98,55 @@ TEST_F(WebApiTest, AVmOfNoNodeThatAnswersIsNotFoundAndTheOthersAreNamed) {
   EXPECT_EQ(Get("/api/v1/vms/nosuch").status, 503) << "no node answers";
 }
 
+TEST_F(WebApiTest, AFaultNamesTheParameterWithoutDashes) {
+  struct Case {
+    const char* path;
+    WebQuery query;
+    const char* error;
+  };
+  for (const Case& one : std::vector<Case>{
+           {"events", {{"last", "x"}}, "last: \"x\" is not a number from 1 to 100000"},
+           {"events", {{"last", "3"}, {"limit", "3"}}, "last cannot be combined with limit; "},
+           {"events", {{"since", "1h"}, {"until", "2h"}}, "since is not before until, "},
+           {"events", {{"until", "+5m"}}, "until: \"+5m\" is counted from since; "},
+           {"events", {{"type", "crash"}}, "type: \"crash\" is not a known type; it is a class"},
+           {"events", {{"label", "a="}, {"label", ",b"}}, "label: \",b\" has an empty condition"},
+           {"events", {{"newest-first", "up"}}, "newest-first: \"up\" is neither true nor false"},
+           {"events/stream", {{"journal", "j"}}, "journal: needs from with a sequence number"},
+           {"vms", {{"node", "n1"}}, "node: asks NATS servers; "},
+           {"vms",
+            {{"since", "1h"}},
+            "\"since\" is not a parameter here; the parameters are all, "},
+           {"vms", {{"follow", ""}}, "\"follow\" is not a parameter here; "},
+           {"nodes",
+            {{"pid", "7"}},
+            "\"pid\" is not a parameter here; the parameters are node, "}}) {
+    const WebAnswer answer = Get(std::string("/api/v1/") + one.path, one.query);
+    EXPECT_EQ(answer.status, 400) << one.error;
+    EXPECT_THAT(std::string(nlohmann::json::parse(answer.body)["error"]),
+                testing::StartsWith(one.error));
+  }
+}
+
+TEST_F(WebApiTest, ANameInBracketsIsOneName) {
+  std::vector<std::string> asked;
+  server_.service().list_events = [&](const v1::ListEventsRequest& request,
+                                      v1::ListEventsResponse* /*response*/) {
+    const auto& names = request.filter().vm_names();
+    asked.insert(asked.end(), names.begin(), names.end());
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Get("/api/v1/events", {{"vm", "[ab]"}, {"type", "stopped,gap"}}).status, 200);
+  EXPECT_THAT(asked, AllOf(testing::Not(testing::IsEmpty()), testing::Each("[ab]")));
+}
+
+TEST_F(WebApiTest, AFlagIsGivenByItsNameOrAsTrue) {
+  for (const auto& [value, first] : {std::pair("", "4"), {"true", "4"}, {"false", "1"}}) {
+    const WebAnswer answer = Get("/api/v1/events", {{"newest-first", value}, {"class", "crash"}});
+    EXPECT_EQ(nlohmann::json::parse(answer.body)["events"][0]["sequence"], first) << value;
+  }
+}
+
 TEST_F(WebApiTest, AZoneThatThereIsNotIsRefused) {
   for (const char* wrong : {"Europe/Berlim", "/etc/localtime", "../zoneinfo/UTC", "Asia"}) {
     for (const char* path : {"/api/v1/vms", "/api/v1/events/stream"}) {

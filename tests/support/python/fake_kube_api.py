@@ -32,6 +32,7 @@ class FakeKubeApi:
         self.page = None     # objects of a page; None: as many as are asked for
         self.log = []
         self.faults = []     # statuses of the next answers
+        self.terminating = set()  # namespaces, which take no new objects
         self._server = local_http.Server(self.answer, tls)
         self.url = self._server.url
 
@@ -124,8 +125,8 @@ class FakeKubeApi:
         return (all(labels.get(key) == value for key, value in wanted.items())
                 and (not node or body.get("spec", {}).get("nodeName") == node))
 
-    def _fail(self, handler, code, message):
-        local_http.send_json(handler, code, {"kind": "Status", "code": code, "message": message})
+    def _fail(self, handler, code, message, **details):
+        local_http.send_json(handler, code, {"kind": "Status", "code": code, "message": message, "details": details})
 
     def _serve_one(self, handler, path, namespace, name):
         if handler.command == "POST":
@@ -134,6 +135,9 @@ class FakeKubeApi:
             name = body["metadata"]["name"]
             assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name), name
             with self._changed:
+                if namespace in self.terminating:
+                    return self._fail(handler, 403, "by another wording", causes=[
+                        {"reason": "NamespaceTerminating", "message": "too", "field": "metadata.namespace"}])
                 if (namespace, name) in self._objects.get(path, {}):
                     return self._fail(handler, 409, f'{path} "{name}" already exists')
                 self._change(path, "ADDED", body)

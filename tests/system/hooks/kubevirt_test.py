@@ -349,6 +349,15 @@ class KubevirtTest(HookTest):
         self.crash()
         self.wait_reported(3)
 
+    def test_a_namespace_that_ends_delays_no_others(self):
+        self.api.terminating.add("tenant")
+        self.start()
+        self.crash()
+        stopped = self.crash("tenant_web2").sequence
+        world.wait_until("the hook is behind both ends",
+                         lambda: int((self.world.path / "cursor").read_text().rpartition(":")[2]) >= stopped)
+        self.assertEqual(self.api.objects(EVENTS), [])
+
     def test_a_successor_of_the_same_name_is_another(self):
         self.put_vmi(uid="uid-of-the-next", created="2999-01-01T00:00:00Z")
         self.start()

@@ -172,7 +172,7 @@ class ApiTest(WebTest):
         for path in ("vms", "events", "counts"):
             self.assertEqual(self.get(f"/api/v1/{path}?pid={os.getpid()}")[path], [])
         self.assertIn("write a number", self.get("/api/v1/events?pid=x", 400)["error"])
-        self.assertIn("/api/v1/events", self.get("/api/v1/nodes?pid=1", 400)["error"])
+        self.assertIn("the parameters are node", self.get("/api/v1/nodes?pid=1", 400)["error"])
 
     def test_texts_are_in_the_zone_that_is_asked_for(self):
         self.crash()
@@ -188,7 +188,7 @@ class ApiTest(WebTest):
     def test_a_wrong_query_is_answered_by_what_is_wrong_and_what_is_right(self):
         self.start()
         for path, sentence in (("events?type=stoped", "did you mean stopped?"), ("events?since=x", "since: "),
-                               ("events?bogus=1", "the parameters are all, by, cause"), ("events?last=1001", "at most 1000"),
+                               ("events?bogus=1", "the parameters are cause, class, label"), ("events?last=1001", "at most 1000"),
                                ("events?vm=%ff", "UTF-8"), ("events?vm=", "empty"), ("events?vm", "empty"),
                                ("events?server=x", "not a parameter"), ("vms?state=x", "state: "),
                                ("events/stream?from=snapshot", "/api/v1/vms"), ("vms/", "empty"), ("vms/%ff", "UTF-8")):
