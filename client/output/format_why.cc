@@ -192,6 +192,11 @@ class StoryWriter {
     rest.Add(
         "", absl::StrCat("rule ", shutdown.rule(), " (class ", ShortName(shutdown.shutdown_class()),
                          ", cause ", CauseWords(shutdown.cause()), ")"));
+    if (shutdown.may_still_run()) {
+      rest.Add("",
+               "It may still run, here or on another host: make sure that it does not before you "
+               "start it.");
+    }
     return absl::StrCat(sentences.Take(), evidence.Take(), LastWords(shutdown.last_words()),
                         rest.Take());
   }

@@ -28,6 +28,9 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_CLASS", event.has_shutdown() ? ShortName(shutdown.shutdown_class()) : ""},
       {"VMEVENTS_CAUSE", event.has_shutdown() ? ShortName(shutdown.cause()) : ""},
       {"VMEVENTS_RULE", shutdown.rule()},
+      {"VMEVENTS_MAY_STILL_RUN", !event.has_shutdown()      ? ""
+                                 : shutdown.may_still_run() ? "true"
+                                                            : "false"},
       {"VMEVENTS_MESSAGE", event.message()},
       {"VMEVENTS_LAST_WORDS", absl::StrJoin(shutdown.last_words().lines(), "\n")},
       {"VMEVENTS_INTENT_ID", intent.intent_id()},

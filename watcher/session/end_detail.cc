@@ -208,7 +208,7 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
   if (state.evidence.panic.has_value()) *detail.mutable_panic() = *state.evidence.panic;
   detail.set_shutdown_file_written(state.file_written);
   if (state.published_state == VmState::kStopped) {
-    detail.set_may_still_run(!state.run.process_tracked ||
+    detail.set_may_still_run(!state.run.process_tracked || detail.never_ran() ||
                              TraitsOf(context.verdict.cause).may_still_run);
   }
   return detail;

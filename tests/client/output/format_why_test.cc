@@ -201,7 +201,10 @@ TEST(FormatWhy, AVmThatWasOnlyHeldNeverRan) {
   end->set_shutdown_class(v1::SHUTDOWN_CLASS_ADMIN);
   end->set_cause(v1::SHUTDOWN_CAUSE_HOST_QUIT);
   EXPECT_THAT(Why(story), AllOf(HasSubstr("ENDED BY AN ADMIN"), HasSubstr(", before it ran, held"),
-                                HasSubstr(" The VM never ran in this QEMU.\n")));
+                                HasSubstr(" The VM never ran in this QEMU.\n"),
+                                Not(HasSubstr("It may still run"))));
+  end->set_may_still_run(true);
+  EXPECT_THAT(Why(story), HasSubstr("It may still run, here or on another host: "));
 }
 
 TEST(FormatWhy, APauseHasItsReason) {

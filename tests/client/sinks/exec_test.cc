@@ -125,6 +125,7 @@ TEST(EventVariables, DescribeTheEvent) {
   EXPECT_EQ(variables["VMEVENTS_VM"], "web1");
   EXPECT_EQ(variables["VMEVENTS_CLASS"], "CRASH");
   EXPECT_EQ(variables["VMEVENTS_CAUSE"], "QEMU_KILLED");
+  EXPECT_EQ(variables["VMEVENTS_MAY_STILL_RUN"], "false");
   EXPECT_EQ(variables["VMEVENTS_RUN_ID"], "run-7");
   EXPECT_EQ(variables["VMEVENTS_SEQUENCE"], "42");
   EXPECT_EQ(variables["VMEVENTS_TIME"], "2026-07-01T12:00:00.123Z");
@@ -132,6 +133,12 @@ TEST(EventVariables, DescribeTheEvent) {
   EXPECT_EQ(variables["VMEVENTS_MESSAGE"], "a\\x00b");
   EXPECT_EQ(variables["VMEVENTS_NODE"], "node1");
   EXPECT_EQ(variables["VMEVENTS_CLUSTER"], "prod");
+  event.mutable_shutdown()->set_may_still_run(true);
+  EXPECT_THAT(EventVariables(event, {}),
+              testing::Contains(testing::Pair("VMEVENTS_MAY_STILL_RUN", "true")));
+  event.clear_shutdown();
+  EXPECT_THAT(EventVariables(event, {}),
+              testing::Contains(testing::Pair("VMEVENTS_MAY_STILL_RUN", "")));
 }
 
 TEST(EventVariables, AreAllSetForEveryEvent) {
