@@ -217,8 +217,8 @@ Examples:
   vmevents crashes --since 'last week'    the ends of class crash, newest first
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)"}};
 
-// Breaks lines, which CLI11 does not, and leaves out the options that one excludes, which CLI11
-// names in the order of their addresses: the complaint names them.
+// Breaks lines, which CLI11 does not, and leaves out the options that one excludes: the complaint
+// names them.
 class HelpFormatter : public CLI::Formatter {
  public:
   std::string make_option_desc(const CLI::Option* option) const override {
@@ -226,8 +226,14 @@ class HelpFormatter : public CLI::Formatter {
     return absl::StrJoin(WrapText(option->get_description(), kWidth), "\n");
   }
   std::string make_option_opts(const CLI::Option* option) const override {
-    const std::string text = CLI::Formatter::make_option_opts(option);
-    return text.substr(0, text.find(" Excludes: "));
+    std::string text;
+    if (!option->get_type_name().empty()) text = absl::StrCat(" ", option->get_type_name());
+    if (option->get_expected_max() == CLI::detail::expected_max_vector_size) text += " ...";
+    if (option->get_required()) absl::StrAppend(&text, " ", get_label("REQUIRED"));
+    for (const CLI::Option* needed : option->get_needs()) {
+      absl::StrAppend(&text, " ", get_label("Needs"), ": ", needed->get_name());
+    }
+    return text;
   }
   std::string make_footer(const CLI::App* app) const override {
     if (app->get_parent() == nullptr) return absl::StrCat(kProgram, "\n");

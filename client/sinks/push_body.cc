@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -157,10 +158,9 @@ absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
   try {
     if (!Json::parse(form).is_structured()) return absl::InvalidArgumentError("has no JSON object");
   } catch (const Json::parse_error& error) {
-    // "[json.exception.parse_error.101] parse error at line 2, column 1: ..."
-    const absl::string_view what = error.what();
+    const absl::string_view before = absl::string_view(form).substr(0, error.byte);
     return absl::InvalidArgumentError(
-        absl::StrCat("is not JSON: ", EscapeForTerminal(what.substr(what.find(' ') + 1))));
+        absl::StrCat("is not JSON: a fault in line ", absl::c_count(before, '\n') + 1));
   }
   constexpr char kPlaceholder[] = "REPLACE-";  // of the examples
   if (const size_t at = form.find(kPlaceholder); at != form.npos) {

@@ -49,9 +49,8 @@ absl::Status CheckReportedDamage(const std::string& journal_path) {
   if (!report.ok()) return absl::OkStatus();
   absl::string_view why = *report;
   const bool replace = absl::ConsumePrefix(&why, kReplace) || why.empty();
-  const std::string prefix = absl::StrCat(journal_path, ": ");
   const absl::Status damage =
-      absl::DataLossError(absl::StrCat(prefix, absl::StripPrefix(why, prefix)));
+      absl::DataLossError(why.empty() ? absl::StrCat(journal_path, ": reported as damaged") : why);
   if (replace || access(journal_path.c_str(), F_OK) != 0) return damage;
   if (absl::Status found = QuickCheck(journal_path, damage); !found.ok()) return found;
   spdlog::warn("{}; the file now passes a check and stays in use", std::string(damage.message()));

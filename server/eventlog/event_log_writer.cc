@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "server/eventlog/alive_time.h"
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/event_log.h"
@@ -99,12 +98,10 @@ bool EventLog::StepWriter() {
 Problem EventLog::WhyUnwritable(absl::Duration now) const {
   const absl::Status& status = backlog_.status();
   if (!status.ok()) {
-    const std::string path = absl::StrCat(options_.path, ": ");
-    const absl::string_view why = absl::StripPrefix(status.message(), path);
     if (absl::IsDataLoss(status)) {
-      return {ProblemCode::kJournalDamaged, absl::StrCat(path, "damaged: ", why)};
+      return {ProblemCode::kJournalDamaged, absl::StrCat("damaged: ", status.message())};
     }
-    return {ProblemCode::kJournalUnavailable, absl::StrCat(path, why)};
+    return {ProblemCode::kJournalUnavailable, std::string(status.message())};
   }
   const absl::Duration hung = now - backlog_.since();
   return {ProblemCode::kJournalUnavailable,

@@ -114,8 +114,9 @@ absl::Status JournalReader::Failure(const SQLite::Exception& error) {
   const bool is_damage = absl::IsDataLoss(status);
   stale_ = stale_ || is_damage;
   if (absl::IsInternal(status) || !damage_.ok()) return ForClients(std::move(status));
-  if (status.message() != failure_ || SteadyNow() >= judged_at_ + kCheckPause) {
-    failure_ = std::string(status.message());
+  const int code = error.getExtendedErrorCode();
+  if (code != failure_ || SteadyNow() >= judged_at_ + kCheckPause) {
+    failure_ = code;
     judged_ = is_damage ? CheckDatabase(path_, status) : status;
     judged_at_ = SteadyNow();
     if (absl::IsDataLoss(judged_)) {

@@ -71,7 +71,7 @@ class JournalReader {
   bool stale_ = false;                      // a read failed on this connection
   absl::Status damage_;                     // once it was confirmed
   // The last failure: SQLite's message, what it was found to be, and when.
-  std::string failure_;
+  int failure_ = 0;
   absl::Status judged_;
   absl::Time judged_at_ = absl::InfinitePast();
 };

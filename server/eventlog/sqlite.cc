@@ -1,24 +1,35 @@
 #include "server/eventlog/sqlite.h"
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/clock.h"
 
 namespace vmeventd {
 namespace {
 
-// Returns whether a check has only found a page that cannot be read now. SQLite reports this like
-// damage, and gives the error's code only in the text.
-bool IsUnreadable(absl::string_view found) {
-  constexpr absl::string_view kCode = "error code=";
-  constexpr int kPrimary = 0xff;
-  const size_t at = found.find(kCode);
-  if (at == found.npos) return false;
-  absl::string_view digits = found.substr(at + kCode.size());
-  digits = digits.substr(0, digits.find_first_not_of("0123456789"));
-  int code = 0;
-  return absl::SimpleAtoi(digits, &code) && (code & kPrimary) == SQLITE_IOERR;
+// Returns whether a part of the database's files cannot be read now. A check reports this like
+// damage.
+bool IsUnreadable(const SqliteDatabase& database, absl::Time end) {
+  for (const int kind : {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER}) {
+    sqlite3_file* file = nullptr;
+    sqlite3_file_control(database.getHandle(), "main", kind, &file);
+    if (file == nullptr || file->pMethods == nullptr) continue;  // there is no -wal file
+    sqlite3_int64 size = 0;
+    constexpr int kPiece = 1 << 20;
+    std::string piece(kPiece, '\0');
+    int code = file->pMethods->xFileSize(file, &size);
+    for (sqlite3_int64 at = 0; code == SQLITE_OK && at < size; at += kPiece) {
+      if (SteadyNow() > end) return false;
+      const int length = static_cast<int>(std::min<sqlite3_int64>(kPiece, size - at));
+      code = file->pMethods->xRead(file, piece.data(), length, at);
+    }
+    constexpr int kPrimary = 0xff;
+    if ((code & kPrimary) == SQLITE_IOERR && code != SQLITE_IOERR_SHORT_READ) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -32,8 +43,8 @@ absl::Status QuickCheck(const std::string& path, const absl::Status& damage) try
       [](void* until) { return SteadyNow() > *static_cast<absl::Time*>(until) ? 1 : 0; }, &end);
   SqliteQuery check(database, "PRAGMA quick_check(1)");
   if (check.Next() && check.Bytes(0) == "ok") return absl::OkStatus();
-  const absl::string_view found = absl::StripPrefix(check.Bytes(0), "*** in database main ***\n");
-  if (IsUnreadable(found)) {
+  const std::string found = absl::StrReplaceAll(check.Bytes(0), {{"\n", " "}});
+  if (IsUnreadable(database, end)) {
     return absl::UnavailableError(absl::StrCat(path, ": cannot be read: ", found));
   }
   return absl::DataLossError(absl::StrCat(damage.message(), ": ", found));

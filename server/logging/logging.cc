@@ -8,7 +8,6 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/stubs/logging.h"
 #include "server/logging/log_line.h"
@@ -25,8 +24,8 @@ void LogOfGrpc(gpr_log_func_args* args) {
   const std::shared_ptr<spdlog::logger> logger = spdlog::get(kGrpcLogger);
   if (logger == nullptr) return;
   logger->log(level, "gRPC: {}", args->message);
-  // gRPC then aborts the process, and with it the queued lines.
-  if (absl::StartsWith(args->message, "assertion failed")) logger->flush();
+  // After a failed assertion gRPC aborts the process, and with it the queued lines.
+  if (args->severity == GPR_LOG_SEVERITY_ERROR) logger->flush();
 }
 
 // Replaces protobuf's own handler, which writes to stderr.

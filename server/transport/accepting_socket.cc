@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "base/backoff.h"
 #include "spdlog/spdlog.h"
 
@@ -60,11 +59,9 @@ absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
   }
   // Nobody tries again after that.
   const bool refused = !lost_path_ && failure_.ok() && absl::IsAlreadyExists(status);
-  if (!refused && status != failure_) {
-    const std::string name = address_.ToString();
-    absl::string_view why = status.message();
-    absl::ConsumePrefix(&why, absl::StrCat(name, ": "));
-    spdlog::error("{} cannot listen on {}: {}; trying again", what_, name, std::string(why));
+  if (!refused && status.code() != failure_.code()) {
+    // The message begins with the address.
+    spdlog::error("{} cannot listen on {}; trying again", what_, std::string(status.message()));
   }
   failure_ = status;
   backoff_ = NextPause(backoff_, kFirstRetry, kMaxRetry);

@@ -30,7 +30,7 @@ int FailOrForward(sqlite3_file* file, Args... args) {
 }
 
 int Read(sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
-  if (read_code != SQLITE_OK && at >= fail_from) return read_code;
+  if (read_code != SQLITE_OK && at + size > fail_from) return read_code;
   return sqlite_shim::Forward<&sqlite3_io_methods::xRead, int>(file, to, size, at);
 }
 

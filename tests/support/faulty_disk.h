@@ -16,7 +16,7 @@ class FaultyDisk {
   // Sets the result of each write, sync and growth from now on: SQLITE_FULL, SQLITE_IOERR_FSYNC,
   // ...; SQLITE_OK: the disk works again. The first `after` calls still succeed.
   void Fail(int code, int after = 0);
-  // Sets the result of each read from now on that begins at byte `from` of its file or after it.
+  // Sets the result of each read from now on that includes byte `from` of its file or a later one.
   void FailReads(int code, int64_t from = 0);
   // While paused, the disk works, for the test's own use; then it continues as before.
   void Pause(bool pause);

@@ -177,7 +177,7 @@ TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
   const auto fault = [](const char* form) {
     return std::string(CheckTemplate(form).status().message());
   };
-  EXPECT_THAT(fault("{\"a\": \n{{vm}}}"), HasSubstr("is not JSON: parse error at line 2"));
+  EXPECT_THAT(fault("{\"a\": \n{{vm}}}"), HasSubstr("is not JSON: a fault in line 2"));
   EXPECT_THAT(fault("{\"a\": \n{{vm}}}"), HasSubstr("line 2"));
   EXPECT_THAT(fault("\"{{vm}}\""), HasSubstr("no JSON object"));
   EXPECT_THAT(fault(R"({"a": ["{{vn}}"]})"),
