@@ -107,7 +107,8 @@ class NewEvent(Item):
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot(Item):
-    """All VMs as they are; events follow. It replaces what is known of the VMs."""
+    """All VMs as they are; events follow. It replaces what is known of the VMs. After a lost position it also
+    has those that have stopped, whose end may be among the events that are missing."""
 
     vms: Sequence[pb.Vm]
 
@@ -157,6 +158,7 @@ class Rules:
         self.silence_limit = 3 * progress_interval
         self._last_pause = 0.0
         self._rewinds = False       # events after the position were delivered
+        self._lost_position = False  # events may be missing
         # Of the present journal:
         self._reached = 0           # everything up to it has arrived
         self._durable = 0           # everything up to it is durable
@@ -182,6 +184,7 @@ class Rules:
             request.since.FromDatetime(self._start.astimezone(datetime.timezone.utc).replace(tzinfo=None))
         elif self._start == "snapshot":
             request.snapshot = True
+            request.snapshot_stopped = self._lost_position
             self._awaits_snapshot = True
         elif self._start == "oldest":
             request.from_oldest = True
@@ -263,6 +266,7 @@ class Rules:
         items: List[Item] = []
         self._take_back(items)
         self._position = None
+        self._lost_position = True
         if self._start != "snapshot":
             # From the oldest it would come to the damaged place again.
             self._start = "now" if reason_of(metadata) == "JOURNAL_DAMAGED" else "oldest"

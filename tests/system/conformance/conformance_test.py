@@ -139,7 +139,7 @@ SCENARIOS = [
     Scenario("starts_a_snapshot_again_after_out_of_range",
              [[progress(0), vms("a"), snapshot_done(7), Fail(grpc.StatusCode.OUT_OF_RANGE)],
               [progress(0), vms("b"), snapshot_done(50), *END]],
-             [99], ["snapshot", "snapshot"], start="snapshot", gaps=1, snapshots=[["a"], ["b"]],
+             [99], ["snapshot", "snapshot with the stopped"], start="snapshot", gaps=1, snapshots=[["a"], ["b"]],
              clients=PYTHON),  # vmevents continues with the oldest event
     Scenario("has_types_and_fields_of_a_later_version",
              [[progress(0), events(event(1, kind=4711)),

@@ -114,7 +114,7 @@ class Server(rpc.VmEventServiceServicer):
         if start == "after_sequence":
             start = (request.journal_id, request.after_sequence)
         with self._lock:
-            self.starts.append(start)
+            self.starts.append("snapshot with the stopped" if request.snapshot_stopped else start)
             steps = self._streams.pop(0) if self._streams else []
         last = 0
         for step in steps:
