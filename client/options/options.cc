@@ -224,7 +224,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
 std::set<std::string> OptionNames(const std::string& command) {
   Reading reading;
   CLI::App app;
-  Define(&app, &reading, {});
+  Define(&app, &reading, AllSinks());
   std::set<std::string> names;
   for (const CLI::Option* option : app.get_subcommand(command)->get_options()) {
     names.insert(NameIn(option->get_name(), ""));
@@ -241,7 +241,7 @@ absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionV
   static_cast<Servers&>(line) = servers;
   line.nodes.clear();  // those of the query count first
   CLI::App app;
-  Define(&app, &reading, {});
+  Define(&app, &reading, AllSinks());
   CLI::App* const asked = app.get_subcommand(command);
   // CLI11 parses what its options already have together with the arguments.
   for (const auto& [name, value] : values) {

@@ -44,7 +44,7 @@ struct Reading {
 };
 
 // Defines all commands and options, with their help. They write to `reading`, which must outlive
-// `app`. `watch` and `push` get the options of these sinks; a program that only parses needs none.
+// `app`, as must `sinks`, whose options `watch` and `push` get.
 void Define(CLI::App* app, Reading* reading, const SinkTable& sinks);
 
 // Checks whether the command, the kind of its servers and their number fit each other. `origin` is

@@ -1,36 +1,35 @@
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "base/duration_text.h"
 #include "client/cli/option.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/parser.h"
-#include "client/output/time_text.h"
 #include "client/sinks/push_command.h"
 #include "client/sinks/sinks.h"
 
 namespace vmeventd::client {
 namespace {
 
-constexpr uint64_t kMaxBatch = 1000;  // limit of --batch
-
 // A part of each sink's row, joined for people.
 std::string Joined(const SinkTable& sinks, const char* separator,
                    absl::string_view PushSinkKind::*part) {
-  const auto append = [part](std::string* out, const PushSinkKind* kind) {
-    absl::StrAppend(out, kind->*part);
-  };
-  return absl::StrJoin(sinks.of_push, separator, append);
+  std::vector<absl::string_view> parts;
+  for (const PushSinkKind* const kind : sinks.of_push) {
+    if (!(kind->*part).empty()) parts.push_back(kind->*part);
+  }
+  return absl::StrJoin(parts, separator);
 }
 
 // The sink of the URL, or of an option that only one sink takes.
@@ -41,28 +40,37 @@ const PushSinkKind* ChooseSink(const SinkTable& sinks, const PushCommand& push) 
   return SinkOfUrl(sinks, push.url);
 }
 
-// With --timeout, --batch and the files of a request over HTTP; those of TLS are for any target.
-void AddRequestOptions(CLI::App* app, PushCommand* push) {
-  AddNumber(app, "--batch", "at most N events in a request (default 100)", kMaxBatch, &push->batch);
-  AddValue(app, "--timeout", "DURATION", "request timeout, 1s to 10m (default 30s)",
-           &push->timeout);
-  AddFile(app, "--secret-file",
-          "sign each request by the secret in this file; two lines while it is replaced",
-          &push->secret_file);
-  AddFile(app, "--header-file",
-          "send these headers too, as \"Authorization: Bearer ...\", one a line",
-          &push->header_file);
-  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM (default the system's)",
-          &push->tls.ca_file);
-  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
-          &push->tls);
+// The options that `add` adds to the command.
+std::vector<CLI::Option*> Added(CLI::App* app, const std::function<void()>& add) {
+  const size_t before = app->get_options().size();
+  add();
+  std::vector<CLI::Option*> all = app->get_options();
+  return {all.begin() + static_cast<std::ptrdiff_t>(before), all.end()};
+}
+
+// Adds the options of each sink. Those of the others, and of a filter where a sink takes all events
+// as they are, exclude the option that chooses it.
+void AddSinkOptions(CLI::App* app, const SinkTable& sinks,
+                    const std::vector<CLI::Option*>& of_events, SinkOptions* options) {
+  std::map<const PushSinkKind*, std::vector<CLI::Option*>> own;
+  for (const PushSinkKind* const kind : sinks.of_push) {
+    if (kind->options == nullptr) continue;
+    own[kind] = Added(app, [&] { kind->options(app, options); });
+  }
+  for (const PushSinkKind* const kind : sinks.of_push) {
+    if (kind->flag.empty()) continue;
+    CLI::Option* const flag = app->get_option(std::string(kind->flag));
+    for (const auto& [other, others] : own) {
+      if (other == kind) continue;
+      for (CLI::Option* const option : others) flag->excludes(option);
+    }
+    if (!kind->of_one_node) continue;
+    for (CLI::Option* const option : of_events) flag->excludes(option);
+  }
 }
 
 void CheckPush(const CLI::App& app, const OptionContext& context, const SinkTable& sinks,
                PushCommand* push) {
-  if (push->timeout < absl::Seconds(1) || push->timeout > absl::Minutes(10)) {
-    Wrong(absl::StrCat("--timeout: ", PrintDuration(push->timeout), " is not between 1s and 10m"));
-  }
   WatchCommand& watch = push->follow.watch;
   watch.wait = watch.identify = true;
   push->state_home = context.variable("XDG_STATE_HOME");
@@ -80,6 +88,7 @@ void CheckPush(const CLI::App& app, const OptionContext& context, const SinkTabl
         "push: ", push->only_asks() ? "which one?" : "where to?", " Write `vmevents push ",
         Joined(sinks, "`, `vmevents push ", &PushSinkKind::example), "`, or --url-file"));
   }
+  push->sinks = &sinks;
   push->sink = ChooseSink(sinks, *push);
   watch.durable_only = !push->only_asks() && push->sink != nullptr && push->sink->of_one_node;
   if (watch.durable_only && app.count("--from") + app.count("--since") == 0) {
@@ -90,8 +99,8 @@ void CheckPush(const CLI::App& app, const OptionContext& context, const SinkTabl
 }  // namespace
 
 void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
-  const auto check = [program, reading, sinks](PushCommand* push) {
-    CheckPush(*program->get_subcommand("push"), reading->context, sinks, push);
+  const auto check = [program, reading, all = &sinks](PushCommand* push) {
+    CheckPush(*program->get_subcommand("push"), reading->context, *all, push);
   };
   const auto [app, push] =
       Add<PushCommand>(program, reading, "push", "Deliver events to a URL as they happen", check);
@@ -102,20 +111,26 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
       ->excludes(url);
   CLI::Option* format = AddChoice(app, "--format", "KIND",
                                   "cloudevents or json (default cloudevents)", &push->format);
-  AddFile(
-      app, "--template",
-      "send this JSON for each event instead; fields such as {{vm}} in its strings are replaced",
-      &push->template_file)
-      ->excludes(format);
+  CLI::Option* form = AddFile(app, "--template",
+                              "send this JSON for each event instead; fields such as {{vm}} in its "
+                              "strings are replaced",
+                              &push->template_file)
+                          ->excludes(format);
   AddStart(app, "at first begin after a sequence number, or at oldest or a time (default now)",
            &reading->context, &push->follow.watch.start);
-  AddNode(app, reading);
-  AddVm(app, &push->follow.watch.filter);
-  AddFilter(app, &push->follow.watch.filter);
-  AddRequestOptions(app, push);
-  for (const PushSinkKind* const kind : sinks.of_push) {
-    if (kind->options != nullptr) kind->options(app, &push->follow.sink_options);
-  }
+  std::vector<CLI::Option*> of_events =
+      Added(app, [reading, command = app, filter = &push->follow.watch.filter] {
+        AddNode(command, reading);
+        AddVm(command, filter);
+        AddFilter(command, filter);
+      });
+  of_events.push_back(form);
+  of_events.push_back(app->get_option("--journal"));
+  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM (default the system's)",
+          &push->tls.ca_file);
+  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
+          &push->tls);
+  AddSinkOptions(app, sinks, of_events, &push->follow.sink_options);
   const std::string insecure =
       absl::StrCat("permit ", Joined(sinks, " and ", &PushSinkKind::plain_scheme),
                    " beyond this host: anyone on the path can read the events");

@@ -169,7 +169,7 @@ void ReadServers(CLI::App* app, Reading* reading) {
   CheckServers(*app->get_subcommands().front(), *line, origin);
   if (push != nullptr && push->follow.watch.durable_only &&
       (line->fleet || line->servers.size() != 1)) {
-    Wrong(absl::StrCat("push: ", push->sink->plain_scheme,
+    Wrong(absl::StrCat("push: ", push->sink->what,
                        " gets the events of one node; name its vmeventd with --server"));
   }
 }

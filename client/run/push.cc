@@ -51,7 +51,7 @@ absl::StatusOr<std::string> ParseUrlFile(const std::string& content) {
 
 // Checks whether the options and the files that they name fit the target.
 absl::Status CheckFit(const PushCommand& command, const PushTarget& target) {
-  for (const PushSinkKind* const other : AllSinks().of_push) {
+  for (const PushSinkKind* const other : command.sinks->of_push) {
     if (other == target.kind || OptionOf(command.follow.sink_options, other->flag).empty())
       continue;
     return absl::InvalidArgumentError(
@@ -194,7 +194,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   if (!command.url.empty() || !command.url_file.empty()) {
     const auto url = ParseOption("--url-file", command.url_file, ParseUrlFile);
     if (!url.ok()) return wrong(url.status());
-    auto parsed = ParsePushTarget(command.url_file.empty() ? command.url : *url,
+    auto parsed = ParsePushTarget(*command.sinks, command.url_file.empty() ? command.url : *url,
                                   command.insecure_http || command.only_asks());
     if (!parsed.ok()) return wrong(parsed.status());
     target = *std::move(parsed);

@@ -12,6 +12,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -22,6 +23,7 @@
 #include "client/output/files.h"
 #include "client/output/node_event.h"
 #include "client/output/terminal_text.h"
+#include "client/output/time_text.h"
 #include "client/sinks/http.h"
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_files.h"
@@ -31,6 +33,54 @@
 
 namespace vmeventd::client {
 namespace {
+
+constexpr char kBatchOption[] = "--batch";
+constexpr char kTimeoutOption[] = "--timeout";
+constexpr char kSecretFileOption[] = "--secret-file";
+constexpr char kHeaderFileOption[] = "--header-file";
+
+absl::Status CheckBatch(absl::string_view text) {
+  constexpr int kMaxBatch = 1000;
+  int events = 0;
+  if (absl::SimpleAtoi(text, &events) && events >= 1 && events <= kMaxBatch) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("is not a number from 1 to ", kMaxBatch));
+}
+
+absl::Status CheckTimeout(absl::string_view text) {
+  const auto timeout = ParseDurationText(text);
+  if (timeout.ok() && *timeout >= absl::Seconds(1) && *timeout <= absl::Minutes(10)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError("is not a duration from 1s to 10m; use 30s, 1m30s, 10m");
+}
+
+void AddHttpOptions(CLI::App* app, SinkOptions* options) {
+  AddChecked(app, kBatchOption, "N", "https://: at most N events in a request (default 100)",
+             CheckBatch, &(*options)[kBatchOption]);
+  AddChecked(app, kTimeoutOption, "DURATION", "https://: request timeout, 1s to 10m (default 30s)",
+             CheckTimeout, &(*options)[kTimeoutOption]);
+  AddFile(app, kSecretFileOption,
+          "https://: sign each request by the secret in this file; two lines while it is replaced",
+          &(*options)[kSecretFileOption]);
+  AddFile(app, kHeaderFileOption,
+          "https://: send these headers too, as \"Authorization: Bearer ...\", one a line",
+          &(*options)[kHeaderFileOption]);
+}
+
+// The maximum number of events in a request.
+size_t BatchOf(const PushCommand& command) {
+  size_t events = 100;
+  const std::string text = OptionOf(command.follow.sink_options, kBatchOption);
+  if (!text.empty()) (void)absl::SimpleAtoi(text, &events);  // it was checked
+  return command.format == PushFormat::kTemplate ? 1 : events;
+}
+
+absl::Duration TimeoutOf(const PushCommand& command) {
+  const auto timeout = ParseDurationText(OptionOf(command.follow.sink_options, kTimeoutOption));
+  return timeout.ok() ? *timeout : absl::Seconds(30);
+}
 
 absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content) {
   constexpr size_t kMaxHeaders = 30;
@@ -56,9 +106,11 @@ absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content)
 // The headers of a request. Their files are read for each, because they may be replaced.
 absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
                                                    const PushBody& body) {
-  auto headers = ParseOption("--header-file", command.header_file, ParseHeaders);
+  const SinkOptions& options = command.follow.sink_options;
+  auto headers = ParseOption(kHeaderFileOption, OptionOf(options, kHeaderFileOption), ParseHeaders);
   if (!headers.ok()) return headers.status();
-  const auto secrets = ParseOption("--secret-file", command.secret_file, ParseSecrets);
+  const auto secrets =
+      ParseOption(kSecretFileOption, OptionOf(options, kSecretFileOption), ParseSecrets);
   if (!secrets.ok()) return secrets.status();
   headers->insert(headers->begin(), {"User-Agent: vmevents",
                                      "Expect:", absl::StrCat("Content-Type: ", body.content_type)});
@@ -73,8 +125,7 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
 class HttpSink : public Pusher {
  public:
   HttpSink(const PushRun& push, HttpPost post)
-      : Pusher(push.command.format, push.form,
-               push.command.format == PushFormat::kTemplate ? 1 : push.command.batch,
+      : Pusher(push.command.format, push.form, BatchOf(push.command),
                push.command.follow.asks_for_gaps(), push.log),
         command_(push.command),
         log_(push.log),
@@ -122,7 +173,7 @@ class HttpSink : public Pusher {
 absl::Status CheckHttpFiles(const PushCommand& command) { return HeadersOf(command, {}).status(); }
 
 absl::StatusOr<std::unique_ptr<EventSink>> MakeHttpSink(const PushRun& push) {
-  auto post = MakeHttpPost(push.target.urls.front(), push.command.tls, push.command.timeout,
+  auto post = MakeHttpPost(push.target.urls.front(), push.command.tls, TimeoutOf(push.command),
                            push.stop->token());
   if (!post.ok()) return post.status();
   return std::make_unique<HttpSink>(push, *std::move(post));
@@ -131,7 +182,7 @@ absl::StatusOr<std::unique_ptr<EventSink>> MakeHttpSink(const PushRun& push) {
 absl::StatusOr<std::string> SendHttpTest(const PushCommand& command, const PushTarget& target,
                                          const std::string& form) {
   const auto post =
-      MakeHttpPost(target.urls.front(), command.tls, command.timeout, std::stop_token());
+      MakeHttpPost(target.urls.front(), command.tls, TimeoutOf(command), std::stop_token());
   if (!post.ok()) return post.status();
   char host[HOST_NAME_MAX + 1] = "";
   gethostname(host, sizeof(host) - 1);
@@ -154,6 +205,7 @@ extern const PushSinkKind kHttpSink = {.what = "a web server",
                                        .scheme = "https://",
                                        .plain_scheme = "http://",
                                        .parse = ParseHttpTarget,
+                                       .options = AddHttpOptions,
                                        .check_files = CheckHttpFiles,
                                        .send_test = SendHttpTest,
                                        .make = MakeHttpSink,

@@ -415,18 +415,13 @@ absl::StatusOr<PushTarget> ParseNatsTarget(absl::string_view url, bool insecure)
 }
 
 void AddNatsOptions(CLI::App* app, SinkOptions* options) {
-  CLI::Option* cluster =
-      AddValue(app, kCluster, "NAME", "nats://: the cluster of this node", &(*options)[kCluster])
-          ->check([](const std::string& text) {
-            constexpr size_t kMaxCluster = 64;
-            return text.size() > kMaxCluster ? "the name has more than 64 bytes" : std::string();
-          });
-  // A fleet's stream gets every event of the node, as it is.
-  for (const char* other : {"--template", "--secret-file", "--header-file", "--timeout", "--batch",
-                            "--journal", "--node", "--vm", "--uuid", "--label", "--source",
-                            "--type", "--class", "--cause", "--run"}) {
-    cluster->excludes(app->get_option(other));
-  }
+  const auto check = [](absl::string_view name) {
+    constexpr size_t kMaxCluster = 64;
+    return name.size() <= kMaxCluster ? absl::OkStatus()
+                                      : absl::InvalidArgumentError("has more than 64 bytes");
+  };
+  CLI::Option* cluster = AddChecked(app, kCluster, "NAME", "nats://: the cluster of this node",
+                                    check, &(*options)[kCluster]);
   AddFile(app, kCredentials, "nats://: log in by this file (NATS's .creds)",
           &(*options)[kCredentials])
       ->needs(cluster);

@@ -1,16 +1,15 @@
 #pragma once
 
-#include <cstddef>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "client/connect/server_address.h"
 #include "client/sinks/follow_command.h"
 
 namespace vmeventd::client {
 
 struct PushSinkKind;
+struct SinkTable;
 
 enum class PushFormat { kCloudEvents, kJson, kTemplate };
 // The name that --format accepts, such as "cloudevents".
@@ -22,13 +21,10 @@ struct PushCommand {
   std::string url;       // empty: the first line of `url_file` is the URL
   std::string url_file;
   PushFormat format = PushFormat::kCloudEvents;
-  std::string template_file;                   // used with kTemplate
-  size_t batch = 100;                          // maximum number of events in a request
-  absl::Duration timeout = absl::Seconds(30);  // for each request
-  std::string secret_file;                     // empty: requests have no signature
-  std::string header_file;                     // file with more headers; empty: none
-  TlsOptions tls;                              // for the connection to the target
+  std::string template_file;  // used with kTemplate
+  TlsOptions tls;             // for the connection to the target
   bool insecure_http = false;
+  const SinkTable* sinks = nullptr;  // the sinks that there are
   // The sink that the URL or an option chose; null: the URL is in a file.
   const PushSinkKind* sink = nullptr;
   std::string state_dir;   // empty: a directory below `state_home`, named after the target

@@ -60,12 +60,13 @@ struct PushSinkKind {
   absl::string_view what;     // what receives the events, as "a NATS server"
   absl::string_view url;      // which URLs it takes, for the help
   absl::string_view example;  // a URL
-  // The prefixes of its URLs, the second one of those without TLS.
+  // The prefixes of its URLs, the second one of those without TLS. Empty: there are no such URLs.
   absl::string_view scheme;
   absl::string_view plain_scheme;
   // An option of its own that chooses it where the URL is in a file; empty: none.
   absl::string_view flag = "";
-  // Takes all events of one node when they are durable; begins with the oldest by default.
+  // Takes all events of one node as they are, when they are durable; begins with the oldest by
+  // default. The options of a filter and of a form exclude `flag`, as those of other sinks do.
   bool of_one_node = false;
   // Parses and checks a URL: see ParsePushTarget().
   absl::StatusOr<PushTarget> (*parse)(absl::string_view url, bool insecure);
@@ -97,9 +98,10 @@ const SinkTable& AllSinks();
 // The sink that takes such a URL; null: none.
 const PushSinkKind* SinkOfUrl(const SinkTable& sinks, absl::string_view url);
 
-// Parses and checks the URL of a push. Its prefix chooses the sink. An unencrypted URL is accepted
-// only for loopback, or if `insecure`. INVALID_ARGUMENT names the fault, without the path;
-// FAILED_PRECONDITION: libcurl is missing.
-absl::StatusOr<PushTarget> ParsePushTarget(absl::string_view url, bool insecure);
+// Parses and checks the URL of a push. Its prefix chooses the sink, by default the first. An
+// unencrypted URL is accepted only for loopback, or if `insecure`. INVALID_ARGUMENT names the
+// fault, without the path; FAILED_PRECONDITION: libcurl is missing.
+absl::StatusOr<PushTarget> ParsePushTarget(const SinkTable& sinks, absl::string_view url,
+                                           bool insecure);
 
 }  // namespace vmeventd::client

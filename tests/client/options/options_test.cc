@@ -458,8 +458,8 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   EXPECT_TRUE(std::holds_alternative<FromTime>(push.follow.watch.start));
   EXPECT_TRUE(push.follow.watch.wait && push.follow.watch.identify);
   EXPECT_THAT(push.follow.watch.filter.vm_names(), ElementsAre("web*"));
-  EXPECT_EQ(push.batch, 7U);
-  EXPECT_EQ(push.timeout, absl::Minutes(1));
+  EXPECT_EQ(OptionOf(push.follow.sink_options, "--batch"), "7");
+  EXPECT_EQ(OptionOf(push.follow.sink_options, "--timeout"), "1m");
   EXPECT_EQ(push.state_dir, "/s");
   EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).fleet);
 }

@@ -1,11 +1,19 @@
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include "CLI/CLI.hpp"
 #include "absl/strings/str_split.h"
+#include "client/cli/option.h"
+#include "client/options/parser.h"
 #include "client/run/run.h"
+#include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/fake_server.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {
 namespace {
@@ -23,6 +31,90 @@ TEST(RunPush, AWrongTargetIsWrongUsage) {
     testing::internal::CaptureStderr();
     EXPECT_EQ(RunPush(std::get<PushCommand>(line.command), line, nullptr), ExitCode::kUsage);
     EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr(complaint)) << arguments;
+  }
+}
+
+// A third sink, by its row alone: it collects events until one is named "end".
+std::vector<std::string> collected;
+std::string collected_as;
+
+class CollectingSink : public EventSink {
+ public:
+  absl::Status Consume(Formatter::Events events) override {
+    for (const NodeEvent& one : events) {
+      collected.push_back(one.event.vm().name());
+      if (collected.back() == "end") return absl::FailedPreconditionError("the shelf is full");
+    }
+    return absl::OkStatus();
+  }
+};
+
+constexpr char kShelf[] = "--shelf";
+
+constexpr PushSinkKind kCollectingSink = {
+    .what = "a shelf",
+    .url = "shelf:",
+    .example = "shelf:NAME",
+    .scheme = "shelf:",
+    .flag = kShelf,
+    .of_one_node = true,
+    .parse = [](absl::string_view url, bool /*insecure*/) -> absl::StatusOr<PushTarget> {
+      return PushTarget{.urls = {std::string(url)}, .shown = std::string(url), .key = "shelf"};
+    },
+    .options =
+        [](CLI::App* app, SinkOptions* options) {
+          AddValue(app, kShelf, "NAME", "shelf:: the shelf", &(*options)[kShelf]);
+        },
+    .make = [](const PushRun& push) -> absl::StatusOr<std::unique_ptr<EventSink>> {
+      collected_as = OptionOf(push.command.follow.sink_options, kShelf);
+      return std::make_unique<CollectingSink>();
+    },
+    .longest_pause = absl::Seconds(1)};
+
+// `vmevents` with the third sink.
+class ThirdSinkProgram {
+ public:
+  ThirdSinkProgram() : sinks_(AllSinks()) { sinks_.of_push.push_back(&kCollectingSink); }
+  // Parses the arguments; throws CLI11's errors.
+  CommandLine& Parsed(const std::vector<std::string>& arguments) {
+    Define(&app_, &reading_, sinks_);
+    Parse(&app_, arguments);
+    ReadServers(&app_, &reading_);
+    return reading_.line;
+  }
+
+ private:
+  SinkTable sinks_;
+  Reading reading_;
+  CLI::App app_;
+};
+
+TEST(RunPush, AThirdSinkNeedsItsRowAlone) {
+  TemporaryDirectory directory;
+  FakeServer server;
+  v1::WatchEventsResponse events;
+  *events.add_events() = MakeEvent(1, "web1");
+  *events.add_events() = MakeEvent(2, "end");
+  server.service().streams = {{.messages = {ProgressMessage(0), events}, .hold_open = true}};
+  server.Start();
+  ThirdSinkProgram program;
+  CommandLine& line =
+      program.Parsed({"push", "shelf:a", kShelf, "left", "--state-dir", directory / "state"});
+  line.servers = {server.address()};
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunPush(std::get<PushCommand>(line.command), line, nullptr), ExitCode::kFailed);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("the shelf is full"));
+  EXPECT_THAT(collected, testing::ElementsAre("web1", "end"));
+  EXPECT_EQ(collected_as, "left");
+  ASSERT_EQ(server.service().WatchRequests().size(), 1U);
+  EXPECT_TRUE(server.service().WatchRequests().front().from_oldest());
+}
+
+TEST(RunPush, OptionsOfOtherSinksAndOfAFilterExcludeThatOfASinkOfAllEvents) {
+  for (const char* other : {"--batch", "--cluster", "--vm", "--source", "--template"}) {
+    EXPECT_THROW(ThirdSinkProgram().Parsed({"push", "shelf:a", kShelf, "left", other, "7"}),
+                 CLI::ExcludesError)
+        << other;
   }
 }
 

@@ -297,27 +297,28 @@ TEST(PushAnswerTest, CountsOnceItsHeadIsWhole) {
 }
 
 std::string UrlComplaint(const std::string& url) {
-  const auto target = ParsePushTarget(url, false);
+  const auto target = ParsePushTarget(AllSinks(), url, false);
   EXPECT_FALSE(target.ok()) << url;
   return std::string(target.status().message());
 }
 
 TEST(PushTargetTest, HidesThePath) {
-  const auto target = ParsePushTarget("https://hooks.example:8443/T0/secret?x=y", false);
+  const auto target =
+      ParsePushTarget(AllSinks(), "https://hooks.example:8443/T0/secret?x=y", false);
   ASSERT_TRUE(target.ok());
   EXPECT_EQ(target->urls.front(), "https://hooks.example:8443/T0/secret?x=y");
   EXPECT_EQ(target->shown, "https://hooks.example:8443");
   EXPECT_THAT(target->key, testing::MatchesRegex("hooks[.]example-[0-9a-f]{16}"));
-  EXPECT_NE(target->key, ParsePushTarget("https://hooks.example/other", false)->key);
+  EXPECT_NE(target->key, ParsePushTarget(AllSinks(), "https://hooks.example/other", false)->key);
 }
 
 TEST(PushTargetTest, PlainHttpIsForLoopback) {
   for (const char* url : {"http://127.0.0.1:80/x", "http://localhost/", "http://[::1]:9093"}) {
-    EXPECT_TRUE(ParsePushTarget(url, false).ok()) << url;
+    EXPECT_TRUE(ParsePushTarget(AllSinks(), url, false).ok()) << url;
   }
   for (const char* url : {"http://10.0.0.1/", "http://localhost.example/", "http://[::2]/"}) {
     EXPECT_THAT(UrlComplaint(url), HasSubstr("--insecure-http"));
-    EXPECT_TRUE(ParsePushTarget(url, true).ok()) << url;
+    EXPECT_TRUE(ParsePushTarget(AllSinks(), url, true).ok()) << url;
   }
 }
 
