@@ -106,8 +106,10 @@ CLI::Option* AddChecked(CLI::App* app, const char* names, const char* value_name
 void AddPair(CLI::App* app, const char* cert_name, const char* cert_help, const char* key_name,
              TlsOptions* tls) {
   CLI::Option* cert = AddFile(app, cert_name, cert_help, &tls->cert_file);
-  cert->needs(
-      AddFile(app, key_name, "that certificate's private key, PEM", &tls->key_file)->needs(cert));
+  cert->needs(AddFile(app, key_name,
+                      absl::StrCat("the private key of ", cert_name, ", PEM").c_str(),
+                      &tls->key_file)
+                  ->needs(cert));
 }
 
 void AddNamesOf(CLI::App* app, const std::string& name, const char* help,

@@ -79,7 +79,8 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
   // CLI11 takes the options in the order of their definitions: --from is read.
   CLI::Option* journal =
       AddOption(app, "--journal", "ID",
-                "the journal of that sequence number (default the server's present one)",
+                "the journal that the sequence number of --from belongs to (default the server's "
+                "present one)",
                 [=](const std::string& text) {
                   auto* sequence = std::get_if<FromSequence>(start);
                   if (sequence == nullptr) {
@@ -89,7 +90,7 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
                   sequence->journal_id = CheckText(text);
                 });
   AddOption(app, "--since", "TIME",
-            absl::StrCat("begin with the events at or after this time", kTimeForms).c_str(),
+            absl::StrCat("start with the first event at or after this time", kTimeForms).c_str(),
             [=](const std::string& text) { *start = FromTime{ReadTime(*context, text)}; })
       ->excludes(from)
       ->excludes(journal);
@@ -102,11 +103,12 @@ void AddNode(CLI::App* app, Reading* reading) {
 
 std::vector<CLI::Option*> AddFollow(CLI::App* app, FollowCommand* command) {
   return {
-      AddValue(app, "--timeout", "DURATION", "end after this time, such as 5m", &command->timeout),
-      AddFile(app, "--cursor-file",
-              "save the position here, and continue from it; the first time, start as the "
-              "other options specify",
-              &command->cursor_file)};
+      AddValue(app, "--timeout", "DURATION", "exit after this time, such as 5m", &command->timeout),
+      AddFile(
+          app, "--cursor-file",
+          "save the position in this file, and continue from it; while the file does not exist, "
+          "start as the other options specify",
+          &command->cursor_file)};
 }
 
 }  // namespace vmeventd::client

@@ -29,7 +29,7 @@ void Define(CLI::App* app, Reading* reading, const SinkTable& sinks) {
   AddFleet(app, reading);
   AddIntent(app, reading);
   AddNode(Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state").first, reading);
-  Add<StreamsCommand>(app, reading, "streams", "Show who watches events, and how far each is");
+  Add<StreamsCommand>(app, reading, "streams", "List who follows events, and how far each lags");
   AddHealth(app, reading);
   Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs");
   Add<ProxyCommand>(app, reading, "proxy", "Connect standard input and output to vmeventd's socket")

@@ -43,14 +43,17 @@ CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, 
   AddNames(app, list->request.mutable_filter());
   AddFilter(app, list->request.mutable_filter());
   CLI::Option* newest =
-      AddFlag(app, "-r,--newest-first", "the newest at the top", &options->newest_first);
+      AddFlag(app, "-r,--newest-first", "list the newest event first (default the oldest)",
+              &options->newest_first);
   CLI::Option* last =
       AddNumber(app, "-n,--last", "only the newest N events", kMaxLast, &list->last);
   CLI::Option* limit =
       AddValue(app, "--limit", "N", "only the first N events of the list", &list->limit)
           ->excludes(last);
   CLI::Option* follow = app->add_flag("-f,-w,--follow,--watch")
-                            ->description("then follow events as they happen, as watch does")
+                            ->description(
+                                "after the list, print new events as they happen, as watch does; "
+                                "the list has the newest 10 unless -n or --since is given")
                             ->excludes(until, newest, limit);
   for (CLI::Option* one : AddFollow(app, &options->follow)) one->needs(follow);
   app->callback([=] {

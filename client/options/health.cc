@@ -10,12 +10,15 @@ namespace vmeventd::client {
 
 void AddHealth(CLI::App* program, Reading* reading) {
   const auto [app, health] =
-      Add<HealthCommand>(program, reading, "health", "Ask whether vmeventd serves");
+      Add<HealthCommand>(program, reading, "health", "Check whether vmeventd is serving");
   AddNode(app, reading);
-  CLI::Option* service = AddValue(app, "SERVICE", "", "one of its services", &health->service);
-  AddFlag(app, "--all", "show every service, one per line", &health->all)->excludes(service);
-  AddValue(app, "--timeout", "DURATION", "how long to wait for the answer, such as 1s (default 5s)",
-           &health->timeout);
+  CLI::Option* service =
+      AddValue(app, "SERVICE", "", "check only this service (default the server as a whole)",
+               &health->service);
+  AddFlag(app, "--all", "check the server as a whole and each service, one per line", &health->all)
+      ->excludes(service);
+  AddValue(app, "--timeout", "DURATION",
+           "how long to wait for each response, such as 1s (default 5s)", &health->timeout);
 }
 
 }  // namespace vmeventd::client

@@ -14,12 +14,15 @@ namespace vmeventd::client {
 namespace {
 
 constexpr char kProgram[] =
-    R"(ADDR is unix:PATH, HOST:PORT or HOST, whose port is 9555, ssh://HOST, to which
-ssh logs in, or nats://HOST:PORT, a NATS server of a fleet of nodes. Without
---server it is that of --context, else $VMEVENTS_SERVER, else that of the
-current context, else unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock if that
-exists, else unix:/run/vmeventd/vmeventd.sock. A HOST with --tls-ca speaks TLS.
-vmevents(1) describes contexts, the variables of the environment and the output.
+    R"(ADDR is one of
+  unix:PATH or /PATH        a Unix socket
+  HOST:PORT or HOST         TCP, by default port 9555; TLS if --tls-ca is given
+  ssh://HOST                the Unix socket of HOST, through ssh
+  nats://HOST:PORT          a NATS server of a fleet of nodes; tls:// with TLS
+Without --server, the address is that of --context, else $VMEVENTS_SERVER, else
+that of the current context, else unix:$XDG_RUNTIME_DIR/vmeventd/vmeventd.sock
+if that exists, else unix:/run/vmeventd/vmeventd.sock.
+vmevents(1) describes contexts, environment variables and output formats.
 
 Examples:
   vmevents watch                          what happens from now on
@@ -41,13 +44,15 @@ constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
 or how long ago: 10m, 2d, "half an hour ago". It reconnects when the daemon
 comes back, with nothing lost or repeated; if events may be missing, it prints
-GAP on standard error. A GAP of the whole node passes every filter, in JSON too;
-it runs a command and counts only if nothing is filtered or --type has gap.
+GAP on standard error. A GAP of the whole node passes every filter, in JSON too.
+It runs the command of --exec and counts for --count only if there is no filter
+or --type includes gap.
 
 With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
 event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
 on standard input. With --cursor-file it continues after the last event that was
-printed, or whose command ended with 0; after a crash the last ones come again.
+printed, or whose command ended with 0; after a crash of vmevents, the last
+events may be repeated.
 
 Examples:
   vmevents watch --from snapshot          the VMs as they are, then what follows
@@ -60,14 +65,16 @@ Examples:
     {"push",
      R"(It follows events as watch does, without end, and saves its position once the
 receiver has answered 2xx: each event is delivered at least once, those of a
-node in order. It retries; an answer of 410 ends it. An event that is answered
-by 400, 413 or 422 goes into the file set-aside.jsonl of its state directory,
-$XDG_STATE_HOME/vmevents/push/TARGET. A GAP of the whole node is sent only if
-nothing is filtered or --type has gap. docs/act.md has formats and templates.
+node in order. It retries what fails. The response 410 ends it. An event to
+which the receiver responds 400, 413 or 422 is set aside, in the file
+set-aside.jsonl of the state directory. A GAP of the whole node is sent only if
+there is no filter or --type includes gap. docs/act.md has the formats and
+templates.
 
-nats://HOST:PORT, or tls://, names a NATS server of a fleet: the events of the
-one node go into its stream, from the oldest on, and with them the state of each
-VM and a heartbeat (docs/many-nodes.md).
+nats://HOST:PORT, or tls:// with TLS, is a NATS server of a fleet: push
+publishes the events of this node in the fleet's stream, by default from the
+oldest on, together with the state of each VM and a heartbeat
+(docs/many-nodes.md).
 
 Examples:
   vmevents push https://events.example/vms --secret-file secret
@@ -77,10 +84,11 @@ Examples:
   vmevents push --status https://events.example/vms)"},
     {"web",
      R"(It serves a page that shows the VMs, why each ended, and what happens now, and
-the same as JSON below /api/v1 (docs/vmevents.md). Everything is only read.
-Every user of this host can read it, unless --token-file asks for a token: as
-the password, with any user name, or as "Authorization: Bearer TOKEN". Beyond
-loopback it needs --web-cert, and --web-client-ca or --token-file.
+the same data as JSON below /api/v1 (docs/vmevents.md). Browsers can only read.
+Every user of this host can read the page unless --token-file is given: then a
+browser must send the token as the password, with any user name, or as
+"Authorization: Bearer TOKEN". An address that other hosts can reach needs
+--web-cert, and either --web-client-ca or --token-file.
 
 Examples:
   vmevents web                            http://127.0.0.1:9557/
@@ -88,10 +96,10 @@ Examples:
   vmevents web --listen 0.0.0.0:9557 --web-cert web.pem --web-key web.key \
       --token-file token)"},
     {"vms",
-     R"(It has a row for each VM: AGE is how long it has been in its state, ENDS how
-often it has ended, of the runs that vmeventd knows, CLASS and WHY how it ended
-last. Those that run come first, then those that have stopped, the newest end
-first.
+     R"(It prints a row for each VM. AGE is how long the VM has been in its state. ENDS
+is how many of its runs have ended, of those that vmeventd knows. CLASS and WHY
+are those of its last end. VMs that run come first, then those that have
+stopped, the newest end first.
 
 Examples:
   vmevents vms --all                      include stopped VMs
@@ -104,7 +112,9 @@ Examples:
     {"why",
      R"(It shows how the VM ended last, even if it runs again: the verdict, a sentence
 with the facts, the evidence, and the VM's present state. NAME may be a glob, a
-UUID, or the PID of a VM's process that runs or is gone; `vm` is the same.
+UUID, or the PID of a VM's process, even of one that is gone. `vm` is the same
+command. With --since, --until, --class or --cause it shows each end that
+matches, the newest first; NAME may then be left out.
 
 Examples:
   vmevents why web1
@@ -113,10 +123,10 @@ Examples:
   vmevents why web1 --markdown            for a ticket
   vmevents why web1 --run RUN_ID          the end of an earlier run)"},
     {"stats",
-     R"(It counts the ends of VMs, the most first, by who ended them: the actor of an
-intent, else the sender of the signal, else the manager, the guest or the host,
-"QEMU itself" for its own crash, or "unknown". With --type it counts other
-events.
+     R"(It counts the ends of VMs by who ended them, the largest number first. WHO is
+the actor of an intent, else the sender of the signal, else the manager, the
+guest or the host, "QEMU itself" for its own crash, or "unknown". With --type it
+counts other events.
 
 Examples:
   vmevents stats --since 7d                 who ends the most
@@ -124,9 +134,9 @@ Examples:
   vmevents stats --since 30d --by day -o csv)"},
     {"status",
      R"(It shows vmeventd on this node: whether it serves, the VMs by state, those in
-trouble, the ends of the last 24 hours by class, and the latest of them. Several
-nodes, or those of a fleet, are a row each. With NAME it does what
-`vmevents why NAME` does.
+trouble, the ends of the last 24 hours by class, and the latest of them. If it
+asks several nodes or a fleet, it prints a row for each node. With NAME it does
+what `vmevents why NAME` does.
 
 Examples:
   vmevents status
@@ -158,8 +168,8 @@ Examples:
   vmevents --server nats://nats1,nats2 fleet
   vmevents --context fleet -o json fleet --node 'rack7-*')"},
     {"create",
-     R"(Makes the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES where
-they are missing, as docs/many-nodes.md describes them, and turns off the
+     R"(It creates the stream VMEVENTS and the buckets VMEVENTS_VMS and VMEVENTS_NODES
+where they are missing, as docs/many-nodes.md describes them, and turns off the
 rollups of buckets that permit them. It needs an account that may create
 streams.
 
@@ -167,11 +177,15 @@ Example:
   vmevents --server tls://nats1 --credentials admin.creds fleet create \
       --replicas 3)"},
     {"health",
-     R"(SERVICE is journal: whether events are durable, watch: whether each directory of
---watch is there, sources: whether there is anything in which VMs can be found,
-libvirt: whether each libvirt can be connected to, or listen: whether each
---listen is open. Without it, the server as a whole. Exits with 0 if it is
-SERVING.
+     R"(It prints SERVING or NOT_SERVING. SERVICE is one of
+  journal                   new events are saved durably
+  watch                     each directory of --watch exists
+  sources                   there is a directory or a libvirt to find VMs in
+  libvirt                   each libvirt can be connected to
+  listen                    each address of --listen is open
+  vmeventd.v1.VmEventService   the gRPC service
+It exits with 0 if it is SERVING, 1 if it is not, 3 if there is no such service,
+and 4 if vmeventd cannot be reached in time.
 
 Examples:
   vmevents health
@@ -180,9 +194,9 @@ Examples:
     {"doctor",
      R"(It looks for what prevents vmeventd from following a VM of this node, and prints
 a line to paste with each finding. It connects to no monitor and changes
-nothing. Run it as root. With the --server of another node it asks only that
-vmeventd, and explains a connection, or TLS, that fails. Exits with 0 if it
-finds nothing, else with 1.
+nothing. Run it as root. If --server names another node, it asks only the
+vmeventd there, and if the connection or its TLS fails, it explains why. It
+exits with 0 if it finds nothing, else with 1.
 
 Examples:
   vmevents doctor
@@ -197,7 +211,10 @@ Examples:
     {"list", "Example:\n  vmevents intent list"},
     {"withdraw", "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001"},
     {"info", "Example:\n  vmevents -o json info"},
-    {"streams", "For operators of vmeventd.\n\nExample:\n  vmevents -o json streams"},
+    {"streams",
+     "It shows who each client is, since when it follows events, how far its stream\n"
+     "is, how many sequences it lags behind, and its filter. Only operators of\n"
+     "vmeventd may list the streams.\n\nExample:\n  vmevents -o json streams"},
     {"help", "Example:\n  vmevents help intent declare"},
     {"version", "Example:\n  vmevents version"},
     {"proxy", "`--server ssh://HOST` runs it on HOST.\n\nExample:\n  ssh node1 vmevents proxy"},
@@ -206,8 +223,8 @@ Examples:
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
 or how long ago: 10m, 2d, "half an hour ago". On a terminal the list goes
 through a pager: $VMEVENTS_PAGER, else $PAGER, else less. A GAP of the whole
-node passes every filter, as the missing events may have matched; a list in JSON
-has it only without a filter, with --type gap or with -f.
+node passes every filter, as the missing events may have matched. A list in JSON
+includes it only if there is no filter, or with --type gap or -f.
 
 Examples:
   vmevents events --since today --type stopped

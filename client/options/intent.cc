@@ -26,30 +26,37 @@ void AddIntent(CLI::App* program, Reading* reading) {
   AddOption(app, "NAME", "", "the VM's name", [to = declare](const std::string& text) {
     to->name = ReadVmName(text);
   })->required();
-  AddValue(app, "--actor", "WHO",
-           "the person or the system that acts (default $SUDO_USER, $USER or the user's name)",
-           &declare->actor);
-  AddValue(app, "--reason", "WHY", "one sentence for people", &declare->reason);
-  AddValue(app, "--ttl", "DURATION", "how long it is valid, such as 5m, at most 24h (default 10m)",
-           &declare->ttl);
-  AddValue(app, "--run", "RUN_ID", "the run, if a name has several", &declare->run_id);
-  AddOption(app, "--started-before", "TIME",
-            "only for a run that started before: for hooks that may be late",
-            [=, to = declare](const std::string& text) {
-              to->started_before = ReadTime(reading->context, text);
-            });
   AddValue(
-      app, "--request-id", "ID",
-      "while the intent is open, a retry with this id is the same intent; `intent list -o json` "
-      "shows it",
-      &declare->request_id);
+      app, "--actor", "WHO",
+      "the person or system that is about to act (default $SUDO_USER, $USER or the user's name)",
+      &declare->actor);
+  AddValue(app, "--reason", "WHY", "why the VM is to end, as one sentence for people",
+           &declare->reason);
+  AddValue(app, "--ttl", "DURATION",
+           "how long the intent is valid, such as 5m, at most 24h (default 10m)", &declare->ttl);
+  AddValue(app, "--run", "RUN_ID",
+           "the run that is about to end; needed if several runs have the VM's name",
+           &declare->run_id);
+  AddOption(
+      app, "--started-before", "TIME",
+      "when the operation began: refuse the intent if the VM's present run started later; for "
+      "hooks that may be called late",
+      [=, to = declare](const std::string& text) {
+        to->started_before = ReadTime(reading->context, text);
+      });
+  AddValue(app, "--request-id", "ID",
+           "an ID of your choice that makes a retry safe: while the intent is open, the same "
+           "declaration with this ID returns it; `intent list -o json` shows the ID",
+           &declare->request_id);
   CLI::App* list = Add<IntentsCommand>(intent, reading, "list", "List the open intents").first;
   list->alias("ls")->alias("get");
   AddNode(list, reading);
   const auto [withdraw, withdrawn] =
       Add<WithdrawIntentCommand>(intent, reading, "withdraw", "Withdraw a declared intent");
   withdraw->alias("delete")->alias("rm");
-  AddValue(withdraw, "INTENT_ID", "", "as printed by declare", &withdrawn->intent_id)->required();
+  AddValue(withdraw, "INTENT_ID", "", "the intent's ID, as declare and list print it",
+           &withdrawn->intent_id)
+      ->required();
 }
 
 }  // namespace vmeventd::client

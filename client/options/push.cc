@@ -104,7 +104,8 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   };
   const auto [app, push] =
       Add<PushCommand>(program, reading, "push", "Deliver events to a URL as they happen", check);
-  const std::string where = absl::StrCat("where to: ", Joined(sinks, ", or ", &PushSinkKind::url));
+  const std::string where =
+      absl::StrCat("the receiver: ", Joined(sinks, ", or ", &PushSinkKind::url));
   CLI::Option* url = AddOption(app, "URL", "", where.c_str(),
                                [to = push](const std::string& text) { to->url = text; });
   AddFile(app, "--url-file", "the URL is the first line of this file", &push->url_file)
@@ -116,8 +117,11 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
                               "strings are replaced",
                               &push->template_file)
                           ->excludes(format);
-  AddStart(app, "at first begin after a sequence number, or at oldest or a time (default now)",
-           &reading->context, &push->follow.watch.start);
+  AddStart(
+      app,
+      "where to start if no position is saved yet: after this sequence number, at oldest, now, "
+      "or at a time (default now; for a fleet oldest)",
+      &reading->context, &push->follow.watch.start);
   std::vector<CLI::Option*> of_events =
       Added(app, [reading, command = app, filter = &push->follow.watch.filter] {
         AddNode(command, reading);
@@ -126,28 +130,36 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
       });
   of_events.push_back(form);
   of_events.push_back(app->get_option("--journal"));
-  AddFile(app, "--push-ca", "the CA of the receiver's certificate, PEM (default the system's)",
-          &push->tls.ca_file);
-  AddPair(app, "--push-cert", "the certificate to show the receiver, PEM", "--push-key",
-          &push->tls);
+  AddFile(
+      app, "--push-ca",
+      "the receiver's certificate must be issued by a CA in this PEM file (default the system's "
+      "CAs)",
+      &push->tls.ca_file);
+  AddPair(app, "--push-cert", "the client certificate for a receiver that requires one, PEM",
+          "--push-key", &push->tls);
   AddSinkOptions(app, sinks, of_events, &push->follow.sink_options);
   const std::string insecure =
       absl::StrCat("permit ", Joined(sinks, " and ", &PushSinkKind::plain_scheme),
-                   " beyond this host: anyone on the path can read the events");
+                   " to other hosts: without TLS, anyone on the network path can read the events");
   AddFlag(app, "--insecure-http", insecure.c_str(), &push->insecure_http);
   AddValue(app, "--state-dir", "DIR",
-           "the directory of this push: its position, state and what was set aside",
+           "the directory in which this push saves its position, its status and the events that "
+           "were set aside (default vmevents/push/TARGET in $XDG_STATE_HOME or ~/.local/state)",
            &push->state_dir);
-  AddFile(app, "--metrics-file", "write metrics here, NAME.prom for the node exporter",
+  AddFile(app, "--metrics-file",
+          "after each request, write metrics to this file; call it NAME.prom for the node exporter",
           &push->metrics_file);
   CLI::Option* status =
-      AddFlag(app, "--status", "show what this push last did, without a network", &push->status);
+      AddFlag(app, "--status",
+              "show the saved position and status of this push, without connecting to any server",
+              &push->status);
   CLI::Option* retry =
       AddFlag(app, "--retry-set-aside", "make this push resend the events that it set aside",
               &push->retry_set_aside)
           ->excludes(status);
   CLI::Option* test =
-      AddFlag(app, "--test", "send one event that is marked as a test, and show the answer",
+      AddFlag(app, "--test",
+              "send one event that is marked as a test, and show the receiver's response",
               &push->test)
           ->excludes(status)
           ->excludes(retry);

@@ -19,7 +19,7 @@ void AddStatus(CLI::App* program, Reading* reading) {
   CLI::App* app = AddCommand(program, "status", "Show vmeventd's state, or why a VM ended");
   const auto why = std::make_shared<WhyCommand>();
   AddNode(app, reading);
-  AddList(app, "NAME", "", "a VM, for `why`",
+  AddList(app, "NAME", "", "do what `why` does, for the VM with this name",
           [=](const std::string& text) { AddVmName(text, &why->filter); });
   app->callback([=] {
     if (why->filter.vm_names_size() > 0) {

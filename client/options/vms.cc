@@ -39,11 +39,12 @@ void AddVms(CLI::App* program, Reading* reading) {
              [to = vms](int state) { to->states.push_back(static_cast<v1::VmState>(state)); });
   AddFlag(app, "-a,-A,--all", "include stopped VMs", &vms->include_stopped);
   AddFlag(app, "--runs", "show every run, newest first", &vms->runs);
-  AddFlag(app, "--trouble",
-          "only VMs that need attention: with a problem, paused, not reached, with a guest that is "
-          "down or an intent that expires within 2 minutes, or that ended within 24 hours by a "
-          "crash or in a way that is not known",
-          &vms->trouble);
+  AddFlag(
+      app, "--trouble",
+      "only VMs that need attention: those that have a problem, are paused or unreachable, "
+      "whose guest is down, whose intent expires within 2 minutes, or that ended in the last 24 "
+      "hours by a crash or for an unknown reason",
+      &vms->trouble);
   AddOption(app, "--sort-by", "ORDER",
             "state, name, age, ends, class or trouble (default state, on a terminal trouble)",
             [to = vms](const std::string& text) {

@@ -20,14 +20,17 @@ void AddWatch(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   const auto [app, command] =
       Add<FollowCommand>(program, reading, "watch", "Follow events as they happen", choose);
   WatchCommand& watch = command->watch;
-  AddStart(app, "begin after a sequence number, or at oldest, snapshot or a time (default now)",
-           &reading->context, &watch.start);
+  AddStart(
+      app,
+      "where to start: after this sequence number, at oldest, now or a time, or with a snapshot "
+      "of the VMs (default now)",
+      &reading->context, &watch.start);
   AddNode(app, reading);
   AddNames(app, &watch.filter);
   AddFilter(app, &watch.filter);
   AddValue(app, "-n,--count", "N", "end after N matching events", &command->count);
   AddFollow(app, command);
-  AddFlag(app, "--wait", "wait for a daemon that cannot be reached yet", &watch.wait);
+  AddFlag(app, "--wait", "if vmeventd cannot be reached at the start, wait for it", &watch.wait);
   for (const WatchSinkKind* const kind : sinks.of_watch) {
     if (kind->options != nullptr) kind->options(app, &command->sink_options);
   }

@@ -10,16 +10,19 @@
 namespace vmeventd::client {
 
 void AddWeb(CLI::App* program, Reading* reading) {
-  const auto [app, command] = Add<WebCommand>(program, reading, "web", "Serve a page for browsers");
+  const auto [app, command] =
+      Add<WebCommand>(program, reading, "web", "Serve a web page with the VMs and their events");
   command->listen = {.host = "127.0.0.1", .port = "9557"};
   AddOption(app, "--listen", "HOST:PORT", "address to listen on (default 127.0.0.1:9557)",
             [web = command](const std::string& text) {
               web->listen = Need(ParseServerAddress(text, "9557"));
               if (web->listen.host.empty()) Wrong("a page needs HOST:PORT, as 127.0.0.1:9557");
             });
-  AddPair(app, "--web-cert", "serve TLS with this certificate, PEM", "--web-key", &command->tls);
+  AddPair(app, "--web-cert", "use TLS with this certificate, PEM; needs --web-key", "--web-key",
+          &command->tls);
   AddFile(app, "--web-client-ca",
-          "serve only browsers that show a certificate of a CA in this PEM file",
+
+          "serve only browsers with a client certificate that is issued by a CA in this PEM file",
           &command->tls.ca_file)
       ->needs(app->get_option("--web-cert"));
   AddFile(app, "--token-file", "serve only browsers that send the token in this file",

@@ -24,9 +24,9 @@ void AddWhy(CLI::App* program, Reading* reading) {
   AddNode(app, reading);
   AddNames(app, &command->filter);
   AddEnds(app, &command->filter);
-  AddTimes(app, reading, "each end at or after this time", "each end before this time",
-           &command->since, &command->until);
-  AddFlag(app, "--markdown", "Markdown, for a ticket", &command->markdown);
+  AddTimes(app, reading, "show each end at or after this time, not only the last",
+           "show each end before this time", &command->since, &command->until);
+  AddFlag(app, "--markdown", "print Markdown, for a ticket", &command->markdown);
 }
 
 }  // namespace vmeventd::client

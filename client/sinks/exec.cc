@@ -180,11 +180,13 @@ constexpr char kAction[] = "ACTION";
 
 void AddExecOptions(CLI::App* watch, SinkOptions* options) {
   CLI::Option* exec =
-      AddValue(watch, kExec, "COMMAND", "run this for each event instead of printing it",
-               &(*options)[kExec]);
+      AddValue(watch, kExec, "COMMAND",
+               "run this shell command for each event instead of printing it", &(*options)[kExec]);
   std::string* const on_failure = &(*options)[kOnFailure];
   AddOption(watch, kOnFailure, kAction,
-            "stop, retry (10 times, after 1s to 1m) or skip the event (default stop)",
+
+            "if COMMAND fails: stop, retry (up to 10 times, after 1s to 1m) or skip the event "
+            "(default stop)",
             [on_failure](const std::string& text) {
               ReadChoice(kAction, text);  // checks it
               *on_failure = text;

@@ -57,15 +57,18 @@ absl::Status CheckTimeout(absl::string_view text) {
 }
 
 void AddHttpOptions(CLI::App* app, SinkOptions* options) {
-  AddChecked(app, kBatchOption, "N", "https://: at most N events in a request (default 100)",
+  AddChecked(app, kBatchOption, "N", "for https://: at most N events in a request (default 100)",
              CheckBatch, &(*options)[kBatchOption]);
-  AddChecked(app, kTimeoutOption, "DURATION", "https://: request timeout, 1s to 10m (default 30s)",
-             CheckTimeout, &(*options)[kTimeoutOption]);
+  AddChecked(app, kTimeoutOption, "DURATION",
+             "for https://: request timeout, 1s to 10m (default 30s)", CheckTimeout,
+             &(*options)[kTimeoutOption]);
   AddFile(app, kSecretFileOption,
-          "https://: sign each request by the secret in this file; two lines while it is replaced",
+          "for https://: sign each request with the secret in this file; while the secret is "
+          "replaced, the file has two lines: the new and the old one",
           &(*options)[kSecretFileOption]);
   AddFile(app, kHeaderFileOption,
-          "https://: send these headers too, as \"Authorization: Bearer ...\", one a line",
+          "for https://: also send the headers in this file, one a line, such as \"Authorization: "
+          "Bearer ...\"",
           &(*options)[kHeaderFileOption]);
 }
 

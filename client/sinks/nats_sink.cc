@@ -420,14 +420,16 @@ void AddNatsOptions(CLI::App* app, SinkOptions* options) {
     return name.size() <= kMaxCluster ? absl::OkStatus()
                                       : absl::InvalidArgumentError("has more than 64 bytes");
   };
-  CLI::Option* cluster = AddChecked(app, kCluster, "NAME", "nats://: the cluster of this node",
-                                    check, &(*options)[kCluster]);
-  AddFile(app, kCredentials, "nats://: log in by this file (NATS's .creds)",
+  CLI::Option* cluster =
+      AddChecked(app, kCluster, "NAME", "for nats://: the name of this node's cluster", check,
+                 &(*options)[kCluster]);
+  AddFile(app, kCredentials, "for nats://: log in with this credentials file (NATS's .creds)",
           &(*options)[kCredentials])
       ->needs(cluster);
-  AddChecked(app, kDomain, "NAME",
-             "nats://: the domain of the JetStream, where the servers are leaf nodes of others",
-             CheckDomain, &(*options)[kDomain])
+  AddChecked(
+      app, kDomain, "NAME",
+      "for nats://: the JetStream domain of the fleet's stream, if the NATS servers are leaf nodes",
+      CheckDomain, &(*options)[kDomain])
       ->needs(cluster);
 }
 

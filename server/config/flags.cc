@@ -233,11 +233,12 @@ absl::StatusOr<std::string> ReadNode(const std::string& text) {
 
 std::vector<Flag> MakeFlags() {
   return {
-      List("watch", "DIR[:PATTERN]", &SourceSpecs::watches, ReadWatch, PrintWatch, PrintWatch,
-           "Follow the QMP sockets in DIR that match PATTERN, which has one * for the VM's name "
-           "(by default *.qmp, in Ganeti's directory *.kvmd), or /run/vms/*/qmp.sock where each "
-           "VM has a directory; repeatable. Without --watch and --libvirt, libvirt's system socket "
-           "and Ganeti's directory are followed, each as soon as it exists"),
+      List(
+          "watch", "DIR[:PATTERN]", &SourceSpecs::watches, ReadWatch, PrintWatch, PrintWatch,
+          "Follow the QMP sockets in DIR whose name matches PATTERN, in which one * stands for the "
+          "VM's name (by default *.qmp, in Ganeti's directory *.kvmd). If each VM has a directory "
+          "of its own, write /run/vms/*/qmp.sock. Repeatable. Without --watch and --libvirt, "
+          "libvirt's system socket and Ganeti's directory are followed, each as soon as it exists"),
       Switch(
           "watch-manager-sockets", &SourceSpecs::watch_manager_sockets,
           "Permit a --watch that takes a VM manager's own monitor (libvirt, Proxmox VE, lima and "
@@ -246,27 +247,29 @@ std::vector<Flag> MakeFlags() {
            std::mem_fn(&LibvirtSpec::ToFlag), std::mem_fn(&LibvirtSpec::ToFlag),
            "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
            "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
-           "lxc:///system, its containers; repeatable. Needs the package libvirt0"),
+           "lxc:///system for libvirt's containers; repeatable. Needs the package libvirt0"),
       List("listen", "ADDRESS[,OPTION=VALUE...]", &Config::listens, ParseListenAddress,
            std::mem_fn(&ListenAddress::ToFlag), KeyOfListen,
            "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (every "
            "caller may only watch and query); of a Unix socket mode=0660 and group=NAME"),
       One("tls-cert", "FILE", &Config::tls_cert, Same, Same,
-          "Speak TLS on every --listen HOST:PORT, with this certificate and its chain (PEM). The "
-          "TLS files may be replaced at any time: new connections use what they then hold"),
+          "Use TLS on every --listen HOST:PORT, with this certificate and its chain (PEM); needs "
+          "--tls-key. The TLS files may be replaced while vmeventd runs: new connections then use "
+          "the new files"),
       One("tls-key", "FILE", &Config::tls_key, Same, Same,
           "The private key of --tls-cert (PEM, no password)"),
       One("tls-client-ca", "FILE", &Config::tls_client_ca, Same, Same,
-          "Accept TLS connections only from clients with a certificate of these authorities "
-          "(PEM)"),
+          "Accept TLS connections only from clients whose certificate is issued by one of these "
+          "authorities (PEM)"),
       List(
           "tls-operator", "NAME", &Config::tls_operators, ReadOperator, Same,
           [](const std::string&) { return std::string(); },
           "A client whose certificate has this subject alternative name (DNS or URI) is an "
           "operator, every other a reader; repeatable"),
-      Switch("insecure-listen", &Config::insecure_listen,
-             "Permit --listen and --metrics-listen beyond loopback without TLS: anyone who can "
-             "reach the port, or listens on the path, can read everything"),
+      Switch(
+          "insecure-listen", &Config::insecure_listen,
+          "Permit --listen and --metrics-listen without TLS on addresses beyond loopback: anyone "
+          "who can reach the port, or read the traffic, can read all events"),
       Number(
           "max-connections", &Config::max_connections, kMaxClients,
           "Accept at most this many connections on each --listen, and half as many from one peer"),
@@ -277,13 +280,14 @@ std::vector<Flag> MakeFlags() {
       One(
           "metrics-listen", "HOST:PORT", &Config::metrics_listen, ReadMetricsListen,
           [](const auto& address) { return address.has_value() ? address->ToString() : ""; },
-          "Serve Prometheus metrics over HTTP, at /metrics"),
-      Number("metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
-             "Name the VMs of this many of the latest stops in the metrics, for alerts that say "
-             "which VM crashed; 0: no VM is named",
-             0),
+          "Serve Prometheus metrics at /metrics over HTTP, without TLS"),
+      Number(
+          "metrics-vms", &Config::metrics_vms, kMaxMetricsVms,
+          "Name the VMs of this many of the latest ends in the metrics, so that an alert can say "
+          "which VM crashed; 0: name no VM",
+          0),
       One("state-dir", "DIR", &Config::state_dir, ReadStateDir, Same,
-          "The daemon's directory, which contains the journal"),
+          "The directory in which the daemon saves its journal and its state"),
       List(
           "label", "PATTERN:KEY=VALUE,...", &Config::labels,
           [](const std::string& text) { return ParseLabelRule(text); },
@@ -291,43 +295,45 @@ std::vector<Flag> MakeFlags() {
           [](const LabelRule& rule) { return rule.text(); },
           "Give VMs whose name matches PATTERN, such as web*, these labels when they start, unless "
           "they already have labels with those keys; repeatable"),
-      Time("powerdown-window", &Config::powerdown_window,
-           "A guest's poweroff within this time of an ACPI powerdown counts as requested by the "
-           "host; such as 3s, 10m or 1h30m"),
+      Time(
+          "powerdown-window", &Config::powerdown_window,
+          "If a guest powers off within this time after an ACPI powerdown, the host's admin counts "
+          "as the one who asked for it; such as 3s, 10m or 1h30m"),
       One(
           "hang-check", "DURATION|off", &Config::hang_check, ReadHangCheck,
           [](absl::Duration interval) {
             return interval == absl::InfiniteDuration() ? "off" : PrintDuration(interval);
           },
-          "Ask each QEMU whose VM runs for its run state at this interval: a VM whose QEMU does "
-          "not answer within 10 s is UNREACHABLE"),
+          "Ask each QEMU whose VM runs for its run state at this interval; if it does not answer "
+          "within 10 s, the VM is reported as UNREACHABLE. off: do not ask"),
       Time("retention-age", &Config::retention_age,
            "Retain events in the journal for this time; such as 12h or 30d"),
       Number("retention-events", &Config::retention_events, kMaxEvents,
-             "Retain this many events in the journal; up to 1% more may wait to be deleted"),
+             "Retain at most this many events in the journal, and briefly up to 1% more"),
       Word<bool>("process-tracking", "auto|off", &Config::process_tracking,
                  {{"auto", true}, {"off", false}},
-                 "off: a VM counts as ended when its monitor's connection ends, whatever its "
-                 "process does"),
+                 "auto: a VM has ended when its process is gone. off: it has ended when its "
+                 "monitor's connection ends, even if its process still runs"),
       Word<SignalSenders>("signal-senders", "auto|off|require", &Config::signal_senders,
                           {{"auto", SignalSenders::kAuto},
                            {"off", SignalSenders::kOff},
                            {"require", SignalSenders::kRequire}},
-                          "Use the kernel's records of signals to report who killed a VM; require: "
-                          "do not start without them"),
-      Word<spdlog::level::level_enum>("log-level", "LEVEL", &Config::log_level,
-                                      {{"trace", spdlog::level::trace},
-                                       {"debug", spdlog::level::debug},
-                                       {"info", spdlog::level::info},
-                                       {"warn", spdlog::level::warn},
-                                       {"error", spdlog::level::err}},
-                                      "trace, debug, info, warn or error"),
+                          "auto: use the kernel's records of signals, if available, to report who "
+                          "killed a VM. off: do not use them. require: do not start without them"),
+      Word<spdlog::level::level_enum>(
+          "log-level", "LEVEL", &Config::log_level,
+          {{"trace", spdlog::level::trace},
+           {"debug", spdlog::level::debug},
+           {"info", spdlog::level::info},
+           {"warn", spdlog::level::warn},
+           {"error", spdlog::level::err}},
+          "Write log lines of this level and above: trace, debug, info, warn or error"),
       Word<LogFormat>("log-format", "text|json", &Config::log_format,
                       {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
-                      "json: one object a line"),
+                      "text: lines for people. json: one JSON object a line"),
       One("node", "NAME", &Config::node, ReadNode, Same,
-          "The name of this node, in GetServerInfo and in a fleet's stream; none: the host name. "
-          "In a container give the node's name: the container's own host name changes"),
+          "The name of this node in GetServerInfo and in a fleet's stream; without it, the host "
+          "name. In a container, set it to the node's name: the container's host name changes"),
   };
 }
 
