@@ -264,7 +264,7 @@ MUTATIONS = [
     Mutation("a-domains-process-is-not-handed-over", "watcher/libvirt/libvirt_run.cc",
              "if (⟦over() || !tracked() || !followed() || info().pid == 0⟧) return std::nullopt;", "true"),
     Mutation("a-domains-handed-process-is-not-taken", "watcher/libvirt/libvirt_run.cc",
-             "return ⟦session().away() && tracked() && handed->process.valid() && !handed->connection.valid() &&\n"
+             "return ⟦session().restored_unattached() && tracked() && handed->process.valid() && !handed->connection.valid() &&\n"
              "         TrackHanded(std::move(handed->process)).ok()⟧;", "false"),
     Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";"),
     # Streams.

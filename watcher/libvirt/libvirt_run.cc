@@ -93,7 +93,7 @@ std::optional<HandedRun> LibvirtRun::HandOver() {
 }
 
 bool LibvirtRun::ResumeFrom(HandedRun* handed) {
-  return session().away() && tracked() && handed->process.valid() && !handed->connection.valid() &&
+  return session().restored_unattached() && tracked() && handed->process.valid() && !handed->connection.valid() &&
          TrackHanded(std::move(handed->process)).ok();
 }
 

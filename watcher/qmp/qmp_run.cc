@@ -69,7 +69,7 @@ std::optional<HandedRun> QmpRun::HandOver() {
 
 bool QmpRun::ResumeFrom(HandedRun* handed) {
   // Another QEMU may have bound its path since: that one's socket is not read here.
-  if (sockets_.home->spec < 0 || !session().away() || !greeted_ || !handed->connection.valid() ||
+  if (sockets_.home->spec < 0 || !session().restored_unattached() || !greeted_ || !handed->connection.valid() ||
       tracked() != handed->process.valid()) {
     return false;
   }
@@ -103,7 +103,7 @@ void QmpRun::Ask(Question question) {
 std::function<bool()> QmpRun::OwnsName() const {
   const SocketSlot& home = *sockets_.home;
   if (home.run != nullptr && home.run != this) return nullptr;
-  if (!session().away()) return [] { return true; };
+  if (!session().restored_unattached()) return [] { return true; };
   // A later run may be there and not be known yet.
   std::optional<InodeKey> inode;
   if (home.run == this) inode = InodeOf(home.socket);

@@ -12,7 +12,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   added->source_ = source;
   runs_.try_emplace(added->info().run_id, std::move(run));
   OnProcessChanged(added);
-  if (!added->session().away()) ApplyHostShutdown(added);
+  if (!added->session().restored_unattached()) ApplyHostShutdown(added);
   return added;
 }
 

@@ -28,7 +28,7 @@ VmRun::VmRun(RunContext* context, RunTable* table, VmSession session)
       table_(table),
       session_(std::move(session)),
       process_(context, this),
-      published_(session_.away()) {}
+      published_(session_.restored_unattached()) {}
 
 VmRun::~VmRun() { CancelTimers(); }
 

@@ -15,12 +15,12 @@ namespace vmeventd {
 namespace {
 
 // Returns whether the VM was followed from its start and held until now.
-bool NeverRan(const RunState& state, bool away) {
+bool NeverRan(const RunState& state, bool restored_unattached) {
   const Evidence& facts = state.evidence.facts;
   // A reset of a paused VM leads to `prelaunch` too; only a start leads to `inmigrate`.
   const bool from_start = facts.incoming == Fact::kStands ||
                           state.attached_at.wall - state.run.process_start < kLateAttach;
-  return facts.never_ran == Fact::kStands && facts.monitored && !away && from_start;
+  return facts.never_ran == Fact::kStands && facts.monitored && !restored_unattached && from_start;
 }
 
 std::optional<absl::Duration> PowerdownAge(const Evidence& facts) {
@@ -186,7 +186,7 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
   detail.set_shutdown_class(ToProto(context.verdict.shutdown_class));
   detail.set_cause(ToProto(context.verdict.cause));
   detail.set_rule(std::string(context.verdict.rule));
-  detail.set_never_ran(NeverRan(state, context.away));
+  detail.set_never_ran(NeverRan(state, context.restored_unattached));
   if (const auto age = PowerdownAge(facts); age.has_value()) {
     *detail.mutable_powerdown_age() = ToProtoDuration(*age);
   }

@@ -275,7 +275,7 @@ void VmSession::SetPauseReason(absl::string_view run_state) {
 }
 
 void VmSession::SawRestart(Instant now) {
-  if (!away_) return;
+  if (!restored_unattached_) return;
   saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now);
 }
 

@@ -95,7 +95,7 @@ class VmSession {
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
   bool incoming() const { return saved_.evidence.facts.incoming != Fact::kNone; }
   // Returns whether it was restored and its monitor was not attached since.
-  bool away() const { return away_; }
+  bool restored_unattached() const { return restored_unattached_; }
   // Returns whether its process is gone, and its STOPPED may not have been published yet.
   bool gone() const { return gone_; }
   // Returns whether it has the problem of input::SharedPath.
@@ -281,7 +281,7 @@ class VmSession {
   std::string close_reason_;
   bool started_ = false;
   bool gone_ = false;
-  bool away_ = false;
+  bool restored_unattached_ = false;
   bool unready_ = false;   // its monitor closed in its first handshake
   bool resumed_ = false;   // continues on the connection of the previous daemon
   bool attached_ = false;  // QEMU has answered all first questions, the agent's included

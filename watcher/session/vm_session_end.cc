@@ -19,14 +19,14 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   gone_ = true;
   end_.emplace().mutable_numbers();
   if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
-      !input.end.unseen && !away_) {
+      !input.end.unseen && !restored_unattached_) {
     *end_->mutable_numbers()->mutable_ran_for() =
         ToProtoDuration(now.wall - saved_.run.process_start);
   }
   // The end of a process that is not followed shows in its monitor, if that is there, or in its
   // manager's report.
   const bool monitor_shows =
-      !away_ && !IsCatchingUp(now) &&
+      !restored_unattached_ && !IsCatchingUp(now) &&
       (saved_.monitor == Monitor::kReady ||
        (saved_.monitor == Monitor::kClosed && !ReporterOf(saved_.run).is_manager));
   if (input.end.late || (!saved_.run.process_tracked && !monitor_shows &&

@@ -34,7 +34,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
     SetState(VmState::kGuestDown, now);
   }
   SawRestart(now);
-  away_ = false;
+  restored_unattached_ = false;
   if (CanLoseMonitor()) DeclareLost(now);
   SetProblem(Subject::kMonitor, {ProblemCode::kNoAnswer,
                                  info.run_state.empty() ? "QEMU did not answer query-status" : ""});
@@ -195,15 +195,15 @@ bool VmSession::MayBeStarting(Instant now) const {
 void VmSession::DeclareLost(Instant now) {
   const Reporter& reporter = ReporterOf(saved_.run);
   const absl::string_view name = reporter.name;
-  const bool away = saved_.monitor == Monitor::kUnseen;
-  if (!away) {
+  const bool never_attached = saved_.monitor == Monitor::kUnseen;
+  if (!never_attached) {
     saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
     saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
   }
   if (ProblemOf(Subject::kMonitor).empty()) {
     SetProblem(Subject::kMonitor,
                {reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
-                away ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
+                never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
                      : absl::StrCat(name, " was lost: ", close_reason_)});
   }
   saved_.monitor = Monitor::kLost;
@@ -211,7 +211,7 @@ void VmSession::DeclareLost(Instant now) {
   saved_.state_time_before_loss = saved_.state_time;
   if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
   const std::string message =
-      away ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
+      never_attached ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
            : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
   Emit(EventType::kMonitorLost, message + ": this does not mean that the VM has ended", now);
 }

@@ -142,7 +142,7 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
   return MakeEndDetail(saved_, {.verdict = CurrentVerdict(),
                                 .powerdown_window = options_->powerdown_window,
                                 .closed_at = closed_at_.monotonic,
-                                .away = away_,
+                                .restored_unattached = restored_unattached_,
                                 .read = end_.get()});
 }
 

@@ -36,12 +36,12 @@ std::string VmSession::Save() const {
 }
 
 bool VmSession::CanBeHandedOver() const {
-  return started_ && !gone_ && !away_ && saved_.monitor == Monitor::kReady &&
+  return started_ && !gone_ && !restored_unattached_ && saved_.monitor == Monitor::kReady &&
          file_step_ == FileStep::kUndone;
 }
 
 void VmSession::Handle(const input::TakenOver& /*input*/, Instant now) {
-  away_ = false;
+  restored_unattached_ = false;
   resumed_ = listens_ = true;
   resumed_at_ = now.monotonic;
   attached_ = !saved_.agent.unknown;
@@ -57,7 +57,7 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   absl::StatusOr<RunState> state = RestoreRunState(saved);
   if (!state.ok()) return state.status();
   VmSession session(*std::move(state), options, now);
-  session.started_ = session.away_ = true;
+  session.started_ = session.restored_unattached_ = true;
   session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
   session.published_problems_ = session.Problems();
   session.SetProblem(Subject::kDirectory, {});  // if it still hangs, that is found again
