@@ -62,7 +62,7 @@ std::optional<Backlog::Dropped> Backlog::DropOldest(absl::Duration now) {
 
 // What is missing
 
-Hole Backlog::NameHole(uint64_t gap) {
+Hole Backlog::ReportHoleBy(uint64_t gap) {
   gap_is_due_ = false;
   named_by_ = gap;
   return hole_;
@@ -73,8 +73,9 @@ void Backlog::CountRefused(uint64_t events) {
   refused_unnamed_ += events;
 }
 
-void Backlog::Reserve(uint64_t given) {
-  if (given + kReservedSequences / 2 >= wanted_mark_) wanted_mark_ = given + kReservedSequences;
+void Backlog::Reserve(uint64_t assigned) {
+  if (assigned + kReservedSequences / 2 >= wanted_mark_)
+    wanted_mark_ = assigned + kReservedSequences;
 }
 
 void Backlog::Watched(absl::Time until, uint64_t turn) {
@@ -163,16 +164,16 @@ void Backlog::End(const Task& task, const Done& done) {
 }
 
 void Backlog::TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost,
-                          uint64_t given, const SavedRuns& ended, absl::Duration now) {
+                          uint64_t assigned, const SavedRuns& ended, absl::Duration now) {
   const uint64_t stored = created ? 0 : bounds.newest;
   // Those that were handed over may have been written.
   for (Changes& changes : waiting_) {
     std::vector<EventPtr>& events = changes.batch.events;
     std::erase_if(events, [&](const EventPtr& event) { return event->sequence <= stored; });
-    if (!events.empty()) given = std::min(given, events.front()->sequence - 1);
+    if (!events.empty()) assigned = std::min(assigned, events.front()->sequence - 1);
   }
   Hole missing = lost;
-  if (given > stored) missing = {lost.empty() ? stored + 1 : lost.first, given};
+  if (assigned > stored) missing = {lost.empty() ? stored + 1 : lost.first, assigned};
   if (!missing.empty()) {
     hole_ = {missing.first, std::max(hole_.last, missing.last)};
     named_by_ = 0;

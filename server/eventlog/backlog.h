@@ -30,6 +30,7 @@ class Backlog {
     size_t events = 0;
     Hole sequences;
   };
+  enum class Room { kForAll, kForEvidence, kNone };
   enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kAlive };
   // What the writer does now.
   struct Task {
@@ -53,10 +54,10 @@ class Backlog {
   static constexpr absl::Duration kSettled = absl::Seconds(5);
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // wait after a failure
 
-  // For a journal that is not open yet. New sequences begin after `given`. While nothing can be
+  // For a journal that is not open yet. New sequences begin after `assigned`. While nothing can be
   // written, what exceeds `max_bytes` is dropped.
-  Backlog(size_t max_bytes, uint64_t given, const JournalBounds& bounds)
-      : max_bytes_(max_bytes), bounds_(bounds), wanted_mark_(given + kReservedSequences) {}
+  Backlog(size_t max_bytes, uint64_t assigned, const JournalBounds& bounds)
+      : max_bytes_(max_bytes), bounds_(bounds), wanted_mark_(assigned + kReservedSequences) {}
 
   // What waits.
 
@@ -72,8 +73,12 @@ class Backlog {
   Journal::Batch All() const;
   size_t bytes() const { return bytes_; }
   size_t CountEvents() const;
-  // Size of what waits, in units of twice the bound, rounded down.
-  size_t fill() const { return bytes_ / (2 * max_bytes_); }
+  // Returns which new events there is room for: all until twice the bound waits, then evidence
+  // only, and none once four times the bound waits.
+  Room room() const {
+    if (bytes_ < 2 * max_bytes_) return Room::kForAll;
+    return bytes_ < 4 * max_bytes_ ? Room::kForEvidence : Room::kNone;
+  }
   // Drops the oldest of at least two waiting changes, if they exceed the bound and nothing can be
   // written. The newest state of each VM stays. Unset: there is nothing to drop.
   std::optional<Dropped> DropOldest(absl::Duration now);
@@ -84,8 +89,9 @@ class Backlog {
   const Hole& hole() const { return hole_; }
   // True once the disk has worked again after the hole last grew: then one GAP names all of it.
   bool gap_is_due() const { return gap_is_due_; }
-  // Returns the hole, which the event with the sequence `gap`, added next, must name.
-  Hole NameHole(uint64_t gap);
+  // Returns the hole. The event with the sequence `gap`, which is added next, must be a GAP that
+  // names it.
+  Hole ReportHoleBy(uint64_t gap);
   // Counts events that were not accepted at all. A GAP must count them once there is room.
   void CountRefused(uint64_t events);
   uint64_t refused() const { return refused_; }
@@ -93,8 +99,8 @@ class Backlog {
   // Returns how many refused events no GAP has counted yet; 0: none are due.
   uint64_t TakeRefused() { return refused_are_due() ? std::exchange(refused_unnamed_, 0) : 0; }
 
-  // Call it when the sequence `given` was assigned: enough further sequences stay reserved.
-  void Reserve(uint64_t given);
+  // Reserves enough further sequences. `assigned` is the one that was assigned last.
+  void Reserve(uint64_t assigned);
   // All that happened up to `until` was added by `turn`.
   void Watched(absl::Time until, uint64_t turn);
   absl::Time watched_until() const { return watched_until_; }
@@ -107,9 +113,10 @@ class Backlog {
   Task Begin(absl::Duration now, bool retention_is_due);
   void End(const Task& task, const Done& done);
   // The journal was opened, with these `bounds`. Call it before End of kOpen, or at the start.
-  // `lost`: the sequences that the journal itself reports as missing. `given`: sequences up to this
-  // one may have been assigned before. `ended`: its open runs with which the watcher did not start.
-  void TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost, uint64_t given,
+  // `lost`: the sequences that the journal itself reports as missing. `assigned`: sequences up to
+  // this one may have been assigned before. `ended`: its open runs with which the watcher did not
+  // start.
+  void TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost, uint64_t assigned,
                    const SavedRuns& ended, absl::Duration now);
   // The journal failed, outside of a task.
   void Fail(const absl::Status& status, absl::Duration now);

@@ -28,7 +28,7 @@ EventListing::EventListing(const EventLog* log, v1::ListEventsRequest request, u
       next_(from) {}
 
 bool EventListing::Take(const EventRecord& event, bool durable) {
-  if (!page_.Looks()) return false;
+  if (!page_.HasTimeForOne()) return false;
   if (!IsInTime(event) || !matcher_.Matches(event)) return true;
   if (count_ != nullptr) {
     count_(event);

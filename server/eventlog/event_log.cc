@@ -128,7 +128,7 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       begin_(begin.after),
       clock_(clock),
       knows_runs_(handed.has_value() && handed->knows_runs),
-      given_(begin_.through),
+      last_assigned_(begin_.through),
       backlog_(options_.max_backlog_bytes, begin_.through,
                BoundsBefore(FirstOf(handed, begin_.through + 1))),
       newest_(begin_.through) {
@@ -148,7 +148,7 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::
       Submit();
     }
     batch_.stops = std::move(handed->unwritten.stops);
-    for (const auto& [sequence, vm] : batch_.stops) taking_.vms.push_back(*vm);
+    for (const auto& [sequence, vm] : batch_.stops) unsubmitted_.vms.push_back(*vm);
     Submit();
     PublishDue();  // again, while there is no journal to wait for
   }

@@ -223,8 +223,10 @@ class EventLog final : public EventSink {
   absl::Duration NextPump() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration PublicationOf(const Unpublished& changes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void NameDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  void NameHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  // Adds the GAP that counts the events for which there was no room.
+  void AddGapOfRefused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  // Adds the GAP that names the sequences that are in no journal.
+  void AddGapOfHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what was found when the journal was opened.
   void TakeOpened() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what is due, with the last status of each run. Returns whether there was an event.
@@ -286,10 +288,10 @@ class EventLog final : public EventSink {
 
   // Held while events get their sequences; before mutex_.
   Mutex recording_;
-  uint64_t given_ ABSL_GUARDED_BY(recording_);  // sequence that was assigned last
+  uint64_t last_assigned_ ABSL_GUARDED_BY(recording_);  // a sequence
   uint64_t turns_ ABSL_GUARDED_BY(recording_) = 0;
-  // Changes of the updates that are being handled.
-  Unpublished taking_ ABSL_GUARDED_BY(recording_);
+  // The changes of the updates that are being handled, until Submit().
+  Unpublished unsubmitted_ ABSL_GUARDED_BY(recording_);
   Journal::Batch batch_ ABSL_GUARDED_BY(recording_);
   // The newest event of each run that waits to be public.
   absl::flat_hash_map<std::string, uint64_t> last_sequences_ ABSL_GUARDED_BY(recording_);

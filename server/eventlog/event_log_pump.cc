@@ -62,8 +62,8 @@ bool EventLog::Step(absl::Duration timeout) {
     gap_is_due = backlog_.gap_is_due();
   }
   TakeOpened();
-  if (gap_is_due) NameHole();
-  NameDropped();
+  if (gap_is_due) AddGapOfHole();
+  AddGapOfRefused();
   const bool published = PublishDue();
   const EventRange now = range();
   const std::pair durable(now.committed, now.durable);  // a hole holds the latter up
@@ -96,7 +96,7 @@ void EventLog::ReportWritability() {
   }
 }
 
-void EventLog::NameDropped() {
+void EventLog::AddGapOfRefused() {
   uint64_t dropped = 0;
   {
     const MutexLock lock(&mutex_);
@@ -109,12 +109,12 @@ void EventLog::NameDropped() {
                       2 * JournalOptions::kMaxBacklogBytes >> 20, " MiB waited to be recorded"));
 }
 
-void EventLog::NameHole() {
+void EventLog::AddGapOfHole() {
   const MutexLock recording(&recording_);
   Hole hole;
   {
     const MutexLock lock(&mutex_);
-    hole = backlog_.NameHole(given_ + 1);
+    hole = backlog_.ReportHoleBy(last_assigned_ + 1);
   }
   const std::string message =
       hole.last <= begin_.through

@@ -22,7 +22,7 @@ void EventLog::AddGap(GapReason reason, const std::string& message, const Hole& 
 }
 
 void EventLog::AddEvent(v1::Event event, const v1::Vm* vm) {
-  CompleteEvent(vm, ++given_, &event);
+  CompleteEvent(vm, ++last_assigned_, &event);
   meters_.events[static_cast<size_t>(event.type())].Add();
   if (event.type() == EventType::kStopped && event.has_shutdown()) {
     // QEMU's time in it is that of an earlier event.
@@ -35,7 +35,7 @@ void EventLog::AddEvent(v1::Event event, const v1::Vm* vm) {
                                      FromTimestamp(event.qemu_time()));
   }
   if (event.type() == EventType::kStopped && vm != nullptr) {
-    taking_.stop_lines.emplace_back(event);
+    unsubmitted_.stop_lines.emplace_back(event);
   }
   batch_.Put(Logged(std::move(event)));
 }
@@ -49,16 +49,17 @@ void EventLog::EndTurn() {
   if (pushed_.empty()) return;
   std::vector<VmUpdate> updates = std::exchange(pushed_, {});
   const MutexLock recording(&recording_);
-  size_t full = 0;  // how often the bound is reached
+  Backlog::Room room = Backlog::Room::kForAll;
   {
     const MutexLock lock(&mutex_);
-    if (newest_ == given_) last_sequences_.clear();
-    full = backlog_.fill();
+    if (newest_ == last_assigned_) last_sequences_.clear();
+    room = backlog_.room();
   }
   uint64_t dropped = 0;
   for (VmUpdate& update : updates) {
-    const bool drops = update.event.has_value() && full > 0 &&
-                       (full > 1 || !(update.on_public || IsEvidence(update.event->type())));
+    const bool drops =
+        update.event.has_value() && room != Backlog::Room::kForAll &&
+        (room == Backlog::Room::kNone || !(update.on_public || IsEvidence(update.event->type())));
     if (drops) update.event.reset();
     dropped += drops ? 1 : 0;
     Take(&update);
@@ -78,15 +79,15 @@ void EventLog::Watched(absl::Time until) {
 }
 
 void EventLog::Take(VmUpdate* update) {
-  if (update->on_public) taking_.on_public.push_back(std::move(update->on_public));
+  if (update->on_public) unsubmitted_.on_public.push_back(std::move(update->on_public));
   v1::Vm* const status = update->status.has_value() ? &*update->status : nullptr;
   if (update->event.has_value()) AddEvent(*std::move(update->event), status);
-  if (update->observed.has_value()) taking_.observed.push_back(*update->observed);
+  if (update->observed.has_value()) unsubmitted_.observed.push_back(*update->observed);
   if (status == nullptr) return;
   if (const std::string& run_id = status->ref().run_id(); !run_id.empty()) {
     const auto [of_run, is_first] = last_sequences_.try_emplace(run_id, 0);
     if (update->event.has_value()) {
-      of_run->second = given_;
+      of_run->second = last_assigned_;
     } else if (is_first) {
       const VmRecordPtr record = Vms([&](const auto& vms, uint64_t) {
         return vms.Find({status->ref().name(), run_id, ""});
@@ -101,23 +102,23 @@ void EventLog::Take(VmUpdate* update) {
   if (status->state() == v1::VM_STATE_STOPPED) {
     batch_.stops[status->last_sequence()] = std::make_shared<const v1::Vm>(*status);
   }
-  taking_.vms.push_back(std::move(*status));
+  unsubmitted_.vms.push_back(std::move(*status));
 }
 
 void EventLog::Submit() {
-  if (batch_.empty() && taking_.vms.empty() && taking_.on_public.empty()) return;
-  Unpublished taken = std::exchange(taking_, {});
+  if (batch_.empty() && unsubmitted_.vms.empty() && unsubmitted_.on_public.empty()) return;
+  Unpublished taken = std::exchange(unsubmitted_, {});
   taken.turn = ++turns_;
   taken.added = clock_->Now().monotonic;
   taken.has_batch = !batch_.empty();
-  taken.newest = given_;
+  taken.newest = last_assigned_;
   const MutexLock lock(&mutex_);
   if (taken.has_batch) {
     for (const EventPtr& event : batch_.events) memory_ += event->memory();
     ring_.insert(ring_.end(), batch_.events.begin(), batch_.events.end());
     backlog_.Add({taken.turn, taken.added, std::exchange(batch_, {})});
   }
-  backlog_.Reserve(given_);
+  backlog_.Reserve(last_assigned_);
   // While one pump writes, the other one knows when to publish what waits.
   const bool wakes = !backlog_.writing() || unpublished_.empty();
   unpublished_.push_back(std::move(taken));

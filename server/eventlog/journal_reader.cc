@@ -241,7 +241,7 @@ absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take
     find_gap(event.sequence);
     next = event.sequence;
     const auto append = [&event](std::string* out) { AppendEvent(event, out); };
-    if (!page->Looks() || (passes(event) && !page->Add(append))) return false;
+    if (!page->HasTimeForOne() || (passes(event) && !page->Add(append))) return false;
     ++next;
     return true;
   };

@@ -13,19 +13,19 @@ namespace vmeventd {
 // The events or VMs of one message, collected in turns until it is full. Used by one thread at a
 // time.
 struct EventPage {
-  // Events between two looks at the clock.
-  static constexpr size_t kEventsALook = 16;
+  // Number of events after which the clock is read.
+  static constexpr size_t kEventsPerClockRead = 16;
 
   // Begins a turn that lasts `time`. The message gets at most `bytes`, but always room for one
   // event or VM.
   void Begin(absl::Duration time, size_t bytes) {
     until = clock->Now().monotonic + time;
     max_bytes = bytes;
-    looked = 0;
+    asked = 0;
   }
   bool HasTime() const { return clock->Now().monotonic < until; }
   // Returns whether the turn has time for one more event. The first one always has.
-  bool Looks() { return ++looked % kEventsALook != 0 || HasTime(); }
+  bool HasTimeForOne() { return ++asked % kEventsPerClockRead != 0 || HasTime(); }
   // Adds an encoded event or VM, which `append` appends. False: there was no room for it.
   bool Add(absl::FunctionRef<void(std::string*)> append) {
     const size_t before = encoded.size();
@@ -47,7 +47,7 @@ struct EventPage {
   size_t count = 0;
   size_t max_bytes = 0;
   absl::Duration until{};
-  size_t looked = 0;  // in this turn
+  size_t asked = 0;  // in this turn
   bool full = false;
 };
 

@@ -107,7 +107,7 @@ v1::Progress StreamCursor::ProgressAt(uint64_t sequence) {
 
 bool StreamCursor::TakeVms() {
   for (; snapshot_vm_ < snapshot_->vms.size(); ++snapshot_vm_) {
-    if (!page_.Looks()) return false;
+    if (!page_.HasTimeForOne()) return false;
     const VmRecord& vm = *snapshot_->vms[snapshot_vm_];
     if ((vm.stopped() && !with_stopped_) || !matcher_.MatchesVm(vm)) continue;
     const auto append = [&vm](std::string* out) {
@@ -133,7 +133,7 @@ void StreamCursor::TakeEvents(Step* step) {
     }
     for (const EventPtr& event : read.events) {
       if (event->sequence > limit) break;
-      if (!page_.Looks()) return;
+      if (!page_.HasTimeForOne()) return;
       if (Matches(*event)) {
         const bool durable = event->sequence <= read.range.committed;
         const auto append = [&](std::string* out) {

@@ -172,7 +172,7 @@ void ConnectionAcceptor::Serve(Arrivals::Arrived arrived) {
   absl::StatusOr<Relay::Added> added =
       relay_.Add(std::move(arrived.socket), std::move(arrived.tls), arrived.peer);
   if (!added.ok()) {
-    GiveSeatBack(listener, arrived.peer);
+    CountClosed(listener, arrived.peer);
     RefuseForDescriptors(listener);
     return;
   }
@@ -185,11 +185,11 @@ void ConnectionAcceptor::Forget(Relay::Id id) {
   const auto found = connections_.find(id);
   const Connection& connection = found->second;
   clients_->Remove(connection.name);
-  GiveSeatBack(connection.listener, connection.peer);
+  CountClosed(connection.listener, connection.peer);
   connections_.erase(found);
 }
 
-void ConnectionAcceptor::GiveSeatBack(size_t listener, const std::string& peer) {
+void ConnectionAcceptor::CountClosed(size_t listener, const std::string& peer) {
   const MutexLock lock(&mutex_);
   Open& open = open_[listener];
   --open.state.connections;

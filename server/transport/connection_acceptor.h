@@ -121,7 +121,8 @@ class ConnectionAcceptor {
   void OnArrived(Arrivals::Arrived arrived);
   void Serve(Arrivals::Arrived arrived);
   void Forget(Relay::Id id);
-  void GiveSeatBack(size_t listener, const std::string& peer);
+  // Makes room for another connection of the peer.
+  void CountClosed(size_t listener, const std::string& peer);
   void RefuseForDescriptors(size_t listener);
   void LogClosed(size_t listener, const std::string& peer, const std::string& why);
   // Returns whether a line may be logged now.

@@ -242,8 +242,8 @@ void Relay::HandleClient(Connection* connection, uint32_t events) {
   // Nothing can be sent to it any more. What it sent before is an order without an answer at most.
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) return Close(connection);
   const Id id = connection->id;
-  if ((events & EPOLLOUT) != 0) MoveOut(connection);
-  if ((events & EPOLLIN) != 0 && Find(id) != nullptr) MoveIn(connection);
+  if ((events & EPOLLOUT) != 0) MoveToClient(connection);
+  if ((events & EPOLLIN) != 0 && Find(id) != nullptr) MoveToServer(connection);
 }
 
 void Relay::HandleServer(Connection* connection, uint32_t events) {
@@ -254,8 +254,9 @@ void Relay::HandleServer(Connection* connection, uint32_t events) {
     StartLinger(connection, kLinger);
   }
   const Id id = connection->id;
-  if ((events & EPOLLOUT) != 0) MoveIn(connection);
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && Find(id) != nullptr) MoveOut(connection);
+  if ((events & EPOLLOUT) != 0) MoveToServer(connection);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && Find(id) != nullptr)
+    MoveToClient(connection);
 }
 
 void Relay::StopServer(Connection* connection) {
@@ -265,7 +266,7 @@ void Relay::StopServer(Connection* connection) {
   connection->to_server = std::string();
 }
 
-void Relay::MoveIn(Connection* connection) {
+void Relay::MoveToServer(Connection* connection) {
   std::string& waiting = connection->to_server;
   if (!waiting.empty()) {
     const ssize_t sent = connection->server_reads() ? connection->server.Send(waiting) : -1;
@@ -284,7 +285,7 @@ void Relay::MoveIn(Connection* connection) {
         shutdown(connection->server.fd(), SHUT_WR);
         if (connection->finished) return Close(connection);
       }
-      if (size > 0) TakeIn(connection, {buffer_.data(), static_cast<size_t>(size)});
+      if (size > 0) HandleClientBytes(connection, {buffer_.data(), static_cast<size_t>(size)});
       wait = connection->Spend(connection->client.received() - before, now());
       if (wait > absl::ZeroDuration()) Pause(connection, wait);
       if (connection->Floods(now()) && connection->server_reads()) {
@@ -299,13 +300,13 @@ void Relay::MoveIn(Connection* connection) {
   }
   // A GOAWAY goes out now.
   if (!connection->to_client.empty() || !connection->goodbye.empty()) {
-    MoveOut(connection);
+    MoveToClient(connection);
   } else {
     UpdateInterest(connection);
   }
 }
 
-void Relay::TakeIn(Connection* connection, absl::string_view bytes) {
+void Relay::HandleClientBytes(Connection* connection, absl::string_view bytes) {
   if (!connection->server_reads()) return;
   to_server_.clear();
   if (const auto broken = connection->frames.Read(bytes, &to_server_); broken.has_value()) {
@@ -342,21 +343,21 @@ void Relay::Push(Connection* connection, absl::string_view bytes) {
   if (bytes.empty()) return;
   if (connection->to_client.empty()) connection->took_at = now();
   absl::StrAppend(&connection->to_client, bytes);
-  waiting_out_ += bytes.size();
+  unread_by_clients_ += bytes.size();
 }
 
-void Relay::MoveOut(Connection* connection) {
+void Relay::MoveToClient(Connection* connection) {
   for (int piece = 0; piece < kPiecesOut; ++piece) {
     if (!connection->to_client.empty()) {
       const ssize_t sent = connection->client.Send(connection->to_client);
       if (sent < 0) return Close(connection);
       if (sent > 0) connection->took_at = now();
       Consume(&connection->to_client, static_cast<size_t>(sent));
-      waiting_out_ -= static_cast<size_t>(sent);
+      unread_by_clients_ -= static_cast<size_t>(sent);
       if (!connection->to_client.empty()) break;
     }
-    if (connection->server_ended) return FinishOut(connection);
-    const size_t wanted = waiting_out_ < kMuchWaiting ? buffer_.size() : kSmallPieceOut;
+    if (connection->server_ended) return FinishClient(connection);
+    const size_t wanted = unread_by_clients_ < kMuchWaiting ? buffer_.size() : kSmallPieceOut;
     const ssize_t size = connection->server.Receive(buffer_.data(), wanted);
     if (size < 0) break;
     if (size == 0) {
@@ -364,7 +365,7 @@ void Relay::MoveOut(Connection* connection) {
       continue;
     }
     const absl::string_view bytes(buffer_.data(), static_cast<size_t>(size));
-    if (!TakeOut(connection, bytes)) return Close(connection);
+    if (!HandleServerBytes(connection, bytes)) return Close(connection);
     // Fewer bytes than wanted: nothing more is pending, and epoll reports later data.
     if (bytes.size() < wanted / 2 && !connection->server_hung_up && connection->to_client.empty()) {
       break;
@@ -374,7 +375,7 @@ void Relay::MoveOut(Connection* connection) {
   UpdateInterest(connection);
 }
 
-bool Relay::TakeOut(Connection* connection, absl::string_view bytes) {
+bool Relay::HandleServerBytes(Connection* connection, absl::string_view bytes) {
   absl::string_view rest = bytes;
   while (const std::optional<FrameReader::Part> part = connection->answers.Next(&rest)) {
     if (part->is_header) connection->frames.OnAnswer(connection->answers.header().type);
@@ -400,7 +401,7 @@ void Relay::StartLinger(Connection* connection, absl::Duration time) {
   Arm(connection, connection->close_at);
 }
 
-void Relay::FinishOut(Connection* connection) {
+void Relay::FinishClient(Connection* connection) {
   StartLinger(connection, kLinger);
   if (connection->client_ended) return Close(connection);
   // Closing while the client sends would cost it what was sent last (RFC 1122, 4.2.2.13).
@@ -432,7 +433,7 @@ void Relay::OnTimer(Connection* connection) {
   }
   if (connection->close_at != absl::InfiniteDuration()) Arm(connection, connection->close_at);
   if (connection->read_at > now()) return Arm(connection, connection->read_at);
-  if (connection->client.HasPending()) return MoveIn(connection);
+  if (connection->client.HasPending()) return MoveToServer(connection);
   UpdateInterest(connection);
 }
 
@@ -472,7 +473,7 @@ void Relay::CloseAll() {
 
 void Relay::Close(Connection* connection) {
   const Id id = connection->id;
-  waiting_out_ -= connection->to_client.size();
+  unread_by_clients_ -= connection->to_client.size();
   loop_->CancelTimer(&connection->timer);
   // epoll_wait holds the sockets that it looks at: it may drop the last reference, and then closes.
   loop_->Remove(connection->client.fd());

@@ -93,13 +93,13 @@ class Relay {
   std::shared_ptr<Budget> FindPeer(const std::string& peer);
   void HandleClient(Connection* connection, uint32_t events);
   void HandleServer(Connection* connection, uint32_t events);
-  // Move bytes from the client to the server, and back.
-  void MoveIn(Connection* connection);
-  void MoveOut(Connection* connection);
-  // Handles what the client sent, and passes on what is permitted.
-  void TakeIn(Connection* connection, absl::string_view bytes);
-  // Handles what the server sent. False: the connection is closed.
-  bool TakeOut(Connection* connection, absl::string_view bytes);
+  // Move bytes in one direction, as far as the limits and the receiver permit.
+  void MoveToServer(Connection* connection);
+  void MoveToClient(Connection* connection);
+  // Checks the frames of the client, and passes on those that are permitted.
+  void HandleClientBytes(Connection* connection, absl::string_view bytes);
+  // Passes on bytes of the server. False: the client is gone, close the connection.
+  bool HandleServerBytes(Connection* connection, absl::string_view bytes);
   void Pause(Connection* connection, absl::Duration wait);
   // Ends the connection with a GOAWAY, after the server's current frame.
   void Breach(Connection* connection, const std::string& why);
@@ -110,7 +110,7 @@ class Relay {
   // Gives the client `time` to read the rest; the server sends nothing more.
   void StartLinger(Connection* connection, absl::Duration time);
   // Ends the client's side after all was passed on to it.
-  void FinishOut(Connection* connection);
+  void FinishClient(Connection* connection);
   // Looks at the connection at `when`, or earlier.
   void Arm(Connection* connection, absl::Duration when);
   void OnTimer(Connection* connection);
@@ -129,8 +129,8 @@ class Relay {
   Id next_id_ = 0;
   absl::flat_hash_map<Id, std::unique_ptr<Connection>> connections_;
   std::array<char, 64 << 10> buffer_;
-  std::string to_server_;   // buffer of one turn
-  size_t waiting_out_ = 0;  // bytes of all connections that their clients have not taken
+  std::string to_server_;         // buffer of one turn
+  size_t unread_by_clients_ = 0;  // bytes that wait in to_client, of all connections
 };
 
 }  // namespace vmeventd

@@ -251,21 +251,21 @@ MUTATIONS = [
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/unfollowed_sockets.cc",
              "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxListed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",
-             "⟦BackOff(way, first, limit);⟧\n    // Another way", ";"),
+             "⟦BackOff(slot, first, limit);⟧\n    // Another slot", ";"),
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
              "} else if (⟦TryResume(context, run, handed_runs)⟧) {", "false"),
     Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
-    Mutation("a-handed-stop-is-not-listed", "server/eventlog/event_log.cc", ": batch_.stops) ⟦taking_.vms.push_back(*vm);⟧", ";"),
+    Mutation("a-handed-stop-is-not-listed", "server/eventlog/event_log.cc", ": batch_.stops) ⟦unsubmitted_.vms.push_back(*vm);⟧", ";"),
     Mutation("a-handed-question-is-not-known", "watcher/qmp/monitor_connection.cc",
              "state.set_answer_due(⟦pacer_.outstanding()⟧);", "false"),
     Mutation("a-domains-process-is-not-handed-over", "watcher/libvirt/libvirt_run.cc",
              "if (⟦over() || !tracked() || !followed() || info().pid == 0⟧) return std::nullopt;", "true"),
     Mutation("a-domains-handed-process-is-not-taken", "watcher/libvirt/libvirt_run.cc",
-             "return ⟦session().restored_unattached() && tracked() && handed->process.valid() && !handed->connection.valid() &&\n"
-             "         TrackHanded(std::move(handed->process)).ok()⟧;", "false"),
+             "return ⟦session().restored_unattached() && tracked() && handed->process.valid() &&\n"
+             "         !handed->connection.valid() && TrackHanded(std::move(handed->process)).ok()⟧;", "false"),
     Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";"),
     # Streams.
     Mutation("a-position-within-a-snapshot", "server/stream/stream_cursor.cc",

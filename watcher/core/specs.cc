@@ -184,7 +184,7 @@ bool IsGanetiControlDirectory(absl::string_view directory) {
   return absl::StripPrefix(directory, "/var") == absl::StripPrefix(kGanetiControlDirectory, "/var");
 }
 
-WatchSpec GanetiIfThere() {
+WatchSpec OptionalGanetiWatch() {
   WatchSpec spec = ParseWatchSpec(kGanetiControlDirectory).value();
   spec.optional = true;
   return spec;
@@ -249,7 +249,7 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
   return spec;
 }
 
-LibvirtSpec SystemLibvirtIfThere() {
+LibvirtSpec OptionalSystemLibvirt() {
   return {.awaited = {"/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"}};
 }
 
@@ -268,8 +268,8 @@ std::string SourceSpecs::text() const {
 SourceSpecs SourceSpecs::Resolved() const {
   SourceSpecs specs = *this;
   if (is_default()) {
-    specs.watches.push_back(GanetiIfThere());
-    specs.libvirts.push_back(SystemLibvirtIfThere());
+    specs.watches.push_back(OptionalGanetiWatch());
+    specs.libvirts.push_back(OptionalSystemLibvirt());
   }
   return specs;
 }

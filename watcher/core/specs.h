@@ -44,8 +44,8 @@ struct WatchSpec {
 inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
 // Returns whether it is that directory; /var/run stands for /run.
 bool IsGanetiControlDirectory(absl::string_view directory);
-// The watch of Ganeti's directory, if that exists; used if the configuration names no source.
-WatchSpec GanetiIfThere();
+// The watch of Ganeti's directory, which need not exist; used if the configuration names no source.
+WatchSpec OptionalGanetiWatch();
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
@@ -77,7 +77,7 @@ struct LibvirtSpec {
 
 // The system's libvirt, used if the configuration names no source. vmeventd connects once the
 // socket of libvirtd or of virtqemud exists.
-LibvirtSpec SystemLibvirtIfThere();
+LibvirtSpec OptionalSystemLibvirt();
 
 // INVALID_ARGUMENT names what is wrong and what would be right. Accepted:
 //   qemu:///system  qemu:///session  qemu+unix:///system?socket=PATH
@@ -101,7 +101,8 @@ struct SourceSpecs {
   bool is_default() const;
   // What is followed, for people.
   std::string text() const;
-  // Returns the specs with what the default stands for: GanetiIfThere() and SystemLibvirtIfThere().
+  // Returns the specs with what the default stands for: OptionalGanetiWatch() and
+  // OptionalSystemLibvirt().
   SourceSpecs Resolved() const;
 };
 

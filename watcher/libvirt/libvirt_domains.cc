@@ -69,8 +69,7 @@ void LibvirtSource::ApplyList(Link* link, const std::vector<ActiveDomain>& list)
 void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
   Domain& domain = link->domains[active.domain.uuid];
   if (domain.doubt == ListDoubt::kLifecycle) return;
-  if (LibvirtRun* const run = domain.run;
-      run != nullptr && IsPlainlySameLife(*run, active.domain)) {
+  if (LibvirtRun* const run = domain.run; run != nullptr && IsSameLifeById(*run, active.domain)) {
     if (!run->connected()) run->OnListed(active.domain.id, active.run_state);
     if (domain.run == run && !run->tracked()) LookAgain(link, active.domain);
     return;
@@ -88,7 +87,7 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   Domain& domain = link->domains[message.domain.uuid];
   if (!link->connected && domain.doubt == ListDoubt::kNone) domain.doubt = ListDoubt::kEvent;
   LibvirtRun* const run = domain.run;
-  if (run != nullptr && IsPlainlySameLife(*run, message.domain)) {
+  if (run != nullptr && IsSameLifeById(*run, message.domain)) {
     return run->OnQmpEvent(message.event);
   }
   if (domain.life.IsOthers(message.domain.id)) return;
@@ -116,7 +115,7 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
                               const DomainLifecycle& lifecycle) {
   if (name.id <= 0) return;
   Domain& domain = link->domains[name.uuid];
-  if (domain.run != nullptr && IsPlainlySameLife(*domain.run, name)) {
+  if (domain.run != nullptr && IsSameLifeById(*domain.run, name)) {
     if (!domain.run->tracked()) LookAgain(link, name);
     return;
   }
@@ -137,7 +136,7 @@ void LibvirtSource::OnPaused(Link* link, const DomainName& name, const DomainLif
   const auto it = link->domains.find(name.uuid);
   if (it == link->domains.end()) return;
   Domain& domain = it->second;
-  if (domain.run != nullptr && IsPlainlySameLife(*domain.run, name)) {
+  if (domain.run != nullptr && IsSameLifeById(*domain.run, name)) {
     domain.run->OnPaused(lifecycle);
   } else if (domain.life.waits() && domain.life.id == name.id) {
     Hold(link, &domain.life, lifecycle);
@@ -307,7 +306,7 @@ std::vector<LibvirtRun*> LibvirtSource::RunsThat(
 }
 
 // Compares ids: libvirtd does not reuse an id; only a restarted libvirtd may.
-bool LibvirtSource::IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain) {
+bool LibvirtSource::IsSameLifeById(const LibvirtRun& run, const DomainName& domain) {
   return run.info().domain_id == domain.id &&
          (run.connected() || (run.followed() && !run.process_ended()));
 }

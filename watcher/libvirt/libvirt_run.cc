@@ -93,8 +93,8 @@ std::optional<HandedRun> LibvirtRun::HandOver() {
 }
 
 bool LibvirtRun::ResumeFrom(HandedRun* handed) {
-  return session().restored_unattached() && tracked() && handed->process.valid() && !handed->connection.valid() &&
-         TrackHanded(std::move(handed->process)).ok();
+  return session().restored_unattached() && tracked() && handed->process.valid() &&
+         !handed->connection.valid() && TrackHanded(std::move(handed->process)).ok();
 }
 
 void LibvirtRun::OnLost(absl::string_view why) {

@@ -96,7 +96,7 @@ LibvirtSource::~LibvirtSource() {
 void LibvirtSource::Start() {
   started_ = true;
   for (const LibvirtSpec& spec : context_->options->sources.libvirts) {
-    if (!spec.has_glob()) WantIfThere(spec, kFileSystemPatience);
+    if (!spec.has_glob()) ConnectWhenAvailable(spec, kFileSystemPatience);
   }
   sockets_.Start();
   // Runs of an earlier life of its domain.
@@ -147,7 +147,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
   }
 }
 
-void LibvirtSource::WantIfThere(const LibvirtSpec& spec, absl::Duration patience) {
+void LibvirtSource::ConnectWhenAvailable(const LibvirtSpec& spec, absl::Duration patience) {
   // A restored run has a link already.
   const bool is_there = spec.awaited.empty() || links_.contains(spec.Uri()) ||
                         std::any_of(spec.awaited.begin(), spec.awaited.end(), [](const auto& path) {
@@ -172,7 +172,7 @@ void LibvirtSource::WantIfThere(const LibvirtSpec& spec, absl::Duration patience
     spdlog::info("cannot follow libvirt {} yet, trying again: {}", spec.Uri(), problem);
   }
   context_->loop->SetTimerIn(&await_, kAwaitInterval,
-                             [this, &spec] { WantIfThere(spec, absl::ZeroDuration()); });
+                             [this, &spec] { ConnectWhenAvailable(spec, absl::ZeroDuration()); });
 }
 
 void LibvirtSource::OnSocket(const LibvirtSpec& spec, const std::string& path) {

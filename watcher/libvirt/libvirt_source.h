@@ -171,9 +171,10 @@ class LibvirtSource : public RunSource, public FdHandler {
   static LibvirtRun* Of(VmRun* run) { return static_cast<LibvirtRun*>(run); }
   Link* LinkAt(const std::string& uri);
   void Want(Link* link, const LibvirtSpec& spec, const std::string& socket);
-  // Wants the link of a spec without a glob as soon as one of its awaited paths exists.
-  // Waits at most `patience` for the file system of libvirt's library.
-  void WantIfThere(const LibvirtSpec& spec, absl::Duration patience);
+  // Connects by a spec without a glob as soon as one of its awaited paths exists and libvirt's
+  // library is loaded; tries again later until then. Waits at most `patience` for the file system
+  // of the library.
+  void ConnectWhenAvailable(const LibvirtSpec& spec, absl::Duration patience);
   void Connect(Link* link);
   // Delays the next attempt by the link's backoff, and increases the backoff.
   void BackOff(Link* link);
@@ -226,9 +227,9 @@ class LibvirtSource : public RunSource, public FdHandler {
   // have a fixed order. Each run may be destroyed when another one gets an input.
   std::vector<LibvirtRun*> RunsThat(
       const std::function<bool(const LibvirtRun&, const Link&)>& pass) const;
-  // Returns whether the life that libvirt names is certainly that of `run`, without looking for its
-  // process.
-  static bool IsPlainlySameLife(const LibvirtRun& run, const DomainName& domain);
+  // Returns whether the ids alone prove that the life that libvirt names is that of `run`. False:
+  // only its process can tell.
+  static bool IsSameLifeById(const LibvirtRun& run, const DomainName& domain);
   // Returns whether the life that libvirt names is that of `run`, judged by its process if that was
   // found.
   static bool IsSameLife(const LibvirtRun& run, const DomainName& domain,

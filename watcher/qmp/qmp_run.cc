@@ -69,8 +69,8 @@ std::optional<HandedRun> QmpRun::HandOver() {
 
 bool QmpRun::ResumeFrom(HandedRun* handed) {
   // Another QEMU may have bound its path since: that one's socket is not read here.
-  if (sockets_.home->spec < 0 || !session().restored_unattached() || !greeted_ || !handed->connection.valid() ||
-      tracked() != handed->process.valid()) {
+  if (sockets_.home->spec < 0 || !session().restored_unattached() || !greeted_ ||
+      !handed->connection.valid() || tracked() != handed->process.valid()) {
     return false;
   }
   if (tracked() && !TrackHanded(std::move(handed->process)).ok()) return false;
@@ -173,7 +173,7 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   silence_logged_ = protocol_error_logged_ = false;
   ready_since_ = Now().monotonic;
   if (std::exchange(answered_, true)) source_->meters().monitor_reconnects.Add();
-  process().NoteBegun();
+  process().RefreshOrigin();
   if (!published() && info.run_state != "inmigrate" &&
       source_->path_check().IsNamedAfterAnother(*this, info.qemu_name)) {
     Hand(input::OwnName{info.qemu_name});

@@ -547,12 +547,12 @@ void QmpSource::SetRun(SocketSlot* slot, QmpRun* run) {
   if (slot->run == run) return;
   if (slot->run != nullptr) {
     RunSockets& before = slot->run->sockets();
-    before.ways.erase(std::find(before.ways.begin(), before.ways.end(), slot));
+    before.slots.erase(std::find(before.slots.begin(), before.slots.end(), slot));
     if (before.attached_by == slot) before.attached_by = nullptr;
   }
   slot->run = run;
   if (run == nullptr) return;
-  run->sockets().ways.push_back(slot);
+  run->sockets().slots.push_back(slot);
   if (run->published()) ForgetProblem(slot);
 }
 
@@ -575,7 +575,7 @@ void QmpSource::EndUntrackedRun(SocketSlot* slot) {
 // Reports of runs
 
 void QmpSource::OnMonitorReady(QmpRun* run, const std::string& uuid) {
-  for (SocketSlot* way : run->sockets().ways) ForgetProblem(way);  // the run's status has more
+  for (SocketSlot* slot : run->sockets().slots) ForgetProblem(slot);  // the run's status has more
   table_->SetUuid(run, uuid);
 }
 
@@ -585,14 +585,14 @@ void QmpSource::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Durati
   const absl::Duration first = lost ? kFirstReconnect : held ? kFirstHeldRetry : kMaxRetry;
   const absl::Duration limit = lost || held ? kMaxRetry : kMaxRefusedRetry;
   bool leads_back = false;
-  for (SocketSlot* way : run->sockets().ways) {
-    if (run->published()) ForgetProblem(way);
-    if (!way->present) continue;
+  for (SocketSlot* slot : run->sockets().slots) {
+    if (run->published()) ForgetProblem(slot);
+    if (!slot->present) continue;
     leads_back = true;
-    if (answered_for >= kSteadyMonitor) way->backoff = absl::ZeroDuration();
-    BackOff(way, first, limit);
-    // Another way may be the one that greets.
-    if (!lost && way == run->sockets().attached_by) Schedule(way, 2 * way->backoff);
+    if (answered_for >= kSteadyMonitor) slot->backoff = absl::ZeroDuration();
+    BackOff(slot, first, limit);
+    // Another slot may be the one that leads to the monitor that greets.
+    if (!lost && slot == run->sockets().attached_by) Schedule(slot, 2 * slot->backoff);
   }
   // The process's end will be seen, if it is tracked.
   if (!leads_back && !run->tracked()) run->End();
@@ -637,11 +637,11 @@ void QmpSource::OnOver(VmRun* run) {
   const bool lasted =
       run->tracked() ||
       context_->loop->Now().monotonic - run->session().attached_at().monotonic >= kSteadyMonitor;
-  for (SocketSlot* slot : sockets.ways) {
+  for (SocketSlot* slot : sockets.slots) {
     slot->run = nullptr;
     slot->end_seen = slot->socket == own->info().socket;
   }
-  for (SocketSlot* slot : sockets.ways) {
+  for (SocketSlot* slot : sockets.slots) {
     // The file may stay, and be listened on once more.
     if (lasted) slot->backoff = absl::ZeroDuration();
     if (slot->present) BackOff(slot, kFirstReconnect, kMaxRefusedRetry);

@@ -48,7 +48,7 @@ struct QmpMeters {
 
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
 // connection to the run of the process behind it. A slot is a socket's path, a run is a process;
-// several slots may be ways to one run. A run is made for a process whose name or command line is a
+// several slots may lead to one run. A run is made for a process whose name or command line is a
 // QEMU's, or else for the process that sends a QEMU's greeting.
 //
 // A slot without a connection to its run has a timer, and TryConnect() begins its one attempt: the

@@ -65,7 +65,7 @@ struct RunSockets {
   SocketSlot* home = nullptr;  // the slot where it was first seen, which gives it its name
   // The slots that lead to it. `attached_by`: the one that it was attached by last; null: that slot
   // was removed.
-  absl::InlinedVector<SocketSlot*, 1> ways;
+  absl::InlinedVector<SocketSlot*, 1> slots;
   SocketSlot* attached_by = nullptr;
   // The socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
@@ -75,8 +75,8 @@ struct RunSockets {
 
   // Returns whether an existing socket leads to the run.
   bool LeadBack() const {
-    return std::any_of(ways.begin(), ways.end(),
-                       [](const SocketSlot* way) { return way->present; });
+    return std::any_of(slots.begin(), slots.end(),
+                       [](const SocketSlot* slot) { return slot->present; });
   }
 };
 

@@ -60,7 +60,7 @@ absl::Status ProcessWatch::Follow(PeerProcess process) {
   return absl::OkStatus();
 }
 
-void ProcessWatch::NoteBegun() { context_->signals->NoteBegun(run_->info().pid, this); }
+void ProcessWatch::RefreshOrigin() { context_->signals->RefreshOrigin(run_->info().pid, this); }
 
 void ProcessWatch::NoteUnseenEnd() {
   end_unseen_ = HasEnded(pidfd_.get()) || IsDying(run_->info().pid);

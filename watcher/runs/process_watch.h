@@ -38,9 +38,9 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // Begins to wait for the end of `process`, which is tracked. An error names the system call that
   // failed; nothing is followed then.
   absl::Status Follow(PeerProcess process);
-  // Call it when the process has begun its work, as QEMU has at its first answer: it runs as the
-  // user of -runas then.
-  void NoteBegun();
+  // Reads again as which user and in which cgroup the process runs. Call it at QEMU's first answer:
+  // then QEMU has changed to the user of -runas.
+  void RefreshOrigin();
   // Marks the end of the followed process as unseen, if it has ended or is about to end.
   void NoteUnseenEnd();
   // Call it when the process is followed again: if it has ended already, or is about to end, marks

@@ -100,7 +100,7 @@ struct RuleInput {
   }
   // A SIGKILL or SIGQUIT ended it, from a process that QEMU may have started, or from the kernel
   // because another process ended.
-  bool ender_unproven() const {
+  bool sender_unproven() const {
     const Rare<SignalSender>& sender = killed() ? evidence.killer : evidence.signaller;
     return sender.has_value() && (sender->descent_unproven || !sender->ended_with.empty()) &&
            (killed() || (exit_signal() == SIGQUIT && sender->signal == SIGQUIT));
@@ -398,7 +398,7 @@ inline constexpr Rule kTable[] = {
      "sent it that QEMU may have started, or the kernel as QEMU's parent (PR_SET_PDEATHSIG) or "
      "tracer (PTRACE_O_EXITKILL) ended, or with its container, whose first process had ended "
      "without a known signal",
-     [](In in) { return in.ended_by_unknown() || in.ended_with_another() || in.ender_unproven(); },
+     [](In in) { return in.ended_by_unknown() || in.ended_with_another() || in.sender_unproven(); },
      kUnknown, kAdmin, kUnobserved, /*file_class=*/kCrash},
     {"qemu-killed",
      "no SHUTDOWN, exit by SIGKILL, and the kernel sent it, QEMU itself, or what it started",

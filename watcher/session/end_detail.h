@@ -12,9 +12,9 @@ namespace vmeventd {
 // Facts that the detail of an end shows besides the saved state of its run.
 struct EndContext {
   Verdict verdict;
-  absl::Duration powerdown_window;  // as for the verdict
-  absl::Duration closed_at;         // the monitor's end, on the monotonic clock
-  bool restored_unattached = false;                // its monitor was not attached since the daemon's start
+  absl::Duration powerdown_window;   // as for the verdict
+  absl::Duration closed_at;          // the monitor's end, on the monotonic clock
+  bool restored_unattached = false;  // its monitor was not attached since the daemon's start
   // Last words, numbers and core, as far as they were read; null: its process is not gone.
   const v1::ShutdownDetail* read = nullptr;
 };

@@ -214,7 +214,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
       facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
-void EvidenceLog::OutlivedWatchdog(Instant now) {
+void EvidenceLog::SawWatchdogSurvived(Instant now) {
   facts.watchdog = Fact::kNone;
   watchdog_at.reset();
   Saw("the guest outlived its watchdog's press of the power button", now);

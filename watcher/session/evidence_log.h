@@ -69,8 +69,8 @@ struct EvidenceLog {
   void SawStop(Instant now);
   void SawPanic(const QmpEvent& event, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
-  // The guest has outlived its watchdog's press of the power button.
-  void OutlivedWatchdog(Instant now);
+  // The guest still runs although its watchdog pressed the power button: it no longer counts.
+  void SawWatchdogSurvived(Instant now);
 
   // Nobody followed the VM for some time, in which it may have been reset or resumed. `stays`: QEMU
   // stays alive after a SHUTDOWN, so a reset may also have followed that.

@@ -82,7 +82,7 @@ Effects VmSession::On(const Input& input, Instant now) {
   evidence.facts.monitored |= event != nullptr;
   const Instant sent_at = event == nullptr ? now : SentAt(event->event, now);
   const bool outlived = !gone_ && sent_at.monotonic >= WatchdogEnd();
-  if (outlived) evidence.OutlivedWatchdog(now);
+  if (outlived) evidence.SawWatchdogSurvived(now);
   if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
   } else if (event != nullptr && handler == nullptr && !outlived) {

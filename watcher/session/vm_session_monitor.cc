@@ -201,10 +201,11 @@ void VmSession::DeclareLost(Instant now) {
     saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
   }
   if (ProblemOf(Subject::kMonitor).empty()) {
-    SetProblem(Subject::kMonitor,
-               {reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
-                never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
-                     : absl::StrCat(name, " was lost: ", close_reason_)});
+    SetProblem(
+        Subject::kMonitor,
+        {reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
+         never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
+                        : absl::StrCat(name, " was lost: ", close_reason_)});
   }
   saved_.monitor = Monitor::kLost;
   saved_.state_before_loss = saved_.state;
@@ -212,7 +213,7 @@ void VmSession::DeclareLost(Instant now) {
   if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
   const std::string message =
       never_attached ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
-           : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
+                     : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
   Emit(EventType::kMonitorLost, message + ": this does not mean that the VM has ended", now);
 }
 

@@ -46,7 +46,7 @@ void SignalWatch::Follow(int64_t pid, uint64_t start_ticks, User* user) {
   followed_[pid] = {user, reader_.OriginOf(pid, start_ticks)};
 }
 
-void SignalWatch::NoteBegun(int64_t pid, const User* user) {
+void SignalWatch::RefreshOrigin(int64_t pid, const User* user) {
   const auto it = followed_.find(pid);
   if (it == followed_.end() || it->second.user != user) return;
   ProcessOrigin now = reader_.OriginOf(pid, it->second.origin.start_ticks);

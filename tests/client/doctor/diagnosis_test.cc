@@ -201,7 +201,7 @@ TEST_F(DiagnosisTest, AWatchOnlyAdds) {
   facts_.processes[1].arguments.back() = "unix:/srv/vms/db1.qmp,server=on,wait=off";
   facts_.processes[1].sockets = {{9, kClient}};
   facts_.sockets.push_back({kClient, "/srv/vms/db1.qmp", true});
-  facts_.watches = {{GanetiIfThere(), true}};
+  facts_.watches = {{OptionalGanetiWatch(), true}};
   v1::LibvirtConnection* const libvirt = facts_.info.add_libvirt_connections();
   libvirt->set_uri("qemu:///system");
   libvirt->set_connected(true);

@@ -21,12 +21,12 @@ class BacklogTest : public testing::Test {
   // Adds an event of about a kilobyte as a turn of its own; returns its sequence.
   uint64_t Add() {
     v1::Event event;
-    event.set_sequence(++given_);
+    event.set_sequence(++last_assigned_);
     event.set_message(std::string(1000, 'x'));
-    Backlog::Changes changes{.turn = given_, .added = now_};
+    Backlog::Changes changes{.turn = last_assigned_, .added = now_};
     changes.batch.Put(Logged(std::move(event)));
     backlog_.Add(changes);
-    return given_;
+    return last_assigned_;
   }
   void OpenJournal() {
     const Backlog::Task task = backlog_.Begin(now_, false);
@@ -59,7 +59,7 @@ class BacklogTest : public testing::Test {
   }
 
   absl::Duration now_ = absl::Seconds(100);
-  uint64_t given_ = 0;
+  uint64_t last_assigned_ = 0;
   JournalBounds bounds_;
   Backlog backlog_{kMaxBytes, 0, {}};
 };
@@ -133,7 +133,7 @@ TEST_F(BacklogTest, OneGapNamesAllThatWasDroppedOnceTheDiskWorks) {
   ASSERT_EQ(Step(), Work::kAppend);
   EXPECT_TRUE(backlog_.gap_is_due());
   const uint64_t last_dropped = backlog_.hole().last;
-  EXPECT_EQ(backlog_.NameHole(given_ + 1).last, last_dropped);
+  EXPECT_EQ(backlog_.ReportHoleBy(last_assigned_ + 1).last, last_dropped);
   const uint64_t gap = Add();
   while (bounds_.newest < gap) {
     EXPECT_FALSE(backlog_.hole().empty());
@@ -149,14 +149,14 @@ TEST_F(BacklogTest, ABatchSaysWhetherItsGapIsInIt) {
   backlog_.End({.work = Work::kOpen}, {.at = now_, .bounds = bounds_});
   ASSERT_EQ(Step(), Work::kMark);
   ASSERT_EQ(Step(), Work::kRetain);
-  given_ = 5;
+  last_assigned_ = 5;
   Add();
   EXPECT_TRUE(backlog_.gap_is_due());
   Backlog::Task task = backlog_.Begin(now_, false);
   EXPECT_EQ(task.batch->hole.last, 5);
   EXPECT_FALSE(task.batch->hole_is_named);
   End(task);
-  backlog_.NameHole(given_ + 1);
+  backlog_.ReportHoleBy(last_assigned_ + 1);
   Add();
   task = backlog_.Begin(now_, false);
   EXPECT_TRUE(task.batch->hole_is_named);
@@ -238,11 +238,11 @@ TEST_F(BacklogTest, RetentionAndEventsTakeTurns) {
 TEST_F(BacklogTest, ClosingWritesTheRestAndThenTheNewestSequence) {
   OpenJournal();
   Add();
-  backlog_.CloseAt(given_);
+  backlog_.CloseAt(last_assigned_);
   EXPECT_EQ(Step(), Work::kAppend);
   const Backlog::Task mark = backlog_.Begin(now_, true);
   ASSERT_EQ(mark.work, Work::kMark);
-  EXPECT_EQ(mark.mark, given_);
+  EXPECT_EQ(mark.mark, last_assigned_);
   End(mark);
   EXPECT_FALSE(backlog_.closed());
   EXPECT_EQ(Step(), Work::kNone);
@@ -253,7 +253,7 @@ TEST_F(BacklogTest, ClosingWritesTheRestAndThenTheNewestSequence) {
 TEST_F(BacklogTest, ClosingTriesNothingTwice) {
   OpenJournal();
   Add();
-  backlog_.CloseAt(given_);
+  backlog_.CloseAt(last_assigned_);
   EXPECT_EQ(Step(absl::UnavailableError("disk full")), Work::kAppend);
   EXPECT_TRUE(backlog_.closed());
 }
@@ -270,7 +270,7 @@ TEST_F(BacklogTest, NothingIsWrittenToADamagedJournal) {
   Add();
   now_ += absl::Hours(1);
   EXPECT_EQ(Step(), Work::kNone);
-  backlog_.CloseAt(given_);
+  backlog_.CloseAt(last_assigned_);
   EXPECT_TRUE(backlog_.closed());
 }
 

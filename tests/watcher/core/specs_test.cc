@@ -35,8 +35,8 @@ TEST(WatchSpecTest, GanetisDirectoryAloneTakesWhatGanetiMakesForAFollower) {
                            "/var/run/./ganeti/kvm-hypervisor/ctrl"}) {
     EXPECT_EQ(ParseWatchSpec(text)->pattern, "*.kvmd") << text;
   }
-  EXPECT_TRUE(GanetiIfThere().optional);
-  EXPECT_EQ(GanetiIfThere().pattern, "*.kvmd");
+  EXPECT_TRUE(OptionalGanetiWatch().optional);
+  EXPECT_EQ(OptionalGanetiWatch().pattern, "*.kvmd");
 }
 
 struct DirectoriesSpec {

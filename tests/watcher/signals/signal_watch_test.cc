@@ -217,12 +217,12 @@ TEST_F(SignalWatchTest, AQemuThatChangedItsUserAsItBeganIsOfItsNewOne) {
   watch_.Follow(4711, 5000, &qemu_);
   EXPECT_FALSE(last().of_qemus_user);
   WriteProcess(4711, 107, 5);
-  watch_.NoteBegun(4711, &other);
+  watch_.RefreshOrigin(4711, &other);
   EXPECT_FALSE(last().of_qemus_user);
-  watch_.NoteBegun(4711, &qemu_);
+  watch_.RefreshOrigin(4711, &qemu_);
   EXPECT_TRUE(last().of_qemus_user);
   std::filesystem::remove_all(root_ / "proc/4711");
-  watch_.NoteBegun(4711, &qemu_);
+  watch_.RefreshOrigin(4711, &qemu_);
   EXPECT_TRUE(last().of_qemus_user) << "it has ended meanwhile";
 }
 
