@@ -185,7 +185,7 @@ TEST_F(EventLoopTest, CallsWhatOtherThreadsHavePostedInItsOrder) {
   EXPECT_THAT(called, ElementsAre(0, 1, 2));
 }
 
-TEST_F(EventLoopTest, WhatAPostedFunctionPostsIsForALaterTurn) {
+TEST_F(EventLoopTest, AFunctionPostedByAPostedFunctionRunsInALaterTurn) {
   int calls = 0;
   loop_->Post([&] { loop_->Post([&calls] { ++calls; }); });
   Turn();

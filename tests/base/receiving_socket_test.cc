@@ -88,7 +88,7 @@ TEST(ReceivingSocketTest, ADescriptorThatComesOutOfLineIsMetToo) {
   EXPECT_FALSE(Ended(pipe.read));
 }
 
-TEST(ReceivingSocketTest, WhatIsReadNamesItsSender) {
+TEST(ReceivingSocketTest, ReceiveReportsTheSender) {
   SocketCloser closer;
   SocketPair pair = ConnectedPair();
   const int on = 1;

@@ -134,7 +134,7 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
   }
 }
 
-TEST(HandoverTest, WhatWaitedForTheDiskComesAsItWas) {
+TEST(HandoverTest, UnwrittenEventsAreHandedOverUnchanged) {
   HandoverContents contents = {.log = {.end = {"journal", 5, 8}}};
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kUser);
   stopped.status->set_last_sequence(6);

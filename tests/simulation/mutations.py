@@ -62,7 +62,7 @@ MUTATIONS = [
     Mutation("what-was-written-is-handed-over-too", "server/eventlog/backlog.cc",
              "std::erase_if(events, [&](const EventPtr& event) { return ⟦event->sequence <= stored⟧; });", "false",
              # The journal passes over what it has.
-             unit_test="BacklogTest.WhatWasHandedOverMayHaveBeenWritten"),
+             unit_test="BacklogTest.HandedOverEventsThatAreInTheJournalAreNotWrittenAgain"),
     Mutation("no-gap-for-what-is-lost", "server/eventlog/backlog.cc",
              "gap_is_due_ = ⟦true⟧;", "false"),
     Mutation("a-run-that-ended-stays-open", "server/eventlog/event_log_recording.cc",

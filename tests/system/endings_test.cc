@@ -413,7 +413,7 @@ TEST_F(BareGuestEndingTest, AShutdownByThePvpanicDeviceIsTheUsers) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED RESUMED PVSHUTDOWN_REQUESTED STOPPED");
 }
 
-TEST_F(BareGuestEndingTest, WhatAnS390GuestSaysAsItPanicsIsKeptToItsEnd) {
+TEST_F(BareGuestEndingTest, TheDetailsOfAnS390PanicAreInTheEnd) {
   const char* const kProgram = "qemu-system-s390x";
   if (RunCommand({.arguments = {"which", kProgram}}).exit_code != 0) GTEST_SKIP() << kProgram;
   GuestOptions options;

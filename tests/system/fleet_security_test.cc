@@ -354,7 +354,7 @@ TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
 }
 
 // The server writes its acknowledgement to the subject that the publisher chose.
-TEST_F(FleetAccountTest, WhatANodeMakesTheServerWriteUnderTheNameOfAnotherHeals) {
+TEST_F(FleetAccountTest, AnAcknowledgementThatOverwritesAnotherNodesStateIsRepaired) {
   StartNode();
   auto vm = std::make_unique<ChattyVm>(watch_dir(), "vm1");
   vm->Speak(2);

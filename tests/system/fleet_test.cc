@@ -424,7 +424,7 @@ TEST_F(FleetTest, AStreamThatIsMadeAgainUnderTheConnectionGetsAGap) {
   push().WaitLog("has lost the node's last message");
 }
 
-TEST_F(FleetTest, WhatTheLimitsOfTheStreamDeletedIsNoGap) {
+TEST_F(FleetTest, MessagesDeletedByTheStreamsLimitsAreNoGap) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");

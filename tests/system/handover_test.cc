@@ -93,7 +93,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
 
 // It leaves nothing to a service manager, and finds nothing: it connects, as the service does after
 // it.
-TEST_F(HandoverTest, OneThatIsStartedByHandGoesOnAsWithoutAManager) {
+TEST_F(HandoverTest, ADaemonStartedByHandConnectsAgain) {
   Begin();
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);

@@ -117,7 +117,7 @@ TEST_F(LibvirtContainerTest, ARebootIsNoEnd) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtContainerTest, OneThatRanBeforeIsFoundAndPausesAndGoesOnAfterRestarts) {
+TEST_F(LibvirtContainerTest, ARunningContainerIsFoundAndFollowedAfterRestarts) {
   ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
   Follow({containers().uri()});
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);

@@ -90,7 +90,7 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   EXPECT_EQ(daemon().GetServerInfo().signal_senders().lost(), 0U);
 }
 
-TEST_F(SendersTest, WhoKillsTheFirstProcessOfItsContainerKillsTheVm) {
+TEST_F(SendersTest, AKillOfItsContainersFirstProcessIsAHostKill) {
   const auto guest = StartByScript(Script("container",
                                           "exec unshare --pid --fork --mount-proc sh -c "
                                           "'qemu-system-x86_64 \"$@\" <&- & wait' sh \"$@\""));
@@ -192,7 +192,7 @@ class SendersOverARestartTest : public SendersTest {
       std::make_unique<FakeServiceManager>(dir() / "notify");
 };
 
-TEST_F(SendersOverARestartTest, WhoKilledMeanwhileIsKnown) {
+TEST_F(SendersOverARestartTest, TheSenderOfAKillDuringTheRestartIsKnown) {
   for (const char* name : {"vm1", "vm2"}) {
     const v1::Event stopped = StoppedMeanwhile(name, [](pid_t pid) { kill(pid, SIGKILL); });
     ExpectEnd(stopped, kHostKill);
@@ -239,7 +239,7 @@ TEST_P(SendersOffTest, AKillIsUnknown) {
               Contains("sender not recorded: this vmeventd sees no senders of signals"));
 }
 
-TEST_F(UnwatchedSendersTest, WhereSendersAreRequiredTheDaemonDoesNotStartWithoutThem) {
+TEST_F(UnwatchedSendersTest, RequiredSendersPreventAStartWithoutThem) {
   if (getuid() != 0) GTEST_SKIP() << "needs root";
   DaemonOptions options = Options();
   options.signal_senders = "require";

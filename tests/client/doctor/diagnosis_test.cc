@@ -106,7 +106,7 @@ TEST_F(DiagnosisTest, NoVmThatVmeventdHasIsToBeRestarted) {
   }
 }
 
-TEST_F(DiagnosisTest, WhereOnlyRootSeesWhoHoldsAMonitorNobodyIsAdvisedAboutIt) {
+TEST_F(DiagnosisTest, WithoutRootNoAdviceIsGivenAboutAHeldMonitor) {
   Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes.pop_back();
   facts_.is_root = false;
@@ -712,7 +712,7 @@ TEST_F(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
               testing::EndsWith("no system bus: No such file or directory."));
 }
 
-TEST_F(DiagnosisTest, OneCauseOfManyIsOneFinding) {
+TEST_F(DiagnosisTest, TheSameCauseForManyVmsIsOneFinding) {
   facts_.processes.clear();
   facts_.sockets.clear();
   for (int64_t pid = 1; pid <= 39; ++pid) {
@@ -751,7 +751,7 @@ NodeFacts ManyQemus() {
   return facts;
 }
 
-TEST_F(DiagnosisTest, OneThatHoldsManyMonitorsIsOneFinding) {
+TEST_F(DiagnosisTest, AProcessThatHoldsManyMonitorsIsOneFinding) {
   NodeFacts facts = ManyQemus();
   EXPECT_TRUE(Diagnose(facts).findings.empty());
   auto holder = Process(99, "socat", {"socat"});
@@ -818,7 +818,7 @@ TEST_F(DiagnosisTest, ASocketThatTheDaemonMayNotOpenGetsItsRights) {
   EXPECT_THAT(finding.what, AllOf(HasSubstr("needs the package acl"), HasSubstr("UMask=0007")));
 }
 
-TEST_F(DiagnosisTest, WhereItsProfileConfinesTheDaemonTheLineShowsDenials) {
+TEST_F(DiagnosisTest, ForAConfinedDaemonTheLineShowsTheDenialsOfItsProfile) {
   facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
   facts_.processes.back().is_confined = true;
   facts_.daemon_pid = 9;

@@ -28,7 +28,7 @@ TEST(FleetSubject, APlainNameIsItsToken) {
   EXPECT_THAT(UnescapeToken("web-1_A"), Optional(std::string("web-1_A")));
 }
 
-TEST(FleetSubject, WhatNatsReadsDifferentlyIsEscaped) {
+TEST(FleetSubject, CharactersThatNatsReservesAreEscaped) {
   EXPECT_EQ(EscapeToken("a.b"), "a=2Eb");
   EXPECT_EQ(EscapeToken("*>"), "=2A=3E");
   EXPECT_EQ(EscapeToken(" \t\r\n"), "=20=09=0D=0A");

@@ -32,7 +32,7 @@ TEST(NatsServerAddress, TheSchemeAndThePortMayBeLeftOut) {
               ElementsAre("tls://a.example:4222", "tls://[::1]:5"));
 }
 
-TEST(NatsServerAddress, WhatIsNoServerIsAnError) {
+TEST(NatsServerAddress, AMalformedServerIsAnError) {
   for (const char* const text :
        {"", "a", "nats://", "nats://a:", "nats://a:0", "nats://a:65536", "nats://a:x",
         "nats://[::1", "nats://a b", "nats://a,", "http://a", "nats://a,http://b", "nats://::1",

@@ -65,7 +65,7 @@ TEST(JetStreamApi, ARefusalSaysWhy) {
   EXPECT_EQ(code_of(10077), absl::StatusCode::kUnavailable);
 }
 
-TEST(JetStreamApi, WhatIsNoAnswerIsAnError) {
+TEST(JetStreamApi, AMalformedResponseIsAnError) {
   for (const char* const text : {"", "x", "[]", "{}", R"({"stream":3,"seq":"x"})",
                                  R"({"stream":"S","seq":-1})", R"({"error":3})", "{\"stream\":"}) {
     EXPECT_EQ(AckOf(text).status().code(), absl::StatusCode::kUnavailable) << text;
@@ -99,7 +99,7 @@ TEST(StreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
 
 TEST(StreamState, AnEmptyStreamBeginsBehindItsLast) { EXPECT_EQ(EmptyStream("{}").first, 8u); }
 
-TEST(StreamState, WhatIsNoStreamIsAnError) {
+TEST(StreamState, AMalformedStateIsAnError) {
   for (const char* text : {"", "[]", "{}", R"({"created":"x"})", R"({"created":1,"state":[]})"}) {
     EXPECT_TRUE(absl::IsUnavailable(StateIn(text).status())) << text;
   }

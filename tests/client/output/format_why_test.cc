@@ -71,7 +71,7 @@ TEST(FormatWhy, AnEndThatNobodySawHasTwoTimes) {
   EXPECT_THAT(Why(story), HasSubstr("between 2026-07-01 11:45:46 and 11:46:00 UTC (13 min ago)"));
 }
 
-TEST(FormatWhy, WhatAilsTheVmNowComesFirst) {
+TEST(FormatWhy, ThePresentProblemOfTheVmComesFirst) {
   VmStory story = Crashed();
   EXPECT_THAT(Why(story), StartsWith("web1 CRASHED"));
   story.vm->vm.set_state(v1::VM_STATE_PAUSED);

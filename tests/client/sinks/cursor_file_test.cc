@@ -67,7 +67,7 @@ TEST_F(CursorFileTest, RemembersThePositionOfEachServer) {
   EXPECT_EQ(file->Find("node2:9555"), (WatchPosition{UINT64_MAX, "journal-b"}));
 }
 
-TEST_F(CursorFileTest, OnePositionBelongsToTheOneServerAtAnyAddress) {
+TEST_F(CursorFileTest, ASinglePositionIsFoundByAnyAddress) {
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   const auto file = Open({"unix:/run/vmeventd/vmeventd.sock"});
   EXPECT_EQ(file->Find("unix:/run/vmeventd/vmeventd.sock"), (WatchPosition{7, "journal-a"}));

@@ -214,7 +214,7 @@ TEST_F(PusherTest, ARequestThatWasBrokenOffLeavesTheCursor) {
   EXPECT_EQ(position_, std::nullopt);
 }
 
-TEST_F(PusherTest, WhatIsRefusedIsSetAsideByHalves) {
+TEST_F(PusherTest, ARefusedBatchIsHalvedUntilTheRefusedEventIsSetAside) {
   const HttpAnswer bad = {.status = 400, .body = "bad"};
   EXPECT_TRUE(Run(4, {bad, bad, bad}).ok());
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3, 4), ElementsAre(1, 2), ElementsAre(1),
@@ -243,7 +243,7 @@ TEST_F(PusherTest, ASuccessForgetsTheError) {
   EXPECT_EQ(state_.failures(), 1);
 }
 
-TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
+TEST_F(PusherTest, AnEventThatCannotBeSetAsideIsSentAgain) {
   set_aside_fault_ = absl::UnavailableError("no space left");
   EXPECT_TRUE(Run(1, {{.status = 422}, {.status = 422}}).ok());
   EXPECT_THAT(pauses_, SizeIs(1));
@@ -251,7 +251,7 @@ TEST_F(PusherTest, WhatCannotBeSetAsideIsTriedAgain) {
   EXPECT_EQ(state_.set_aside_events(), 1);
 }
 
-TEST_F(PusherTest, WhatIsNotAboutOneEventIsTriedAgainAndShowsAsFailing) {
+TEST_F(PusherTest, AResponseThatIsNotAboutOneEventIsRetriedAndShownAsFailing) {
   for (const int status :
        {0, 101, 301, 401, 403, 404, 405, 407, 408, 409, 415, 418, 425, 429, 451, 500, 503, 999}) {
     stop_ = true;
@@ -271,7 +271,7 @@ TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
 }
 
 // As of a push into a fleet's stream, which has nothing to deliver when the servers are back.
-TEST(PushLogTest, WhatCanBeReachedAgainIsNoLongerFailing) {
+TEST(PushLogTest, AReceiverThatCanBeReachedAgainIsNoLongerFailing) {
   PushState state;
   std::vector<std::string> notes;
   PushLog log(AtX(), {.report = [&state](const PushState& now) { state = now; },

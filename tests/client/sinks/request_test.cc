@@ -188,7 +188,7 @@ TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
   EXPECT_EQ(fault(R"({"a": "{vm} }} {"})"), "");
 }
 
-TEST_F(PushFormatTest, WhatWasSetAsideIsReadAsItWas) {
+TEST_F(PushFormatTest, AnEventThatWasSetAsideIsReadUnchanged) {
   AddStopped(7, kHostile, v1::SHUTDOWN_CLASS_CRASH)->mutable_vm()->set_uuid("u-1");
   Add(0, v1::EVENT_TYPE_GAP, "")->mutable_missing()->set_first(43);
   for (const NodeEvent& one : events_) {
@@ -322,7 +322,7 @@ TEST(PushTargetTest, PlainHttpIsForLoopback) {
   }
 }
 
-TEST(PushTargetTest, WhatIsNoUrlIsRefused) {
+TEST(PushTargetTest, ATextThatIsNoUrlIsRefused) {
   for (const char* url :
        {"", "hooks.example/x", "https://", "https://a b/", "https://a/\n", "ftp://x/", "x://y/"}) {
     EXPECT_THAT(UrlComplaint(url), HasSubstr("write https://HOST/PATH")) << url;

@@ -196,7 +196,7 @@ TEST_F(DaemonSourceTest, ThePositionIsTheSmallerOfTheSequenceAndTheDurableOne) {
   }
 }
 
-TEST_F(DaemonSourceTest, WhatWasNotDurableComesAgainAndIsShownOnce) {
+TEST_F(DaemonSourceTest, EventsThatWereNotDurableAreReadAgainAndShownOnce) {
   v1::WatchEventsResponse gap = EventsMessage({100'001});
   gap.mutable_events(0)->clear_vm();
   gap.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);

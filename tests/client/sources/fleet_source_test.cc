@@ -199,7 +199,7 @@ TEST_F(FleetWatchTest, AStreamThatIsRestoredUnderTheWatchRepeatsNothing) {
   EXPECT_THAT(notes(), HasSubstr("is of another stream"));
 }
 
-TEST_F(FleetWatchTest, WhatIsMissingIsAGap) {
+TEST_F(FleetWatchTest, MissingMessagesAreAGap) {
   AddEvents("n1", 1, 9);
   const auto run_at = [this](const WatchPosition& position) {
     command_.start = FromSequence{position.sequence, position.journal_id};
@@ -316,7 +316,7 @@ TEST_F(FleetWatchTest, LargeMessagesComeInParts) {
   EXPECT_LT(nats_.most_pulled, 64 * kLarge);
 }
 
-TEST_F(FleetWatchTest, WhatIsDeletedBeforeASlowConsumerReadsItIsAGap) {
+TEST_F(FleetWatchTest, MessagesDeletedBeforeTheyWereReadAreAGap) {
   AddEvents("n1", 1, 1);
   int idle = 0;
   nats_.on_idle = [&] {

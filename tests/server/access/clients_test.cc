@@ -106,7 +106,7 @@ TEST_F(ClientsTest, RefusedCallsOfOnePeerTakeNoPlaceOfOthers) {
   EXPECT_TRUE(clients_.Begin("b", CallKind::kOther).ok());
 }
 
-TEST(Clients, WhatCallsHoldIsBounded) {
+TEST(Clients, TheMemoryThatCallsHoldIsBounded) {
   RefusalCounters refusals;
   Clients clients({.held_bytes = 250, .held_bytes_of_peer = 150}, &refusals);
   for (const char* name : {"a", "b"}) clients.Add(name, {.peer = name}, nullptr);

@@ -20,7 +20,7 @@ TEST(RateLimiter, PassesABurstAndThenTheRate) {
   EXPECT_GT(limiter.Take("a", kMoment + absl::Milliseconds(100)), absl::ZeroDuration());
 }
 
-TEST(RateLimiter, ManyKeysDoNotBypassIt) {
+TEST(RateLimiter, ManyKeysDoNotBypassTheLimit) {
   RateLimiter limiter(1, 5, 10);
   for (int i = 0; i < 10; ++i) limiter.Take(absl::StrCat("key", i), kMoment);
   int through = 0;

@@ -255,7 +255,7 @@ TEST(Config, AListMayHaveSeveralLines) {
 
 // Things that the flags name on this host may exist the next time: the service manager tries again
 // after exit code 1, and not after 2.
-TEST(Config, WhatMayPassIsNoWrongUsage) {
+TEST(Config, AMissingFileOrGroupIsAFailureAndNoWrongUsage) {
   const TemporaryDirectory directory;
   const Wrong rows[] = {
       {{"--config", directory / "missing"},
@@ -344,7 +344,7 @@ TEST(Config, RefusesALinkToAManagersDirectory) {
   EXPECT_EQ(Good({"--watch", link + "/web1:*.events"}).sources.watches.size(), 1);
 }
 
-TEST(Config, PermitsAWatchBesideAManagersOwnMonitors) {
+TEST(Config, PermitsAWatchNextToAManagersOwnMonitors) {
   for (const std::string watch :
        {"/run/vmeventd/qmp:*.qmp", "/run/qemu-server:*.vmev", "/run/qemu-server/extra:*.qmp",
         "/var/run/ganeti/kvm-hypervisor/ctrl:*.kvmd", "/run/incus/web:*.events",
@@ -454,7 +454,7 @@ TEST_F(TlsConfig, ErrorsNameFileAndCure) {
               HasSubstr("it must hold the private key of the certificate in"));
 }
 
-TEST_F(TlsConfig, WhatCheckConfigPrintsIsAConfigurationFile) {
+TEST_F(TlsConfig, CheckConfigPrintsAConfigurationFile) {
   std::vector<std::string> check = With(
       {"--listen", "unix:/x,role=reader,mode=0666", "--tls-client-ca", authority_->certificate(),
        "--tls-operator", "a", "--tls-operator", "b", "--insecure-listen", "--max-streams", "7",

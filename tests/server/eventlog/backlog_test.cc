@@ -121,7 +121,7 @@ TEST_F(BacklogTest, NothingIsDroppedWhileTheDiskWorks) {
   EXPECT_TRUE(backlog_.hole().empty());
 }
 
-TEST_F(BacklogTest, OneGapNamesAllThatWasDroppedOnceTheDiskWorks) {
+TEST_F(BacklogTest, OnceTheDiskWorksOneGapNamesAllDroppedEvents) {
   OpenJournal();
   Add();
   ASSERT_EQ(Step(absl::UnavailableError("I/O error")), Work::kAppend);
@@ -143,7 +143,7 @@ TEST_F(BacklogTest, OneGapNamesAllThatWasDroppedOnceTheDiskWorks) {
   EXPECT_FALSE(backlog_.gap_is_due());
 }
 
-TEST_F(BacklogTest, ABatchSaysWhetherItsGapIsInIt) {
+TEST_F(BacklogTest, ABatchTellsWhetherItHasTheGapOfTheHole) {
   backlog_.Begin(now_, false);
   backlog_.TakeJournal(bounds_, true, {.first = 1, .last = 5}, 0, {}, now_);
   backlog_.End({.work = Work::kOpen}, {.at = now_, .bounds = bounds_});
@@ -162,7 +162,7 @@ TEST_F(BacklogTest, ABatchSaysWhetherItsGapIsInIt) {
   EXPECT_TRUE(task.batch->hole_is_named);
 }
 
-TEST_F(BacklogTest, WhatWasHandedOverMayHaveBeenWritten) {
+TEST_F(BacklogTest, HandedOverEventsThatAreInTheJournalAreNotWrittenAgain) {
   Add();
   Add();
   Add();
@@ -211,7 +211,7 @@ TEST_F(BacklogTest, TheMarkGrowsBeforeItIsReached) {
   EXPECT_EQ(mark.mark, kReservedSequences / 2 + kReservedSequences);
 }
 
-TEST_F(BacklogTest, HowFarItWatchedIsRecordedAfterWhatHappenedThen) {
+TEST_F(BacklogTest, TheWatchedTimeIsRecordedAfterTheEventsBeforeIt) {
   OpenJournal();
   const uint64_t turn = Add();
   backlog_.Watched(absl::FromUnixSeconds(7), turn);

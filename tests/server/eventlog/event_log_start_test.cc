@@ -42,7 +42,7 @@ TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
   EXPECT_TRUE(state.log().runs_are_known());
 }
 
-TEST(EventLog, TheNextDaemonKnowsHowFarThisOneHasWatched) {
+TEST(EventLog, TheNextDaemonKnowsTheLastWatchedTime) {
   for (const bool in_order : {true, false}) {
     PumpedState state;
     EXPECT_EQ(state.log().last_watched(), absl::InfinitePast());
@@ -55,7 +55,7 @@ TEST(EventLog, TheNextDaemonKnowsHowFarThisOneHasWatched) {
 }
 
 // What was pushed before, and is not in the journal, may be an end that the next daemon finds.
-TEST(EventLog, HowFarItHasWatchedWaitsForTheDisk) {
+TEST(EventLog, TheWatchedTimeIsRecordedOnlyAfterEarlierEventsAreWritten) {
   PumpedState state;
   state.log().Watched(At(5));
   state.PushEach("a", 1);
@@ -65,7 +65,7 @@ TEST(EventLog, HowFarItHasWatchedWaitsForTheDisk) {
   EXPECT_EQ(state.log().last_watched(), At(5));
 }
 
-TEST(EventLog, AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere) {
+TEST(EventLog, AfterACrashNoSequenceIsReusedAndAGapNamesTheMissingOnes) {
   PumpedState state;
   state.PushEach("a", 2);
   state.PushUnwritten({Reset()});  // given, and lost
@@ -139,7 +139,7 @@ TEST(EventLog, AStartThatCannotReadTheUsedSequencesBeginsAnotherJournalWithTheSa
 }
 
 // The file may have any sequence of this journal, and cannot be written either.
-TEST(EventLog, WhatWasHandedOverIsOfAnotherJournalIfTheUsedSequencesCannotBeReadOrReserved) {
+TEST(EventLog, AHandedLogBeginsAnotherJournalIfTheUsedSequencesCannotBeReadOrReserved) {
   PumpedState state;
   state.PushEach("a", 2);
   const HandedLog handed = state.log().HandOver();
@@ -208,7 +208,7 @@ TEST_F(HandedLogTest, HandedEventsStillWaitForAFullDisk) {
   EXPECT_EQ(state_.log().range().durable, 4u) << "no sequence is missing";
 }
 
-TEST_F(HandedLogTest, ItsRunsAreOpenAndNoOthers) {
+TEST_F(HandedLogTest, OnlyItsRunsAreOpen) {
   disk_.Fail(SQLITE_OK);
   Resume();
   ExpectAll(/*durable=*/true);
@@ -221,7 +221,7 @@ TEST_F(HandedLogTest, ItsRunsAreOpenAndNoOthers) {
 }
 
 // The disk that hung took them after all.
-TEST_F(HandedLogTest, WhatWasWrittenMeanwhileIsNotWrittenTwice) {
+TEST_F(HandedLogTest, EventsThatTheHungDiskWroteAfterAllAreNotWrittenTwice) {
   HandedLog handed = state_.log().HandOver();
   EXPECT_THAT(handed.unwritten.events, SizeIs(2));
   disk_.Fail(SQLITE_OK);
@@ -263,7 +263,7 @@ TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
 }
 
 // More of them waited than may.
-TEST_F(HandedLogTest, AGapNamesWhatIsInNeither) {
+TEST_F(HandedLogTest, AGapNamesEventsThatAreNeitherWrittenNorHandedOver) {
   HandedLog handed = state_.log().HandOver();
   handed.unwritten.events.erase(handed.unwritten.events.begin());
   disk_.Fail(SQLITE_OK);
@@ -338,7 +338,7 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
 }
 
 // Reads were garbled for a while, also those of the check.
-TEST(EventLog, DamageThatTheNextStartDoesNotFindIsNone) {
+TEST(EventLog, DamageThatTheNextStartDoesNotFindIsIgnored) {
   FaultyDisk disk;
   PumpedState state;
   state.PushEach("a", 1);

@@ -49,7 +49,7 @@ TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
   EXPECT_EQ(state.log().range().durable, 3u);
 }
 
-TEST(EventLog, WhatHasNothingToWriteIsAsDurableAsWhatCameBeforeIt) {
+TEST(EventLog, AnUpdateWithoutAnEventIsDurableOnceThoseBeforeItAre) {
   PumpedState state;
   state.PushUnwritten({Reset()});
   std::optional<bool> durable;
@@ -121,7 +121,7 @@ TEST(EventLog, AFullDiskDelaysNothingAndLosesNothing) {
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true)));
 }
 
-TEST(EventLog, BeyondTheBoundTheOldestGoAndOneGapNamesThem) {
+TEST(EventLog, BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem) {
   PumpedState state;
   state.Push({Reset()});
   const uint64_t newest = 1 + Overflow(&state);
@@ -193,7 +193,7 @@ class FullLog : public testing::Test {
   PumpedState state_{{}, {.max_backlog_bytes = 5'000}};
 };
 
-TEST_F(FullLog, WhatIsNoEvidenceGoesFirstAndOneGapCounts) {
+TEST_F(FullLog, EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem) {
   state_.PushUnwritten({Update("b", EventType::kStarted)});
   state_.Write();
   EXPECT_EQ(Count(EventType::kReset), kNoise - static_cast<ptrdiff_t>(dropped()));
@@ -229,7 +229,7 @@ TEST_F(FullLog, LosesNoStateOfAVm) {
   EXPECT_EQ(state_.log().TakeRuns().at("run-a").payload, "second");
 }
 
-TEST_F(FullLog, WhoeverWaitsForAnEventIsAnswered) {
+TEST_F(FullLog, TheCallbackOfADroppedEventIsCalled) {
   int answered = 0;
   for (int i = 0; i < 2 * kNoise; ++i) {
     VmUpdate update = Noise("a", EventType::kIntentDeclared);

@@ -117,14 +117,14 @@ TEST_F(RetentionIsDue, DamageThatItFindsIsReported) {
   EXPECT_TRUE(std::filesystem::exists(state_.journal_options().path + ".damaged"));
 }
 
-TEST(Retention, WhereOnlyEvidenceIsLeftTheOldestOfItGoes) {
+TEST(Retention, IfOnlyEvidenceIsLeftTheOldestOfItIsDeleted) {
   PumpedState state({}, {.retention_events = 3});
   for (int i = 0; i < 5; ++i) state.Push({Update(absl::StrCat("vm", i), EventType::kStarted)});
   EXPECT_THAT(Rows(&state), ElementsAre("3 vm2", "4 vm3", "5 vm4"));
   EXPECT_EQ(state.log().range().unbroken_from, 3u);
 }
 
-TEST(Retention, WhatIsTooOldGoesButTheNewest) {
+TEST(Retention, EventsThatAreTooOldAreDeletedExceptTheNewest) {
   PumpedState state({}, {.retention_age = absl::Hours(1)});
   state.Push({Update("a", EventType::kStarted, At(0)), Update("b", EventType::kReset, At(10))});
   state.Push({Update("c", EventType::kReset, At(3600 + 5))});
@@ -209,7 +209,7 @@ TEST(Retention, NothingIsThinnedOutWithoutAGapBeforeIt) {
   EXPECT_THAT(found, ElementsAre("1 0-0", "2 2-4", "3 0-0", "5 0-0", "6 0-0", "7 0-0", "8 0-0"));
 }
 
-TEST(JournalReader, WhatWasDeletedAltogetherIsOutOfRange) {
+TEST(JournalReader, APositionBeforeTheOldestEventIsOutOfRange) {
   PumpedState state({}, {.retention_events = 4});
   state.PushEach("a", 10);
   EXPECT_EQ(state.log().range().unbroken_from, 7u);
@@ -225,7 +225,7 @@ TEST(JournalReader, SinceBeforeWhatWasDeletedIsOutOfRange) {
   EXPECT_EQ(state.reader()->Locate(At(40)).value(), 4u);
 }
 
-TEST(JournalReader, WhereNothingWasDeletedAnyTimeIsInRange) {
+TEST(JournalReader, IfNothingWasDeletedAnyTimeIsInRange) {
   PumpedState state;
   EXPECT_EQ(state.reader()->Locate(absl::UnixEpoch()).value(), 1u) << "it has no event yet";
   state.PushEach("a", 2);
@@ -242,7 +242,7 @@ TEST(JournalReader, SinceBeforeWhatWasThinnedOutBeginsAtTheOldest) {
   EXPECT_EQ(state.reader()->Locate(absl::UnixEpoch()).value(), 1u);
 }
 
-TEST(JournalReader, WhatIsThinnedOutLaterMakesNoEarlierTimeSafe) {
+TEST(JournalReader, ATimeBeforeDeletedEventsStaysOutOfRangeAfterThinningOut) {
   PumpedState state({}, {.retention_events = 2});
   for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kStarted, At(i * 10))});
   for (int64_t i = 4; i <= 5; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
@@ -453,7 +453,7 @@ TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
   EXPECT_EQ(vms(), 1u) << "no event of the others is left";
 }
 
-TEST(Journal, OthersCannotReadIt) {
+TEST(Journal, OtherUsersCannotReadTheJournal) {
   PumpedState state;
   for (const char* suffix : {"", "-wal"}) {
     EXPECT_EQ(std::filesystem::status(state.journal_options().path + suffix).permissions() &
@@ -470,7 +470,7 @@ TEST(Journal, ALinkInItsPlaceIsNotFollowed) {
   EXPECT_FALSE(std::filesystem::exists(directory / "elsewhere"));
 }
 
-TEST(Journal, ItsDirectoryMayBeALink) {
+TEST(Journal, TheJournalsDirectoryMayBeALink) {
   const TemporaryDirectory directory;
   std::filesystem::create_directory(directory / "other disk");
   std::filesystem::create_symlink(directory / "other disk", directory / "state");

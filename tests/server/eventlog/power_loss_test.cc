@@ -122,7 +122,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
   int losses_ = 0;
 };
 
-TEST_P(PowerLossTest, LosesNothingDurableAndGivesNoSequenceAgain) {
+TEST_P(PowerLossTest, LosesNothingDurableAndReusesNoSequence) {
   for (int i = 0; i < 15 && !HasFatalFailure(); ++i) {
     const uint64_t dice = random_() % 10;
     if (dice == 0) faults_.Fail(SQLITE_FULL, static_cast<int>(random_() % 20));
@@ -139,7 +139,7 @@ TEST_P(PowerLossTest, LosesNothingDurableAndGivesNoSequenceAgain) {
   EXPECT_GT(losses_, 15);
 }
 
-TEST(PowerLoss, WhatAStartFindsIsNotLostAnyMore) {
+TEST(PowerLoss, ACommitThatAStartFindsSurvivesAPowerLoss) {
   const PowerLossDisk disk;
   const TemporaryDirectory directory;
   const JournalOptions options{.path = directory / "journal.db"};

@@ -73,7 +73,7 @@ TEST(Directories, AFileIsRefused) {
   EXPECT_THAT(MakeOwnDirectory(directory / "file/below"), Says("Not a directory"));
 }
 
-TEST(Directories, OneWhereOthersCouldReplaceFilesIsRefused) {
+TEST(Directories, ADirectoryInWhichOthersCanReplaceFilesIsRefused) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give a directory away";
   const TemporaryDirectory directory;
   const std::string path = directory / "d";
@@ -160,7 +160,7 @@ TEST(ListenSocket, TheGroupMayEnterTheDirectoryCreatedForItsSocket) {
   EXPECT_EQ(info.st_gid, getegid()) << "an existing directory keeps its group";
 }
 
-TEST(ListenSocket, KeepsFilesOfOthers) {
+TEST(ListenSocket, LeavesFilesOfOthersInPlace) {
   const TemporaryDirectory directory;
   const std::string live = directory / "live";
   const UniqueFd listener(e2e::ListenUnix(live));

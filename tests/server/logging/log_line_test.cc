@@ -110,7 +110,7 @@ TEST(StopLog, LogsTheVerdictAndItsEvidence) {
   EXPECT_THAT(fields["evidence"], ElementsAre("process gone", "exit signal 9 (SIGKILL)"));
 }
 
-TEST(StopLog, ANameForgesNeitherALineNorAField) {
+TEST(StopLog, AVmNameCannotForgeALineOrAField) {
   const std::string name = "x\n2026-01-31T12:00:00.123Z info  VM stopped vm=y class=USER\x1b[2K";
   const std::string payload = StopFields(StoppedBySignal(name)).dump();
   const std::string text = Line(LogFormat::kText, payload, kStopLogger);

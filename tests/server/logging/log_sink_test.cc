@@ -234,7 +234,7 @@ TEST_F(LogLimitTest, NoKindCrowdsOutAnother) {
   EXPECT_EQ(Count(lines, "the disk is full"), 1);
 }
 
-TEST_F(LogLimitTest, WhatWasLeftOutIsReportedWithALaterLine) {
+TEST_F(LogLimitTest, OmittedLinesAreReportedWithALaterLine) {
   for (int i = 0; i < 1000; ++i) logger_->info("chatter");
   clock_.Advance(absl::Seconds(1));
   logger_->info("the next");

@@ -22,7 +22,7 @@ std::string Who(const std::string& shutdown, const std::string& source = "qmp:/r
   return WhoOf(FromText<v1::ShutdownDetail>(shutdown), vm);
 }
 
-TEST(EventCountsTest, WhoIsTheActorElseTheSenderElseTheManagerTheGuestOrTheHost) {
+TEST(EventCountsTest, WhoIsTheActorOrElseTheSenderTheManagerTheGuestOrTheHost) {
   const std::string intended = "intent { actor: 'alice' } sender { command: 'bash' } ";
   EXPECT_EQ(Who(intended + "shutdown_class: SHUTDOWN_CLASS_ADMIN"), "alice");
   EXPECT_EQ(Who(intended + "shutdown_class: SHUTDOWN_CLASS_CRASH"), "bash") << "it did not decide";
@@ -95,7 +95,7 @@ TEST(EventCountsTest, HoursAndMinutesHaveTheirDay) {
   }
 }
 
-TEST(EventCountsTest, WhatIsBeyondTheLimitsIsOthers) {
+TEST(EventCountsTest, KeysBeyondTheLimitsAreCountedAsOthers) {
   EventCounts counts(v1::COUNT_KEY_VM, absl::ZeroDuration(), false);
   for (size_t i = 0; i < EventCounts::kMaxKeys + 5; ++i) Add(&counts, absl::StrCat(i));
   const v1::CountEventsResponse response = counts.Take();

@@ -177,7 +177,7 @@ TEST_F(QueriesTest, EndsAPageOfEventsBeforeItIsTooLong) {
   EXPECT_LE(List(request)->size(), Queries::kMaxResponseBytes);
 }
 
-TEST_F(QueriesTest, WhatIsPublicAndNotInTheJournalYetIsListedToo) {
+TEST_F(QueriesTest, PublicEventsThatAreNotInTheJournalYetAreListed) {
   pumped_.PushEach("a", 2);
   pumped_.PushUnwritten({Update("a", EventType::kReset), Update("a", EventType::kReset)});
   pumped_.clock().Advance(EventLog::kPatience);

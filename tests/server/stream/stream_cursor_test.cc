@@ -283,7 +283,7 @@ TEST(StreamCursor, SinceATimeHasTheGapOfLaterEventsWhoseTimeIsEarlier) {
   EXPECT_THAT(SentSince(&pumped, At(15)), ElementsAre(1, 3, 5));
 }
 
-TEST(StreamCursor, SinceATimeToComeLeavesOutWhatIsBeforeIt) {
+TEST(StreamCursor, SinceAFutureTimeOmitsEarlierEvents) {
   PumpedState pumped;
   pumped.PushEach("a", 3);
   StreamCursor cursor = Cursor(pumped.log(), Since{At(3600)});
@@ -357,7 +357,7 @@ TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
   EXPECT_GT(turns, 1);
 }
 
-TEST(StreamCursor, SaysThatAnEventIsNotDurableAndWhenItIs) {
+TEST(StreamCursor, ReportsThatAnEventIsNotDurableAndWhenItIs) {
   PumpedState pumped;
   StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   StreamCursor durable_only = Cursor(pumped.log(), FromNow{}, "", true);

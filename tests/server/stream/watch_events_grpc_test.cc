@@ -173,7 +173,7 @@ TEST(WatchEvents, AReaderOfALargeJournalIsCutWhereverItStopsToRead) {
   }
 }
 
-TEST(WatchEvents, DrainSendsEverythingAndThenSaysWhereToResume) {
+TEST(WatchEvents, DrainSendsEverythingAndThenThePositionToResumeFrom) {
   TestServer server;
   TestStream stream(server.stub(), Live());
   stream.Next();

@@ -158,7 +158,7 @@ TEST_F(ArrivalsTest, ThePeerWithTheMostLosesItsOldest) {
   EXPECT_EQ(arrived_[0].peer, "honest");
 }
 
-TEST_F(ArrivalsTest, OfManyPeersWithOneEachTheOldestGoes) {
+TEST_F(ArrivalsTest, AmongManyPeersWithOneHandshakeTheOldestIsClosed) {
   Open({.at_once = 4});
   std::vector<UniqueFd> flood;
   flood.reserve(54);

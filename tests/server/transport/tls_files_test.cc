@@ -130,7 +130,7 @@ std::pair<std::string, std::string> SelfSigned(EVP_PKEY* key, const EVP_MD* dige
   return {text_of(out.get()), text_of(key_out.get())};
 }
 
-TEST_F(TlsFilesTest, WhatOpensslWouldRefuseIsNotLoaded) {
+TEST_F(TlsFilesTest, ACertificateThatOpensslRefusesIsNotLoaded) {
   const auto files = Open();
   const KeyPtr rsa_1024(EVP_RSA_gen(1024));
   const auto [certificate, key] = SelfSigned(rsa_1024.get(), EVP_sha256());

@@ -303,7 +303,7 @@ class ConformanceTest(unittest.TestCase):
             finally:
                 server.close()
 
-    def test_what_is_refused_is_not_tried_again(self):
+    def test_a_refused_call_is_not_tried_again(self):
         for code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED,
                      grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED):
             self.refused(code)

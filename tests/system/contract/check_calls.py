@@ -125,7 +125,7 @@ def what_an_intent_decides(world):
 
 elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
-elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.OneThatExpiredAfterTheShutdownHasCounted",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AnIntentThatExpiredAfterTheShutdownCounts",
           "DeclareIntent", "4")
 
 

@@ -17,40 +17,40 @@ def expect(stopped, class_name, cause):
     assert pb.ShutdownCause.Name(stopped.shutdown.cause) == f"SHUTDOWN_CAUSE_{cause}", stopped
 
 
-elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsPutDownToTheOneThatItWasOf",
+elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsAttributedToItsVictim",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY")
 CAUSES = "tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest"
-elsewhere(f"{CAUSES}.TheKernelIsACrash", "ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED")
-elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
-elsewhere(f"{CAUSES}.OneThatKillsTheContainerIsTheHosts", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
-elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", "ShutdownDetail.sender")
-elsewhere(f"{CAUSES}.TheReasonWhyNobodySawItIsEvidence", "ShutdownDetail.sender")
+elsewhere(f"{CAUSES}.AKillByTheKernelIsACrash", "ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED")
+elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
+elsewhere(f"{CAUSES}.AKillOfTheContainerIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
+elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", "ShutdownDetail.sender")
+elsewhere(f"{CAUSES}.TheReasonWhyTheSenderIsUnknownIsEvidence", "ShutdownDetail.sender")
 for field in ("login_uid", "login_user", "login_session", "remote_host"):
-    elsewhere(f"{CAUSES}.OneWhoLoggedInIsNamed", f"SignalSender.{field}")
+    elsewhere(f"{CAUSES}.ASenderWhoLoggedInIsNamed", f"SignalSender.{field}")
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
-    elsewhere(f"{CAUSES}.AnotherProcessIsTheHosts", f"SignalSender.{field}")
+    elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", f"SignalSender.{field}")
 elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
           "SignalSender.uid")
-elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.OfASenderThatIsGoneTheRecordSaysUserAndName",
+elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.ASenderThatIsGoneHasUserAndNameFromTheRecord",
           "SignalSender.uid")
-elsewhere(f"{CAUSES}.TheKernelIsACrash", "SignalSender.kernel")
+elsewhere(f"{CAUSES}.AKillByTheKernelIsACrash", "SignalSender.kernel")
 for field in ("container_pid", "container_signal"):
-    elsewhere(f"{CAUSES}.OneThatKillsTheContainerIsTheHosts", f"SignalSender.{field}")
-elsewhere(f"{CAUSES}.TheKernelsWithItsParentIsUnknown", "SignalSender.parent_ended")
+    elsewhere(f"{CAUSES}.AKillOfTheContainerIsAHostKill", f"SignalSender.{field}")
+elsewhere(f"{CAUSES}.AKernelsKillForItsParentIsUnknown", "SignalSender.parent_ended")
 elsewhere(f"{CAUSES}.AnEndInItsLastPassIsUnknown", "ShutdownDetail.may_still_run")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.OfAProcessThatIsNotTracked",
           "ShutdownDetail.may_still_run")
-elsewhere(f"{CAUSES}.QemuItselfIsACrash", "SignalSender.of_qemu")
+elsewhere(f"{CAUSES}.AKillByQemuItselfIsACrash", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
-elsewhere(f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", "SignalSender.from_last_words")
+elsewhere(f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", "SignalSender.from_last_words")
 LAST_WORDS = "tests/system/last_words_test.cc:LastWordsTest"
 for test, fields in (
         (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),
-        (f"{WORDS}.ACrashHasThem", ("ShutdownDetail.numbers", "ShutdownDetail.last_words", "LastWords.source")),
+        (f"{WORDS}.ACrashHasLastWords", ("ShutdownDetail.numbers", "ShutdownDetail.last_words", "LastWords.source")),
         ("tests/watcher/runs/last_words_test.cc:LastWordsTest.AFileThatIsItsOwnIsReadFromItsBeginning",
          ("LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR",)),
-        (f"{WORDS}.TheyNameTheSenderThatTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
-        (f"{WORDS}.AStartThatFailsHasThem", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
+        (f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
+        (f"{WORDS}.AFailedStartHasLastWords", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
         (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for",)),
         (f"{LAST_WORDS}.AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit", ("EndNumbers.peak_memory_bytes",
                                                                            "EndNumbers.memory_limit_bytes")),

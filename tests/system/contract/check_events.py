@@ -224,11 +224,11 @@ elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.ConnectedWhileTheVmIs
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED")
 elsewhere("tests/watcher/session/vm_session_agent_test.cc:VmSessionAgentTest.AnIntentSettlesIt",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED")
-elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.OneThatLeftInTheWindowCounts",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AnAgentThatLeftInTheWindowCounts",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED")
 elsewhere("tests/system/guest_agent_test.cc:GuestAgentTest.OnAPortThatQemuDoesNotReportItIsPossible",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE")
-elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.OneThatIsNotKnownYetMayBeConnected",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AnAgentThatIsNotKnownYetMayBeConnected",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnoredPressIsOutOfItsWindow",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_EARLIER")
@@ -246,7 +246,7 @@ elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionStateTest.ProblemsThatComeAndGoAreReportedByEvents",
           "EventType.EVENT_TYPE_PROBLEMS_CHANGED")
 elsewhere("tests/watcher/session/vm_session_events_test.cc:"
-          "VmSessionFloodTest.WhatAFloodLeavesOutTheGapMakesGood",
+          "VmSessionFloodTest.TheGapAfterAFloodHasTheVmsState",
           "Event.state")
 elsewhere("tests/watcher/session/vm_session_events_test.cc:"
           "VmSessionStateTest.AProblemThatComesWithAnEventHasNoneOfItsOwn",
@@ -456,9 +456,9 @@ for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "STARTING"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.SoonAfterTheStart", "NO_GREETING"),
         (f"{SESSION}exit_test.cc:HangCheckTest.AQemuThatDoesNotAnswerIsUnreachableUntilItDoes", "NO_ANSWER"),
-        (f"{SESSION}exit_test.cc:HangCheckTest.AFrozenQemuIsNamedAsThat", "FROZEN"),
-        (f"{SESSION}exit_test.cc:HangCheckTest.AQemuThatDumpsItsCoreIsNamedAsThat", "CORE_DUMPING"),
-        (f"{SESSION}exit_test.cc:VmSessionHangTest.AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen", "EXIT_LATE"),
+        (f"{SESSION}exit_test.cc:HangCheckTest.AFrozenQemuIsReportedAsFrozen", "FROZEN"),
+        (f"{SESSION}exit_test.cc:HangCheckTest.AQemuThatDumpsItsCoreIsReportedAsDumping", "CORE_DUMPING"),
+        (f"{SESSION}exit_test.cc:VmSessionHangTest.TheProblemOfAQemuThatDoesNotExitIsUpdatedRarely", "EXIT_LATE"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.EofOfALivingProcessIsNoEnd", "MONITOR_LOST"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnIoErrorIsAProblemUntilAResume", "IO_ERROR"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnInternalErrorIsACrash", "INTERNAL_ERROR"),
@@ -482,8 +482,8 @@ for test, problem in (
         (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AMonitorThatMayNotBeConnectedToIsListedWithTheReason",
          "PERMISSION_DENIED"),
         (f"{TRACE}ErrorTest.AForeignPidNamespaceIsRefused", "PID_NAMESPACE"),
-        (f"{TRACE}ErrorTest.AKernelThatDoesNotDescribeItsTypesIsNamedAsThat", "NO_KERNEL_TYPES"),
-        (f"{TRACE}Test.WithoutTheRightItSaysWhichOne", "NO_CAPABILITY"),
+        (f"{TRACE}ErrorTest.AKernelWithoutBtfIsNamedInTheError", "NO_KERNEL_TYPES"),
+        (f"{TRACE}Test.WithoutACapabilityTheErrorNamesIt", "NO_CAPABILITY"),
         (f"{TRACE}Test.EachReasonHasItsCode", "USER_NAMESPACE"),
         (f"{TRACE}Test.EachReasonHasItsCode", "SECCOMP"),
         (f"{TRACE}Test.EachReasonHasItsCode", "KERNEL_LOCKDOWN"),
@@ -494,8 +494,8 @@ for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
-        (f"{LOG}test.cc:FullLog.WhatIsNoEvidenceGoesFirstAndOneGapCounts", "QUEUE_FULL"),
-        (f"{LOG}test.cc:EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem", "NOT_WRITTEN"),
+        (f"{LOG}test.cc:FullLog.EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem", "QUEUE_FULL"),
+        (f"{LOG}test.cc:EventLog.BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem", "NOT_WRITTEN"),
         (f"{LOG}start_test.cc:EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),
         (f"{LOG}start_test.cc:UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",

@@ -9,14 +9,14 @@ from check_streams import sequences
 from promises import elsewhere, promise
 from world import code, pb, qmp, reason, wait_until
 
-OVERFLOW = "tests/server/eventlog/event_log_test.cc:EventLog.BeyondTheBoundTheOldestGoAndOneGapNamesThem"
+OVERFLOW = "tests/server/eventlog/event_log_test.cc:EventLog.BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem"
 elsewhere(OVERFLOW, "VmEventService", "6")
 elsewhere(OVERFLOW, "Event.missing")
 elsewhere(OVERFLOW, "SequenceRange")
 elsewhere(OVERFLOW, "SequenceRange.first")
 elsewhere(OVERFLOW, "SequenceRange.last")
 elsewhere("tests/server/eventlog/event_log_start_test.cc:"
-          "EventLog.AfterACrashNoSequenceIsGivenAgainAndAGapNamesWhatIsNotThere",
+          "EventLog.AfterACrashNoSequenceIsReusedAndAGapNamesTheMissingOnes",
           "Event.missing")
 
 

@@ -10,7 +10,7 @@ from world import code, pb, qmp, wait_until
 
 elsewhere("tests/server/access/access_grpc_test.cc:Tls.AStreamIsListedWithItsCertificatesNames",
           "Stream.certificate_names")
-elsewhere("tests/server/rpc/event_counts_test.cc:EventCountsTest.WhatIsBeyondTheLimitsIsOthers",
+elsewhere("tests/server/rpc/event_counts_test.cc:EventCountsTest.KeysBeyondTheLimitsAreCountedAsOthers",
           "CountEventsResponse.others")
 elsewhere("tests/server/rpc/queries_test.cc:QueriesTest.EndsAPageOfVmsBeforeItIsTooLong", "ListVmsResponse")
 
@@ -327,7 +327,7 @@ def patterns_of_sources(world):
 
 
 elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "VmRef.labels")
-elsewhere("tests/watcher/libvirt/domain_xml_test.cc:DomainLabelsTest.WhatPeopleWriteIsBounded", "VmRef.labels")
+elsewhere("tests/watcher/libvirt/domain_xml_test.cc:DomainLabelsTest.LabelsInTheMetadataAreBounded", "VmRef.labels")
 elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "EventFilter.labels")
 elsewhere("tests/base/base_test.cc:LabelSelectorTest.EveryConditionMustHold", "EventFilter.labels")
 

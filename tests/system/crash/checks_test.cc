@@ -133,7 +133,7 @@ TEST(CrashChecksTest, EachFaultIsFoundInAHistoryThatIsCorrectWithoutIt) {
   }
 }
 
-TEST(CrashChecksTest, WhatAKillMayTakeIsNoFault) {
+TEST(CrashChecksTest, LossesThatAKillPermitsAreNoFault) {
   const std::function<void(History*, std::vector<StreamHistory>*)> kLosses[] = {
       // An event that was not durable.
       [](auto*, auto* streams) {

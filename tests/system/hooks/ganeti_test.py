@@ -110,7 +110,7 @@ class GanetiTest(HookTest):
         self.operate("instance-remove", shutdown_timeout=999999)
         self.assertEqual(self.seconds_left(), 86400)
 
-    def test_what_leaves_the_qemu_alone_is_not_declared(self):
+    def test_an_operation_that_ends_no_qemu_is_not_declared(self):
         self.operate("instance-export", shutdown=False)
         self.operate("instance-stop", "elsewhere")
         self.assertIsNone(self.intent())

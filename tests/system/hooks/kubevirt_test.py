@@ -157,7 +157,7 @@ class KubevirtTest(HookTest):
         self.put_vmi(node="node2", deleted=True)
         self.expect_none()
 
-    def test_what_is_deleted_before_the_start_is_declared(self):
+    def test_a_deletion_before_the_start_is_declared(self):
         self.api.page = 1  # the lists have pages
         self.put_vmi("another")
         self.put_vmi(deleted=True)

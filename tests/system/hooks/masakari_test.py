@@ -263,7 +263,7 @@ class MasakariTest(HookTest):
         self.wait_log("masakari refuses it")
         self.assertEqual(self.new(), [])
 
-    def test_what_runs_again_is_not_stopped(self):
+    def test_an_instance_that_runs_again_is_not_stopped(self):
         self.start()
         self.stop(self.hook)
         self.crash()
@@ -272,7 +272,7 @@ class MasakariTest(HookTest):
         self.wait_log("not notified: it runs again")
         self.expect_only()
 
-    def test_what_is_old_or_no_instance_is_not_notified(self):
+    def test_an_old_end_or_one_of_no_instance_is_not_notified(self):
         self.start("--max-age", "0")
         self.crash()
         self.wait_log("longer than --max-age")

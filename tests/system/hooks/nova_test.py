@@ -183,7 +183,7 @@ class NovaTest(HookTest):
         vm_uuid = str(uuid.uuid4())
         return self.world.started_vm(self.stream, name, uuid=vm_uuid), vm_uuid
 
-    def test_what_ends_a_qemu_is_declared(self):
+    def test_an_operation_that_ends_a_qemu_is_declared(self):
         nova = self.listen()
         for action in ("POWER_OFF", "SHUTDOWN", "DELETE", "SOFT_DELETE", "REBOOT", "REBUILD", "RESCUE", "UNRESCUE",
                        "RESIZE", "RESIZE_REVERT", "SHELVE", "SHELVE_OFFLOAD", "SUSPEND"):
@@ -208,7 +208,7 @@ class NovaTest(HookTest):
                 nova.notify("POWER_OFF", vm_uuid, self.server)
                 self.stream.wait_event("INTENT_DECLARED", name)
 
-    def test_what_has_waited_on_the_bus_for_long_is_not_declared(self):
+    def test_a_notification_that_waited_too_long_is_not_declared(self):
         hook = load_hook()
         _, vm_uuid = self.started("vm1")
         payload = {"nova_object.data": {"host": self.server, "uuid": vm_uuid}}
@@ -220,7 +220,7 @@ class NovaTest(HookTest):
                                  {"timestamp": str(now - datetime.timedelta(seconds=age))})
         self.stream.wait_event("INTENT_DECLARED")
 
-    def test_one_that_comes_late_is_not_for_the_next_run(self):
+    def test_a_late_notification_is_not_for_the_next_run(self):
         hook = load_hook()
         _, vm_uuid = self.started("vm1")
         started = self.world.get().start_time.ToDatetime()
@@ -264,7 +264,7 @@ class NovaTest(HookTest):
         self.stream.wait_event("INTENT_ENDED", "other")
         self.assertTrue(self.world.get("vm1").HasField("intent"))
 
-    def test_that_nova_stops_what_has_ended_is_no_line_of_the_log(self):
+    def test_a_stop_of_an_ended_instance_is_not_logged(self):
         nova = self.listen()
         with contextlib.redirect_stderr(io.StringIO()) as log:
             gone = str(uuid.uuid4())
@@ -279,7 +279,7 @@ class NovaTest(HookTest):
             world.wait_until("the user's is in the log", lambda: "power off by alice" in log.getvalue())
             self.assertEqual(log.getvalue().count(gone), 1)
 
-    def test_what_ends_nothing_is_not_declared(self):
+    def test_an_operation_that_ends_nothing_is_not_declared(self):
         nova = self.listen()
         _, vm_uuid = self.started("vm1")
         nova.notify("POWER_OFF", vm_uuid, self.server, "END")

@@ -155,7 +155,7 @@ class RestartCrashedTest(HookTest):
         self.wait_log("would run: qm start 101")
         self.assertEqual(self.calls, [])
 
-    def test_what_crashed_in_an_outage_is_started_once(self):
+    def test_a_vm_that_crashed_in_an_outage_is_started_once(self):
         hook = self.start()
         kill(hook)
         self.crash()
@@ -191,7 +191,7 @@ class RestartCrashedTest(HookTest):
         self.wait_log("longer than --max-age")
         self.assertEqual(self.calls, [])
 
-    def test_what_runs_again_is_left_alone(self):
+    def test_a_vm_that_runs_again_is_left_alone(self):
         hook = self.start()
         kill(hook)
         self.crash()

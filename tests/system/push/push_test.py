@@ -290,7 +290,7 @@ class PushTest(world.WorldTest):
         self.assertEqual(delivered, self.expected(), "each once, in order")
         self.assertEqual(self.status()["set_aside_events"], 0)
 
-    def test_what_fails_comes_again(self):
+    def test_a_failed_request_is_sent_again(self):
         self.check_after(Answer(503, b"try \x1b[31mlater"), Answer(408), Answer(425))
         self.assertIn("it answers 503: try \\x1b[31mlater (trying again)", self.log)
         self.assertIn("accepts events again", self.log)
@@ -350,7 +350,7 @@ class PushTest(world.WorldTest):
 
     # Faults that stay.
 
-    def test_what_was_set_aside_is_sent_again(self):
+    def test_events_that_were_set_aside_are_sent_again(self):
         self.events(4)
         expected = self.expected()
         bad = expected[1:3]

@@ -512,7 +512,7 @@ class PageTest(WebTest):
         self.assertIn("has not ended", self.browser.text("#why").split("another VM")[0])
         self.assertIn("no end", self.browser.text("#legend"))
 
-    def test_what_needs_somebody_is_first_with_its_cause(self):
+    def test_vms_that_need_attention_come_first_with_their_cause(self):
         self.world.started_vm(self.stream, "aaa")
         self.world.started_vm(self.stream, "bbb").send(world.qmp("STOP"))
         self.stream.wait_event("PAUSED", "bbb")
@@ -531,7 +531,7 @@ class PageTest(WebTest):
         self.browser.run("document.querySelector('#rows .row .why').click()")
         self.wait("the whole row leads to the VM", lambda: self.browser.text("#vm-title") == "bbb")
 
-    def test_what_is_not_known_is_not_shown_as_none(self):
+    def test_an_unknown_value_is_not_shown_as_none(self):
         self.crash()
         self.open("#vm=nobody")
         self.wait_text("no VM \"nobody\" is known", "#why")
@@ -689,7 +689,7 @@ class PageTest(WebTest):
         self.assertIn("alice", self.browser.text("#log-rows"))
         self.assertNotIn("db1", self.browser.text("#log-rows"))
 
-    def test_what_was_missed_is_one_click(self):
+    def test_missed_events_are_one_click_away(self):
         self.open()
         self.click("[data-view=missed]")
         self.wait_text("No gap is known", "#log-empty")
@@ -708,7 +708,7 @@ class PageTest(WebTest):
         self.wait_text("intent replaced", "#log-rows")
         self.assertNotIn("intent withdrawn", self.browser.text("#log-rows"))
 
-    def test_what_is_shown_is_saved_as_csv_without_formulas(self):
+    def test_the_shown_rows_are_saved_as_csv_without_formulas(self):
         self.crash("=cmd")
         self.crash('a,"b"')
         self.open("#view=events&type=stopped")

@@ -93,7 +93,7 @@ TEST_F(LineFramerTest, ABeginThatNothingClosesEndsAtTheLimit) {
   EXPECT_TRUE(lines_.empty());
 }
 
-TEST_F(LineFramerTest, WhatIsNoPartOfAnObjectEndsItAtOnce) {
+TEST_F(LineFramerTest, TextThatCannotContinueAnObjectEndsIt) {
   ASSERT_TRUE(Feed("{\n\"half\nnext\n").ok());
   ASSERT_TRUE(Feed("{ ]\n}\nlogin: {\n").ok());
   EXPECT_THAT(lines_, ElementsAre("{\n\"half", "next", "{ ]", "}", "login: {"));

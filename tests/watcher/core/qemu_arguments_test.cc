@@ -63,7 +63,7 @@ TEST(QemuArgumentsTest, TheFirstValueMayHaveItsKeyAndMonitorsHaveTheOrderOfTheCo
   EXPECT_THAT(paths, ElementsAre("/first", "/kata", "/last"));
 }
 
-TEST(QemuArgumentsTest, WhatDoesNotListenOrIsNoQmpIsNoMonitor) {
+TEST(QemuArgumentsTest, AMonitorThatDoesNotListenOrIsNotQmpIsIgnored) {
   for (const Arguments& form : std::vector<Arguments>{
            {"-qmp", "unix:/p"},
            {"-qmp", "tcp:localhost:4444,server=on"},
@@ -133,7 +133,7 @@ QemuArguments ParseWithMonitor(const Arguments& more) {
   return ParseQemuArguments(all);
 }
 
-TEST(QemuArgumentsTest, WhatIsSaidOnceIsWhatQemuAnswers) {
+TEST(QemuArgumentsTest, AValueThatIsGivenOnceIsCertain) {
   for (const Arguments& form : std::vector<Arguments>{
            {"-name", "web1"},
            {"-S", "--name", "web1,process=x"},
@@ -148,7 +148,7 @@ TEST(QemuArgumentsTest, WhatIsSaidOnceIsWhatQemuAnswers) {
   EXPECT_EQ(ParseWithMonitor({"-uuid", "00000000-0000-0000-0000-000000000000"}).certain_uuid, "");
 }
 
-TEST(QemuArgumentsTest, WhereThereIsDoubtOnlyQemuKnows) {
+TEST(QemuArgumentsTest, AnAmbiguousNameOrUuidIsNotCertain) {
   const Arguments sound = {"-name", "web1", "-uuid", kUuid};
   for (const Arguments& form : std::vector<Arguments>{
            {"-readconfig", "/etc/vm"},
@@ -207,7 +207,7 @@ TEST(QemuArgumentsTest, AQemuMayStayWhenItsGuestIsDown) {
   EXPECT_FALSE(ParseWithMonitor({"-append", "no-shutdown"}).stays_down);
 }
 
-TEST(QemuArgumentsTest, ThatNoDeviceReportsAPanicIsKnownOfACommandLineThatIsWhole) {
+TEST(QemuArgumentsTest, TheLackOfAPanicDeviceIsKnownIfTheCommandLineIsComplete) {
   EXPECT_TRUE(ParseWithMonitor({"-device", "virtio-net"}).no_panic_device);
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"-device", "pvpanic"},

@@ -18,7 +18,7 @@ using testing::SizeIs;
 
 v1::LastWords Words(absl::string_view text) { return WordsIn(text, LastWordsSource::kJournal); }
 
-TEST(QemuWordsTest, WhatEachStartWritesIsNoLastWord) {
+TEST(QemuWordsTest, UsualLinesOfAStartAreNoLastWords) {
   const v1::LastWords words = Words(
       "char device redirected to /dev/pts/0 (label charserial0)\n"
       "VNC server running on 127.0.0.1:5900\n"
@@ -42,7 +42,7 @@ TEST(QemuWordsTest, TheLastTenLinesStayWithoutEmptyOnes) {
   EXPECT_THAT(Words("\n \n").lines(), IsEmpty());
 }
 
-TEST(QemuWordsTest, WhatIsNoTextIsEscaped) {
+TEST(QemuWordsTest, ControlCharactersAndBrokenUtf8AreEscaped) {
   EXPECT_THAT(Words("a\x1b[31m\xff\\\tb\n").lines(), ElementsAre("a\\x1b[31m\\xff\\x5c\\x09b"));
 }
 

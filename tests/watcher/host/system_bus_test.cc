@@ -226,7 +226,7 @@ TEST_F(SystemBusTest, WithoutABusThereIsAProblem) {
   EXPECT_THAT(state.problem, HasSubstr("no system bus: "));
 }
 
-TEST_F(SystemBusTest, WhatWasSaidHoldsWhereTheBusIsGone) {
+TEST_F(SystemBusTest, TheLastReportCountsWhileTheBusIsGone) {
   StartBus();
   StartLogind(/*preparing=*/true);
   Listen();

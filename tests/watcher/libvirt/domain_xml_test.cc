@@ -83,7 +83,7 @@ std::string Domain(const std::string& name, const std::string& metadata) {
                       "</domain>\n");
 }
 
-TEST(DomainLabelsTest, NovaSaysProjectUserFlavorAndName) {
+TEST(DomainLabelsTest, NovasMetadataHasProjectUserFlavorAndName) {
   // As nova 26 writes it.
   const std::string xml = Domain("instance-0000002a", R"(
     <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">
@@ -107,7 +107,7 @@ TEST(DomainLabelsTest, NovaSaysProjectUserFlavorAndName) {
                           Pair("nova.user", "alice"), Pair("nova.user_id", "11111111")));
 }
 
-TEST(DomainLabelsTest, KubeVirtSaysNamespaceAndInstance) {
+TEST(DomainLabelsTest, KubeVirtsMetadataHasNamespaceAndInstance) {
   const std::string xml = Domain("prod_web-1", R"(
     <kubevirt xmlns="http://kubevirt.io">
       <uid>550e8400-e29b-41d4-a716-446655440000</uid>
@@ -136,7 +136,7 @@ TEST(DomainLabelsTest, LabelsThatWereSetByHand) {
   EXPECT_THAT(LabelsIn(xml), ElementsAre(Pair("app", "web"), Pair("empty", "")));
 }
 
-TEST(DomainLabelsTest, WhatPeopleWriteIsBounded) {
+TEST(DomainLabelsTest, LabelsInTheMetadataAreBounded) {
   std::string labels = R"(<labels xmlns="urn:vmeventd:labels">)";
   for (int i = 0; i < 1000; ++i) {
     absl::StrAppend(&labels, "<label key='k", 1000 + i, "' value='", std::string(1000, 'x'), "'/>");
@@ -149,7 +149,7 @@ TEST(DomainLabelsTest, WhatPeopleWriteIsBounded) {
   EXPECT_THAT(line, ElementsAre(Pair("a", "x\\x0a\\x5c")));
 }
 
-TEST(DomainLabelsTest, OutsideOfTheMetadataIsNothing) {
+TEST(DomainLabelsTest, LabelsOutsideOfTheMetadataAreIgnored) {
   EXPECT_THAT(LabelsIn("<domain><labels xmlns=\"urn:vmeventd:labels\"><label key=\"a\" "
                        "value=\"b\"/></labels></domain>"),
               IsEmpty());

@@ -64,7 +64,7 @@ TEST_F(LibvirtUnattendedTest, AnEndThatNobodySawIsUnknownAtOnce) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST_F(LibvirtUnattendedTest, WhatWasSeenBeforeDecides) {
+TEST_F(LibvirtUnattendedTest, EvidenceFromBeforeTheRestartDecides) {
   StartWithDomain();
   libvirt_->Qmp(kDomain, "SHUTDOWN", R"({"guest": false, "reason": "host-qmp-quit"})");
   UntilSaved("host-qmp-quit");
@@ -83,7 +83,7 @@ TEST_F(LibvirtUnattendedTest, AGuestThatWasDownBeforeMayHaveComeUp) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST_F(LibvirtUnattendedTest, WhatLibvirtReportedBeforeDecides) {
+TEST_F(LibvirtUnattendedTest, LibvirtsReportFromBeforeTheRestartDecides) {
   StartWithDomain();
   libvirt_->Stopped(kDomain, ManagerEnd::kSaved, "stopped, saved");
   UntilSaved("stopped, saved");
@@ -210,7 +210,7 @@ TEST_F(LibvirtHandoverTest, AnEndBeforeTheListIsNotAwaited) {
   ExpectStopped(ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
 }
 
-TEST_F(LibvirtHandoverTest, WhatIsAnotherOnesIsNotBelieved) {
+TEST_F(LibvirtHandoverTest, AHandedProcessOrConnectionOfAnotherVmIsRefused) {
   StartWithDomain();
   for (const bool process : {true, false}) {
     ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state() == VmState::kRunning; }));

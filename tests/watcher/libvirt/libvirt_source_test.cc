@@ -276,7 +276,7 @@ class LibvirtLookTest : public LibvirtProcessTest {
   }
 };
 
-TEST_F(LibvirtLookTest, WhatComesMeanwhileWaitsForItInItsOrder) {
+TEST_F(LibvirtLookTest, EventsDuringTheSearchWaitForItInOrder) {
   StartUnseen();
   libvirt_->Qmp(kOther, "STOP");
   ASSERT_TRUE(UntilCount(EventType::kPaused)) << "other domains do not wait";

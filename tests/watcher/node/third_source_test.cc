@@ -139,7 +139,7 @@ TEST_F(ThirdSourceTest, ItsFirstScanIsWaitedFor) {
   EXPECT_GE(source_->turns, 10);
 }
 
-TEST_F(ThirdSourceTest, ItsHealthIsBesideThatOfTheOthers) {
+TEST_F(ThirdSourceTest, ItsHealthIsReportedWithThatOfTheOthers) {
   const auto services = [this] {
     std::vector<std::string> names;
     for (const ServiceHealth& health : watcher_->Health()) names.emplace_back(health.service);
@@ -156,13 +156,13 @@ TEST_F(ThirdSourceTest, ItsHealthIsBesideThatOfTheOthers) {
   EXPECT_TRUE(watcher_->waits());
 }
 
-TEST_F(ThirdSourceTest, WhatItDescribesAndCountsIsTheWatchers) {
+TEST_F(ThirdSourceTest, TheWatcherHasItsDescriptionAndItsCounters) {
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).path(), "/third");
   EXPECT_EQ(watcher_->counters().rescans, 3u);
 }
 
 // A library is loaded at the start for what is named only.
-TEST(SourceLibrariesTest, NoneIsNeededForWhatMayNotBeThere) {
+TEST(SourceLibrariesTest, NoLibraryIsNeededForAnOptionalSource) {
   WatcherOptions options;
   EXPECT_TRUE(NodeWatcher::LoadLibraries(&options).ok());
   options.sources = options.sources.Resolved();

@@ -211,7 +211,7 @@ TEST_F(MonitorConnectionTest, DrainReadsToTheEnd) {
   EXPECT_TRUE(closed_.has_value());
 }
 
-TEST_F(MonitorConnectionTest, WhatIsNoQmpClosesIt) {
+TEST_F(MonitorConnectionTest, TextThatIsNoQmpClosesTheConnection) {
   ConnectUntilReady();
   qemu_.Send(monitor_, std::string(kEvent) + "SSH-2.0-OpenSSH\r\n" + kEvent);
   ASSERT_TRUE(Until([&] { return closed_.has_value(); }));
@@ -245,7 +245,7 @@ TEST_F(MonitorConnectionTest, AFloodIsReadInPartsOfOneTurnEach) {
       [&] { return events_.size() == 10 * kPart; }));
 }
 
-TEST_F(MonitorConnectionTest, OneThatWouldHoldTooMuchOfUnfinishedLinesIsClosed) {
+TEST_F(MonitorConnectionTest, AMonitorWithTooLargeUnfinishedLinesIsClosed) {
   ConnectUntilReady();
   size_t others = 0;
   ASSERT_TRUE(budget_.Hold(&others, MonitorBudget::kMaxHeldBytes - 64));
@@ -355,7 +355,7 @@ TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTim
   }
 }
 
-TEST_F(MonitorHandshakeTest, WhatTheCommandLineSaysIsNotAsked) {
+TEST_F(MonitorHandshakeTest, NoCommandAsksForWhatTheCommandLineHas) {
   command_lines_.at_once = {.certain_name = "web1"};
   Connect({.uuid = "5"});
   ASSERT_TRUE(UntilReady());
@@ -384,7 +384,7 @@ TEST_P(QuietStartTest, AQemuIsAskedForItsCapabilitiesAloneAtFirst) {
   ASSERT_TRUE(UntilCommands(4));
 }
 
-TEST_F(MonitorHandshakeTest, OneWhoseVmComesFromElsewhereIsAskedAtOnce) {
+TEST_F(MonitorHandshakeTest, AQemuWithAnIncomingVmIsAskedAtOnce) {
   command_lines_.at_once = {.incoming = true};
   Connect({});
   ASSERT_TRUE(UntilCommands(1));

@@ -150,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(Daemons, OomKillTest, testing::Bool(), [](const auto& t
   return test.param ? "ADaemonThatWasStartedAgain" : "TheSameDaemon";
 });
 
-TEST_P(OomKillTest, IsPutDownToTheOneThatItWasOf) {
+TEST_P(OomKillTest, IsAttributedToItsVictim) {
   const MemoryCgroup cgroup(32 << 20);
   if (!cgroup.made()) GTEST_SKIP() << "needs a cgroup with a memory controller";
   int go[2][2];

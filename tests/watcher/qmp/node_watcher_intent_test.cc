@@ -90,7 +90,7 @@ TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
 }
 
 // The end of a run that lived then may be published, but not be public yet.
-TEST_F(NodeWatcherIntentTest, ThatNothingRanIsAnsweredOnceAllEndsArePublic) {
+TEST_F(NodeWatcherIntentTest, NotFoundIsReturnedOnceAllEndsArePublic) {
   StartOne(&qemu_);
   IntentRequest request = Of("vm2");
   request.started_before = absl::Now();
@@ -103,7 +103,7 @@ TEST_F(NodeWatcherIntentTest, ThatNothingRanIsAnsweredOnceAllEndsArePublic) {
   EXPECT_TRUE(absl::IsNotFound(outcome.intent.status())) << outcome.intent.status();
 }
 
-TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
+TEST_F(NodeWatcherIntentTest, AShutdownThatQemuSentBeforeTheIntentCounts) {
   const int monitor = FollowWithManualClock();  // however long it takes to read
   ASSERT_TRUE(UntilScanned());
   qemu_.Send(monitor, kGuestShutdownLine);
@@ -119,7 +119,7 @@ TEST_F(NodeWatcherIntentTest, WhatQemuHasSaidBeforeCameFirst) {
 }
 
 // A retry or a notification that comes late must not be for the VM's next run.
-TEST_F(NodeWatcherIntentTest, OneForAnEarlierRunIsNotForTheNext) {
+TEST_F(NodeWatcherIntentTest, AnIntentForAnEarlierRunIsNotForTheNext) {
   qemu_.Unlink(Follow(&qemu_));
   ASSERT_TRUE(UntilScanned());
   const absl::Time began = absl::Now();

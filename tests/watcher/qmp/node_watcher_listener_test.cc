@@ -365,7 +365,7 @@ class SeveralSocketsTest : public RestartTest {
   SeveralSocketsTest() { options_.greeting_timeout = absl::Seconds(1); }
 };
 
-TEST_F(SeveralSocketsTest, OneThatGreetsLaterIsFound) {
+TEST_F(SeveralSocketsTest, ASocketThatGreetsLaterIsFound) {
   qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   const int second = qemu_.AddMonitor(Socket("vm2"), {.greet = false});
   Start();

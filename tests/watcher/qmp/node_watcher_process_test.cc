@@ -169,7 +169,7 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
-TEST_F(NodeWatcherProcessTest, OneOwnersRunsLeaveDescriptorsToOthers) {
+TEST_F(NodeWatcherProcessTest, TheRunsOfOneOwnerLeaveDescriptorsForOthers) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to give a socket away";
   options_.max_vm_descriptors = 8;
   std::vector<std::unique_ptr<FakeQemu>> qemus;

@@ -47,7 +47,7 @@ class DirectoryThreadTest : public testing::Test {
   std::unique_ptr<DirectoryThread> thread_;
 };
 
-TEST_F(DirectoryThreadTest, WhatAWorkReturnsIsCalledAtOnceIfTheWorkIsSoonDone) {
+TEST_F(DirectoryThreadTest, TheReturnedFunctionIsCalledAtOnceIfTheWorkIsQuick) {
   Start(absl::Minutes(1));
   Run(1);
   EXPECT_THAT(done_, ElementsAre(1));

@@ -84,7 +84,7 @@ TEST_F(LastWordsTest, AFileThatIsMovedAwayIsReadAllTheSame) {
   EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
 }
 
-TEST_F(LastWordsTest, WhatIsNoRegularFileIsNotRead) {
+TEST_F(LastWordsTest, AFileThatIsNotRegularIsNotRead) {
   ASSERT_EQ(mkfifo(File().c_str(), 0600), 0);
   for (const std::string& error : {std::string("/dev/null"), "<>" + File()}) {
     Start(error[0] == '<' ? "2" + error : "2>" + error);
@@ -116,7 +116,7 @@ TEST_F(LastWordsTest, ACoreIsNamedBeforeAnythingIsRead) {
 }
 
 // As Ganeti starts a QEMU with -D and -daemonize, whose descriptors vmeventd's user may not see.
-TEST_F(LastWordsTest, WhatAQemuOfGanetisLeftIsInItsLog) {
+TEST_F(LastWordsTest, TheWordsOfAQemuOfGanetiAreReadFromItsLog) {
   std::filesystem::create_directories(ganeti_logs_);
   run_.name = run_.raw_name = "web1";
   run_.unit = "ganeti.service";
@@ -145,12 +145,12 @@ class LibvirtLogTest : public LastWordsTest {
   std::string Log() const { return logs_ + "/web1.log"; }
 };
 
-TEST_F(LibvirtLogTest, WhatQemuWroteItselfIsThereAtItsEnd) {
+TEST_F(LibvirtLogTest, TextThatQemuWroteItselfIsReadAtItsEnd) {
   Start("2>>" + Log());
   EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
 }
 
-TEST_F(LibvirtLogTest, WhatLibvirtWritesLateIsWaitedFor) {
+TEST_F(LibvirtLogTest, TextThatLibvirtWritesLateIsWaitedFor) {
   Start("2>/dev/null");
   const auto read = reader_.BeginRead(run_, ExitStatus{.code = 1}, trail_);
   std::ofstream(Log(), std::ios::app) << "late\n";

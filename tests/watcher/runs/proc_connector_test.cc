@@ -83,7 +83,7 @@ TEST_F(ProcConnectorTest, ForgetsWhatNobodyFollows) {
   EXPECT_EQ(connector_->WaitStatusOf(first.pid()), std::nullopt);
 }
 
-TEST_F(ProcConnectorTest, WhatWaitsWhenANumberIsFollowedIsOfAnEarlierProcess) {
+TEST_F(ProcConnectorTest, MessagesThatWaitWhenAPidIsFollowedBelongToAnEarlierProcess) {
   Child earlier(Sleep);
   Child marker(Sleep);
   // The kernel reports an end a moment after it: wait until another listener has the report.

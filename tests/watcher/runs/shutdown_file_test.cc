@@ -42,7 +42,7 @@ TEST_F(ShutdownFileTest, IsCreatedEmptyAndReadableForAllWhateverTheUmask) {
   EXPECT_EQ(Stat("vm.shutdown").st_size, 0);
 }
 
-TEST_F(ShutdownFileTest, ThatIsThereGetsNewTimesAndKeepsTheRest) {
+TEST_F(ShutdownFileTest, AnExistingFileGetsNewTimesAndNothingElse) {
   ASSERT_TRUE(Create("vm").ok());
   const std::string path = directory_.Path("vm.shutdown");
   const timespec old_times[2] = {{1000, 0}, {1000, 0}};

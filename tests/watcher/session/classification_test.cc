@@ -204,11 +204,11 @@ std::string TruthTable() {
   return table;
 }
 
-TEST(ClassificationTest, TheTruthTableIsAsItWasAgreed) {
+TEST(ClassificationTest, TheTruthTableIsTheAgreedOne) {
   EXPECT_EQ(TruthTable(), e2e::ReadFile(VMEVENTD_SOURCE_DIR "/tests/golden/classification.txt"));
 }
 
-TEST(ClassificationTest, WhatOverridesASHUTDOWNDoesSoInEveryCombination) {
+TEST(ClassificationTest, EvidenceThatOverridesAShutdownDoesSoInEveryCombination) {
   const std::vector<Dimension> dimensions = OtherDimensions();
   for (const Value& reason : Reasons()) {
     ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
@@ -242,7 +242,7 @@ TEST(ClassificationTest, IsUndecidedWithoutAnyEvidenceOfAnEnd) {
   EXPECT_FALSE(IsDecided(evidence));
 }
 
-TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
+TEST(ClassificationTest, AnAccidentStaysACrashDespiteAnIntent) {
   for (const Rule& rule : kClassificationRules) {
     const absl::string_view cause = ShutdownCauseName(rule.cause);
     const bool accident = cause == "GUEST_PANIC" || cause == "WATCHDOG" || cause == "HOST_ERROR" ||
@@ -255,7 +255,7 @@ TEST(ClassificationTest, WhatNobodyIntendsStaysACrash) {
   }
 }
 
-TEST(ClassificationTest, WhatNeverRanHereIsNoCrash) {
+TEST(ClassificationTest, AVmThatNeverRanHereHasNotCrashed) {
   const std::vector<Dimension> dimensions = OtherDimensions();
   for (const Value& life : Lives()) {
     if (life.name == "life:ran") continue;
@@ -268,7 +268,7 @@ TEST(ClassificationTest, WhatNeverRanHereIsNoCrash) {
   }
 }
 
-TEST(ClassificationTest, ACrashOfWhichLibvirtAloneKnowsIsUnknown) {
+TEST(ClassificationTest, ACrashThatOnlyLibvirtReportsIsUnknown) {
   Evidence evidence;
   evidence.manager_end = ManagerEnd::kCrashed;
   for (const bool monitored : {false, true}) {

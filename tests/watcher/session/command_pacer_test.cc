@@ -10,13 +10,13 @@ constexpr absl::Duration kQuiet = CommandPacer::kQuietTime;
 constexpr absl::Duration kLater = absl::Hours(1);
 constexpr absl::Duration kNever = absl::InfiniteDuration();
 
-TEST(CommandPacerTest, AReplyThatNobodyAskedForIsNone) {
+TEST(CommandPacerTest, AReplyWithoutACommandIsIgnored) {
   CommandPacer pacer;
   EXPECT_FALSE(pacer.OnReply(kLater));
   EXPECT_LE(pacer.NextAt(), absl::ZeroDuration());
 }
 
-TEST(CommandPacerTest, WhatAnotherClientMayHaveCausedIsFollowedByTheQuietTime) {
+TEST(CommandPacerTest, TheQuietTimeFollowsEventsThatAnotherClientMayHaveCaused) {
   for (const char* event : {"STOP", "MIGRATION", "VSERPORT_CHANGE"}) {
     CommandPacer pacer;
     pacer.OnEvent(event, kLater);
@@ -42,7 +42,7 @@ TEST(CommandPacerTest, NothingIsAskedAfterAShutdown) {
   EXPECT_EQ(pacer.NextAt(), kNever);
 }
 
-TEST(CommandPacerTest, AVmThatLivesOnIsAskedAgain) {
+TEST(CommandPacerTest, CommandsResumeForAVmThatLivesOn) {
   for (const char* event : {"RESET", "RESUME"}) {
     CommandPacer pacer;
     pacer.OnEvent("SHUTDOWN", kLater);

@@ -35,7 +35,7 @@ TEST(GuestAgentTest, MayBeConnectedWhereQemuReportsNoChange) {
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(1), kAgentWindow), kPossible);
 }
 
-TEST(GuestAgentTest, OneThatHasLeftCountsForTheWindow) {
+TEST(GuestAgentTest, AnAgentThatHasLeftCountsForTheWindow) {
   GuestAgent agent;
   agent.Learn(Channel(true), AgentTime(1));
   EXPECT_EQ(agent.CaveatAt(absl::Hours(9), kAgentWindow), kConnected);
@@ -44,7 +44,7 @@ TEST(GuestAgentTest, OneThatHasLeftCountsForTheWindow) {
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(101) + kAgentWindow, kAgentWindow), std::nullopt);
 }
 
-TEST(GuestAgentTest, AResetForgetsOneThatHasLeft) {
+TEST(GuestAgentTest, AResetForgetsAnAgentThatHasLeft) {
   GuestAgent agent;
   agent.Learn(Channel(true), AgentTime(1));
   agent.SawPort("agent", false, AgentTime(2));

@@ -35,19 +35,19 @@ class RunStatePollTest : public testing::Test {
   RunStatePoll poll_{kNoQuestion, /*asks=*/true};
 };
 
-TEST_F(RunStatePollTest, AVmThatRunsIsAskedNothing) {
+TEST_F(RunStatePollTest, AQemuWhoseVmRunsIsNotAsked) {
   EXPECT_EQ(poll_.NextAt(), kNoQuestion);
   poll_.OnAttach("running", now_);
   EXPECT_EQ(poll_.NextAt(), kNoQuestion);
 }
 
-TEST_F(RunStatePollTest, AVmThatRunsIsAskedAtTheIntervalOfTheHangCheck) {
+TEST_F(RunStatePollTest, AQemuWhoseVmRunsIsAskedAtTheIntervalOfTheHangCheck) {
   poll_ = RunStatePoll(kHangCheck, true);
   poll_.OnAttach("running", now_);
   EXPECT_THAT(MillisecondsBetween(3, "suspended"), ElementsAre(60'000, 60'000, 60'000));
 }
 
-TEST_F(RunStatePollTest, AVmThatIsPausedIsAskedEverMoreRarely) {
+TEST_F(RunStatePollTest, AQemuWhoseVmIsPausedIsAskedLessAndLessOften) {
   poll_.OnAttach("paused", now_);
   EXPECT_THAT(MillisecondsBetween(8, "paused"),
               ElementsAre(1000, 2000, 4000, 8000, 16'000, 30'000, 30'000, 30'000));
@@ -82,7 +82,7 @@ TEST_F(RunStatePollTest, AQemuThatMayBeEndingIsAskedLater) {
   EXPECT_EQ(poll_.NextAt(), now_ + kHangCheck);
 }
 
-TEST_F(RunStatePollTest, AManagersVmIsAskedNothing) {
+TEST_F(RunStatePollTest, TheQemuOfAManagerIsNotAsked) {
   poll_ = RunStatePoll(kHangCheck, /*asks=*/false);
   poll_.OnAttach("paused", now_);
   poll_.AskSoon(now_);

@@ -23,7 +23,7 @@ TEST_F(VmSessionAgentTest, IsAskedForAtEachAttach) {
   EXPECT_EQ(vm_.agent_queries, 2);
 }
 
-TEST_F(VmSessionAgentTest, ItsAnswerIsTheLastOfAnAttach) {
+TEST_F(VmSessionAgentTest, TheProbesReplyEndsTheAttach) {
   EXPECT_TRUE(vm_.Status().attached());
   EXPECT_TRUE(vm_.statuses.back().attached());
   vm_.agent_answer.reset();
@@ -55,7 +55,7 @@ TEST_F(VmSessionAgentTest, AConsoleWithAnIdIsAskedAboutOnce) {
   EXPECT_EQ(vm_.agent_queries, 2);
 }
 
-TEST_F(VmSessionAgentTest, AQemuThatNamesEverMorePortsIsAskedNoMore) {
+TEST_F(VmSessionAgentTest, AQemuWithTooManyPortsIsNotAskedAgain) {
   for (int i = 0; i < 1000; ++i) {
     vm_.Event("VSERPORT_CHANGE", absl::StrCat(R"({"open": true, "id": "p)", i, R"("})"));
   }

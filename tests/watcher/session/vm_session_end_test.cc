@@ -97,7 +97,7 @@ const StoryCase kPanics[] = {
      "GUEST_PANICKED action=pause; STOP; is GUEST_DOWN; answer guest-panicked; SHUTDOWN "
      "host-qmp-quit; end",
      "CRASH GUEST_PANIC"},
-    {"OneUnderNoRebootIsACrash", "GUEST_PANICKED action=run; SHUTDOWN guest-reset; end",
+    {"APanicUnderNoRebootIsACrash", "GUEST_PANICKED action=run; SHUTDOWN guest-reset; end",
      "CRASH GUEST_PANIC"},
     {"AResetClearsOne",
      "GUEST_PANICKED action=run; RESET guest=true; is RUNNING; SHUTDOWN guest-shutdown; end",
@@ -106,7 +106,7 @@ const StoryCase kPanics[] = {
      "POWERDOWN; GUEST_PANICKED action=pause; STOP; RESET; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen RESET (clears: POWERDOWN, GUEST_PANICKED "
      "action=pause, STOP)"},
-    {"OneBeforeAReconnectIsInDoubt",
+    {"APanicBeforeAReconnectIsInDoubt",
      "GUEST_PANICKED action=run; closed; ready; SHUTDOWN guest-shutdown; end",
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"ACrashKernelsPoweroffIsACrash", "GUEST_CRASHLOADED action=run; SHUTDOWN guest-shutdown; end",
@@ -123,15 +123,15 @@ const StoryCase kPanics[] = {
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"ACrashAfterAResumeIsACrash", "GUEST_PANICKED action=pause; STOP; RESUME; end SIGSEGV",
      "CRASH GUEST_PANIC"},
-    {"OneAfterASnapshotCounts",
+    {"APanicAfterASnapshotCounts",
      "GUEST_PANICKED action=pause; STOP; RESUME; STOP; GUEST_PANICKED action=pause; SHUTDOWN "
      "host-qmp-quit; end",
      "CRASH GUEST_PANIC"},
-    {"OneThatIsFoundAfterASnapshotCounts",
+    {"APanicThatIsFoundAfterASnapshotCounts",
      "GUEST_PANICKED action=pause; STOP; RESUME; STOP; attach guest-panicked; SHUTDOWN "
      "host-qmp-quit; end",
      "CRASH GUEST_PANIC"},
-    {"OneThatIsFoundAtAttachIsACrash", "new; ready guest-panicked; SHUTDOWN host-qmp-quit; end",
+    {"APanicThatIsFoundAtAttachIsACrash", "new; ready guest-panicked; SHUTDOWN host-qmp-quit; end",
      "CRASH GUEST_PANIC"},
     {"ARequestByPvpanicIsNone",
      "GUEST_PVSHUTDOWN; last PVSHUTDOWN_REQUESTED; SHUTDOWN guest-shutdown; end",
@@ -144,7 +144,7 @@ const StoryCase kWatchdogs[] = {
      "CRASH WATCHDOG"},
     {"AShutdownIsNoPressByTheAdmin",
      "WATCHDOG action=shutdown; POWERDOWN; SHUTDOWN guest-shutdown; end", "CRASH WATCHDOG"},
-    {"OneThatOnlyReportsIsNoCause",
+    {"AWatchdogThatOnlyReportsIsNoCause",
      "WATCHDOG action=none; WATCHDOG action=debug; WATCHDOG action=inject-nmi; SHUTDOWN "
      "guest-shutdown; end",
      "USER GUEST_POWEROFF"},
@@ -187,20 +187,20 @@ const StoryCase kWatchdogs[] = {
 STORIES(VmSessionEndTest, Watchdogs, kWatchdogs);
 
 const StoryCase kShutdowns[] = {
-    {"OneThatAResetTookBackIsNone",
+    {"AShutdownBeforeAResetDoesNotCount",
      "SHUTDOWN guest-shutdown; STOP; last GUEST_SHUTDOWN USER; is GUEST_DOWN; RESET guest=false; "
      "is "
      "PAUSED; RESUME; is RUNNING; SHUTDOWN host-signal; end",
      "ADMIN HOST_SIGNAL"},
-    {"OneThatAResumeTookBackIsNone",
+    {"AShutdownBeforeAResumeDoesNotCount",
      "SHUTDOWN guest-shutdown; STOP; RESUME; SHUTDOWN host-qmp-quit; end", "ADMIN HOST_QUIT"},
     {"APauseAndAResetBeforeItLeaveNoTrace", "STOP; RESUME; RESET; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF; unseen STOP; unseen RESUME; unseen RESET"},
-    {"OneThatNamesNobodyIsUnknown", "POWERDOWN; STOP; SHUTDOWN; end 0",
+    {"AShutdownWithoutAReasonIsUnknown", "POWERDOWN; STOP; SHUTDOWN; end 0",
      "UNKNOWN UNOBSERVED; rule shutdown-unexplained"},
-    {"OneThatNamesNobodyIsUnknownAsTheHostShutsDown", "host down; POWERDOWN; SHUTDOWN; end 0",
+    {"AShutdownWithoutAReasonIsUnknownAsTheHostShutsDown", "host down; POWERDOWN; SHUTDOWN; end 0",
      "UNKNOWN UNOBSERVED; rule shutdown-unexplained"},
-    {"OneThatAResetTookBackLeavesACrash", "SHUTDOWN guest-shutdown; RESET; end SIGSEGV",
+    {"ACrashAfterAShutdownAndAResetIsACrash", "SHUTDOWN guest-shutdown; RESET; end SIGSEGV",
      "CRASH QEMU_CRASHED"},
     {"TheFirstCounts", "SHUTDOWN guest-shutdown; STOP; wait 1h; SHUTDOWN host-signal; end",
      "USER GUEST_POWEROFF"},
@@ -208,10 +208,9 @@ const StoryCase kShutdowns[] = {
      "USER GUEST_HIBERNATE"},
     {"AReasonFromTheFutureIsReadByItsName", "SHUTDOWN reason=host-new-thing; end",
      "ADMIN HOST_REQUEST"},
-    {"OneDecidesWhateverTheExitStatusIs", "SHUTDOWN guest-shutdown; end SIGSEGV",
-     "USER GUEST_POWEROFF"},
-    {"OneDecidesAlsoBeforeAKill", "SHUTDOWN guest-shutdown; end SIGKILL", "USER GUEST_POWEROFF"},
-    {"OneDecidesAlsoBeforeAnError", "SHUTDOWN guest-shutdown; end 1", "USER GUEST_POWEROFF"},
+    {"AShutdownDecidesBeforeACrash", "SHUTDOWN guest-shutdown; end SIGSEGV", "USER GUEST_POWEROFF"},
+    {"AShutdownDecidesBeforeAKill", "SHUTDOWN guest-shutdown; end SIGKILL", "USER GUEST_POWEROFF"},
+    {"AShutdownDecidesBeforeAnError", "SHUTDOWN guest-shutdown; end 1", "USER GUEST_POWEROFF"},
     {"AQemuThatStaysIsReportedOnce",
      "SHUTDOWN guest-shutdown; wait 4999ms; events STARTED; is RUNNING; wait 1ms; events STARTED "
      "GUEST_SHUTDOWN; last GUEST_SHUTDOWN USER; is GUEST_DOWN; STOP; wait 1h; asked 0; RESET; is "
@@ -233,7 +232,7 @@ const StoryCase kShutdowns[] = {
     {"ARestartDoesNotForgetAQemuThatStays",
      "SHUTDOWN guest-shutdown; restart 6s; wait 0s; last GUEST_SHUTDOWN; gone",
      "USER GUEST_POWEROFF"},
-    {"OneOutranksTheRunStateOfTheHandshake",
+    {"AShutdownOutranksTheRunStateOfTheHandshake",
      "new; SHUTDOWN guest-shutdown; ready; is GUEST_DOWN; gone",
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen did not know yet"},
     // A SHUTDOWN that names nobody, and what else the handshake shows.
@@ -243,17 +242,17 @@ const StoryCase kShutdowns[] = {
      "CRASH GUEST_PANIC"},
     {"AWatchdogOutranksOne", "new; SHUTDOWN; ready watchdog; is GUEST_DOWN; gone",
      "CRASH WATCHDOG"},
-    {"OneThatNamesNobodyIsUnknownWhereItIsDown",
+    {"AShutdownWithoutAReasonIsUnknownIfTheGuestIsDown",
      "new; SHUTDOWN; ready shutdown; is GUEST_DOWN; gone", "UNKNOWN UNOBSERVED; file none"},
     {"AResetInTheHandshakeTakesOneBack",
      "new; SHUTDOWN guest-shutdown; RESET guest=false; ready; is RUNNING; end",
      "UNKNOWN PROCESS_EXITED"},
     // A reset and a `cont` that nobody saw are why it runs.
-    {"OneInAHandshakeThatEndedIsTakenBackByTheNext",
+    {"AShutdownInAHandshakeIsTakenBackByTheNextHandshake",
      "closed; SHUTDOWN guest-shutdown; closed; ready; is RUNNING; gone", "UNKNOWN PROCESS_EXITED"},
-    {"OneBeforeTheAttachIsUnknown",
+    {"AShutdownBeforeTheAttachIsUnknown",
      "new; ready shutdown; is GUEST_DOWN; SHUTDOWN host-qmp-quit; end", "UNKNOWN UNOBSERVED"},
-    {"WhatAReconnectClearsNamesTheReconnect",
+    {"EvidenceThatAReconnectClearsNamesTheReconnect",
      "POWERDOWN; SHUTDOWN guest-shutdown; STOP; attach; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT; unseen RESUME; seen Seen: POWERDOWN, ; seen query-status running (clears: "
      "SHUTDOWN"},
@@ -261,16 +260,16 @@ const StoryCase kShutdowns[] = {
 STORIES(VmSessionEndTest, Shutdowns, kShutdowns);
 
 const StoryCase kFiles[] = {
-    {"OneIsThereAtEof",
+    {"TheFileIsThereAtEof",
      "SHUTDOWN guest-shutdown; file none; closed; file written; wait 3s; events STARTED; gone",
      "USER GUEST_POWEROFF"},
-    {"OneIsThereAtEofOfTheFirstHandshake",
+    {"TheFileIsThereAtEofOfTheFirstHandshake",
      "new; SHUTDOWN guest-shutdown; file none; closed; file written; wait 100ms; gone",
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE"},
-    {"OneIsThereAtEofOfAHandshakeAfterARestart",
+    {"TheFileIsThereAtEofOfAHandshakeAfterARestart",
      "restart; SHUTDOWN guest-shutdown; file none; closed; file written; gone",
      "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
-    {"OneIsThereAtEofOfALaterHandshake",
+    {"TheFileIsThereAtEofOfALaterHandshake",
      "lost; SHUTDOWN guest-shutdown; file none; closed; file written; gone",
      "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"WithoutAShutdownItFollowsTheProcess", "closed; file none; gone", "UNKNOWN PROCESS_EXITED"},
@@ -295,10 +294,10 @@ const StoryCase kFiles[] = {
 STORIES(VmSessionEndTest, Files, kFiles);
 
 const StoryCase kMonitors[] = {
-    {"AnotherClientsShowsNothing",
+    {"AMonitorThatAnotherClientHoldsShowsNothing",
      "new; held; last STARTED; is UNREACHABLE; problem held by another client; gone",
      "UNKNOWN UNOBSERVED; file none"},
-    {"OneThatOpensAfterBeingHeldIsRestored",
+    {"AMonitorThatAnotherClientHeldIsRestored",
      "new; held; held; ready; events STARTED MONITOR_RESTORED; no problem; end",
      "UNKNOWN PROCESS_EXITED"},
     {"ALostOneShowsNothingOfALaterEnd", "lost; last MONITOR_LOST; wait 5h; gone 0",
@@ -306,13 +305,13 @@ const StoryCase kMonitors[] = {
     {"ALostOneThatIsTriedAgainShowsNothing", "lost; wait 5h; closed; gone 0",
      "UNKNOWN UNOBSERVED; rule unobserved; file none"},
     {"ALostOneLeavesWhatTheKernelReports", "closed; wait 5h; gone SIGSEGV", "CRASH QEMU_CRASHED"},
-    {"OneThatIsBackAtOnceShowsTheEnd", "closed; ready; end", "UNKNOWN PROCESS_EXITED"},
+    {"AMonitorThatIsBackAtOnceShowsTheEnd", "closed; ready; end", "UNKNOWN PROCESS_EXITED"},
     {"EofOfALivingProcessIsNoEnd",
      "closed; wait 999ms; events STARTED; wait 1ms; events STARTED MONITOR_LOST; is UNREACHABLE; "
      "problem MONITOR_LOST; "
      "ready; last MONITOR_RESTORED; is RUNNING; no problem; end",
      "UNKNOWN PROCESS_EXITED"},
-    {"OneThatClosedInItsHandshakeShowsNothingOfALaterEnd",
+    {"AMonitorThatClosedInItsHandshakeShowsNothingOfALaterEnd",
      "new; MEMORY_FAILURE; closed; wait 5h; gone 0", "UNKNOWN UNOBSERVED"},
     {"AStateThatChangedUnseenIsAGap",
      "lost; ready paused; events STARTED MONITOR_LOST MONITOR_RESTORED GAP PAUSED; gap "

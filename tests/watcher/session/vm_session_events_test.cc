@@ -140,7 +140,7 @@ TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
   }
 }
 
-TEST_F(VmSessionFloodTest, WhatAFloodLeavesOutTheGapMakesGood) {
+TEST_F(VmSessionFloodTest, TheGapAfterAFloodHasTheVmsState) {
   for (int i = 0; i < 1000; ++i) {
     vm_.Event("STOP");
     vm_.Event("RESUME");
@@ -180,7 +180,7 @@ TEST_F(VmSessionFloodTest, AQuietLifeIsSavedAtOnce) {
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostPowerdown);
 }
 
-TEST_F(VmSessionFloodTest, AMonitorThatComesAndGoesIsAFloodToo) {
+TEST_F(VmSessionFloodTest, AMonitorThatFlapsIsAFlood) {
   for (int i = 0; i < 1000; ++i) {
     vm_.Closed();
     vm_.Ready(i % 2 == 0 ? "paused" : "running");
@@ -206,7 +206,7 @@ TEST(VmSessionStateTest, ProblemsThatComeAndGoAreReportedByEvents) {
   EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
-TEST(VmSessionStateTest, AVmWhoseDirectoryHangsIsUnreachableWhateverItsMonitorSays) {
+TEST(VmSessionStateTest, AVmWhoseDirectoryHangsIsUnreachableDespiteItsMonitor) {
   RunningVm vm;
   vm.DirectoryHangs(true);
   EXPECT_EQ(vm.Status().state(), VmState::kUnreachable);
@@ -300,14 +300,14 @@ TEST_F(VmSessionPanicTest, AResetForgetsIt) {
   EXPECT_FALSE(vm_.Stopped().has_panic());
 }
 
-TEST_F(VmSessionPanicTest, ACrashKernelThatSaysNothingLeavesWhatThePanicSaid) {
+TEST_F(VmSessionPanicTest, ACrashKernelWithoutDetailsKeepsThoseOfThePanic) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
   vm_.End();
   EXPECT_TRUE(vm_.Stopped().panic().has_hyper_v());
 }
 
-TEST_F(VmSessionPanicTest, WhatIsOfAnotherTypeIsLeftOut) {
+TEST_F(VmSessionPanicTest, MembersOfAnotherTypeAreLeftOut) {
   const auto parse = [](const std::string& data) {
     return ParseGuestPanic(QmpObject::parse(data));
   };
@@ -330,7 +330,7 @@ constexpr char kPausedForSpace[] =
     "IO_ERROR: paused by QEMU after an I/O error: write on libvirt-1-format: No space left on "
     "device";
 
-TEST_F(VmSessionEventTest, AVmThatQemuPausedForAnIoErrorSaysWhichDiskAndWhy) {
+TEST_F(VmSessionEventTest, APauseForAnIoErrorHasTheDiskAndTheReason) {
   vm_.Event("BLOCK_IO_ERROR", kNoSpace);
   vm_.Event("BLOCK_IO_ERROR", R"({"device": "d1", "operation": "read", "action": "stop"})");
   vm_.Event("STOP");

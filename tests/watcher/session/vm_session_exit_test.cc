@@ -58,7 +58,7 @@ std::vector<std::string> HangProblems(const SessionDriver& vm) {
 
 using VmSessionHangTest = RunningVmTest;
 
-TEST_F(VmSessionHangTest, AQemuThatDoesNotExitHasAProblemThatGrowsNowAndThen) {
+TEST_F(VmSessionHangTest, TheProblemOfAQemuThatDoesNotExitIsUpdatedRarely) {
   vm_.Shutdown("host-qmp-quit");
   vm_.Closed();
   for (int second = 0; second < 45; ++second) vm_.Advance(absl::Seconds(1));
@@ -113,7 +113,7 @@ TEST_F(HangCheckTest, AQemuThatDoesNotAnswerIsUnreachableUntilItDoes) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(HangCheckTest, AFrozenQemuIsNamedAsThat) {
+TEST_F(HangCheckTest, AFrozenQemuIsReportedAsFrozen) {
   vm_.threads = "5 S (sleeps)";
   vm_.frozen_by = "/sys/fs/cgroup/freezer/docker/0a";
   vm_.Advance(absl::Seconds(30));
@@ -127,7 +127,7 @@ TEST_F(HangCheckTest, AFrozenQemuIsNamedAsThat) {
   EXPECT_THAT(vm_.Status().problems(), IsEmpty());
 }
 
-TEST_F(HangCheckTest, AQemuThatDumpsItsCoreIsNamedAsThat) {
+TEST_F(HangCheckTest, AQemuThatDumpsItsCoreIsReportedAsDumping) {
   vm_.dumps_core = true;
   vm_.Advance(absl::Seconds(30));
   vm_.Advance(absl::Seconds(10));
@@ -137,7 +137,7 @@ TEST_F(HangCheckTest, AQemuThatDumpsItsCoreIsNamedAsThat) {
             "QEMU does not answer: it has crashed, and the kernel writes its core");
 }
 
-TEST_F(HangCheckTest, AQemuWhoseStateWasNotReportedAsItConnectedIsAskedForItLater) {
+TEST_F(HangCheckTest, ARunStateThatWasNotReportedAtTheConnectionIsAskedForLater) {
   vm_.Closed();
   vm_.Ready("");
   EXPECT_THAT(ProblemTexts(vm_.Status().problems()),
@@ -148,7 +148,7 @@ TEST_F(HangCheckTest, AQemuWhoseStateWasNotReportedAsItConnectedIsAskedForItLate
   EXPECT_THAT(vm_.Status().problems(), IsEmpty());
 }
 
-TEST_F(HangCheckTest, AQemuThatMayBeEndingIsAskedNothing) {
+TEST_F(HangCheckTest, NoCommandIsSentToAQemuThatMayBeEnding) {
   for (const char* how : {"SHUTDOWN", "SIGTERM", "closed"}) {
     RunningVm vm({.hang_check = absl::Seconds(30)});
     if (how == std::string("SHUTDOWN")) vm.Shutdown("guest-shutdown");

@@ -51,7 +51,7 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsReportedThen) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(VmSessionIntentTest, WhatWouldNotCountIsRefused) {
+TEST_F(VmSessionIntentTest, AnIntentThatCannotCountIsRefused) {
   const struct {
     const char* event;
     const char* data;

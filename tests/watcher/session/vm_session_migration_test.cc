@@ -57,7 +57,7 @@ TEST(VmSessionMigrationTest, APausedVmThatIsMigratedAwayIsSeen) {
   }
 }
 
-TEST(VmSessionMigrationTest, AVmOfAManagerIsAskedNothing) {
+TEST(VmSessionMigrationTest, NoCommandIsSentToTheQemuOfAManager) {
   RunInfo run;
   run.name = "web1";
   run.domain_id = 7;

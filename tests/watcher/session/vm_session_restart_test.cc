@@ -41,7 +41,7 @@ TEST_F(VmSessionRestartTest, EventsThatWaitedForTheNextDaemonCountByQemusTime) {
   }
 }
 
-TEST_F(VmSessionRestartTest, APowerdownThatWaitedWasPressedBeforeTheStart) {
+TEST_F(VmSessionRestartTest, APowerdownDuringAHandoverHasTheTimeAtWhichItWasSent) {
   const absl::Time said = vm_.now().wall + absl::Seconds(20);
   vm_.HandOver(absl::Minutes(9));
   vm_.EventAt(said, "POWERDOWN", "{}");
@@ -79,7 +79,7 @@ TEST_F(VmSessionRestartTest, AnEndThatIsSeenHasOneTime) {
 }
 
 // QEMU's own word is a sign of life at the time at which it was sent.
-TEST_F(VmSessionRestartTest, WhatWaitedForTheNextDaemonIsASignOfLife) {
+TEST_F(VmSessionRestartTest, AnEventThatWaitedForTheNextDaemonIsASignOfLife) {
   const absl::Time said = vm_.now().wall + absl::Seconds(20);
   vm_.HandOver(absl::Minutes(1));
   vm_.EventAt(said, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
@@ -104,7 +104,7 @@ TEST_F(VmSessionRestartTest, AStateLastsOverAHandover) {
   EXPECT_EQ(vm_.Status().state_time().seconds(), since.seconds());
 }
 
-TEST_F(VmSessionRestartTest, WhatQemuSaidOfItsEndComesAfterAHandover) {
+TEST_F(VmSessionRestartTest, StoppedHasQemusShutdownEventAfterAHandover) {
   vm_.EventAt(vm_.now().wall, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
   const int64_t said = absl::ToUnixSeconds(vm_.now().wall);
   vm_.Advance(absl::Seconds(2));
@@ -243,7 +243,7 @@ TEST_F(VmSessionSaveTest, EachEventSavesTheRun) {
   }
 }
 
-TEST_F(VmSessionSaveTest, WhatIsNoSavedRunIsRefused) {
+TEST_F(VmSessionSaveTest, ATextThatIsNoSavedRunIsRefused) {
   const SessionOptions options;
   for (const std::string& saved :
        {std::string(), std::string("garbage"), std::string("{}"), std::string(100, '\0'),

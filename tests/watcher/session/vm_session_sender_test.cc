@@ -36,7 +36,7 @@ TEST_F(VmSessionSenderTest, TheKernelsVictimIsOutOfMemoryWithItsNumbers) {
                         "4194304 KiB, oom_score_adj -200; "));
 }
 
-TEST_F(VmSessionSenderTest, AQemuThatDoesNotEndAfterASignalSaysWhoSentIt) {
+TEST_F(VmSessionSenderTest, TheProblemOfAQemuThatIgnoresASignalNamesTheSender) {
   for (const int signal : {SIGKILL, SIGTERM}) {
     RunningVm vm;
     vm.threads = "1 D (waits in the kernel), 4 S (sleeps)";
@@ -113,7 +113,7 @@ TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
               AllOf(HasSubstr("SIGKILL sent by"), HasSubstr("SIGTERM sent by kill")));
 }
 
-TEST_F(VmSessionSenderTest, ASenderThatMayBeQemusIsNotCalledIt) {
+TEST_F(VmSessionSenderTest, ASenderThatMayBeQemusChildIsNotAttributedToQemu) {
   for (const bool unproven : {false, true}) {
     RunningVm vm;
     SignalSender sender = Process(SIGKILL);

@@ -59,7 +59,7 @@ TEST_F(VmSessionOrderTest, AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessI
   }
 }
 
-TEST_F(VmSessionOrderTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
+TEST_F(VmSessionOrderTest, AFailedRemovalOfTheShutdownFileIsRetried) {
   vm_.Shutdown("guest-shutdown");
   vm_.Closed();
   vm_.file_status = absl::ResourceExhaustedError("Read-only file system");
@@ -71,7 +71,7 @@ TEST_F(VmSessionOrderTest, AShutdownFileThatCouldNotBeTakenBackIsStillThere) {
   EXPECT_EQ(vm_.file, false);
 }
 
-TEST_F(VmSessionOrderTest, WhatIsReportedAgainOfTheHostIsNoNewEvidence) {
+TEST_F(VmSessionOrderTest, ASecondReportOfTheHostsShutdownIsNoNewEvidence) {
   vm_.Host(true, "systemd-logind");
   const std::string once = vm_.saved;
   vm_.Host(true, "systemd");
@@ -154,7 +154,7 @@ TEST_F(VmSessionMonitorTest, AQuickReconnectIsReportedAsWell) {
 }
 
 // Incus resets each VM that it starts, and resumes it.
-TEST(VmSessionTest, WhatHappensBeforeQemuHasAnsweredIsPartOfTheStart) {
+TEST(VmSessionTest, EventsBeforeQemusFirstAnswerBelongToTheStart) {
   SessionDriver vm;
   vm.Event("RESET", R"({"guest": false, "reason": "host-qmp-system-reset"})");
   vm.Event("RESUME");

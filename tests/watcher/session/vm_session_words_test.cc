@@ -18,7 +18,7 @@ class VmSessionWordsTest : public testing::Test {
   RunningVm vm_{SessionOptions{.last_words = true}};
 };
 
-TEST_F(VmSessionWordsTest, ACrashHasThem) {
+TEST_F(VmSessionWordsTest, ACrashHasLastWords) {
   vm_.facts.mutable_numbers()->set_peak_memory_bytes(7);
   vm_.End(Signal(SIGABRT));
   ASSERT_TRUE(vm_.Stopped().has_last_words());
@@ -28,7 +28,7 @@ TEST_F(VmSessionWordsTest, ACrashHasThem) {
   EXPECT_EQ(vm_.log, (std::vector<std::string>{"file-", "STOPPED"}));
 }
 
-TEST_F(VmSessionWordsTest, AnEndThatIsExplainedDoesNotWaitForThem) {
+TEST_F(VmSessionWordsTest, AnExplainedEndDoesNotWaitForLastWords) {
   vm_.EndBy("guest-shutdown", Exited(0));
   EXPECT_EQ(vm_.words_reads, 0);
   EXPECT_TRUE(vm_.Stopped().has_numbers());
@@ -46,7 +46,7 @@ TEST_F(VmSessionWordsTest, AnEndWaitsAndTakesNoOtherInput) {
   ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kQemuCrashed);
 }
 
-TEST_F(VmSessionWordsTest, AStartThatFailsHasThem) {
+TEST_F(VmSessionWordsTest, AFailedStartHasLastWords) {
   SessionDriver vm(SessionOptions{.last_words = true});
   vm.SetWords("Failed to get \"write\" lock", LastWordsSource::kLibvirtLog);
   vm.Ready("prelaunch");
@@ -55,7 +55,7 @@ TEST_F(VmSessionWordsTest, AStartThatFailsHasThem) {
   EXPECT_THAT(vm.Stopped().last_words().lines(), ElementsAre(HasSubstr("write")));
 }
 
-TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
+TEST_F(VmSessionWordsTest, LastWordsNameTheSenderIfTheKernelDidNot) {
   vm_.SetWords("terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)",
                LastWordsSource::kJournal);
   vm_.EndBy("host-signal", Exited(0));
@@ -68,7 +68,7 @@ TEST_F(VmSessionWordsTest, TheyNameTheSenderThatTheKernelDidNot) {
 }
 
 // Words on standard error confirm too, though its file may have other writers.
-TEST_F(VmSessionWordsTest, TheyConfirmTheSenderThatTheKernelShowed) {
+TEST_F(VmSessionWordsTest, LastWordsConfirmTheSenderOfTheKernel) {
   for (const int64_t pid : {812, 813}) {
     RunningVm vm{SessionOptions{.last_words = true}};
     vm.SetWords("terminating on signal 15 from pid 812 (bash)", LastWordsSource::kStandardError);

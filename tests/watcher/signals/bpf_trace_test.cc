@@ -162,7 +162,7 @@ pid_t KillByOneThatIsGone(pid_t victim) {
   return sender;
 }
 
-TEST_F(BpfTraceTest, ATimersSignalIsNotTakenForThatOfWhateverRanThen) {
+TEST_F(BpfTraceTest, ATimersSignalIsNotAttributedToTheProcessThatRanThen) {
   cpu_set_t before;
   cpu_set_t one;
   ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
@@ -349,7 +349,7 @@ std::vector<UniqueFd> CopiesOf(const SignalTrace& trace) {
   return copies;
 }
 
-TEST_F(BpfTraceTest, ByItsDescriptorsAnotherResumesItAndHasWhatCameInBetween) {
+TEST_F(BpfTraceTest, AnotherProcessResumesItByItsDescriptorsWithoutALoss) {
   std::vector<UniqueFd> copies = CopiesOf(*trace_);
   Child before(Sleep);
   kill(before.pid(), SIGKILL);
@@ -382,7 +382,7 @@ TEST_F(BpfTraceTest, DescriptorsOfAnotherKindAreRefused) {
   }
 }
 
-TEST_F(BpfTraceTest, WithoutTheRightItSaysWhichOne) {
+TEST_F(BpfTraceTest, WithoutACapabilityTheErrorNamesIt) {
   const AsNobody nobody;
   const SignalTracing begun = BeginTrace();
   ASSERT_EQ(begun.trace, nullptr);
@@ -433,7 +433,7 @@ TEST_F(BpfTraceTest, EachReasonHasItsCode) {
   EXPECT_EQ(CodeAfter(root.path(), [] { ForbidBpf(EINVAL); }), ProblemCode::kKernelLockdown);
 }
 
-TEST(BpfTraceErrorTest, AKernelThatDoesNotDescribeItsTypesIsNamedAsThat) {
+TEST(BpfTraceErrorTest, AKernelWithoutBtfIsNamedInTheError) {
   TemporaryDirectory root;
   std::filesystem::create_symlink("pid:[4026531836]", root.MakeDirectory("proc/self/ns") + "/pid");
   const Problem missing = BeginTrace(root.path()).problem;
@@ -488,7 +488,7 @@ TEST(TraceRecordTest, TheKernelIsKnownByTheCodeOrByHavingNoProcess) {
   }
 }
 
-TEST(TraceRecordTest, OneThatExitsHasSentNothingItself) {
+TEST(TraceRecordTest, ASignalThatAnExitingProcessCausedIsTheKernels) {
   TraceRecord record = Signal(SI_USER);
   std::memcpy(record.sender_comm, "a\nb", 3);
   record.sender_flags = 0x4 | 0x400000;
@@ -500,7 +500,7 @@ TEST(TraceRecordTest, OneThatExitsHasSentNothingItself) {
   EXPECT_EQ(Decode(record).ended_with, "");
 }
 
-TEST(TraceRecordTest, AKillOfTheKernelsInAProcessThatExitsIsWithThat) {
+TEST(TraceRecordTest, AKernelsKillInAnExitingProcessNamesThatProcess) {
   TraceRecord record = Signal(SI_KERNEL);
   std::memcpy(record.sender_comm, "gdb", 3);
   EXPECT_EQ(Decode(record).ended_with, "");

@@ -93,7 +93,7 @@ TEST_F(SenderTest, QemusOwnUserIsNotTrustedUnlessItIsRoot) {
   EXPECT_FALSE(Sender(812).of_qemus_user) << "root needs no name";
 }
 
-TEST_F(SenderTest, WhereQemusUserIsNotKnownNoOtherIsTrusted) {
+TEST_F(SenderTest, IfQemusUserIsUnknownNoSenderExceptRootIsTrusted) {
   std::filesystem::remove(root_ / absl::StrCat("proc/", kQemu, "/status"));
   Write({.pid = 812, .start_ticks = 100, .uid = 998, .comm = "earlyoom"});
   EXPECT_TRUE(Sender(812).of_qemus_user);
@@ -101,7 +101,7 @@ TEST_F(SenderTest, WhereQemusUserIsNotKnownNoOtherIsTrusted) {
   EXPECT_FALSE(Sender(812).of_qemus_user);
 }
 
-TEST_F(SenderTest, OneThatIsGoneHasItsNumberOnly) {
+TEST_F(SenderTest, ASenderThatIsGoneHasOnlyItsPid) {
   const SignalSender sender = Sender(812);
   EXPECT_EQ(sender.pid, 812);
   EXPECT_FALSE(sender.uid.has_value());
@@ -115,7 +115,8 @@ TEST_F(SenderTest, ANumberThatIsUsedAgainIsAnotherProcess) {
   EXPECT_TRUE(Sender(812, 9001).uid.has_value());
 }
 
-TEST_F(SenderTest, WhatBeganInTheTickOfTheSignalIsItOnlyIfNoNumberCanHaveComeRound) {
+TEST_F(SenderTest,
+       AProcessThatBeganInTheTickOfTheSignalIsTheSenderOnlyIfItsPidCannotHaveBeenReused) {
   Write({.pid = 812, .start_ticks = 9000});
   EXPECT_TRUE(Sender(812, 9000).uid.has_value());
   const SignalSender late = Sender(812, 9000, absl::Milliseconds(50));
@@ -125,7 +126,7 @@ TEST_F(SenderTest, WhatBeganInTheTickOfTheSignalIsItOnlyIfNoNumberCanHaveComeRou
   EXPECT_TRUE(Sender(812, 9001, absl::Hours(1)).uid.has_value()) << "it began before";
 }
 
-TEST_F(SenderTest, OneThatRunsAnotherProgramSinceHasTheNameOfTheTimeOfTheSignal) {
+TEST_F(SenderTest, ASenderThatExecutesAnotherProgramLaterKeepsItsNameOfThen) {
   SignalRecord record{.time = StartOf(9000), .target = kQemu, .signal = SIGKILL, .sender = 812};
   record.sender_mark = {.uid = 0, .cgroup = 1};
   const auto sender = [&](absl::string_view comm) {
@@ -146,7 +147,7 @@ TEST_F(SenderTest, AYoungDescendantThatIsReadLateIsQemusOwn) {
   EXPECT_FALSE(sender.uid.has_value());
 }
 
-TEST_F(SenderTest, OneThatHasEndedHasNoCgroupThatIsOnlyTheRoot) {
+TEST_F(SenderTest, ASenderThatHasEndedInTheRootCgroupHasNoCgroup) {
   Write({.pid = 812, .start_ticks = 100, .state = 'Z', .cgroup = "1:name=systemd:/\n0::/\n"});
   std::filesystem::remove(root_ / "proc/812/exe");
   const SignalSender sender = Sender(812);

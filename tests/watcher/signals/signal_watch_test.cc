@@ -195,7 +195,7 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatStillHasTheNumberIsItsOwn) {
   EXPECT_EQ(next.signals.size(), 1U);
 }
 
-TEST_F(SignalWatchTest, NobodyHearsAfterUnfollow) {
+TEST_F(SignalWatchTest, NothingIsReportedAfterUnfollow) {
   Hearer other;
   watch_.Follow(4711, 5000, &qemu_);
   watch_.Unfollow(4711, &other);
@@ -206,7 +206,7 @@ TEST_F(SignalWatchTest, NobodyHearsAfterUnfollow) {
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
-TEST_F(SignalWatchTest, AQemuThatChangedItsUserAsItBeganIsOfItsNewOne) {
+TEST_F(SignalWatchTest, AQemuThatChangedItsUserIsJudgedByTheNewOne) {
   const auto last = [&] {
     RecordAndTurn(Signal(4711));
     return qemu_.signals.back();
@@ -245,7 +245,7 @@ TEST_F(SignalWatchTest, AFloodWakesTheLoopNoMoreThanItMay) {
   EXPECT_EQ(qemu_.signals.size(), 2U);
 }
 
-TEST_F(SignalWatchTest, OfASenderThatIsGoneTheRecordSaysUserAndName) {
+TEST_F(SignalWatchTest, ASenderThatIsGoneHasUserAndNameFromTheRecord) {
   watch_.Follow(4711, 5000, &qemu_);
   SignalRecord record = Signal(4711);
   record.sender_mark = {.uid = 998, .cgroup = 4000};
@@ -264,7 +264,7 @@ TEST_F(SignalWatchTest, OfASenderThatIsGoneTheRecordSaysUserAndName) {
   }
 }
 
-TEST_F(SignalWatchTest, WhatATimerMayHaveSentIsOfNobodyUnlessQemuRanThen) {
+TEST_F(SignalWatchTest, ASignalThatATimerMayHaveSentHasNoSenderUnlessQemuRanThen) {
   watch_.Follow(4711, 5000, &qemu_);
   SignalRecord record = Signal(4711);
   record.unclear = true;
@@ -277,7 +277,7 @@ TEST_F(SignalWatchTest, WhatATimerMayHaveSentIsOfNobodyUnlessQemuRanThen) {
   EXPECT_TRUE(qemu_.signals[0].of_qemu);
 }
 
-TEST_F(SignalWatchTest, WhatWasSentBeforeWaitsForTheProcessToBeFollowed) {
+TEST_F(SignalWatchTest, ASignalFromTheHandoverIsReportedOnceItsTargetIsFollowed) {
   trace_->Record(Before({.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 2}));
   RecordAndTurn(Signal(4711));
   watch_.Follow(4711, 5000, &qemu_);
@@ -321,7 +321,7 @@ TEST_F(SignalWatchTest, ASenderThatIsGoneIsReportedOnlyIfTheRecordProvesItIsNotQ
 }
 
 // The process may have ended of it, and another one have its number since.
-TEST_F(SignalWatchTest, OfWhatANumberWasSentBeforeTheFirstOfEachKindCounts) {
+TEST_F(SignalWatchTest, OfSignalsDuringTheHandoverTheFirstOfEachKindCounts) {
   const struct {
     int signal;
     int64_t sender;
@@ -339,7 +339,7 @@ TEST_F(SignalWatchTest, OfWhatANumberWasSentBeforeTheFirstOfEachKindCounts) {
   EXPECT_EQ(qemu_.signals[1].pid, 814);
 }
 
-TEST_F(SignalWatchTest, OneThatLivesIsReadAlsoIfItSentTheSignalBefore) {
+TEST_F(SignalWatchTest, ALivingSenderIsReadEvenIfItSentDuringTheHandover) {
   watch_.Follow(4711, 5000, &qemu_);
   WriteProcess(812, 107, 5050);
   std::ofstream(root_ / "proc/812/cgroup") << "0::/machine.slice/qemu.scope\n";
