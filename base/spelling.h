@@ -13,10 +13,10 @@ namespace vmeventd {
 // missing letters; in a short word, by one. Empty: there is none.
 std::string NearestName(absl::string_view typed, const std::vector<std::string>& names);
 
-// What a program has in place of a word that it does not know.
+// A proposal for a word that a program does not know.
 struct Proposal {
   absl::string_view name;         // an option, a command or a value; empty: none
-  absl::string_view arguments;    // what to write behind the name, with its separator: " NAME"
+  absl::string_view arguments;    // the text to write behind the name, with its separator: " NAME"
   absl::string_view explanation;  // another sentence, without its full stop; empty: none
 };
 

@@ -29,8 +29,9 @@ struct HandoverContents {
   int exit_statuses = -1;
   std::vector<int> trace;  // SignalTrace::descriptors()
 };
-// Returns what the log hands over, and the open runs with the sequences of their newest events,
-// because the next daemon may be unable to open the journal. Call it after EventLog::Close.
+// Returns the log's part of a handover, together with the open runs and the sequences of their
+// newest events, because the next daemon may be unable to open the journal. Call it after
+// EventLog::Close.
 HandedLog LogOf(const EventLog& log, const OpenRuns& open);
 // Packs a parcel. Logs runs that do not fit into the socket's queue. The error names the system
 // call that failed.
@@ -40,7 +41,7 @@ absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents);
 bool StoreHandover(const HandoverContents& contents);
 
 // Returns the VMs of the open runs that a daemon left, in their last known state. Queries get these
-// until the watcher has found out what became of them.
+// until the watcher has restored the runs.
 std::vector<VmRecordPtr> VmsOf(const SavedRuns& runs, Instant now);
 
 // Takes the parcel that the service manager passed to this process; an invalid descriptor if there

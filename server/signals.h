@@ -14,7 +14,7 @@ void BlockSignals();
 // calls `stop`; the second ends the process at once, with status 1.
 class SignalThread {
  public:
-  // What both functions refer to outlives this.
+  // All objects that both functions refer to must outlive it.
   SignalThread(std::function<void()> reload, std::function<void()> stop);
   // Ends the thread.
   ~SignalThread();

@@ -22,7 +22,7 @@ VmNames VmNamesOf(const NodeVms& vms);
 // Returns the names and globs of the filter that match no known name.
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNames& known);
 
-// The failure "no WHAT is known", with where it was looked for, and the hint.
+// The failure "no WHAT is known", with the place of the search and the hint.
 Failure NotFound(absl::string_view what, const Invocation& invocation, absl::string_view hint);
 // A hint for NotFound(): how to list what is known.
 std::string ListHint(const Invocation& invocation);

@@ -46,8 +46,8 @@ struct Diagnosis {
   size_t followed_elsewhere = 0;  // followed by a vmeventd other than the one that was asked
   size_t usable = 0;              // not followed, but with a monitor that vmeventd may use
   std::vector<Finding> findings;
-  // For people: what would make vmeventd see more of VMs that it already follows. They do not make
-  // the command fail.
+  // Hints, for people, by which vmeventd would see more of VMs that it already follows. They do not
+  // make the command fail.
   std::vector<Finding> hints;
 };
 

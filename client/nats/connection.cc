@@ -342,7 +342,7 @@ const absl::Status& LoadNatsLibrary() {
 
 absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& options) {
   if (!LoadNatsLibrary().ok()) return LoadNatsLibrary();
-  // Who knows where answers come to could have the server send one there.
+  // A client that knew the subject of the answers could make the server send a forged one to it.
   const std::string inbox_prefix = absl::StrCat(options.inbox_prefix, ".", RandomUuid());
   const auto library_options = LibraryOptions(options, inbox_prefix);
   if (!library_options.ok()) return library_options.status();

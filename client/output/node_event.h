@@ -22,8 +22,8 @@ struct MessageNode {
   // Cluster of a fleet's node; empty: the message is from a server that was named.
   std::string cluster;
   std::string journal_id;  // journal of the event, if its source knows it; never shown
-  // Set if the VM's state may have changed, because its fleet's node fell silent or stopped while
-  // the VM ran: the time of the node's last heartbeat; the infinite past if there is none, or the
+  // Set if the VM's state may have changed since, because its node fell silent or stopped while the
+  // VM ran: the time of the node's last heartbeat; the infinite past if there was none, or if the
   // node has lost its journal.
   std::optional<absl::Time> stale_since;
 

@@ -21,7 +21,7 @@ NodeVms RowsOf(NodeVms runs, bool runs_known) {
     uuids.Add(VmUuids::PlaceOf(run.vm.ref(), run.node), run.vm.ref().uuid());
   }
   std::map<std::pair<VmUuids::Place, std::string>, NodeVm> rows;
-  // The newest last; those that live behind the others.
+  // Stopped runs come first, then those that live; of each group the newest is last.
   const auto rank = [](const NodeVm& run) {
     return std::pair(!HasStopped(run), FromProto(run.vm.state_time()));
   };

@@ -95,7 +95,7 @@ ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* out
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
-// Moves the file of what was set aside to where the push looks for what to send again.
+// Moves the file of the events that were set aside to the file from which the push sends again.
 ExitCode AskToRetry(const PushFiles& files) {
   const std::string file = EscapeForTerminal(files.set_aside());
   if (access(files.retry().c_str(), F_OK) == 0) {
@@ -135,7 +135,8 @@ std::string BeginOf(const PushRun& push, absl::TimeZone zone) {
   return "from now on (--from oldest: all events)";
 }
 
-// Writes the state and the metrics. A fault of theirs stops no delivery; it is reported once.
+// Writes the state and the metrics. If that fails, the push continues, and the failure is reported
+// once.
 auto ReporterOf(const PushFiles& files, const std::string& metrics_file) {
   return [files, metrics_file, reported = absl::OkStatus()](const PushState& state) mutable {
     const absl::StatusOr<std::string> json = ToJson(state);
@@ -149,8 +150,8 @@ auto ReporterOf(const PushFiles& files, const std::string& metrics_file) {
   };
 }
 
-// Delivers from behind the cursor, each time after an error, until a stop, the receiver, or a
-// failure that cannot be retried ends it.
+// Delivers the events after the cursor. After an error it starts again, until a stop, the receiver,
+// or a failure that cannot be retried ends it.
 ExitCode Deliver(const PushRun& push, absl::TimeZone zone, EventSink* sink) {
   const Servers& servers = push.servers;
   const std::vector<std::string> keys = CursorKeys(servers);

@@ -43,9 +43,9 @@ class Delivery {
   const absl::Status& status() const { return status_; }
 
  private:
-  // Returns whether all events of the count have come; the last ones may not be handled yet.
+  // Returns whether `count` events were passed on; the sink may not have handled the last ones yet.
   bool reached() const { return options_.count && delivered_ >= *options_.count; }
-  // Removes the events that follow the last one of the count.
+  // Removes the events beyond `count`.
   void CutOff(NodeEvents* events);
   bool DeliverEvents(NodeEvents events);
   // Consumes the events, and moves the cursor.

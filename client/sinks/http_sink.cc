@@ -106,7 +106,7 @@ absl::StatusOr<std::vector<std::string>> ParseHeaders(absl::string_view content)
       absl::StrCat("has too many headers; write at most ", kMaxHeaders));
 }
 
-// The headers of a request. Their files are read for each, because they may be replaced.
+// The headers of a request. Their files are read for each request, because they may be replaced.
 absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
                                                    const PushBody& body) {
   const SinkOptions& options = command.follow.sink_options;
@@ -124,7 +124,8 @@ absl::StatusOr<std::vector<std::string>> HeadersOf(const PushCommand& command,
   return headers;
 }
 
-// Delivers by requests, and again what AskToRetry() has moved.
+// Delivers events by requests, and sends the events again that AskToRetry() has moved to the retry
+// file.
 class HttpSink : public Pusher {
  public:
   HttpSink(const PushRun& push, HttpPost post)

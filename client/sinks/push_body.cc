@@ -148,7 +148,7 @@ absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
         {}};
     if (ParsePayload(event.dump(), &one.event).ok()) return one;
   } catch (const Json::exception&) {
-    // It is none either.
+    // JSON of another form is not such a line either.
   }
   return absl::InvalidArgumentError("has a line without an event");
 }

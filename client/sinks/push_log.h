@@ -29,30 +29,31 @@ class PushLog {
     std::function<absl::Time()> now = absl::Now;
     std::function<double()> random = RandomFraction;
   };
-  // Continues the counts of `state`, and its failure, which lasts until a success.
+  // Continues with the counts of `state`, and with its failure until the next success.
   PushLog(PushState state, Environment environment)
       : env_(std::move(environment)), state_(std::move(state)) {}
 
   const PushState& state() const { return state_; }
   void Note(const std::string& sentence) const { env_.note(sentence); }
-  // The events, GAPs of the whole node that were not asked for, are left out.
+  // Records that these events were not sent: they are GAPs of the whole node that the filter does
+  // not ask for.
   void LeftOut(Formatter::Events events);
-  // The receiver accepted the events.
+  // Records that the receiver accepted the events.
   void Delivered(Formatter::Events events);
   void SetAside(Formatter::Events events, const std::string& reason);
-  // A request was not delivered.
+  // Records that a request was not delivered.
   void Failed(const std::string& reason);
   // Waits before the next attempt: twice as long each time, and at least `at_least`. Records the
   // events as waiting, if there are any. Returns whether to stop instead.
   bool Retry(const std::string& reason, Formatter::Events events, absl::Duration at_least = {});
   // Records a fault that exists although events are delivered; empty: none. Reports each one once.
   void Warn(const std::string& warning);
-  // The receiver can be reached again.
+  // Records that the receiver can be reached again.
   void Recovered();
   // Records the reason for which there is no connection to the source; empty: it is connected. May
   // be called repeatedly with the same reason.
   void Loss(const std::string& why);
-  // The push ends for this reason, without a stop.
+  // Records the reason for which the push ends, other than a stop.
   void Ended(const std::string& why);
 
  private:

@@ -19,8 +19,8 @@ namespace vmeventd::client {
 
 // Events of the past.
 struct EventsCommand {
-  // Which events, and in which order they are shown; without a page. A daemon gets it, and a
-  // fleet's stream is filtered by it.
+  // The filter and the order of the events, without a page. It is sent to a daemon, and applied
+  // here to a fleet's stream.
   v1::ListEventsRequest request;
   std::optional<uint64_t> limit;  // at least 1
   // Only this number of the newest events, at least 1; all are held in memory.

@@ -44,8 +44,9 @@ class ReconnectingSource : public Source {
   void Add(Item item);
   // Adds the position, unless it is unset or equal to that of the last event or position.
   void AddPosition(const std::optional<WatchPosition>& position);
-  // The connection is lost, or was not made. With a `code`, the source ends with it, because the
-  // failure cannot be retried; without one it reconnects, after a pause unless `at_once`.
+  // Call it when the connection is lost, or could not be made. With a `code`, the source ends with
+  // it, because the failure cannot be retried; without one it reconnects, after a pause unless
+  // `at_once`.
   void Close(std::optional<ExitCode> code, bool at_once = false);
   bool stopped() const { return env_.stop->stopped(); }
   StopSource* stop() const { return env_.stop; }
@@ -53,7 +54,7 @@ class ReconnectingSource : public Source {
   void Note(const std::string& sentence) const { env_.note(sentence); }
   // Reports why there is no connection: once, and again if the reason changes.
   void NoteLoss(const std::string& why);
-  // The connection delivers. Reports `again` if a loss was reported before.
+  // Call it when the connection delivers. Reports `again` if a loss was reported before.
   void NoteEstablished(const std::string& again);
   bool ever_established() const { return ever_established_; }
   bool is_loss_reported() const { return loss_reported_; }

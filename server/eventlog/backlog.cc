@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-// What waits
+// Waiting changes
 
 void Backlog::Add(const Changes& changes) {
   const size_t joined = std::min(size_t{4} << 20, max_bytes_ / 8);
@@ -60,7 +60,7 @@ std::optional<Backlog::Dropped> Backlog::DropOldest(absl::Duration now) {
   return dropped;
 }
 
-// What is missing
+// Missing events
 
 Hole Backlog::ReportHoleBy(uint64_t gap) {
   gap_is_due_ = false;

@@ -13,10 +13,9 @@
 
 namespace vmeventd {
 
-// What waits for the disk: the changes of the log's turns, the dropped ones, the GAP that names
-// these, and the mark of the reserved sequences. Decides what the writer does next, and when. Pure:
-// has no clock, thread or file; its owner locks. Times are of the monotonic clock, and never go
-// back.
+// The backlog of the journal: the changes of the log's turns that wait for the disk, which of them
+// were dropped, which GAP names those, and the mark of the reserved sequences. Decides the writer's
+// next task and its time. Pure: has no clock, thread or file; its owner locks. Times are monotonic.
 class Backlog {
  public:
   // The changes of one turn, or of several successive turns that are written together.
@@ -25,14 +24,14 @@ class Backlog {
     absl::Duration added;
     Journal::Batch batch;
   };
-  // What was dropped: the number of events, and their sequences (empty: there were no events).
+  // The dropped changes: the number of their events, and the sequences of these (empty: no events).
   struct Dropped {
     size_t events = 0;
     Hole sequences;
   };
   enum class Room { kForAll, kForEvidence, kNone };
   enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kAlive };
-  // What the writer does now.
+  // The writer's next task.
   struct Task {
     Work work = Work::kNone;
     absl::Duration begun;
@@ -54,12 +53,12 @@ class Backlog {
   static constexpr absl::Duration kSettled = absl::Seconds(5);
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // wait after a failure
 
-  // For a journal that is not open yet. New sequences begin after `assigned`. While nothing can be
-  // written, what exceeds `max_bytes` is dropped.
+  // The journal is not open yet. New sequences begin after `assigned`. While nothing can be
+  // written, the oldest changes beyond `max_bytes` are dropped.
   Backlog(size_t max_bytes, uint64_t assigned, const JournalBounds& bounds)
       : max_bytes_(max_bytes), bounds_(bounds), wanted_mark_(assigned + kReservedSequences) {}
 
-  // What waits.
+  // Waiting changes.
 
   void Add(const Changes& changes);
   // Returns whether the changes of that turn no longer wait.
@@ -69,7 +68,7 @@ class Backlog {
     if (in_flight_.has_value()) return &*in_flight_;
     return waiting_.empty() ? nullptr : &waiting_.front();
   }
-  // All that waits, in order.
+  // All waiting changes, in order.
   Journal::Batch All() const;
   size_t bytes() const { return bytes_; }
   size_t CountEvents() const;
@@ -83,7 +82,7 @@ class Backlog {
   // written. The newest state of each VM stays. Unset: there is nothing to drop.
   std::optional<Dropped> DropOldest(absl::Duration now);
 
-  // What is missing.
+  // Missing events.
 
   // Sequences that are in no journal, and that no GAP in it names.
   const Hole& hole() const { return hole_; }
@@ -101,7 +100,7 @@ class Backlog {
 
   // Reserves enough further sequences. `assigned` is the one that was assigned last.
   void Reserve(uint64_t assigned);
-  // All that happened up to `until` was added by `turn`.
+  // Everything that happened up to `until` was added by the turn `turn`, or earlier.
   void Watched(absl::Time until, uint64_t turn);
   absl::Time watched_until() const { return watched_until_; }
 
@@ -118,7 +117,7 @@ class Backlog {
   // start.
   void TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost, uint64_t assigned,
                    const SavedRuns& ended, absl::Duration now);
-  // The journal failed, outside of a task.
+  // The journal failed outside of a task, for example in a read.
   void Fail(const absl::Status& status, absl::Duration now);
   bool writing() const { return writing_; }
 

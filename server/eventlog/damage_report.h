@@ -6,7 +6,7 @@
 
 // The file `journal.db.damaged`: why a running vmeventd stopped to use its journal, for people. It
 // begins with a line "replace" if no check can make the journal usable. It outlives vmeventd, so
-// that the next start decides what becomes of the journal.
+// that the next start decides whether the journal is replaced.
 
 namespace vmeventd {
 

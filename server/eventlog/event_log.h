@@ -142,7 +142,7 @@ class EventLog final : public EventSink {
   // Call it once nothing more will be pushed. Returns when all is public and durable; or only
   // public, if the journal cannot be written within `timeout`.
   void Close(absl::Duration timeout = absl::InfiniteDuration());
-  // Returns what it hands over to the next daemon, without the runs. Call it after Close.
+  // Returns the log for the next daemon, without the runs. Call it after Close.
   HandedLog HandOver() const;
   // Ends the other threads; later queries get UNAVAILABLE. Blocks while the disk hangs.
   void Stop();
@@ -208,10 +208,10 @@ class EventLog final : public EventSink {
 
   // Recording, by the watcher's thread, and by a pump for its own GAPs: event_log_recording.cc.
 
-  // Each event gets its sequence and becomes part of the changes.
+  // Adds an update to the unsubmitted changes; its event gets its sequence.
   void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
-  // Adds what was taken to the changes.
+  // Moves the unsubmitted changes to the backlog, and to those that are to be published.
   void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Adds a GAP of the node as a whole.
   void AddGap(GapReason reason, const std::string& message, const Hole& missing = {})
@@ -227,7 +227,7 @@ class EventLog final : public EventSink {
   void AddGapOfRefused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Adds the GAP that names the sequences that are in no journal.
   void AddGapOfHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  // Publishes what was found when the journal was opened.
+  // Publishes the result of opening the journal.
   void TakeOpened() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what is due, with the last status of each run. Returns whether there was an event.
   bool PublishDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
@@ -240,7 +240,7 @@ class EventLog final : public EventSink {
   void CheckDamage(const absl::Status& found);
   // Takes over the opened journal.
   void TakeJournal(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Drops what the backlog has no room for.
+  // Drops the oldest changes that the backlog has no room for.
   void DropSome(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns why the journal is not writable.
   Problem WhyUnwritable(absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

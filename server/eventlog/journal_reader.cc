@@ -270,12 +270,12 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     absl::StrAppend(&sql, ")) AND ");
   }
   if (names == nullptr && matcher.is_of_ends()) {
-    // A search for ends passes all that is no end.
+    // If only ends are wanted, this index finds them without the other events.
     sql = VMEVENTD_SELECT_FROM
         "stored INDEXED BY stored_ends"
         " LEFT JOIN vms ON vms.id = stored.vm WHERE " VMEVENTD_ENDS " AND ";
     if (matcher.classes() != 0) {
-      // A GAP has none.
+      // A GAP has no class.
       std::string classes;
       for (int one = 1; one < 64; ++one) {
         if ((matcher.classes() >> one & 1) != 0)

@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// Notifies systemd of this state, lines NAME=VALUE, if it started this process (sd_notify(3)). Any
+// Sends `state`, lines NAME=VALUE, to systemd if systemd started this process (sd_notify(3)). Any
 // thread.
 void Notify(const std::string& state);
 // Returns systemd's watchdog interval; infinite: there is no watchdog.

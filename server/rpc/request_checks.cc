@@ -131,7 +131,7 @@ class Checker {
     Uuids(field + ".uuids", filter.uuids());
     Labels(field + ".labels", filter.labels());
     Enums(field + ".causes", filter.causes(), v1::ShutdownCause_IsValid, "ShutdownCause");
-    // A wildcard in the id of a run is none.
+    // The id of a run is not a pattern: wildcards in it are not limited.
     Names(field + ".run_ids", filter.run_ids(), kMaxListEntries);
   }
   // Checks what names a VM: by its name, its UUID or both.

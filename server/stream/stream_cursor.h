@@ -31,8 +31,8 @@ class StreamCursor {
                bool durable_only = false, std::string id = "",
                absl::Duration interval = absl::InfiniteDuration());
 
-  // What follows a step: another step, after others had their turn; ReadJournal; or nothing until
-  // more is published.
+  // The action that follows a step: another step, after other streams had their turn; ReadJournal;
+  // or none until more is published.
   enum class Follows { kMore, kReading, kPublication };
   struct Step {
     std::string message{};  // an encoded WatchEventsResponse to send; empty: none
@@ -53,7 +53,8 @@ class StreamCursor {
   // match.
   void RequestProgress() { progress_wanted_ = true; }
 
-  // All matching events up to this sequence are in the messages so far. Never decreases.
+  // All matching events up to this sequence are in the messages that were returned so far. Never
+  // decreases.
   uint64_t sequence() const { return sequence_; }
   absl::Duration interval() const { return interval_; }
 

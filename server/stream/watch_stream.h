@@ -24,8 +24,7 @@ class WatchStream;
 // A call that is answered with a stream. Lives until OnDone. Any thread.
 class StreamCall {
  public:
-  // Reports from now on to `stream` what happens to the call. Call it once, before the other
-  // methods.
+  // Sends the call's reports to `stream` from now on. Call it once, before the other methods.
   virtual void AnswerBy(WatchStream* stream) = 0;
   // Counts `bytes` as held by the call until it is done. RESOURCE_EXHAUSTED: that would be too
   // many.
@@ -42,9 +41,9 @@ class StreamCall {
   ~StreamCall() = default;
 };
 
-// One WatchEvents call. What happens to it is recorded and wakes it. Only its turns call gRPC, one
-// at a time and without a lock. At most one write or one query of the journal is pending. Any
-// thread; only a turn does work.
+// One WatchEvents call. An event of the call, such as a finished write, is recorded and wakes the
+// stream. Only its turns call gRPC, one at a time and without a lock. At most one write or one
+// query of the journal is pending. Any thread; only a turn does work.
 class WatchStream : public std::enable_shared_from_this<WatchStream> {
  public:
   // Idle until Begin. The pointers outlive it. `description` is without the position.
@@ -81,7 +80,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   void OnDone();
 
  private:
-  // Operation whose end it awaits before it sends more.
+  // The pending operation, which must end before the stream sends more.
   enum class Pending { kNothing, kWrite, kReading };
 
   // Does all that can be done now.

@@ -248,7 +248,7 @@ void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, in
   constexpr std::pair<absl::string_view, Saying::Kind> kEntries[] = {
       {"POWERDOWN", kPowerdown},  {"WATCHDOG", kWatchdog},
       {"GUEST_PANICKED", kPanic}, {"SUSPEND_DISK", kHibernate},
-      {"SHUTDOWN", kShutdown},    {"the guest outlived its watchdog", kWatchdog}};
+      {"SHUTDOWN", kShutdown},    {"the guest ignored its watchdog", kWatchdog}};
   for (const v1::Evidence& entry : detail.evidence()) {
     if (absl::StartsWith(entry.what(), "WATCHDOG action=pause") && !paused_by_watchdog) {
       story_->Fail("life ", life.number,

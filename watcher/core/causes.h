@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// Who ended a VM if neither an intent nor the sender of a signal shows it.
+// The party that ended a VM, if neither an intent nor the sender of a signal shows it.
 enum class Ender {
   kOfClass,  // follows from the class
   kGuest,
@@ -19,10 +19,11 @@ enum class Ender {
 struct CauseTraits {
   ShutdownCause cause;
   Ender ender = Ender::kOfClass;
-  // The end is the act of the sender of a signal, if there is one, and texts name it. With other
-  // causes a signal only followed.
+  // The sender of a signal, if there is one, ended the VM, and texts name it. False: a signal only
+  // followed the cause.
   bool by_sender = false;
-  // The VM may run elsewhere after such an end: it was or may have been migrated, or it never ran.
+  // The VM may run elsewhere after such an end: it was migrated, may have been migrated, or never
+  // ran here.
   bool may_still_run = false;
 };
 
@@ -64,7 +65,7 @@ inline constexpr CauseTraits kCauseTraits[] = {
 };
 static_assert(std::size(kCauseTraits) == static_cast<int>(kLastShutdownCause));
 
-// The traits of a cause; without any for one that is not known, as of a later version.
+// Returns the traits of a cause; no traits for an unknown cause, such as one of a later version.
 constexpr CauseTraits TraitsOf(ShutdownCause cause) {
   for (const CauseTraits& traits : kCauseTraits) {
     if (traits.cause == cause) return traits;

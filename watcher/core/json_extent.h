@@ -2,7 +2,8 @@
 
 #include "absl/strings/string_view.h"
 
-// The extent of JSON, which is known before anything is built from it. Pure.
+// Measures JSON text before anything is built from it, so that a text that is too large can be
+// refused. Pure.
 
 namespace vmeventd {
 

@@ -36,9 +36,10 @@ enum class ManagerId {
 struct Manager {
   ManagerId id;
   absl::string_view name;
-  // What the program uses its monitor for; follows "needs it" in a sentence.
+  // The purpose of the monitor, which follows "needs it" in a sentence.
   absl::string_view need;
-  // How vmeventd can follow its VMs instead, as an imperative; or that it cannot.
+  // The other way in which vmeventd can follow its VMs, as an imperative; or a sentence that there
+  // is none.
   absl::string_view way;
 };
 

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "watcher/core/vm_event.h"
 
-// What a QEMU wrote last: its standard error, and the logs that store that. Pure.
+// A QEMU's last words: the end of its standard error, and of the logs that store it. Pure.
 
 namespace vmeventd {
 

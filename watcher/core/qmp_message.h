@@ -54,7 +54,7 @@ using QmpMessage = std::variant<QmpGreeting, QmpReturn, QmpEvent>;
 inline constexpr int kMaxQmpDepth = 64;
 
 // Limit of values and members in one line; beyond it, the line is refused as well. QEMU's largest
-// event has some dozens, and the time to take them in grows with their square.
+// event has some dozens, and the time to parse them grows with the square of their number.
 inline constexpr int kMaxQmpValues = 4096;
 
 // Parses one line. Bytes that are not UTF-8 are read as the text "\xNN". INVALID_ARGUMENT names

@@ -43,7 +43,7 @@ enum class ReportedBy {
   kContainerLibvirt,  // libvirt, for a container: the run's process is its libvirt_lxc
 };
 
-// What is known of a run when its process is first seen. Text is UTF-8, except raw_*.
+// The facts of a run that are known when its process is first seen. Text is UTF-8, except raw_*.
 struct RunInfo : ProcessInfo {
   std::string name;      // raw_name, escaped
   std::string raw_name;  // the name in file names
@@ -70,7 +70,8 @@ struct RunInfo : ProcessInfo {
 struct ProcessEnd {
   std::optional<ExitStatus> status;  // unset: not known
   bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
-  // Reason why the sender of its SIGKILL or SIGQUIT is unknown, unless a SignalSent named it.
+  // The reason why the sender of its SIGKILL or SIGQUIT is unknown; does not count if a SignalSent
+  // named the sender.
   std::string sender_unknown = {};
   bool unseen = false;              // it ended while vmeventd was restarted
   bool late = false;                // it had ended when vmeventd looked for it

@@ -90,23 +90,23 @@ bool IsContainerUri(absl::string_view uri);
 // VmRef::source of a domain that was found at `uri`.
 std::string DomainSource(absl::string_view uri);
 
-// What the sources of a node follow. Each member belongs to one flag; its initializer is the flag's
+// The settings of a node's sources. Each member belongs to one flag; its initializer is the flag's
 // default.
 struct SourceSpecs {
   std::vector<WatchSpec> watches;
   bool watch_manager_sockets = false;  // connect also to monitors that managers need themselves
   std::vector<LibvirtSpec> libvirts;
 
-  // Returns whether nothing is named: the default is followed.
+  // Returns whether no source is named, so that the default is followed.
   bool is_default() const;
-  // What is followed, for people.
+  // The followed sources, for people.
   std::string text() const;
   // Returns the specs with what the default stands for: OptionalGanetiWatch() and
   // OptionalSystemLibvirt().
   SourceSpecs Resolved() const;
 };
 
-// A sentence for people: that no source is named, and what the default stands for.
+// A sentence for people: no source is named, so these default sources are followed.
 std::string DefaultSourcesText();
 
 }  // namespace vmeventd

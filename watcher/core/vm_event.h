@@ -36,7 +36,7 @@ struct Problem {
 // Keys and values, sorted by key; no key twice. VmRef.labels in vm_events.proto has the rules.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-// Subject of an evidence entry that something may make void; kOther: nothing does.
+// The subject of an evidence entry that a later event may make void; kOther: no event does.
 enum class EvidenceId {
   kOther,
   kPowerdown,
@@ -56,7 +56,7 @@ enum class EvidenceId {
   kInternalError,
 };
 
-// One thing that was seen, in words for people.
+// One observation, in words for people.
 struct EvidenceEntry {
   absl::Time time;
   std::string what;
@@ -130,7 +130,7 @@ struct VmUpdate {
   std::optional<absl::Duration> observed = std::nullopt;
 };
 
-// Destination of what the watcher sees. Called on the watcher's loop thread; must never block.
+// Receives what the watcher sees. Called on the watcher's loop thread; must never block.
 class EventSink {
  public:
   virtual ~EventSink() = default;
@@ -138,10 +138,10 @@ class EventSink {
   // Takes one step, in the order in which things happened.
   virtual void Push(VmUpdate update) = 0;
 
-  // A turn of the loop is over: nothing is pushed before it has waited for input again.
+  // Called at the end of each turn of the loop, after its last Push().
   virtual void EndTurn() {}
 
-  // All that happened to the VMs up to this time has been pushed.
+  // Called when everything that happened to VMs up to this time was pushed.
   virtual void Watched(absl::Time /*until*/) {}
 };
 

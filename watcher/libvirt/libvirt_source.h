@@ -96,7 +96,7 @@ class LibvirtSource : public RunSource, public FdHandler {
 
   // The latest life of a domain, as long as no run follows it.
   struct Life {
-    // What is known of the life.
+    // The knowledge about the life.
     enum class Phase {
       kNew,     // nothing yet: events of it have arrived, or its process is being looked for
       kUnseen,  // in a list, but its process was not seen: it runs if the next list also has it
@@ -118,7 +118,7 @@ class LibvirtSource : public RunSource, public FdHandler {
     // list.
     bool waits() const { return sought || !held.empty(); }
   };
-  // Why a list that was requested may be wrong about a domain.
+  // The reason why a list that was requested may be wrong about a domain.
   enum class ListDoubt {
     kNone,
     kEvent,      // an event of QEMU arrived before the first list: this list ends no run

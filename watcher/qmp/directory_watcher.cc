@@ -233,7 +233,7 @@ void DirectoryWatcher::OnHangChange(int spec) {
     SetProblem(&root, kHangs);
     return ReportDirectories();
   }
-  spdlog::info("{} answers again: reading it", absl::CHexEscape(root.path));
+  spdlog::info("the directory {} responds again: reading it", absl::CHexEscape(root.path));
   std::vector<int> numbers;
   for (const auto& [number, directory] : directories_) {
     if (directory.spec == spec) numbers.push_back(number);

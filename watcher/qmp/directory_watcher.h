@@ -115,9 +115,9 @@ class DirectoryWatcher : public FdHandler {
     bool present() const { return watch >= 0 && !unreadable; }
   };
 
-  // What looks use. May outlive the watcher.
+  // The state that looks share. May outlive the watcher.
   struct Border;
-  // What the directory's thread has seen.
+  // The result of a look on the directory's thread.
   struct Look;
   struct Entry {
     std::string name;

@@ -152,14 +152,13 @@ class QmpSource : public RunSource,
   void OnNotConnected(SocketSlot* slot, int error);
   void Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket);
 
-  // Runs.
-  // `run`, if it is this source's.
+  // Runs. Returns `run` if it belongs to this source; else null.
   QmpRun* Own(VmRun* run) const;
   // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
   QmpRun* RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer);
   RunInfo Describe(const SocketSlot& slot, const SeenSocket& seen, const PeerProcess& peer);
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
-  // Makes `slot` a way to `run`, or to none.
+  // Makes `slot` lead to `run`; null: to no run.
   void SetRun(SocketSlot* slot, QmpRun* run);
   // Stores by which socket, of which user, the run was attached.
   void SetSocket(QmpRun* run, SocketSlot* slot, const SeenSocket& seen);

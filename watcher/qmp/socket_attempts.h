@@ -31,14 +31,14 @@ class SocketAttempts {
     virtual void OnHangChange(int spec) = 0;
   };
 
-  // What follows an attempt, on the loop's thread, if its slot is still there.
+  // The rest of an attempt, called on the loop's thread if its slot still exists.
   using WithSlot = absl::AnyInvocable<void(SocketSlot* slot)>;
 
   // For the specs 0 to `specs` - 1, and -1: all other directories. The pointers outlive this.
   SocketAttempts(RunContext* context, size_t specs, Delegate* delegate);
 
-  // Calls `work` on the directory's thread, and then what `work` returned on the loop's. Until that
-  // ends, `descriptors` count as held by VMs.
+  // Calls `work` on the directory's thread, and then the function that it returned on the loop's
+  // thread. Until that function returns, `descriptors` count as held by VMs.
   void Begin(SocketSlot* slot, int descriptors, std::function<WithSlot()> work);
 
   // Call it when all sockets that were in the directories of the spec have a timer to be tried.
@@ -51,7 +51,7 @@ class SocketAttempts {
   DirectoryThread* ThreadOf(int spec) const { return Of(spec).thread.get(); }
 
  private:
-  // Of one spec.
+  // The attempts in the directories of one spec.
   struct Directories {
     std::unique_ptr<DirectoryThread> thread;
     int under_way = 0;   // attempts

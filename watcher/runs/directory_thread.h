@@ -18,7 +18,7 @@ namespace vmeventd {
 // functions that they return are called on the loop's thread in the same order. Loop thread.
 class DirectoryThread {
  public:
-  // What is left to do on the loop's thread.
+  // The rest of a work, called on the loop's thread.
   using Then = absl::AnyInvocable<void()>;
   // Runs on the directory's thread, possibly after the destructor: it may refer only to what it
   // owns.
@@ -37,9 +37,10 @@ class DirectoryThread {
   DirectoryThread(const DirectoryThread&) = delete;
   DirectoryThread& operator=(const DirectoryThread&) = delete;
 
-  // Does `work`, and then calls what it has returned: within this call or, if that takes too long,
-  // from the loop. `dropped` is called instead if the directory hangs, within this call or later;
-  // what such a work returns, if it ever ends, is destroyed uncalled.
+  // Does `work`, and then calls the function that it returned: within this call or, if the work
+  // takes longer than the patience, from the loop. If the directory hangs, `dropped` is called
+  // instead, within this call or later; if such a work ever ends, its function is destroyed
+  // uncalled.
   void Run(Work work, Then dropped);
   // Returns whether a work has not ended for kHangs. Until it does, Run() drops.
   bool hangs() const { return hangs_; }
@@ -54,7 +55,7 @@ class DirectoryThread {
   static void Loop(const std::shared_ptr<State>& state);
   // Starts the thread if there is none. Returns whether there is one; logs once if there is not.
   bool HasThread();
-  // Calls what the works that have ended returned.
+  // Calls the functions that the ended works returned.
   void CallEnded();
   // Call it when the oldest work has changed, or there is none.
   void WatchOldest();

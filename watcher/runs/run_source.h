@@ -10,7 +10,7 @@ namespace vmeventd {
 class VmRun;
 class VmSession;
 
-// Whether a service of the health protocol (grpc.health.v1) serves.
+// State of one service of the health protocol (grpc.health.v1).
 struct ServiceHealth {
   const char* service;
   bool serves;
@@ -32,9 +32,9 @@ class RunSource {
   virtual void Start() = 0;
   // Returns whether everything that existed at the start was tried.
   virtual bool first_scan_done() const = 0;
-  // Destroys what may have been on the call stack. Call it after each turn of the loop.
+  // Destroys objects that may have been on the call stack. Call it after each turn of the loop.
   virtual void EndTurn() = 0;
-  // `run`, which is of this source, is no longer in the table.
+  // Called when `run`, which is of this source, has left the table.
   virtual void OnOver(VmRun* run) = 0;
 
   // Returns whether it can find VMs at all.

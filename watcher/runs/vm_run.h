@@ -30,8 +30,8 @@ class RunTable;
 
 // One VmSession with what it needs from the outside, the same for each source: the watch of its
 // process, a timer, and the shutdown file. Carries out the session's effects, in order. Each source
-// derives its own class, which asks QEMU the session's questions and hands in what QEMU sends. Loop
-// thread.
+// derives its own class, which asks QEMU the session's questions and passes QEMU's input to the
+// session. Loop thread.
 class VmRun {
  public:
   // `context` and `table`, to which the run is added, outlive it.
@@ -71,7 +71,8 @@ class VmRun {
     if (words_.has_value()) FinishWords();
   }
 
-  // Hands in all that QEMU has sent by now, and returns whether the process has not ended.
+  // Passes all that QEMU has sent by now to the session, and returns whether the process still
+  // lives.
   bool Lives();
   absl::Status CheckIntent() const { return session_.CheckIntent(Now()); }
   // Calls `done` when all that was published of the run by now is public.
@@ -105,16 +106,16 @@ class VmRun {
   // Continues a restored run where the previous daemon stopped, with what that handed over. False:
   // it cannot, and is unchanged; descriptors that are left in `handed` belong to the caller.
   virtual bool ResumeFrom(HandedRun* handed) = 0;
-  // Hands in what QEMU has sent by now.
+  // Passes all that QEMU has sent by now to the session.
   virtual void ReadNow() = 0;
 
  protected:
-  // The process has ended; a zombie counts as ended. Must hand in what QEMU sent before, and then
-  // let process() find out how it ended, or replace the process.
+  // Called when the process has ended; a zombie counts as ended. Must pass the input that QEMU sent
+  // before to the session, and then let process() find out how it ended, or replace the process.
   virtual void OnProcessGone() = 0;
   // Asks QEMU, if it can be asked; the answer comes as an input.
   virtual void Ask(Question question) = 0;
-  // The run is over: closes what it has.
+  // Called when the run is over: closes its connections.
   virtual void Disconnect() = 0;
   // Returns a check, for the directory's thread, that no later run has the VM's name; else the
   // shutdown file is that run's. Null: this run has no such file, or a later run is known.
@@ -122,7 +123,7 @@ class VmRun {
   // The thread of a run with a shutdown file.
   virtual DirectoryThread* Thread() const { return nullptr; }
 
-  // Hands in an event of QEMU.
+  // Passes an event of QEMU to the session.
   void HandleQmpEvent(const QmpEvent& event);
   // If the process lives, records that the OOM kills up to now were not of it.
   void ReadOomKills();
@@ -148,7 +149,7 @@ class VmRun {
   absl::Status TrackAgain(PeerProcess process);
   void ArmTick();
   void AwaitWords();
-  // Hands in what was read by now.
+  // Passes the last words that were read by now to the session.
   void FinishWords();
   void CancelTimers();
 

@@ -59,13 +59,13 @@ struct WatcherOptions {
   // publish for each run either its status (it continues; with its saved_run, which the journal may
   // lack) or STOPPED (it has ended).
   std::vector<std::string> saved_runs;
-  // `saved_runs` are all runs that were open. False: what the previous daemon saved is not there,
-  // or could not be read.
+  // True: `saved_runs` has all runs that were open. False: the state that the previous daemon saved
+  // is missing or could not be read.
   bool runs_are_known = true;
-  // There was a previous daemon. Events since then may be missing, unless it handed over
+  // True: there was a previous daemon. Events since it ended may be missing, unless it handed over
   // everything.
   bool follows_another = false;
-  // That daemon handed over its log, and with it all of its open runs.
+  // True: that daemon handed over its log, and with it all of its open runs.
   bool is_handover = false;
   // Runs that the previous daemon handed over; null: none. Taken by the first turn of the loop.
   std::shared_ptr<std::vector<HandedRun>> handed_runs;

@@ -57,16 +57,16 @@ enum class ManagerEnd {
   kCrashed = 6,  // because the guest's kernel had panicked
 };
 
-// State of evidence that a later event makes void, such as a reset of the guest. kDoubted: such an
-// event may have come unseen. Either a RESUME came since, which may be all that QEMU reports of a
-// return to a snapshot; or nobody followed the VM for some time, in which it may have been reset or
-// resumed.
+// State of evidence that a later event, such as a reset of the guest, makes void. kDoubted: such an
+// event may have happened unseen, because a RESUME came since, which may be the only event of a
+// return to a snapshot, or because nobody followed the VM for some time, in which it may have been
+// reset or resumed.
 enum class Fact : uint8_t { kNone, kStands, kDoubted };
 
-// Everything that a verdict is based on: what has not been cleared when the run ends.
+// Everything that a verdict is based on: the facts that have not been cleared when the run ends.
 struct Evidence {
-  // What the VM's monitor shows, and what a reset or a resume makes void. An unwatched time puts it
-  // in doubt.
+  // Facts that the VM's monitor showed, and that a reset or a resume makes void. A time in which
+  // nobody watched puts them in doubt.
 
   // In doubt if `unfollowed`, and if QEMU stays alive after it.
   Rare<ShutdownFact> shutdown;
@@ -93,7 +93,7 @@ struct Evidence {
   // After its SHUTDOWN it is as doubtful as that is, and never decides alone.
   bool hibernating = false;
 
-  // Facts of the watching itself. They say what was not watched, so they are certain.
+  // Facts about vmeventd's own watch of the VM. They are certain.
   bool never_greeted = false;  // it ended soon after its start, and nobody had answered
   bool monitored = false;      // the monitor is connected, or was until the process went
   bool unfollowed = false;     // nobody followed it for some time before its end
@@ -111,20 +111,20 @@ struct Evidence {
   // record proves one.
   Rare<SignalSender> killer;
   Rare<SignalSender> signaller;
-  // QEMU's last words report that it obeyed the signal of `signaller`; no SHUTDOWN of that was
-  // received here.
+  // QEMU's last words report that it obeyed the signal of `signaller`; its SHUTDOWN was not
+  // received.
   bool obeyed_as_it_said = false;
 
-  // How QEMU was started, and who has its monitor: neither ever changes.
-  // QEMU was started with a device by which its guest can end it (isa-debug-exit, semihosting).
+  // Facts of QEMU's start, and of who has its monitor; they never change. QEMU was started with a
+  // device by which its guest can end it (isa-debug-exit, semihosting).
   bool guest_can_exit = false;
   bool stays_down = false;       // QEMU was started to stay alive when its guest is down
   bool no_panic_device = false;  // QEMU was started without a device that reports a guest's panic
   bool managed = false;          // libvirt has its monitor: it ends a QEMU whose guest is down
 
-  // Declared to vmeventd itself, so nothing of it is missed.
-  // An intent to end the run was open when the deciding evidence was seen, or, where nothing but
-  // the end of the process decides, at that end.
+  // Certain, because intents are declared to vmeventd itself. An intent to end the run was open
+  // when the deciding evidence was seen, or, where nothing but the end of the process decides, at
+  // that end.
   bool intended = false;
 };
 

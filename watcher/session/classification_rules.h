@@ -345,8 +345,8 @@ inline constexpr Rule kTable[] = {
     {"shutdown-unexplained", "SHUTDOWN without guest and without a known reason",
      [](In in) { return in.down(); }, kUnknown, kAdmin, kUnobserved},
 
-    // No SHUTDOWN, and the process is gone: what the run was about, and how it ended, as the kernel
-    // says.
+    // No SHUTDOWN, and the process is gone: decided by the state that the run was in, and by the
+    // exit that the kernel reports.
     {"manager-crashed",
      "no SHUTDOWN seen here, and libvirt reports a crash of the guest, of which no "
      "GUEST_PANICKED was seen (`virsh dump --crash` looks the same)",

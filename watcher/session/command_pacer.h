@@ -7,12 +7,12 @@
 
 namespace vmeventd {
 
-// Decides when a QEMU may be asked something. Before version 8.0 it may hang for ever in its exit
-// over commands that come close to each other, whichever clients send them
-// (docs/internals/qemu.md). So one command is out at a time; none is sent within kQuietTime of the
-// greeting, of an answer, or of an event that another client's command may have caused; and none
-// after a SHUTDOWN, until a RESET or a RESUME shows that the VM lives on. One for each connection.
-// Pure; times are monotonic.
+// Decides when a command may be sent to a QEMU. A QEMU before 8.0 may hang forever in its exit if
+// two commands arrive shortly after each other, even from different clients
+// (docs/internals/qemu.md). So at most one command waits for its reply. None is sent within
+// kQuietTime after the greeting, a reply, or an event that another client's command may have
+// caused. None is sent after a SHUTDOWN until a RESET or a RESUME shows that the VM lives on. One
+// object for each connection. Pure; times are monotonic.
 class CommandPacer {
  public:
   static constexpr absl::Duration kQuietTime = absl::Milliseconds(10);
@@ -21,7 +21,7 @@ class CommandPacer {
   // command.
   void OnGreeting(absl::Duration now) { quiet_until_ = now + kQuietTime; }
   void OnSent() { outstanding_ = true; }
-  // Returns false if nothing was asked.
+  // Returns false if no command was waiting for a reply.
   bool OnReply(absl::Duration now) {
     if (!std::exchange(outstanding_, false)) return false;
     quiet_until_ = now + kQuietTime;
@@ -42,15 +42,15 @@ class CommandPacer {
   absl::Duration NextAt() const {
     return outstanding_ || ending_ ? absl::InfiniteDuration() : quiet_until_;
   }
-  // Resumes where another pacer stopped. `outstanding`: an answer is due. `ending`: a SHUTDOWN
-  // stands.
+  // Continues the state of another pacer. `outstanding`: a command waits for its reply. `ending`: a
+  // SHUTDOWN came, and neither RESET nor RESUME since.
   void Resume(bool outstanding, bool ending, absl::Duration now) {
     outstanding_ = outstanding;
     ending_ = ending;
     quiet_until_ = now + kQuietTime;
   }
   bool outstanding() const { return outstanding_; }
-  // A SHUTDOWN stands.
+  // Returns whether a SHUTDOWN came, and neither RESET nor RESUME since.
   bool ending() const { return ending_; }
 
  private:

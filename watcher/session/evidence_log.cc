@@ -193,12 +193,12 @@ void EvidenceLog::SawStop(Instant now) {
 void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   facts.panic = Fact::kStands;
   v1::GuestPanic reported = ParseGuestPanic(event.data);
-  const std::string said = DescribePanic(reported);
+  const std::string description = DescribePanic(reported);
   Saw(absl::StrCat(event.name, reported.action().empty() ? "" : " action=", reported.action(),
-                   said.empty() ? "" : ", the guest said ", said),
+                   description.empty() ? "" : ", reported by the guest: ", description),
       now, EvidenceId::kPanic);
   // A crash kernel that was loaded has less than the panic before it.
-  if (!panic.has_value() || !said.empty()) panic = std::move(reported);
+  if (!panic.has_value() || !description.empty()) panic = std::move(reported);
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
@@ -214,10 +214,10 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
       facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }
 
-void EvidenceLog::SawWatchdogSurvived(Instant now) {
+void EvidenceLog::SawWatchdogIgnored(Instant now) {
   facts.watchdog = Fact::kNone;
   watchdog_at.reset();
-  Saw("the guest outlived its watchdog's press of the power button", now);
+  Saw("the guest ignored its watchdog's press of the power button", now);
 }
 
 void EvidenceLog::LostSight(bool stays, Instant now) {

@@ -17,8 +17,8 @@
 
 namespace vmeventd {
 
-// Evidence of one run: the facts that its verdict rests on, and the timeline that shows people
-// where they came from. One table lists what a RESET or a RESUME clears;
+// Evidence of one run: the facts that its verdict rests on, and the timeline that shows people how
+// these facts were found. One table lists what a RESET or a RESUME clears;
 // docs/internals/classification.md shows it. Saved, except earlier_signaller.
 struct EvidenceLog {
   static constexpr size_t kMaxEntries = 16;  // timeline limit; beyond it the oldest are dropped
@@ -56,7 +56,8 @@ struct EvidenceLog {
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
   // Sets a fact, and adds its entry if it did not stand.
   void Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
-  // Clears what a new life makes void. `by` names its beginning.
+  // Clears the evidence that a new life of the VM makes void. `by` names the beginning of that
+  // life.
   void Clear(Clearing clearing, absl::string_view by, Instant now);
 
   // Events.
@@ -69,8 +70,9 @@ struct EvidenceLog {
   void SawStop(Instant now);
   void SawPanic(const QmpEvent& event, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
-  // The guest still runs although its watchdog pressed the power button: it no longer counts.
-  void SawWatchdogSurvived(Instant now);
+  // The guest still runs although its watchdog pressed the power button some time ago: that press
+  // no longer counts.
+  void SawWatchdogIgnored(Instant now);
 
   // Nobody followed the VM for some time, in which it may have been reset or resumed. `stays`: QEMU
   // stays alive after a SHUTDOWN, so a reset may also have followed that.

@@ -12,8 +12,9 @@
 
 namespace vmeventd {
 
-// The guest agent's channel, as QEMU reported it last. Through an agent a host can shut the guest
-// down without a trace on the monitor. Saved but for `other_ports` and `asked_about`. Pure.
+// The guest agent's channel, as QEMU reported it last. Through an agent, a host can shut the guest
+// down without a trace on the monitor. All members are saved, except `other_ports` and
+// `asked_about`. Pure.
 struct GuestAgent : GuestAgentInfo {
   bool unknown = true;   // QEMU has not reported it yet
   Rare<Instant> opened;  // time at which it was seen open
@@ -22,7 +23,7 @@ struct GuestAgent : GuestAgentInfo {
   // that it is not asked.
   std::vector<std::string> asked_about;
 
-  // QEMU's answer.
+  // Takes over QEMU's answer.
   void Learn(const GuestAgentInfo& info, Instant now);
   // The guest has opened or closed a virtio-serial port whose device has this id. Returns whether
   // QEMU is to be asked about the agent again: the port may be a new one of the agent's.

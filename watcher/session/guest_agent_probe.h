@@ -30,7 +30,8 @@ class GuestAgentProbe {
   // The next command, a whole line; empty when all is known.
   std::string NextCommand() const;
   bool done() const { return step_ == Step::kDone; }
-  // The answer to NextCommand(); null: an error, and what was asked for stays unknown.
+  // Takes the reply to NextCommand(). Null: QEMU returned an error; the facts that the command
+  // asked for stay unknown.
   void OnReply(const QmpObject& answer);
   // Returns the result. Call it once, at the end.
   GuestAgentInfo Take() { return std::move(info_); }

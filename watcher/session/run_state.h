@@ -26,7 +26,8 @@ struct DeclaredIntent {
   absl::Duration deadline;  // on the monotonic clock
 };
 
-// A monitor attached this long after its process started may have missed something worth knowing.
+// If a monitor is attached this long after its process started, events that matter may have been
+// missed.
 inline constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
 // Age of a QEMU from which its guest may obey a press of the power button.
@@ -60,7 +61,7 @@ struct RunState {
 
   EvidenceLog evidence;
   Rare<DeclaredIntent> intent;          // the open one
-  Rare<DeclaredIntent> counted_intent;  // closed since; the evidence counts as intended by it
+  Rare<DeclaredIntent> counted_intent;  // closed; the end still counts as intended by it
   GuestAgent agent;
   Rare<Instant> exiting_since;  // time from which QEMU is expected to exit
   bool file_written = false;    // NAME.shutdown is there, written for this run

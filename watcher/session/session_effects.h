@@ -10,21 +10,21 @@
 
 namespace vmeventd {
 
-// What a session wants its caller to do, in the order of Effects.
+// Actions that a session requests. The caller carries them out in the order of Effects.
 struct Publish {
   VmUpdate update;
 };
-// Create or remove NAME.shutdown, then hand in FileDone.
+// Create or remove NAME.shutdown, then pass FileDone to the session.
 struct SetShutdownFile {
   bool there;
 };
-// Ask QEMU, then hand in the answer.
+// Ask QEMU, then pass the answer to the session.
 struct AskQemu {
   Question question;
 };
-// Read the states of QEMU's threads, and hand in Threads at once.
+// Read the states of QEMU's threads, and pass Threads to the session at once.
 struct ExamineThreads {};
-// Read QEMU's last words, and hand in WordsRead at once or soon: the end waits for that.
+// Read QEMU's last words, and pass WordsRead to the session at once or soon: the end waits for it.
 struct ReadLastWords {
   std::optional<ExitStatus> status;  // of its process; unset: not known
 };

@@ -24,10 +24,10 @@ namespace input {
 struct Socket {
   SocketIdentity identity;
 };
-// The restored run has the connection that the previous daemon handed over: nothing that the
-// monitor sends was missed. The first input of such a run, and without effects.
+// The restored run has the connection that the previous daemon handed over, so nothing that the
+// monitor sent was missed. It is the first input of such a run, and has no effects.
 struct TakenOver {};
-// QEMU's own name, which becomes the VM's. Only before anything was published.
+// QEMU's own name, which becomes the VM's name. Valid only before anything was published.
 struct OwnName {
   absl::string_view name;
 };
@@ -55,8 +55,7 @@ struct AgentAnswer {
 struct MonitorClosed {
   absl::string_view why;
 };
-// A SHUTDOWN may have been missed: its absence is no evidence, unless the monitor is attached
-// again.
+// A SHUTDOWN may have been missed. Its absence is no evidence until the monitor is attached again.
 struct ShutdownMissed {};
 
 // The process.
@@ -82,7 +81,8 @@ struct SignalSent {
 struct NamedOomVictim {
   const OomVictim& victim;
 };
-// Why a QEMU does not end or does not answer, as far as its threads and its cgroup show.
+// The reason why a QEMU does not end or does not answer, as far as its threads and its cgroup show
+// it.
 struct Threads {
   absl::string_view states;     // "1 D (waits in the kernel)"; empty: they cannot be read
   absl::string_view frozen_by;  // the cgroup with which it is frozen; empty: it is not
@@ -156,8 +156,8 @@ struct IntentDeclared {
 };
 // Ignored without an open intent.
 struct IntentWithdrawn {};
-// The daemon stops: publishes what waits for a later time, the count of dropped events and changes
-// that are not saved yet. The last input.
+// The daemon stops: publishes the count of dropped events and the unsaved changes at once. The last
+// input.
 struct DaemonStops {};
 // The time that NextTick() returned has come.
 struct Tick {};

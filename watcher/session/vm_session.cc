@@ -81,11 +81,11 @@ Effects VmSession::On(const Input& input, Instant now) {
   const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
   evidence.facts.monitored |= event != nullptr;
   const Instant sent_at = event == nullptr ? now : SentAt(event->event, now);
-  const bool outlived = !gone_ && sent_at.monotonic >= WatchdogEnd();
-  if (outlived) evidence.SawWatchdogSurvived(now);
+  const bool ignored_watchdog = !gone_ && sent_at.monotonic >= WatchdogEnd();
+  if (ignored_watchdog) evidence.SawWatchdogIgnored(now);
   if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
     CloseIntent(IntentEnd::kExpired, now);
-  } else if (event != nullptr && handler == nullptr && !outlived) {
+  } else if (event != nullptr && handler == nullptr && !ignored_watchdog) {
     return {};  // an event that is not followed changes nothing else
   }
   if (event != nullptr) {

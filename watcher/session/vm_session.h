@@ -30,11 +30,11 @@
 namespace vmeventd {
 
 // One run of one QEMU process, from the first sight of the process to its end, as a pure state
-// machine: inputs carry their time, effects are returned for the caller to carry out in order.
-// It publishes STARTED before any other event of the run, and exactly one STOPPED, as the last.
-// The published state and problems of the VM change with an event, never without one; so does the
-// reason of a pause, unless it becomes `paused`, `finish-migrate` or `postmigrate`. All events
-// but STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts what that dropped.
+// machine: inputs carry their time, effects are returned for the caller to carry out in order. It
+// publishes STARTED before any other event of the run, and exactly one STOPPED, as the last. The
+// published state and problems of the VM change with an event, never without one; so does the
+// reason of a pause, unless it becomes `paused`, `finish-migrate` or `postmigrate`. All events but
+// STARTED, STOPPED and INTENT_* pass an EventLimiter, and one GAP counts the dropped events.
 // Whenever Save() has changed, the last update that an input leads to has it as
 // VmUpdate::saved_run; an input that leads to no update gets one for it. In a flood of inputs
 // without an event, a Tick publishes it. After Done it takes no more input. No thread of its own.
@@ -119,7 +119,7 @@ class VmSession {
   // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
   // before its process is gone.
   static constexpr absl::Duration kLostGrace = absl::Seconds(1);
-  // Time in which a resumed run handles what its QEMU said during the restart.
+  // Time in which a resumed run handles the events that its QEMU sent during the restart.
   static constexpr absl::Duration kCatchUp = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, to which no other limit applies.
@@ -142,8 +142,7 @@ class VmSession {
   void Handle(const input::IntentDeclared& input, Instant now);
   void Handle(const input::Tick& input, Instant now);
 
-  // Time.
-  // QEMU was seen to begin its exit, or not to exit after all.
+  // Time. Expects QEMU to exit from now on, or no longer expects it.
   void BeginExit(Instant now);
   bool ExitIsLate(Instant now) const {
     return saved_.exiting_since.has_value() &&
@@ -201,13 +200,15 @@ class VmSession {
   // The monitor: vm_session_monitor.cc.
   // QEMU answers again, or for the first time. `was`: the monitor's state before.
   void Attach(Monitor was, absl::string_view run_state, Instant now);
-  // Nobody may have listened until now: what the guest was asked before may have been missed.
+  // Records that nobody may have listened until now, so that earlier requests to the guest may have
+  // been missed.
   void BeginListening(Instant now);
-  // The connection has sent something: sets `listens_`, and calls LostSight() the first time.
+  // Call it when the connection has sent something: sets `listens_`, and calls LostSight() the
+  // first time.
   void Listen(Instant now);
-  // Nobody has listened for a time: what a reset would have made void is in doubt.
+  // Records that nobody listened for a time: facts that a reset would have made void are in doubt.
   void LostSight(Instant now);
-  // QEMU is ending, or its monitor is closed.
+  // Asks nothing more: QEMU is ending, or its monitor is closed.
   void StopAsking();
   void SetMonitorProblem(const Problem& problem, Instant now);
   void SetRunProblem(absl::string_view run_state);
@@ -233,7 +234,7 @@ class VmSession {
   void EnsureStarted(Instant now);
   // The state to publish: UNREACHABLE while the directory of its socket hangs.
   VmState ShownState() const;
-  // Publishes a GAP for what the limiter dropped.
+  // Publishes a GAP that counts the events that the limiter dropped.
   void FlushDropped(Instant now);
   bool Admit(EventType type, Instant now);
   void Emit(v1::Event event, Instant now);
@@ -259,11 +260,12 @@ class VmSession {
   // Requests the shutdown file's creation or removal, as the class demands; false: nothing to
   // request.
   bool RequestShutdownFile();
-  // The VM lives on after what looked like its end: removes the file that was written for that.
+  // Removes the shutdown file that was written for a supposed end: the VM lives on.
   void TakeShutdownFileBack();
   // Returns whether QEMU's last words may explain the end, or name a sender that nobody saw.
   bool WantsWords() const;
-  // The process is gone: does what is left before the end, one step after the other, and Finish.
+  // After the process is gone: begins or awaits the next step that precedes the end, and after the
+  // last step calls Finish().
   void Conclude(Instant now);
   void Finish(Instant now);
 

@@ -165,7 +165,7 @@ const StoryCase kWatchdogs[] = {
      "CRASH WATCHDOG"},
     {"AShutdownThatTheGuestOutlivedIsOver",
      "WATCHDOG action=shutdown; POWERDOWN; wait 10m1s; SHUTDOWN guest-shutdown; end",
-     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen the guest outlived its watchdog's"},
+     "USER GUEST_POWEROFF; caveat POWERDOWN_EARLIER; seen the guest ignored its watchdog's"},
     {"AShutdownThatTheGuestOutlivedIsOverAfterARestart",
      "WATCHDOG action=shutdown; POWERDOWN; restart 11m; ready; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT"},

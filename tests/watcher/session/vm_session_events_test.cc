@@ -262,7 +262,7 @@ TEST_F(VmSessionPanicTest, TheEndHasHyperVsArguments) {
   EXPECT_THAT(vm_.Stopped().panic().hyper_v().args(),
               ElementsAre(30, 18446744072635809797U, 0, 1, 2));
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
-              HasSubstr("GUEST_PANICKED action=poweroff, the guest said Hyper-V 0x1e "
+              HasSubstr("GUEST_PANICKED action=poweroff, reported by the guest: Hyper-V 0x1e "
                         "0xffffffffc0000005 0x0 0x1 0x2; "));
 }
 
