@@ -39,6 +39,7 @@
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/held_processes.h"
 #include "watcher/runs/last_words.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/signals/bpf_trace.h"

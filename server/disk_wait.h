@@ -7,7 +7,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "server/access/refusals.h"
-#include "server/rpc/vm_event_service.h"
+#include "server/rpc/service_methods.h"
+#include "server/rpc/starting_service.h"
 #include "server/transport/grpc_server.h"
 
 namespace vmeventd {

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "base/counter.h"
+#include "base/latency_histogram.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {

@@ -13,38 +13,6 @@
 #include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
-namespace {
-
-std::string PathOf(absl::string_view method) {
-  return absl::StrCat("/vmeventd.v1.VmEventService/", method);
-}
-
-}  // namespace
-
-void StartingService::AddTo(CallService* methods, AccessPolicy* /*policy*/,
-                            std::function<std::vector<v1::Listener>()> listeners) {
-  const google::protobuf::ServiceDescriptor& service =
-      *v1::GetServerInfoRequest::descriptor()->file()->FindServiceByName("VmEventService");
-  for (int i = 0; i < service.method_count(); ++i) {
-    const std::string& name = service.method(i)->name();
-    if (name == "GetServerInfo") continue;
-    methods->Add(PathOf(name), [this](IncomingCall* call) {
-      call->Answer(WithReason(
-          "JOURNAL_UNAVAILABLE",
-          absl::UnavailableError(absl::StrCat("vmeventd starts and waits for ", waits_for_()))));
-    });
-  }
-  methods->Add(PathOf("GetServerInfo"), [this, listeners](IncomingCall* call) {
-    v1::GetServerInfoResponse info;
-    info.set_version(facts_.version);
-    info.set_node(facts_.node);
-    *info.mutable_start_time() = ToTimestamp(facts_.start_time);
-    info.set_waits_for(waits_for_());
-    for (v1::Listener& listener : listeners()) *info.add_listeners() = std::move(listener);
-    call->Answer(info.SerializeAsString());
-  });
-}
-
 VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,
                                RefusalCounters* refusals)
     : facts_(std::move(facts)), log_(log), queries_(log), hub_(hub), refusals_(refusals) {}
@@ -74,7 +42,7 @@ void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
   const auto add = [&]<typename Request, typename Object>(
                        const char* name, unsigned needs, const Object* object,
                        absl::StatusOr<std::string> (Object::*answer)(const Request&) const) {
-    methods->Add(PathOf(name), [this, needs, object, answer](IncomingCall* call) {
+    methods->Add(MethodPath(name), [this, needs, object, answer](IncomingCall* call) {
       Request request;
       const absl::Status status = Admit(*call, needs, &request);
       call->Answer(status.ok() ? (object->*answer)(request) : status);
@@ -87,7 +55,7 @@ void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
   using Method = void (VmEventService::*)(IncomingCall*);
   const auto add_late = [&](const char* name, Method method, CallKind kind = CallKind::kOther) {
     methods->Add(
-        PathOf(name), [this, method](IncomingCall* call) { (this->*method)(call); }, kind);
+        MethodPath(name), [this, method](IncomingCall* call) { (this->*method)(call); }, kind);
   };
   add_late("WatchEvents", &VmEventService::WatchEvents, CallKind::kStream);
   add_late("ListEvents", &VmEventService::ListEvents);

@@ -16,47 +16,12 @@
 #include "server/eventlog/event_log.h"
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/queries.h"
+#include "server/rpc/service_methods.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
-
-// The part of GetServerInfo that never changes.
-struct ServerFacts {
-  std::string version;
-  std::string node;
-  absl::Time start_time;
-};
-
-// The methods of vmeventd.v1.VmEventService, as a GrpcServer serves them.
-class ServiceMethods {
- public:
-  virtual ~ServiceMethods() = default;
-  // Adds the methods. `policy`, which decides who may call, outlives them; `listeners` is called
-  // for GetServerInfo, on any thread. Call it once.
-  virtual void AddTo(CallService* methods, AccessPolicy* policy,
-                     std::function<std::vector<v1::Listener>()> listeners) = 0;
-  // Call it about every second.
-  virtual void CheckDeadlines() = 0;
-};
-
-// The methods while the start waits for the disk: GetServerInfo reports that; all others return
-// UNAVAILABLE. Any thread; no method blocks.
-class StartingService : public ServiceMethods {
- public:
-  // `waits_for` returns what GetServerInfo reports; called at any time, on any thread.
-  StartingService(ServerFacts facts, std::function<std::string()> waits_for)
-      : facts_(std::move(facts)), waits_for_(std::move(waits_for)) {}
-
-  void AddTo(CallService* methods, AccessPolicy* policy,
-             std::function<std::vector<v1::Listener>()> listeners) override;
-  void CheckDeadlines() override {}
-
- private:
-  const ServerFacts facts_;
-  const std::function<std::string()> waits_for_;
-};
 
 // The methods once the daemon serves. Any thread; no method blocks.
 class VmEventService : public ServiceMethods {

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "base/counter.h"
+#include "base/latency_histogram.h"
 
 namespace vmeventd {
 

@@ -16,9 +16,10 @@
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/config/tls_files.h"
+#include "server/rpc/call_gate.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/incoming_call.h"
-#include "server/rpc/vm_event_service.h"
+#include "server/rpc/service_methods.h"
 #include "server/transport/arrivals.h"
 #include "server/transport/connection_acceptor.h"
 

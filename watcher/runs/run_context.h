@@ -4,8 +4,8 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "base/counter.h"
 #include "base/event_loop.h"
+#include "base/latency_histogram.h"
 #include "base/receiving_socket.h"
 #include "watcher/core/run_info.h"
 #include "watcher/host/host_watch.h"

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/counter.h"
+#include "base/latency_histogram.h"
 
 namespace vmeventd {
 

@@ -14,7 +14,7 @@
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/held_processes.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_trace.h"
 

@@ -214,7 +214,7 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
   return detail;
 }
 
-std::string EndSentence(const v1::ShutdownDetail& detail, const SignalSender* sender) {
+std::string StoppedMessage(const v1::ShutdownDetail& detail, const SignalSender* sender) {
   const int signal = sender != nullptr ? sender->signal : detail.exit_signal().number();
   const auto cause = static_cast<ShutdownCause>(detail.cause());
   switch (cause) {

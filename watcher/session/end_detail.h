@@ -25,6 +25,6 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
 
 // Returns the message of STOPPED: how the run ended, by the facts in `detail`. `sender`: who sent
 // the signal that ended it; null: none, or not known.
-std::string EndSentence(const v1::ShutdownDetail& detail, const SignalSender* sender);
+std::string StoppedMessage(const v1::ShutdownDetail& detail, const SignalSender* sender);
 
 }  // namespace vmeventd

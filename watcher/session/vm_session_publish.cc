@@ -93,7 +93,7 @@ void VmSession::PublishEvent(v1::Event event, Instant now) {
   const v1::ShutdownDetail& detail = update.status.emplace(Status()).shutdown();
   *event.mutable_observe_time() = ToTimestamp(now.wall);
   if (event.type() == EventType::kStopped) {
-    event.set_message(EndSentence(detail, saved_.evidence.SenderOfEnd()));
+    event.set_message(StoppedMessage(detail, saved_.evidence.SenderOfEnd()));
   }
   if (event.type() == EventType::kStopped || event.type() == EventType::kGuestShutdown) {
     *event.mutable_shutdown() = detail;
