@@ -32,6 +32,7 @@
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "server/logging/stop_line.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 
 // The node's event log. Other folders include only this header, with the types that it includes,

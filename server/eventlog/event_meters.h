@@ -5,7 +5,7 @@
 
 #include "base/counter.h"
 #include "base/latency_histogram.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 

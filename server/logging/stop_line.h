@@ -4,7 +4,7 @@
 
 #include "nlohmann/json.hpp"
 #include "spdlog/common.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
 

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <string>
 
+#include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/core/vm_event.h"
 
 // A guest's panic as QEMU reports it. Pure.
 

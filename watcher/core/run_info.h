@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "watcher/core/signal_sender.h"
 #include "watcher/core/vm_event.h"
 
 // The input of a session: the run, its process and its monitor.

@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "base/pending_call.h"
 #include "base/token_bucket.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"

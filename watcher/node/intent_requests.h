@@ -15,7 +15,8 @@
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "base/uuid.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {

@@ -18,8 +18,8 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/system.h"
+#include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"
-#include "watcher/core/vm_event.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/directory_thread.h"
 

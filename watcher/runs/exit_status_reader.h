@@ -12,7 +12,7 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/system.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/signal_sender.h"
 
 namespace vmeventd {
 

@@ -9,8 +9,9 @@
 #include "absl/time/time.h"
 #include "base/counter.h"
 #include "base/detached_threads.h"
+#include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/signal_sender.h"
 
 namespace vmeventd {
 

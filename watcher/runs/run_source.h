@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "watcher/core/vm_event.h"
+#include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {

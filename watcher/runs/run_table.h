@@ -12,7 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/event_sink.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"

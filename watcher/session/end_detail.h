@@ -3,7 +3,8 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/signal_sender.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/run_state.h"
 

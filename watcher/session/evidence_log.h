@@ -10,9 +10,11 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/compact.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/evidence_entry.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/signal_sender.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd {

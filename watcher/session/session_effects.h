@@ -4,8 +4,9 @@
 #include <variant>
 #include <vector>
 
+#include "watcher/core/event_sink.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/signal_sender.h"
 #include "watcher/session/question.h"
 
 namespace vmeventd {

@@ -7,7 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/signal_sender.h"
 #include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {

@@ -13,6 +13,7 @@
 #include "base/event_loop.h"
 #include "base/token_bucket.h"
 #include "watcher/core/run_info.h"
+#include "watcher/core/signal_sender.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/signals/process_reader.h"
 #include "watcher/signals/signal_trace.h"

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace vmeventd {
+
+// The subject of an evidence entry that a later event may make void; kOther: no event does.
+enum class EvidenceId {
+  kOther,
+  kPowerdown,
+  kShutdown,
+  kStop,
+  kPanic,
+  kWatchdogPaused,
+  kWatchdog,
+  kHibernation,
+  kMigration,
+  kDownBeforeAttach,
+  kNotRunning,
+  kFinishingMigration,
+  kSignalSent,
+  kHostShutdown,
+  kIoError,
+  kInternalError,
+};
+
+// One observation, in words for people.
+struct EvidenceEntry {
+  absl::Time time;
+  std::string what;
+  EvidenceId id = EvidenceId::kOther;
+  int signal = 0;  // of kSignalSent; 0: it is about an OOM victim
+};
+
+}  // namespace vmeventd
