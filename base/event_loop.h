@@ -14,7 +14,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 

@@ -13,6 +13,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/thread_name.h"
+
 namespace vmeventd {
 namespace {
 

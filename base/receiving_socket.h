@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "base/detached_threads.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 // Protects a thread from the descriptors that the peer of a Unix socket passes to it (SCM_RIGHTS).
 // The thread that drops the last reference to such a descriptor is blocked by its close: for a TCP

@@ -7,7 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
+#include "base/small_file.h"
 
 namespace vmeventd {
 namespace {

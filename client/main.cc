@@ -14,7 +14,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/system.h"
+#include "base/account_names.h"
+#include "base/small_file.h"
 #include "client/run/run.h"
 
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "server/host/service.h"
 #include "spdlog/spdlog.h"
 #include "watcher/node/node_watcher.h"

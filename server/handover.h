@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/eventlog/event_log.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/signals/signal_trace.h"

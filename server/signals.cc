@@ -6,7 +6,7 @@
 #include <csignal>
 #include <utility>
 
-#include "base/system.h"
+#include "base/thread_name.h"
 
 namespace vmeventd {
 namespace {

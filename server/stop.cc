@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "server/handover.h"
 #include "server/host/service.h"
 #include "spdlog/spdlog.h"

@@ -8,7 +8,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
-#include "base/system.h"
+#include "base/small_file.h"
 
 namespace vmeventd::client {
 namespace {

@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "base/system.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "base/unix_address.h"
 #include "client/connect/ssh.h"
 #include "client/connect/tls_files.h"

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/connect/server_address.h"
 
 // Sockets of probes. Each connect, send and receive of one times out after 2 s. Any thread.

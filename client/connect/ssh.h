@@ -1,7 +1,7 @@
 #pragma once
 
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/connect/server_address.h"
 
 namespace vmeventd::client {

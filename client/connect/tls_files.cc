@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/errno_status.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

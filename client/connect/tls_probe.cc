@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/openssl_ptr.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/connect/probe_socket.h"
 #include "client/connect/tls_files.h"
 #include "client/output/terminal_text.h"

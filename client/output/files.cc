@@ -10,7 +10,8 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "client/output/output.h"
 #include "client/output/terminal_text.h"
 

@@ -5,7 +5,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "base/unix_address.h"
 #include "client/connect/probe.h"
 #include "client/output/output.h"

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/output/node_event.h"
 #include "client/sources/servers.h"
 

@@ -19,7 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "base/backoff.h"
 #include "base/signal_name.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/cli/option.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"

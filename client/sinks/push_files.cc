@@ -10,7 +10,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/files.h"
 #include "client/output/terminal_text.h"

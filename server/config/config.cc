@@ -25,9 +25,10 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/detached_threads.h"
+#include "base/errno_status.h"
 #include "base/quote.h"
 #include "base/spelling.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/core/managers.h"
 
 namespace vmeventd {

@@ -13,8 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "base/errno_status.h"
 #include "base/quote.h"
-#include "base/system.h"
 #include "base/unix_address.h"
 
 namespace vmeventd {

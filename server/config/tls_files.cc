@@ -13,7 +13,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/detached_threads.h"
-#include "base/system.h"
+#include "base/errno_status.h"
+#include "base/thread_name.h"
+#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -8,7 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "base/system.h"
+#include "base/errno_status.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {

@@ -10,7 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "server/eventlog/sqlite.h"
 #include "spdlog/spdlog.h"
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/quote.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "base/uuid.h"
 #include "server/eventlog/alive_time.h"
 #include "spdlog/spdlog.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"

@@ -11,7 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/system.h"
+#include "base/errno_status.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "base/uuid.h"
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/evidence_types.h"

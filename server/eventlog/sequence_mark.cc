@@ -10,7 +10,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "base/system.h"
+#include "base/errno_status.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {

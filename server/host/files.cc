@@ -9,7 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {

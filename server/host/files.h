@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 

@@ -9,7 +9,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/system.h"
+#include "base/errno_status.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "base/uuid.h"
 
 namespace vmeventd {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 

@@ -4,7 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 

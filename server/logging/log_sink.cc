@@ -14,6 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/thread_name.h"
 #include "server/logging/log_line.h"
 
 namespace vmeventd {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/thread_name.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

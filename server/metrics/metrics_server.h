@@ -11,7 +11,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/event_loop.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/access/refusals.h"
 #include "server/config/listen_address.h"
 #include "server/rpc/health_service.h"

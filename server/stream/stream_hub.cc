@@ -6,7 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "base/error_reason.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "server/events/event_matcher.h"
 
 namespace vmeventd {

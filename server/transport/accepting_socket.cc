@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/backoff.h"
+#include "base/thread_name.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -12,7 +12,7 @@
 #include "base/detached_threads.h"
 #include "base/event_loop.h"
 #include "base/pending_call.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/config/listen_address.h"
 #include "server/transport/listen_socket.h"
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "grpc/grpc.h"
 #include "grpcpp/grpcpp.h"
 #include "server/access/access_policy.h"

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/config/listen_address.h"
 
 // The daemon binds and accepts itself: gRPC would silently replace another process's socket, does

@@ -14,8 +14,8 @@
 #include "base/event_loop.h"
 #include "base/openssl_ptr.h"
 #include "base/receiving_socket.h"
-#include "base/system.h"
 #include "base/token_bucket.h"
+#include "base/unique_fd.h"
 #include "server/access/refusals.h"
 
 namespace vmeventd {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/account_names.h"
 #include "base/compact.h"
 #include "base/detached_threads.h"
 #include "base/duration_text.h"
@@ -19,7 +20,6 @@
 #include "base/latency_histogram.h"
 #include "base/mutex.h"
 #include "base/standstill.h"
-#include "base/system.h"
 #include "base/token_bucket.h"
 #include "base/turn_queue.h"
 #include "base/utf8.h"

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd::e2e {
 

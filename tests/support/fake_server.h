@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"

@@ -16,7 +16,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
+#include "base/passed_descriptors.h"
+#include "base/unique_fd.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {

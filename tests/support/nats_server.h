@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/nats/connection.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd::e2e {
 

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
+#include "base/small_file.h"
 
 namespace vmeventd {
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"

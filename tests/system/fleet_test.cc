@@ -25,7 +25,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/fleet/fleet_message.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/fake_service_manager.h"

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_service_manager.h"
 #include "tests/support/machine_probe.h"

@@ -11,7 +11,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_service_manager.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd::bench {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::bench {

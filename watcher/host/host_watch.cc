@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/system.h"
+#include "base/errno_status.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

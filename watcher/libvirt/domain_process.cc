@@ -23,7 +23,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/system.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {

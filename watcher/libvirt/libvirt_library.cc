@@ -16,7 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/shared_library.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_api.h"
 

@@ -12,7 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "base/detached_threads.h"
 #include "base/mutex.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/domain_process.h"
 #include "watcher/libvirt/libvirt_api.h"

@@ -15,6 +15,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/errno_status.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/managers.h"

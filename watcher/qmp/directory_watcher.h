@@ -17,7 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/specs.h"
 #include "watcher/qmp/socket_file.h"

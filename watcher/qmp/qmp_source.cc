@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/backoff.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/managers.h"

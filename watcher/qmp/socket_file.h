@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/string_view.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/core/run_info.h"
 
 namespace vmeventd {

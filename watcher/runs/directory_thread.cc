@@ -6,7 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
-#include "base/system.h"
+#include "base/thread_name.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

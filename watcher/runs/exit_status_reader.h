@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/event_loop.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/core/signal_sender.h"
 
 namespace vmeventd {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "vmeventd/internal/run_state.pb.h"
 
 namespace vmeventd {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "base/system.h"
+#include "base/small_file.h"
 #include "watcher/signals/process_reader.h"
 
 namespace vmeventd {

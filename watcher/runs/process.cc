@@ -18,7 +18,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/signals/process_reader.h"
 

@@ -7,7 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/runs/run_context.h"

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "base/compact.h"
 #include "base/event_loop.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/core/run_info.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/exit_status_reader.h"

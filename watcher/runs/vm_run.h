@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/compact.h"
 #include "base/event_loop.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "base/uuid.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/core/specs.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/directory_thread.h"

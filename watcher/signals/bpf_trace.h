@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "watcher/signals/signal_trace.h"
 
 struct TraceRecord;

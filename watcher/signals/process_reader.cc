@@ -14,7 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/clock.h"
-#include "base/system.h"
+#include "base/small_file.h"
 #include "watcher/core/foreign_text.h"
 
 namespace vmeventd {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/doctor/node_facts.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"

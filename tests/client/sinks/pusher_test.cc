@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "base/system.h"
+#include "base/small_file.h"
 #include "client/output/files.h"
 #include "client/output/time_text.h"
 #include "client/sinks/cursor_file.h"

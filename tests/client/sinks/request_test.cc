@@ -6,7 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/output/time_text.h"

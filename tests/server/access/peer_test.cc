@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 namespace {

@@ -17,7 +17,7 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/config/listen_address.h"
 #include "tests/support/files.h"
 #include "tests/support/status_matchers.h"

@@ -17,7 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/logging/log_line.h"
 #include "spdlog/logger.h"
 #include "tests/support/temporary_directory.h"

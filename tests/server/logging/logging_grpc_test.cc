@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/test_events.h"

@@ -20,7 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "tests/support/files.h"
 #include "tests/support/guest.h"
 #include "tests/support/unix_socket.h"

@@ -13,7 +13,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "tests/support/child_process.h"
 #include "tests/support/unix_socket.h"
 #include "tests/system/libvirt_test.h"

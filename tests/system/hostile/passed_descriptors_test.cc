@@ -7,7 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/files.h"

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd::e2e {
 

@@ -15,7 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/process_state.h"
 #include "tests/support/test_util.h"

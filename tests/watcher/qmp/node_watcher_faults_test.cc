@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <string>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/system.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "base/system.h"
+#include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"

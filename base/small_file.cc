@@ -1,27 +1,17 @@
-#include "base/system.h"
+#include "base/small_file.h"
 
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstddef>
-#include <cstring>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
 
 namespace vmeventd {
-namespace {
-
-// 16 KiB hold any realistic entry of the databases; for a larger one the number is shown.
-constexpr size_t kEntryBytes = 16384;
-
-}  // namespace
 
 absl::Status SyncDirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -52,34 +42,6 @@ absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size
     text.append(buffer.data(), static_cast<size_t>(size));
   }
   return text;
-}
-
-std::string UserName(uid_t uid) {
-  std::string buffer(kEntryBytes, '\0');
-  passwd entry{};
-  passwd* found = nullptr;
-  getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found);
-  return found == nullptr ? absl::StrCat(uid) : found->pw_name;
-}
-
-std::string GroupName(gid_t gid) {
-  std::string buffer(kEntryBytes, '\0');
-  group entry{};
-  group* found = nullptr;
-  getgrgid_r(gid, &entry, buffer.data(), buffer.size(), &found);
-  return found == nullptr ? absl::StrCat(gid) : found->gr_name;
-}
-
-std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
-  std::vector<UniqueFd> descriptors;
-  for (cmsghdr* header = CMSG_FIRSTHDR(message); header != nullptr;
-       header = CMSG_NXTHDR(message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    std::vector<int> numbers((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    std::memcpy(numbers.data(), CMSG_DATA(header), numbers.size() * sizeof(int));
-    for (const int number : numbers) descriptors.emplace_back(number);
-  }
-  return descriptors;
 }
 
 }  // namespace vmeventd
