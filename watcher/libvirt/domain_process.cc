@@ -25,6 +25,7 @@
 #include "absl/time/clock.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
+#include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
 namespace {
@@ -94,14 +95,14 @@ std::vector<int64_t> PidsIn(const ProcessPlace& place) {
 
 // Calls `use` with the index and the command line of each process that gives it in time.
 void ForEachCommandLine(const std::vector<int64_t>& pids, CommandLines* command_lines,
-                        const std::function<void(size_t, const CommandLines::Read&)>& use) {
+                        const std::function<void(size_t, const CommandLineRead&)>& use) {
   for (size_t begin = 0; begin < pids.size(); begin += kReadsAtOnce) {
     const size_t end = std::min(begin + kReadsAtOnce, pids.size());
-    std::vector<std::shared_ptr<const CommandLines::Read>> reads;
+    std::vector<std::shared_ptr<const CommandLineRead>> reads;
     for (size_t at = begin; at < end; ++at) reads.push_back(command_lines->Begin(pids[at]));
     const absl::Time deadline = absl::Now() + kMaxWait;
     for (size_t at = begin; at < end; ++at) {
-      const CommandLines::Read& read = *reads[at - begin];
+      const CommandLineRead& read = *reads[at - begin];
       if (read.Await(deadline - absl::Now())) use(at, read);
     }
   }
@@ -127,7 +128,7 @@ void Confirm(const ProcessPlace& place, const std::vector<DomainName>& domains,
     pids.push_back(candidate.pid);
     processes.emplace_back(candidate.index, *std::move(process));
   }
-  ForEachCommandLine(pids, command_lines, [&](size_t at, const CommandLines::Read& read) {
+  ForEachCommandLine(pids, command_lines, [&](size_t at, const CommandLineRead& read) {
     auto& [index, process] = processes[at];
     const DomainName& domain = domains[index];
     const bool is_its =
@@ -155,7 +156,7 @@ std::vector<Candidate> FindByUuid(const ProcessPlace& place, const std::vector<D
   }
   if (wanted.empty()) return {};
   const std::vector<int64_t> pids = PidsIn(place);
-  ForEachCommandLine(pids, command_lines, [&](size_t at, const CommandLines::Read& read) {
+  ForEachCommandLine(pids, command_lines, [&](size_t at, const CommandLineRead& read) {
     const auto it = wanted.find(read.uuid());
     if (it != wanted.end()) it->second.pid = it->second.pid == 0 ? pids[at] : kSeveral;
   });

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/command_line_read.h"
 #include "watcher/runs/command_lines.h"
 
 namespace vmeventd {
@@ -84,7 +85,7 @@ bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* sl
   const ProcessKey listener{.pid = peer.pid, .start_ticks = peer.start_ticks};
   const SocketSlot::ListeningProcess* const known = slot->listener.get();
   if (known == nullptr || !(known->process == listener)) {
-    std::shared_ptr<const CommandLines::Read> read = command_lines->Begin(peer.pid);
+    std::shared_ptr<const CommandLineRead> read = command_lines->Begin(peer.pid);
     slot->listener.reset();
     if (read != nullptr) slot->listener = SocketSlot::ListeningProcess{listener, std::move(read)};
   }
@@ -93,7 +94,7 @@ bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* sl
 
 bool HasQemuCommandLine(const SocketSlot& slot) {
   if (!slot.listener.has_value()) return false;
-  const CommandLines::Read& read = *slot.listener->command_line;
+  const CommandLineRead& read = *slot.listener->command_line;
   return read.done() && read.found() != nullptr;
 }
 

@@ -303,7 +303,7 @@ absl::Duration MonitorConnection::UseCommandLine() {
   if (!handshake_->command_line->done() && now < handshake_->quiet_start_ends) {
     return std::min(now + CommandPacer::kQuietTime, handshake_->quiet_start_ends);
   }
-  const std::shared_ptr<const CommandLines::Read> read = handshake_->command_line;
+  const std::shared_ptr<const CommandLineRead> read = handshake_->command_line;
   const QemuArguments* const found = read->done() ? read->found() : nullptr;
   if (found != nullptr) delegate_->OnCommandLine(*read);
   if (!open()) return now;

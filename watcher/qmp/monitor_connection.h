@@ -17,6 +17,7 @@
 #include "watcher/core/line_framer.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
+#include "watcher/runs/command_line_read.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/guest_agent_probe.h"
@@ -93,7 +94,7 @@ class MonitorConnection : public FdHandler {
     virtual std::string OnSender(int64_t pid) = 0;
     // The sender's command line was read; before OnReady, and not at all if that takes too long.
     // May close the connection.
-    virtual void OnCommandLine(const CommandLines::Read& command_line) = 0;
+    virtual void OnCommandLine(const CommandLineRead& command_line) = 0;
     // No greeting came within the time that Start() was given.
     virtual void OnGreetingLate() = 0;
     // Called in the handshake after each kNudgeInterval without the expected answer; `last`: after
@@ -154,7 +155,7 @@ class MonitorConnection : public FdHandler {
     bool name_known = false;  // known without asking
     // The sender's command line, from the greeting until it is used, and the deadline of the wait
     // for it.
-    std::shared_ptr<const CommandLines::Read> command_line;
+    std::shared_ptr<const CommandLineRead> command_line;
     absl::Duration quiet_start_ends;
     absl::Duration deadline;  // the pending answer's
     TimerId timer;            // for the greeting, then for the answers

@@ -12,6 +12,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/qmp/path_conflicts.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"
 #include "watcher/session/vm_session.h"
 
@@ -68,11 +69,11 @@ void PathCheck::Check() {
     qemus_due_ = now + kScanTime;
   }
   if (qemus_ != nullptr && !qemus_->done() && now < qemus_due_) return CheckIn(kScanPoll);
-  const std::shared_ptr<const CommandLines::Monitors> found = std::exchange(qemus_, nullptr);
-  Report(found == nullptr ? std::vector<CommandLines::Monitors::Qemu>() : found->Qemus());
+  const std::shared_ptr<const NamedMonitors> found = std::exchange(qemus_, nullptr);
+  Report(found == nullptr ? std::vector<NamedMonitors::Qemu>() : found->Qemus());
 }
 
-void PathCheck::Report(const std::vector<CommandLines::Monitors::Qemu>& qemus) {
+void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
   std::vector<QmpRun*> runs;
   std::vector<FollowedVm> vms;
   for (VmRun* const one : table_->RunsOf(source_)) {

@@ -9,7 +9,7 @@
 #include "base/event_loop.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/unfollowed_sockets.h"
-#include "watcher/runs/command_lines.h"
+#include "watcher/runs/named_monitors.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_table.h"
 
@@ -38,7 +38,7 @@ class PathCheck {
   // Checks after `delay`, or earlier.
   void CheckIn(absl::Duration delay);
   void Check();
-  void Report(const std::vector<CommandLines::Monitors::Qemu>& qemus);
+  void Report(const std::vector<NamedMonitors::Qemu>& qemus);
   static void SetProblem(QmpRun* run, const std::string& problem);
 
   RunContext* const context_;
@@ -48,7 +48,7 @@ class PathCheck {
   TimerId timer_;
   absl::Duration check_at_ = absl::InfiniteDuration();
   // A read of all QEMUs' command lines, while the check waits for it until that time.
-  std::shared_ptr<const CommandLines::Monitors> qemus_;
+  std::shared_ptr<const NamedMonitors> qemus_;
   absl::Duration qemus_due_;
   bool has_conflicts_ = false;  // at the last check
 };

@@ -13,7 +13,7 @@
 namespace vmeventd {
 namespace {
 
-using Qemu = CommandLines::Monitors::Qemu;
+using Qemu = NamedMonitors::Qemu;
 
 constexpr char kFix[] = "; a clone has its original's arguments: give it a path of its own";
 

@@ -6,7 +6,7 @@
 
 #include "absl/strings/string_view.h"
 #include "watcher/qmp/socket_file.h"
-#include "watcher/runs/command_lines.h"
+#include "watcher/runs/named_monitors.h"
 
 // Managers copy a VM's extra arguments when they clone it, so the clone binds the original's path.
 // Finds QEMUs that share a path, and sockets that are named after another VM. Pure.
@@ -40,6 +40,6 @@ struct PathConflicts {
 // id and the socket's own QEMU has another; or if the socket's name and its QEMU's -id are both
 // numbers, as in Proxmox VE, and differ.
 PathConflicts FindPathConflicts(const std::vector<FollowedVm>& vms,
-                                const std::vector<CommandLines::Monitors::Qemu>& qemus);
+                                const std::vector<NamedMonitors::Qemu>& qemus);
 
 }  // namespace vmeventd

@@ -13,6 +13,7 @@
 #include "watcher/core/managers.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/qmp_source.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
@@ -163,7 +164,7 @@ std::string QmpRun::OnSender(int64_t pid) {
 
 // The monitor
 
-void QmpRun::OnCommandLine(const CommandLines::Read& command_line) {
+void QmpRun::OnCommandLine(const CommandLineRead& command_line) {
   const Manager* const owner = command_line.OwnerOf(InodeOf(sockets_.home->socket));
   if (owner == nullptr || published() || context_->options->sources.watch_manager_sockets) return;
   source_->OnNoVm(this, ManagersOwnProblem(*owner));

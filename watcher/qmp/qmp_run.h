@@ -13,7 +13,7 @@
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/socket_slot.h"
-#include "watcher/runs/command_lines.h"
+#include "watcher/runs/command_line_read.h"
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_context.h"
@@ -74,7 +74,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   DirectoryThread* Thread() const override;
 
   std::string OnSender(int64_t pid) override;
-  void OnCommandLine(const CommandLines::Read& command_line) override;
+  void OnCommandLine(const CommandLineRead& command_line) override;
   void OnGreetingLate() override;
   void OnReplyLate(bool last) override;
   void OnReady(const MonitorInfo& info) override;
@@ -99,7 +99,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool silence_logged_ = false;  // logged since the last handshake, like the next
   bool protocol_error_logged_ = false;
   // Of a QEMU whose monitor another client has.
-  std::shared_ptr<const CommandLines::Read> command_line_;
+  std::shared_ptr<const CommandLineRead> command_line_;
 };
 
 }  // namespace vmeventd

@@ -13,7 +13,8 @@
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/socket_file.h"
-#include "watcher/runs/command_lines.h"
+#include "watcher/runs/command_line_read.h"
+#include "watcher/runs/named_monitors.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {
@@ -50,12 +51,12 @@ struct SocketSlot {
   // A listener whose name is not a QEMU's, and its command line once that is read.
   struct ListeningProcess {
     ProcessKey process;  // by pid and start ticks
-    std::shared_ptr<const CommandLines::Read> command_line;
+    std::shared_ptr<const CommandLineRead> command_line;
   };
   Rare<ListeningProcess> listener;
 
   // A read of all QEMUs' command lines, while it is not known whether one names the socket.
-  std::shared_ptr<const CommandLines::Monitors> monitors;
+  std::shared_ptr<const NamedMonitors> monitors;
 
   Problem problem;  // as reported, while no run is seen behind the socket
 };

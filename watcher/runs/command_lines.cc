@@ -19,6 +19,8 @@
 #include "base/small_file.h"
 #include "base/thread_name.h"
 #include "watcher/core/proc_texts.h"
+#include "watcher/runs/command_line_read.h"
+#include "watcher/runs/named_monitors.h"
 #include "watcher/runs/process.h"
 #include "watcher/signals/process_reader.h"
 
@@ -56,13 +58,11 @@ std::vector<int64_t> ListProcesses() {
   return pids;
 }
 
-using Monitors = CommandLines::Monitors;
-
-std::optional<CommandLines::Inode> SocketAt(const std::string& path, int* error) {
+std::optional<SocketInode> SocketAt(const std::string& path, int* error) {
   struct stat status {};
   *error = stat(path.c_str(), &status) == 0 ? 0 : errno;
   if (*error != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
-  return CommandLines::Inode{status.st_dev, status.st_ino};
+  return SocketInode{status.st_dev, status.st_ino};
 }
 
 // Returns whether `pid` is in this PID namespace, and not in one below it, such as a container's.
@@ -73,15 +73,14 @@ bool IsInThisPidNamespace(int64_t pid) {
 
 // Adds the socket at a path in the command line of `pid`: both the file that vmeventd sees at the
 // path, and the file that the process itself sees there.
-void AddSocket(int64_t pid, const std::string& path, const Manager* owner, Monitors::Qemu* qemu,
-               Monitors* monitors) {
+void AddSocket(int64_t pid, const std::string& path, const Manager* owner,
+               NamedMonitors::Qemu* qemu, NamedMonitors* monitors) {
   const bool absolute = absl::StartsWith(path, "/");
   int error = 0;
-  const std::optional<CommandLines::Inode> own =
+  const std::optional<SocketInode> own =
       SocketAt(absl::StrCat("/proc/", pid, absolute ? "/root" : "/cwd/", path), &error);
   int error_here = 0;
-  const std::optional<CommandLines::Inode> here =
-      absolute ? SocketAt(path, &error_here) : std::nullopt;
+  const std::optional<SocketInode> here = absolute ? SocketAt(path, &error_here) : std::nullopt;
   for (const auto& socket : {own, here}) {
     if (socket.has_value()) monitors->Add(*socket, owner);
   }
@@ -91,8 +90,8 @@ void AddSocket(int64_t pid, const std::string& path, const Manager* owner, Monit
 }
 
 // The monitors of the QEMU `pid` that a manager needs, as their paths show.
-CommandLines::Owners OwnersByPath(int64_t pid, const QemuArguments& qemu) {
-  CommandLines::Owners owners;
+MonitorOwners OwnersByPath(int64_t pid, const QemuArguments& qemu) {
+  MonitorOwners owners;
   for (const QmpMonitor& monitor : qemu.monitors) {
     const Manager* const owner = OwnerOfPath(monitor.path);
     int error = 0;
@@ -105,16 +104,16 @@ CommandLines::Owners OwnersByPath(int64_t pid, const QemuArguments& qemu) {
 }
 
 // Adds the monitors of the QEMU `pid`.
-void AddQemu(int64_t pid, const std::vector<std::string>& arguments, Monitors* monitors) {
+void AddQemu(int64_t pid, const std::vector<std::string>& arguments, NamedMonitors* monitors) {
   const QemuArguments qemu = ParseQemuArguments(arguments);
   const std::string directory = absl::StrCat("/proc/", pid);
   struct stat owner {};
   if (stat(directory.c_str(), &owner) != 0) return;  // it has ended
-  Monitors::Qemu found{.pid = pid,
-                       .parent = ReadProcessStat(pid).value_or(ProcessStat()).parent,
-                       .user = owner.st_uid,
-                       .name = qemu.name,
-                       .id = qemu.id};
+  NamedMonitors::Qemu found{.pid = pid,
+                            .parent = ReadProcessStat(pid).value_or(ProcessStat()).parent,
+                            .user = owner.st_uid,
+                            .name = qemu.name,
+                            .id = qemu.id};
   const Manager* const manager =
       ManagerOf(arguments, ReadSmallFile(directory + "/cgroup").value_or(""));
   for (size_t i = 0; i < qemu.monitors.size(); ++i) {
@@ -129,12 +128,12 @@ void AddQemu(int64_t pid, const std::vector<std::string>& arguments, Monitors* m
 
 CommandLines::CommandLines() : threads_(kMaxThreads, [] { SetThreadName("command-lines"); }) {}
 
-std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
+std::shared_ptr<const CommandLineRead> CommandLines::Begin(int64_t pid) {
   const MutexLock lock(&under_way_->mutex);
-  std::shared_ptr<Read>& read = under_way_->reads[pid];
+  std::shared_ptr<CommandLineRead>& read = under_way_->reads[pid];
   if (read != nullptr) return read;
-  read = std::make_shared<Read>();
-  std::shared_ptr<Read> begun = read;
+  read = std::make_shared<CommandLineRead>();
+  std::shared_ptr<CommandLineRead> begun = read;
   if (threads_.waiting() >= kMaxWaiting) {
     left_out_.Add();
     under_way_->reads.erase(pid);
@@ -148,7 +147,7 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
       under_way->reads.erase(pid);
     }
     std::unique_ptr<const QemuArguments> found;
-    Owners owners;
+    MonitorOwners owners;
     if (IsQemu(arguments)) {
       found = std::make_unique<QemuArguments>(ParseQemuArguments(arguments));
       owners = OwnersByPath(pid, *found);
@@ -159,13 +158,13 @@ std::shared_ptr<const CommandLines::Read> CommandLines::Begin(int64_t pid) {
   return begun;
 }
 
-std::shared_ptr<const CommandLines::Monitors> CommandLines::BeginMonitors() {
+std::shared_ptr<const NamedMonitors> CommandLines::BeginMonitors() {
   const MutexLock lock(&under_way_->mutex);
-  std::shared_ptr<Monitors>& next = under_way_->next_monitors;
+  std::shared_ptr<NamedMonitors>& next = under_way_->next_monitors;
   if (next != nullptr) return next;
-  next = std::make_shared<Monitors>();
+  next = std::make_shared<NamedMonitors>();
   threads_.Run([under_way = under_way_] {
-    std::shared_ptr<Monitors> monitors;
+    std::shared_ptr<NamedMonitors> monitors;
     {
       const MutexLock begun(&under_way->mutex);
       monitors = std::exchange(under_way->next_monitors, nullptr);
@@ -175,7 +174,7 @@ std::shared_ptr<const CommandLines::Monitors> CommandLines::BeginMonitors() {
   return next;
 }
 
-void CommandLines::ReadMonitors(UnderWay* under_way, Monitors* monitors) {
+void CommandLines::ReadMonitors(UnderWay* under_way, NamedMonitors* monitors) {
   for (const int64_t pid : ListProcesses()) {
     {
       const MutexLock lock(&under_way->mutex);

@@ -45,10 +45,10 @@ std::unique_ptr<Child> StartQemu() {
 // One process keeps its command line to itself.
 class OneHeldCommandLine : public CommandLines {
  public:
-  std::shared_ptr<const Read> Begin(int64_t pid) override {
+  std::shared_ptr<const CommandLineRead> Begin(int64_t pid) override {
     if (pid != held) return CommandLines::Begin(pid);
     asked = true;
-    return std::make_shared<Read>();
+    return std::make_shared<CommandLineRead>();
   }
 
   int64_t held = 0;

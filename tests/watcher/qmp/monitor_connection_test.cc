@@ -19,6 +19,7 @@
 #include "tests/support/fake_qemu.h"
 #include "tests/support/test_util.h"
 #include "watcher/qmp/socket_file.h"
+#include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
@@ -55,7 +56,7 @@ class MonitorFixture : public testing::Test, public MonitorConnection::Delegate 
   }
 
   std::string OnSender(int64_t) override { return ""; }
-  void OnCommandLine(const CommandLines::Read&) override {}
+  void OnCommandLine(const CommandLineRead&) override {}
   void OnGreetingLate() override { ++late_greetings_; }
   void OnReplyLate(bool last) override { late_replies_.push_back(last); }
   void OnReady(const MonitorInfo& info) override { info_ = info; }
@@ -271,14 +272,14 @@ TEST_F(MonitorConnectionTest, ClosedByUsItTellsNothing) {
 // Its reads are finished by the test, unless there is one that is finished at once.
 class HeldCommandLines : public CommandLines {
  public:
-  std::shared_ptr<const Read> Begin(int64_t) override {
-    begun = std::make_shared<Read>();
+  std::shared_ptr<const CommandLineRead> Begin(int64_t) override {
+    begun = std::make_shared<CommandLineRead>();
     if (at_once.has_value()) begun->Finish(std::make_unique<QemuArguments>(*at_once));
     return begun;
   }
 
   std::optional<QemuArguments> at_once;
-  std::shared_ptr<Read> begun;
+  std::shared_ptr<CommandLineRead> begun;
 };
 
 class MonitorHandshakeTest : public MonitorFixture<ManualClock> {

@@ -160,10 +160,10 @@ TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
 // Each process has the command line of a QEMU, of another program, or one that never comes.
 class FakeCommandLines : public CommandLines {
  public:
-  std::shared_ptr<const Read> Begin(int64_t /*pid*/) override {
-    auto read = std::make_shared<Read>();
+  std::shared_ptr<const CommandLineRead> Begin(int64_t /*pid*/) override {
+    auto read = std::make_shared<CommandLineRead>();
     SeenSocket socket;
-    Owners owners;
+    MonitorOwners owners;
     if (owner != nullptr && LookAtSocket(named, &socket) == 0) {
       owners.emplace_back(InodeOf(socket.identity), owner);
     }
@@ -173,8 +173,8 @@ class FakeCommandLines : public CommandLines {
     }
     return read;
   }
-  std::shared_ptr<const Monitors> BeginMonitors() override {
-    auto monitors = std::make_shared<Monitors>();
+  std::shared_ptr<const NamedMonitors> BeginMonitors() override {
+    auto monitors = std::make_shared<NamedMonitors>();
     SeenSocket socket;
     if (!named.empty() && LookAtSocket(named, &socket) == 0) {
       monitors->Add(InodeOf(socket.identity), owner);

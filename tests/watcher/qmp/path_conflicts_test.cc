@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-using NodeQemu = CommandLines::Monitors::Qemu;
+using NodeQemu = NamedMonitors::Qemu;
 
 constexpr InodeKey kSocket = {1, 100};
 

@@ -22,6 +22,7 @@
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/runs/command_line_read.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/signals/process_reader.h"
 
@@ -148,7 +149,7 @@ class CommandLinesTest : public testing::Test {
   }
 
   CommandLines lines_;
-  std::shared_ptr<const CommandLines::Read> read_;
+  std::shared_ptr<const CommandLineRead> read_;
 };
 
 TEST_F(CommandLinesTest, SaysWhatAQemuWasStartedWith) {
@@ -170,7 +171,7 @@ TEST_F(CommandLinesTest, FindsTheMonitorsThatQemusName) {
   const auto inode_of = [&](const char* name) {
     struct stat status {};
     EXPECT_EQ(stat(directory.Path(name).c_str(), &status), 0);
-    return CommandLines::Inode{status.st_dev, status.st_ino};
+    return SocketInode{status.st_dev, status.st_ino};
   };
   const std::string file_system = "socket,id=fs,path=" + directory.Path("virtiofs.sock");
   const std::string qmp = "unix:" + directory.Path("link/qmp.sock") + ",server,nowait";
