@@ -6,7 +6,8 @@
 
 namespace vmeventd {
 
-// Types of the events that are dropped and deleted last.
+// Types of the events that are dropped and deleted last. The contract, the documents and an alert
+// list them as EvidenceNames() does, which a test compares; the journal's SQL has their numbers.
 inline constexpr v1::EventType kEvidence[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_STOPPED,
                                               v1::EVENT_TYPE_INTENT_DECLARED,
                                               v1::EVENT_TYPE_INTENT_ENDED, v1::EVENT_TYPE_GAP};

@@ -50,11 +50,14 @@ TEST(Retention, ANoisyVmLosesItsOwnEventsAndNoEvidence) {
                                         "21 noisy", "22 noisy", "23 noisy", "24 quiet"));
 }
 
-TEST(Retention, TheContractAndTheDocumentsNameWhatGoesLast) {
+TEST(Retention, TheContractTheAlertAndTheDocumentsNameWhatGoesLast) {
   EXPECT_EQ(EvidenceNames(), "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP");
-  for (const char* file : {"/proto/vmeventd/v1/vm_events.proto", "/docs/internals/journal.md"}) {
+  for (const char* file :
+       {"/proto/vmeventd/v1/vm_events.proto", "/docs/internals/journal.md", "/docs/install.md",
+        "/docs/monitoring.md", "/deploy/prometheus/vmeventd.rules.yml"}) {
     EXPECT_THAT(e2e::ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, file)),
-                testing::HasSubstr(EvidenceNames()));
+                testing::HasSubstr(EvidenceNames()))
+        << file;
   }
 }
 
