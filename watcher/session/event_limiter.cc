@@ -7,17 +7,17 @@
 namespace vmeventd {
 namespace {
 
-bool IsEvidenceOrState(EventType type) {
+// Returns whether the VM's state, or the verdict on its end, may depend on the event.
+bool UsesReserve(EventType type) {
   using enum EventType;
-  constexpr EventType kOthers[] = {kStarted,   kStopped,        kIoError,     kMemoryFailure,
-                                   kMigration, kIntentDeclared, kIntentEnded, kGap};
-  return !absl::c_linear_search(kOthers, type);
+  constexpr EventType kReports[] = {kIoError, kMemoryFailure, kMigration};
+  return !absl::c_linear_search(kReports, type);
 }
 
 }  // namespace
 
 bool EventLimiter::Admit(EventType type, absl::Duration now) {
-  if (!bucket_.Has(now) && !(IsEvidenceOrState(type) && evidence_.Take(now))) {
+  if (!bucket_.Has(now) && !(UsesReserve(type) && reserve_.Take(now))) {
     ++dropped_;
     if (!drops_.has_value()) drops_ = Drops{.first = now};
     ++drops_->count;

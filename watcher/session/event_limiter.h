@@ -12,13 +12,14 @@ namespace vmeventd {
 // Limits the events of one VM, so that a guest that floods loses only its own events: kBurst at
 // once, kPerSecond in the long run. At that rate, a journal of a million events lasts a day.
 //
-// An event that is evidence or changes the VM's state may exceed this limit, as a debt, within a
-// small limit of its own: a flood of other events does not hide it. Pure; times are monotonic.
+// An event on which the VM's state or the verdict on its end may depend can exceed this limit, as a
+// debt, within a small reserve: a flood of other events does not hide it. STARTED, STOPPED, intents
+// and GAPs are not limited. Pure; times are monotonic.
 class EventLimiter {
  public:
   static constexpr int kBurst = 200;
   static constexpr int kPerSecond = 10;
-  static constexpr int kEvidenceBurst = 10;
+  static constexpr int kReserve = 10;
   // One report covers a flood: it is due once the flood has paused for kQuiet, or has lasted for
   // kMaxFlood.
   static constexpr absl::Duration kQuiet = absl::Seconds(1);
@@ -45,7 +46,7 @@ class EventLimiter {
   };
 
   TokenBucket bucket_{kBurst, kPerSecond};
-  TokenBucket evidence_{kEvidenceBurst, 1};
+  TokenBucket reserve_{kReserve, 1};
   uint64_t dropped_ = 0;
   Rare<Drops> drops_;
 };

@@ -29,15 +29,15 @@ TEST(EventLimiterTest, RefillsWithTime) {
   EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(3600)), EventLimiter::kBurst);
 }
 
-TEST(EventLimiterTest, EvidenceIsNotHiddenByAnotherFloodAndIsADebt) {
-  constexpr int kEvidence = EventLimiter::kEvidenceBurst;
+TEST(EventLimiterTest, AFloodDoesNotHideChangesOfStateWhichAreADebt) {
+  constexpr int kReserve = EventLimiter::kReserve;
   EventLimiter limiter;
   AdmittedOf(&limiter, 1000, absl::Seconds(5));
   EXPECT_EQ(AdmittedOf(&limiter, EventType::kMigration, 1000, absl::Seconds(5)), 0);
   EXPECT_EQ(AdmittedOf(&limiter, EventType::kReset, 1, absl::Seconds(5)), 1);
   EXPECT_EQ(AdmittedOf(&limiter, EventType::kPowerdownRequested, 1000, absl::Seconds(5)),
-            kEvidence - 1);
-  EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(7)), 2 * EventLimiter::kPerSecond - kEvidence);
+            kReserve - 1);
+  EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(7)), 2 * EventLimiter::kPerSecond - kReserve);
 }
 
 TEST(EventLimiterTest, ALongFloodOfAllTypesKeepsTheRate) {

@@ -123,7 +123,7 @@ TEST_F(VmSessionFloodTest, NoEventPassesTheLimit) {
   };
   for (const auto& flood : kFloods) {
     RunningVm vm;
-    size_t most = 1 + EventLimiter::kBurst + EventLimiter::kEvidenceBurst + 2;
+    size_t most = 1 + EventLimiter::kBurst + EventLimiter::kReserve + 2;
     for (int i = 0; i < 2000; ++i) {
       vm.Event(flood.name, flood.data);
       if (flood.then != nullptr) vm.Event(flood.then);
@@ -185,7 +185,7 @@ TEST_F(VmSessionFloodTest, AMonitorThatFlapsIsAFlood) {
     vm_.Closed();
     vm_.Ready(i % 2 == 0 ? "paused" : "running");
   }
-  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + EventLimiter::kEvidenceBurst);
+  EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + EventLimiter::kReserve);
 }
 
 // The state and the problems. That they change with events only SessionDriver checks in every test.

@@ -150,7 +150,7 @@ TEST(VmSessionSavedRunTest, NothingIsPublishedIfNothingHasChanged) {
 TEST(VmSessionSavedRunTest, AnEventThatIsDroppedStillSavesTheRun) {
   RunningVm vm;
   const QmpEvent event{"GUEST_PANICKED", nullptr, std::nullopt};
-  constexpr int kAdmitted = EventLimiter::kBurst + EventLimiter::kEvidenceBurst;
+  constexpr int kAdmitted = EventLimiter::kBurst + EventLimiter::kReserve;
   for (int i = 0; i < kAdmitted; ++i) vm.session().On(input::Event{event}, vm.now());
   const Instant later{vm.now().wall + absl::Milliseconds(1), vm.now().monotonic};
   const Effects effects = vm.session().On(input::Event{event}, later);
