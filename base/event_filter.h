@@ -15,7 +15,8 @@
 #include "base/uuid.h"
 
 // The one implementation of the contract's EventFilter, for the server, a fleet's readers and lists
-// of VMs. An event or VM passes if it matches one entry of every list that is not empty.
+// of VMs. An event or VM passes if it matches one entry of every list that is not empty. An event
+// of the whole node, a GAP, always passes: the events that are missing may have matched.
 
 namespace vmeventd {
 
@@ -91,11 +92,13 @@ class FilterLists {
     }
   }
 
-  // Returns whether an event passes. `cause` and `vm` return its cause and its VmRef, and are
-  // called only if a list needs them. For an event without an end, `shutdown_class` and the cause
-  // are 0.
+  // Returns whether an event passes. `of_node`: it is of the whole node. `cause` and `vm` return
+  // its cause and its VmRef, and are called only if a list needs them. For an event without an end,
+  // `shutdown_class` and the cause are 0.
   template <typename Cause, typename Vm>
-  bool PassesEvent(int type, int shutdown_class, const Cause& cause, const Vm& vm) const {
+  bool PassesEvent(bool of_node, int type, int shutdown_class, const Cause& cause,
+                   const Vm& vm) const {
+    if (of_node) return true;
     if (!types_.Has(type) || !classes_.Has(shutdown_class)) return false;
     return (is_for_all_vms() || PassesVm(vm())) && (causes_.has_all() || causes_.Has(cause()));
   }

@@ -1,6 +1,5 @@
 #include "client/fleet/fleet_filter.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -11,6 +10,7 @@
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
+#include "watcher/core/event_rules.h"
 
 namespace vmeventd::client {
 namespace {
@@ -89,17 +89,11 @@ bool FleetMatcher::PassesNode(absl::string_view cluster, absl::string_view node)
 bool FleetMatcher::Passes(const MessageNode& origin, const v1::Event& event) const {
   const absl::Time time = FromProto(event.observe_time());
   if (list_.has_start_time() && time < FromProto(list_.start_time())) return false;
-  // One that nobody saw when it happened may have been before.
-  const absl::Time began = event.shutdown().has_last_seen_time()
-                               ? FromProto(event.shutdown().last_seen_time())
-                           : event.unwatched().has_start() ? FromProto(event.unwatched().start())
-                                                           : time;
-  if (list_.has_end_time() && std::min(began, time) >= FromProto(list_.end_time())) return false;
+  if (list_.has_end_time() && EarliestTimeOf(event) >= FromProto(list_.end_time())) return false;
   if (!PassesNode(origin.cluster, origin.name)) return false;
-  if (!event.has_vm() && event.type() == v1::EVENT_TYPE_GAP) return true;
   const v1::ShutdownDetail& end = event.shutdown();
   return lists_.PassesEvent(
-      event.type(), end.shutdown_class(), [&end] { return end.cause(); },
+      !event.has_vm(), event.type(), end.shutdown_class(), [&end] { return end.cause(); },
       [&event] { return event.vm(); });
 }
 

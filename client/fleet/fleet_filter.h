@@ -35,8 +35,7 @@ class FleetMatcher {
  public:
   explicit FleetMatcher(const FleetFilter& filter);
 
-  // Returns whether the event passes the filter. A GAP of a whole node passes any selection of VMs,
-  // types and classes, because the missing events may have matched.
+  // Returns whether the event passes the times, the nodes and the filter.
   bool Passes(const MessageNode& origin, const v1::Event& event) const;
   // Checks the VM's node, name, source, UUID, labels and run.
   bool Passes(const MessageNode& origin, const v1::VmRef& vm) const;

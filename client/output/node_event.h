@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/event_rules.h"
 
 // Events as lists and watches deliver them, and positions of events. Each event has its node, no
 // matter whether one server, several servers or a fleet was asked.
@@ -67,10 +68,10 @@ bool IsWanted(const List& list, const Value& value) {
   return list.empty() || absl::c_linear_search(list, value);
 }
 
-// Returns whether the filter asks for GAPs of the whole node, which pass every filter. Only then
-// they count, and run a command.
+// Returns whether the filter asks for GAPs of the whole node, which pass every filter: an empty one
+// asks for all events. Only then they count, and run a command.
 inline bool AsksForGaps(const v1::EventFilter& filter) {
-  return filter.ByteSizeLong() == 0 || absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP);
+  return filter.ByteSizeLong() == 0 || NamesGaps(filter);
 }
 
 }  // namespace vmeventd::client

@@ -59,13 +59,12 @@ ReadStart StartOf(const FleetFilter& filter) {
 
 // The newest `count` events that were asked for, and the GAPs between them; the oldest first.
 absl::StatusOr<std::deque<NodeEvent>> ReadNewest(NatsConnection* connection,
-                                                 const FleetFilter& filter, uint64_t count,
+                                                 const FleetFilter& filter,
+                                                 const EventsCommand& command, uint64_t count,
                                                  const FleetEnvironment& env) {
   const absl::StatusOr<StreamState> state = ReadStreamState(connection, kFleetStream);
   if (!state.ok()) return state.status();
-  const auto counts = [gaps = AsksForGaps(filter.list.filter())](const NodeEvent& one) {
-    return gaps || one.event.has_vm() ? 1U : 0U;
-  };
+  const auto counts = [&command](const NodeEvent& one) { return command.counts(one) ? 1U : 0U; };
   for (uint64_t window = std::max(kFirstWindow, 2 * count);; window *= kWindowGrowth) {
     const bool whole = filter.list.has_start_time() || state->last < state->first + window;
     const ReadStart start = whole ? StartOf(filter) : ReadStart(state->last + 1 - window);
@@ -92,7 +91,7 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
     }
     const bool limited = command.last || command.limit;
     absl::StatusOr<std::deque<NodeEvent>> newest =
-        ReadNewest(connection, filter, limited ? command.max_events() : kMaxEvents, env_);
+        ReadNewest(connection, filter, command, limited ? command.max_events() : kMaxEvents, env_);
     if (!newest.ok()) return newest.status();
     if (!limited && newest->size() >= kMaxEvents) {
       env_.note(absl::StrCat("only the newest ", kMaxEvents,

@@ -1,11 +1,10 @@
 #include "server/events/event_codec.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "watcher/core/event_rules.h"
 
 namespace vmeventd {
 
@@ -68,13 +67,7 @@ LoggedEvent::LoggedEvent(const EventRecord& record) : EventRecord(record) {
 }
 
 EventPtr Logged(v1::Event event) {
-  const absl::Time observed = FromTimestamp(event.observe_time());
-  absl::Time since = observed;
-  if (event.shutdown().has_last_seen_time()) {
-    since = FromTimestamp(event.shutdown().last_seen_time());
-  } else if (event.unwatched().has_start()) {
-    since = FromTimestamp(event.unwatched().start());
-  }
+  const absl::Time since = EarliestTimeOf(event);
   const std::string vm_ref = Serialized(event.vm());
   event.clear_vm();
   event.clear_durable();
@@ -83,8 +76,8 @@ EventPtr Logged(v1::Event event) {
       EventRecord{.sequence = event.sequence(),
                   .type = event.type(),
                   .shutdown_class = event.shutdown().shutdown_class(),
-                  .observe_time = observed,
-                  .since = std::min(since, observed),
+                  .observe_time = FromTimestamp(event.observe_time()),
+                  .since = since,
                   .event = rest,
                   .vm_ref = vm_ref});
 }

@@ -8,10 +8,9 @@ static_assert(v1::EventType_MAX < 64 && v1::ShutdownClass_MAX < 64 && v1::Shutdo
               "one bit a value");
 
 bool EventMatcher::Matches(const EventRecord& event) const {
-  if (event.is_of_node()) return true;  // an event missing by a GAP of the node may have matched
   const auto cause = [&event] { return Parsed<v1::Event>(event.event).shutdown().cause(); };
   const auto vm = [&event] { return Parsed<v1::VmRef>(event.vm_ref); };
-  return lists_.PassesEvent(event.type, event.shutdown_class, cause, vm);
+  return lists_.PassesEvent(event.is_of_node(), event.type, event.shutdown_class, cause, vm);
 }
 
 bool EventMatcher::MatchesVm(const VmRecord& vm) const {

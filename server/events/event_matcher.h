@@ -13,8 +13,7 @@ namespace vmeventd {
 inline constexpr v1::EventType kEndTypes[] = {v1::EVENT_TYPE_STOPPED, v1::EVENT_TYPE_GUEST_SHUTDOWN,
                                               v1::EVENT_TYPE_GAP};
 
-// A checked filter: an event passes if it matches one entry of every list that is not empty. An
-// event of the node as a whole always passes. Immutable once made.
+// A checked filter, applied as FilterLists does. Immutable once made.
 class EventMatcher {
  public:
   EventMatcher() = default;

@@ -2,7 +2,6 @@
 
 #include <openssl/evp.h>
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -22,6 +21,7 @@
 #include "server/events/event_matcher.h"
 #include "server/rpc/event_counts.h"
 #include "server/rpc/request_checks.h"
+#include "watcher/core/event_rules.h"
 
 namespace vmeventd {
 namespace {
@@ -200,11 +200,8 @@ void Queries::CountEvents(const v1::CountEventsRequest& request, const std::stri
                           const std::function<bool()>& cancelled, const Answer& answer) {
   const absl::StatusOr<v1::ListEventsRequest> list = CheckCountEvents(request);
   if (!list.ok()) return answer(list.status());
-  const auto& types = request.filter().types();
-  const bool asks_for_gaps =
-      std::find(types.begin(), types.end(), v1::EVENT_TYPE_GAP) != types.end();
   const auto counts = std::make_shared<EventCounts>(
-      request.by(), absl::Seconds(request.utc_offset().seconds()), asks_for_gaps);
+      request.by(), absl::Seconds(request.utc_offset().seconds()), NamesGaps(request.filter()));
   const auto finish = [counts](const EventListing& /*listing*/, const std::string& next_token) {
     v1::CountEventsResponse response = counts->Take();
     response.set_next_page_token(next_token);
