@@ -330,13 +330,9 @@ class DaemonSource : public ReconnectingSource {
 
   // Returns whether another attempt may succeed, and is wanted.
   bool MayRetry(grpc::StatusCode code) const {
-    static constexpr grpc::StatusCode kFinal[] = {
-        grpc::StatusCode::INVALID_ARGUMENT,  grpc::StatusCode::NOT_FOUND,
-        grpc::StatusCode::PERMISSION_DENIED, grpc::StatusCode::UNAUTHENTICATED,
-        grpc::StatusCode::UNIMPLEMENTED,     grpc::StatusCode::FAILED_PRECONDITION};
     // A server that has no capacity for another stream now will have some later.
     if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) return true;
-    return (ever_established() || command_.wait) && !absl::c_linear_search(kFinal, code);
+    return (ever_established() || command_.wait) && !absl::c_linear_search(kFinalStatuses, code);
   }
 
   void HandleOutOfRange(const grpc::Status& status) {

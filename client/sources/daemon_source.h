@@ -8,6 +8,7 @@
 #include "client/connect/server_address.h"
 #include "client/sources/reconnecting_source.h"
 #include "client/sources/source.h"
+#include "grpcpp/support/status.h"
 
 namespace vmeventd::client {
 
@@ -16,6 +17,12 @@ struct Silence {
   absl::Duration limit = absl::Seconds(30);       // three intervals of Progress
   std::function<absl::Time()> clock = SteadyNow;  // measures the silence
 };
+
+// The statuses after which a stream is not tried again: those that the contract's rule "retry"
+// names.
+inline constexpr grpc::StatusCode kFinalStatuses[] = {
+    grpc::StatusCode::INVALID_ARGUMENT, grpc::StatusCode::PERMISSION_DENIED,
+    grpc::StatusCode::UNAUTHENTICATED, grpc::StatusCode::UNIMPLEMENTED};
 
 // Makes the source of one daemon's events. It resumes over any number of streams without losing or
 // repeating events. It relies on the contract: the sequences of one journal increase on a stream,

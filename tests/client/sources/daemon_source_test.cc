@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/output/formatter.h"
 #include "client/sinks/cursor_file.h"
@@ -19,6 +23,7 @@
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/files.h"
 
 namespace vmeventd::client {
 namespace {
@@ -352,6 +357,48 @@ TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUse) {
     EXPECT_THAT(notes_, ElementsAre(HasSubstr(note)));
     EXPECT_THAT(waits_, IsEmpty());
   }
+}
+
+TEST_F(DaemonSourceTest, EndsAfterTheFinalStatusesAndResumesAfterAllOthers) {
+  for (int code = grpc::StatusCode::CANCELLED; code <= grpc::StatusCode::UNAUTHENTICATED; ++code) {
+    const auto status = static_cast<grpc::StatusCode>(code);
+    const bool is_final = absl::c_linear_search(kFinalStatuses, status);
+    output_.text.clear();
+    server_.service().streams.clear();
+    Serve({ProgressMessage(10), EventsMessage({11})}, {status, "no"});
+    if (!is_final) ServeAndHoldOpen({ProgressMessage(11), EventsMessage({12})});
+    const ExitCode ended = Run(Count(2));
+    EXPECT_EQ(ended == ExitCode::kOk, !is_final) << code;
+    EXPECT_THAT(Printed(), SizeIs(is_final ? 1 : 2)) << code;
+  }
+}
+
+TEST(FinalStatuses, AreThoseOfTheContractAndOfTheOtherClients) {
+  const std::map<grpc::StatusCode, std::string> names = {
+      {grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT"},
+      {grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED"},
+      {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED"},
+      {grpc::StatusCode::UNIMPLEMENTED, "UNIMPLEMENTED"}};
+  std::vector<std::string> words;
+  std::string python = "FINAL = (\n";
+  for (const grpc::StatusCode status : kFinalStatuses) {
+    words.push_back(names.at(status));
+    absl::StrAppend(&python, "    grpc.StatusCode.", words.back(), ",\n");
+  }
+  const std::string last = words.back();
+  words.pop_back();
+  const std::string first = absl::StrJoin(words, ", ");
+  const auto text_of = [](absl::string_view file) {
+    return e2e::ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/", file));
+  };
+  EXPECT_THAT(text_of("proto/vmeventd/v1/vm_events.proto"),
+              HasSubstr(absl::StrCat("on every other status except\n//            ", first, " and ",
+                                     last, ", and when")));
+  EXPECT_THAT(
+      text_of("docs/api.md"),
+      AllOf(HasSubstr(absl::StrCat("on any other status except ", first, " and ", last, ",")),
+            HasSubstr(absl::StrCat("    on ", first, ", ", last, ": fail\n"))));
+  EXPECT_THAT(text_of("client/python/vmeventd/_rules.py"), HasSubstr(absl::StrCat(python, ")\n")));
 }
 
 TEST_F(DaemonSourceTest, RetriesWhileTheServerIsFull) {
