@@ -36,6 +36,7 @@
 #include "server/stop.h"
 #include "server/transport/descriptor_shares.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/health_services.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
@@ -386,7 +387,7 @@ std::string Daemon::StatusText() const {
 }
 
 void Daemon::OnPumpTurn() {
-  server_->health().Set("journal", log_->health().journal_writable);
+  server_->health().Set(kJournalService, log_->health().journal_writable);
   watchdog_.Answer(Watchdog::kPump);
 }
 
@@ -394,7 +395,7 @@ void Daemon::OnSilence(bool silent, bool serving) {
   if (silent) {
     spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
     server_->SetServing(false);
-    server_->health().Set(NodeWatcher::kSourcesService, false);
+    server_->health().Set(kSourcesService, false);
     return;
   }
   spdlog::info("the watcher responds again");
@@ -469,7 +470,7 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  server_->health().Set("journal", log_->health().journal_writable);
+  server_->health().Set(kJournalService, log_->health().journal_writable);
   log_->Start();
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();

@@ -1,5 +1,6 @@
 #include "client/cli/values.h"
 
+#include <iterator>
 #include <map>
 
 #include "absl/algorithm/container.h"
@@ -9,7 +10,8 @@
 #include "base/spelling.h"
 #include "client/output/event_text.h"
 #include "google/protobuf/descriptor.h"
-#include "vmeventd/v1/vm_events.pb.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/core/health_services.h"
 
 namespace vmeventd::client {
 namespace {
@@ -18,6 +20,12 @@ namespace {
 std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor* descriptor) {
   std::vector<std::string> names = EnumNames(*descriptor);
   for (std::string& name : names) name = SubjectWord(name);
+  return names;
+}
+
+std::vector<std::string> ServiceNames() {
+  std::vector<std::string> names(std::begin(kHealthServices), std::end(kHealthServices));
+  names.emplace_back(v1::VmEventService::service_full_name());
   return names;
 }
 
@@ -33,8 +41,7 @@ std::vector<std::string> ValuesOf(const std::string& value_name) {
       {"KEY", {"who", "vm", "class", "cause", "type", "day", "hour", "minute", "node"}},
       {"START", {"now", "oldest", "snapshot"}},
       {"TIME", {"today", "yesterday", "midnight", "noon", "boot", "monday"}},
-      {"SERVICE",
-       {"journal", "watch", "sources", "libvirt", "listen", "vmeventd.v1.VmEventService"}},
+      {"SERVICE", ServiceNames()},
       {"SHELL", {"bash", "zsh", "fish"}},
       {"CLASS", NamesOf(v1::ShutdownClass_descriptor())},
       {"CAUSE", NamesOf(v1::ShutdownCause_descriptor())},

@@ -7,6 +7,7 @@
 #include "client/connect/connection.h"
 #include "client/output/terminal_text.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/core/health_services.h"
 
 namespace vmeventd::client {
 
@@ -20,17 +21,18 @@ std::optional<Failure> ReadHealth(const HealthCommand& command, const DaemonNode
       {"", absl::StrCat(" is not serving: it is starting or stopping, or its watcher does not "
                         "respond; ",
                         info, " or its log shows why")},
-      {"journal", " cannot write its journal, so that events are not durable; see its log"},
-      {"libvirt",
+      {kJournalService, " cannot write its journal, so that events are not durable; see its log"},
+      {kLibvirtService,
        absl::StrCat(" cannot connect to a libvirt of --libvirt, or of a socket that it matches, "
                     "and does not follow its domains; ",
                     info, " names it")},
-      {"listen", " cannot listen on one of its addresses, and tries again; its log has the reason"},
-      {"sources",
+      {kListenService,
+       " cannot listen on one of its addresses, and tries again; its log has the reason"},
+      {kSourcesService,
        absl::StrCat(" has no source of VMs: no watched directory exists and no libvirt is "
                     "connected; run ",
                     daemon.invocation.QuotedDoctor())},
-      {"watch", absl::StrCat(" misses a directory of --watch; ", info, " names it")}};
+      {kWatchService, absl::StrCat(" misses a directory of --watch; ", info, " names it")}};
   if (!daemon.connected.ok()) return daemon.Explain({});
   auto asked = known;
   if (!command.all) {

@@ -14,6 +14,7 @@
 #include "server/access/refusals.h"
 #include "server/rpc/reflection_service.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/core/health_services.h"
 #include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
@@ -128,8 +129,8 @@ absl::Status GrpcServer::Start() {
   }
 
   SetServing(false);
-  health_.Set("journal", true);
-  health_.Set(NodeWatcher::kSourcesService, false);
+  health_.Set(kJournalService, true);
+  health_.Set(kSourcesService, false);
   for (const char* service : NodeWatcher::SourceServices()) health_.Set(service, true);
   ShowListening();
   relay_thread_ = std::thread([this] {
@@ -148,9 +149,9 @@ absl::Status GrpcServer::Start() {
 
 void GrpcServer::ShowListening() {
   const std::vector<ListenerState> all = listeners();
-  health_.Set("listen", std::all_of(all.begin(), all.end(), [](const ListenerState& listener) {
-                return listener.listening;
-              }));
+  health_.Set(kListenService,
+              std::all_of(all.begin(), all.end(),
+                          [](const ListenerState& listener) { return listener.listening; }));
 }
 
 void GrpcServer::SetServing(bool serving) {

@@ -52,9 +52,7 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // State of the health service. Its services: "journal": published events are durable; "watch":
-  // each directory of --watch exists; "sources": at least one source can find VMs; "libvirt": each
-  // libvirt can be connected to.
+  // State of the health service, which has kHealthServices.
   Health& health() { return health_; }
   // Sets the health of the daemon and of its gRPC service.
   void SetServing(bool serving);

@@ -22,6 +22,7 @@
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 #include "tests/support/wait.h"
+#include "watcher/core/health_services.h"
 
 namespace vmeventd {
 namespace {
@@ -204,6 +205,13 @@ TEST(Reflection, DescribesEachServiceInBothVersions) {
                                             "grpc.reflection.v1.ServerReflection"));
     EXPECT_TRUE(call.WritesDone());
     EXPECT_TRUE(call.Finish().ok());
+  }
+}
+
+TEST(Health, TheServerHasEachServiceFromItsStart) {
+  TestServer server;
+  for (const char* service : kHealthServices) {
+    EXPECT_TRUE(server.server().health().IsServing(service).has_value()) << service;
   }
 }
 

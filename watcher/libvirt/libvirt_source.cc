@@ -17,6 +17,7 @@
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/health_services.h"
 #include "watcher/core/specs.h"
 #include "watcher/libvirt/libvirt_run.h"
 
@@ -333,7 +334,7 @@ std::vector<ServiceHealth> LibvirtSource::Health() const {
     const Link& link = *entry.second;
     return link.reachable() && !link.connected && !link.problem.empty();
   };
-  return {{kHealthService,
+  return {{kLibvirtService,
            !sockets_.hangs() && std::none_of(links_.begin(), links_.end(), is_unreachable)}};
 }
 

@@ -46,10 +46,6 @@ class LibvirtSource : public RunSource, public FdHandler {
   // Kubernetes starts on a node, because each pod may have a libvirt that hangs.
   static constexpr int kMaxThreads = 256;
 
-  // Name of its health service. It serves if the last attempt to connect succeeded for each libvirt
-  // that is configured or whose socket matches a glob, and no directory of a glob hangs.
-  static constexpr char kHealthService[] = "libvirt";
-
   // All three must outlive the source; the runs in the table need not. An error names the missing
   // system resource.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context, RunTable* table,

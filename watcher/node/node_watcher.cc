@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/health_services.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_source.h"
@@ -78,12 +79,12 @@ const struct Source {
   absl::StatusOr<std::unique_ptr<RunSource>> (*make)(RunContext* context, RunTable* table,
                                                      EventSink* sink);
 } kSources[] = {
-    {QmpSource::kHealthService, nullptr,
+    {kWatchService, nullptr,
      [](RunContext* context, RunTable* table,
         EventSink*) -> absl::StatusOr<std::unique_ptr<RunSource>> {
        return QmpSource::Create(context, table);
      }},
-    {LibvirtSource::kHealthService,
+    {kLibvirtService,
      [](WatcherOptions* options) {
        const std::vector<LibvirtSpec>& specs = options->sources.libvirts;
        const bool is_needed = std::any_of(specs.begin(), specs.end(), [](const LibvirtSpec& spec) {

@@ -25,9 +25,6 @@ namespace vmeventd {
 // blocks, for at most its timeout.
 class NodeWatcher {
  public:
-  // The health service that serves while at least one source is open, so that VMs can be found.
-  static constexpr char kSourcesService[] = "sources";
-
   // Loads the libraries without which the sources cannot follow what `options` names. The error
   // names the library that is missing. Call it before Create, while a failed start still loses
   // nothing that the previous daemon handed over. Blocks while the files are read.

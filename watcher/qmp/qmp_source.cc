@@ -14,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/health_services.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/specs.h"
 #include "watcher/qmp/connect_rules.h"
@@ -209,7 +210,7 @@ void QmpSource::ForgetProblem(SocketSlot* slot) {
 
 std::vector<ServiceHealth> QmpSource::Health() const {
   const MutexLock lock(&mutex_);
-  return {{kHealthService,
+  return {{kWatchService,
            std::all_of(watched_.begin(), watched_.end(),
                        [](const v1::WatchedDirectory& directory) { return directory.present(); })}};
 }

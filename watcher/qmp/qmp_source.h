@@ -58,9 +58,6 @@ class QmpSource : public RunSource,
                   private DirectoryWatcher::Delegate,
                   private SocketAttempts::Delegate {
  public:
-  // Name of its health service, which serves while each watched directory exists and can be read.
-  static constexpr char kHealthService[] = "watch";
-
   // `context` outlives the source. `table` is destroyed before the source, whose destructor does
   // not use it. An error names the system resource that is missing.
   static absl::StatusOr<std::unique_ptr<QmpSource>> Create(RunContext* context, RunTable* table);

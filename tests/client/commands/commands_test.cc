@@ -1,10 +1,15 @@
 #include <functional>
+#include <iterator>
+#include <set>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "client/commands/events.h"
 #include "client/commands/health.h"
 #include "client/commands/info.h"
@@ -20,8 +25,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/files.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/unix_socket.h"
+#include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/core/health_services.h"
 
 namespace vmeventd::client {
 namespace {
@@ -457,14 +465,28 @@ TEST_F(CommandsTest, ACommandInASentenceAsksTheSameServer) {
 }
 
 TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {
-  for (const char* service : {"journal", "libvirt", "listen", "sources", "watch"}) {
+  for (const char* service : kHealthServices) {
     server_.SetServing(service[0] != 'j' && service[0] != 'w', service);
   }
   EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
               Fails(ExitCode::kFailed, AllOf(HasSubstr(" cannot write its journal"),
                                              HasSubstr("; it misses a directory of --watch"),
                                              Not(HasSubstr("libvirt")))));
-  EXPECT_EQ(Lines(), 6);
+  EXPECT_EQ(Lines(), 1 + std::size(kHealthServices)) << "the daemon as a whole, and each service";
+}
+
+TEST(HealthServices, AreThoseOfTheDocument) {
+  const std::string document = e2e::ReadFile(VMEVENTD_SOURCE_DIR "/docs/monitoring.md");
+  const size_t begin = document.find("\n## Health\n");
+  const std::string section = document.substr(begin, document.find("\n## Alerts\n") - begin);
+  std::set<std::string> rows;
+  for (const absl::string_view line : absl::StrSplit(section, '\n')) {
+    if (absl::StartsWith(line, "| `")) rows.emplace(line.substr(0, line.rfind("` | ") + 1));
+  }
+  std::set<std::string> expected = {
+      absl::StrCat("| `\"\"`, `", v1::VmEventService::service_full_name(), "`")};
+  for (const char* service : kHealthServices) expected.insert(absl::StrCat("| `", service, "`"));
+  EXPECT_EQ(rows, expected);
 }
 
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
