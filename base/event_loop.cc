@@ -13,7 +13,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr int kMaxEvents = 256;
+constexpr int kMaxEpollEvents = 256;
 constexpr int kMaxTimers = 256;
 
 uint64_t Key(int fd, uint32_t serial) {
@@ -90,8 +90,8 @@ int EventLoop::WaitMilliseconds(absl::Duration timeout) const {
 }
 
 void EventLoop::DispatchInput(int timeout_ms) {
-  std::array<epoll_event, kMaxEvents> events;
-  const int count = epoll_wait(epoll_.get(), events.data(), kMaxEvents, timeout_ms);
+  std::array<epoll_event, kMaxEpollEvents> events;
+  const int count = epoll_wait(epoll_.get(), events.data(), kMaxEpollEvents, timeout_ms);
   turn_began_ = clock_->Now().monotonic;
   for (int i = 0; i < count; ++i) {  // -1 is EINTR: a turn without input
     const int fd = static_cast<int>(events[i].data.u64 & 0xffffffff);

@@ -90,11 +90,11 @@ std::optional<Failure> FleetLists::ReadEvents(const EventsCommand& command, cons
       return ReadStoredEvents(connection, filter, StartOf(filter), env_, take);
     }
     const bool limited = command.last || command.limit;
-    absl::StatusOr<std::deque<NodeEvent>> newest =
-        ReadNewest(connection, filter, command, limited ? command.max_events() : kMaxEvents, env_);
+    absl::StatusOr<std::deque<NodeEvent>> newest = ReadNewest(
+        connection, filter, command, limited ? command.max_events() : kMaxNewestFirst, env_);
     if (!newest.ok()) return newest.status();
-    if (!limited && newest->size() >= kMaxEvents) {
-      env_.note(absl::StrCat("only the newest ", kMaxEvents,
+    if (!limited && newest->size() >= kMaxNewestFirst) {
+      env_.note(absl::StrCat("only the newest ", kMaxNewestFirst,
                              " events are shown; see more with --since and --until"));
     }
     while (!newest->empty() && take(std::move(newest->back()))) newest->pop_back();

@@ -15,7 +15,7 @@
 namespace vmeventd::client {
 
 // Maximum number of events for `events --newest-first` without a limit.
-inline constexpr uint64_t kMaxEvents = 100'000;
+inline constexpr uint64_t kMaxNewestFirst = 100'000;
 
 // The lists of a fleet. Events are in the order of the stream. One thread; each call opens a
 // connection.

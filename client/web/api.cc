@@ -206,9 +206,9 @@ WebAnswer WebApi::Answer(const std::string& path, const WebQuery& query,
   if (!line.ok()) return ErrorAnswer(400, line.status().message());
   if (std::holds_alternative<VmsCommand>(line->command)) return Collect("vms", *line, pid);
   if (auto* const events = std::get_if<EventsCommand>(&line->command)) {
-    if (!events->last && !events->limit) events->last = kMaxEvents;
-    if (events->max_events() <= kMaxEvents) return Collect("events", *line, pid);
-    return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxEvents,
+    if (!events->last && !events->limit) events->last = kMaxListedEvents;
+    if (events->max_events() <= kMaxListedEvents) return Collect("events", *line, pid);
+    return ErrorAnswer(400, absl::StrCat("a list has at most ", kMaxListedEvents,
                                          " events; ask for others with since and until"));
   }
   if (std::holds_alternative<StatsCommand>(line->command)) return Collect("counts", *line, pid);

@@ -32,7 +32,7 @@ WebAnswer ErrorAnswer(int status, absl::string_view sentence);
 class WebApi {
  public:
   static constexpr int kMaxStreams = 64;
-  static constexpr uint64_t kMaxEvents = 1000;  // maximum number of events in one list
+  static constexpr uint64_t kMaxListedEvents = 1000;  // maximum number of events in one list
 
   // `line` must outlive the API. `stop` ends the streams, which must be destroyed before the API.
   WebApi(const CommandLine& line, std::stop_token stop) : line_(line), stop_(std::move(stop)) {}

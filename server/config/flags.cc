@@ -27,7 +27,7 @@ using Texts = std::vector<std::string>;
 
 constexpr int64_t kMaxClients = 100'000;
 constexpr int64_t kMaxMetricsVms = 1'000;
-constexpr int64_t kMaxEvents = 1'000'000'000'000;
+constexpr int64_t kMaxRetentionEvents = 1'000'000'000'000;
 
 absl::Status CheckDirectory(const std::string& path) {
   const auto there = std::make_shared<struct stat>();
@@ -308,7 +308,7 @@ std::vector<Flag> MakeFlags() {
           "within 10 s, the VM is reported as UNREACHABLE. off: do not ask"),
       Time("retention-age", &Config::retention_age,
            "Retain events in the journal for this time; such as 12h or 30d"),
-      Number("retention-events", &Config::retention_events, kMaxEvents,
+      Number("retention-events", &Config::retention_events, kMaxRetentionEvents,
              "Retain at most this many events in the journal, and briefly up to 1% more"),
       Word<bool>("process-tracking", "auto|off", &Config::process_tracking,
                  {{"auto", true}, {"off", false}},
