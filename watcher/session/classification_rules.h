@@ -206,7 +206,11 @@ struct Rule {
   ShutdownClass shutdown_class;
   ShutdownClass intended_class;  // class under an intent
   ShutdownCause cause;
-  std::optional<ShutdownClass> file_class = std::nullopt;  // where it is not shutdown_class
+  // Class for NAME.shutdown, where it is not shutdown_class. Two rows of UNKNOWN have one: who
+  // ended QEMU is not known, but not its guest by an orderly shutdown, so the file is removed. No
+  // fact tells them from the rows of UNKNOWN that leave it: `down-unseen` may have a SIGKILL as
+  // well, and `clean-exit` was followed to its end as well.
+  std::optional<ShutdownClass> file_class = std::nullopt;
 };
 
 namespace rules {
