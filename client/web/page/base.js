@@ -6,7 +6,7 @@
 
 const $ = (id) => document.getElementById(id);
 const GLYPHS = {CRASH: '▲', ADMIN: '◆', USER: '■', UNKNOWN: '?'};
-const CLASSES = ['CRASH', 'ADMIN', 'USER', 'UNKNOWN'];
+const CLASSES = ['CRASH', 'ADMIN', 'USER', 'UNKNOWN'], WORST_FIRST = ['CRASH', 'UNKNOWN', 'ADMIN', 'USER'];
 const MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
 const strip = (word) => (word || '').replace(/^(VM_STATE|SHUTDOWN_CLASS|SHUTDOWN_CAUSE|EVENT_TYPE|INTENT_END)_/, '');
@@ -14,7 +14,7 @@ const words = (name) => strip(name).toLowerCase().replace(/_/g, ' ');
 const classOf = (end) => strip(end.shutdown_class);
 const typeOf = (event) => event.intent_end ? `intent ${words(event.intent_end)}` : words(event.type);
 const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
-const noClasses = () => ({CRASH: 0, UNKNOWN: 0, ADMIN: 0, USER: 0});
+const noClasses = () => Object.fromEntries(WORST_FIRST.map((name) => [name, 0]));
 
 function element(tag, className, text) {
   const made = document.createElement(tag);

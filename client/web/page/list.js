@@ -20,7 +20,7 @@ function describe(vm) {
   return vm;
 }
 function fromList(one) {
-  const ref = one.ref, end = one.last_end || one.shutdown;
+  const ref = one.ref, end = one.shutdown || one.last_end;
   return describe({
     place: placeOf(ref.name, ref.source, one), key: placeOf(ref.name, ref.source, one) + (ref.uuid || ''),
     uuid: ref.uuid || '', name: ref.name, node: one.node || '', cluster: one.cluster || '',
@@ -75,7 +75,8 @@ function apply(event) {
   describe(vm);
 }
 
-// Which VMs need attention, the worst first, as client/output/trouble.cc has it.
+// Which VMs need attention, the worst first, as client/output/trouble.cc has it: tests compare both with
+// tests/golden/trouble.txt.
 const NO_TROUBLE = 7, INTENT_WAITS = 2 * MINUTE;
 function troubleOf(vm, now) {
   if (vm.problems.length) return 0;
@@ -90,7 +91,7 @@ function troubleOf(vm, now) {
 
 // The list.
 const rank = (vm) => STATES.indexOf(vm.state);
-const classRank = (vm) => vm.end ? ['CRASH', 'UNKNOWN', 'ADMIN', 'USER'].indexOf(classOf(vm.end)) : 9;
+const classRank = (vm) => vm.end ? WORST_FIRST.indexOf(classOf(vm.end)) : WORST_FIRST.length;
 const byState = (a, b) => rank(a) - rank(b) || (a.state === 'STOPPED' ? b.since - a.since : 0);
 const ORDERS = {
   trouble: (a, b) => a.rank - b.rank || byState(a, b),

@@ -531,6 +531,39 @@ class PageTest(WebTest):
         self.browser.run("document.querySelector('#rows .row .why').click()")
         self.wait("the whole row leads to the VM", lambda: self.browser.text("#vm-title") == "bbb")
 
+    def test_each_vm_has_the_rank_that_the_client_gives_it(self):
+        lines = (ROOT / "tests/golden/trouble.txt").read_text(encoding="utf-8").splitlines()
+        self.open()
+        wrong, by_class, states, of_down = self.browser.run("""
+            const [, heading, ...lines] = arguments[0], now = 1.8e12, wrong = [];
+            const classes = lines.pop().split(' ').slice(1), ends = heading.split(' ').slice(4);
+            const vmWith = (state, problem, pause, intent, end) => {
+              const ended = new Date(now - (end.endsWith('-old') ? DAY : DAY - 1)).toISOString();
+              return fromList({
+                ref: {name: 'web1'}, state: 'VM_STATE_' + state, state_time: ended, last_end_time: ended, last_sequence: 1,
+                problems: problem === '-' ? [] : [{text: problem}], pause_reason: pause === '-' ? '' : pause,
+                intent: intent === '-' ? undefined
+                    : {expire_time: new Date(now + 2 * MINUTE - (intent === 'late' ? 1 : 0)).toISOString()},
+                last_end: end === 'none' ? undefined : {shutdown_class: 'SHUTDOWN_CLASS_' + end.replace('-old', '')},
+              });
+            };
+            for (const line of lines) {
+              const words = line.split(' ');
+              const ranks = ends.map((end) => troubleOf(vmWith(...words.slice(0, 4), end), now)).join(' ');
+              if (ranks !== words.slice(4).join(' ')) wrong.push([line, ranks]);
+            }
+            const sorted = classes.map((end) => [end, vmWith('RUNNING', '-', '-', '-', end)]).reverse()
+                .sort(([, a], [, b]) => ORDERS.class(a, b));
+            const down = fromList({ref: {name: 'web1'}, state: 'VM_STATE_GUEST_DOWN', last_sequence: 1,
+                                   shutdown: {shutdown_class: 'SHUTDOWN_CLASS_USER'},
+                                   last_end: {shutdown_class: 'SHUTDOWN_CLASS_CRASH'}});
+            return [wrong, sorted.map(([end]) => end), STATES, classOf(down.end)];
+        """, lines)
+        self.assertEqual(wrong, [])
+        self.assertEqual(by_class, lines[-1].split()[1:])
+        self.assertEqual(states, list(dict.fromkeys(line.split()[0] for line in lines[2:-1])), "in the order of the contract")
+        self.assertEqual(of_down, "USER", "a guest that is down has its own end, not that of a run before")
+
     def test_an_unknown_value_is_not_shown_as_none(self):
         self.crash()
         self.open("#vm=nobody")
