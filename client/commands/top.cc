@@ -15,6 +15,7 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
+#include "watcher/core/contract_rules.h"
 
 namespace vmeventd::client {
 namespace {

@@ -10,7 +10,7 @@
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
-#include "watcher/core/event_rules.h"
+#include "watcher/core/contract_rules.h"
 
 namespace vmeventd::client {
 namespace {
@@ -39,7 +39,9 @@ std::string WordOf(const google::protobuf::RepeatedField<int>& values) {
 // The tokens after the VM in the subjects of events. Those of an end have a class.
 std::string EventTokens(const v1::EventFilter& filter) {
   const std::string type = WordOf<v1::EventType>(filter.types());
-  if (type == "stopped" || type == "guest-shutdown" || !filter.classes().empty()) {
+  const bool is_end =
+      filter.types_size() == 1 && HasEnd(static_cast<v1::EventType>(filter.types(0)));
+  if (is_end || !filter.classes().empty()) {
     return absl::StrCat(type, ".", WordOf<v1::ShutdownClass>(filter.classes()));
   }
   return type == kAny ? ">" : type;

@@ -17,6 +17,7 @@
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/contract_rules.h"
 
 // Nodes: one, several, and those of a fleet; and the streams of one.
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/event_rules.h"
+#include "watcher/core/contract_rules.h"
 
 // Events as lists and watches deliver them, and positions of events. Each event has its node, no
 // matter whether one server, several servers or a fleet was asked.

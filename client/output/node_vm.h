@@ -15,9 +15,6 @@
 
 namespace vmeventd::client {
 
-// Maximum number of sockets without a VM that vmeventd lists (defined by the contract).
-inline constexpr int kMaxUnfollowed = 1000;
-
 struct NodeVm {
   v1::Vm vm;
   MessageNode node;

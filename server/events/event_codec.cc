@@ -4,7 +4,7 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "watcher/core/event_rules.h"
+#include "watcher/core/contract_rules.h"
 
 namespace vmeventd {
 

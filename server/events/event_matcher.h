@@ -1,17 +1,20 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 
 #include "base/event_filter.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/contract_rules.h"
 
 namespace vmeventd {
 
 // Types of the events that report an end, and GAP.
-inline constexpr v1::EventType kEndTypes[] = {v1::EVENT_TYPE_STOPPED, v1::EVENT_TYPE_GUEST_SHUTDOWN,
+inline constexpr v1::EventType kEndTypes[] = {kTypesWithEnd[0], kTypesWithEnd[1],
                                               v1::EVENT_TYPE_GAP};
+static_assert(std::size(kEndTypes) == std::size(kTypesWithEnd) + 1);
 
 // A checked filter, applied as FilterLists does. Immutable once made.
 class EventMatcher {

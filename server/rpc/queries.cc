@@ -21,7 +21,7 @@
 #include "server/events/event_matcher.h"
 #include "server/rpc/event_counts.h"
 #include "server/rpc/request_checks.h"
-#include "watcher/core/event_rules.h"
+#include "watcher/core/contract_rules.h"
 
 namespace vmeventd {
 namespace {

@@ -249,7 +249,7 @@ MUTATIONS = [
     Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_source.cc",
              "} else if (⟦peer.pid != 0 && !IsQemuAt(*context_, peer, slot)⟧) {", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/unfollowed_sockets.cc",
-             "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxListed⟧)", "false"),
+             "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxUnfollowed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",
              "⟦BackOff(slot, first, limit);⟧\n    // Another slot", ";"),
     # What one daemon hands over to the next.

@@ -1,4 +1,4 @@
-#include "watcher/core/event_rules.h"
+#include "watcher/core/contract_rules.h"
 
 #include <algorithm>
 
@@ -17,6 +17,8 @@ absl::Time EarliestTimeOf(const v1::Event& event) {
   }
   return observed;
 }
+
+bool HasEnd(v1::EventType type) { return absl::c_linear_search(kTypesWithEnd, type); }
 
 bool NamesGaps(const v1::EventFilter& filter) {
   return absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP);

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "watcher/core/contract_rules.h"
 #include "watcher/core/foreign_text.h"
 
 namespace vmeventd {
@@ -38,10 +39,10 @@ std::vector<int64_t> UnfollowedSockets::SetHidden(std::map<int64_t, v1::Unfollow
 void UnfollowedSockets::Describe(v1::GetServerInfoResponse* info) const {
   const MutexLock lock(&mutex_);
   for (const auto& [path, socket] : by_path_) {
-    if (info->unfollowed_sockets_size() < kMaxListed) *info->add_unfollowed_sockets() = socket;
+    if (info->unfollowed_sockets_size() < kMaxUnfollowed) *info->add_unfollowed_sockets() = socket;
   }
   for (const auto& [pid, socket] : hidden_) {
-    if (info->unfollowed_sockets_size() < kMaxListed) *info->add_unfollowed_sockets() = socket;
+    if (info->unfollowed_sockets_size() < kMaxUnfollowed) *info->add_unfollowed_sockets() = socket;
   }
 }
 

@@ -16,9 +16,6 @@ namespace vmeventd {
 // The sockets and the QEMUs that are not followed, as GetServerInfo lists them. Any thread.
 class UnfollowedSockets {
  public:
-  // Limit of what is listed.
-  static constexpr int kMaxListed = 1000;
-
   // Lists the socket at `path`, which is named after the VM `raw_name`, with `problem`; both are
   // raw bytes. If it is listed already, this replaces its problem; the time since when it is listed
   // stays.
@@ -30,7 +27,7 @@ class UnfollowedSockets {
   // already, the time since when they are listed stays. Returns the pids of the new ones.
   std::vector<int64_t> SetHidden(std::map<int64_t, v1::UnfollowedSocket> hidden);
 
-  // Adds the sockets, by path, and then the QEMUs, by pid.
+  // Adds the sockets, by path, and then the QEMUs, by pid: at most kMaxUnfollowed in all.
   void Describe(v1::GetServerInfoResponse* info) const;
 
  private:

@@ -9,6 +9,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "watcher/core/contract_rules.h"
 #include "watcher/core/label_rule.h"
 #include "watcher/session/end_detail.h"
 #include "watcher/session/vm_session.h"
@@ -95,9 +96,7 @@ void VmSession::PublishEvent(v1::Event event, Instant now) {
   if (event.type() == EventType::kStopped) {
     event.set_message(StoppedMessage(detail, saved_.evidence.SenderOfEnd()));
   }
-  if (event.type() == EventType::kStopped || event.type() == EventType::kGuestShutdown) {
-    *event.mutable_shutdown() = detail;
-  }
+  if (HasEnd(event.type())) *event.mutable_shutdown() = detail;
   update.event = std::move(event);
   update.observed = now.monotonic;
 }

@@ -15,6 +15,7 @@
 #include "tests/support/fake_server.h"
 #include "tests/support/golden_file.h"
 #include "tests/support/status_matchers.h"
+#include "watcher/core/contract_rules.h"
 
 namespace vmeventd::client {
 namespace {
