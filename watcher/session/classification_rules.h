@@ -11,12 +11,17 @@
 
 namespace vmeventd {
 
+// Programs that kill because memory runs out. The rules' conditions, the contract and
+// docs/answers.md list them, which a test compares.
+inline constexpr absl::string_view kMemoryKillers[] = {"systemd-oomd", "earlyoom", "nohang",
+                                                       "oomd"};
+
 // Returns whether the sender kills because memory runs out. Judged by its name, which any process
 // can give itself.
 inline bool IsMemoryKiller(const SignalSender& sender) {
   if (sender.of_qemus_user || sender.from_last_words) return false;
   const absl::string_view program = sender.executable;
-  for (const absl::string_view killer : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
+  for (const absl::string_view killer : kMemoryKillers) {
     if (sender.command == killer || program.substr(program.rfind('/') + 1) == killer) {
       return true;
     }

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <set>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
 #include "tests/watcher/session/classification_document.h"
@@ -323,6 +325,20 @@ TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
   for (const char* name : {"", "zoomd", "earlyoom2", "oom", "kill"}) {
     EXPECT_FALSE(IsMemoryKiller({.command = std::string(name), .executable = std::string(name)}))
         << name;
+  }
+}
+
+TEST(ClassificationTest, EachListOfMemoryKillersIsTheSame) {
+  std::vector<absl::string_view> names(std::begin(kMemoryKillers), std::end(kMemoryKillers));
+  EXPECT_THAT(e2e::ReadFile(VMEVENTD_SOURCE_DIR "/proto/vmeventd/v1/vm_events.proto"),
+              testing::HasSubstr(absl::StrCat("(", absl::StrJoin(names, ", "), ")")));
+  const absl::string_view last = names.back();
+  names.pop_back();
+  const std::string list = absl::StrCat(absl::StrJoin(names, ", "), " or ", last);
+  EXPECT_THAT(e2e::ReadFile(VMEVENTD_SOURCE_DIR "/docs/answers.md"), testing::HasSubstr(list));
+  for (const Rule& rule : kClassificationRules) {
+    if (rule.cause != ShutdownCause::kOutOfMemory) continue;
+    EXPECT_THAT(rule.condition, testing::HasSubstr(list)) << rule.id;
   }
 }
 
