@@ -26,8 +26,6 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr absl::Duration kProgressInterval = absl::Seconds(10);
-
 // Decides what the next stream requests, given what was received.
 class WatchCursor {
  public:

@@ -12,9 +12,12 @@
 
 namespace vmeventd::client {
 
+// Interval of Progress that a stream is asked for.
+inline constexpr absl::Duration kProgressInterval = absl::Seconds(10);
+
 // A stream from which nothing arrives for this long, while it is read, is closed.
 struct Silence {
-  absl::Duration limit = absl::Seconds(30);       // three intervals of Progress
+  absl::Duration limit = 3 * kProgressInterval;
   std::function<absl::Time()> clock = SteadyNow;  // measures the silence
 };
 

@@ -49,6 +49,7 @@ inline constexpr const char* kRefusalNames[] = {"connections",
                                                 "unread",
                                                 "handshakes",
                                                 "tls"};
+static_assert(std::size(kRefusalNames) == static_cast<size_t>(Refusal::kTls) + 1);
 
 // Counts of each reason since the start. Any thread.
 class RefusalCounters {
