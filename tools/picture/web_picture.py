@@ -6,7 +6,7 @@
 
 import pathlib
 import random
-import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,17 +48,22 @@ def vms():
             yield vm
 
 
+def is_served(address):
+    host, port = address.split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
 def main():
     programs, picture = (pathlib.Path(argument).resolve() for argument in sys.argv[1:])
-    with tempfile.TemporaryDirectory(prefix="vmp-") as directory, open(f"{directory}/log", "wb") as log:
+    with tempfile.TemporaryDirectory(prefix="vmp-") as directory:
         daemon = fake_daemon.FakeDaemon(f"{directory}/vmeventd.sock", vms())
-        with subprocess.Popen([programs / "vmevents", "--server", daemon.address, "web", "--listen",
-                               f"127.0.0.1:{world.free_port()}"], stderr=log) as web:
+        address = f"127.0.0.1:{world.free_port()}"
+        with subprocess.Popen([programs / "vmevents", "--server", daemon.address, "web", "--listen", address]) as web:
             window = browser.Browser(1180, 710)
             try:
-                note = world.wait_until("the page is served", lambda: re.search(
-                    r"http://\S+/", pathlib.Path(f"{directory}/log").read_text(encoding="utf-8")))
-                window.driver.get(note[0])
+                world.wait_until("the page is served", lambda: is_served(address))
+                window.driver.get(f"http://{address}/")
                 world.wait_until("it is drawn", lambda: "web3" in window.text("#rows") and window.text("#status") == "live")
                 window.driver.save_screenshot(str(picture))
             finally:

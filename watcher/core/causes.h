@@ -25,6 +25,9 @@ struct CauseTraits {
   // The VM may run elsewhere after such an end: it was migrated, may have been migrated, or never
   // ran here.
   bool may_still_run = false;
+  // A start failed: QEMU's last words explain it, whatever the class. Those of a CRASH and of an
+  // UNKNOWN end always count.
+  bool failed_start = false;
 };
 
 inline constexpr CauseTraits ByTheSender(ShutdownCause cause, Ender ender = Ender::kOfClass) {
@@ -32,6 +35,9 @@ inline constexpr CauseTraits ByTheSender(ShutdownCause cause, Ender ender = Ende
 }
 inline constexpr CauseTraits MayStillRun(ShutdownCause cause) {
   return {.cause = cause, .may_still_run = true};
+}
+inline constexpr CauseTraits FailedStart(ShutdownCause cause) {
+  return {.cause = cause, .may_still_run = true, .failed_start = true};
 }
 
 // Every cause, in the order of the contract.
@@ -57,8 +63,8 @@ inline constexpr CauseTraits kCauseTraits[] = {
     {ShutdownCause::kGuestRequest},
     ByTheSender(ShutdownCause::kHostDestroy, Ender::kManager),
     {ShutdownCause::kHostSave, Ender::kManager},
-    MayStillRun(ShutdownCause::kMigrationFailed),
-    MayStillRun(ShutdownCause::kNeverRan),
+    FailedStart(ShutdownCause::kMigrationFailed),
+    FailedStart(ShutdownCause::kNeverRan),
     MayStillRun(ShutdownCause::kMigrationUnfinished),
     ByTheSender(ShutdownCause::kHostKill),
     ByTheSender(ShutdownCause::kHostShutdown),

@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "watcher/core/causes.h"
 #include "watcher/core/qemu_words.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
@@ -111,8 +112,7 @@ bool VmSession::WantsWords() const {
   const Verdict verdict = CurrentVerdict();
   return verdict.shutdown_class == ShutdownClass::kCrash ||
          verdict.shutdown_class == ShutdownClass::kUnknown ||
-         verdict.cause == ShutdownCause::kNeverRan ||
-         verdict.cause == ShutdownCause::kMigrationFailed ||
+         TraitsOf(verdict.cause).failed_start ||
          (verdict.cause == ShutdownCause::kHostSignal && saved_.evidence.SenderOfEnd() == nullptr);
 }
 

@@ -43,6 +43,8 @@ import status_pb2  # noqa: E402
 from vmeventd.v1 import vm_events_pb2 as pb  # noqa: E402
 from vmeventd.v1 import vm_events_pb2_grpc  # noqa: E402
 
+# The clients see every sentence of the daemon in other words.
+OTHER_SENTENCES = "VMEVENTD_OTHER_SENTENCES" in os.environ
 PROGRAMS = {}  # vmeventd, fake_qemu, hung_disk: set by the test program
 
 
@@ -149,8 +151,7 @@ class World:
         self._mounted = False
         self._environment = None
         self._daemon = None
-        # With VMEVENTD_OTHER_SENTENCES the clients see every sentence of the daemon in other words.
-        self.own_socket = self.path / "own" if "VMEVENTD_OTHER_SENTENCES" in os.environ else self.socket
+        self.own_socket = self.path / "own" if OTHER_SENTENCES else self.socket
         self.stub = None
         self.channel = None
 

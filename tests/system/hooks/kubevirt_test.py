@@ -7,6 +7,7 @@
 import importlib.util
 import signal
 import ssl
+import unittest
 
 from hook_case import HOOKS, HookTest, world
 
@@ -186,6 +187,7 @@ class KubevirtTest(HookTest):
             self.put_vmi(uid="uid-of-the-next", deleted=True)
         self.stream.wait_event("INTENT_DECLARED", VM, 2)
 
+    @unittest.skipIf(world.OTHER_SENTENCES, "what changes the sentences answers for the daemon that is away")
     def test_a_daemon_that_is_restarted_gets_it(self):
         # The hook gives up after ten seconds, in which a busy machine may not have started the daemon.
         self.start(program=("-B", "-c", f"import sys; sys.path.insert(0, {str(HOOK.parent)!r}); import {HOOK.stem} as hook; "
@@ -264,6 +266,7 @@ class KubevirtTest(HookTest):
             self.assertEqual(event["firstTimestamp"], stopped.observe_time.ToJsonString()[:19] + "Z")
             self.assertTrue(event["message"].startswith(
                 f"{stopped.message} (class CRASH, cause QEMU_CRASHED, rule qemu-crashed) evidence: "), event)
+            if not world.OTHER_SENTENCES:
             self.assertIn("exit signal 6", event["message"])
 
     def test_the_vm_and_its_instance_get_a_condition_and_keep_the_others(self):
