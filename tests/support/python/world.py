@@ -157,8 +157,8 @@ class World:
 
     # The daemon.
 
-    def start(self, *arguments, tuning=()):
-        """Starts the daemon with additional arguments, and waits until it serves. `tuning`: what no
+    def start(self, *arguments, tuning=(), health="SERVING"):
+        """Starts the daemon with additional arguments, and waits until it has this health. `tuning`: what no
         flag sets, as tests/support/tuned_vmeventd.cc takes it."""
         self.arguments = list(arguments)
         program = [PROGRAMS["vmeventd"] + "_tuned", *tuning] if tuning else [PROGRAMS["vmeventd"]]
@@ -179,7 +179,7 @@ class World:
                 self.change_sentences(self.socket)
         self.channel = self.connect()
         self.stub = vm_events_pb2_grpc.VmEventServiceStub(self.channel)
-        wait_until(f"the daemon serves; its log: {self.log()}", lambda: self.health("") == "SERVING")
+        wait_until(f"the daemon's health is {health}; its log: {self.log()}", lambda: self.health("") == health)
         return self
 
     def change_sentences(self, address):

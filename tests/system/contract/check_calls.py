@@ -125,10 +125,6 @@ def what_an_intent_decides(world):
 
 elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
-elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AnIntentThatExpiredAfterTheShutdownCounts",
-          "DeclareIntent", "4")
-
-
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.SoManyAreDeclaredForARunAndNoMore",
           "DeclareIntent", "RESOURCE_EXHAUSTED")
 
@@ -335,11 +331,6 @@ def withdrawal(world):
     assert stopped.shutdown.shutdown_class == pb.SHUTDOWN_CLASS_UNKNOWN
 
 
-elsewhere("tests/watcher/session/vm_session_intent_test.cc:"
-          "VmSessionIntentTest.ExpiresByTheMonotonicClockAndIsReportedThen",
-          "Intent.expire_time")
-
-
 @promise("Intent.expire_time")
 @promise("IntentEnd.INTENT_END_EXPIRED")
 def expiry(world):
@@ -424,10 +415,6 @@ def server_info(world):
 
 elsewhere("tests/watcher/qmp/node_watcher_directories_test.cc:HangingDirectoryTest.HoldsNoOther",
           "WatchedDirectory.problem")
-elsewhere("tests/system/service_test.cc:ServiceTest.AStartOnAHungDiskTellsItsClientsWhatItWaitsFor",
-          "GetServerInfoResponse.waits_for")
-elsewhere("tests/server/host/system_files_test.cc:NodeId.IsStoredInTheStateDirectoryWhereThereIsNoMachineId",
-          "GetServerInfoResponse.node_id")
 
 
 @promise("GetServerInfoResponse.node_id")

@@ -27,8 +27,9 @@ elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", "ShutdownDetail.sender")
 elsewhere(f"{CAUSES}.TheReasonWhyTheSenderIsUnknownIsEvidence", "ShutdownDetail.sender")
 for field in ("login_uid", "login_user", "login_session", "remote_host"):
     elsewhere(f"{CAUSES}.ASenderWhoLoggedInIsNamed", f"SignalSender.{field}")
+SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
-    elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", f"SignalSender.{field}")
+    elsewhere(f"{SENDERS}.ARestartAndAResetKeepTheSender", f"SignalSender.{field}")
 elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
           "SignalSender.uid")
 elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.ASenderThatIsGoneHasUserAndNameFromTheRecord",
@@ -40,25 +41,26 @@ elsewhere(f"{CAUSES}.AKernelsKillForItsParentIsUnknown", "SignalSender.parent_en
 elsewhere(f"{CAUSES}.AnEndInItsLastPassIsUnknown", "ShutdownDetail.may_still_run")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.OfAProcessThatIsNotTracked",
           "ShutdownDetail.may_still_run")
-elsewhere(f"{CAUSES}.AKillByQemuItselfIsACrash", "SignalSender.of_qemu")
+elsewhere(f"{SENDERS}.ASenderThatMayBeQemusChildIsNotAttributedToQemu", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
 elsewhere(f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", "SignalSender.from_last_words")
 LAST_WORDS = "tests/system/last_words_test.cc:LastWordsTest"
 for test, fields in (
         (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),
-        (f"{WORDS}.ACrashHasLastWords", ("ShutdownDetail.numbers", "ShutdownDetail.last_words", "LastWords.source")),
+        (f"{WORDS}.ACrashHasLastWords", ("ShutdownDetail.numbers", "ShutdownDetail.last_words")),
         ("tests/watcher/runs/last_words_test.cc:LastWordsTest.AFileThatIsItsOwnIsReadFromItsBeginning",
          ("LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR",)),
         (f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
         (f"{WORDS}.AFailedStartHasLastWords", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
-        (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for",)),
+        (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for", "LastWords.source")),
         (f"{LAST_WORDS}.AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit", ("EndNumbers.peak_memory_bytes",
                                                                            "EndNumbers.memory_limit_bytes")),
         ("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes",
          ("LastWords.lines", "LastWords.truncated"))):
     for field in fields:
         elsewhere(test, field)
-elsewhere("tests/watcher/core/proc_texts_test.cc:ProcTextsTest.TheUnitIsTheInnermostOne", "VmRef.unit")
+elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionSaveTest.ARunComesBackWithRawNamesAndOddText",
+          "VmRef.unit")
 elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes",
           "ShutdownDetail.last_seen_time")
 elsewhere(f"{CAUSES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")

@@ -10,7 +10,6 @@ from promises import elsewhere, promise
 from world import code, pb, qmp, reason, wait_until
 
 OVERFLOW = "tests/server/eventlog/event_log_test.cc:EventLog.BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem"
-elsewhere(OVERFLOW, "VmEventService", "6")
 elsewhere(OVERFLOW, "Event.missing")
 elsewhere(OVERFLOW, "SequenceRange")
 elsewhere(OVERFLOW, "SequenceRange.first")

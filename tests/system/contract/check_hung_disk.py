@@ -74,6 +74,21 @@ def an_event_that_becomes_durable(world):
     assert world.events()[:3] == durable_only.events
 
 
+@promise("GetServerInfoResponse.waits_for")
+def a_start_waits_for_its_disk(world):
+    world.hanging_disk()
+    world.hang_disk()
+    world.start(health="NOT_SERVING")
+    waits = world.info()
+    assert str(world.state) in waits.waits_for, waits
+    assert waits.version and waits.node and waits.HasField("start_time") and waits.listeners, waits
+    assert not waits.directories and not waits.journal_path, waits
+    world.refused("UNAVAILABLE", "ListVms")
+    world.release_disk()
+    wait_until("the start is done", lambda: world.health("") == "SERVING")
+    assert not world.info().waits_for
+
+
 @promise("VmEventService", "", "5")
 def what_a_crash_takes_back(world):
     stream, qemu = follow(world)

@@ -12,7 +12,6 @@ elsewhere("tests/server/access/access_grpc_test.cc:Tls.AStreamIsListedWithItsCer
           "Stream.certificate_names")
 elsewhere("tests/server/rpc/event_counts_test.cc:EventCountsTest.KeysBeyondTheLimitsAreCountedAsOthers",
           "CountEventsResponse.others")
-elsewhere("tests/server/rpc/queries_test.cc:QueriesTest.EndsAPageOfVmsBeforeItIsTooLong", "ListVmsResponse")
 
 
 def page_by_page(world, method, field, **fields):
@@ -328,8 +327,6 @@ def patterns_of_sources(world):
 
 elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "VmRef.labels")
 elsewhere("tests/watcher/libvirt/domain_xml_test.cc:DomainLabelsTest.LabelsInTheMetadataAreBounded", "VmRef.labels")
-elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "EventFilter.labels")
-elsewhere("tests/base/base_test.cc:LabelSelectorTest.EveryConditionMustHold", "EventFilter.labels")
 
 
 # With labels: LibvirtTest.LabelsSayWhoseADomainIs.

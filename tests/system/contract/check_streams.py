@@ -274,9 +274,6 @@ elsewhere("tests/server/rpc/incoming_call_grpc_test.cc:IncomingCall.EveryMethodC
           "ErrorReason.ERROR_REASON_TOO_MANY_CALLS")
 elsewhere("tests/server/stream/watch_events_grpc_test.cc:WatchEvents.RefusesFiltersThatTakeTooMuchMemory",
           "ErrorReason.ERROR_REASON_TOO_MUCH_UNREAD")
-elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceAFutureTimeOmitsEarlierEvents",
-          "WatchEventsRequest.since")
-elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.AReplaySaysThatItHasCaughtUp", "WatchEvents")
 
 
 @promise("WatchEventsRequest.since")
@@ -367,8 +364,6 @@ def batches(world):
 
 elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceIsEveryEventObservedAtThatTimeOrLater",
           "VmEventService", "9")
-elsewhere("tests/watcher/session/vm_session_test.cc:VmSessionOrderTest.ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd",
-          "ShutdownDetail.powerdown_age")
 
 
 @promise("VmEventService", "8")

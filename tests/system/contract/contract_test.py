@@ -3,7 +3,8 @@
 
   contract_test.py --vmeventd FILE --fake-qemu FILE --hung-disk FILE [MODULE...]
   contract_test.py --promises       compares the checks with the contract, runs none
-  contract_test.py --elsewhere PROGRAM...   finds the tests of other suites that hold promises in their programs
+  contract_test.py --elsewhere --ctest FILE --build FOLDER PROGRAM...
+                                    runs the tests of other suites that hold promises (elsewhere_tests.py)
 
 Each check_*.py names, for every check, the elements of the contract that it holds (promises.py). A
 field, value, method or numbered guarantee that no check names fails, and so does a check whose
@@ -13,8 +14,6 @@ element is gone. Exits with 77 where a check could not be made here.
 import argparse
 import importlib
 import pathlib
-import re
-import subprocess
 import sys
 import traceback
 
@@ -23,6 +22,7 @@ ROOT = HERE.parents[2]
 sys.path.insert(0, str(ROOT / "tests/support/python"))
 
 # pylint: disable=wrong-import-position
+import elsewhere_tests  # noqa: E402
 import promises  # noqa: E402
 import world  # noqa: E402
 from elements import extract  # noqa: E402
@@ -34,51 +34,12 @@ MODULES = sorted(path.stem for path in HERE.glob("check_*.py"))
 def compare():
     """What is wrong between the contract's promises and the checks'."""
     contract, others = extract()
+    held = promises.ELSEWHERE | promises.CHECKS
     known = {*contract, *((each, "") for each in others)}
     problems = [f"no check: promise({element!r}, {label!r})"
-                for element, label in contract if (element, label) not in promises.CHECKS]
-    problems += [f"{', '.join(promises.CHECKS[each])}: the contract has no {' '.join(each)}"
-                 for each in sorted(set(promises.CHECKS) - known)]
+                for element, label in contract if (element, label) not in held]
+    problems += [f"{', '.join(held[each])}: the contract has no {' '.join(each)}" for each in sorted(set(held) - known)]
     return problems
-
-
-def spellings(value):
-    """How tests may write a value of an enumeration: as the contract, as C++ of the watcher, or without its prefix."""
-    enumeration, _, name = value.partition(".")
-    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enumeration).upper() + "_"
-    short = name.removeprefix(prefix)
-    return name, short, "k" + "".join(word.capitalize() for word in short.split("_"))
-
-
-def unnamed_elsewhere():
-    """The values of enumerations whose test in another suite stands in a file that never names them."""
-    found = []
-    for (element, _), test in promises.ELSEWHERE.items():
-        text = (ROOT / test.partition(":")[0]).read_text()
-        if re.fullmatch(r"\w+\.[A-Z0-9_]+", element) and not any(one in text for one in spellings(element)):
-            found.append(f"{test}: its file does not name {element}")
-    return found
-
-
-def tests_of(program):
-    """The tests of a program that ctest runs, without instances: a parameter that has a name is a test, too."""
-    listed = subprocess.run([program, "--gtest_list_tests"], check=True, capture_output=True, text=True).stdout
-    suite = ""
-    for line in listed.splitlines():
-        name = line.partition("#")[0].strip()
-        if not line.startswith(" "):
-            suite = name.rstrip(".").rpartition("/")[2]
-        elif "DISABLED_" not in suite + name:
-            yield from (f"{suite}.{part}" for part in name.split("/"))
-
-
-def missing_elsewhere(programs):
-    """Prints the tests that promises name outside of this suite and that no program has; how many they are."""
-    there = {test for program in programs for test in tests_of(program)}
-    missing = sorted({test.partition(":")[2] for test in promises.ELSEWHERE.values()} - there)
-    for test in missing:
-        print(f"no program has {test}")
-    return len(missing)
 
 
 def run(module):
@@ -109,27 +70,28 @@ def main():
     parser.add_argument("--fake-qemu")
     parser.add_argument("--hung-disk", help="the library of tests/support/hung_disk.cc")
     parser.add_argument("--promises", action="store_true")
-    parser.add_argument("--elsewhere", nargs="+", metavar="PROGRAM")
+    parser.add_argument("--elsewhere", action="store_true")
+    parser.add_argument("--ctest", help="the program ctest")
+    parser.add_argument("--build", help="the tree of which ctest runs the tests")
     parser.add_argument("--only", help="a check's name")
-    parser.add_argument("modules", nargs="*")
+    parser.add_argument("modules", nargs="*", metavar="MODULE or PROGRAM")
     arguments = parser.parse_args()
-    for module in arguments.modules or MODULES:
+    modules = MODULES if arguments.elsewhere else arguments.modules or MODULES
+    for module in modules:
         importlib.import_module(module)
     if arguments.elsewhere:
-        missing = missing_elsewhere(arguments.elsewhere)
-        print(f"{len(promises.ELSEWHERE)} promises elsewhere, {missing} tests are missing")
-        return 1 if missing else 0
+        return 1 if elsewhere_tests.check(arguments.modules, arguments.ctest, arguments.build) else 0
     if arguments.promises:
-        problems = compare() + unnamed_elsewhere()
+        problems = compare() + elsewhere_tests.problems()
         for problem in problems:
             print(problem)
-        print(f"{len(promises.CHECKS)} promises, {len(problems)} problems")
+        print(f"{len(promises.CHECKS | promises.ELSEWHERE)} promises, {len(problems)} problems")
         return 1 if problems else 0
     world.PROGRAMS.update(vmeventd=arguments.vmeventd, fake_qemu=arguments.fake_qemu,
                           hung_disk=arguments.hung_disk)
     if arguments.only:
         promises.FUNCTIONS[:] = [f for f in promises.FUNCTIONS if f.__name__ == arguments.only]
-    failures = sum(run(module) for module in arguments.modules or MODULES)
+    failures = sum(run(module) for module in modules)
     print(f"{failures} checks failed")
     return 1 if failures else 77 if SKIPPED else 0
 

@@ -5,7 +5,7 @@ element's comment, or the status that it explains; "" is the rest of the comment
 """
 
 CHECKS = {}     # (element, label) to the names of its checks
-ELSEWHERE = {}  # (element, label) to "FILE:TEST" of a test outside of this suite
+ELSEWHERE = {}  # (element, label) to the "FILE:SUITE.TEST" of its tests outside of this suite
 FUNCTIONS = []
 
 
@@ -23,8 +23,7 @@ def promise(element, *labels):
 
 
 def elsewhere(test, element, *labels):
-    """These are held by a test that needs more than fake QEMUs: "FILE:SUITE.TEST". contract.elsewhere finds it in its
-    program, whose tests ctest runs."""
+    """These are held by a test that needs more than fake QEMUs: "FILE:SUITE.TEST", or "FILE:SUITE.ROW" of a table of
+    stories. contract.promises compares them with the file, contract.elsewhere runs them."""
     for label in labels or ("",):
-        CHECKS.setdefault((element, label), []).append(test)
-        ELSEWHERE[element, label] = test
+        ELSEWHERE.setdefault((element, label), []).append(test)

@@ -228,6 +228,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   EXPECT_EQ(restored->run().domain_id, run.domain_id);
   EXPECT_EQ(restored->run().pid_namespace, run.pid_namespace);
   EXPECT_EQ(restored->run().socket, run.socket);
+  EXPECT_EQ(restored->Status().ref().unit(), run.unit);
   EXPECT_EQ(restored->Status().ref().labels().at("namespace"), "shop");
   EXPECT_EQ(restored->Status().qemu_version(), "7.2\x7f\x01");
 }

@@ -105,8 +105,10 @@ TEST_F(VmSessionSenderTest, ARestartAndAResetKeepTheSender) {
   vm_.End(Signal(SIGKILL));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostKill);
   const v1::SignalSender& kept = vm_.Stopped().sender();
+  EXPECT_EQ(kept.signal(), SIGKILL);
   EXPECT_EQ(kept.pid(), 812);
   EXPECT_EQ(kept.uid(), sender.uid);
+  EXPECT_EQ(kept.command(), "virtqemud");
   EXPECT_EQ(kept.executable(), "/usr/sbin/virtqemud");
   EXPECT_EQ(kept.cgroup(), "/system.slice/virtqemud.service");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
