@@ -198,7 +198,7 @@ class PagesTest(PasteTest):
     def test_the_readme(self):
         self.crash("web1")
         answers = {}
-        for command in commands_of(block_with("README.md", "vmevents why web1")):
+        for command in commands_of(block_with("README.md", "vmevents vms --all")):
             # The push and the page in the browser have their own tests, or none.
             if "https://" in command or command == "vmevents web" or "'mail " in command:
                 continue
