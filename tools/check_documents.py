@@ -4,7 +4,8 @@
 It checks README.md, CONTRIBUTING.md and docs/: links to files of the repository and to headings of documents, and in
 backticks paths below a folder of the repository and tests (`Suite.Test`, and after it on the same line `.Other` of the
 same suite; both may have * in them). Decisions (docs/internals/adr/) may name files and tests that no longer
-exist, but not link to them. The thread table of docs/internals/ARCHITECTURE.md has the names that the sources set.
+exist, but not link to them. The thread table of docs/internals/ARCHITECTURE.md has the names that the sources set, and
+docs/troubleshooting.md the problem codes of the contract.
 """
 
 import fnmatch
@@ -99,6 +100,23 @@ def thread_problems():
         yield f"the thread table has `{name}`, a name that no source sets"
 
 
+def code_problems():
+    """What differs between the contract's problem codes and those in the columns `code` of docs/troubleshooting.md."""
+    with open("proto/vmeventd/v1/vm_events.proto", encoding="utf-8") as contract:
+        codes = set(re.findall(r"^  PROBLEM_CODE_(\w+) = ", contract.read(), re.M)) - {"UNSPECIFIED"}
+    with open("docs/troubleshooting.md", encoding="utf-8") as document:
+        tables = re.findall(r"(?:^\|.*\n)+", document.read(), re.M)
+    listed = set()
+    for table in tables:
+        head, _, *rows = ([cell.strip() for cell in row.split("|")] for row in table.splitlines())
+        if "code" in head:
+            listed.update(code for row in rows for code in row[head.index("code")].split(", "))
+    for code in sorted(codes - listed):
+        yield f"no table has the problem code {code}"
+    for code in sorted(listed - codes):
+        yield f"a table has the problem code {code}, which the contract does not have"
+
+
 def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     tests = defined_tests()
@@ -110,6 +128,9 @@ def main():
             count += 1
     for problem in thread_problems():
         print(f"docs/internals/ARCHITECTURE.md: {problem}", file=sys.stderr)
+        count += 1
+    for problem in code_problems():
+        print(f"docs/troubleshooting.md: {problem}", file=sys.stderr)
         count += 1
     print(f"{len(documents)} documents, {count} problems")
     return 1 if count else 0
