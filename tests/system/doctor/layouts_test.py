@@ -470,13 +470,23 @@ esac
             world.wait_until("it is frozen", lambda: any(  # pylint: disable=cell-var-from-loop
                 word in state.read_text(encoding="utf-8") for word in ("FROZEN", "frozen 1")))
             if tried == 1:
-                self.begin()
+                self.begin_with_hang_check()
             finding = self.only(qemu, "hung-monitor")
             self.assertIn(f"frozen with its cgroup, {cgroup}", finding["what"])
             self.paste(finding)
             self.expect_followed(name)
             self.assertEqual(self.findings(f"pid {qemu.pid})"), [])
+            if tried == 1:
+                # One that is followed already.
+                (cgroup / control).write_text(text, encoding="utf-8")
+                self.expect_codes(name, world.pb.PROBLEM_CODE_FROZEN)
+                self.paste(self.only(qemu, "hung-monitor"))
+                self.expect_codes(name)
         self.assertGreater(tried, 0)
+
+    def expect_codes(self, name, *codes):
+        world.wait_until(f"the problems of {name} are {codes}",
+                         lambda: [problem.code for problem in self.world.get(name).problems] == list(codes))
 
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("fsfreeze") and pathlib.Path("/dev/loop0").exists()
                          and pathlib.Path("/proc/sys/kernel/core_pattern").read_text(encoding="utf-8") == "core\n",
