@@ -57,10 +57,29 @@ v1::ErrorReason ReasonOf(const grpc::Status& status) {
   return reason;
 }
 
+namespace {
+
+// Names the limit that a call exceeded, and what to do.
+std::string LimitOf(const grpc::Status& status) {
+  const google::rpc::ErrorInfo info = InfoOf(status);
+  const v1::ErrorReason reason = ReasonOf(status);
+  const bool streams = reason == v1::ERROR_REASON_TOO_MANY_STREAMS;
+  const auto limit = info.metadata().find("limit");
+  std::string text = "one of its limits";
+  if (limit != info.metadata().end() && (streams || reason == v1::ERROR_REASON_TOO_MANY_CALLS)) {
+    text = absl::StrCat("its limit of ", EscapeForTerminal(limit->second),
+                        streams ? " streams" : " calls");
+  }
+  return absl::StrCat(text, "; try again later",
+                      streams ? ", or raise --max-streams of vmeventd" : "");
+}
+
+}  // namespace
+
 Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status) {
   const std::string message = EscapeForTerminal(status.error_message());
   ExitCode code = ExitCode::kFailed;
-  const char* what = " could not do this: ";
+  std::string what = " could not do this: ";
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
       return ExplainUnavailable(address, status);
@@ -85,9 +104,7 @@ Failure ExplainFailure(const ServerAddress& address, const grpc::Status& status)
       what = " does not permit this: ";  // the message names who may call and how to get the right
       break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      what = ReasonOf(status) == v1::ERROR_REASON_TOO_MANY_STREAMS
-                 ? " is at one of its limits; try again later, or raise --max-streams of vmeventd: "
-                 : " is at one of its limits; try again later: ";
+      what = absl::StrCat(" is at ", LimitOf(status), ": ");
       break;
     default:
       break;

@@ -100,6 +100,14 @@ grpc::Status TestStream::End() {
   return reader_->Finish();
 }
 
+std::map<std::string, std::string> FactsOf(const grpc::Status& status) {
+  google::rpc::Status details;
+  google::rpc::ErrorInfo info;
+  details.ParseFromString(status.error_details());
+  if (!details.details().empty()) details.details(0).UnpackTo(&info);
+  return {info.metadata().begin(), info.metadata().end()};
+}
+
 std::string ReasonOf(const grpc::Status& status) {
   google::rpc::Status details;
   google::rpc::ErrorInfo info;

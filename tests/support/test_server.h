@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -86,5 +87,7 @@ class TestStream {
 // The reason of an error for programs: a name of the contract's ErrorReason without its prefix;
 // "none": the error has none.
 std::string ReasonOf(const grpc::Status& status);
+// Its facts for programs, by their names in the contract.
+std::map<std::string, std::string> FactsOf(const grpc::Status& status);
 
 }  // namespace vmeventd

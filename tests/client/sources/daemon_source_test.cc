@@ -402,15 +402,16 @@ TEST(FinalStatuses, AreThoseOfTheContractAndOfTheOtherClients) {
 }
 
 TEST_F(DaemonSourceTest, RetriesWhileTheServerIsFull) {
-  const grpc::Status full =
-      WithInfo(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open", "TOO_MANY_STREAMS");
+  const grpc::Status full = WithInfo(grpc::StatusCode::RESOURCE_EXHAUSTED, "1000 streams are open",
+                                     "TOO_MANY_STREAMS", {{"limit", "1000"}});
   Serve({}, full);
   Serve({}, full);
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   EXPECT_THAT(Printed(Run(Count(1))), ElementsAre(11));
   EXPECT_THAT(waits_, ElementsAre(absl::Milliseconds(100), absl::Milliseconds(200)));
   EXPECT_THAT(notes_,
-              ElementsAre(testing::AllOf(HasSubstr("1000 streams are open"),
+              ElementsAre(testing::AllOf(HasSubstr("is at its limit of 1000 streams; try again "),
+                                         HasSubstr("1000 streams are open"),
                                          HasSubstr("--max-streams"), HasSubstr("(trying again)")),
                           HasSubstr("connected")));
 }

@@ -16,7 +16,9 @@
 namespace vmeventd {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr char kListVms[] = "/vmeventd.v1.VmEventService/ListVms";
 constexpr char kWatchEvents[] = "/vmeventd.v1.VmEventService/WatchEvents";
@@ -97,6 +99,7 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
   EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("at most 500 may be open from user "));
   EXPECT_EQ(ReasonOf(status), "TOO_MANY_CALLS");
+  EXPECT_THAT(FactsOf(status), ElementsAre(Pair("limit", "500")));
   EXPECT_EQ(server.refusals().value(Refusal::kCallsPerPeer), 1);
   OpenCall stream(server.NewChannel(), kWatchEvents);
   ASSERT_TRUE(stream.Write(""));

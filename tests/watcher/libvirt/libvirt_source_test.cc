@@ -374,8 +374,9 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
   libvirt_->Hang(true);
   Restart();
   ASSERT_TRUE(Until([&] {
-    return testing::Matches(Contains(HasSubstr(kOutOfDescriptorsProblem)))(
-        ProblemTexts(sink_.Latest("web1")->problems()));
+    const auto& problems = sink_.Latest("web1")->problems();
+    return problems.size() == 1 && problems[0].code() == v1::PROBLEM_CODE_OUT_OF_DESCRIPTORS &&
+           problems[0].text() == kOutOfDescriptorsProblem;
   }));
   // Its process is looked for each 5 s by now.
   for (int retry = 0; retry < 15; ++retry) {

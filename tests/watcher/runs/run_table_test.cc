@@ -263,6 +263,7 @@ TEST_F(RunTableTest, ARestoredRunIsFoundByItsProcessWithoutADescriptor) {
   VmRun* const restored = table_.Find("run-1");
   ASSERT_NE(restored, nullptr);
   ASSERT_FALSE(restored->followed());
+  EXPECT_EQ(restored->session().Status().problems(0).code(), v1::PROBLEM_CODE_OUT_OF_DESCRIPTORS);
   EXPECT_EQ(table_.FindByProcess(process), restored);
   const FakeQemu other;
   EXPECT_EQ(table_.FindByProcess(IdentifyByPid(other.pid()).value()), nullptr);
