@@ -267,7 +267,7 @@ class KubevirtTest(HookTest):
             self.assertTrue(event["message"].startswith(
                 f"{stopped.message} (class CRASH, cause QEMU_CRASHED, rule qemu-crashed) evidence: "), event)
             if not world.OTHER_SENTENCES:
-            self.assertIn("exit signal 6", event["message"])
+                self.assertIn("exit signal 6", event["message"])
 
     def test_the_vm_and_its_instance_get_a_condition_and_keep_the_others(self):
         ready = {"type": "Ready", "status": "False"}
