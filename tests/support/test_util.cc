@@ -59,6 +59,20 @@ const RecordingSink::Entry* RecordingSink::Last(EventType type) const {
   return last;
 }
 
+std::map<std::string, std::string> RecordingSink::SavedRuns() const {
+  std::map<std::string, std::string> saved;
+  for (const Entry& entry : entries_) {
+    if (!entry.update.saved_run.has_value()) continue;
+    const std::string run_id(entry.update.status->ref().run_id());
+    if (entry.update.saved_run->empty()) {
+      saved.erase(run_id);
+    } else {
+      saved[run_id] = *entry.update.saved_run;
+    }
+  }
+  return saved;
+}
+
 FullDescriptorTable::FullDescriptorTable() {
   getrlimit(RLIMIT_NOFILE, &before_);
   rlimit limit = before_;

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -62,6 +63,8 @@ class RecordingSink : public EventSink {
   const v1::Vm* Latest(const std::string& name) const;
   // The newest event of a type; null: there is none.
   const Entry* Last(EventType type) const;
+  // The saved runs that have not ended, by run id, as a journal has them.
+  std::map<std::string, std::string> SavedRuns() const;
 
  private:
   std::vector<Entry> entries_;

@@ -86,6 +86,7 @@ RunInfo Run() {
   RunInfo run;
   run.name = run.raw_name = "instance00042.example.com";
   run.run_id = "c2f1a9d0-5b6e-4e0f-9a3d-100000000042";
+  run.source_key = "qmp";
   run.source = "qmp:/run/ganeti/kvm-hypervisor/ctrl";
   run.monitor_path = run.raw_path =
       "/run/ganeti/kvm-hypervisor/ctrl/instance00042.example.com.kvmd";

@@ -49,6 +49,7 @@ struct RunInfo : ProcessInfo {
   std::string name;      // raw_name, escaped
   std::string raw_name;  // the name in file names
   std::string run_id;
+  std::string source_key;      // SourceKind::key of the source that follows it
   std::string source;          // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
   std::string monitor_path;    // raw_path, escaped; empty for a domain of libvirt
   std::string raw_path;        // path of the monitor's socket as the kernel knows it

@@ -349,6 +349,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   RunInfo info;
   info.name = EscapeName(domain.name);
   info.raw_name = domain.name;
+  info.source_key = kKey;
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
   info.pid_namespace = context_->pid_namespace;
@@ -364,14 +365,10 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   return added;
 }
 
-VmRun* LibvirtSource::Restore(VmSession* session) {
-  const ReportedBy reported_by = session->run().reported_by;
-  if (reported_by != ReportedBy::kLibvirt && reported_by != ReportedBy::kContainerLibvirt) {
-    return nullptr;
-  }
-  const std::string uuid = session->uuid();
-  const std::string uri(absl::StripPrefix(session->run().source, "libvirt:"));
-  return Adopt(LinkAt(uri), uuid, std::move(*session));
+void LibvirtSource::Restore(VmSession session) {
+  const std::string uuid = session.uuid();
+  const std::string uri(absl::StripPrefix(session.run().source, "libvirt:"));
+  Adopt(LinkAt(uri), uuid, std::move(session));
 }
 
 LibvirtRun* LibvirtSource::Adopt(Link* link, const std::string& uuid, VmSession session) {

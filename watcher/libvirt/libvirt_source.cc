@@ -48,6 +48,16 @@ std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
 
 }  // namespace
 
+absl::Status LibvirtSource::LoadLibrary(WatcherOptions* options) {
+  const std::vector<LibvirtSpec>& specs = options->sources.libvirts;
+  const bool is_needed = std::any_of(specs.begin(), specs.end(),
+                                     [](const LibvirtSpec& spec) { return spec.awaited.empty(); });
+  if (!is_needed) return absl::OkStatus();
+  absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
+  if (api.ok()) options->libvirt_api = *std::move(api);
+  return api.status();
+}
+
 absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(RunContext* context,
                                                                      RunTable* table,
                                                                      EventSink* sink) {

@@ -46,6 +46,11 @@ class LibvirtSource : public RunSource, public FdHandler {
   // Kubernetes starts on a node, because each pod may have a libvirt that hangs.
   static constexpr int kMaxThreads = 256;
 
+  static constexpr char kKey[] = "libvirt";  // SourceKind::key
+
+  // Loads libvirt's library, if `options` names a libvirt for which it does not have to wait: see
+  // SourceKind::load_library.
+  static absl::Status LoadLibrary(WatcherOptions* options);
   // All three must outlive the source; the runs in the table need not. An error names the missing
   // system resource.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context, RunTable* table,
@@ -57,7 +62,7 @@ class LibvirtSource : public RunSource, public FdHandler {
   bool first_scan_done() const override { return first_scan_done_; }
   void EndTurn() override;
 
-  VmRun* Restore(VmSession* session) override;
+  void Restore(VmSession session) override;
   void OnOver(VmRun* run) override;
   // Returns whether a libvirt is connected, or there is no libvirt to connect to but a glob that
   // may match one later.

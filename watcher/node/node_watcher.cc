@@ -8,7 +8,6 @@
 #include "base/event_loop.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/health_services.h"
-#include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
@@ -18,6 +17,7 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/source_table.h"
 
 namespace vmeventd {
 namespace {
@@ -71,36 +71,6 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
   return gap;
 }
 
-// The sources of every watcher. A run of the previous daemon is offered to them in this order.
-const struct Source {
-  const char* health_service;  // null: none of its own
-  // Loads the library that the source needs for what is named; null: none.
-  absl::Status (*load_library)(WatcherOptions* options);
-  absl::StatusOr<std::unique_ptr<RunSource>> (*make)(RunContext* context, RunTable* table,
-                                                     EventSink* sink);
-} kSources[] = {
-    {kWatchService, nullptr,
-     [](RunContext* context, RunTable* table,
-        EventSink*) -> absl::StatusOr<std::unique_ptr<RunSource>> {
-       return QmpSource::Create(context, table);
-     }},
-    {kLibvirtService,
-     [](WatcherOptions* options) {
-       const std::vector<LibvirtSpec>& specs = options->sources.libvirts;
-       const bool is_needed = std::any_of(specs.begin(), specs.end(), [](const LibvirtSpec& spec) {
-         return spec.awaited.empty();
-       });
-       if (!is_needed) return absl::OkStatus();
-       absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
-       if (api.ok()) options->libvirt_api = *std::move(api);
-       return api.status();
-     },
-     [](RunContext* context, RunTable* table,
-        EventSink* sink) -> absl::StatusOr<std::unique_ptr<RunSource>> {
-       return LibvirtSource::Create(context, table, sink);
-     }},
-};
-
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
@@ -138,13 +108,13 @@ class NodeWatcherImpl : public NodeWatcher {
     context_.options = &options_;
   }
 
-  // Makes all sources; the other methods are called after that.
-  absl::Status AddSources() {
-    for (const Source& source : kSources) {
-      if (absl::Status status = AddSource(source.make); !status.ok()) return status;
-    }
-    for (const SourceFactory& make : options_.more_sources) {
-      if (absl::Status status = AddSource(make); !status.ok()) return status;
+  // Makes the sources; the other methods are called after that.
+  absl::Status AddSources(const SourceTable& kinds) {
+    for (const SourceKind& kind : kinds) {
+      absl::StatusOr<std::unique_ptr<RunSource>> source = kind.make(&context_, &table_, sink_);
+      if (!source.ok()) return source.status();
+      by_key_[kind.key] = source->get();
+      sources_.push_back(*std::move(source));
     }
     return absl::OkStatus();
   }
@@ -158,7 +128,7 @@ class NodeWatcherImpl : public NodeWatcher {
       std::vector<HandedRun> handed_runs;
       if (options_.handed_runs != nullptr) handed_runs = std::move(*options_.handed_runs);
       const bool all_continue =
-          RestoreRuns(&context_, &table_, Sources(), std::exchange(options_.saved_runs, {}),
+          RestoreRuns(&context_, &table_, by_key_, std::exchange(options_.saved_runs, {}),
                       std::move(handed_runs));
       was_away_ = options_.follows_another && !(options_.is_handover && all_continue);
       if (options_.held_processes != nullptr) options_.held_processes->Clear();
@@ -248,18 +218,6 @@ class NodeWatcherImpl : public NodeWatcher {
   }
 
  private:
-  absl::Status AddSource(const SourceFactory& make) {
-    absl::StatusOr<std::unique_ptr<RunSource>> source = make(&context_, &table_, sink_);
-    if (!source.ok()) return source.status();
-    sources_.push_back(*std::move(source));
-    return absl::OkStatus();
-  }
-  std::vector<RunSource*> Sources() const {
-    std::vector<RunSource*> all;
-    for (const auto& source : sources_) all.push_back(source.get());
-    return all;
-  }
-
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(loop_role_) {
     const Instant now = loop_->Now();
     // A process that is gone still has to publish its end.
@@ -289,6 +247,7 @@ class NodeWatcherImpl : public NodeWatcher {
   EventSink* const sink_;
   RunContext context_;
   std::vector<std::unique_ptr<RunSource>> sources_;  // they outlive their runs, which call them
+  SourcesByKey by_key_;
   RunTable table_ ABSL_GUARDED_BY(loop_role_);
   IntentRequests intents_;
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
@@ -300,17 +259,32 @@ class NodeWatcherImpl : public NodeWatcher {
 
 }  // namespace
 
-absl::Status NodeWatcher::LoadLibraries(WatcherOptions* options) {
-  for (const Source& source : kSources) {
+const SourceTable& NodeWatcher::AllSources() {
+  static const auto* const kSources = new SourceTable{
+      {.key = QmpSource::kKey,
+       .health_service = kWatchService,
+       .load_library = nullptr,
+       .make = [](RunContext* context, RunTable* table,
+                  EventSink*) { return QmpSource::Create(context, table); }},
+      {.key = LibvirtSource::kKey,
+       .health_service = kLibvirtService,
+       .load_library = LibvirtSource::LoadLibrary,
+       .make = LibvirtSource::Create},
+  };
+  return *kSources;
+}
+
+absl::Status NodeWatcher::LoadLibraries(WatcherOptions* options, const SourceTable& sources) {
+  for (const SourceKind& source : sources) {
     if (source.load_library == nullptr) continue;
     if (absl::Status status = source.load_library(options); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-std::vector<const char*> NodeWatcher::SourceServices() {
+std::vector<const char*> NodeWatcher::SourceServices(const SourceTable& sources) {
   std::vector<const char*> all;
-  for (const Source& source : kSources) {
+  for (const SourceKind& source : sources) {
     if (source.health_service != nullptr) all.push_back(source.health_service);
   }
   return all;
@@ -318,12 +292,13 @@ std::vector<const char*> NodeWatcher::SourceServices() {
 
 absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions options,
                                                                  const Clock* clock,
-                                                                 EventSink* sink) {
+                                                                 EventSink* sink,
+                                                                 const SourceTable& sources) {
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
   options.session.started = clock->Now().wall;
   auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop));
-  if (absl::Status status = watcher->AddSources(); !status.ok()) return status;
+  if (absl::Status status = watcher->AddSources(sources); !status.ok()) return status;
   return watcher;
 }
 

@@ -15,6 +15,7 @@
 #include "watcher/node/intent_requests.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/run_source.h"
+#include "watcher/runs/source_table.h"
 #include "watcher/runs/watcher_counters.h"
 #include "watcher/runs/watcher_options.h"
 
@@ -25,15 +26,20 @@ namespace vmeventd {
 // blocks, for at most its timeout.
 class NodeWatcher {
  public:
+  // The table of sources. The functions below take another one in tests.
+  static const SourceTable& AllSources();
+
   // Loads the libraries without which the sources cannot follow what `options` names. The error
   // names the library that is missing. Call it before Create, while a failed start still loses
   // nothing that the previous daemon handed over. Blocks while the files are read.
-  static absl::Status LoadLibraries(WatcherOptions* options);
+  static absl::Status LoadLibraries(WatcherOptions* options,
+                                    const SourceTable& sources = AllSources());
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
   // restores the saved runs, sets the watches and scans the directories. An error names the system
   // resource that could not be had.
-  static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(WatcherOptions options,
-                                                             const Clock* clock, EventSink* sink);
+  static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(
+      WatcherOptions options, const Clock* clock, EventSink* sink,
+      const SourceTable& sources = AllSources());
   virtual ~NodeWatcher() = default;
 
   // Waits for input or a timer, at most `timeout`, and handles all that is due.
@@ -85,7 +91,7 @@ class NodeWatcher {
   virtual std::vector<ServiceHealth> Health() const = 0;
   // Returns the names of the sources' health services, for the time before there is a watcher. Any
   // thread.
-  static std::vector<const char*> SourceServices();
+  static std::vector<const char*> SourceServices(const SourceTable& sources = AllSources());
 };
 
 }  // namespace vmeventd

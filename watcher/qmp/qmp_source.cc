@@ -88,18 +88,16 @@ absl::StatusOr<std::unique_ptr<QmpSource>> QmpSource::Create(RunContext* context
   return source;
 }
 
-VmRun* QmpSource::Restore(VmSession* session) {
-  if (session->run().reported_by != ReportedBy::kMonitor) return nullptr;
-  SocketSlot* const slot = SlotAt(session->run().raw_path);
+void QmpSource::Restore(VmSession session) {
+  SocketSlot* const slot = SlotAt(session.run().raw_path);
   for (int spec = static_cast<int>(watches_.size()) - 1; spec >= 0; --spec) {
     if (watches_[spec].VmName(slot->path).has_value()) slot->spec = spec;
   }
-  const SocketIdentity socket = session->run().socket;
+  const SocketIdentity socket = session.run().socket;
   QmpRun* const run = AddRun(slot, kUnknownOwner,
-                             std::make_unique<QmpRun>(context_, table_, this, std::move(*session)));
+                             std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
   SetRun(slot, run);
   SetSocket(run, slot, {socket, kUnknownOwner});
-  return run;
 }
 
 void QmpSource::Start() {
@@ -520,6 +518,7 @@ RunInfo QmpSource::Describe(const SocketSlot& slot, const SeenSocket& seen,
   info.name = EscapeName(info.raw_name);
   info.raw_path = slot.path;
   info.monitor_path = EscapeNonUtf8(slot.path);
+  info.source_key = kKey;
   info.source = QmpSourceName(info.monitor_path);
   info.pid_namespace = context_->pid_namespace;
   info.socket = seen.identity;

@@ -58,11 +58,13 @@ class QmpSource : public RunSource,
                   private DirectoryWatcher::Delegate,
                   private SocketAttempts::Delegate {
  public:
+  static constexpr char kKey[] = "qmp";  // SourceKind::key
+
   // `context` outlives the source. `table` is destroyed before the source, whose destructor does
   // not use it. An error names the system resource that is missing.
   static absl::StatusOr<std::unique_ptr<QmpSource>> Create(RunContext* context, RunTable* table);
 
-  VmRun* Restore(VmSession* session) override;
+  void Restore(VmSession session) override;
   void Start() override;
   bool first_scan_done() const override { return attempts_.first_scan_done(); }
   void EndTurn() override;

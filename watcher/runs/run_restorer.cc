@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/run_id.h"
@@ -35,7 +36,7 @@ void Close(RunContext* context, HandedRun handed) {
 // Restores the runs from the texts. Leaves in `*handed_runs` only those that continue one of them.
 // Returns the ids of the restored runs, oldest first.
 std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
-                                       const std::vector<RunSource*>& sources,
+                                       const SourcesByKey& sources,
                                        const std::vector<std::string>& texts,
                                        HandedRuns* handed_runs) {
   std::vector<VmSession> sessions;
@@ -48,7 +49,12 @@ std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
       Refuse(context, session.status().message(), text);
       continue;
     }
-    const auto handed = unknown.find(session->run().run_id);
+    const RunInfo& run = session->run();
+    if (!sources.contains(run.source_key)) {
+      Refuse(context, absl::StrCat("no source is called \"", run.source_key, "\""), run.run_id);
+      continue;
+    }
+    const auto handed = unknown.find(run.run_id);
     if (handed != unknown.end()) handed_runs->insert(unknown.extract(handed));
     sessions.push_back(*std::move(session));
   }
@@ -62,9 +68,7 @@ std::vector<std::string> ReadSavedRuns(RunContext* context, RunTable* table,
       continue;
     }
     run_ids.push_back(run_id);
-    for (RunSource* source : sources) {
-      if (source->Restore(&session) != nullptr) break;
-    }
+    sources.at(session.run().source_key)->Restore(std::move(session));
   }
   for (auto& [run_id, handed] : unknown) Close(context, std::move(handed));
   return run_ids;
@@ -143,7 +147,7 @@ bool Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* hande
 
 }  // namespace
 
-bool RestoreRuns(RunContext* context, RunTable* table, const std::vector<RunSource*>& sources,
+bool RestoreRuns(RunContext* context, RunTable* table, const SourcesByKey& sources,
                  const std::vector<std::string>& saved_runs, std::vector<HandedRun> handed_runs) {
   HandedRuns by_id;
   for (HandedRun& handed : handed_runs) {

@@ -18,16 +18,16 @@ struct ServiceHealth {
 
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
-// other (watcher/libvirt). No two sources follow the same process. A source outlives the table, so
-// its destructor must not use that. Loop thread, unless a method names another.
+// other (watcher/libvirt). Each run has the key of its source (RunInfo::source_key). No two sources
+// follow the same process. A source outlives the table, so its destructor must not use that. Loop
+// thread, unless a method names another.
 class RunSource {
  public:
   virtual ~RunSource() = default;
 
-  // If the session, which a previous daemon left, belongs to this source: makes a run of it and
-  // adds that to the table. Null, and `session` is unchanged: it is another source's. Call it
-  // before Start().
-  virtual VmRun* Restore(VmSession* session) = 0;
+  // Makes a run of `session`, which the previous daemon's source of the same key left, and adds it
+  // to the table. Call it before Start().
+  virtual void Restore(VmSession session) = 0;
   // Begins to look for runs. The previous daemon's runs are in the table already.
   virtual void Start() = 0;
   // Returns whether everything that existed at the start was tried.

@@ -1,12 +1,10 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "watcher/core/specs.h"
@@ -21,17 +19,8 @@
 namespace vmeventd {
 
 class CommandLines;
-class EventSink;
 class LastWordsReader;
 class LibvirtApi;
-class RunSource;
-class RunTable;
-struct RunContext;
-
-// Makes a source. `context` and `sink` outlive the source. `table` is destroyed before the source,
-// whose destructor must not use it. An error names the system resource that is missing.
-using SourceFactory = std::function<absl::StatusOr<std::unique_ptr<RunSource>>(
-    RunContext* context, RunTable* table, EventSink* sink)>;
 
 // Settings and resources with which a watcher of the node is made.
 struct WatcherOptions {
@@ -72,8 +61,6 @@ struct WatcherOptions {
   // That daemon's NodeWatcher::exit_status_socket(), to be resumed for these runs; null: none.
   // Taken by NodeWatcher::Create.
   std::shared_ptr<UniqueFd> handed_exits;
-  // Sources in addition to those that every watcher has, for tests.
-  std::vector<SourceFactory> more_sources;
   // Descriptors that VMs may hold together; beyond that, a VM is listed with a problem and tried
   // again.
   int max_vm_descriptors = 1 << 20;

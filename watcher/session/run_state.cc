@@ -12,7 +12,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 9;
+constexpr uint32_t kFormat = 10;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -152,7 +152,7 @@ CONVERT(Label, LABEL)
 CONVERT(ProcessInfo, PROCESS_INFO)
 
 #define RUN_INFO(F, O, S, M, R, B, N) \
-  B(ProcessInfo) F(name) F(run_id) F(source) F(domain_id) F(reported_by) F(monitor_path) \
+  B(ProcessInfo) F(name) F(run_id) F(source_key) F(source) F(domain_id) F(reported_by) F(monitor_path) \
   F(raw_path) F(raw_name) F(process_tracked) F(pid_namespace) S(socket)
 CONVERT(RunInfo, RUN_INFO)
 

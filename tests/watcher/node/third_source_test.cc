@@ -1,24 +1,32 @@
-// What the watcher asks of any source, of one that it knows nothing of.
+// What the watcher asks of any source, shown by one that it does not know.
 
+#include <csignal>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/health.h"
 #include "tests/support/test_util.h"
 #include "tests/support/wait.h"
+#include "tests/watcher/runs/child.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/process.h"
+#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_counters.h"
 #include "watcher/runs/watcher_options.h"
@@ -28,37 +36,57 @@ namespace vmeventd {
 namespace {
 
 using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
 
-// A run without a process, of which the test is the monitor.
+constexpr char kThirdKey[] = "third";
+
+// A run of which the test is the monitor, and a child of the test is QEMU.
 class ThirdRun : public VmRun {
  public:
   using VmRun::VmRun;
-  void Begin() { Hand(input::MonitorReady{{"9.2", "running", "", ""}}); }
-  void PowerOff() {
+  void Begin() {
+    connected_ = true;
+    Hand(input::MonitorReady{{"9.2", "running", "", ""}});
+  }
+  void ShutDown() {
     QmpEvent event{.name = "SHUTDOWN"};
     event.data["guest"] = true;
     event.data["reason"] = "guest-shutdown";
     HandleQmpEvent(event);
-    Hand(input::MonitorClosed{"closed"});
-    End();
   }
 
-  bool connected() const override { return true; }
-  std::optional<HandedRun> HandOver() override { return std::nullopt; }
-  bool ResumeFrom(HandedRun*) override { return false; }
+  bool connected() const override { return connected_; }
+  std::optional<HandedRun> HandOver() override {
+    if (over() || !followed()) return std::nullopt;
+    HandedRun handed;
+    HandOverTo(&handed);
+    return handed;
+  }
+  bool ResumeFrom(HandedRun* handed) override {
+    if (!TrackHanded(std::move(handed->process)).ok()) return false;
+    connected_ = true;
+    Hand(input::TakenOver{});
+    return true;
+  }
   void ReadNow() override {}
 
  private:
-  void OnProcessGone() override {}
+  void OnProcessGone() override { process().AwaitEnd(); }
   void Ask(Question) override {}
-  void Disconnect() override {}
+  void Disconnect() override { connected_ = false; }
+
+  bool connected_ = false;
 };
 
 class ThirdSource : public RunSource {
  public:
   ThirdSource(RunContext* context, RunTable* table) : context_(context), table_(table) {}
 
-  VmRun* Restore(VmSession*) override { return nullptr; }
+  void Restore(VmSession session) override {
+    restored.push_back(session.run().name);
+    Add(std::move(session));
+  }
   void Start() override { started = true; }
   bool first_scan_done() const override { return scanned; }
   void EndTurn() override { ++turns; }
@@ -71,19 +99,24 @@ class ThirdSource : public RunSource {
   }
   void Counters(WatcherCounters* all) const override { all->rescans += 3; }
 
-  ThirdRun* Find(const std::string& name) {
+  // Finds a VM whose QEMU is `child`.
+  ThirdRun* Find(const std::string& name, const Child& child) {
+    PeerProcess process = IdentifyByPid(child.pid()).value();
     RunInfo info;
     info.name = info.raw_name = name;
-    info.run_id = "run-" + name;
+    info.source_key = kThirdKey;
     info.source = "third:";
-    info.process_tracked = false;
-    auto run = std::make_unique<ThirdRun>(
-        context_, table_,
-        VmSession(std::move(info), &context_->options->session, context_->loop->Now()));
-    ThirdRun* const found = run.get();
-    table_->Add(this, std::move(run));
+    info.pid_namespace = context_->pid_namespace;
+    info.SetProcess(DescribeProcess(process, context_->oom_counters));
+    info.run_id = context_->NewRunId(info, name, 0);
+    ThirdRun* const found =
+        Add(VmSession(std::move(info), &context_->options->session, context_->loop->Now()));
+    EXPECT_TRUE(found->Track(std::move(process)).ok());
     found->Begin();
     return found;
+  }
+  ThirdRun* Run(const std::string& name) const {
+    return static_cast<ThirdRun*>(table_->Named(name).at(0));
   }
 
   bool started = false;
@@ -91,9 +124,17 @@ class ThirdSource : public RunSource {
   bool open = false;
   bool waiting = false;
   int turns = 0;
+  std::vector<std::string> restored;
   std::vector<std::string> over;
 
  private:
+  ThirdRun* Add(VmSession session) {
+    auto run = std::make_unique<ThirdRun>(context_, table_, std::move(session));
+    ThirdRun* const added = run.get();
+    table_->Add(this, std::move(run));
+    return added;
+  }
+
   RunContext* const context_;
   RunTable* const table_;
 };
@@ -101,51 +142,148 @@ class ThirdSource : public RunSource {
 class ThirdSourceTest : public testing::Test {
  protected:
   ThirdSourceTest() {
-    WatcherOptions options;
-    options.more_sources = {[this](RunContext* context, RunTable* table, EventSink*) {
-      auto made = std::make_unique<ThirdSource>(context, table);
-      source_ = made.get();
-      return made;
-    }};
-    watcher_ = NodeWatcher::Create(std::move(options), &clock_, &sink_).value();
+    sources_.push_back({.key = kThirdKey,
+                        .health_service = "third",
+                        .load_library =
+                            [](WatcherOptions* options) {
+                              return options->sources.libvirts.empty()
+                                         ? absl::OkStatus()
+                                         : absl::NotFoundError("libthird.so is missing");
+                            },
+                        .make =
+                            [this](RunContext* context, RunTable* table, EventSink*) {
+                              auto made = std::make_unique<ThirdSource>(context, table);
+                              source_ = made.get();
+                              return made;
+                            }});
+    Start({});
+  }
+
+  void Start(WatcherOptions options) {
+    options.exit_status_source = ExitStatusSource::kNone;  // the clock stands still: no wait
+    watcher_ = NodeWatcher::Create(std::move(options), &clock_, &sink_, sources_).value();
     Turn();
   }
   void Turn() { watcher_->RunOnce(absl::ZeroDuration()); }
+  bool Until(const std::function<bool()>& done) {
+    return StepUntil([this] { Turn(); }, done);
+  }
+  bool UntilStopped(const std::string& name) {
+    return Until([&] { return sink_.Latest(name)->state() == VmState::kStopped; });
+  }
+  // What the journal and the previous daemon leave to the next one.
+  WatcherOptions OptionsAfterRestart() const {
+    WatcherOptions options;
+    options.follows_another = true;
+    for (const auto& [run_id, saved] : sink_.SavedRuns()) options.saved_runs.push_back(saved);
+    return options;
+  }
+  std::string RunId(const std::string& name) const { return sink_.Latest(name)->ref().run_id(); }
+  ShutdownClass ClassOf(const std::string& name) const {
+    for (const RecordingSink::Entry& entry : sink_.entries()) {
+      const VmUpdate& update = entry.update;
+      if (update.event.has_value() && update.event->has_shutdown() &&
+          update.status->ref().name() == name) {
+        return static_cast<ShutdownClass>(update.event->shutdown().shutdown_class());
+      }
+    }
+    return ShutdownClass::kUnspecified;
+  }
 
   const ManualClock clock_;
   RecordingSink sink_;
+  SourceTable sources_ = NodeWatcher::AllSources();
   std::unique_ptr<NodeWatcher> watcher_;
   ThirdSource* source_ = nullptr;  // the watcher's
 };
 
 TEST_F(ThirdSourceTest, ItsRunBeginsAndItsEndIsPublished) {
+  Child qemu(Sleep);
   ASSERT_TRUE(source_->started);
-  ThirdRun* const run = source_->Find("web1");
+  ThirdRun* const run = source_->Find("web1", qemu);
   Turn();
   EXPECT_EQ(sink_.Latest("web1")->ref().source(), "third:");
-  run->PowerOff();
-  Turn();
+  run->ShutDown();
+  kill(qemu.pid(), SIGKILL);
+  ASSERT_TRUE(UntilStopped("web1"));
   EXPECT_THAT(sink_.Types("web1"), ElementsAre(EventType::kStarted, EventType::kStopped));
-  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.event->shutdown().shutdown_class(),
-            ShutdownClass::kUser);
+  EXPECT_EQ(ClassOf("web1"), ShutdownClass::kUser);
   EXPECT_THAT(source_->over, ElementsAre("web1"));
+}
+
+// The first source of the table has runs with monitors as well.
+TEST_F(ThirdSourceTest, ItsRunsAreItsOwnAfterARestart) {
+  Child lives(Sleep);
+  Child ends(Sleep);
+  source_->Find("lives", lives);
+  source_->Find("ends", ends);
+  Turn();
+  const std::string run_id = RunId("lives");
+  watcher_.reset();
+  kill(ends.pid(), SIGKILL);
+  ends.Reap();
+
+  Start(OptionsAfterRestart());
+  EXPECT_THAT(source_->restored, testing::UnorderedElementsAre("lives", "ends"));
+  ASSERT_TRUE(UntilStopped("ends"));
+  EXPECT_EQ(ClassOf("ends"), ShutdownClass::kUnknown);
+  EXPECT_THAT(source_->over, ElementsAre("ends"));
+
+  ThirdRun* const run = source_->Run("lives");
+  EXPECT_EQ(run->info().run_id, run_id);
+  EXPECT_TRUE(run->followed());
+  run->Begin();
+  run->ShutDown();
+  kill(lives.pid(), SIGKILL);
+  ASSERT_TRUE(UntilStopped("lives"));
+  EXPECT_EQ(ClassOf("lives"), ShutdownClass::kUser);
+  EXPECT_THAT(sink_.Types("lives"), ElementsAre(EventType::kStarted, EventType::kStopped));
+}
+
+TEST_F(ThirdSourceTest, ItsRunsAreHandedOver) {
+  Child lives(Sleep);
+  Child ends(Sleep);
+  source_->Find("lives", lives);
+  source_->Find("ends", ends)->ShutDown();
+  Turn();
+  watcher_->PublishRest();
+  OpenRuns open = watcher_->HandOver().value();
+  ASSERT_THAT(open.runs, SizeIs(2));
+  watcher_.reset();
+  kill(ends.pid(), SIGKILL);
+  ends.Reap();
+
+  WatcherOptions options = OptionsAfterRestart();
+  options.is_handover = true;
+  options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(open.runs));
+  Start(std::move(options));
+  EXPECT_THAT(source_->restored, SizeIs(2));
+  EXPECT_EQ(watcher_->counters().handovers, 2u);
+  ASSERT_TRUE(UntilStopped("ends"));
+  EXPECT_EQ(ClassOf("ends"), ShutdownClass::kUser);
+
+  source_->scanned = true;
+  Turn();
+  EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "nothing was missed";
+  source_->Run("lives")->ShutDown();
+  kill(lives.pid(), SIGKILL);
+  ASSERT_TRUE(UntilStopped("lives"));
+  EXPECT_EQ(ClassOf("lives"), ShutdownClass::kUser);
+  EXPECT_THAT(sink_.SavedRuns(), IsEmpty());
 }
 
 TEST_F(ThirdSourceTest, ItsFirstScanIsWaitedFor) {
   for (int i = 0; i < 10; ++i) Turn();
   EXPECT_FALSE(watcher_->first_scan_done());
   source_->scanned = true;
-  EXPECT_TRUE(StepUntil([this] { Turn(); }, [this] { return watcher_->first_scan_done(); }));
+  EXPECT_TRUE(Until([this] { return watcher_->first_scan_done(); }));
   EXPECT_GE(source_->turns, 10);
 }
 
 TEST_F(ThirdSourceTest, ItsHealthIsReportedWithThatOfTheOthers) {
-  const auto services = [this] {
-    std::vector<std::string> names;
-    for (const ServiceHealth& health : watcher_->Health()) names.emplace_back(health.service);
-    return names;
-  };
-  EXPECT_THAT(services(), ElementsAre("sources", "watch", "libvirt", "third"));
+  std::vector<std::string> served;
+  for (const ServiceHealth& health : watcher_->Health()) served.emplace_back(health.service);
+  EXPECT_THAT(served, ElementsAre("sources", "watch", "libvirt", "third"));
   EXPECT_FALSE(Serves(*watcher_, "third"));
   EXPECT_FALSE(Serves(*watcher_, "sources")) << "nothing else is watched";
   source_->open = true;
@@ -156,9 +294,23 @@ TEST_F(ThirdSourceTest, ItsHealthIsReportedWithThatOfTheOthers) {
   EXPECT_TRUE(watcher_->waits());
 }
 
+// The start serves these names before there is a watcher.
+TEST_F(ThirdSourceTest, ItsServiceIsKnownBeforeThereIsAWatcher) {
+  std::vector<std::string> names;
+  for (const char* name : NodeWatcher::SourceServices(sources_)) names.emplace_back(name);
+  EXPECT_THAT(names, ElementsAre("watch", "libvirt", "third"));
+}
+
 TEST_F(ThirdSourceTest, TheWatcherHasItsDescriptionAndItsCounters) {
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).path(), "/third");
   EXPECT_EQ(watcher_->counters().rescans, 3u);
+}
+
+TEST_F(ThirdSourceTest, ItsLibraryIsLoadedWithTheOthers) {
+  WatcherOptions options;
+  EXPECT_TRUE(NodeWatcher::LoadLibraries(&options, sources_).ok());
+  options.sources = options.sources.Resolved();
+  EXPECT_EQ(NodeWatcher::LoadLibraries(&options, sources_).message(), "libthird.so is missing");
 }
 
 // A library is loaded at the start for what is named only.
@@ -168,18 +320,6 @@ TEST(SourceLibrariesTest, NoLibraryIsNeededForAnOptionalSource) {
   options.sources = options.sources.Resolved();
   EXPECT_TRUE(NodeWatcher::LoadLibraries(&options).ok());
   EXPECT_EQ(options.libvirt_api, nullptr);
-}
-
-// The start serves these names before there is a watcher.
-TEST(SourceServicesTest, AreThoseOfTheSourcesThatEveryWatcherHas) {
-  const ManualClock clock;
-  RecordingSink sink;
-  const auto watcher = NodeWatcher::Create(WatcherOptions(), &clock, &sink).value();
-  std::vector<std::string> names = {"sources"};
-  for (const char* name : NodeWatcher::SourceServices()) names.emplace_back(name);
-  std::vector<std::string> served;
-  for (const ServiceHealth& health : watcher->Health()) served.emplace_back(health.service);
-  EXPECT_EQ(served, names);
 }
 
 }  // namespace

@@ -165,20 +165,7 @@ class NodeWatcherFixture : public testing::Test {
 // A daemon that was killed and started again: the new one gets what the sink received to keep.
 class RestartTest : public NodeWatcherFixture {
  protected:
-  // By run_id, as a journal has it.
-  std::map<std::string, std::string> SavedRuns() const {
-    std::map<std::string, std::string> saved;
-    for (const RecordingSink::Entry& entry : sink_.entries()) {
-      if (!entry.update.saved_run.has_value()) continue;
-      const std::string run_id(entry.update.status->ref().run_id());
-      if (entry.update.saved_run->empty()) {
-        saved.erase(run_id);
-      } else {
-        saved[run_id] = *entry.update.saved_run;
-      }
-    }
-    return saved;
-  }
+  std::map<std::string, std::string> SavedRuns() const { return sink_.SavedRuns(); }
   std::vector<std::string> SavedTexts() const {
     std::vector<std::string> texts;
     for (const auto& [run_id, text] : SavedRuns()) texts.push_back(text);

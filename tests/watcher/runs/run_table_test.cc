@@ -77,8 +77,8 @@ class RunTableTest : public testing::Test, public RunSource {
   void Start() override {}
   bool first_scan_done() const override { return true; }
   void EndTurn() override {}
-  VmRun* Restore(VmSession* session) override {
-    return table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(*session)));
+  void Restore(VmSession session) override {
+    table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(session)));
   }
   bool is_open() const override { return true; }
   std::vector<ServiceHealth> Health() const override { return {}; }
@@ -90,6 +90,7 @@ class RunTableTest : public testing::Test, public RunSource {
     RunInfo info;
     info.name = info.raw_name = name;
     info.run_id = run_id;
+    info.source_key = "test";
     info.monitor_path = info.raw_path = directory_.Path(name + ".sock");
     info.process_tracked = false;
     return info;
@@ -115,7 +116,7 @@ class RunTableTest : public testing::Test, public RunSource {
     return ProblemTexts(sink_.Latest(name)->problems());
   }
   void Restore(std::vector<std::string> saved) {
-    RestoreRuns(&context_, &table_, {this}, saved, {});
+    RestoreRuns(&context_, &table_, {{"test", this}}, saved, {});
   }
 
   TempDir directory_;
@@ -324,6 +325,15 @@ TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
   EXPECT_EQ(table_.Find("old-2"), nullptr);
   EXPECT_EQ(sink_.Count(EventType::kStopped), ends + 1);
   EXPECT_EQ(context_.meters.unreadable_runs.value(), 2u) << "one twice, one that is none";
+}
+
+TEST_F(RunTableTest, ARunOfAnUnknownSourceIsDropped) {
+  const std::string saved = Add("vm1", "run-1")->session().Save();
+  table_.Find("run-1")->End();
+  table_.EndTurn();
+  EXPECT_FALSE(RestoreRuns(&context_, &table_, {{"other", this}}, {saved}, {}));
+  EXPECT_EQ(table_.Find("run-1"), nullptr);
+  EXPECT_EQ(context_.meters.unreadable_runs.value(), 1u);
 }
 
 TEST_F(RunTableTest, AnUnknownBootIdDoesNotCountAsAReboot) {

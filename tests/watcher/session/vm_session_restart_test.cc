@@ -195,6 +195,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   const std::string raw_name = "a\n\"\\\u00e9\xff";
   run.raw_name = raw_name;
   run.run_id = "r";
+  run.source_key = "qmp";
   run.source = "qmp:/d\"\n\u00e9\\xff";
   run.monitor_path = absl::StrCat("/d/", run.name);
   run.raw_path = "/d/" + raw_name;
@@ -216,6 +217,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   ASSERT_TRUE(restored.ok()) << restored.status();
   EXPECT_EQ(restored->run().name, run.name);
   EXPECT_EQ(restored->run().raw_name, raw_name);
+  EXPECT_EQ(restored->run().source_key, "qmp");
   EXPECT_EQ(restored->run().source, run.source);
   EXPECT_EQ(restored->run().raw_path, "/d/" + raw_name);
   EXPECT_EQ(restored->run().monitor_path, run.monitor_path);

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "watcher/runs/run_source.h"
+
+// The table of sources. CONTRIBUTING.md lists what a new source needs.
+
+namespace vmeventd {
+
+class EventSink;
+class RunTable;
+struct RunContext;
+struct WatcherOptions;
+
+// A source that a watcher makes.
+struct SourceKind {
+  // RunInfo::source_key of its runs, by which a restart finds their source. Not of another source.
+  const char* key;
+  const char* health_service;  // null: none of its own
+  // Loads the library without which the source cannot follow what `options` names. The error names
+  // the library that is missing. Blocks while the files are read. Null: it needs none.
+  absl::Status (*load_library)(WatcherOptions* options);
+  // Makes the source. `context` and `sink` outlive it. `table` is destroyed before the source,
+  // whose destructor must not use it. An error names the system resource that could not be had.
+  std::function<absl::StatusOr<std::unique_ptr<RunSource>>(RunContext* context, RunTable* table,
+                                                           EventSink* sink)>
+      make;
+};
+
+// The sources, in the order in which the watcher makes them and reports their health.
+using SourceTable = std::vector<SourceKind>;
+
+}  // namespace vmeventd
