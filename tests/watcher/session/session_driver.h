@@ -181,12 +181,20 @@ class SessionDriver {
     for (const v1::Event& event : events) types.push_back(static_cast<EventType>(event.type()));
     return types;
   }
-  const v1::Event& Last() const { return events.back(); }
-  const v1::ShutdownDetail& Stopped() const {
+  // The last event; an empty one, and the test fails, if there is none.
+  const v1::Event& Last() const {
     EXPECT_FALSE(events.empty());
-    EXPECT_EQ(events.back().type(), EventType::kStopped);
+    return events.empty() ? v1::Event::default_instance() : events.back();
+  }
+  const v1::ShutdownDetail& Stopped() const {
+    EXPECT_EQ(Last().type(), EventType::kStopped);
     EXPECT_TRUE(done);
-    return events.back().shutdown();
+    return Last().shutdown();
+  }
+  // The id of the open intent, and of the one that a request declared; empty: there is none.
+  std::string OpenIntent() const { return IdOf(session_->open_intent()); }
+  std::string IntentOfRequest(const std::string& request_id) const {
+    return IdOf(session_->IntentOfRequest(request_id));
   }
   v1::Vm Status() const { return session_->Status(); }
   VmSession& session() { return *session_; }
@@ -214,6 +222,9 @@ class SessionDriver {
   bool done = false;
 
  private:
+  static std::string IdOf(const v1::Intent* intent) {
+    return intent == nullptr ? "" : intent->intent_id();
+  }
   void Apply(Effects effects) {
     CarryOut(std::move(effects));
     const bool ends = words_reads > 0 && !done;  // what it saw since is not saved

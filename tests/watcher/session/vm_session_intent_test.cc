@@ -24,13 +24,13 @@ TEST_F(VmSessionIntentTest, IsReportedWhenDeclaredReplacedAndWithdrawn) {
   EXPECT_EQ(vm_.Last().intent().intent_id(), intent.intent_id());
   EXPECT_EQ(vm_.Last().message(), "ops intends to end the VM: maintenance");
   EXPECT_EQ(vm_.Status().intent().reason(), "maintenance");
-  EXPECT_EQ(vm_.session().open_intent()->intent_id(), intent.intent_id());
+  EXPECT_EQ(vm_.OpenIntent(), intent.intent_id());
   vm_.Withdraw();
   EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   EXPECT_EQ(vm_.Last().intent_end(), IntentEnd::kWithdrawn);
   EXPECT_EQ(vm_.Last().intent().intent_id(), intent.intent_id());
   EXPECT_FALSE(vm_.Status().has_intent());
-  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.OpenIntent(), "");
   vm_.End(Signal(SIGKILL));
   ExpectVerdict(vm_, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
   EXPECT_FALSE(vm_.Stopped().has_intent());
@@ -40,10 +40,10 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsReportedThen) {
   vm_.Declare(absl::Minutes(1));
   vm_.StepClock(absl::Hours(5));
   vm_.Advance(absl::Seconds(59));
-  EXPECT_NE(vm_.session().open_intent(), nullptr);
+  EXPECT_NE(vm_.OpenIntent(), "");
   vm_.StepClock(-absl::Hours(10));
   vm_.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.OpenIntent(), "");
   EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   EXPECT_THAT(vm_.Last().message(), HasSubstr("expired"));
   EXPECT_EQ(vm_.Last().intent_end(), IntentEnd::kExpired);
@@ -75,19 +75,19 @@ TEST_F(VmSessionIntentTest, AnIntentThatCannotCountIsRefused) {
 }
 
 TEST_F(VmSessionIntentTest, ARetryFindsItsOwn) {
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1"), nullptr);
+  EXPECT_EQ(vm_.IntentOfRequest("r1"), "");
   vm_.Declare(absl::Minutes(1), "intent-1", "r1");
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id(), "intent-1");
-  EXPECT_EQ(vm_.session().IntentOfRequest("r2"), nullptr);
+  EXPECT_EQ(vm_.IntentOfRequest("r1"), "intent-1");
+  EXPECT_EQ(vm_.IntentOfRequest("r2"), "");
   vm_.Restart();
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id(), "intent-1");
+  EXPECT_EQ(vm_.IntentOfRequest("r1"), "intent-1");
   vm_.Shutdown("guest-shutdown");
   vm_.Withdraw();
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1")->intent_id(), "intent-1") << "it has counted";
+  EXPECT_EQ(vm_.IntentOfRequest("r1"), "intent-1") << "it has counted";
   vm_.Event("RESET");
-  EXPECT_EQ(vm_.session().IntentOfRequest("r1"), nullptr);
+  EXPECT_EQ(vm_.IntentOfRequest("r1"), "");
   vm_.Declare(absl::Minutes(1), "intent-2");
-  EXPECT_EQ(vm_.session().IntentOfRequest(""), nullptr) << "one without a request id has no retry";
+  EXPECT_EQ(vm_.IntentOfRequest(""), "") << "one without a request id has no retry";
 }
 
 TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
@@ -104,7 +104,7 @@ TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIs
     if (publish != nullptr) types.push_back(static_cast<EventType>(publish->update.event->type()));
   }
   EXPECT_THAT(types, ElementsAre(EventType::kIntentEnded));
-  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.OpenIntent(), "");
 }
 
 TEST_F(VmSessionIntentTest, AnExpiredIntentIsSavedAsExpiredEvenAfterAnIgnoredEvent) {
@@ -113,7 +113,7 @@ TEST_F(VmSessionIntentTest, AnExpiredIntentIsSavedAsExpiredEvenAfterAnIgnoredEve
   vm_.Event("RTC_CHANGE");  // the driver checks what is kept
   EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   vm_.Restart();
-  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.OpenIntent(), "");
 }
 
 TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
@@ -123,9 +123,9 @@ TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
   vm_.Ready();
   vm_.StepClock(absl::Hours(3));
   vm_.Advance(absl::Seconds(29));
-  EXPECT_NE(vm_.session().open_intent(), nullptr);
+  EXPECT_NE(vm_.OpenIntent(), "");
   vm_.Advance(absl::Seconds(1));
-  EXPECT_EQ(vm_.session().open_intent(), nullptr);
+  EXPECT_EQ(vm_.OpenIntent(), "");
 }
 
 // Each makes two events, which no limit of events holds back.

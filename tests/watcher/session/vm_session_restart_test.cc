@@ -154,7 +154,7 @@ TEST(VmSessionSavedRunTest, AnEventThatIsDroppedStillSavesTheRun) {
   for (int i = 0; i < kAdmitted; ++i) vm.session().On(input::Event{event}, vm.now());
   const Instant later{vm.now().wall + absl::Milliseconds(1), vm.now().monotonic};
   const Effects effects = vm.session().On(input::Event{event}, later);
-  EXPECT_THAT(SavedRuns(effects), ElementsAre(vm.session().Save()));
+  ASSERT_THAT(SavedRuns(effects), ElementsAre(vm.session().Save()));
   EXPECT_FALSE(std::get<Publish>(effects[0]).update.event.has_value());
 }
 

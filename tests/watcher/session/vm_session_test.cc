@@ -179,7 +179,9 @@ TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
   session.On(input::MonitorReady{{"7.2.22", "running", "", ""}}, now);
   session.On(input::ProcessGone{}, now);
   const Effects effects = session.On(input::FileDone{absl::OkStatus()}, now);
+  ASSERT_FALSE(effects.empty());
   const v1::Event& stopped = *std::get<Publish>(effects[0]).update.event;
+  ASSERT_GT(stopped.shutdown().evidence_size(), 0);
   EXPECT_THAT(stopped.shutdown().evidence(0).what(), HasSubstr("attached 1h"));
 }
 
