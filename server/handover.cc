@@ -112,7 +112,9 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   }
   handover.set_journal_id(contents.log.journal_id);
   handover.set_knows_runs(contents.log.knows_runs);
-  handover.set_watched_until(absl::ToUnixNanos(contents.log.watched_until));
+  if (contents.log.watched_until > absl::InfinitePast()) {
+    handover.set_watched_until(absl::ToUnixNanos(contents.log.watched_until));
+  }
   const Journal::Batch& unwritten = contents.log.unwritten;
   for (const EventPtr& event : unwritten.events) *handover.mutable_events() += event->field;
   for (const auto& [sequence, vm] : unwritten.stops) *handover.add_stops() = *vm;
@@ -136,7 +138,9 @@ absl::StatusOr<internal::Handover> ReadContents(const UniqueFd& file) {
 HandedLog ReadLog(const internal::Handover& contents) {
   const JournalEnd end{contents.journal_file(), contents.stored(), contents.newest()};
   HandedLog log{contents.journal_id(), end, contents.knows_runs()};
-  log.watched_until = absl::FromUnixNanos(contents.watched_until());
+  if (contents.has_watched_until()) {
+    log.watched_until = absl::FromUnixNanos(contents.watched_until());
+  }
   for (const auto& [run_id, state] : contents.states()) log.runs[run_id] = {state};
   for (const auto& [run_id, last] : contents.last_sequences()) {
     log.runs[run_id].last_sequence = last;

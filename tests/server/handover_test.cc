@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "server/events/event_codec.h"
 #include "tests/support/test_events.h"
@@ -48,7 +49,7 @@ std::vector<HandedRun> ThreeRuns() {
   std::vector<HandedRun> runs(3);
   for (int i = 0; i < 3; ++i) {
     runs[i].state.set_run_id(absl::StrCat("run ", i));
-    runs[i].state.set_sender_pid(i);
+    runs[i].state.set_wait_status(i);
     if (i != 1) runs[i].connection = NewSocket();
     if (i == 2) continue;
     runs[i].state.set_pid(100 + i);
@@ -65,7 +66,7 @@ TEST(HandoverTest, RunsComeWithTheirDescriptors) {
   ASSERT_EQ(read.runs.size(), 3u);
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(read.runs[i].state.run_id(), runs[i].state.run_id());
-    EXPECT_EQ(read.runs[i].state.sender_pid(), runs[i].state.sender_pid());
+    EXPECT_EQ(read.runs[i].state.SerializeAsString(), runs[i].state.SerializeAsString());
     ASSERT_EQ(read.runs[i].connection.valid(), i != 1);
     ASSERT_EQ(read.runs[i].process.valid(), i != 2);
     if (i != 1) {
@@ -118,7 +119,6 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
   const HandoverContents contents = {
       .log = {.journal_id = "id",
               .end = {"journal", 5, 9},
-              .knows_runs = false,
               .runs = {{"run 1", {"state 1"}}, {"run 2", {"state 2", 3}}}}};
   for (const JournalEnd& found :
        {JournalEnd{"journal", 5, 5}, JournalEnd{"journal", 9, 9}, JournalEnd{"journal", 0, 99}}) {
@@ -126,11 +126,24 @@ TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
     ASSERT_TRUE(read.log.has_value());
     EXPECT_EQ(read.log->journal_id, "id");
     EXPECT_EQ(read.log->end.newest, 9u);
-    EXPECT_FALSE(read.log->knows_runs);
     ASSERT_EQ(read.log->runs.size(), 2u);
     EXPECT_EQ(read.log->runs.at("run 1").payload, "state 1");
     EXPECT_EQ(read.log->runs.at("run 2").payload, "state 2");
     EXPECT_EQ(read.log->runs.at("run 2").last_sequence, 3u);
+  }
+}
+
+TEST(HandoverTest, TheTimeUntilWhichItWatchedIsHandedOver) {
+  for (const bool knows_runs : {true, false}) {
+    for (const absl::Time watched_until :
+         {absl::FromUnixNanos(1'795'157'000'123'456'789), absl::InfinitePast()}) {
+      const Unpacked read = Unpack(
+          {.log = {
+               .end = kEndOfJournal, .knows_runs = knows_runs, .watched_until = watched_until}});
+      ASSERT_TRUE(read.log.has_value());
+      EXPECT_EQ(read.log->knows_runs, knows_runs);
+      EXPECT_EQ(read.log->watched_until, watched_until);
+    }
   }
 }
 

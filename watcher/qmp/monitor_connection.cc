@@ -55,7 +55,6 @@ absl::Status MonitorConnection::ResumeFrom(const internal::HandedRun& handed) {
   phase_ = Phase::kReady;
   handshake_.reset();
   unhandled_ = handed.unhandled();
-  sender_.pid = static_cast<pid_t>(handed.sender_pid());
   status_wanted_ = handed.status_wanted();
   agent_wanted_ = handed.agent_wanted();
   pacer_.Resume(handed.answer_due(), handed.ending(), loop_->Now().monotonic);
@@ -69,7 +68,6 @@ bool MonitorConnection::HandOver(HandedRun* handed) {
   if (unhandled.size() > HandedRun::kMaxUnhandled) return false;
   internal::HandedRun& state = handed->state;
   state.set_unhandled(unhandled);
-  state.set_sender_pid(sender_.pid);
   state.set_answer_due(pacer_.outstanding());
   state.set_ending(pacer_.ending());
   // The next daemon does not know what the answer is to.

@@ -118,7 +118,8 @@ class MonitorConnection : public FdHandler {
   // Begins to listen for the greeting. An error leaves the connection closed, without OnClosed.
   absl::Status Start(absl::Duration greeting_timeout = absl::InfiniteDuration());
   // Call it instead of Start: resumes where the previous daemon's connection stopped. Handles
-  // nothing before the loop's next turn or Drain. Errors are as for Start.
+  // nothing before the loop's next turn or Drain. The first sender is reported again. Errors are as
+  // for Start.
   absl::Status ResumeFrom(const internal::HandedRun& handed);
   // Stops a ready connection at this point of its input, and passes its socket and position to the
   // caller. The connection is closed without OnClosed; the peer does not notice. False, and nothing

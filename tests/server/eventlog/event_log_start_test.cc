@@ -61,8 +61,12 @@ TEST(EventLog, TheWatchedTimeIsRecordedOnlyAfterEarlierEventsAreWritten) {
   state.PushEach("a", 1);
   state.PushUnwritten({Reset()});
   state.log().Watched(At(6));
+  HandedLog handed = state.log().HandOver();
+  EXPECT_EQ(handed.watched_until, At(6));
   state.Restart(/*in_order=*/false);
   EXPECT_EQ(state.log().last_watched(), At(5));
+  state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
+  EXPECT_EQ(state.log().last_watched(), At(6)) << "all of it was handed over";
 }
 
 TEST(EventLog, AfterACrashNoSequenceIsReusedAndAGapNamesTheMissingOnes) {

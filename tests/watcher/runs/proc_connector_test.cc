@@ -1,11 +1,7 @@
-#include <linux/cn_proc.h>
-#include <linux/connector.h>
-#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,29 +12,11 @@
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
+#include "tests/watcher/runs/exit_message.h"
 #include "watcher/runs/exit_status_reader.h"
 
 namespace vmeventd {
 namespace {
-
-// An enumeration within proc_event, since Linux 6.6 outside of it.
-using ProcEventKind = decltype(proc_event::what);
-
-constexpr size_t kMessageOffset = NLMSG_HDRLEN + sizeof(cn_msg);
-
-// A message of the kernel's: the process has ended.
-std::string ExitMessage(pid_t pid, int wait_status) {
-  cn_msg head{};
-  head.id = {CN_IDX_PROC, CN_VAL_PROC};
-  proc_event event{};
-  event.what = ProcEventKind::PROC_EVENT_EXIT;
-  event.event_data.exit.process_pid = event.event_data.exit.process_tgid = pid;
-  event.event_data.exit.exit_code = static_cast<uint32_t>(wait_status);
-  std::string message(NLMSG_HDRLEN + sizeof(head) + sizeof(event), '\0');
-  std::memcpy(message.data() + NLMSG_HDRLEN, &head, sizeof(head));
-  std::memcpy(message.data() + NLMSG_HDRLEN + sizeof(head), &event, sizeof(event));
-  return message;
-}
 
 class ProcConnectorTest : public testing::Test {
  protected:

@@ -15,8 +15,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
+#include "tests/watcher/runs/exit_message.h"
 #include "watcher/node/intent_requests.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
@@ -44,7 +46,11 @@ class FakeRun : public VmRun {
   void BecomeReady() { Hand(input::MonitorReady{{"7.2", "running", "", ""}}); }
 
   bool connected() const override { return true; }
-  std::optional<HandedRun> HandOver() override { return std::nullopt; }
+  std::optional<HandedRun> HandOver() override {
+    HandedRun handed;
+    HandOverTo(&handed);
+    return handed;
+  }
   bool ResumeFrom(HandedRun*) override { return false; }
   void ReadNow() override { restored = true; }
   int agent_questions = 0;
@@ -246,6 +252,27 @@ TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
   clock_.Advance(absl::Seconds(1));
   for (int i = 0; i < kNodeIntents.per_second; ++i) EXPECT_TRUE(declare().ok());
   EXPECT_TRUE(absl::IsResourceExhausted(declare()));
+}
+
+// The connector reports an end once, and maybe before the process's end is noticed.
+TEST_F(RunTableTest, AnExitStatusThatWasReadIsHandedOver) {
+  if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
+  exit_statuses_ = ExitStatusReader::Create(loop_.get(), ExitStatusSource::kProcConnector);
+  context_.exit_statuses = exit_statuses_.get();
+  FakeQemu qemu;
+  RunInfo info = Info("vm1", "run-1");
+  info.process_tracked = true;
+  info.pid = qemu.pid();
+  FakeRun* const run = Add(std::move(info));
+  ASSERT_TRUE(run->Track(IdentifyByPid(qemu.pid()).value()).ok());
+  exit_statuses_->OnMessage(ExitMessage(qemu.pid(), SIGABRT));
+  const HandedRun handed = run->HandOver().value();
+  EXPECT_EQ(handed.state.run_id(), "run-1");
+  EXPECT_EQ(handed.state.pid(), qemu.pid());
+  ASSERT_TRUE(handed.state.has_wait_status());
+  EXPECT_EQ(handed.state.wait_status(), SIGABRT);
+  EXPECT_TRUE(handed.process.valid());
+  run->Discard();
 }
 
 // Its QEMU may come to another socket meanwhile.
