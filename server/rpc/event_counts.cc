@@ -44,6 +44,12 @@ std::string SenderOf(const v1::SignalSender& sender) {
   return uid != 0 ? absl::StrCat(name, " (uid ", uid, ")") : name;
 }
 
+// The source's name is the manager's: no other source reports such an end.
+std::string ManagerNameOf(const v1::VmRef& vm) {
+  const absl::string_view source = vm.source();
+  return source.empty() ? "the manager" : std::string(source.substr(0, source.find(':')));
+}
+
 }  // namespace
 
 std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm) {
@@ -58,7 +64,7 @@ std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm) {
     case Ender::kQemu:
       return "QEMU itself";
     case Ender::kManager:
-      return absl::StartsWith(vm.source(), "libvirt") ? "libvirt" : "the manager";
+      return ManagerNameOf(vm);
     case Ender::kOfClass:
       break;
   }

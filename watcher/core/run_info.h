@@ -37,29 +37,25 @@ struct ProcessInfo {
   std::string unit;  // VmRef::unit
 };
 
-// The party that reports on a run.
-enum class ReportedBy {
-  kMonitor,           // its QEMU, on a monitor that vmeventd is connected to
-  kLibvirt,           // libvirt, which has QEMU's monitor and passes on its events
-  kContainerLibvirt,  // libvirt, for a container: the run's process is its libvirt_lxc
-};
-
 // The facts of a run that are known when its process is first seen. Text is UTF-8, except raw_*.
 struct RunInfo : ProcessInfo {
   std::string name;      // raw_name, escaped
   std::string raw_name;  // the name in file names
   std::string run_id;
   std::string source_key;      // SourceKind::key of the source that follows it
-  std::string source;          // VmRef::source: "qmp:/run/qemu", "libvirt:qemu:///system"
+  std::string source;          // VmRef::source, which begins with the key: "qmp:/run/qemu"
   std::string monitor_path;    // raw_path, escaped; empty for a domain of libvirt
   std::string raw_path;        // path of the monitor's socket as the kernel knows it
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
   SocketIdentity socket;       // the one connected to last
-  // False: the run ends with the monitor's EOF, or by libvirt's report where libvirt has the
-  // monitor.
+  // False: the run ends with the monitor's EOF, or by the manager's report if it has a manager.
   bool process_tracked = true;
-  ReportedBy reported_by = ReportedBy::kMonitor;
-  int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
+  // The source is a manager, called `source_key`, that has QEMU's monitor. It reports the run state
+  // and the end by itself, and may have lost events of QEMU. QEMU is not asked, and there is no
+  // shutdown file.
+  bool has_manager = false;
+  bool is_container = false;  // no QEMU: its process is the container's, which the manager ends
+  int64_t domain_id = 0;      // libvirt's number of the running domain; 0: not libvirt's
 
   // Makes `process` the run's process, which is tracked.
   void SetProcess(const ProcessInfo& process) {

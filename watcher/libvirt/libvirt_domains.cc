@@ -351,7 +351,8 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   info.raw_name = domain.name;
   info.source_key = kKey;
   info.source = EscapeNonUtf8(DomainSource(link->uri));
-  info.reported_by = link->containers ? ReportedBy::kContainerLibvirt : ReportedBy::kLibvirt;
+  info.has_manager = true;
+  info.is_container = link->containers;
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;

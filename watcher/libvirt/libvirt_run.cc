@@ -66,7 +66,7 @@ void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
     Hand(input::ReportedEnd{*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text)});
   }
   if (over()) return;
-  if (info().reported_by == ReportedBy::kContainerLibvirt &&
+  if (info().is_container &&
       (lifecycle.end == ManagerEnd::kFailed || lifecycle.end == ManagerEnd::kShutdown)) {
     return AwaitReport(kDestroyWait);
   }

@@ -170,17 +170,17 @@ namespace {
 
 bool IsGanetis(const RunInfo& run) {
   const absl::string_view path = run.raw_path;
-  return run.reported_by == ReportedBy::kMonitor &&
-         IsGanetiControlDirectory(path.substr(0, path.rfind('/')));
+  return !run.has_manager && IsGanetiControlDirectory(path.substr(0, path.rfind('/')));
+}
+
+bool IsLibvirts(const RunInfo& run) {
+  return run.has_manager && run.source_key == "libvirt" && !run.is_container;
 }
 
 // Opens the log that libvirt or Ganeti has for the run; invalid: none, or it may not be read.
 UniqueFd OpenManagersLog(const RunInfo& run, const LastWordsReader::Logs& logs) {
   const bool ganetis = IsGanetis(run);
-  if ((run.reported_by != ReportedBy::kLibvirt && !ganetis) ||
-      absl::StrContains(run.raw_name, '/')) {
-    return UniqueFd();
-  }
+  if ((!IsLibvirts(run) && !ganetis) || absl::StrContains(run.raw_name, '/')) return UniqueFd();
   const std::string path =
       absl::StrCat(ganetis ? logs.ganeti : logs.libvirt, "/", run.raw_name, ".log");
   return OpenRegular(UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));

@@ -43,9 +43,7 @@ void VmRun::CancelTimers() {
 
 absl::Status VmRun::Track(PeerProcess process) {
   LastWordsReader* const words = context_->options->last_words.get();
-  if (words != nullptr && info().reported_by != ReportedBy::kContainerLibvirt) {
-    trail_ = words->Begin(info());
-  }
+  if (words != nullptr && !info().is_container) trail_ = words->Begin(info());
   return process_.Follow(std::move(process));
 }
 

@@ -9,7 +9,6 @@
 #include "base/signal_name.h"
 #include "watcher/core/causes.h"
 #include "watcher/session/evidence_log.h"
-#include "watcher/session/reporter.h"
 
 namespace vmeventd {
 namespace {

@@ -1,60 +1,41 @@
 #pragma once
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "watcher/core/run_info.h"
 
+// Texts about the party that reports on a run: QEMU's monitor, or the manager that has it.
+
 namespace vmeventd {
 
-// The party that reports on a run (RunInfo::reported_by): how a session treats it, and its texts
-// for it.
-struct Reporter {
-  bool has_qemu;  // it reports QEMU's own events
-  // It has the monitor, reports the run state and the end by itself, and may have lost events of
-  // QEMU. QEMU is not asked, and there is no shutdown file.
-  bool is_manager;
-  absl::string_view name;
-  absl::string_view state;  // prefix of a run state that it gave
-  absl::string_view closed;
-  absl::string_view end;           // text for the end of a run whose process is not seen
-  absl::string_view reported_end;  // the same, if the reporter reported the end
-};
+inline std::string ReporterName(const RunInfo& run) {
+  return run.has_manager ? run.source_key : "the monitor";
+}
 
-inline constexpr Reporter kMonitorReporter = {
-    .has_qemu = true,
-    .is_manager = false,
-    .name = "the monitor",
-    .state = "query-status ",
-    .closed = "monitor closed",
-    .end = "monitor closed; the process is not tracked, so this is taken as its end",
-    .reported_end = "",
-};
+// A run state as it was reported, such as "query-status running" or "libvirt: state running".
+inline std::string ReportedState(const RunInfo& run, absl::string_view run_state) {
+  return run.has_manager ? absl::StrCat(run.source_key, ": state ", run_state)
+                         : absl::StrCat("query-status ", run_state);
+}
 
-inline constexpr Reporter kLibvirtReporter = {
-    .has_qemu = true,
-    .is_manager = true,
-    .name = "libvirt",
-    .state = "libvirt: state ",
-    .closed = "connection to libvirt ended",
-    .end = "libvirt does not list it any more, and its process cannot be seen",
-    .reported_end = "the process cannot be seen, so libvirt's report is taken as its end",
-};
+// The end of the connection to the reporter.
+inline std::string ReporterClosed(const RunInfo& run) {
+  return run.has_manager ? absl::StrCat("connection to ", run.source_key, " ended")
+                         : "monitor closed";
+}
 
-inline constexpr Reporter kContainerReporter = [] {
-  Reporter reporter = kLibvirtReporter;
-  reporter.has_qemu = false;
-  return reporter;
-}();
-
-inline const Reporter& ReporterOf(const RunInfo& run) {
-  switch (run.reported_by) {
-    case ReportedBy::kMonitor:
-      break;
-    case ReportedBy::kLibvirt:
-      return kLibvirtReporter;
-    case ReportedBy::kContainerLibvirt:
-      return kContainerReporter;
+// Why a run whose process is not seen has ended. `reported`: the manager reported the end.
+inline std::string EndOfUnseen(const RunInfo& run, bool reported) {
+  if (!run.has_manager) {
+    return "monitor closed; the process is not tracked, so this is taken as its end";
   }
-  return kMonitorReporter;
+  if (reported) {
+    return absl::StrCat("the process cannot be seen, so ", run.source_key,
+                        "'s report is taken as its end");
+  }
+  return absl::StrCat(run.source_key, " does not list it any more, and its process cannot be seen");
 }
 
 }  // namespace vmeventd

@@ -7,7 +7,6 @@
 
 #include "absl/status/status.h"
 #include "vmeventd/internal/run_state.pb.h"
-#include "watcher/session/reporter.h"
 
 namespace vmeventd {
 namespace {
@@ -152,8 +151,8 @@ CONVERT(Label, LABEL)
 CONVERT(ProcessInfo, PROCESS_INFO)
 
 #define RUN_INFO(F, O, S, M, R, B, N) \
-  B(ProcessInfo) F(name) F(run_id) F(source_key) F(source) F(domain_id) F(reported_by) F(monitor_path) \
-  F(raw_path) F(raw_name) F(process_tracked) F(pid_namespace) S(socket)
+  B(ProcessInfo) F(name) F(run_id) F(source_key) F(source) F(domain_id) F(has_manager) F(is_container) \
+  F(monitor_path) F(raw_path) F(raw_name) F(process_tracked) F(pid_namespace) S(socket)
 CONVERT(RunInfo, RUN_INFO)
 
 #define RUN_STATE(F, O, S, M, R, B, N) \
@@ -167,7 +166,7 @@ CONVERT(RunState, RUN_STATE)
 }  // namespace
 
 bool WasAttached(const RunState& state) {
-  return !state.qemu_version.empty() || ReporterOf(state.run).is_manager;
+  return !state.qemu_version.empty() || state.run.has_manager;
 }
 
 std::string SaveRunState(const RunState& state) {

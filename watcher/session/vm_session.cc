@@ -12,7 +12,6 @@
 #include "base/signal_name.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/label_rule.h"
-#include "watcher/session/reporter.h"
 
 // Inputs and time.
 
@@ -62,7 +61,7 @@ VmSession::VmSession(RunState saved, const SessionOptions* options, Instant now)
       saved_(std::move(saved)),
       closed_at_(now),
       alive_at_(now.wall),
-      poll_(options->hang_check, !ReporterOf(saved_.run).is_manager) {
+      poll_(options->hang_check, !saved_.run.has_manager) {
   if (saved_.exiting_since.has_value()) exit_report_ = kExitReport;
 }
 

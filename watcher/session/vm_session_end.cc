@@ -26,10 +26,9 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   }
   // The end of a process that is not followed shows in its monitor, if that is there, or in its
   // manager's report.
-  const bool monitor_shows =
-      !restored_unattached_ && !IsCatchingUp(now) &&
-      (saved_.monitor == Monitor::kReady ||
-       (saved_.monitor == Monitor::kClosed && !ReporterOf(saved_.run).is_manager));
+  const bool monitor_shows = !restored_unattached_ && !IsCatchingUp(now) &&
+                             (saved_.monitor == Monitor::kReady ||
+                              (saved_.monitor == Monitor::kClosed && !saved_.run.has_manager));
   if (input.end.late || (!saved_.run.process_tracked && !monitor_shows &&
                          !saved_.evidence.facts.manager_end.has_value())) {
     SawEndLate(now);
@@ -71,21 +70,19 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   // after a quit, resets that connection, and takes along what it had sent
   // (docs/internals/libvirt.md).
   const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts.manager_end;
-  const Reporter& reporter = ReporterOf(saved_.run);
-  if (reporter.is_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
+  const RunInfo& run = saved_.run;
+  if (run.has_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
     saved_.evidence.facts.monitored = false;
   }
-  saved_.evidence.facts.managed = reporter.is_manager && reporter.has_qemu;
-  if (!saved_.run.process_tracked) {
-    const bool reported = manager_end.has_value();
-    saved_.evidence.Saw(std::string(reported ? reporter.reported_end : reporter.end), now);
+  saved_.evidence.facts.managed = run.has_manager && !run.is_container;
+  if (!run.process_tracked) {
+    saved_.evidence.Saw(EndOfUnseen(run, /*reported=*/manager_end.has_value()), now);
   } else {
-    if (saved_.monitor == Monitor::kClosed)
-      saved_.evidence.Saw(std::string(reporter.closed), closed_at_);
+    if (saved_.monitor == Monitor::kClosed) saved_.evidence.Saw(ReporterClosed(run), closed_at_);
     // libvirt ends the libvirt_lxc of a container that has stopped: how that ended is no evidence.
     const bool may_be_libvirt =
         manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : input.end.unseen;
-    const bool by_libvirt = !reporter.has_qemu && may_be_libvirt;
+    const bool by_libvirt = run.is_container && may_be_libvirt;
     saved_.evidence.SawProcessEnd(by_libvirt ? ProcessEnd{} : input.end, now);
   }
   Conclude(now);
@@ -108,7 +105,7 @@ void VmSession::Conclude(Instant now) {
 }
 
 bool VmSession::WantsWords() const {
-  if (!options_->last_words || !ReporterOf(saved_.run).has_qemu) return false;
+  if (!options_->last_words || saved_.run.is_container) return false;
   const Verdict verdict = CurrentVerdict();
   return verdict.shutdown_class == ShutdownClass::kCrash ||
          verdict.shutdown_class == ShutdownClass::kUnknown ||
@@ -160,7 +157,7 @@ Verdict VmSession::CurrentVerdict() const {
 
 bool VmSession::RequestShutdownFile() {
   // Only Ganeti reads it, and a directory of others need not be writable.
-  if (!absl::EndsWith(saved_.run.raw_path, ".kvmd") || ReporterOf(saved_.run).is_manager) {
+  if (!absl::EndsWith(saved_.run.raw_path, ".kvmd") || saved_.run.has_manager) {
     return false;
   }
   const ShutdownClass file_class = CurrentVerdict().file_class;

@@ -11,7 +11,6 @@
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/guest_panic.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -122,7 +121,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
   if (!Admit(type, now)) return;
   out.set_type(ToProto(type));
   out.set_message(std::string(message));
-  if (ReporterOf(saved_.run).has_qemu) {
+  if (!saved_.run.is_container) {
     if (event.time.has_value()) *out.mutable_qemu_time() = ToTimestamp(*event.time);
     out.set_qmp_event(event.name);
     out.set_detail_json(event.detail_json);
@@ -207,8 +206,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
     return;
   }
   // A manager reports by itself how a migration goes.
-  saved_.evidence.facts.stop_unexplained =
-      ReporterOf(saved_.run).is_manager ? Fact::kNone : Fact::kStands;
+  saved_.evidence.facts.stop_unexplained = saved_.run.has_manager ? Fact::kNone : Fact::kStands;
   const bool panicked = saved_.evidence.facts.panic == Fact::kStands;
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   if (ProblemOf(Subject::kRun).code == ProblemCode::kIoError) {
@@ -288,7 +286,7 @@ void VmSession::OnMigration(const QmpEvent& event, Instant now) {
       event, now, std::move(out));
   // `completed` comes on both sides; only the source is then in `postmigrate`.
   if (status == "completed") poll_.AskSoon(now.monotonic);
-  if (ReporterOf(saved_.run).is_manager) {
+  if (saved_.run.has_manager) {
     saved_.evidence.SawMigration(status, now);
   } else {
     saved_.evidence.SawMonitorMigration(status, now);

@@ -56,10 +56,10 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
   if (was == Monitor::kNone) return EnsureStarted(now);
   TakeShutdownFileBack();
   if (was == Monitor::kClosed) return;
-  const Reporter& reporter = ReporterOf(saved_.run);
+  const std::string reporter = ReporterName(saved_.run);
   if (was == Monitor::kLost) {
     Emit(EventType::kMonitorRestored,
-         absl::StrCat(reporter.name, " is connected; the VM is ", StateText(saved_.state)), now);
+         absl::StrCat(reporter, " is connected; the VM is ", StateText(saved_.state)), now);
   }
   if (before == saved_.state || before == VmState::kUnreachable ||
       saved_.state == VmState::kUnreachable) {
@@ -67,7 +67,7 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
     return;
   }
   const std::string since =
-      was == Monitor::kLost ? absl::StrCat(reporter.name, " was lost") : "vmeventd stopped";
+      was == Monitor::kLost ? absl::StrCat(reporter, " was lost") : "vmeventd stopped";
   Emit(MakeGap(GapReason::kUnseenChange,
                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
                             StateText(saved_.state), " now: the events between were not seen"),
@@ -92,7 +92,7 @@ void VmSession::Listen(Instant now) {
 }
 
 void VmSession::LostSight(Instant now) {
-  const bool stays = saved_.evidence.facts.stays_down || ReporterOf(saved_.run).is_manager;
+  const bool stays = saved_.evidence.facts.stays_down || saved_.run.has_manager;
   saved_.evidence.LostSight(stays, now);
 }
 
@@ -102,7 +102,7 @@ void VmSession::StopAsking() {
 }
 
 std::string VmSession::StateReport(absl::string_view run_state) const {
-  return absl::StrCat(ReporterOf(saved_.run).state, run_state);
+  return ReportedState(saved_.run, run_state);
 }
 
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
@@ -184,17 +184,15 @@ void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
 }
 
 bool VmSession::OutlivesMonitor() const {
-  return saved_.run.process_tracked || ReporterOf(saved_.run).is_manager;
+  return saved_.run.process_tracked || saved_.run.has_manager;
 }
 
 bool VmSession::MayBeStarting(Instant now) const {
-  return !ReporterOf(saved_.run).is_manager && !answered() &&
-         now.wall - saved_.run.process_start < kStartTime;
+  return !saved_.run.has_manager && !answered() && now.wall - saved_.run.process_start < kStartTime;
 }
 
 void VmSession::DeclareLost(Instant now) {
-  const Reporter& reporter = ReporterOf(saved_.run);
-  const absl::string_view name = reporter.name;
+  const std::string name = ReporterName(saved_.run);
   const bool never_attached = saved_.monitor == Monitor::kUnseen;
   if (!never_attached) {
     saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
@@ -203,7 +201,7 @@ void VmSession::DeclareLost(Instant now) {
   if (ProblemOf(Subject::kMonitor).empty()) {
     SetProblem(
         Subject::kMonitor,
-        {reporter.is_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
+        {saved_.run.has_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
          never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
                         : absl::StrCat(name, " was lost: ", close_reason_)});
   }

@@ -40,7 +40,8 @@ TEST(EventCountsTest, WhoIsTheActorOrElseTheSenderTheManagerTheGuestOrTheHost) {
   const std::string destroyed =
       "shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_DESTROY";
   EXPECT_EQ(Who(destroyed, "libvirt:qemu:///system"), "libvirt");
-  EXPECT_EQ(Who(destroyed), "the manager");
+  EXPECT_EQ(Who(destroyed, "xen:dom0"), "xen");
+  EXPECT_EQ(Who(destroyed, ""), "the manager");
   EXPECT_EQ(Who("shutdown_class: SHUTDOWN_CLASS_ADMIN cause: SHUTDOWN_CAUSE_HOST_QUIT"),
             "the host");
   EXPECT_EQ(Who("shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF"),

@@ -140,7 +140,8 @@ class LibvirtLogTest : public LastWordsTest {
         absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", absl::Now(), absl::UTCTimeZone());
     std::ofstream(Log()) << now << ": starting up libvirt version: 9.0.0\nqemu-kvm -name web1\n";
     run_.name = run_.raw_name = "web1";
-    run_.reported_by = ReportedBy::kLibvirt;
+    run_.source_key = "libvirt";
+    run_.has_manager = true;
   }
   std::string Log() const { return logs_ + "/web1.log"; }
 };

@@ -28,17 +28,18 @@ class SessionDriver {
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true,
                          const std::string& monitor_path = "/run/ctrl/web1.kvmd",
                          absl::Duration process_age = absl::InfiniteDuration(),
-                         ReportedBy reported_by = ReportedBy::kMonitor)
+                         bool of_libvirt = false)
       : options_(std::move(options)) {
     RunInfo run;
     run.name = "web1";
     run.run_id = "boot-1-2-3";
+    run.source_key = of_libvirt ? "libvirt" : "qmp";
     run.source = "qmp:/run/ctrl";
     run.monitor_path = run.raw_path = monitor_path;
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
     run.process_start = now_.wall - process_age;
-    run.reported_by = reported_by;
+    run.has_manager = of_libvirt;
     session_ = std::make_unique<VmSession>(run, &options_, now_);
   }
 

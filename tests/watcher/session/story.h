@@ -65,9 +65,8 @@ class Story {
     const absl::Duration age = start == "young" ? absl::ZeroDuration()
                                : start == "old" ? absl::Hours(1)
                                                 : absl::InfiniteDuration();
-    vm_ = std::make_unique<SessionDriver>(
-        SessionOptions{.last_words = true}, tracked_, "/run/ctrl/web1.kvmd", age,
-        start == "libvirt" ? ReportedBy::kLibvirt : ReportedBy::kMonitor);
+    vm_ = std::make_unique<SessionDriver>(SessionOptions{.last_words = true}, tracked_,
+                                          "/run/ctrl/web1.kvmd", age, start == "libvirt");
     const Words starts = {"new", "young", "old", "untracked", "libvirt"};
     const bool attached = std::find(starts.begin(), starts.end(), start) == starts.end();
     vm_->stays_down = start == "stays-down";

@@ -61,7 +61,8 @@ TEST(VmSessionMigrationTest, NoCommandIsSentToTheQemuOfAManager) {
   RunInfo run;
   run.name = "web1";
   run.domain_id = 7;
-  run.reported_by = ReportedBy::kLibvirt;
+  run.source_key = "libvirt";
+  run.has_manager = true;
   const SessionOptions options;
   const Instant now{absl::UnixEpoch(), absl::Seconds(1)};
   VmSession session(run, &options, now);

@@ -207,6 +207,8 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   run.oom_kills = 8;
   run.unit = "qemu@web1.service";
   run.domain_id = 9;
+  run.has_manager = true;
+  run.is_container = true;
   run.pid_namespace = 10;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -228,6 +230,8 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   EXPECT_EQ(restored->run().oom_kills, run.oom_kills);
   EXPECT_EQ(restored->run().unit, run.unit);
   EXPECT_EQ(restored->run().domain_id, run.domain_id);
+  EXPECT_TRUE(restored->run().has_manager);
+  EXPECT_TRUE(restored->run().is_container);
   EXPECT_EQ(restored->run().pid_namespace, run.pid_namespace);
   EXPECT_EQ(restored->run().socket, run.socket);
   EXPECT_EQ(restored->Status().ref().unit(), run.unit);
