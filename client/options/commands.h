@@ -1,7 +1,7 @@
 #pragma once
 
 #include "CLI/CLI.hpp"
-#include "client/options/parser.h"
+#include "client/options/reading.h"
 #include "client/sinks/sinks.h"
 
 // Add the commands and their options; each is in the file of its name. Define() calls each function

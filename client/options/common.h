@@ -11,7 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/options/options.h"
-#include "client/options/parser.h"
+#include "client/options/reading.h"
 #include "client/sources/source.h"
 
 // Options that several commands share. `reading` must outlive the CLI::App.

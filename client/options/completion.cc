@@ -1,3 +1,5 @@
+#include "client/options/completion.h"
+
 #include <cstddef>
 #include <utility>
 
@@ -5,7 +7,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/values.h"
+#include "client/options/contexts.h"
+#include "client/options/hints.h"
 #include "client/options/parser.h"
+#include "client/options/reading.h"
+#include "client/options/servers.h"
 
 namespace vmeventd::client {
 namespace {

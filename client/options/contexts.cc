@@ -1,3 +1,5 @@
+#include "client/options/contexts.h"
+
 #include <string>
 #include <vector>
 
@@ -6,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/spelling.h"
-#include "client/options/parser.h"
+#include "client/options/reading.h"
 
 // Errors are values.
 #define TOML_EXCEPTIONS 0

@@ -4,7 +4,9 @@
 #include "client/cli/option.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"
+#include "client/options/help.h"
 #include "client/options/parser.h"
+#include "client/options/reading.h"
 #include "client/sinks/sinks.h"
 
 // The program: its commands in the order of the help. Those with options have a file of their name.

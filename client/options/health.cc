@@ -3,7 +3,7 @@
 #include "client/options/commands.h"
 #include "client/options/common.h"
 #include "client/options/filter.h"
-#include "client/options/parser.h"
+#include "client/options/reading.h"
 #include "client/sources/daemon_health.h"
 
 namespace vmeventd::client {

@@ -1,3 +1,5 @@
+#include "client/options/help.h"
+
 #include <iterator>
 #include <memory>
 #include <string>
@@ -6,7 +8,6 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/options/parser.h"
 
 // The texts below the options of the help, and its form.
 

@@ -1,3 +1,5 @@
+#include "client/options/hints.h"
+
 #include <algorithm>
 #include <utility>
 
@@ -9,7 +11,6 @@
 #include "absl/strings/str_split.h"
 #include "base/spelling.h"
 #include "client/cli/values.h"
-#include "client/options/parser.h"
 
 namespace vmeventd::client {
 namespace {

@@ -14,7 +14,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/cli/option.h"
+#include "client/options/completion.h"
+#include "client/options/hints.h"
 #include "client/options/parser.h"
+#include "client/options/reading.h"
+#include "client/options/servers.h"
 #include "client/output/terminal_text.h"
 #include "client/sinks/sinks.h"
 

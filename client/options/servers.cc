@@ -1,3 +1,5 @@
+#include "client/options/servers.h"
+
 #include <set>
 
 #include "absl/algorithm/container.h"
@@ -9,7 +11,8 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/option.h"
 #include "client/nats/connection.h"
-#include "client/options/parser.h"
+#include "client/options/contexts.h"
+#include "client/options/reading.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

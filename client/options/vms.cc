@@ -9,7 +9,7 @@
 #include "client/options/commands.h"
 #include "client/options/common.h"
 #include "client/options/filter.h"
-#include "client/options/parser.h"
+#include "client/options/reading.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

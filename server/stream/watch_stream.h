@@ -14,32 +14,12 @@
 #include "base/mutex.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/eventlog/event_log.h"
+#include "server/stream/stream_call.h"
 #include "server/stream/stream_cursor.h"
 
 namespace vmeventd {
 
 class StreamHub;
-class WatchStream;
-
-// A call that is answered with a stream. Lives until OnDone. Any thread.
-class StreamCall {
- public:
-  // Sends the call's reports to `stream` from now on. Call it once, before the other methods.
-  virtual void AnswerBy(WatchStream* stream) = 0;
-  // Counts `bytes` as held by the call until it is done. RESOURCE_EXHAUSTED: that would be too
-  // many.
-  virtual absl::Status Hold(size_t bytes) = 0;
-  // Sends `message`, which must stay until OnWriteDone. One at a time.
-  virtual void Write(const grpc::ByteBuffer* message) = 0;
-  // Ends the call with `status`. Call it once, and not during a write.
-  virtual void End(const absl::Status& status) = 0;
-  // Sends `status` now, even if the client does not read: a cancellation overtakes data that waits
-  // to be read. OnCancel follows; End must still be called.
-  virtual void Abort(const absl::Status& status) = 0;
-
- protected:
-  ~StreamCall() = default;
-};
 
 // One WatchEvents call. An event of the call, such as a finished write, is recorded and wakes the
 // stream. Only its turns call gRPC, one at a time and without a lock. At most one write or one

@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "client/options/parser.h"
+#include "client/options/reading.h"
 #include "client/output/time_text.h"
 
 void Fuzz_option_values(absl::string_view input) {

@@ -11,6 +11,8 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/option.h"
 #include "client/options/parser.h"
+#include "client/options/reading.h"
+#include "client/options/servers.h"
 #include "client/run/run.h"
 #include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
