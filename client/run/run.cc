@@ -63,7 +63,7 @@ StopSource& StopBySignals(int output, int keys) {
   }
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   std::thread([set, output, keys] {
-    const int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    const int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     // Requests no event for the output: poll() then reports only that its reader has gone.
     pollfd watched[] = {{signals, POLLIN, 0}, {output, 0, 0}, {keys, POLLIN, 0}};
     char key = 0;
@@ -72,9 +72,12 @@ StopSource& StopBySignals(int output, int keys) {
       const bool typed = watched[2].revents != 0;
       if (typed && read(keys, &key, 1) != 1) watched[2].fd = -1;  // the terminal has gone
     }
-    signalfd_siginfo taken;
-    if (watched[0].revents != 0) (void)!read(signals, &taken, sizeof(taken));
     stop->Stop();
+    constexpr absl::Duration kTogether = absl::Milliseconds(200);
+    // timeout(1) signals the process, and then its group: the second signal is the same one.
+    absl::SleepFor(kTogether);
+    signalfd_siginfo taken;
+    while (read(signals, &taken, sizeof(taken)) == sizeof(taken)) continue;
     // This thread takes the signals with their default action from here on.
     pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
     while (true) pause();

@@ -28,7 +28,7 @@ ExitCode Fail(const absl::Status& status);
 
 // Returns a source that is stopped by SIGINT, SIGTERM or SIGHUP, when the reader of `output` goes
 // away (even while nothing is written), or when a q is read from `keys`. Each descriptor may be -1.
-// A second signal ends the process at once.
+// A later signal ends the process at once.
 //
 // Call it once, before any thread starts: it blocks the signals for later threads. It runs its own
 // thread until the process ends.

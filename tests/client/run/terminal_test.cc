@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/run/run.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -54,20 +56,45 @@ TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
   EXPECT_EXIT(LeaveAnIgnoredSignalAlone(), testing::ExitedWithCode(0), "");
 }
 
+// Sends SIGINT until it ends the process.
+void InterruptUntilTheEnd(StopSource* stop) {
+  if (!stop->WaitFor(e2e::Patience())) _exit(1);
+  StopSource never;
+  for (const absl::Time end = absl::Now() + e2e::Patience(); absl::Now() < end;) {
+    kill(getpid(), SIGINT);
+    never.WaitFor(absl::Milliseconds(50));
+  }
+  _exit(1);
+}
+
 void TakeASignalTwice() {
   TakeSignalsByDefault();
   StopSource& stop = StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC));
   kill(getpid(), SIGINT);
-  if (!stop.WaitFor(e2e::Patience())) _exit(1);
-  kill(getpid(), SIGINT);
-  StopSource never;
-  never.WaitFor(e2e::Patience());
-  _exit(1);
+  InterruptUntilTheEnd(&stop);
 }
 
 TEST(StopSignals, ASecondSignalEndsTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(TakeASignalTwice(), testing::KilledBySignal(SIGINT), "");
+}
+
+// timeout(1) signals the process, and its group at once.
+void TakeSignalsThatComeTogether() {
+  TakeSignalsByDefault();
+  sigset_t both;
+  sigemptyset(&both);
+  sigaddset(&both, SIGINT);
+  sigaddset(&both, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &both, nullptr);
+  kill(getpid(), SIGINT);
+  kill(getpid(), SIGTERM);
+  InterruptUntilTheEnd(&StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC)));
+}
+
+TEST(StopSignals, SignalsThatComeTogetherAreOne) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(TakeSignalsThatComeTogether(), testing::KilledBySignal(SIGINT), "");
 }
 
 // In processes of their own: each stops for good.
