@@ -7,6 +7,7 @@
 #include <deque>
 #include <set>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -355,11 +356,16 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
   if (status != NATS_OK) {
     std::string why = absl::StrCat("no connection: ", ErrorText(status));
     const bool shows_certificate = options.tls && !options.tls->cert_file.empty();
-    if (status == NATS_PROTOCOL_ERROR && !shows_certificate) {
+    const bool speaks_tls =
+        options.tls || absl::c_any_of(options.servers, [](const std::string& url) {
+          return absl::StartsWith(url, "tls://");
+        });
+    if (status == NATS_PROTOCOL_ERROR && speaks_tls && !shows_certificate) {
       // The library has finished its handshake as the server refuses the client.
-      absl::StrAppend(&why,
-                      "; the server may require a certificate of the client: give one that an "
-                      "authority of its ca_file has issued (--tls-cert, of a push --push-cert)");
+      why =
+          "no connection: the server closed it after the handshake; it may require a certificate "
+          "of the client: give one that an authority of its ca_file has issued (--tls-cert, of a "
+          "push --push-cert)";
     } else if (status == NATS_SSL_ERROR) {
       absl::StrAppend(&why,
                       "; if the authority of the server's certificate is not known, name its file "

@@ -91,11 +91,7 @@ class FleetSink : public EventSink {
                      .domain = OptionOf(options, kDomain),
                      .inbox_prefix = absl::StrCat("_INBOX.vmeventd.",
                                                   NodeBucketKey(node_.cluster, node_.name))});
-    if (!connection.ok()) {
-      return absl::Status(
-          connection.status().code(),
-          absl::StrCat(absl::StrJoin(push_.target.urls, ","), ": ", connection.status().message()));
-    }
+    if (!connection.ok()) return connection.status();
     connection_ = *std::move(connection);
     const absl::StatusOr<StreamState> stream = ReadStreamState(connection_.get(), kFleetStream);
     if (absl::IsNotFound(stream.status())) {
