@@ -6,7 +6,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/string_view.h"
 
-// What this program has in place of a word that it does not know.
+// Proposals for a word that the program does not know.
 
 namespace vmeventd::client {
 

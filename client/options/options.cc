@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -225,15 +227,20 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   return std::move(reading.line);
 }
 
-std::set<std::string> OptionNames(const std::string& command) {
-  Reading reading;
-  CLI::App app;
-  Define(&app, &reading, AllSinks());
-  std::set<std::string> names;
-  for (const CLI::Option* option : app.get_subcommand(command)->get_options()) {
-    names.insert(NameIn(option->get_name(), ""));
-  }
-  return names;
+const std::set<std::string>& OptionNames(const std::string& command) {
+  static const auto* const kNames = [] {
+    Reading reading;
+    CLI::App app;
+    Define(&app, &reading, AllSinks());
+    auto* const names = new std::map<std::string, std::set<std::string>>();
+    for (const CLI::App* one : app.get_subcommands({})) {
+      for (const CLI::Option* option : one->get_options()) {
+        (*names)[one->get_name()].insert(NameIn(option->get_name(), ""));
+      }
+    }
+    return names;
+  }();
+  return kNames->at(command);
 }
 
 absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionValues& values,

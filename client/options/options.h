@@ -47,7 +47,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
 using OptionValues = std::vector<std::pair<std::string, std::string>>;
 
 // The names of a command's options and arguments, without dashes.
-std::set<std::string> OptionNames(const std::string& command);
+const std::set<std::string>& OptionNames(const std::string& command);
 
 // Parses the values that a query has for a command, which is asked of these servers and answers in
 // JSON. Each name must be one of OptionNames(). INVALID_ARGUMENT: a sentence that names options

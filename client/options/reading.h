@@ -7,7 +7,7 @@
 #include "client/connect/server_address.h"
 #include "client/options/options.h"
 
-// What the options of a command line write to.
+// The values of the options of a command line.
 
 namespace vmeventd::client {
 

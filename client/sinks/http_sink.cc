@@ -39,15 +39,6 @@ constexpr char kTimeoutOption[] = "--timeout";
 constexpr char kSecretFileOption[] = "--secret-file";
 constexpr char kHeaderFileOption[] = "--header-file";
 
-absl::Status CheckBatch(absl::string_view text) {
-  constexpr int kMaxBatch = 1000;
-  int events = 0;
-  if (absl::SimpleAtoi(text, &events) && events >= 1 && events <= kMaxBatch) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat("is not a number from 1 to ", kMaxBatch));
-}
-
 absl::Status CheckTimeout(absl::string_view text) {
   const auto timeout = ParseDurationText(text);
   if (timeout.ok() && *timeout >= absl::Seconds(1) && *timeout <= absl::Minutes(10)) {
@@ -57,8 +48,12 @@ absl::Status CheckTimeout(absl::string_view text) {
 }
 
 void AddHttpOptions(CLI::App* app, SinkOptions* options) {
-  AddChecked(app, kBatchOption, "N", "for https://: at most N events in a request (default 100)",
-             CheckBatch, &(*options)[kBatchOption]);
+  AddOption(app, kBatchOption, "N", "for https://: at most N events in a request (default 100)",
+            [options](const std::string& text) {
+              constexpr uint64_t kMaxBatch = 1000;
+              ReadNumber(text, kMaxBatch);
+              (*options)[kBatchOption] = text;
+            });
   AddChecked(app, kTimeoutOption, "DURATION",
              "for https://: request timeout, 1s to 10m (default 30s)", CheckTimeout,
              &(*options)[kTimeoutOption]);

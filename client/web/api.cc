@@ -45,7 +45,7 @@ constexpr absl::string_view kFlags[] = {"all", "runs", "newest-first", "trouble"
 
 // A pid is one of a list's runs; `watch` and the others have no such list.
 std::vector<absl::string_view> ParametersOf(const std::string& command) {
-  const std::set<std::string> options = OptionNames(command);
+  const std::set<std::string>& options = OptionNames(command);
   std::vector<absl::string_view> parameters;
   for (const absl::string_view name : kParameters) {
     if (name == "pid" ? command == "vms" || command == "events" || command == "stats"

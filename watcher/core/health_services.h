@@ -7,12 +7,13 @@ namespace vmeventd {
 
 // Serves while published events are durable.
 inline constexpr char kJournalService[] = "journal";
-// Of the source "QMP sockets": serves while each watched directory exists and can be read.
+// The health of the source "QMP sockets": serves while each watched directory exists and can be
+// read.
 inline constexpr char kWatchService[] = "watch";
 // Serves while at least one source is open, so that VMs can be found.
 inline constexpr char kSourcesService[] = "sources";
-// Of the source "libvirt": serves if the last attempt to connect succeeded for each libvirt that is
-// configured or whose socket matches a glob, and no directory of a glob hangs.
+// The health of the source "libvirt": serves if the last attempt to connect succeeded for each
+// libvirt that is configured or whose socket matches a glob, and no directory of a glob hangs.
 inline constexpr char kLibvirtService[] = "libvirt";
 // Serves while all addresses are listened on.
 inline constexpr char kListenService[] = "listen";

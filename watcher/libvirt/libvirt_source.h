@@ -230,7 +230,7 @@ class LibvirtSource : public RunSource, public FdHandler {
   std::vector<LibvirtRun*> RunsThat(
       const std::function<bool(const LibvirtRun&, const Link&)>& pass) const;
   // Returns whether the ids alone prove that the life that libvirt names is that of `run`. False:
-  // only its process can tell.
+  // it may be, which the domain's process decides.
   static bool IsSameLifeById(const LibvirtRun& run, const DomainName& domain);
   // Returns whether the life that libvirt names is that of `run`, judged by its process if that was
   // found.

@@ -211,10 +211,10 @@ struct Rule {
   ShutdownClass shutdown_class;
   ShutdownClass intended_class;  // class under an intent
   ShutdownCause cause;
-  // Class for NAME.shutdown, where it is not shutdown_class. Two rows of UNKNOWN have one: who
-  // ended QEMU is not known, but not its guest by an orderly shutdown, so the file is removed. No
-  // fact tells them from the rows of UNKNOWN that leave it: `down-unseen` may have a SIGKILL as
-  // well, and `clean-exit` was followed to its end as well.
+  // Class for NAME.shutdown, where it is not shutdown_class. Two rows of UNKNOWN have one: it is
+  // not known who ended QEMU, but its guest did not shut down, so the file is removed. Other rows
+  // of UNKNOWN keep the file and cannot be distinguished by a fact: `down-unseen` may also have a
+  // SIGKILL, and `clean-exit` was also followed to its end.
   std::optional<ShutdownClass> file_class = std::nullopt;
 };
 

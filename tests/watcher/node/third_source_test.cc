@@ -1,4 +1,4 @@
-// What the watcher asks of any source, shown by one that it does not know.
+// The questions that the watcher asks any source, answered by one that it does not know.
 
 #include <csignal>
 #include <functional>
@@ -171,7 +171,7 @@ class ThirdSourceTest : public testing::Test {
   bool UntilStopped(const std::string& name) {
     return Until([&] { return sink_.Latest(name)->state() == VmState::kStopped; });
   }
-  // What the journal and the previous daemon leave to the next one.
+  // The runs that the journal and the previous daemon leave to the next one.
   WatcherOptions OptionsAfterRestart() const {
     WatcherOptions options;
     options.follows_another = true;
