@@ -54,8 +54,9 @@ absl::Status LibvirtSource::LoadLibrary(WatcherOptions* options) {
                                      [](const LibvirtSpec& spec) { return spec.awaited.empty(); });
   if (!is_needed) return absl::OkStatus();
   absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
-  if (api.ok()) options->libvirt_api = *std::move(api);
-  return api.status();
+  if (!api.ok()) return api.status();
+  options->libvirt_api = *std::move(api);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(RunContext* context,
