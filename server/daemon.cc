@@ -221,10 +221,10 @@ WatcherOptions::HostShutdown ListenToHost() {
 // Passes what the previous daemon saved and handed over to the watcher, and its VMs to the log.
 void TakeOver(Handover handover, bool has_log, Instant now, EventLog* log,
               WatcherOptions* options) {
-  options->session.last_watched = log->last_watched();
-  options->follows_another = log->follows_another();
+  options->session.last_watched = log->previous().last_watched;
+  options->follows_another = log->previous().existed;
   options->is_handover = has_log;
-  options->runs_are_known = log->runs_are_known();
+  options->runs_are_known = log->previous().runs_are_known;
   SavedRuns runs = log->TakeRuns();
   log->PutVms(VmsOf(runs, now));
   for (auto& [run_id, run] : runs) options->saved_runs.push_back(std::move(run.payload));

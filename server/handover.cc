@@ -115,7 +115,7 @@ absl::StatusOr<UniqueFd> WriteContents(const HandoverContents& contents) {
   if (contents.log.watched_until > absl::InfinitePast()) {
     handover.set_watched_until(absl::ToUnixNanos(contents.log.watched_until));
   }
-  const Journal::Batch& unwritten = contents.log.unwritten;
+  const JournalBatch& unwritten = contents.log.unwritten;
   for (const EventPtr& event : unwritten.events) *handover.mutable_events() += event->field;
   for (const auto& [sequence, vm] : unwritten.stops) *handover.add_stops() = *vm;
   UniqueFd file(memfd_create("vmeventd-handover", MFD_CLOEXEC));

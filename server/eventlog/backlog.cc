@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "server/eventlog/hung_disk.h"
+#include "server/eventlog/journal.h"
 #include "server/events/vm_registry.h"
 
 namespace vmeventd {
@@ -15,15 +19,15 @@ void Backlog::Add(const Changes& changes) {
   const size_t joined = std::min(size_t{4} << 20, max_bytes_ / 8);
   const bool joins = !waiting_.empty() && waiting_.back().batch.bytes < joined;
   if (!joins) waiting_.push_back({changes.turn, changes.added, {}});
-  Journal::Batch& batch = waiting_.back().batch;
+  JournalBatch& batch = waiting_.back().batch;
   bytes_ -= batch.bytes;
   batch.Add(changes.batch);
   bytes_ += batch.bytes;
   if (since_ == absl::InfiniteDuration()) since_ = changes.added;
 }
 
-Journal::Batch Backlog::All() const {
-  Journal::Batch all;
+JournalBatch Backlog::All() const {
+  JournalBatch all;
   if (in_flight_.has_value()) all = in_flight_->batch;
   for (const Changes& each : waiting_) all.Add(each.batch);
   return all;
@@ -35,11 +39,18 @@ size_t Backlog::CountEvents() const {
   return count;
 }
 
+bool Backlog::Accept(bool dropped_last) {
+  if (bytes_ < (dropped_last ? 4 : 2) * max_bytes_) return true;
+  ++refused_;
+  ++refused_unnamed_;
+  return false;
+}
+
 std::optional<Backlog::Dropped> Backlog::DropOldest(absl::Duration now) {
   if (bytes_ <= max_bytes_ || IsWritable(now) || waiting_.size() < 2) return std::nullopt;
-  const Journal::Batch oldest = std::move(waiting_.front().batch);
+  const JournalBatch oldest = std::move(waiting_.front().batch);
   waiting_.pop_front();
-  Journal::Batch& next = waiting_.front().batch;
+  JournalBatch& next = waiting_.front().batch;
   bytes_ -= oldest.bytes + next.bytes;
   Dropped dropped{.events = oldest.events.size()};
   if (!oldest.events.empty()) {
@@ -51,7 +62,7 @@ std::optional<Backlog::Dropped> Backlog::DropOldest(absl::Duration now) {
     gap_is_due_ = false;
   }
   // Changes of VMs move to the next batch.
-  Journal::Batch batch{.stops = oldest.stops};
+  JournalBatch batch{.stops = oldest.stops};
   for (const auto& [run_id, run] : oldest.runs) batch.Put(run_id, run);
   batch.Add(next);
   while (std::ssize(batch.stops) > VmRegistry::kMaxStopped) batch.stops.erase(batch.stops.begin());
@@ -62,15 +73,27 @@ std::optional<Backlog::Dropped> Backlog::DropOldest(absl::Duration now) {
 
 // Missing events
 
-Hole Backlog::ReportHoleBy(uint64_t gap) {
-  gap_is_due_ = false;
-  named_by_ = gap;
-  return hole_;
+std::optional<NodeGap> Backlog::TakeGap(uint64_t sequence) {
+  if (gap_is_due_) {
+    gap_is_due_ = false;
+    named_by_ = sequence;
+    return NodeGap{GapReason::kNotWritten, NameHole(), hole_};
+  }
+  if (!RefusedAreDue()) return std::nullopt;
+  return NodeGap{
+      GapReason::kQueueFull,
+      absl::StrCat(std::exchange(refused_unnamed_, 0), " events of VMs were dropped: more than ",
+                   2 * JournalOptions::kMaxBacklogBytes >> 20, " MiB waited to be recorded")};
 }
 
-void Backlog::CountRefused(uint64_t events) {
-  refused_ += events;
-  refused_unnamed_ += events;
+std::string Backlog::NameHole() const {
+  if (hole_.last > assigned_before_) {
+    return absl::StrCat("the events ", hole_.first, " to ", hole_.last, " are lost: more than ",
+                        JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
+  }
+  return absl::StrCat("events that vmeventd had seen and not written when it ended may be lost; ",
+                      hole_.first == 1 ? "it had written none"
+                                       : absl::StrCat("the last one written is ", hole_.first - 1));
 }
 
 void Backlog::Reserve(uint64_t assigned) {
@@ -127,7 +150,7 @@ Backlog::Task Backlog::Begin(absl::Duration now, bool retention_is_due) {
 void Backlog::TakeBatch() {
   in_flight_ = std::move(waiting_.front());
   waiting_.pop_front();
-  Journal::Batch& batch = in_flight_->batch;
+  JournalBatch& batch = in_flight_->batch;
   batch.hole = hole_;
   const uint64_t through = batch.events.empty() ? 0 : batch.events.back()->sequence;
   batch.hole_is_named = named_by_ != 0 && named_by_ <= through;
@@ -164,8 +187,9 @@ void Backlog::End(const Task& task, const Done& done) {
 }
 
 void Backlog::TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost,
-                          uint64_t assigned, const SavedRuns& ended, absl::Duration now) {
+                          const SavedRuns& ended, absl::Duration now) {
   const uint64_t stored = created ? 0 : bounds.newest;
+  uint64_t assigned = assigned_before_;
   // Those that were handed over may have been written.
   for (Changes& changes : waiting_) {
     std::vector<EventPtr>& events = changes.batch.events;
@@ -201,6 +225,18 @@ void Backlog::CloseAt(uint64_t newest) {
   close_at_ = newest;
   closed_ = closed_ || absl::IsDataLoss(status_);
   retry_at_ = absl::ZeroDuration();
+}
+
+Problem Backlog::WhyUnwritable(const std::string& path, absl::Duration now) const {
+  if (absl::IsDataLoss(status_)) {
+    return {ProblemCode::kJournalDamaged, absl::StrCat("damaged: ", status_.message())};
+  }
+  if (!status_.ok()) return {ProblemCode::kJournalUnavailable, std::string(status_.message())};
+  const absl::Duration hung = now - since_;
+  return {ProblemCode::kJournalUnavailable, absl::StrCat(path, ": ",
+                                                         hung >= kMaxCommit ? HungDiskText(hung)
+                                                         : open_            ? "the disk is slow"
+                                                                 : "it is not open yet")};
 }
 
 absl::Duration Backlog::NextChange(bool was, absl::Duration now) const {

@@ -4,40 +4,45 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
-#include <utility>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/eventlog/journal.h"
+#include "server/eventlog/hole.h"
+#include "server/eventlog/journal_batch.h"
+#include "server/eventlog/journal_bounds.h"
+#include "server/eventlog/node_gap.h"
+#include "server/eventlog/saved_runs.h"
 #include "server/eventlog/sequence_mark.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 
-// The backlog of the journal: the changes of the log's turns that wait for the disk, which of them
-// were dropped, which GAP names those, and the mark of the reserved sequences. Decides the writer's
-// next task and its time. Pure: has no clock, thread or file; its owner locks. Times are monotonic.
+// The backlog of the journal: the changes of the log's turns that wait for the disk, which events
+// are dropped, which GAP names or counts those, and the mark of the reserved sequences. Decides the
+// writer's next task and its time. Pure: has no clock, thread or file; its owner locks. Times are
+// monotonic.
 class Backlog {
  public:
   // The changes of one turn, or of several successive turns that are written together.
   struct Changes {
     uint64_t turn = 0;
     absl::Duration added;
-    Journal::Batch batch;
+    JournalBatch batch;
   };
   // The dropped changes: the number of their events, and the sequences of these (empty: no events).
   struct Dropped {
     size_t events = 0;
     Hole sequences;
   };
-  enum class Room { kForAll, kForEvidence, kNone };
   enum class Work { kNone, kOpen, kMark, kAppend, kRetain, kAlive };
   // The writer's next task.
   struct Task {
     Work work = Work::kNone;
     absl::Duration begun;
-    const Journal::Batch* batch = nullptr;  // for kAppend; valid until End
-    uint64_t mark = 0;                      // for kMark
-    absl::Time alive = {};                  // for kAlive
+    const JournalBatch* batch = nullptr;  // for kAppend; valid until End
+    uint64_t mark = 0;                    // for kMark
+    absl::Time alive = {};                // for kAlive
   };
   // Outcome of a task.
   struct Done {
@@ -53,10 +58,14 @@ class Backlog {
   static constexpr absl::Duration kSettled = absl::Seconds(5);
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // wait after a failure
 
-  // The journal is not open yet. New sequences begin after `assigned`. While nothing can be
-  // written, the oldest changes beyond `max_bytes` are dropped.
+  // The journal is not open yet. New sequences begin after `assigned`; those up to it may have been
+  // assigned before. While nothing can be written, the oldest changes beyond `max_bytes` are
+  // dropped.
   Backlog(size_t max_bytes, uint64_t assigned, const JournalBounds& bounds)
-      : max_bytes_(max_bytes), bounds_(bounds), wanted_mark_(assigned + kReservedSequences) {}
+      : max_bytes_(max_bytes),
+        assigned_before_(assigned),
+        bounds_(bounds),
+        wanted_mark_(assigned + kReservedSequences) {}
 
   // Waiting changes.
 
@@ -69,15 +78,13 @@ class Backlog {
     return waiting_.empty() ? nullptr : &waiting_.front();
   }
   // All waiting changes, in order.
-  Journal::Batch All() const;
+  JournalBatch All() const;
   size_t bytes() const { return bytes_; }
   size_t CountEvents() const;
-  // Returns which new events there is room for: all until twice the bound waits, then evidence
-  // only, and none once four times the bound waits.
-  Room room() const {
-    if (bytes_ < 2 * max_bytes_) return Room::kForAll;
-    return bytes_ < 4 * max_bytes_ ? Room::kForEvidence : Room::kNone;
-  }
+  // Returns whether there is room for a new event, and counts it as refused if not. Until twice the
+  // bound waits, all are accepted; then only those that are `dropped_last`; and none once four
+  // times the bound waits.
+  bool Accept(bool dropped_last);
   // Drops the oldest of at least two waiting changes, if they exceed the bound and nothing can be
   // written. The newest state of each VM stays. Unset: there is nothing to drop.
   std::optional<Dropped> DropOldest(absl::Duration now);
@@ -86,17 +93,15 @@ class Backlog {
 
   // Sequences that are in no journal, and that no GAP in it names.
   const Hole& hole() const { return hole_; }
-  // True once the disk has worked again after the hole last grew: then one GAP names all of it.
-  bool gap_is_due() const { return gap_is_due_; }
-  // Returns the hole. The event with the sequence `gap`, which is added next, must be a GAP that
-  // names it.
-  Hole ReportHoleBy(uint64_t gap);
-  // Counts events that were not accepted at all. A GAP must count them once there is room.
-  void CountRefused(uint64_t events);
+  // Number of events that were refused.
   uint64_t refused() const { return refused_; }
-  bool refused_are_due() const { return refused_unnamed_ > 0 && bytes_ < max_bytes_; }
-  // Returns how many refused events no GAP has counted yet; 0: none are due.
-  uint64_t TakeRefused() { return refused_are_due() ? std::exchange(refused_unnamed_, 0) : 0; }
+  // Returns whether TakeGap() has one. The hole is named once the disk has worked again after it
+  // last grew: then one GAP names all of it. Refused events are counted once less than the bound
+  // waits.
+  bool GapIsDue() const { return gap_is_due_ || RefusedAreDue(); }
+  // Returns the next GAP that is to be added, with the sequence `sequence`, before any other event;
+  // unset: none is due.
+  std::optional<NodeGap> TakeGap(uint64_t sequence);
 
   // Reserves enough further sequences. `assigned` is the one that was assigned last.
   void Reserve(uint64_t assigned);
@@ -112,10 +117,9 @@ class Backlog {
   Task Begin(absl::Duration now, bool retention_is_due);
   void End(const Task& task, const Done& done);
   // The journal was opened, with these `bounds`. Call it before End of kOpen, or at the start.
-  // `lost`: the sequences that the journal itself reports as missing. `assigned`: sequences up to
-  // this one may have been assigned before. `ended`: its open runs with which the watcher did not
-  // start.
-  void TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost, uint64_t assigned,
+  // `lost`: the sequences that the journal itself reports as missing. `ended`: its open runs with
+  // which the watcher did not start.
+  void TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost,
                    const SavedRuns& ended, absl::Duration now);
   // The journal failed outside of a task, for example in a read.
   void Fail(const absl::Status& status, absl::Duration now);
@@ -140,6 +144,8 @@ class Backlog {
   }
   // Unlike IsWritable(), does not change after each write of a disk on which every write is slow.
   bool IsSettled(absl::Duration now) const { return IsWritable(now) && now >= settled_at_; }
+  // Returns why the journal at `path` is not settled, as a problem of the node.
+  Problem WhyUnwritable(const std::string& path, absl::Duration now) const;
   // Time at which IsSettled() may change from `was` without further input.
   absl::Duration NextChange(bool was, absl::Duration now) const;
 
@@ -147,14 +153,17 @@ class Backlog {
   Work Choose(absl::Duration now, bool retention_is_due);
   void TakeBatch();
   void EndAppend(bool ok);
+  bool RefusedAreDue() const { return refused_unnamed_ > 0 && bytes_ < max_bytes_; }
+  std::string NameHole() const;
   bool AliveIsDue() const { return watched_until_ != alive_ && IsWritten(watched_turn_); }
 
   const size_t max_bytes_;
+  const uint64_t assigned_before_;
   std::deque<Changes> waiting_;       // by their turns
   std::optional<Changes> in_flight_;  // the changes before these, being written
   size_t bytes_ = 0;                  // size of both
   uint64_t refused_ = 0;
-  uint64_t refused_unnamed_ = 0;
+  uint64_t refused_unnamed_ = 0;  // those that no GAP has counted yet
 
   Hole hole_;
   uint64_t named_by_ = 0;  // the GAP of hole_; 0: there is none yet

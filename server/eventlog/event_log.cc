@@ -1,18 +1,12 @@
 #include "server/eventlog/event_log.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "base/quote.h"
 #include "base/thread_name.h"
-#include "base/uuid.h"
-#include "server/eventlog/alive_time.h"
-#include "spdlog/spdlog.h"
 
 namespace vmeventd {
 namespace {
@@ -39,128 +33,38 @@ uint64_t FirstOf(const std::optional<HandedLog>& handed, uint64_t next) {
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(const EventLogOptions& options,
                                                          const Clock* clock,
                                                          const TakeHanded& take_handed) {
-  const std::string& path = options.journal.path;
-  const absl::StatusOr<SequenceMark> read = ReadMark(path);
-  if (!read.ok()) {
-    spdlog::warn("{}; the sequences that were used are not known",
-                 std::string(read.status().message()));
-  }
-  const SequenceMark mark = read.value_or(SequenceMark());
-  const bool has_mark = !read.ok() || !mark.journal_id.empty();
-  absl::StatusOr<Journal::Opened> opened = Journal::Open(options.journal, clock->Now().wall);
-  Journal::Opened begin;
-  JournalEnd found{FileIdentity(path), 0, UINT64_MAX};
-  if (opened.ok()) {
-    begin = *std::move(opened);
-    found.stored = found.newest = begin.journal->bounds().newest;
-  } else {
-    // Only the mark has the sequences that it may have given.
-    struct stat info {};
-    const bool is_there = stat(path.c_str(), &info) == 0 ? S_ISREG(info.st_mode) && info.st_size > 0
-                                                         : errno != ENOENT;
-    const bool is_known = !mark.journal_id.empty() || !is_there;
-    if (absl::IsFailedPrecondition(opened.status()) || !is_known) return opened.status();
-    spdlog::error("{}; new events are not durable until it can be opened",
-                  std::string(opened.status().message()));
-    begin.problem = opened.status();
-    begin.file = found.file;
-  }
-  std::optional<HandedLog> handed;
-  if (take_handed != nullptr) handed = take_handed(found);
-  const bool runs_are_known = handed.has_value()
-                                  ? handed->knows_runs
-                                  : begin.problem.ok() && !begin.created && begin.replaced.empty();
-  // Continues as another journal, for which no sequence was given yet.
-  const auto rename = [&](const char* why) {
-    begin.after.journal_id = RandomUuid();
-    if (begin.journal != nullptr) {
-      begin.journal->Rename(begin.after.journal_id);
-      begin.after.through = handed.has_value() ? handed->end.newest : found.newest;
-    }
-    if (begin.replaced.empty()) begin.replaced = why;
-  };
-  if (handed.has_value()) {
-    begin.after = {handed->journal_id, handed->end.newest};
-    if (begin.journal != nullptr) begin.journal->Rename(handed->journal_id);
-  } else if (begin.problem.ok()) {
-    begin.after = {begin.journal->journal_id(), found.newest};
-    const bool is_marked = mark.journal_id == begin.after.journal_id;
-    if (begin.created && begin.replaced.empty() && has_mark) {
-      begin.replaced =
-          absl::StrCat("the journal ", mark.journal_id, mark.journal_id.empty() ? "" : " ",
-                       "is missing, with its events and open runs");
-    } else if (is_marked && begin.replaced.empty()) {
-      begin.after.through = std::max(begin.after.through, mark.through);
-    } else if (!begin.created) {
-      rename("the last sequence is not known, and events may be missing");
-    }
-  } else {
-    begin.after = mark;
-    if (mark.journal_id.empty()) begin.after.journal_id = RandomUuid();
-  }
-  // The next life would give the same ones, if this one cannot reserve its own.
-  const uint64_t reserved = begin.after.through + kReservedSequences;
-  const bool repeats = !read.ok() || (mark.journal_id == begin.after.journal_id &&
-                                      mark.through < reserved - kReservedSequences / 2);
-  // The writer tries again, and reports why. If this life ends before, the next one finds a mark
-  // that is not of this id.
-  if (!WriteMark(path, {begin.after.journal_id, reserved}).ok() && repeats) {
-    rename("cannot reserve sequences at the start");
-  }
-  if (!begin.replaced.empty()) {
-    spdlog::error("{}: {}; the journal is {} now", path, begin.replaced, begin.after.journal_id);
-  }
-  const absl::Time handed_until = handed.has_value() ? handed->watched_until : absl::InfinitePast();
-  const bool follows_another =
-      handed.has_value() || has_mark || (begin.problem.ok() && !begin.created);
-  std::unique_ptr<EventLog> log(new EventLog(options, clock, std::move(begin), std::move(handed)));
-  log->follows_another_ = follows_another;
-  log->runs_are_known_ = runs_are_known;
-  log->last_watched_ = handed_until > absl::InfinitePast() ? handed_until : ReadAlive(path);
-  return log;
+  absl::StatusOr<LogStart> start = FindLogStart(options.journal, clock->Now().wall, take_handed);
+  if (!start.ok()) return start.status();
+  return std::unique_ptr<EventLog>(new EventLog(options, clock, *std::move(start)));
 }
 
-EventLog::EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
-                   std::optional<HandedLog> handed)
+EventLog::EventLog(const EventLogOptions& options, const Clock* clock, LogStart start)
     : options_(options.journal),
-      ring_bytes_(options.ring_bytes),
-      identity_{begin.after.journal_id, options.node_id},
-      begin_(begin.after),
+      identity_{start.after.journal_id, options.node_id},
+      begin_(start.after),
       clock_(clock),
-      knows_runs_(handed.has_value() && handed->knows_runs),
-      last_assigned_(begin_.through),
+      previous_(std::move(start.previous)),
+      knows_runs_(start.handed.has_value() && start.handed->knows_runs),
+      history_(options_.path, clock,
+               {.check_open = [this] { return CheckOpen(); },
+                .on_error = [this](const absl::Status& error) { CheckDamage(error); }}),
+      recorder_(begin_.through, &meters_),
       backlog_(options_.max_backlog_bytes, begin_.through,
-               BoundsBefore(FirstOf(handed, begin_.through + 1))),
-      newest_(begin_.through) {
-  saved_ = handed.has_value() ? std::move(handed->runs) : std::exchange(begin.runs, {});
-  if (handed.has_value()) {
-    for (auto& [run_id, run] : saved_) {
-      handed_runs_.insert(run_id);
-      const auto known = begin.runs.extract(run_id);  // the others are over
-      if (known) run.last_sequence = std::max(run.last_sequence, known.mapped().last_sequence);
-    }
-    const MutexLock turn(&turn_);
-    const MutexLock recording(&recording_);
-    const std::vector<EventPtr>& events = handed->unwritten.events;
-    // Each by itself, so that the oldest can be dropped.
-    for (const EventPtr& event : events) {
-      batch_.Put(event);
-      Submit();
-    }
-    batch_.stops = std::move(handed->unwritten.stops);
-    for (const auto& [sequence, vm] : batch_.stops) unsubmitted_.vms.push_back(*vm);
-    Submit();
-    PublishDue();  // again, while there is no journal to wait for
+               BoundsBefore(FirstOf(start.handed, begin_.through + 1))),
+      recent_(options.ring_bytes, begin_.through) {
+  if (start.handed.has_value()) {
+    for (const auto& [run_id, run] : previous_.runs) handed_runs_.insert(run_id);
+    TakeHandedEvents(std::move(start.handed->unwritten));
   }
   {
     const MutexLock lock(&mutex_);
-    file_ = begin.file;
-    if (begin.problem.ok()) {
-      TakeJournal(std::move(begin));
+    file_ = start.opened.file;
+    if (start.opened.problem.ok()) {
+      TakeJournal(std::move(start.opened));
     } else {
       meters_.write_errors.Add();
-      backlog_.Fail(begin.problem, clock_->Now().monotonic);
-      opened_ = std::move(begin);
+      backlog_.Fail(start.opened.problem, clock_->Now().monotonic);
+      opened_ = std::move(start.opened);
     }
   }
   Step();
@@ -175,7 +79,7 @@ void EventLog::Start(bool pumps) {
   for (int i = 0; pumps && i < 2; ++i) threads_.emplace_back([this] { RunPump(); });
   threads_.emplace_back([this] {
     SetThreadName("history");
-    reads_.Run();
+    history_.Run();
   });
 }
 
@@ -195,7 +99,7 @@ void EventLog::Close(absl::Duration timeout) {
 
 HandedLog EventLog::HandOver() const {
   const MutexLock lock(&mutex_);
-  const JournalEnd end{file_, RangeLocked().durable, newest_};
+  const JournalEnd end{file_, RangeLocked().durable, recent_.newest()};
   HandedLog handed{identity_.journal_id, end, backlog_.open() || knows_runs_};
   handed.watched_until = backlog_.watched_until();
   handed.unwritten = backlog_.All();
@@ -203,7 +107,7 @@ HandedLog EventLog::HandOver() const {
 }
 
 void EventLog::Stop() {
-  reads_.Stop();
+  history_.Stop();
   {
     const MutexLock lock(&mutex_);
     stopped_ = true;
@@ -213,31 +117,23 @@ void EventLog::Stop() {
   threads_.clear();
 }
 
-void EventLog::PutVmsLocked(std::vector<VmRecordPtr> vms) {
-  if (!vms.empty()) ++vms_version_;
-  for (VmRecordPtr& vm : vms) vms_.Put(std::move(vm));
-}
-
 void EventLog::Trim() {
   // The others wait for the disk, or to be public.
-  const uint64_t committed = std::min(backlog_.bounds().newest, newest_);
-  while (ring_.size() > 1 && ring_.front()->sequence <= committed && memory_ > ring_bytes_) {
-    memory_ -= ring_.front()->memory();
-    ring_.pop_front();
-  }
+  recent_.Trim(std::min(backlog_.bounds().newest, recent_.newest()));
 }
 
 EventRange EventLog::RangeLocked() const {
   const JournalBounds& bounds = backlog_.bounds();
-  EventRange range{.newest = newest_,
-                   .unbroken_from = std::min(bounds.deleted, newest_) + 1,
-                   .committed = std::min(bounds.newest, newest_)};
+  const uint64_t newest = recent_.newest();
+  EventRange range{.newest = newest,
+                   .unbroken_from = std::min(bounds.deleted, newest) + 1,
+                   .committed = std::min(bounds.newest, newest)};
   // Nothing is known of a journal before it is open.
   if (backlog_.open()) range.durable = range.committed;
   const Hole& hole = backlog_.hole();
   if (!hole.empty()) range.durable = std::min(range.durable, hole.first - 1);
   const bool in_journal = backlog_.open() && bounds.oldest <= range.committed;
-  range.oldest = in_journal ? bounds.oldest : OldestInMemory();
+  range.oldest = in_journal ? bounds.oldest : recent_.oldest();
   return range;
 }
 
@@ -267,27 +163,17 @@ absl::StatusOr<uint64_t> EventLog::CursorAfter(const AfterSequence& start) const
   return start.sequence;
 }
 
-StreamBegin EventLog::BeginSnapshot() const {
-  std::erase_if(snapshots_, [](const auto& snapshot) { return snapshot.expired(); });
-  VmSnapshotPtr latest = snapshots_.empty() ? nullptr : snapshots_.back().lock();
-  if (latest != nullptr && latest->version == vms_version_) return {newest_, {}, latest};
-  if (latest == nullptr || snapshots_.size() < kMaxSnapshots) {
-    latest = std::make_shared<const VmSnapshot>(
-        VmSnapshot{vms_.ListAfter(nullptr), newest_, vms_version_});
-    snapshots_.push_back(latest);
-  }
-  return {latest->sequence, {}, latest};
-}
-
 absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
   const MutexLock lock(&mutex_);
   StreamBegin begin;
   if (const auto* snapshot = std::get_if<FromSnapshot>(&start)) {
-    begin = BeginSnapshot();
+    PublicVms::Start vms = vms_.Snapshot(recent_.newest());
+    begin.cursor = vms.cursor;
+    begin.snapshot = std::move(vms.snapshot);
     begin.with_stopped = snapshot->stopped;
     return begin;
   }
-  begin.cursor = newest_;
+  begin.cursor = recent_.newest();
   if (const auto* after = std::get_if<AfterSequence>(&start)) {
     const absl::StatusOr<uint64_t> cursor = CursorAfter(*after);
     if (!cursor.ok()) return cursor.status();
@@ -295,38 +181,27 @@ absl::StatusOr<StreamBegin> EventLog::Begin(const WatchStart& start) const {
   } else if (const auto* since = std::get_if<Since>(&start)) {
     if (!backlog_.open()) return NotOpen();
     begin.locate = since->time;
-    begin.cursor = std::min(backlog_.bounds().deleted, newest_);
+    begin.cursor = std::min(backlog_.bounds().deleted, recent_.newest());
   }
   return begin;
-}
-
-std::deque<EventPtr>::const_iterator EventLog::InMemory(uint64_t sequence) const {
-  return std::lower_bound(
-      ring_.begin(), ring_.end(), sequence,
-      [](const EventPtr& each, uint64_t value) { return each->sequence < value; });
 }
 
 ReadResult EventLog::Read(uint64_t sequence, size_t max_bytes) const {
   const MutexLock lock(&mutex_);
   ReadResult result{.range = RangeLocked()};
-  const uint64_t through = std::min(OldestInMemory() - 1, result.range.committed);
+  const uint64_t through = std::min(recent_.oldest() - 1, result.range.committed);
   if (sequence <= through) {
     result.in_journal_through = through;
     return result;
   }
-  const auto end = InMemory(newest_ + 1);
-  auto event = InMemory(sequence);
-  for (size_t bytes = 0; event != end && bytes < max_bytes; ++event) {
-    bytes += (*event)->field.size();
-    result.events.push_back(*event);
-  }
+  result.events = recent_.Read(sequence, max_bytes);
   return result;
 }
 
 ReadResult EventLog::ReadUncommitted() const {
   const MutexLock lock(&mutex_);
   const EventRange range = RangeLocked();
-  return {.events = {InMemory(range.committed + 1), InMemory(newest_ + 1)}, .range = range};
+  return {.events = recent_.Read(range.committed + 1, SIZE_MAX), .range = range};
 }
 
 EventLog::Health EventLog::health() const {
@@ -335,54 +210,21 @@ EventLog::Health EventLog::health() const {
   health.dropped_events = backlog_.refused();
   const absl::Duration now = clock_->Now().monotonic;
   health.journal_writable = backlog_.IsSettled(now);
-  if (!health.journal_writable) health.journal_problem = WhyUnwritable(now);
+  if (!health.journal_writable) health.journal_problem = backlog_.WhyUnwritable(path(), now);
   if (backlog_.since() != absl::InfiniteDuration()) health.journal_age = now - backlog_.since();
   if (backlog_.First() != nullptr) health.journal_age = now - backlog_.First()->added;
   health.journal = backlog_.bounds();
-  health.published_durable = backlog_.open() && health.journal.newest >= newest_;
-  health.ring_bytes = memory_;
+  health.published_durable = backlog_.open() && health.journal.newest >= recent_.newest();
+  health.ring_bytes = recent_.bytes();
   health.backlog_events = backlog_.CountEvents();
   health.backlog_bytes = backlog_.bytes();
-  health.vms = static_cast<int>(vms_.running_count());
+  health.vms = static_cast<int>(vms_.registry().running_count());
   return health;
 }
 
-absl::StatusOr<JournalReader*> EventLog::Reader() {
-  {
-    const MutexLock lock(&mutex_);
-    if (!backlog_.open()) return NotOpen();
-  }
-  if (reader_ == nullptr) {
-    absl::StatusOr<std::unique_ptr<JournalReader>> opened = JournalReader::Open(options_.path);
-    CheckDamage(opened.status());
-    if (!opened.ok()) return opened.status();
-    reader_ = *std::move(opened);
-  }
-  return reader_.get();
-}
-
-void EventLog::PostQuery(const std::string& peer, const HistoryQuery& query) {
-  const auto set_since = [this](absl::Duration since) {
-    const MutexLock lock(&mutex_);
-    reading_since_ = since;
-  };
-  const bool added = reads_.Add(peer, [this, peer, query, set_since] {
-    set_since(clock_->Now().monotonic);
-    const absl::StatusOr<bool> done = query(Reader());
-    set_since(absl::InfiniteDuration());
-    if (!done.ok()) return CheckDamage(done.status());
-    if (!*done) PostQuery(peer, query);
-  });
-  if (!added) query(ShuttingDown()).IgnoreError();
-}
-
-absl::Status EventLog::CheckReads() const {
+absl::Status EventLog::CheckOpen() const {
   const MutexLock lock(&mutex_);
-  const absl::Duration reads = clock_->Now().monotonic - reading_since_;
-  if (reads < kMaxRead) return absl::OkStatus();
-  return WithReason("JOURNAL_UNAVAILABLE", absl::UnavailableError(absl::StrCat(
-                                               "the journal cannot be read now", NoAnswerFor(reads),
-                                               "; VMs can still be listed")));
+  return backlog_.open() ? absl::OkStatus() : NotOpen();
 }
 
 }  // namespace vmeventd

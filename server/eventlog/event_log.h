@@ -1,9 +1,7 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -13,25 +11,29 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "base/turn_queue.h"
 #include "server/eventlog/backlog.h"
 #include "server/eventlog/event_meters.h"
 #include "server/eventlog/event_range.h"
 #include "server/eventlog/handed_log.h"
+#include "server/eventlog/history.h"
 #include "server/eventlog/journal.h"
-#include "server/eventlog/journal_reader.h"
-#include "server/eventlog/sequence_mark.h"
+#include "server/eventlog/journal_identity.h"
+#include "server/eventlog/log_start.h"
+#include "server/eventlog/node_gap.h"
+#include "server/eventlog/previous_daemon.h"
+#include "server/eventlog/public_vms.h"
+#include "server/eventlog/publication_queue.h"
+#include "server/eventlog/recent_events.h"
+#include "server/eventlog/recorder.h"
 #include "server/eventlog/stream_start.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
-#include "server/logging/stop_line.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/vm_event.h"
 
@@ -47,23 +49,16 @@ struct EventLogOptions {
   std::string node_id{};         // empty: not known
 };
 
-// Identity of the journal that the sequences belong to, and of its node.
-struct JournalIdentity {
-  std::string journal_id;
-  std::string node_id;  // empty: not known
-};
-
-// A query for the history thread, which may take several turns. Each turn gets the journal's
-// reader, or the reason why there is none, takes some milliseconds at most, and returns whether it
-// was the last.
-using HistoryQuery = std::function<absl::StatusOr<bool>(const absl::StatusOr<JournalReader*>&)>;
-
 // Takes what the watcher saw, assigns each event its sequence, writes it to the journal and
 // publishes it; answers queries about events and VMs. Its threads: two pumps, and the history
 // thread, which reads the journal. A pump writes what waits and then publishes it; while it waits
-// for the disk, the other pump publishes. Publication waits at most kPatience for the disk: then
-// the event is public but not durable. Any thread, unless stated otherwise. Only Open, Close and
-// Stop block for longer than it takes to copy pointers.
+// for the disk, the other pump publishes. Publication waits at most PublicationQueue::kPatience for
+// the disk: then the event is public but not durable. Any thread, unless stated otherwise. Only
+// Open, Close and Stop block for longer than it takes to copy pointers.
+//
+// The decisions are in pure parts, which this class locks and runs: Recorder gives sequences,
+// Backlog decides what is written and dropped, PublicationQueue what becomes public; RecentEvents
+// and PublicVms are what is public.
 //
 // Memory is bounded: while the disk fails or hangs, at most JournalOptions::max_backlog_bytes wait
 // for it. The oldest events are dropped, and one GAP names them. Beyond twice that size, as in a
@@ -89,8 +84,6 @@ class EventLog final : public EventSink {
     JournalBounds journal;
     int vms = 0;  // number of VMs that have not stopped
   };
-  static constexpr absl::Duration kPatience = absl::Seconds(1);
-  static constexpr absl::Duration kMaxRead = absl::Seconds(10);
 
   // Opens or creates the journal, determines which published events are lost, and publishes the VMs
   // that the journal knows and a GAP for the lost events. A damaged journal is replaced. While it
@@ -112,20 +105,13 @@ class EventLog final : public EventSink {
   void Watched(absl::Time until) override;
   static constexpr size_t kMaxPushed = 256;
 
-  // Returns the open runs that Open found, for the watcher; once.
-  SavedRuns TakeRuns() { return std::exchange(saved_, {}); }
-  // Returns whether these are all runs that the previous daemon left open. False: the journal could
-  // not be read, is missing, was replaced, or is a copy.
-  bool runs_are_known() const { return runs_are_known_; }
-  // Returns up to which time the previous daemon watched; InfinitePast: not known, or there was
-  // none.
-  absl::Time last_watched() const { return last_watched_; }
-  // Returns whether there was a previous daemon.
-  bool follows_another() const { return follows_another_; }
+  // What Open found of the daemon before. Its runs are gone once they were taken, for the watcher.
+  const PreviousDaemon& previous() const { return previous_; }
+  SavedRuns TakeRuns() { return std::exchange(previous_.runs, {}); }
   // Adds VMs before the watcher publishes them.
   void PutVms(std::vector<VmRecordPtr> vms) ABSL_LOCKS_EXCLUDED(mutex_) {
     const MutexLock lock(&mutex_);
-    PutVmsLocked(std::move(vms));
+    vms_.Put(std::move(vms));
   }
   // Call it before Start.
   void Subscribe(Subscriber subscriber) { subscribers_.push_back(std::move(subscriber)); }
@@ -154,7 +140,7 @@ class EventLog final : public EventSink {
   // Step publishes what was written.
   bool StepWriter();
   // One turn of the history thread; false: nothing waits.
-  bool StepHistory() { return reads_.RunTurn(); }
+  bool StepHistory() { return history_.RunTurn(); }
 
   // Returns where a stream begins. OUT_OF_RANGE names what is retained. UNAVAILABLE: the start is
   // in the journal, which is not open.
@@ -166,15 +152,15 @@ class EventLog final : public EventSink {
   ReadResult ReadUncommitted() const;
   // Queries the journal for what Read or StreamBegin refers to it. Peers alternate. After Stop,
   // calls the first turn at once.
-  void PostQuery(const std::string& peer, const HistoryQuery& query);
-  // UNAVAILABLE: the turn of a query has waited for the disk for kMaxRead.
-  absl::Status CheckReads() const;
+  void PostQuery(const std::string& peer, const HistoryQuery& query) { history_.Post(peer, query); }
+  // UNAVAILABLE: the turn of a query has waited for the disk for History::kMaxRead.
+  absl::Status CheckReads() const { return history_.CheckReads(); }
 
   // Calls `read` with the VMs and the sequence up to which they are current, under the lock;
   // returns its result.
   auto Vms(const auto& read) const {
     const MutexLock lock(&mutex_);
-    return read(vms_, newest_);
+    return read(vms_.registry(), recent_.newest());
   }
 
   const std::string& path() const { return options_.path; }  // of the journal's file
@@ -189,45 +175,23 @@ class EventLog final : public EventSink {
 
  private:
   friend struct EventLogForTests;
-  // Changes of one turn of the watcher, until they are public.
-  struct Unpublished {
-    uint64_t turn = 0;
-    absl::Duration added;
-    bool has_batch = false;   // it has a batch that is to be written
-    uint64_t newest = 0;      // the last sequence assigned; its event may be dropped
-    std::vector<v1::Vm> vms;  // in order
-    std::vector<std::function<void()>> on_public;
-    std::vector<StopLine> stop_lines;
-    std::vector<absl::Duration> observed;  // observation times of the events
-  };
-  // Maximum number of snapshots that streams still send. Beyond it, a stream begins with the latest
-  // of them, followed by the events since.
-  static constexpr size_t kMaxSnapshots = 64;
-
-  EventLog(const EventLogOptions& options, const Clock* clock, Journal::Opened begin,
-           std::optional<HandedLog> handed);
+  EventLog(const EventLogOptions& options, const Clock* clock, LogStart start);
 
   // Recording, by the watcher's thread, and by a pump for its own GAPs: event_log_recording.cc.
 
-  // Adds an update to the unsubmitted changes; its event gets its sequence.
-  void Take(VmUpdate* update) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
-  void AddEvent(v1::Event event, const v1::Vm* vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
-  // Moves the unsubmitted changes to the backlog, and to those that are to be published.
+  // Hands the changes that were recorded to the backlog, and to those that are to be published.
   void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
-  // Adds a GAP of the node as a whole.
-  void AddGap(GapReason reason, const std::string& message, const Hole& missing = {})
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
+  // Records and submits a GAP.
+  void AddGap(const NodeGap& gap) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
+  // Publishes again what the daemon before has handed over.
+  void TakeHandedEvents(JournalBatch unwritten);
 
-  // The pump: event_log_pump.cc. It publishes what is written or has waited for kPatience.
+  // The pump: event_log_pump.cc. It publishes what is due.
   void RunPump();
   // Time at which the pump has something to do, on the monotonic clock; zero: now.
   absl::Duration NextPump() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Duration PublicationOf(const Unpublished& changes) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Adds the GAP that counts the events for which there was no room.
-  void AddGapOfRefused() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
-  // Adds the GAP that names the sequences that are in no journal.
-  void AddGapOfHole() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
+  // Adds the GAPs of the backlog that are due.
+  void AddDueGaps() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes the result of opening the journal.
   void TakeOpened() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_);
   // Publishes what is due, with the last status of each run. Returns whether there was an event.
@@ -243,59 +207,35 @@ class EventLog final : public EventSink {
   void TakeJournal(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops the oldest changes that the backlog has no room for.
   void DropSome(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns why the journal is not writable.
-  Problem WhyUnwritable(absl::Duration now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // ": the disk does not answer, for 3s now".
-  static std::string NoAnswerFor(absl::Duration hung);
 
   // The public state: event_log.cc.
 
-  // The journal's reader, or why there is none. History thread.
-  absl::StatusOr<JournalReader*> Reader();
-  StreamBegin BeginSnapshot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<uint64_t> CursorAfter(const AfterSequence& start) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   EventRange RangeLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The first event in memory from `sequence` on.
-  std::deque<EventPtr>::const_iterator InMemory(uint64_t sequence) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The oldest public event in memory; newest + 1 if there is none.
-  uint64_t OldestInMemory() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return ring_.empty() ? newest_ + 1 : std::min(newest_ + 1, ring_.front()->sequence);
-  }
-  void PutVmsLocked(std::vector<VmRecordPtr> vms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // UNAVAILABLE: the journal is not open.
+  absl::Status CheckOpen() const;
   // Drops the oldest events from memory while they exceed the maximum, except those that wait for
   // the disk.
   void Trim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const JournalOptions options_;
-  const size_t ring_bytes_;
   const JournalIdentity identity_;
   const SequenceMark begin_;  // the journal's id, and the sequence after which new events begin
   const Clock* const clock_;
-  SavedRuns saved_;
-  bool runs_are_known_ = true;
-  absl::Time last_watched_;
-  bool follows_another_ = false;
+  PreviousDaemon previous_;
   const bool knows_runs_;  // all runs that are open in the journal were handed over
   // The ids of runs that were handed over; complete before the threads start.
   absl::flat_hash_set<std::string> handed_runs_;
   std::vector<Subscriber> subscribers_;  // complete before the threads start
   std::vector<VmUpdate> pushed_;  // in this turn of the watcher's thread, which alone uses it
-  TurnQueue reads_;
   EventMeters meters_;
-  std::unique_ptr<JournalReader> reader_;  // history thread
-  std::unique_ptr<Journal> journal_;       // used by the thread that writes; passed on under mutex_
+  History history_;
+  std::unique_ptr<Journal> journal_;  // used by the thread that writes; passed on under mutex_
 
   // Held while events get their sequences; before mutex_.
   Mutex recording_;
-  uint64_t last_assigned_ ABSL_GUARDED_BY(recording_);  // a sequence
-  uint64_t turns_ ABSL_GUARDED_BY(recording_) = 0;
-  // The changes of the updates that are being handled, until Submit().
-  Unpublished unsubmitted_ ABSL_GUARDED_BY(recording_);
-  Journal::Batch batch_ ABSL_GUARDED_BY(recording_);
-  // The newest event of each run that waits to be public.
-  absl::flat_hash_map<std::string, uint64_t> last_sequences_ ABSL_GUARDED_BY(recording_);
+  Recorder recorder_ ABSL_GUARDED_BY(recording_);
 
   // Held for a turn of a pump, also while it calls its subscribers; before recording_.
   Mutex turn_;
@@ -306,25 +246,16 @@ class EventLog final : public EventSink {
   CondVar changed_;                             // of woken_
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // a pump is to take a turn
   CondVar closing_;                             // of the backlog's close_at() and closed()
-  std::deque<Unpublished> unpublished_ ABSL_GUARDED_BY(mutex_);  // by their turns
   Backlog backlog_ ABSL_GUARDED_BY(mutex_);
-  // The public state.
-  // The newest events, in order; those after newest_ are not public yet. Sequences may be missing.
-  std::deque<EventPtr> ring_ ABSL_GUARDED_BY(mutex_);
-  size_t memory_ ABSL_GUARDED_BY(mutex_) = 0;  // size of ring_
-  uint64_t newest_ ABSL_GUARDED_BY(mutex_);
-  VmRegistry vms_ ABSL_GUARDED_BY(mutex_);
-  uint64_t vms_version_ ABSL_GUARDED_BY(mutex_) = 0;  // grows with each change
+  PublicationQueue unpublished_ ABSL_GUARDED_BY(mutex_);
+  RecentEvents recent_ ABSL_GUARDED_BY(mutex_);
+  PublicVms vms_ ABSL_GUARDED_BY(mutex_);
   bool reported_writable_ ABSL_GUARDED_BY(mutex_) = true;
-  mutable std::vector<std::weak_ptr<const VmSnapshot>> snapshots_ ABSL_GUARDED_BY(mutex_);
-
   std::string file_ ABSL_GUARDED_BY(mutex_);  // see JournalEnd
   // For the pump: the result of opening, without its journal.
   std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
   bool pushed_all_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  // Begin of the history thread's turn; Infinite: it has none.
-  absl::Duration reading_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
 
   std::vector<std::thread> threads_;
 };

@@ -28,21 +28,14 @@ void EventLog::RunPump() {
   Wake();  // the other one ends too
 }
 
-absl::Duration EventLog::PublicationOf(const Unpublished& changes) const {
-  const bool waits = changes.has_batch && !backlog_.IsWritten(changes.turn);
-  const bool is_hopeful = backlog_.IsWritable(clock_->Now().monotonic);
-  return waits && is_hopeful ? changes.added + kPatience : absl::ZeroDuration();
-}
-
 absl::Duration EventLog::NextPump() const {
   if (backlog_.close_at().has_value()) return absl::InfiniteDuration();
-  const bool names = backlog_.gap_is_due() || backlog_.refused_are_due();
-  if (names || opened_.has_value() || (pushed_all_ && unpublished_.empty())) {
+  if (backlog_.GapIsDue() || opened_.has_value() || (pushed_all_ && unpublished_.empty())) {
     return absl::ZeroDuration();
   }
-  absl::Duration next = absl::InfiniteDuration();
-  if (!unpublished_.empty()) next = PublicationOf(unpublished_.front());
-  return std::min(next, backlog_.NextChange(reported_writable_, clock_->Now().monotonic));
+  const absl::Duration now = clock_->Now().monotonic;
+  return std::min(unpublished_.NextDue(backlog_, now),
+                  backlog_.NextChange(reported_writable_, now));
 }
 
 bool EventLog::Step(absl::Duration timeout) {
@@ -59,11 +52,10 @@ bool EventLog::Step(absl::Duration timeout) {
   {
     const MutexLock lock(&mutex_);
     if (backlog_.close_at().has_value()) return false;
-    gap_is_due = backlog_.gap_is_due();
+    gap_is_due = backlog_.GapIsDue();
   }
   TakeOpened();
-  if (gap_is_due) AddGapOfHole();
-  AddGapOfRefused();
+  if (gap_is_due) AddDueGaps();
   const bool published = PublishDue();
   const EventRange now = range();
   const std::pair durable(now.committed, now.durable);  // a hole holds the latter up
@@ -73,7 +65,7 @@ bool EventLog::Step(absl::Duration timeout) {
   const MutexLock lock(&mutex_);
   DropSome(clock_->Now().monotonic);
   if (!pushed_all_ || !unpublished_.empty()) return true;
-  backlog_.CloseAt(newest_);
+  backlog_.CloseAt(recent_.newest());
   closing_.NotifyAll();
   return false;
 }
@@ -96,35 +88,17 @@ void EventLog::ReportWritability() {
   }
 }
 
-void EventLog::AddGapOfRefused() {
-  uint64_t dropped = 0;
-  {
-    const MutexLock lock(&mutex_);
-    dropped = backlog_.TakeRefused();
-  }
-  if (dropped == 0) return;
+void EventLog::AddDueGaps() {
   const MutexLock recording(&recording_);
-  AddGap(GapReason::kQueueFull,
-         absl::StrCat(dropped, " events of VMs were dropped: more than ",
-                      2 * JournalOptions::kMaxBacklogBytes >> 20, " MiB waited to be recorded"));
-}
-
-void EventLog::AddGapOfHole() {
-  const MutexLock recording(&recording_);
-  Hole hole;
-  {
-    const MutexLock lock(&mutex_);
-    hole = backlog_.ReportHoleBy(last_assigned_ + 1);
+  while (true) {
+    std::optional<NodeGap> gap;
+    {
+      const MutexLock lock(&mutex_);
+      gap = backlog_.TakeGap(recorder_.last_assigned() + 1);
+    }
+    if (!gap.has_value()) return;
+    AddGap(*gap);
   }
-  const std::string message =
-      hole.last <= begin_.through
-          ? absl::StrCat(
-                "events that vmeventd had seen and not written when it ended may be lost; ",
-                hole.first == 1 ? "it had written none"
-                                : absl::StrCat("the last one written is ", hole.first - 1))
-          : absl::StrCat("the events ", hole.first, " to ", hole.last, " are lost: more than ",
-                         JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
-  AddGap(GapReason::kNotWritten, message, hole);
 }
 
 void EventLog::TakeOpened() {
@@ -135,29 +109,24 @@ void EventLog::TakeOpened() {
     opened = std::exchange(opened_, std::nullopt);
     std::vector<VmRecordPtr> vms;
     for (const v1::Vm& vm : opened->stops) vms.push_back(std::make_shared<const VmRecord>(vm));
-    PutVmsLocked(std::move(vms));
+    vms_.Put(std::move(vms));
   }
   const MutexLock recording(&recording_);
   if (!opened->replaced.empty()) {
-    AddGap(GapReason::kJournalReplaced, opened->replaced);
+    AddGap({GapReason::kJournalReplaced, opened->replaced});
   } else if (!opened->runs.empty() && !knows_runs_) {
-    AddGap(GapReason::kJournalLate,
-           "the journal could not be opened at the start: VMs that ran before and have not "
-           "started again since have no STOPPED");
+    AddGap({GapReason::kJournalLate,
+            "the journal could not be opened at the start: VMs that ran before and have not "
+            "started again since have no STOPPED"});
   }
 }
 
 bool EventLog::PublishDue() {
-  std::vector<Unpublished> due;
+  std::vector<UnpublishedTurn> due;
   const absl::Duration now = clock_->Now().monotonic;
   {
     const MutexLock lock(&mutex_);
-    for (; !unpublished_.empty(); unpublished_.pop_front()) {
-      Unpublished& next = unpublished_.front();
-      if (now < PublicationOf(next)) break;
-      if (!backlog_.IsWritten(next.turn)) next.observed.clear();  // they are not durable
-      due.push_back(std::move(next));
-    }
+    due = unpublished_.TakeDue(backlog_, now);
   }
   if (due.empty()) return false;
   std::vector<VmRecordPtr> vms;
@@ -173,16 +142,11 @@ bool EventLog::PublishDue() {
   bool published = false;
   {
     const MutexLock lock(&mutex_);
-    const auto end = InMemory(due.back().newest + 1);
-    for (auto event = InMemory(newest_ + 1); event != end; ++event) {
-      (*event)->published = now;
-      published = true;
-    }
-    newest_ = due.back().newest;
-    PutVmsLocked(std::move(vms));
+    published = recent_.Publish(due.back().newest, now);
+    vms_.Put(std::move(vms));
     Trim();
   }
-  for (const Unpublished& changes : due) {
+  for (const UnpublishedTurn& changes : due) {
     for (const absl::Duration at : changes.observed) meters_.observed_to_durable.Observe(now - at);
     // These may ask whether their event is durable.
     for (const auto& on_public : changes.on_public) on_public();

@@ -3,7 +3,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/eventlog/alive_time.h"
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/event_log.h"
@@ -15,10 +14,7 @@ namespace vmeventd {
 void EventLog::DropSome(absl::Duration now) {
   while (const std::optional<Backlog::Dropped> dropped = backlog_.DropOldest(now)) {
     if (dropped->events == 0) continue;
-    const auto begin = InMemory(dropped->sequences.first);
-    const auto end = InMemory(dropped->sequences.last + 1);
-    for (auto event = begin; event != end; ++event) memory_ -= (*event)->memory();
-    ring_.erase(begin, end);
+    recent_.Remove(dropped->sequences);
     meters_.lost_events.Add(dropped->events);
   }
 }
@@ -95,33 +91,13 @@ bool EventLog::StepWriter() {
   return true;
 }
 
-Problem EventLog::WhyUnwritable(absl::Duration now) const {
-  const absl::Status& status = backlog_.status();
-  if (!status.ok()) {
-    if (absl::IsDataLoss(status)) {
-      return {ProblemCode::kJournalDamaged, absl::StrCat("damaged: ", status.message())};
-    }
-    return {ProblemCode::kJournalUnavailable, std::string(status.message())};
-  }
-  const absl::Duration hung = now - backlog_.since();
-  return {ProblemCode::kJournalUnavailable,
-          absl::StrCat(options_.path, hung >= Backlog::kMaxCommit ? NoAnswerFor(hung)
-                                      : backlog_.open()           ? ": the disk is slow"
-                                                                  : ": it is not open yet")};
-}
-
-std::string EventLog::NoAnswerFor(absl::Duration hung) {
-  return absl::StrCat(": the disk does not answer, for ",
-                      absl::FormatDuration(absl::Floor(hung, absl::Seconds(1))), " now");
-}
-
 void EventLog::TakeJournal(Journal::Opened opened) {
   journal_ = std::move(opened.journal);
   file_ = opened.file;
   // Those that were handed over stay, until what waits says more of them.
   SavedRuns ended = opened.runs;
   for (const std::string& run_id : handed_runs_) ended.erase(run_id);
-  backlog_.TakeJournal(journal_->bounds(), opened.created, opened.hole, begin_.through, ended,
+  backlog_.TakeJournal(journal_->bounds(), opened.created, opened.hole, ended,
                        clock_->Now().monotonic);
   opened_ = std::move(opened);
 }

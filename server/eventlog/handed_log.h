@@ -6,7 +6,8 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "server/eventlog/journal.h"
+#include "server/eventlog/journal_batch.h"
+#include "server/eventlog/saved_runs.h"
 
 namespace vmeventd {
 
@@ -25,10 +26,10 @@ struct JournalEnd {
 // The log that a stopping daemon hands to the next one.
 struct HandedLog {
   std::string journal_id;
-  JournalEnd end;            // `newest` is the last sequence that it assigned
-  bool knows_runs = true;    // `runs` has all runs that are open in the journal
-  Journal::Batch unwritten;  // events, and VMs that stopped
-  SavedRuns runs;            // the open runs
+  JournalEnd end;          // `newest` is the last sequence that it assigned
+  bool knows_runs = true;  // `runs` has all runs that are open in the journal
+  JournalBatch unwritten;  // events, and VMs that stopped
+  SavedRuns runs;          // the open runs
   absl::Time watched_until = absl::InfinitePast();  // see ReadAlive()
 };
 

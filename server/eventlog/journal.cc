@@ -228,30 +228,6 @@ void CreateSchema(SqliteDatabase& database, const std::string& path,
 
 }  // namespace
 
-std::string FileIdentity(const std::string& path) {
-  struct statx info {};
-  if (statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &info) != 0) {
-    return "";
-  }
-  const bool has_birth = (info.stx_mask & STATX_BTIME) != 0;
-  const int64_t birth =
-      has_birth ? info.stx_btime.tv_sec * 1'000'000'000 + info.stx_btime.tv_nsec : 0;
-  return absl::StrCat(info.stx_ino, " ", birth);
-}
-
-void Journal::Batch::Put(const std::string& run_id, SavedRun run) {
-  const auto [put, is_new] = runs.try_emplace(run_id);
-  if (is_new) bytes += 200 + 2 * run_id.size();
-  bytes += run.payload.size() - put->second.payload.size();
-  put->second = std::move(run);
-}
-
-void Journal::Batch::Add(const Batch& next) {
-  for (const EventPtr& event : next.events) Put(event);
-  for (const auto& [run_id, run] : next.runs) Put(run_id, run);
-  stops.insert(next.stops.begin(), next.stops.end());
-}
-
 absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, absl::Time now) {
   absl::StatusOr<Opened> opened = OpenLate(options, {});
   const absl::Status why = opened.status();
@@ -400,7 +376,7 @@ absl::Status Journal::Transact(const Change& change) try {
   return Failure(error);
 }
 
-absl::Status Journal::Append(const Batch& batch) {
+absl::Status Journal::Append(const JournalBatch& batch) {
   absl::Status status = Transact([&](JournalBounds* bounds) { Insert(batch, bounds); });
   identity_is_stored_ = identity_is_stored_ || status.ok();
   if (status.ok() &&
@@ -411,7 +387,7 @@ absl::Status Journal::Append(const Batch& batch) {
   return status;
 }
 
-void Journal::Insert(const Batch& batch, JournalBounds* bounds) {
+void Journal::Insert(const JournalBatch& batch, JournalBounds* bounds) {
   if (!identity_is_stored_) PutIdentity(*database_, journal_id_, options_.path);
   int64_t inserted = 0;
   for (const EventPtr& event : batch.events) {

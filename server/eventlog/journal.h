@@ -2,11 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,9 +12,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "server/eventlog/hole.h"
+#include "server/eventlog/journal_batch.h"
+#include "server/eventlog/journal_bounds.h"
+#include "server/eventlog/saved_runs.h"
 #include "server/eventlog/sequence_mark.h"
 #include "server/eventlog/sqlite.h"
-#include "server/events/event_codec.h"
 
 namespace vmeventd {
 
@@ -29,60 +30,11 @@ struct JournalOptions {
   size_t max_backlog_bytes = kMaxBacklogBytes;
 };
 
-// The saved state of an open run; an empty `payload`: the run is over.
-struct SavedRun {
-  std::string payload;
-  uint64_t last_sequence = 0;  // the run's newest event
-};
-using SavedRuns = std::map<std::string, SavedRun>;  // by run_id
-
-// Bounds of the journal's rows.
-struct JournalBounds {
-  uint64_t oldest = 1;  // the first event; newest + 1 without one
-  uint64_t newest = 0;  // the last event; without one, the sequence before the first
-  // Every event up to `deleted` was deleted, and some of those up to `thinned`.
-  uint64_t deleted = 0;
-  uint64_t thinned = 0;
-  int64_t events = 0;
-  absl::Time oldest_time = absl::InfiniteFuture();
-};
-
-// Sequences that are in no journal and that no GAP names. Some of them may never have had an event.
-struct Hole {
-  uint64_t first = 0;
-  uint64_t last = 0;
-
-  bool empty() const { return last == 0; }
-};
-
-// Returns the identity of a file, "INODE BIRTH" with the birth time in nanoseconds; a copy has
-// another one. The birth time is 0 if the file system does not store it.
-std::string FileIdentity(const std::string& path);
-
 // The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose
 // tables docs/internals/journal.md describes. This is the only writer; a JournalReader reads at the
 // same time. One thread. Every call may block while the disk hangs.
 class Journal {
  public:
-  // Changes of one transaction.
-  struct Batch {
-    std::vector<EventPtr> events;  // in order, all beyond newest
-    SavedRuns runs;
-    std::map<uint64_t, std::shared_ptr<const v1::Vm>> stops;  // by last_sequence
-    Hole hole{};
-    bool hole_is_named = false;  // a GAP of these events names it; else the next start must
-
-    size_t bytes = 0;  // approximate memory of the events and the runs
-
-    bool empty() const { return events.empty() && runs.empty() && stops.empty(); }
-    void Put(EventPtr event) {
-      bytes += event->memory();
-      events.push_back(std::move(event));
-    }
-    void Put(const std::string& run_id, SavedRun run);
-    // Appends the changes that follow it.
-    void Add(const Batch& next);
-  };
   struct Opened;
 
   // Opens the database, or creates it. A damaged one, and one of another version, is moved aside
@@ -104,7 +56,7 @@ class Journal {
 
   // Writes the batch durably. After an error it may be retried. DATA_LOSS: the journal is damaged,
   // as CheckDatabase() confirms, or its file is no longer at its path.
-  absl::Status Append(const Batch& batch);
+  absl::Status Append(const JournalBatch& batch);
 
   // Returns whether the events exceed the limit by more than a hundredth. After a failure, false
   // until the next success: on a full disk, deleting fails just as writing does.
@@ -130,7 +82,7 @@ class Journal {
   // Runs `change`, a `void(JournalBounds*)`, in a transaction: all of it or nothing.
   template <typename Change>
   absl::Status Transact(const Change& change);
-  void Insert(const Batch& batch, JournalBounds* bounds);
+  void Insert(const JournalBatch& batch, JournalBounds* bounds);
   JournalBounds FindBounds();
   void FindOldest(JournalBounds* bounds);
   // Returns whether the wall clock advanced like the monotonic one since the check before the last,
@@ -157,10 +109,7 @@ class Journal {
 
 struct Journal::Opened {
   std::unique_ptr<Journal> journal;
-  // At the start of the log: why there is no journal (`problem`); its id and the last sequence that
-  // may have been assigned (`after`).
-  absl::Status problem;
-  SequenceMark after{};
+  absl::Status problem;       // at the start of the log: why there is no journal
   std::string file;           // FileIdentity() of the database; empty: there is none
   SavedRuns runs;             // runs that were open
   std::vector<v1::Vm> stops;  // the VMs that stopped last, oldest first

@@ -158,7 +158,7 @@ TEST(HandoverTest, UnwrittenEventsAreHandedOverUnchanged) {
   }
   const Unpacked read = Unpack(contents, {"journal", 5, 5});
   ASSERT_TRUE(read.log.has_value());
-  const Journal::Batch& unwritten = read.log->unwritten;
+  const JournalBatch& unwritten = read.log->unwritten;
   ASSERT_EQ(unwritten.events.size(), 2u);
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(unwritten.events[i]->field, contents.log.unwritten.events[i]->field);

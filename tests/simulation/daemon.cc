@@ -155,10 +155,10 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   // A directory that answers at once, or whenever its thread has a turn.
   watcher_options.directory_patience =
       kernel_->random().OneIn(2) ? absl::InfiniteDuration() : absl::ZeroDuration();
-  watcher_options.session.last_watched = log_->last_watched();
-  watcher_options.follows_another = log_->follows_another();
+  watcher_options.session.last_watched = log_->previous().last_watched;
+  watcher_options.follows_another = log_->previous().existed;
   watcher_options.is_handover = store->log.has_value();
-  watcher_options.runs_are_known = log_->runs_are_known();
+  watcher_options.runs_are_known = log_->previous().runs_are_known;
   const SavedRuns runs = log_->TakeRuns();
   log_->PutVms(VmsOf(runs, kernel_->Now()));
   for (const auto& [run_id, run] : runs) {

@@ -103,7 +103,7 @@ double Fill(Journal* journal, int count, int batch_size) {
   double seconds = 0;
   uint64_t sequence = journal->bounds().newest;
   for (int done = 0; done < count; done += batch_size) {
-    const Journal::Batch batch{.events = NextEvents(std::min(batch_size, count - done), &sequence)};
+    const JournalBatch batch{.events = NextEvents(std::min(batch_size, count - done), &sequence)};
     const double before = SecondsNow();
     if (const absl::Status status = journal->Append(batch); !status.ok()) {
       e2e::Fail(std::string(status.message()));
@@ -122,7 +122,7 @@ double Burst(Journal* journal) {
   double seconds = 0;
   uint64_t sequence = journal->bounds().newest;
   for (int burst = 0; burst < kBursts; ++burst) {
-    Journal::Batch batch;
+    JournalBatch batch;
     for (int vm = 0; vm < kVms; ++vm) {
       const v1::Vm status = StatusOf(vm);
       v1::Event event = Story(absl::Now())[2];

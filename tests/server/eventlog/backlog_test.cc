@@ -3,9 +3,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/eventlog/journal.h"
 
 namespace vmeventd {
 namespace {
@@ -18,20 +21,24 @@ constexpr size_t kMaxBytes = 8 << 10;
 // A journal that takes what it is given, in seconds of a clock that the test sets.
 class BacklogTest : public testing::Test {
  protected:
-  // Adds an event of about a kilobyte as a turn of its own; returns its sequence.
-  uint64_t Add() {
+  // An event of about a kilobyte, as a turn of its own.
+  Backlog::Changes Event(uint64_t sequence) const {
     v1::Event event;
-    event.set_sequence(++last_assigned_);
+    event.set_sequence(sequence);
     event.set_message(std::string(1000, 'x'));
-    Backlog::Changes changes{.turn = last_assigned_, .added = now_};
+    Backlog::Changes changes{.turn = sequence, .added = now_};
     changes.batch.Put(Logged(std::move(event)));
-    backlog_.Add(changes);
+    return changes;
+  }
+  // Adds such an event; returns its sequence.
+  uint64_t Add() {
+    backlog_.Add(Event(++last_assigned_));
     return last_assigned_;
   }
   void OpenJournal() {
     const Backlog::Task task = backlog_.Begin(now_, false);
     ASSERT_EQ(task.work, Work::kOpen);
-    backlog_.TakeJournal(bounds_, true, {}, 0, {}, now_);
+    backlog_.TakeJournal(bounds_, true, {}, {}, now_);
     End(task);
     ASSERT_EQ(Step(), Work::kMark);
     while (Step() != Work::kNone) {
@@ -70,7 +77,7 @@ TEST_F(BacklogTest, TheJournalIsOpenedFirstThenMarkedThenWritten) {
   const Backlog::Task open = backlog_.Begin(now_, false);
   ASSERT_EQ(open.work, Work::kOpen);
   EXPECT_EQ(backlog_.Begin(now_, false).work, Work::kNone);  // one at a time
-  backlog_.TakeJournal(bounds_, true, {}, 0, {}, now_);
+  backlog_.TakeJournal(bounds_, true, {}, {}, now_);
   End(open);
   EXPECT_EQ(Step(), Work::kMark);
   EXPECT_FALSE(backlog_.IsWritten(1));
@@ -128,76 +135,102 @@ TEST_F(BacklogTest, OnceTheDiskWorksOneGapNamesAllDroppedEvents) {
   EXPECT_GT(Overflow(), 0);
   EXPECT_LE(backlog_.bytes(), kMaxBytes);
   EXPECT_EQ(backlog_.hole().first, 1);
-  EXPECT_FALSE(backlog_.gap_is_due());  // it may still grow
+  EXPECT_FALSE(backlog_.GapIsDue());  // it may still grow
   now_ += Backlog::kRetry;
   ASSERT_EQ(Step(), Work::kAppend);
-  EXPECT_TRUE(backlog_.gap_is_due());
+  EXPECT_TRUE(backlog_.GapIsDue());
   const uint64_t last_dropped = backlog_.hole().last;
-  EXPECT_EQ(backlog_.ReportHoleBy(last_assigned_ + 1).last, last_dropped);
+  const std::optional<NodeGap> named = backlog_.TakeGap(last_assigned_ + 1);
+  ASSERT_TRUE(named.has_value());
+  EXPECT_EQ(named->reason, GapReason::kNotWritten);
+  EXPECT_EQ(named->missing.last, last_dropped);
+  EXPECT_EQ(named->message, absl::StrCat("the events 1 to ", last_dropped,
+                                         " are lost: more than 32 MiB waited for the disk"));
   const uint64_t gap = Add();
   while (bounds_.newest < gap) {
     EXPECT_FALSE(backlog_.hole().empty());
     ASSERT_EQ(Step(), Work::kAppend);
   }
   EXPECT_TRUE(backlog_.hole().empty());
-  EXPECT_FALSE(backlog_.gap_is_due());
+  EXPECT_FALSE(backlog_.GapIsDue());
 }
 
 TEST_F(BacklogTest, ABatchTellsWhetherItHasTheGapOfTheHole) {
   backlog_.Begin(now_, false);
-  backlog_.TakeJournal(bounds_, true, {.first = 1, .last = 5}, 0, {}, now_);
+  backlog_.TakeJournal(bounds_, true, {.first = 1, .last = 5}, {}, now_);
   backlog_.End({.work = Work::kOpen}, {.at = now_, .bounds = bounds_});
   ASSERT_EQ(Step(), Work::kMark);
   ASSERT_EQ(Step(), Work::kRetain);
   last_assigned_ = 5;
   Add();
-  EXPECT_TRUE(backlog_.gap_is_due());
+  EXPECT_TRUE(backlog_.GapIsDue());
   Backlog::Task task = backlog_.Begin(now_, false);
   EXPECT_EQ(task.batch->hole.last, 5);
   EXPECT_FALSE(task.batch->hole_is_named);
   End(task);
-  backlog_.ReportHoleBy(last_assigned_ + 1);
+  ASSERT_TRUE(backlog_.TakeGap(last_assigned_ + 1).has_value());
   Add();
   task = backlog_.Begin(now_, false);
   EXPECT_TRUE(task.batch->hole_is_named);
 }
 
 TEST_F(BacklogTest, HandedOverEventsThatAreInTheJournalAreNotWrittenAgain) {
-  Add();
-  Add();
-  Add();
+  Backlog backlog(kMaxBytes, 3, {});
+  for (uint64_t sequence = 1; sequence <= 3; ++sequence) backlog.Add(Event(sequence));
   bounds_.newest = 2;
-  backlog_.Begin(now_, false);
-  backlog_.TakeJournal(bounds_, false, {}, 3, {}, now_);
-  EXPECT_EQ(backlog_.CountEvents(), 1);
-  EXPECT_TRUE(backlog_.hole().empty());
+  backlog.Begin(now_, false);
+  backlog.TakeJournal(bounds_, false, {}, {}, now_);
+  EXPECT_EQ(backlog.CountEvents(), 1);
+  EXPECT_TRUE(backlog.hole().empty());
 }
 
 TEST_F(BacklogTest, SequencesThatWereGivenAndAreNowhereAreAHole) {
+  Backlog backlog(kMaxBytes, 7, {});
   bounds_.newest = 2;
-  backlog_.TakeJournal(bounds_, false, {}, 7, {}, now_);
-  EXPECT_EQ(backlog_.hole().first, 3);
-  EXPECT_EQ(backlog_.hole().last, 7);
-  EXPECT_TRUE(backlog_.gap_is_due());
+  backlog.TakeJournal(bounds_, false, {}, {}, now_);
+  EXPECT_EQ(backlog.hole().first, 3);
+  EXPECT_EQ(backlog.hole().last, 7);
+  const std::optional<NodeGap> named = backlog.TakeGap(8);
+  ASSERT_TRUE(named.has_value());
+  EXPECT_EQ(named->missing.first, 3);
+  EXPECT_EQ(named->message,
+            "events that vmeventd had seen and not written when it ended may be lost; the last one "
+            "written is 2");
 }
 
 TEST_F(BacklogTest, RunsThatTheWatcherDoesNotKnowAreOver) {
-  backlog_.TakeJournal(bounds_, false, {}, 0, {{"run-1", {"state", 4}}}, now_);
-  const Journal::Batch all = backlog_.All();
+  backlog_.TakeJournal(bounds_, false, {}, {{"run-1", {"state", 4}}}, now_);
+  const JournalBatch all = backlog_.All();
   ASSERT_EQ(all.runs.count("run-1"), 1);
   EXPECT_THAT(all.runs.at("run-1").payload, IsEmpty());
 }
 
-TEST_F(BacklogTest, RefusedEventsAreNamedOnceThereIsRoom) {
+TEST_F(BacklogTest, EvidenceIsRefusedLast) {
   OpenJournal();
-  while (backlog_.bytes() <= kMaxBytes) Add();
-  backlog_.CountRefused(3);
-  EXPECT_EQ(backlog_.TakeRefused(), 0);
+  EXPECT_TRUE(backlog_.Accept(false));
+  while (backlog_.bytes() < 2 * kMaxBytes) Add();
+  EXPECT_FALSE(backlog_.Accept(false));
+  EXPECT_TRUE(backlog_.Accept(true));
+  while (backlog_.bytes() < 4 * kMaxBytes) Add();
+  EXPECT_FALSE(backlog_.Accept(true));
+  EXPECT_EQ(backlog_.refused(), 2);
+}
+
+TEST_F(BacklogTest, OneGapCountsTheRefusedEventsOnceThereIsRoom) {
+  OpenJournal();
+  while (backlog_.bytes() < 2 * kMaxBytes) Add();
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(backlog_.Accept(false));
+  EXPECT_FALSE(backlog_.GapIsDue());
+  EXPECT_FALSE(backlog_.TakeGap(last_assigned_ + 1).has_value());
   while (Step() == Work::kAppend) {
   }
-  EXPECT_TRUE(backlog_.refused_are_due());
-  EXPECT_EQ(backlog_.TakeRefused(), 3);
-  EXPECT_EQ(backlog_.TakeRefused(), 0);
+  EXPECT_TRUE(backlog_.GapIsDue());
+  const std::optional<NodeGap> gap = backlog_.TakeGap(last_assigned_ + 1);
+  ASSERT_TRUE(gap.has_value());
+  EXPECT_EQ(gap->reason, GapReason::kQueueFull);
+  EXPECT_EQ(gap->message, "3 events of VMs were dropped: more than 64 MiB waited to be recorded");
+  EXPECT_TRUE(gap->missing.empty());
+  EXPECT_FALSE(backlog_.TakeGap(last_assigned_ + 1).has_value());
   EXPECT_EQ(backlog_.refused(), 3);
 }
 

@@ -39,18 +39,18 @@ TEST(EventLog, AfterAStopInOrderTheSequencesContinueWithoutAGap) {
   EXPECT_THAT(Durability(state.Events()),
               ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true), Pair(4, true)));
   EXPECT_EQ(state.log().identity().journal_id, kJournal);
-  EXPECT_TRUE(state.log().runs_are_known());
+  EXPECT_TRUE(state.log().previous().runs_are_known);
 }
 
 TEST(EventLog, TheNextDaemonKnowsTheLastWatchedTime) {
   for (const bool in_order : {true, false}) {
     PumpedState state;
-    EXPECT_EQ(state.log().last_watched(), absl::InfinitePast());
+    EXPECT_EQ(state.log().previous().last_watched, absl::InfinitePast());
     state.log().Watched(At(5));
     state.PushEach("a", 1);
     state.Restart(in_order);
-    EXPECT_TRUE(state.log().follows_another());
-    EXPECT_EQ(state.log().last_watched(), At(5));
+    EXPECT_TRUE(state.log().previous().existed);
+    EXPECT_EQ(state.log().previous().last_watched, At(5));
   }
 }
 
@@ -64,9 +64,9 @@ TEST(EventLog, TheWatchedTimeIsRecordedOnlyAfterEarlierEventsAreWritten) {
   HandedLog handed = state.log().HandOver();
   EXPECT_EQ(handed.watched_until, At(6));
   state.Restart(/*in_order=*/false);
-  EXPECT_EQ(state.log().last_watched(), At(5));
+  EXPECT_EQ(state.log().previous().last_watched, At(5));
   state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
-  EXPECT_EQ(state.log().last_watched(), At(6)) << "all of it was handed over";
+  EXPECT_EQ(state.log().previous().last_watched, At(6)) << "all of it was handed over";
 }
 
 TEST(EventLog, AfterACrashNoSequenceIsReusedAndAGapNamesTheMissingOnes) {
@@ -131,8 +131,8 @@ TEST(EventLog, AStartThatCannotReadTheUsedSequencesBeginsAnotherJournalWithTheSa
   state.Push({started});
   RestartWithUnreadableMark(&state);
   EXPECT_NE(state.log().identity().journal_id, kJournal);
-  EXPECT_TRUE(state.log().follows_another());
-  EXPECT_TRUE(state.log().runs_are_known());
+  EXPECT_TRUE(state.log().previous().existed);
+  EXPECT_TRUE(state.log().previous().runs_are_known);
   EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
   state.clock().Advance(absl::Seconds(1));
   state.Write();
@@ -300,7 +300,7 @@ TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
     ASSERT_EQ(events.size(), 1u);
     EXPECT_EQ(events[0].gap_reason(), v1::GAP_REASON_JOURNAL_REPLACED);
     EXPECT_THAT(events[0].message(), HasSubstr(why));
-    EXPECT_FALSE(state.log().runs_are_known());
+    EXPECT_FALSE(state.log().previous().runs_are_known);
   }
 }
 
@@ -431,7 +431,7 @@ TEST(EventLog, ACopyOfTheFilesIsAnotherJournalWithTheSameEvents) {
   const std::vector<v1::Event> events = state.Events();
   ASSERT_EQ(events.size(), 3u);
   EXPECT_THAT(events[2].message(), HasSubstr("restored from a copy"));
-  EXPECT_FALSE(state.log().runs_are_known());
+  EXPECT_FALSE(state.log().previous().runs_are_known);
 }
 
 // Has the next start find no journal that it can open, until it is repaired.
@@ -504,7 +504,7 @@ TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true);
-  EXPECT_FALSE(state.log().runs_are_known());
+  EXPECT_FALSE(state.log().previous().runs_are_known);
   Repair(&state);
   const std::vector<v1::Event> events = state.Events(2);
   ASSERT_EQ(events.size(), 1u);
@@ -519,7 +519,7 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
     EXPECT_EQ(found.newest, UINT64_MAX) << "what its file has is not known";
     return HandedLog{.journal_id = kJournal, .end = {"", 0, 1}, .runs = {{"run-a", {"state"}}}};
   });
-  EXPECT_TRUE(state.log().runs_are_known());
+  EXPECT_TRUE(state.log().previous().runs_are_known);
   EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
   Repair(&state);
   EXPECT_THAT(state.Events(2), SizeIs(0));
@@ -544,7 +544,7 @@ TEST(UnopenedJournal, AGapIsStillDueWhereADaemonHandsOverWhatItDidNotKnow) {
   HandedLog handed = state.log().HandOver();
   EXPECT_FALSE(handed.knows_runs);
   state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
-  EXPECT_FALSE(state.log().runs_are_known());
+  EXPECT_FALSE(state.log().previous().runs_are_known);
   EXPECT_FALSE(state.log().HandOver().knows_runs);
   Repair(&state);
   const std::vector<v1::Event> events = state.Events(state.log().range().oldest);
@@ -557,7 +557,7 @@ TEST(UnopenedJournal, TakesWhatWasHandedOverWhenItCanBeOpened) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.PushUnwritten({Reset()});
-  state.clock().Advance(EventLog::kPatience);
+  state.clock().Advance(PublicationQueue::kPatience);
   state.PushUnwritten({});
   HandedLog handed = state.log().HandOver();
   state.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });

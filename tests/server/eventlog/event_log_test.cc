@@ -34,7 +34,7 @@ TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
   state.Write();
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true)));
   state.PushUnwritten({Reset()});
-  state.clock().Advance(EventLog::kPatience - absl::Milliseconds(1));
+  state.clock().Advance(PublicationQueue::kPatience - absl::Milliseconds(1));
   state.PushUnwritten({Reset()});
   EXPECT_EQ(state.log().range().newest, 1u);
   EXPECT_EQ(EventLogForTests::NextStep(state.log()),
@@ -101,7 +101,7 @@ TEST(EventLog, ADiskOnWhichEachWriteIsSlowDoesNotWorkAgainAfterEach) {
     state.Write();
     EXPECT_THAT(state.log().health().journal_problem.text, HasSubstr("the disk is slow"));
     state.PushUnwritten({Reset()});
-    state.clock().Advance(EventLog::kPatience);
+    state.clock().Advance(PublicationQueue::kPatience);
     state.PushUnwritten({});
     EXPECT_FALSE(state.reported_writable());
   }
@@ -153,7 +153,7 @@ TEST(EventLog, BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem) {
 TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
   PumpedState state({.bytes = 1'000});
   for (int i = 0; i < 15; ++i) state.PushUnwritten({Reset()});
-  state.clock().Advance(EventLog::kPatience);
+  state.clock().Advance(PublicationQueue::kPatience);
   state.PushUnwritten({});
   EXPECT_GT(state.log().health().ring_bytes, 3'000u);
   ASSERT_TRUE(state.log().StepWriter());
@@ -335,7 +335,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   for (int i = 0; i < 64; ++i) push(EventType::kPaused);
   write();
   push(EventType::kReset);
-  clock.Advance(EventLog::kPatience);
+  clock.Advance(PublicationQueue::kPatience);
   log->Step();
   ASSERT_EQ(log->range().committed, 64u);
   constexpr char kResets[] = "filter { types: EVENT_TYPE_RESET }";
@@ -352,7 +352,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
 
   // The same between two turns, of which the first finds where in the journal the times end.
   push(EventType::kReset);
-  clock.Advance(EventLog::kPatience);
+  clock.Advance(PublicationQueue::kPatience);
   log->Step();
   ASSERT_EQ(log->range().committed, 66u);
   clock.Do(2, [&] {

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_log.h"
+#include "server/eventlog/file_identity.h"
 #include "server/eventlog/journal_rows.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/power_loss_disk.h"

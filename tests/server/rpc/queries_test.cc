@@ -180,7 +180,7 @@ TEST_F(QueriesTest, EndsAPageOfEventsBeforeItIsTooLong) {
 TEST_F(QueriesTest, PublicEventsThatAreNotInTheJournalYetAreListed) {
   pumped_.PushEach("a", 2);
   pumped_.PushUnwritten({Update("a", EventType::kReset), Update("a", EventType::kReset)});
-  pumped_.clock().Advance(EventLog::kPatience);
+  pumped_.clock().Advance(PublicationQueue::kPatience);
   pumped_.PushUnwritten({});
   EXPECT_THAT(Sequences(Events("")), ElementsAre(1, 2, 3, 4));
   EXPECT_THAT(Sequences(Events("newest_first: true page_size: 3")), ElementsAre(4, 3, 2));
@@ -262,7 +262,7 @@ TEST_F(QueriesTest, ListsThatWaitForADiskThatHangsAreAnswered) {
     list("");
     queries_.EndHung();
     EXPECT_THAT(answers, IsEmpty()) << "a disk may be slow";
-    pumped_.clock().Advance(EventLog::kMaxRead);
+    pumped_.clock().Advance(History::kMaxRead);
     queries_.EndHung();
     EXPECT_EQ(answers.size(), 1u) << "it waited";
     list("");

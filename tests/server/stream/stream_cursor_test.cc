@@ -365,7 +365,7 @@ TEST(StreamCursor, ReportsThatAnEventIsNotDurableAndWhenItIs) {
   Next(&durable_only);
   pumped.PushUnwritten({Update("a", EventType::kReset)});
   EXPECT_TRUE(SaysNothing(&cursor)) << "it waits for the disk at first";
-  pumped.clock().Advance(EventLog::kPatience);
+  pumped.clock().Advance(PublicationQueue::kPatience);
   pumped.PushUnwritten({});
   const v1::WatchEventsResponse sent = Next(&cursor);
   ASSERT_THAT(Sequences(sent), ElementsAre(1));
@@ -381,7 +381,7 @@ TEST(StreamCursor, ReportsThatAnEventIsNotDurableAndWhenItIs) {
   ASSERT_THAT(Sequences(late), ElementsAre(1));
   EXPECT_TRUE(late.events(0).durable());
   pumped.PushUnwritten({Update("a", EventType::kReset)});
-  pumped.clock().Advance(EventLog::kPatience);
+  pumped.clock().Advance(PublicationQueue::kPatience);
   pumped.PushUnwritten({});
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2));
   pumped.Push({Update("a", EventType::kReset)});
