@@ -17,6 +17,7 @@
 #include "base/uuid.h"
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/evidence_types.h"
+#include "server/eventlog/file_identity.h"
 #include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
