@@ -1,5 +1,7 @@
 #include "tests/support/files.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -21,6 +23,12 @@ void Touch(const std::string& path) {
 bool Exists(const std::string& path) {
   std::error_code error;  // a name may be too long to exist
   return std::filesystem::exists(path, error);
+}
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) FailErrno("no mode of " + path);
+  return info.st_mode & 0777;
 }
 
 }  // namespace vmeventd::e2e

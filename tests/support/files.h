@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 namespace vmeventd::e2e {
@@ -8,5 +10,7 @@ std::string ReadFile(const std::string& path);
 // Creates an empty file.
 void Touch(const std::string& path);
 bool Exists(const std::string& path);
+// The permissions of a file, without its type.
+mode_t ModeOf(const std::string& path);
 
 }  // namespace vmeventd::e2e

@@ -19,6 +19,7 @@
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/delivery.h"
 #include "client/sinks/print.h"
+#include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"

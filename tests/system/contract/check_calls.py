@@ -413,7 +413,7 @@ def server_info(world):
     wait_until("the directory is there", lambda: world.info().directories[1].present)
 
 
-elsewhere("tests/watcher/qmp/node_watcher_directories_test.cc:HangingDirectoryTest.HoldsNoOther",
+elsewhere("tests/watcher/node/node_watcher_directories_test.cc:HangingDirectoryTest.HoldsNoOther",
           "WatchedDirectory.problem")
 
 

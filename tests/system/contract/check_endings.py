@@ -17,7 +17,7 @@ def expect(stopped, class_name, cause):
     assert pb.ShutdownCause.Name(stopped.shutdown.cause) == f"SHUTDOWN_CAUSE_{cause}", stopped
 
 
-elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:OomKillTest.IsAttributedToItsVictim",
+elsewhere("tests/watcher/node/node_watcher_exit_test.cc:OomKillTest.IsAttributedToItsVictim",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY")
 CAUSES = "tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest"
 elsewhere(f"{CAUSES}.AKillByTheKernelIsACrash", "ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED")
@@ -169,7 +169,7 @@ def unobserved(world):
     expect(world.oldest().wait_event("STOPPED"), UNKNOWN, "UNOBSERVED")
 
 
-elsewhere("tests/watcher/qmp/node_watcher_exit_test.cc:NodeWatcherExitTest.WithoutASourceAReapedProcessIsNotKnown",
+elsewhere("tests/watcher/node/node_watcher_exit_test.cc:NodeWatcherExitTest.WithoutASourceAReapedProcessIsNotKnown",
           "ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED")
 
 

@@ -440,7 +440,7 @@ def detail_json(world):
 
 
 # Tests of the problems and gaps that need more than fake QEMUs.
-QMP = "tests/watcher/qmp/node_watcher_"
+NODE = "tests/watcher/node/node_watcher_"
 SESSION = "tests/watcher/session/vm_session_"
 LIBVIRT = "tests/watcher/libvirt/libvirt_source_test.cc:Libvirt"
 TRACE = "tests/watcher/signals/bpf_trace_test.cc:BpfTrace"
@@ -456,23 +456,23 @@ for test, problem in (
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnIoErrorIsAProblemUntilAResume", "IO_ERROR"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AnInternalErrorIsACrash", "INTERNAL_ERROR"),
         (f"{SESSION}events_test.cc:VmSessionStateTest.ProblemsThatComeAndGoAreReportedByEvents", "SHARED_UUID"),
-        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AHumanMonitorIsAProblemOfItsVm", "NOT_QMP"),
-        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
+        (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.AHumanMonitorIsAProblemOfItsVm", "NOT_QMP"),
+        (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
          "SHUTDOWN_FILE"),
-        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
+        (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
          "OUT_OF_DESCRIPTORS"),
-        (f"{QMP}listener_test.cc:ForeignListenerTest.IsNeverConnectedToWhereTheNameIsNoMonitors", "NO_MONITOR"),
-        (f"{QMP}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
+        (f"{NODE}listener_test.cc:ForeignListenerTest.IsNeverConnectedToWhereTheNameIsNoMonitors", "NO_MONITOR"),
+        (f"{NODE}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
          "MANAGERS_OWN"),
-        (f"{QMP}listener_test.cc:ListenerTest.AQmpServerWithoutAVmIsNone", "NOT_A_VM"),
-        (f"{QMP}paths_test.cc:SharedPathTest.EachEndIsTheEndOfItsOwnQemu", "SHARED_PATH"),
-        (f"{QMP}directories_test.cc:HangingDirectoryTest.HoldsNoOther", "DIRECTORY_HANGS"),
+        (f"{NODE}listener_test.cc:ListenerTest.AQmpServerWithoutAVmIsNone", "NOT_A_VM"),
+        (f"{NODE}paths_test.cc:SharedPathTest.EachEndIsTheEndOfItsOwnQemu", "SHARED_PATH"),
+        (f"{NODE}directories_test.cc:HangingDirectoryTest.HoldsNoOther", "DIRECTORY_HANGS"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain", "FOLLOWED_ELSEWHERE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
         (f"{LIBVIRT}ProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),
         (f"{LIBVIRT}ProcessTest.ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill",
          "PROCESS_NOT_VISIBLE"),
-        (f"{QMP}faults_test.cc:NodeWatcherFaultsTest.AMonitorThatMayNotBeConnectedToIsListedWithTheReason",
+        (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.AMonitorThatMayNotBeConnectedToIsListedWithTheReason",
          "PERMISSION_DENIED"),
         (f"{TRACE}ErrorTest.AForeignPidNamespaceIsRefused", "PID_NAMESPACE"),
         (f"{TRACE}ErrorTest.AKernelWithoutBtfIsNamedInTheError", "NO_KERNEL_TYPES"),
@@ -482,7 +482,7 @@ for test, problem in (
         (f"{TRACE}Test.EachReasonHasItsCode", "KERNEL_LOCKDOWN"),
         (f"{TRACE}Test.EachReasonHasItsCode", "CANNOT_TRACE")):
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
-ABSENCE = f"{QMP}restart_test.cc:RestartTest.AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw"
+ABSENCE = f"{NODE}restart_test.cc:RestartTest.AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw"
 for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),

@@ -4,31 +4,24 @@
 
 #include <csignal>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "base/event_loop.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/machine_probe.h"
-#include "tests/support/problem_texts.h"
-#include "tests/support/test_util.h"
 #include "tests/watcher/runs/exit_message.h"
-#include "watcher/node/intent_requests.h"
+#include "tests/watcher/runs/run_table_fixture.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/process_watch.h"
-#include "watcher/runs/run_context.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/vm_run.h"
-#include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
 namespace {
@@ -39,107 +32,7 @@ using testing::IsEmpty;
 
 constexpr char kText[] = "550e8400-e29b-41d4-A716-446655440000";
 
-// A run whose monitor is a test.
-class FakeRun : public VmRun {
- public:
-  using VmRun::VmRun;
-  void BecomeReady() { Hand(input::MonitorReady{{"7.2", "running", "", ""}}); }
-
-  bool connected() const override { return true; }
-  std::optional<HandedRun> HandOver() override {
-    HandedRun handed;
-    HandOverTo(&handed);
-    return handed;
-  }
-  bool ResumeFrom(HandedRun*) override { return false; }
-  void ReadNow() override { restored = true; }
-  int agent_questions = 0;
-  int process_ends = 0;
-  bool disconnected = false;
-  bool restored = false;
-
- private:
-  void OnProcessGone() override {
-    ++process_ends;
-    process().AwaitEnd();
-  }
-  void Ask(Question question) override { agent_questions += question == Question::kGuestAgent; }
-  void Disconnect() override { disconnected = true; }
-};
-
-class RunTableTest : public testing::Test, public RunSource {
- protected:
-  RunTableTest() {
-    context_.options = &watcher_options_;
-    context_.loop = loop_.get();
-    context_.exit_statuses = exit_statuses_.get();
-    context_.oom_counters = &oom_counters_;
-    context_.signals = &signals_;
-    context_.host = &host_;
-    context_.boot_id = "run";
-    context_.max_vm_descriptors = 100;
-  }
-
-  void Start() override {}
-  bool first_scan_done() const override { return true; }
-  void EndTurn() override {}
-  void Restore(VmSession session) override {
-    table_.Add(this, std::make_unique<FakeRun>(&context_, &table_, std::move(session)));
-  }
-  bool is_open() const override { return true; }
-  std::vector<ServiceHealth> Health() const override { return {}; }
-  void Describe(v1::GetServerInfoResponse*) const override {}
-  void Counters(WatcherCounters*) const override {}
-  void OnOver(VmRun* run) override { over_.emplace_back(run->info().name); }
-
-  RunInfo Info(const std::string& name, const std::string& run_id) const {
-    RunInfo info;
-    info.name = info.raw_name = name;
-    info.run_id = run_id;
-    info.source_key = "test";
-    info.monitor_path = info.raw_path = directory_.Path(name + ".sock");
-    info.process_tracked = false;
-    return info;
-  }
-  void Declare(VmRun* run) const {
-    v1::Intent intent;
-    intent.set_intent_id("intent-1");
-    *intent.mutable_expire_time() = ToTimestamp(clock_.Now().wall + absl::Hours(1));
-    run->DeclareIntent(intent, [] {});
-  }
-  FakeRun* Add(const std::string& name, const std::string& run_id) {
-    return Add(Info(name, run_id));
-  }
-  FakeRun* Add(RunInfo info) {
-    auto run = std::make_unique<FakeRun>(&context_, &table_,
-                                         VmSession(std::move(info), &options_, clock_.Now()));
-    FakeRun* const added = run.get();
-    table_.Add(this, std::move(run));
-    added->BecomeReady();
-    return added;
-  }
-  std::vector<std::string> ProblemsOf(const std::string& name) const {
-    return ProblemTexts(sink_.Latest(name)->problems());
-  }
-  void Restore(std::vector<std::string> saved) {
-    RestoreRuns(&context_, &table_, {{"test", this}}, saved, {});
-  }
-
-  TempDir directory_;
-  ManualClock clock_;
-  RecordingSink sink_;
-  SessionOptions options_;
-  std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
-  std::unique_ptr<ExitStatusReader> exit_statuses_ =
-      ExitStatusReader::Create(loop_.get(), ExitStatusSource::kNone);
-  OomCounters oom_counters_{directory_.path()};
-  SignalWatch signals_{loop_.get(), {}};
-  HostWatch host_{loop_.get(), nullptr, ""};
-  const WatcherOptions watcher_options_;
-  RunContext context_;
-  RunTable table_{&sink_, &context_.meters};
-  std::vector<std::string> over_;
-};
+class RunTableTest : public RunTableFixture {};
 
 TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
   FakeRun* const run = Add("vm1", "run-1");
@@ -229,29 +122,6 @@ TEST_F(RunTableTest, AKillForMemoryOfOneRunIsNotAnothersToo) {
   };
   EXPECT_EQ(class_of_end(&first), ShutdownClass::kCrash);
   EXPECT_EQ(class_of_end(&second), ShutdownClass::kUnknown);
-}
-
-// Each makes two events, which no limit of events holds back.
-TEST_F(RunTableTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
-  options_.event_limits = false;  // nor one of the run's
-  FakeRun* const run = Add("vm1", "run-1");
-  IntentRequests intents(loop_.get(), &table_, &sink_, true);
-  const auto declare = [&] {
-    absl::Status said = absl::UnknownError("not called");
-    intents.Declare({"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},
-                    [&said](const absl::StatusOr<v1::Intent>& intent) { said = intent.status(); });
-    intents.Handle();
-    if (run->session().open_intent() != nullptr) {
-      sink_.entries().back().update.on_public();
-      run->WithdrawIntent([] {});
-    }
-    return said;
-  };
-  for (int i = 0; i < kNodeIntents.burst; ++i) ASSERT_TRUE(declare().ok()) << i;
-  EXPECT_TRUE(absl::IsResourceExhausted(declare()));
-  clock_.Advance(absl::Seconds(1));
-  for (int i = 0; i < kNodeIntents.per_second; ++i) EXPECT_TRUE(declare().ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(declare()));
 }
 
 // The connector reports an end once, and maybe before the process's end is noticed.
@@ -375,17 +245,6 @@ TEST_F(RunTableTest, AnUnknownBootIdDoesNotCountAsAReboot) {
   Restore({saved});
   EXPECT_NE(table_.Find("run-1"), nullptr);
   EXPECT_EQ(sink_.Count(EventType::kStopped), ends);
-}
-
-TEST(ParseUuidTest, ReadsBothCases) {
-  EXPECT_EQ(ParseUuid(kText), Uuid(0x550e8400e29b41d4, 0xa716446655440000));
-}
-
-TEST(ParseUuidTest, RefusesOtherText) {
-  EXPECT_EQ(ParseUuid(""), std::nullopt);
-  EXPECT_EQ(ParseUuid("550e8400-e29b-41d4-a716-44665544000"), std::nullopt);
-  EXPECT_EQ(ParseUuid("550e8400-e29b-41d4-a716-44665544000g"), std::nullopt);
-  EXPECT_EQ(ParseUuid("550e8400ee29b-41d4-a716-446655440000"), std::nullopt);
 }
 
 }  // namespace

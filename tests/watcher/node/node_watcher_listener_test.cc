@@ -17,7 +17,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/qmp/socket_file.h"

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/health.h"
-#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/node/node_watcher_fixture.h"
 
 namespace vmeventd {
 namespace {

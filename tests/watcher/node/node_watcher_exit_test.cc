@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/node/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/exit_status_reader.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {

@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/process_state.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {

@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
-#include "tests/watcher/qmp/node_watcher_fixture.h"
+#include "tests/watcher/node/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"

@@ -1,0 +1,35 @@
+#include "watcher/node/intent_requests.h"
+
+#include "gtest/gtest.h"
+#include "tests/watcher/runs/run_table_fixture.h"
+
+namespace vmeventd {
+namespace {
+
+class IntentRequestsTest : public RunTableFixture {};
+
+// Each makes two events, which no limit of events holds back.
+TEST_F(IntentRequestsTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
+  options_.event_limits = false;  // nor one of the run's
+  FakeRun* const run = Add("vm1", "run-1");
+  IntentRequests intents(loop_.get(), &table_, &sink_, true);
+  const auto declare = [&] {
+    absl::Status said = absl::UnknownError("not called");
+    intents.Declare({"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},
+                    [&said](const absl::StatusOr<v1::Intent>& intent) { said = intent.status(); });
+    intents.Handle();
+    if (run->session().open_intent() != nullptr) {
+      sink_.entries().back().update.on_public();
+      run->WithdrawIntent([] {});
+    }
+    return said;
+  };
+  for (int i = 0; i < kNodeIntents.burst; ++i) ASSERT_TRUE(declare().ok()) << i;
+  EXPECT_TRUE(absl::IsResourceExhausted(declare()));
+  clock_.Advance(absl::Seconds(1));
+  for (int i = 0; i < kNodeIntents.per_second; ++i) EXPECT_TRUE(declare().ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(declare()));
+}
+
+}  // namespace
+}  // namespace vmeventd
