@@ -246,7 +246,7 @@ MUTATIONS = [
     # Who is followed.
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
-    Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_source.cc",
+    Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_connecting.cc",
              "} else if (⟦peer.pid != 0 && !IsQemuAt(*context_, peer, slot)⟧) {", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/unfollowed_sockets.cc",
              "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxUnfollowed⟧)", "false"),

@@ -12,7 +12,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/monitor_connection.h"
-#include "watcher/qmp/socket_slot.h"
+#include "watcher/qmp/run_sockets.h"
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/handed_run.h"

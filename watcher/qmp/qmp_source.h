@@ -126,7 +126,7 @@ class QmpSource : public RunSource,
   void ReportProblem(SocketSlot* slot, const Problem& problem);
   void ForgetProblem(SocketSlot* slot);
 
-  // Connecting.
+  // Connecting (qmp_connecting.cc).
   void Schedule(SocketSlot* slot, absl::Duration delay);
   // Schedules with twice the last wait, at least `first` and at most `limit`.
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);

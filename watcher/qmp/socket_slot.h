@@ -1,18 +1,14 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "base/compact.h"
 #include "base/event_loop.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
-#include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/named_monitors.h"
 #include "watcher/runs/process.h"
@@ -59,26 +55,9 @@ struct SocketSlot {
   std::shared_ptr<const NamedMonitors> monitors;
 
   Problem problem;  // as reported, while no run is seen behind the socket
-};
 
-// The sockets of a run, as its source has them.
-struct RunSockets {
-  SocketSlot* home = nullptr;  // the slot where it was first seen, which gives it its name
-  // The slots that lead to it. `attached_by`: the one that it was attached by last; null: that slot
-  // was removed.
-  absl::InlinedVector<SocketSlot*, 1> slots;
-  SocketSlot* attached_by = nullptr;
-  // The socket that it was attached by last, by which it is found again.
-  std::optional<InodeKey> attached_inode;
-  uint32_t owner = 0;  // the owner of that socket
-  // The listening process is visible, or was until its end: so senders are visible too.
-  bool listener_seen = false;
-
-  // Returns whether an existing socket leads to the run.
-  bool LeadBack() const {
-    return std::any_of(slots.begin(), slots.end(),
-                       [](const SocketSlot* slot) { return slot->present; });
-  }
+  // Returns whether it has neither a socket nor a run: it is dropped, or about to be.
+  bool unused() const { return !present && runs == 0; }
 };
 
 }  // namespace vmeventd

@@ -442,7 +442,7 @@ def detail_json(world):
 # Tests of the problems and gaps that need more than fake QEMUs.
 NODE = "tests/watcher/node/node_watcher_"
 SESSION = "tests/watcher/session/vm_session_"
-LIBVIRT = "tests/watcher/libvirt/libvirt_source_test.cc:Libvirt"
+LIBVIRT = "tests/watcher/libvirt/libvirt_process_test.cc:LibvirtProcessTest"
 TRACE = "tests/watcher/signals/bpf_trace_test.cc:BpfTrace"
 LOG = "tests/server/eventlog/event_log_"
 for test, problem in (
@@ -469,8 +469,8 @@ for test, problem in (
         (f"{NODE}directories_test.cc:HangingDirectoryTest.HoldsNoOther", "DIRECTORY_HANGS"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain", "FOLLOWED_ELSEWHERE"),
         ("tests/system/libvirt_test.cc:LibvirtTest.LibvirtIsRestartedUnderADomain", "LIBVIRT_LOST"),
-        (f"{LIBVIRT}ProcessTest.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),
-        (f"{LIBVIRT}ProcessTest.ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill",
+        (f"{LIBVIRT}.ADomainThatIsNotListedAndWhoseProcessLivesHasAProblem", "NOT_LISTED"),
+        (f"{LIBVIRT}.ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill",
          "PROCESS_NOT_VISIBLE"),
         (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.AMonitorThatMayNotBeConnectedToIsListedWithTheReason",
          "PERMISSION_DENIED"),

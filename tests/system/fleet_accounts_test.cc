@@ -1,11 +1,8 @@
-// Who may publish what, with the accounts, credentials and TLS of a real NATS server.
-
-#include <unistd.h>
+// Who may publish what, with the accounts and credentials of a real NATS server.
 
 #include <algorithm>
 #include <climits>
 #include <csignal>
-#include <fstream>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -26,11 +23,9 @@
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/nats_server.h"
-#include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
-#include "tests/system/fleet_push.h"
-#include "tests/system/journal_test_base.h"
+#include "tests/system/fleet_security.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::e2e {
@@ -38,7 +33,6 @@ namespace {
 
 using client::ApiSubject;
 using client::BucketStream;
-using client::ConnectNats;
 using client::EscapeToken;
 using client::KeySubject;
 using client::kFleetStream;
@@ -46,18 +40,15 @@ using client::kNodesBucket;
 using client::kVmsBucket;
 using client::NatsConnection;
 using client::NatsMessage;
-using client::NatsOptions;
 using client::NodeBucketKey;
 using client::NodeSubjectPrefix;
 using client::ReadLastMessage;
 using client::ReadStreamState;
-using client::StreamState;
 using client::VmBucketKey;
 
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-using testing::UnorderedElementsAre;
 
 std::string ThisNode() {
   char name[HOST_NAME_MAX + 1] = {};
@@ -95,45 +86,6 @@ NatsPermissions PermissionsOf(const std::string& node) {
 }
 
 NatsPermissions ReaderPermissions() { return DocumentedBehind("### Readers"); }
-
-// A server that has no turn for two seconds is too late for a connection: another one is tried.
-std::unique_ptr<NatsConnection> Connect(const NatsOptions& options) {
-  absl::StatusOr<std::unique_ptr<NatsConnection>> connection = absl::UnknownError("not tried");
-  WaitUntil("the NATS server takes a connection in time", [&] {
-    connection = ConnectNats(options);
-    return connection.ok() || !absl::StrContains(connection.status().message(), ": Timeout");
-  });
-  if (!connection.ok()) Fail(std::string(connection.status().message()));
-  return *std::move(connection);
-}
-
-// vmevents with these arguments, to a server.
-CommandResult Vmevents(const std::string& server, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), {"-o", "json"});
-  return RunCommand({.arguments = VmeventsCommand(server, arguments)});
-}
-
-class FleetSecurityTest : public JournalTestBase {
- protected:
-  // The path of a file with these contents.
-  std::string Write(const std::string& name, const std::string& contents) {
-    std::string path = dir() / name;
-    std::ofstream(path) << contents;
-    return path;
-  }
-  // Starts a daemon, and a push of its events with these arguments.
-  void StartPublishing(const std::string& url, const std::vector<std::string>& arguments,
-                       const std::string& cluster = "test",
-                       const std::vector<std::string>& daemon_arguments = {}) {
-    StartDaemon(Options(daemon_arguments));
-    push_ = std::make_unique<FleetPush>(daemon().server_address(), url, cluster, dir() / "push",
-                                        arguments);
-  }
-  FleetPush& push() { return *push_; }
-
- private:
-  std::unique_ptr<FleetPush> push_;
-};
 
 class FleetAccountTest : public FleetSecurityTest {
  protected:
@@ -511,172 +463,6 @@ TEST_F(FleetAccountTest, AReaderWithoutCredentialsOrPermissionsIsToldWhatIsMissi
   const CommandResult node = AskAs(MakeUser("b", PermissionsOf("b")), {"events"});
   EXPECT_NE(node.exit_code, 0);
   EXPECT_THAT(node.error, HasSubstr("Permissions Violation"));
-}
-
-// The servers' configuration that the page has for nodes that may be hostile, with two of them.
-// Who does not log in is the node node7.
-std::string AccountForTheNodes() {
-  const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/many-nodes.md"));
-  const size_t begin = page.find("accounts: {", page.find("\n### An account for the nodes\n"));
-  std::string text = absl::StrReplaceAll(page.substr(begin, page.find("\n```", begin) - begin),
-                                         {{"\"CN=admin\"", "admin, password: p"},
-                                          {"\"CN=reader\"", "reader, password: p"},
-                                          {"\"CN=node7\"", "node7, password: p"}});
-  const size_t user = text.find("{ user: node7");
-  const std::string node7 = text.substr(user, text.find("\n    ]", user) - user);
-  text.insert(user, absl::StrReplaceAll(node7, {{"node7", "node8"}}) + "\n");
-  return text + "\nno_auth_user: node7\n";
-}
-
-class FleetOfTwoAccountsTest : public FleetSecurityTest {
- protected:
-  std::unique_ptr<NatsConnection> ConnectAs(const std::string& user, const std::string& domain) {
-    return Connect({.servers = {absl::StrCat("nats://", user, ":p@127.0.0.1:", nats_.port())},
-                    .name = "a test",
-                    .domain = domain,
-                    .inbox_prefix = domain.empty() ? "_INBOX" : "_INBOX.vmeventd.prod." + user});
-  }
-  StreamState StateOf(absl::string_view stream) { return *ReadStreamState(admin_.get(), stream); }
-  bool IsEmpty(absl::string_view stream) {
-    const StreamState state = StateOf(stream);
-    return state.first > state.last;
-  }
-  std::vector<std::string> SubjectsOf(absl::string_view stream) {
-    const auto answer = admin_->Request(
-        {.subject = ApiSubject("STREAM.INFO", stream), .data = R"({"subjects_filter": ">"})"});
-    std::vector<std::string> subjects;
-    const auto state = nlohmann::json::parse(*answer)["state"];
-    for (const auto& [subject, count] : state["subjects"].items()) subjects.push_back(subject);
-    return subjects;
-  }
-
-  NatsServer nats_{dir() / "nats", AccountForTheNodes()};
-  const std::unique_ptr<NatsConnection> admin_ = ConnectAs("admin", "");
-};
-
-TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnother) {
-  const std::string events(kFleetStream);
-  const std::string vms = BucketStream(kVmsBucket);
-  const std::string nodes = BucketStream(kNodesBucket);
-  for (const std::string& stream : {events, vms, nodes}) {
-    ASSERT_TRUE(admin_
-                    ->Request({.subject = ApiSubject("STREAM.CREATE", stream),
-                               .data = client::CreateRequest(stream)})
-                    .ok());
-  }
-  StartPublishing(nats_.url(), {"--push-domain", "fleet"}, "prod", {"--node", "node7"});
-  ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(2);
-  WaitUntil("the stream has the events", [&] { return StateOf(events).last == 3; });
-  WaitUntil("the buckets have their values", [&] { return !IsEmpty(vms) && !IsEmpty(nodes); });
-  const std::unique_ptr<NatsConnection> node8 = ConnectAs("node8", "fleet");
-  const std::string own_event = "vmevents.v1.prod.node8.vm.reset";
-  const std::string own_key = "$KV.VMEVENTS_VMS.prod.node8.vm";
-  for (const char* const prefix : {"", "$JS.fleet.API.", "$JS.API."}) {
-    for (const char* const reply :
-         {"$KV.VMEVENTS_VMS.prod.node7.vm1", "$KV.VMEVENTS_NODES.prod.node7",
-          "$KV.VMEVENTS_NODES.prod.nobody", "vmevents.v1.prod.node7.vm1.stopped.crash",
-          "STREAM.PURGE.VMEVENTS"}) {
-      const std::string to = absl::StrCat(prefix, reply);
-      for (const std::string& subject :
-           {own_event, own_key, std::string("$JS.API.STREAM.INFO.VMEVENTS")}) {
-        ASSERT_TRUE(node8->Publish({.subject = subject, .reply = to, .data = ""}).ok());
-      }
-    }
-  }
-  // Its requests are answered in their order.
-  for (const std::string& subject :
-       {std::string("$JS.API.STREAM.INFO.VMEVENTS"), own_event, own_key}) {
-    ASSERT_TRUE(node8->Request({.subject = subject}).ok()) << subject;
-  }
-  vm.Speak(1);
-  WaitUntil("the stream has the next event", [&] {
-    const auto stored = ReadLastMessage(admin_.get(), events, "vmevents.v1.prod.node7.>");
-    return stored.ok() && stored->message.header("ce-id") == "4";
-  });
-  EXPECT_THAT(SubjectsOf(events),
-              UnorderedElementsAre("vmevents.v1.prod.node7.vm1.started",
-                                   "vmevents.v1.prod.node7.vm1.powerdown-requested", own_event));
-  EXPECT_THAT(SubjectsOf(vms), UnorderedElementsAre("$KV.VMEVENTS_VMS.prod.node7.vm1", own_key));
-  EXPECT_THAT(SubjectsOf(nodes), UnorderedElementsAre("$KV.VMEVENTS_NODES.prod.node7"));
-  EXPECT_EQ(StateOf(events).last, 3 + 15 + 1 + 1) << "each event of both, and no answer";
-}
-
-class FleetTlsTest : public FleetSecurityTest {
- protected:
-  // Requires a client's certificate.
-  std::string Tls() const {
-    return absl::StrCat("tls { cert_file: \"", server_.certificate, "\", key_file: \"", server_.key,
-                        "\", ca_file: \"", authority_->certificate(), "\", verify: true }\n");
-  }
-
-  CommandResult AskWithCertificate(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--tls-ca", authority_->certificate(), "--tls-cert",
-                                         client_.certificate, "--tls-key", client_.key});
-    return Vmevents(url_, std::move(arguments));
-  }
-  void StartNode() {
-    const CommandResult created = AskWithCertificate({"fleet", "create"});
-    EXPECT_EQ(created.exit_code, 0) << created.error;
-    StartPublishing(url_, {"--push-ca", authority_->certificate(), "--push-cert",
-                           client_.certificate, "--push-key", client_.key});
-  }
-
-  const std::unique_ptr<CertificateAuthority> authority_ = MakeCertificateAuthority(dir() / "");
-  const std::unique_ptr<CertificateAuthority> other_ =
-      MakeCertificateAuthority(dir() / "", "other");
-  const CertificateFiles server_ = authority_->Issue(ServerCertificate());
-  const CertificateFiles client_ = authority_->Issue(ClientCertificate("vmevents://node"));
-  NatsServer nats_{dir() / "nats", Tls()};
-  const std::string url_ = absl::StrCat("tls://127.0.0.1:", nats_.port());
-};
-
-TEST_F(FleetTlsTest, ANodePublishesAndAReaderReadsWithTheirCertificates) {
-  StartNode();
-  ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(3);
-  const CommandResult read =
-      AskWithCertificate({"watch", "--wait", "--from", "oldest", "--count", "4"});
-  EXPECT_EQ(read.exit_code, 0) << read.error;
-  EXPECT_THAT(read.output, HasSubstr("EVENT_TYPE_STARTED"));
-  const auto refused = [&](std::vector<std::string> arguments) {
-    arguments.emplace_back("events");
-    const CommandResult result = Vmevents(url_, arguments);
-    EXPECT_NE(result.exit_code, 0);
-    EXPECT_THAT(result.error, HasSubstr(url_ + ": no connection: "));
-    EXPECT_THAT(result.error, Not(HasSubstr("PONG")));
-  };
-  refused({"--tls-ca", other_->certificate()});
-  refused({"--tls-ca", authority_->certificate()});  // shows no certificate
-  refused({});                                       // not one of the system's authorities
-}
-
-TEST_F(FleetTlsTest, AServerWithTheNameOfAnotherHostIsRefused) {
-  CertificateOptions options = ServerCertificate();
-  options.dns_names = {"nats.example"};
-  options.ip_addresses = {};
-  const CertificateFiles other = authority_->Issue(options);
-  NatsServer server(dir() / "other-nats", absl::StrCat("tls { cert_file: \"", other.certificate,
-                                                       "\", key_file: \"", other.key, "\" }\n"));
-  const std::string url = absl::StrCat("tls://127.0.0.1:", server.port());
-  const auto connect = [&](const std::string& name) {
-    return ConnectNats({.servers = {url},
-                        .name = "a test",
-                        .tls = client::TlsOptions{.ca_file = authority_->certificate(),
-                                                  .server_name = name}})
-        .status();
-  };
-  EXPECT_TRUE(connect("nats.example").ok()) << connect("nats.example");
-  EXPECT_THAT(std::string(connect("").message()), HasSubstr("SSL Error"));
-  EXPECT_THAT(std::string(connect("other.example").message()), HasSubstr("SSL Error"));
-}
-
-TEST_F(FleetTlsTest, ANodeWithoutACertificateIsRefused) {
-  StartPublishing(url_, {"--push-ca", authority_->certificate()});
-  // A server that was too slow at first has another reason.
-  push().WaitLog("may require a certificate of the client: give one");
-  EXPECT_THAT(push().log(), HasSubstr(url_ + ": no connection: "));
-  EXPECT_THAT(push().log(), Not(HasSubstr("PONG")));
 }
 
 }  // namespace
