@@ -43,6 +43,7 @@
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/held_processes.h"
 #include "watcher/runs/last_words.h"
+#include "watcher/runs/source_table.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/signals/bpf_trace.h"
 #include "watcher/signals/signal_trace.h"
@@ -258,7 +259,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   const DescriptorShares descriptors = ShareDescriptors(descriptor_limit, config.listens.size(),
                                                         static_cast<int>(config.max_connections));
   WatcherOptions options = ToWatcherOptions(config, tuning, descriptors.vms);
-  absl::Status status = NodeWatcher::LoadLibraries(&options);
+  const SourceTable sources = NodeWatcher::AllSources();
+  absl::Status status = NodeWatcher::LoadLibraries(options.sources, sources);
   if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<TlsFiles>> tls = OpenTls(config, clock);
   if (!tls.ok()) return tls.status();
@@ -287,7 +289,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   std::unique_ptr<Daemon> daemon(
       new Daemon(config, clock, *std::move(lock), *std::move(tls), *std::move(log)));
   absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(options), clock, daemon->log_.get());
+      NodeWatcher::Create(std::move(options), clock, daemon->log_.get(), sources);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);

@@ -35,6 +35,8 @@
 #include "server/stream/stream_meters.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/runs/process.h"
+#include "watcher/runs/source_counter.h"
+#include "watcher/runs/watcher_counters.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
@@ -342,18 +344,7 @@ void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse
     const char* help;
     uint64_t value;
   } rows[] = {
-      {"vmeventd_inotify_overflows_total", "Times that the kernel's inotify queue overflowed",
-       counters.inotify_overflows},
-      {"vmeventd_directory_rescans_total", "Directories read again", counters.rescans},
-      {"vmeventd_monitor_connect_retries_total",
-       "Connections to monitors that were refused or found a full queue, and will be retried",
-       counters.connect_retries},
-      {"vmeventd_monitor_reconnects_total",
-       "Monitors that answered again after their connection ended", counters.monitor_reconnects},
       {"vmeventd_monitors_lost_total", "MONITOR_LOST events", counters.monitors_lost},
-      {"vmeventd_protocol_errors_total",
-       "Connections to monitors that were closed because they sent something other than QMP",
-       counters.protocol_errors},
       {"vmeventd_out_of_descriptors_total",
        "Times that a VM could not be followed for lack of a file descriptor",
        counters.out_of_descriptors},
@@ -369,13 +360,6 @@ void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse
       {"vmeventd_signal_records_lost_total",
        "Records of signals that the kernel dropped because they were not read fast enough",
        counters.signals_lost},
-      {"vmeventd_unfinished_lines_refused_total",
-       "Monitors that were closed because the unfinished lines of all monitors held too much "
-       "memory",
-       counters.lines_refused},
-      {"vmeventd_connects_put_off_total",
-       "Connections to monitors that were postponed because too many sockets waited to be closed",
-       counters.connects_put_off},
       {"vmeventd_handovers_total", "VMs whose monitors were taken over from the previous daemon",
        counters.handovers},
       {"vmeventd_handovers_refused_total",
@@ -387,21 +371,11 @@ void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse
       {"vmeventd_last_words_left_out_total",
        "QEMUs whose last words were not looked for because too many reads waited",
        counters.last_words_left_out},
-      {"vmeventd_sockets_left_out_total",
-       "Times that a socket was not watched because its directory had as many as it may have",
-       counters.sockets_over_directory_limit},
-      {"vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
-       counters.libvirt_connects},
-      {"vmeventd_libvirt_failures_total",
-       "Connections to libvirt that could not be made or were lost", counters.libvirt_failures},
-      {"vmeventd_libvirt_overflows_total",
-       "Connections to libvirt that were cut because too many events waited",
-       counters.libvirt_overflows},
-      {"vmeventd_libvirt_left_out_total",
-       "Times that a libvirt or a domain was not followed because of a limit",
-       counters.libvirt_left_out},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
+  for (const SourceCounter& counter : counters.of_sources) {
+    out->Counter(counter.name, counter.help, counter.value);
+  }
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
+#include "tests/support/sources_with_libvirt.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/watcher_options.h"
@@ -149,7 +150,6 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
     absl::StatusOr<LibvirtSpec> libvirt = ParseLibvirtUri(kLibvirtUri);
     if (!libvirt.ok()) return libvirt.status();
     watcher_options.sources.libvirts = {*std::move(libvirt)};
-    watcher_options.libvirt_api = options.libvirt;
   }
   watcher_options.max_vm_descriptors = options.max_vm_descriptors;
   // A directory that answers at once, or whenever its thread has a turn.
@@ -167,8 +167,8 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
   if (!handed.ok()) return handed.status();
   watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
-  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(watcher_options), kernel_, log_.get());
+  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher = NodeWatcher::Create(
+      std::move(watcher_options), kernel_, log_.get(), SourcesWithLibvirt(options.libvirt));
   if (!watcher.ok()) return watcher.status();
   watcher_ = *std::move(watcher);
   return absl::OkStatus();

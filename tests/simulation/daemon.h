@@ -16,6 +16,7 @@
 #include "server/stream/stream_hub.h"
 #include "tests/simulation/kernel.h"
 #include "tests/support/event_log_for_tests.h"
+#include "watcher/libvirt/libvirt_api.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/handed_run.h"
 

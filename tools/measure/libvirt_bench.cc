@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/sources_with_libvirt.h"
 #include "watcher/core/specs.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/node/node_watcher.h"
@@ -54,8 +55,8 @@ void Run(int domains) {
   auto libvirt = std::make_shared<FakeLibvirt>();
   WatcherOptions options;
   options.sources.libvirts = {ParseLibvirtUri("qemu:///system").value()};
-  options.libvirt_api = libvirt;
-  const std::unique_ptr<NodeWatcher> watcher = NodeWatcher::Create(options, &clock, &sink).value();
+  const std::unique_ptr<NodeWatcher> watcher =
+      NodeWatcher::Create(options, &clock, &sink, SourcesWithLibvirt(libvirt)).value();
   while (!watcher->first_scan_done()) watcher->RunOnce(absl::Milliseconds(10));
 
   const size_t before = HeapBytes();

@@ -48,35 +48,45 @@ std::vector<std::string> GlobsOf(const std::vector<LibvirtSpec>& specs) {
 
 }  // namespace
 
-absl::Status LibvirtSource::LoadLibrary(WatcherOptions* options) {
-  const std::vector<LibvirtSpec>& specs = options->sources.libvirts;
-  const bool is_needed = std::any_of(specs.begin(), specs.end(),
-                                     [](const LibvirtSpec& spec) { return spec.awaited.empty(); });
-  if (!is_needed) return absl::OkStatus();
-  absl::StatusOr<std::shared_ptr<LibvirtApi>> api = LoadLibvirt();
-  if (!api.ok()) return api.status();
-  options->libvirt_api = *std::move(api);
-  return absl::OkStatus();
+bool LibvirtSource::NeedsLibrary(const SourceSpecs& specs) {
+  return std::any_of(specs.libvirts.begin(), specs.libvirts.end(),
+                     [](const LibvirtSpec& spec) { return spec.awaited.empty(); });
 }
 
-absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(RunContext* context,
-                                                                     RunTable* table,
-                                                                     EventSink* sink) {
+SourceKind LibvirtSource::Kind(std::shared_ptr<LibvirtApi> api) {
+  const auto library = std::make_shared<std::shared_ptr<LibvirtApi>>(std::move(api));
+  return {.key = kKey,
+          .health_service = kLibvirtService,
+          .load_library = [library](const SourceSpecs& specs) -> absl::Status {
+            if (*library != nullptr || !NeedsLibrary(specs)) return absl::OkStatus();
+            absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
+            if (!loaded.ok()) return loaded.status();
+            *library = *std::move(loaded);
+            return absl::OkStatus();
+          },
+          .make = [library](RunContext* context, RunTable* table,
+                            EventSink* sink) { return Create(context, table, sink, *library); }};
+}
+
+absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
+    RunContext* context, RunTable* table, EventSink* sink, std::shared_ptr<LibvirtApi> api) {
   UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
   const int fd = wake.get();
-  std::unique_ptr<LibvirtSource> source(new LibvirtSource(context, table, sink, std::move(wake)));
+  std::unique_ptr<LibvirtSource> source(
+      new LibvirtSource(context, table, sink, std::move(api), std::move(wake)));
   if (absl::Status status = context->loop->Add(fd, EPOLLIN, source.get()); !status.ok()) {
     return status;
   }
   return source;
 }
 
-LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, EventSink* sink, UniqueFd wake)
+LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, EventSink* sink,
+                             std::shared_ptr<LibvirtApi> api, UniqueFd wake)
     : context_(context),
       table_(table),
       sink_(sink),
-      api_(context->options->libvirt_api),
+      api_(std::move(api)),
       wake_(std::make_shared<const UniqueFd>(std::move(wake))),
       threads_(kMaxThreads, [] { SetThreadName("libvirt-call"); }),
       sockets_(context->loop, GlobsOf(context->options->sources.libvirts),
@@ -354,11 +364,19 @@ void LibvirtSource::Describe(v1::GetServerInfoResponse* info) const {
   for (const auto& [uri, state] : states_) *info->add_libvirt_connections() = state;
 }
 
-void LibvirtSource::Counters(WatcherCounters* all) const {
-  all->libvirt_connects += meters_.connects;
-  all->libvirt_failures += meters_.failures;
-  all->libvirt_overflows += meters_.overflows;
-  all->libvirt_left_out += meters_.left_out;
+std::vector<SourceCounter> LibvirtSource::Counters() const {
+  return {
+      {"vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
+       meters_.connects.value()},
+      {"vmeventd_libvirt_failures_total",
+       "Connections to libvirt that could not be made or were lost", meters_.failures.value()},
+      {"vmeventd_libvirt_overflows_total",
+       "Connections to libvirt that were cut because too many events waited",
+       meters_.overflows.value()},
+      {"vmeventd_libvirt_left_out_total",
+       "Times that a libvirt or a domain was not followed because of a limit",
+       meters_.left_out.value()},
+  };
 }
 
 void LibvirtSource::PublishGap(const Link& link) {

@@ -30,8 +30,9 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
-#include "watcher/runs/watcher_counters.h"
 
 namespace vmeventd {
 
@@ -48,13 +49,17 @@ class LibvirtSource : public RunSource, public FdHandler {
 
   static constexpr char kKey[] = "libvirt";  // SourceKind::key
 
-  // Loads libvirt's library, if `options` names a libvirt for which it does not have to wait: see
-  // SourceKind::load_library.
-  static absl::Status LoadLibrary(WatcherOptions* options);
-  // All three must outlive the source; the runs in the table need not. An error names the missing
+  // Its row in the table of sources. `api`: the library of libvirt; null: it is loaded by the row's
+  // load_library, or once a libvirt that is awaited exists.
+  static SourceKind Kind(std::shared_ptr<LibvirtApi> api = nullptr);
+  // Returns whether `specs` names a libvirt for which it does not wait, so that the library is
+  // needed at once.
+  static bool NeedsLibrary(const SourceSpecs& specs);
+  // The first three outlive the source; the runs in the table need not. An error names the missing
   // system resource.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context, RunTable* table,
-                                                               EventSink* sink);
+                                                               EventSink* sink,
+                                                               std::shared_ptr<LibvirtApi> api);
   // Waits a short time for running calls to return.
   ~LibvirtSource() override;
 
@@ -72,7 +77,7 @@ class LibvirtSource : public RunSource, public FdHandler {
   std::vector<ServiceHealth> Health() const override;
   // Adds the connections, sorted by URI.
   void Describe(v1::GetServerInfoResponse* info) const override;
-  void Counters(WatcherCounters* all) const override;
+  std::vector<SourceCounter> Counters() const override;
 
   // Asks libvirt for the details of a run's domain. A run may call it from within any method that
   // passes an input to its session, and from the loop.
@@ -164,7 +169,8 @@ class LibvirtSource : public RunSource, public FdHandler {
     bool reachable() const { return wanted || open; }
   };
 
-  LibvirtSource(RunContext* context, RunTable* table, EventSink* sink, UniqueFd wake);
+  LibvirtSource(RunContext* context, RunTable* table, EventSink* sink,
+                std::shared_ptr<LibvirtApi> api, UniqueFd wake);
 
   void OnFdReady(uint32_t events) override;
   void OnSocket(const LibvirtSpec& spec, const std::string& path);

@@ -213,7 +213,10 @@ class NodeWatcherImpl : public NodeWatcher {
     if (options_.last_words != nullptr) all.last_words_left_out = options_.last_words->left_out();
     all.signals_lost = signals_.lost();
     all.shutdown_file_times = context_.shutdown_file_times.Read();
-    for (const auto& source : sources_) source->Counters(&all);
+    for (const auto& source : sources_) {
+      const std::vector<SourceCounter> own = source->Counters();
+      all.of_sources.insert(all.of_sources.end(), own.begin(), own.end());
+    }
     return all;
   }
 
@@ -259,25 +262,12 @@ class NodeWatcherImpl : public NodeWatcher {
 
 }  // namespace
 
-const SourceTable& NodeWatcher::AllSources() {
-  static const auto* const kSources = new SourceTable{
-      {.key = QmpSource::kKey,
-       .health_service = kWatchService,
-       .load_library = nullptr,
-       .make = [](RunContext* context, RunTable* table,
-                  EventSink*) { return QmpSource::Create(context, table); }},
-      {.key = LibvirtSource::kKey,
-       .health_service = kLibvirtService,
-       .load_library = LibvirtSource::LoadLibrary,
-       .make = LibvirtSource::Create},
-  };
-  return *kSources;
-}
+SourceTable NodeWatcher::AllSources() { return {QmpSource::Kind(), LibvirtSource::Kind()}; }
 
-absl::Status NodeWatcher::LoadLibraries(WatcherOptions* options, const SourceTable& sources) {
+absl::Status NodeWatcher::LoadLibraries(const SourceSpecs& specs, const SourceTable& sources) {
   for (const SourceKind& source : sources) {
     if (source.load_library == nullptr) continue;
-    if (absl::Status status = source.load_library(options); !status.ok()) return status;
+    if (absl::Status status = source.load_library(specs); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -26,14 +26,13 @@ namespace vmeventd {
 // blocks, for at most its timeout.
 class NodeWatcher {
  public:
-  // The table of sources. The functions below take another one in tests.
-  static const SourceTable& AllSources();
+  // The table of sources; tests have others. It has the libraries that were loaded into it.
+  static SourceTable AllSources();
 
-  // Loads the libraries without which the sources cannot follow what `options` names. The error
+  // Loads the libraries without which the sources cannot follow what `specs` names. The error
   // names the library that is missing. Call it before Create, while a failed start still loses
   // nothing that the previous daemon handed over. Blocks while the files are read.
-  static absl::Status LoadLibraries(WatcherOptions* options,
-                                    const SourceTable& sources = AllSources());
+  static absl::Status LoadLibraries(const SourceSpecs& specs, const SourceTable& sources);
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
   // restores the saved runs, sets the watches and scans the directories. An error names the system
   // resource that could not be had.

@@ -32,6 +32,15 @@ QmpSource::QmpSource(RunContext* context, RunTable* table)
       path_check_(context, table, this, &unfollowed_),
       attempts_(context, watches_.size(), this) {}
 
+SourceKind QmpSource::Kind() {
+  return {.key = kKey,
+          .health_service = kWatchService,
+          .load_library = nullptr,
+          .make = [](RunContext* context, RunTable* table, EventSink*) {
+            return Create(context, table);
+          }};
+}
+
 absl::StatusOr<std::unique_ptr<QmpSource>> QmpSource::Create(RunContext* context, RunTable* table) {
   std::unique_ptr<QmpSource> source(new QmpSource(context, table));
   std::vector<DirectoryThread*> threads;
@@ -178,16 +187,32 @@ void QmpSource::Describe(v1::GetServerInfoResponse* info) const {
   unfollowed_.Describe(info);
 }
 
-void QmpSource::Counters(WatcherCounters* all) const {
+std::vector<SourceCounter> QmpSource::Counters() const {
   const DirectoryWatcher::Counters directories = directories_->counters();
-  all->inotify_overflows += directories.overflows;
-  all->rescans += directories.rescans;
-  all->sockets_over_directory_limit += directories.left_out;
-  all->connect_retries += meters_.connect_retries;
-  all->connects_put_off += meters_.connects_put_off;
-  all->monitor_reconnects += meters_.monitor_reconnects;
-  all->protocol_errors += meters_.protocol_errors;
-  all->lines_refused += budget_.refused();
+  return {
+      {"vmeventd_inotify_overflows_total", "Times that the kernel's inotify queue overflowed",
+       directories.overflows},
+      {"vmeventd_directory_rescans_total", "Directories read again", directories.rescans},
+      {"vmeventd_sockets_left_out_total",
+       "Times that a socket was not watched because its directory had as many as it may have",
+       directories.left_out},
+      {"vmeventd_monitor_connect_retries_total",
+       "Connections to monitors that were refused or found a full queue, and will be retried",
+       meters_.connect_retries.value()},
+      {"vmeventd_monitor_reconnects_total",
+       "Monitors that answered again after their connection ended",
+       meters_.monitor_reconnects.value()},
+      {"vmeventd_protocol_errors_total",
+       "Connections to monitors that were closed because they sent something other than QMP",
+       meters_.protocol_errors.value()},
+      {"vmeventd_unfinished_lines_refused_total",
+       "Monitors that were closed because the unfinished lines of all monitors held too much "
+       "memory",
+       budget_.refused()},
+      {"vmeventd_connects_put_off_total",
+       "Connections to monitors that were postponed because too many sockets waited to be closed",
+       meters_.connects_put_off.value()},
+  };
 }
 
 // Runs

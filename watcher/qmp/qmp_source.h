@@ -31,19 +31,19 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
-#include "watcher/runs/watcher_counters.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 
-// Counters of the monitors' connections, which WatcherCounters explains. The loop thread counts,
-// any thread reads.
+// Counters of the monitors' connections. The loop thread counts, any thread reads.
 struct QmpMeters {
-  Counter connect_retries;
-  Counter connects_put_off;
-  Counter monitor_reconnects;
-  Counter protocol_errors;
+  Counter connect_retries;     // after a connect was refused or found a full queue
+  Counter connects_put_off;    // delayed: too many sockets waited to be closed
+  Counter monitor_reconnects;  // monitors that answered again after their connection had ended
+  Counter protocol_errors;     // connections that were closed because what came was not QMP
 };
 
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
@@ -60,6 +60,9 @@ class QmpSource : public RunSource,
  public:
   static constexpr char kKey[] = "qmp";  // SourceKind::key
 
+  // Its row in the table of sources.
+  static SourceKind Kind();
+
   // `context` outlives the source. `table` is destroyed before the source, whose destructor does
   // not use it. An error names the system resource that is missing.
   static absl::StatusOr<std::unique_ptr<QmpSource>> Create(RunContext* context, RunTable* table);
@@ -74,7 +77,7 @@ class QmpSource : public RunSource,
   std::vector<ServiceHealth> Health() const override;
   // Adds the watched directories, and the sockets without a run.
   void Describe(v1::GetServerInfoResponse* info) const override;
-  void Counters(WatcherCounters* all) const override;
+  std::vector<SourceCounter> Counters() const override;
 
   // Called by runs, from within any method that hands an input to a session, and from the loop.
   void OnMonitorReady(QmpRun* run, const std::string& uuid);

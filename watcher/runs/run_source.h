@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/runs/watcher_counters.h"
+#include "watcher/runs/source_counter.h"
 
 namespace vmeventd {
 
@@ -45,8 +45,8 @@ class RunSource {
   virtual std::vector<ServiceHealth> Health() const = 0;
   // Adds what GetServerInfo has of the source. Any thread.
   virtual void Describe(v1::GetServerInfoResponse* info) const = 0;
-  // Adds the counters of the source. Any thread.
-  virtual void Counters(WatcherCounters* all) const = 0;
+  // Returns the counters of the source, the same ones each time. Any thread.
+  virtual std::vector<SourceCounter> Counters() const = 0;
 };
 
 }  // namespace vmeventd

@@ -15,16 +15,16 @@ namespace vmeventd {
 class EventSink;
 class RunTable;
 struct RunContext;
-struct WatcherOptions;
+struct SourceSpecs;
 
 // A source that a watcher makes.
 struct SourceKind {
   // RunInfo::source_key of its runs, by which a restart finds their source. Not of another source.
   const char* key;
   const char* health_service;  // null: none of its own
-  // Loads the library without which the source cannot follow what `options` names. The error names
-  // the library that is missing. Blocks while the files are read. Null: it needs none.
-  absl::Status (*load_library)(WatcherOptions* options);
+  // Loads the library without which the source cannot follow what `specs` names, for `make`. The
+  // error names the library that is missing. Blocks while the files are read. Null: it needs none.
+  std::function<absl::Status(const SourceSpecs& specs)> load_library;
   // Makes the source. `context` and `sink` outlive it. `table` is destroyed before the source,
   // whose destructor must not use it. An error names the system resource that could not be had.
   std::function<absl::StatusOr<std::unique_ptr<RunSource>>(RunContext* context, RunTable* table,

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/latency_histogram.h"
+#include "watcher/runs/source_counter.h"
 
 namespace vmeventd {
 
@@ -30,23 +33,15 @@ struct WatcherCounters : WatcherMeters {
   // NAME.shutdown was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;
 
-  // Of the source "QMP sockets".
-  uint64_t inotify_overflows = 0;
-  uint64_t rescans = 0;
-  // Number of times that a socket was not followed because its directory had the maximum.
-  uint64_t sockets_over_directory_limit = 0;
-  uint64_t connect_retries = 0;     // after a connect was refused or found a full queue
-  uint64_t connects_put_off = 0;    // delayed: too many sockets waited to be closed
-  uint64_t monitor_reconnects = 0;  // monitors that answered again after their connection had ended
-  uint64_t protocol_errors = 0;     // connections that were closed because what came was not QMP
-  // Connections that were closed because incomplete lines took too much memory.
-  uint64_t lines_refused = 0;
+  std::vector<SourceCounter> of_sources;
 
-  // Of the source "libvirt".
-  uint64_t libvirt_connects = 0;   // connections to libvirt that were made
-  uint64_t libvirt_failures = 0;   // connections that failed or were lost
-  uint64_t libvirt_overflows = 0;  // those of them cut at the backlog limit
-  uint64_t libvirt_left_out = 0;   // times that a libvirt or a domain was not followed: a limit
+  // Returns the value of the source's counter with that name; 0: no source has it.
+  uint64_t OfSource(absl::string_view name) const {
+    for (const SourceCounter& counter : of_sources) {
+      if (counter.name == name) return counter.value;
+    }
+    return 0;
+  }
 };
 
 }  // namespace vmeventd

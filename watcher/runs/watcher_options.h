@@ -20,13 +20,10 @@ namespace vmeventd {
 
 class CommandLines;
 class LastWordsReader;
-class LibvirtApi;
 
 // Settings and resources with which a watcher of the node is made.
 struct WatcherOptions {
   SourceSpecs sources;
-  // API to reach the libvirts. Null: it is loaded when one of them exists.
-  std::shared_ptr<LibvirtApi> libvirt_api;
   bool process_tracking = true;
   // Reader of QEMUs' command lines; null: QEMU is asked instead. Only with process tracking.
   std::shared_ptr<CommandLines> command_lines;

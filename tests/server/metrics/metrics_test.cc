@@ -140,21 +140,17 @@ TEST_F(MetricsTest, ReportsTheBacklogWhileTheDiskIsFull) {
 
 TEST_F(MetricsTest, ReportsTheWatchersCounters) {
   EXPECT_THAT(Text(), Not(HasSubstr("vmeventd_libvirt_connected")));
-  ExpectLines({"vmeventd_libvirt_connects_total 0"});
-  watcher_.counted.inotify_overflows = 1;
+  ExpectLines({"vmeventd_rate_limited_events_total 0"});
   watcher_.counted.rate_limited_events.Add(2);
-  watcher_.counted.monitor_reconnects = 3;
-  watcher_.counted.libvirt_connects = 4;
-  watcher_.counted.libvirt_failures = 5;
-  watcher_.counted.libvirt_overflows = 6;
+  watcher_.counted.of_sources = {{"vmeventd_a_total", "Of one source", 3},
+                                 {"vmeventd_b_total", "Of another source", 4}};
   watcher_.info = FromText<v1::GetServerInfoResponse>(R"(
       libvirt_connections { uri: 'qemu:///system' connected: true }
       libvirt_connections { uri: 'qemu:///session' }
       directories { path: '/run/vms' pattern: '*.qmp' present: true sockets: 5 })");
   pumped_.Push({});
-  ExpectLines({"vmeventd_inotify_overflows_total 1", "vmeventd_rate_limited_events_total 2",
-               "vmeventd_monitor_reconnects_total 3", "vmeventd_libvirt_connects_total 4",
-               "vmeventd_libvirt_failures_total 5", "vmeventd_libvirt_overflows_total 6",
+  ExpectLines({"vmeventd_rate_limited_events_total 2", "# HELP vmeventd_a_total Of one source",
+               "vmeventd_a_total 3", "vmeventd_b_total 4",
                "vmeventd_libvirt_connected{uri=\"qemu:///system\"} 1",
                "vmeventd_libvirt_connected{uri=\"qemu:///session\"} 0",
                "vmeventd_watched_directory_sockets{directory=\"/run/vms\",pattern=\"*.qmp\"} 5"});

@@ -128,7 +128,8 @@ TEST_F(LibvirtLookTest, AConnectionThatIsLostMeanwhileIsMadeAgain) {
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->Close("libvirt closed the connection");
   libvirt_->Hang(false);
-  ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_connects == 2; }));
+  ASSERT_TRUE(
+      Until([&] { return watcher_->counters().OfSource("vmeventd_libvirt_connects_total") == 2; }));
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
 }
 

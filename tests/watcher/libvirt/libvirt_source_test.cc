@@ -272,8 +272,10 @@ TEST_F(LibvirtSourceTest, AFloodOfOneLibvirtIsCutAndItsDomainsListedAgain) {
   libvirt_->SetActive({{kDomain, "running"}});
   const std::string data = absl::StrCat(R"({"text":")", std::string(4'000, 'x'), R"("})");
   for (int event = 0; event < 2'000; ++event) libvirt_->Qmp(kDomain, "BLOCK_IO_ERROR", data);
-  ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_overflows == 1; }));
-  ASSERT_TRUE(Until([&] { return watcher_->counters().libvirt_connects == 2; }));
+  ASSERT_TRUE(Until(
+      [&] { return watcher_->counters().OfSource("vmeventd_libvirt_overflows_total") == 1; }));
+  ASSERT_TRUE(
+      Until([&] { return watcher_->counters().OfSource("vmeventd_libvirt_connects_total") == 2; }));
   ASSERT_TRUE(Until([&] { return sink_.Latest("web1") != nullptr; }));
 }
 

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/sources_with_libvirt.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/specs.h"
@@ -87,13 +88,14 @@ class LibvirtSourceTest : public testing::Test {
     options_.sources.watches = {{directory_.Path("ctrl"), "*.kvmd"}};
     options_.sources.libvirts = {
         ParseLibvirtUri("qemu+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
-    options_.libvirt_api = libvirt_;
     options_.process_tracking = false;
     options_.directory_patience = absl::Minutes(1);
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 
-  void Start() { watcher_ = NodeWatcher::Create(options_, &clock_, &sink_).value(); }
+  void Start() {
+    watcher_ = NodeWatcher::Create(options_, &clock_, &sink_, SourcesWithLibvirt(libvirt_)).value();
+  }
   void Restart() {
     watcher_.reset();
     options_.saved_runs.clear();

@@ -153,8 +153,9 @@ TEST_F(NodeWatcherFaultsTest, ALeftoverSocketFileIsNoVm) {
     qemu.KillAndReap();
   }
   StartWithManualClock();
-  ASSERT_TRUE(UntilInTime([&] { return watcher_->counters().connect_retries >= 3; },
-                          absl::Milliseconds(1)));
+  ASSERT_TRUE(UntilInTime(
+      [&] { return watcher_->counters().OfSource("vmeventd_monitor_connect_retries_total") >= 3; },
+      absl::Milliseconds(1)));
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0) << "it may be about to listen";
   ASSERT_TRUE(UntilInTime([&] { return watcher_->Describe().unfollowed_sockets_size() > 0; },
                           absl::Seconds(1)));
@@ -177,9 +178,13 @@ TEST_F(NodeWatcherFaultsTest, TheSocketFileOfARunWhoseEndWasSeenIsNoProblem) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   qemu->KillAndReap();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
-  const uint64_t before = watcher_->counters().connect_retries;
-  ASSERT_TRUE(UntilInTime([&] { return watcher_->counters().connect_retries >= before + 20; },
-                          absl::Seconds(30)));
+  const uint64_t before = watcher_->counters().OfSource("vmeventd_monitor_connect_retries_total");
+  ASSERT_TRUE(UntilInTime(
+      [&] {
+        return watcher_->counters().OfSource("vmeventd_monitor_connect_retries_total") >=
+               before + 20;
+      },
+      absl::Seconds(30)));
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0);
   // The next QEMU's own, which it has left before it could be followed.
   std::filesystem::remove(Socket("vm1"));

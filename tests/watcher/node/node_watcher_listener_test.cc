@@ -206,8 +206,10 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   ASSERT_EQ(sink_.Latest("vm1")->ref().pid(), qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
   qemu_.CloseListener(0);
-  const uint64_t refused = watcher_->counters().connect_retries;
-  ASSERT_TRUE(Until([&] { return watcher_->counters().connect_retries > refused; }));
+  const uint64_t refused = watcher_->counters().OfSource("vmeventd_monitor_connect_retries_total");
+  ASSERT_TRUE(Until([&] {
+    return watcher_->counters().OfSource("vmeventd_monitor_connect_retries_total") > refused;
+  }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   KillUntilStopped(&qemu_);
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);

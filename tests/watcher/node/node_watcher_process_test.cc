@@ -212,7 +212,7 @@ TEST_F(NodeWatcherProcessTest, AnotherProcessThatSpeaksIsNotRead) {
   const pid_t child = qemu_.ForkSender(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("process ", child)));
   EXPECT_EQ(sink_.Count(EventType::kReset), 0);
-  EXPECT_EQ(watcher_->counters().protocol_errors, 1u);
+  EXPECT_EQ(watcher_->counters().OfSource("vmeventd_protocol_errors_total"), 1u);
   KillUntilStopped(&qemu_);
   EXPECT_FALSE(Stopped().exit_unknown());
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);

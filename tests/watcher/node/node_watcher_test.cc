@@ -75,7 +75,7 @@ TEST_F(NodeWatcherTest, EofOnALivingProcessIsNoEndAndTheMonitorIsFoundAgain) {
   EXPECT_EQ(sink_.Latest("vm1")->ref().run_id(), run_id);
   EXPECT_EQ(sink_.Latest("vm1")->state(), VmState::kRunning);
   EXPECT_EQ(watcher_->counters().monitors_lost, 1u);
-  EXPECT_EQ(watcher_->counters().monitor_reconnects, 1u);
+  EXPECT_EQ(watcher_->counters().OfSource("vmeventd_monitor_reconnects_total"), 1u);
 }
 
 TEST_F(NodeWatcherTest, ASocketThatTheSameProcessCreatedAgainIsTheSameRun) {

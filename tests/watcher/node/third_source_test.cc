@@ -18,6 +18,8 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
+#include "watcher/core/specs.h"
+#include "watcher/libvirt/libvirt_source.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
@@ -26,9 +28,9 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/source_counter.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
-#include "watcher/runs/watcher_counters.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
 
@@ -37,7 +39,9 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Pair;
 using testing::SizeIs;
+using testing::UnorderedElementsAre;
 
 constexpr char kThirdKey[] = "third";
 
@@ -55,6 +59,11 @@ class ThirdRun : public VmRun {
     event.data["reason"] = "guest-shutdown";
     HandleQmpEvent(event);
   }
+  void LoseMonitor() {
+    connected_ = false;
+    Hand(input::MonitorClosed{"EOF"});
+  }
+  void SetLabels(const Labels& labels) { Hand(input::NewLabels{labels}); }
 
   bool connected() const override { return connected_; }
   std::optional<HandedRun> HandOver() override {
@@ -97,7 +106,9 @@ class ThirdSource : public RunSource {
   void Describe(v1::GetServerInfoResponse* info) const override {
     info->add_unfollowed_sockets()->set_path("/third");
   }
-  void Counters(WatcherCounters* all) const override { all->rescans += 3; }
+  std::vector<SourceCounter> Counters() const override {
+    return {{"vmeventd_third_total", "What the third source counts", 3}};
+  }
 
   // Finds a VM whose QEMU is `child`.
   ThirdRun* Find(const std::string& name, const Child& child) {
@@ -145,8 +156,8 @@ class ThirdSourceTest : public testing::Test {
     sources_.push_back({.key = kThirdKey,
                         .health_service = "third",
                         .load_library =
-                            [](WatcherOptions* options) {
-                              return options->sources.libvirts.empty()
+                            [](const SourceSpecs& specs) {
+                              return specs.watches.empty()
                                          ? absl::OkStatus()
                                          : absl::NotFoundError("libthird.so is missing");
                             },
@@ -190,7 +201,7 @@ class ThirdSourceTest : public testing::Test {
     return ShutdownClass::kUnspecified;
   }
 
-  const ManualClock clock_;
+  ManualClock clock_;
   RecordingSink sink_;
   SourceTable sources_ = NodeWatcher::AllSources();
   std::unique_ptr<NodeWatcher> watcher_;
@@ -211,6 +222,61 @@ TEST_F(ThirdSourceTest, ItsRunBeginsAndItsEndIsPublished) {
   EXPECT_THAT(source_->over, ElementsAre("web1"));
 }
 
+TEST_F(ThirdSourceTest, ItsRunsMonitorIsLostAndReturns) {
+  Child qemu(Sleep);
+  ThirdRun* const run = source_->Find("web1", qemu);
+  Turn();
+  run->LoseMonitor();
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kMonitorLost) == 1; }));
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).code(), v1::PROBLEM_CODE_MONITOR_LOST);
+  run->Begin();
+  ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kMonitorRestored) == 1; }));
+  EXPECT_THAT(sink_.Latest("web1")->problems(), IsEmpty());
+}
+
+TEST_F(ThirdSourceTest, ItsRunHasTheProblemsThatItReports) {
+  Child qemu(Sleep);
+  ThirdRun* const run = source_->Find("web1", qemu);
+  run->ReportProblem({ProblemCode::kNoGreeting, "the third has no turn"});
+  Turn();
+  ASSERT_THAT(sink_.Latest("web1")->problems(), SizeIs(1));
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).text(), "the third has no turn");
+  run->ReportProblem({});
+  Turn();
+  EXPECT_THAT(sink_.Latest("web1")->problems(), IsEmpty());
+}
+
+TEST_F(ThirdSourceTest, ItsRunHasItsLabelsAndThoseOfTheRules) {
+  WatcherOptions options;
+  options.session.label_rules = {{"web*", {{"tier", "front"}}}};
+  Start(std::move(options));
+  Child qemu(Sleep);
+  source_->Find("web1", qemu)->SetLabels({{"third.project", "shop"}});
+  Turn();
+  EXPECT_THAT(sink_.Latest("web1")->ref().labels(),
+              UnorderedElementsAre(Pair("third.project", "shop"), Pair("tier", "front")));
+}
+
+TEST_F(ThirdSourceTest, ItsRunTakesAnIntentWhichMakesItsEndTheAdmins) {
+  Child qemu(Sleep);
+  source_->scanned = true;
+  ASSERT_TRUE(Until([this] { return watcher_->first_scan_done(); }));
+  ThirdRun* const run = source_->Find("web1", qemu);
+  Turn();
+  watcher_->DeclareIntent({.vm_name = "web1",
+                           .intent_id = "id-1",
+                           .actor = "ops",
+                           .reason = "upgrade",
+                           .ttl = absl::Minutes(10)},
+                          [](const absl::StatusOr<v1::Intent>&) {});
+  ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kIntentDeclared) == 1; }));
+  run->ShutDown();
+  kill(qemu.pid(), SIGKILL);
+  ASSERT_TRUE(UntilStopped("web1"));
+  EXPECT_EQ(ClassOf("web1"), ShutdownClass::kAdmin);
+}
+
 // The first source of the table has runs with monitors as well.
 TEST_F(ThirdSourceTest, ItsRunsAreItsOwnAfterARestart) {
   Child lives(Sleep);
@@ -224,7 +290,7 @@ TEST_F(ThirdSourceTest, ItsRunsAreItsOwnAfterARestart) {
   ends.Reap();
 
   Start(OptionsAfterRestart());
-  EXPECT_THAT(source_->restored, testing::UnorderedElementsAre("lives", "ends"));
+  EXPECT_THAT(source_->restored, UnorderedElementsAre("lives", "ends"));
   ASSERT_TRUE(UntilStopped("ends"));
   EXPECT_EQ(ClassOf("ends"), ShutdownClass::kUnknown);
   EXPECT_THAT(source_->over, ElementsAre("ends"));
@@ -303,23 +369,23 @@ TEST_F(ThirdSourceTest, ItsServiceIsKnownBeforeThereIsAWatcher) {
 
 TEST_F(ThirdSourceTest, TheWatcherHasItsDescriptionAndItsCounters) {
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).path(), "/third");
-  EXPECT_EQ(watcher_->counters().rescans, 3u);
+  EXPECT_EQ(watcher_->counters().OfSource("vmeventd_third_total"), 3u);
 }
 
 TEST_F(ThirdSourceTest, ItsLibraryIsLoadedWithTheOthers) {
-  WatcherOptions options;
-  EXPECT_TRUE(NodeWatcher::LoadLibraries(&options, sources_).ok());
-  options.sources = options.sources.Resolved();
-  EXPECT_EQ(NodeWatcher::LoadLibraries(&options, sources_).message(), "libthird.so is missing");
+  const SourceSpecs specs;
+  EXPECT_TRUE(NodeWatcher::LoadLibraries(specs, sources_).ok());
+  EXPECT_EQ(NodeWatcher::LoadLibraries(specs.Resolved(), sources_).message(),
+            "libthird.so is missing");
 }
 
 // A library is loaded at the start for what is named only.
 TEST(SourceLibrariesTest, NoLibraryIsNeededForAnOptionalSource) {
-  WatcherOptions options;
-  EXPECT_TRUE(NodeWatcher::LoadLibraries(&options).ok());
-  options.sources = options.sources.Resolved();
-  EXPECT_TRUE(NodeWatcher::LoadLibraries(&options).ok());
-  EXPECT_EQ(options.libvirt_api, nullptr);
+  SourceSpecs specs;
+  EXPECT_FALSE(LibvirtSource::NeedsLibrary(specs));
+  EXPECT_FALSE(LibvirtSource::NeedsLibrary(specs.Resolved()));
+  specs.libvirts = {LibvirtSpec()};
+  EXPECT_TRUE(LibvirtSource::NeedsLibrary(specs));
 }
 
 }  // namespace
