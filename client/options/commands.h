@@ -4,8 +4,9 @@
 #include "client/options/reading.h"
 #include "client/sinks/sinks.h"
 
-// Add the commands and their options; each is in the file of its name. Define() calls each function
-// once; `reading` must outlive the CLI::App.
+// Add the commands and their options; each is in the file of its name, `help` in help_command.cc
+// and `completion` in completion_command.cc. Define() calls each function once; `reading` must
+// outlive the CLI::App.
 
 namespace vmeventd::client {
 
@@ -25,6 +26,14 @@ void AddStatus(CLI::App* program, Reading* reading);
 void AddTop(CLI::App* program, Reading* reading);
 void AddFleet(CLI::App* program, Reading* reading);
 void AddIntent(CLI::App* program, Reading* reading);
+void AddInfo(CLI::App* program, Reading* reading);
+void AddStreams(CLI::App* program, Reading* reading);
 void AddHealth(CLI::App* program, Reading* reading);
+void AddDoctor(CLI::App* program, Reading* reading);
+// `proxy`, which the help does not show.
+void AddProxy(CLI::App* program, Reading* reading);
+void AddHelp(CLI::App* program);
+void AddVersion(CLI::App* program);
+void AddCompletion(CLI::App* program, Reading* reading);
 
 }  // namespace vmeventd::client

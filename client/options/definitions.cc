@@ -1,15 +1,11 @@
-#include <string>
-
 #include "absl/strings/str_cat.h"
-#include "client/cli/option.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/help.h"
 #include "client/options/parser.h"
 #include "client/options/reading.h"
 #include "client/sinks/sinks.h"
 
-// The program: its commands in the order of the help. Those with options have a file of their name.
+// The program: its commands in the order of the help.
 
 namespace vmeventd::client {
 
@@ -30,23 +26,14 @@ void Define(CLI::App* app, Reading* reading, const SinkTable& sinks) {
   AddTop(app, reading);
   AddFleet(app, reading);
   AddIntent(app, reading);
-  AddNode(Add<InfoCommand>(app, reading, "info", "Show vmeventd's own state").first, reading);
-  Add<StreamsCommand>(app, reading, "streams", "List who follows events, and how far each lags");
+  AddInfo(app, reading);
+  AddStreams(app, reading);
   AddHealth(app, reading);
-  Add<DoctorCommand>(app, reading, "doctor", "Find what prevents vmeventd from following VMs");
-  Add<ProxyCommand>(app, reading, "proxy", "Connect standard input and output to vmeventd's socket")
-      .first->group("");
-  CLI::App* help = AddCommand(app, "help", "Explain a command");
-  AddList(help, "COMMAND", "", "the command", [](const std::string& /*text*/) {});
-  AddCommand(app, "version", "Print the version");
-  CLI::App* completion = AddCommand(app, "completion", "Print the completion script of a shell");
-  CLI::Option* shell = AddChoice(completion, "SHELL", "SHELL", "bash, zsh or fish (default $SHELL)",
-                                 &reading->shell);
-  completion->callback([=] {
-    if (!shell->empty()) return;
-    const std::string named = reading->context.variable("SHELL");
-    reading->shell = ReadChoice("SHELL", named.substr(named.rfind('/') + 1));
-  });
+  AddDoctor(app, reading);
+  AddProxy(app, reading);
+  AddHelp(app);
+  AddVersion(app);
+  AddCompletion(app, reading);
 }
 
 }  // namespace vmeventd::client

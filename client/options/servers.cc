@@ -14,6 +14,7 @@
 #include "client/options/contexts.h"
 #include "client/options/reading.h"
 #include "client/output/terminal_text.h"
+#include "client/sinks/sinks.h"
 
 namespace vmeventd::client {
 namespace {

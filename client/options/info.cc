@@ -1,0 +1,14 @@
+#include "client/commands/info.h"
+
+#include "CLI/CLI.hpp"
+#include "client/options/commands.h"
+#include "client/options/common.h"
+#include "client/options/reading.h"
+
+namespace vmeventd::client {
+
+void AddInfo(CLI::App* program, Reading* reading) {
+  AddNode(Add<InfoCommand>(program, reading, "info", "Show vmeventd's own state").first, reading);
+}
+
+}  // namespace vmeventd::client
