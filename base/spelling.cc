@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace vmeventd {
 namespace {
@@ -43,6 +44,16 @@ std::string NearestName(absl::string_view typed, const std::vector<std::string>&
     nearest = name;
   }
   return nearest;
+}
+
+Proposal FindProposal(absl::Span<const ForeignWords> rows, absl::string_view word,
+                      absl::FunctionRef<bool(const Proposal&)> fits) {
+  for (const auto& [words, proposal] : rows) {
+    for (const absl::string_view other : absl::StrSplit(words, ' ')) {
+      if (other == word && fits(proposal)) return proposal;
+    }
+  }
+  return {};
 }
 
 std::string DidYouMean(const Proposal& proposal) {

@@ -11,14 +11,15 @@ namespace {
 
 Failure ExplainUnavailable(const ServerAddress& address, const grpc::Status& status) {
   const std::string message = EscapeForTerminal(status.error_message());
+  const v1::ErrorReason reason = ReasonOf(status);
   // Its own answer: it was reached.
-  if (ReasonOf(status) == v1::ERROR_REASON_JOURNAL_UNAVAILABLE) {
+  if (reason == v1::ERROR_REASON_JOURNAL_UNAVAILABLE) {
     return {ExitCode::kFailed,
             absl::StrCat("vmeventd at ", ToText(address), " could not do this: ", message)};
   }
   const std::string unavailable =
       absl::StrCat("vmeventd at ", ToText(address), " is not available now (", message, ")");
-  if (ReasonOf(status) != v1::ERROR_REASON_UNSPECIFIED) {
+  if (reason != v1::ERROR_REASON_UNSPECIFIED) {
     return {ExitCode::kUnreachable, unavailable};
   }
   const ProbeResult probe = Probe(address);
@@ -51,18 +52,19 @@ google::rpc::ErrorInfo InfoOf(const grpc::Status& status) {
   return {};
 }
 
-v1::ErrorReason ReasonOf(const grpc::Status& status) {
+v1::ErrorReason ReasonOf(const google::rpc::ErrorInfo& info) {
   v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
-  v1::ErrorReason_Parse(absl::StrCat("ERROR_REASON_", InfoOf(status).reason()), &reason);
+  v1::ErrorReason_Parse(absl::StrCat("ERROR_REASON_", info.reason()), &reason);
   return reason;
 }
+v1::ErrorReason ReasonOf(const grpc::Status& status) { return ReasonOf(InfoOf(status)); }
 
 namespace {
 
 // Names the limit that a call exceeded, and what to do.
 std::string LimitOf(const grpc::Status& status) {
   const google::rpc::ErrorInfo info = InfoOf(status);
-  const v1::ErrorReason reason = ReasonOf(status);
+  const v1::ErrorReason reason = ReasonOf(info);
   const bool streams = reason == v1::ERROR_REASON_TOO_MANY_STREAMS;
   const auto limit = info.metadata().find("limit");
   std::string text = "one of its limits";

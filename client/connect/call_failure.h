@@ -14,6 +14,7 @@ namespace vmeventd::client {
 // Returns what a failed call's status contains for programs; empty: vmeventd did not send it, for
 // example because gRPC itself failed.
 google::rpc::ErrorInfo InfoOf(const grpc::Status& status);
+v1::ErrorReason ReasonOf(const google::rpc::ErrorInfo& info);
 v1::ErrorReason ReasonOf(const grpc::Status& status);
 
 // Explains an RPC's status, which must not be OK. If the server could not be reached or did not

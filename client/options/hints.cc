@@ -1,8 +1,5 @@
 #include "client/options/hints.h"
 
-#include <algorithm>
-#include <utility>
-
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -15,9 +12,9 @@
 namespace vmeventd::client {
 namespace {
 
-// Words of other programs, separated by blanks, and what this program has instead. The first
-// proposal counts whose option or command there is where the word was typed, or that has no name.
-constexpr std::pair<absl::string_view, Proposal> kWords[] = {
+// Of several proposals for a word, the first counts whose option or command there is where the word
+// was typed, or that has no name.
+constexpr ForeignWords kWords[] = {
     {"show", {"list"}},
     {"remove del cancel abort", {"withdraw"}},
     {"list list-units instances domains machines", {"vms"}},
@@ -140,13 +137,10 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   // A letter may have its value behind it.
   const bool is_letter = is_option && !absl::StartsWith(typed, "--");
   const absl::string_view word = typed.substr(0, is_letter ? 2 : typed.npos);
-  for (const auto& [words, proposal] : kWords) {
-    const std::vector<absl::string_view> others = absl::StrSplit(words, ' ');
-    if (absl::c_linear_search(others, word) &&
-        (proposal.name.empty() || absl::c_linear_search(names, proposal.name))) {
-      return DidYouMean(proposal);
-    }
-  }
+  const Proposal known = FindProposal(kWords, word, [&](const Proposal& proposal) {
+    return proposal.name.empty() || absl::c_linear_search(names, proposal.name);
+  });
+  if (!known.empty()) return DidYouMean(known);
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
   if (is_letter && typed.size() == 2) return "";  // every letter is near to every other
   if (!is_option && absl::c_any_of(typed, absl::ascii_isdigit)) {

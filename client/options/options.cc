@@ -227,20 +227,22 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
   return std::move(reading.line);
 }
 
-const std::set<std::string>& OptionNames(const std::string& command) {
-  static const auto* const kNames = [] {
+const std::map<std::string, OptionKind>& OptionKinds(const std::string& command) {
+  static const auto* const kOptions = [] {
     Reading reading;
     CLI::App app;
     Define(&app, &reading, AllSinks());
-    auto* const names = new std::map<std::string, std::set<std::string>>();
+    auto* const all = new std::map<std::string, std::map<std::string, OptionKind>>();
     for (const CLI::App* one : app.get_subcommands({})) {
       for (const CLI::Option* option : one->get_options()) {
-        (*names)[one->get_name()].insert(NameIn(option->get_name(), ""));
+        (*all)[one->get_name()].emplace(
+            NameIn(option->get_name(), ""),
+            option->get_items_expected_max() > 0 ? OptionKind::kWithValue : OptionKind::kFlag);
       }
     }
-    return names;
+    return all;
   }();
-  return kNames->at(command);
+  return kOptions->at(command);
 }
 
 absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionValues& values,

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <functional>
-#include <set>
+#include <map>
 #include <string>
 #include <utility>
 #include <variant>
@@ -46,11 +46,12 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
 // Values of a command's options and arguments: {"since", "1h"}. The value of a flag is "true".
 using OptionValues = std::vector<std::pair<std::string, std::string>>;
 
-// The names of a command's options and arguments, without dashes.
-const std::set<std::string>& OptionNames(const std::string& command);
+// The options and arguments of a command, by their names without dashes.
+enum class OptionKind { kWithValue, kFlag };
+const std::map<std::string, OptionKind>& OptionKinds(const std::string& command);
 
 // Parses the values that a query has for a command, which is asked of these servers and answers in
-// JSON. Each name must be one of OptionNames(). INVALID_ARGUMENT: a sentence that names options
+// JSON. Each name must be one of OptionKinds(). INVALID_ARGUMENT: a sentence that names options
 // without dashes. Pure.
 absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionValues& values,
                                        const Servers& servers, OptionContext context);

@@ -3,9 +3,9 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <iterator>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <variant>
 
 #include "absl/algorithm/container.h"
@@ -40,20 +40,16 @@ constexpr absl::string_view kParameters[] = {
     "limit",  "newest-first", "node",    "pid",   "run",   "runs",    "since", "sort-by",
     "source", "state",        "trouble", "type",  "until", "uuid",    "vm",    "zone"};
 
-// Those that need no value.
-constexpr absl::string_view kFlags[] = {"all", "runs", "newest-first", "trouble"};
-
 // A pid is one of a list's runs; `watch` and the others have no such list.
-std::vector<absl::string_view> ParametersOf(const std::string& command) {
-  const std::set<std::string>& options = OptionNames(command);
-  std::vector<absl::string_view> parameters;
-  for (const absl::string_view name : kParameters) {
-    if (name == "pid" ? command == "vms" || command == "events" || command == "stats"
-                      : name == "zone" || options.contains(std::string(name))) {
-      parameters.push_back(name);
-    }
-  }
-  return parameters;
+bool HasParameter(const std::string& command, absl::string_view name) {
+  if (!absl::c_linear_search(kParameters, name)) return false;
+  if (name == "pid") return command == "vms" || command == "events" || command == "stats";
+  return name == "zone" || OptionKinds(command).contains(std::string(name));
+}
+
+bool IsFlag(const std::string& command, const std::string& name) {
+  const auto option = OptionKinds(command).find(name);
+  return option != OptionKinds(command).end() && option->second == OptionKind::kFlag;
 }
 
 class TextOutput : public Output {
@@ -222,14 +218,16 @@ absl::StatusOr<CommandLine> WebApi::Parse(const std::string& command, OptionValu
   OptionContext context;  // a query is not of this user and configuration
   context.now = absl::Now();
   context.zone = line_.zone;
-  const std::vector<absl::string_view> parameters = ParametersOf(command);
   for (const auto& [name, value] : query) {
-    if (!absl::c_linear_search(parameters, name)) {
+    if (!HasParameter(command, name)) {
+      std::vector<absl::string_view> parameters;
+      absl::c_copy_if(kParameters, std::back_inserter(parameters),
+                      [&](absl::string_view one) { return HasParameter(command, one); });
       return absl::InvalidArgumentError(
           absl::StrCat("\"", name, "\" is not a parameter here; the parameters are ",
                        absl::StrJoin(parameters, ", ")));
     }
-    if (absl::c_linear_search(kFlags, name)) {
+    if (IsFlag(command, name)) {
       bool is_set = value.empty();
       if (!is_set && !absl::SimpleAtob(value, &is_set)) {
         return absl::InvalidArgumentError(

@@ -89,8 +89,7 @@ std::string HelpOf(const Flag& flag, const Config& defaults) {
                               values.empty() ? "none" : absl::StrJoin(values, " "), ")"));
 }
 
-// Words that users of other programs type, separated by blanks, and what vmeventd has instead.
-constexpr std::pair<absl::string_view, Proposal> kWords[] = {
+constexpr ForeignWords kWords[] = {
     {"-v --verbose -d --debug --loglevel", {"--log-level", " debug"}},
     {"-q --quiet", {"--log-level", " warn"}},
     {"-l --bind --address --addr --host --port -p --socket --sock", {"--listen"}},
@@ -118,11 +117,8 @@ constexpr std::pair<absl::string_view, Proposal> kWords[] = {
 
 // The proposal for a typed word. A misspelling refers to `names`. Empty: no name is similar.
 Proposal ProposalFor(absl::string_view typed, const std::vector<std::string>& names) {
-  for (const auto& [words, proposal] : kWords) {
-    for (const absl::string_view word : absl::StrSplit(words, ' ')) {
-      if (word == typed) return proposal;
-    }
-  }
+  const Proposal known = FindProposal(kWords, typed, [](const Proposal&) { return true; });
+  if (!known.empty()) return known;
   const std::string nearest = NearestName(typed, names);
   const auto named = std::find(names.begin(), names.end(), nearest);
   return named == names.end() ? Proposal() : Proposal{*named};
