@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 
-#include <csignal>
 #include <deque>
 #include <system_error>
 #include <thread>
@@ -75,17 +74,6 @@ void DetachedThreads::Work(const std::shared_ptr<State>& state) {
     }
     job();
   }
-}
-
-bool DoWithin(absl::Duration limit, std::function<void()> job) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  DetachedThreads threads(1, [] {});
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  threads.Run(std::move(job));
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return threads.WaitForJobs(limit);
 }
 
 }  // namespace vmeventd

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,8 +9,9 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "base/glob.h"
-#include "base/labels.h"
+#include "base/label_selector.h"
+#include "base/name_matcher.h"
+#include "base/number_set.h"
 #include "base/uuid.h"
 
 // The one implementation of the contract's EventFilter, for the server, a fleet's readers and lists
@@ -19,57 +19,6 @@
 // of the whole node, a GAP, always passes: the events that are missing may have matched.
 
 namespace vmeventd {
-
-// A list of patterns for names, of VMs or of sources, prepared for many lookups. An entry that
-// equals a name matches it, even if it contains wildcards. An empty list matches every name.
-// Immutable; any thread.
-class NameMatcher {
- public:
-  NameMatcher() = default;
-  template <typename Patterns>
-  explicit NameMatcher(const Patterns& patterns) {
-    for (const std::string& pattern : patterns) {
-      exact_.insert(pattern);
-      if (IsGlob(pattern)) globs_.emplace_back(pattern);
-    }
-  }
-
-  bool Matches(absl::string_view name) const {
-    if (matches_all() || exact_.contains(name)) return true;
-    return std::any_of(globs_.begin(), globs_.end(),
-                       [&](const Glob& glob) { return glob.Matches(name); });
-  }
-  bool matches_all() const { return exact_.empty(); }
-  // Returns the names, if no pattern has a wildcard; null: other names may match.
-  const absl::flat_hash_set<std::string>* exact() const {
-    return globs_.empty() && !exact_.empty() ? &exact_ : nullptr;
-  }
-
- private:
-  absl::flat_hash_set<std::string> exact_;
-  std::vector<Glob> globs_;
-};
-
-// A set of an enumeration's numbers, below 64. An empty list means all numbers; any other list,
-// only its own. Immutable; any thread.
-class NumberSet {
- public:
-  NumberSet() = default;
-  template <typename Numbers>
-  explicit NumberSet(const Numbers& numbers) {
-    for (const int number : numbers) bits_ |= uint64_t{1} << (number & 63);
-  }
-
-  // `number` 0 is in no set, except the one of all.
-  bool Has(int number) const {
-    return bits_ == 0 || (number > 0 && number < 64 && (bits_ >> number & 1) != 0);
-  }
-  bool has_all() const { return bits_ == 0; }
-  uint64_t bits() const { return bits_; }
-
- private:
-  uint64_t bits_ = 0;
-};
 
 // The lists of a checked filter, an EventFilter. Immutable; any thread.
 class FilterLists {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -38,14 +37,6 @@ class Glob {
 inline bool MatchesName(absl::string_view pattern, absl::string_view name) {
   return pattern == name || Glob(pattern).Matches(name);
 }
-
-// Returns the text that the '*' of `pattern` stands for in `name`. '*' is the only wildcard, and
-// occurs at most once; a pattern without one matches only itself. Unset if they do not match, or
-// that text would be empty.
-std::optional<absl::string_view> MatchStar(absl::string_view pattern, absl::string_view name);
-
-// Returns whether a name may match both of two such patterns.
-bool StarsOverlap(absl::string_view a, absl::string_view b);
 
 // Returns the pattern that matches only `text`.
 std::string PatternFor(absl::string_view text);

@@ -1,15 +1,10 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <optional>
-#include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-// Labels of VMs: their limits, and conditions on them.
+// The limits of the labels of VMs.
 
 namespace vmeventd {
 
@@ -19,39 +14,5 @@ inline constexpr size_t kMaxLabelValueBytes = 128;
 
 // Returns whether `key` can be a label's: not empty, not too long, only letters, digits and "._-/".
 bool IsLabelKey(absl::string_view key);
-
-// Conditions on the labels of a VM, all of which must hold: "app=web,tier!=db,owner,!canary".
-// EventFilter.labels in the contract defines them. Immutable; any thread.
-class LabelSelector {
- public:
-  static constexpr size_t kMaxConditions = 16;
-
-  // INVALID_ARGUMENT: what is wrong with `text` and what would be right, for people; follows the
-  // quoted text in a sentence.
-  static absl::StatusOr<LabelSelector> Parse(absl::string_view text);
-
-  // `labels` is a map of texts.
-  template <typename Labels>
-  bool Matches(const Labels& labels) const {
-    return std::all_of(conditions_.begin(), conditions_.end(), [&](const Condition& condition) {
-      const auto found = labels.find(condition.key);
-      const bool holds = found != labels.end() &&
-                         (!condition.value.has_value() || *condition.value == found->second);
-      return holds != condition.negated;
-    });
-  }
-
-  // The keys that it wants a VM to have.
-  std::vector<std::string> wanted_keys() const;
-
- private:
-  struct Condition {
-    std::string key;
-    std::optional<std::string> value;  // unset: any
-    bool negated = false;
-  };
-
-  std::vector<Condition> conditions_;
-};
 
 }  // namespace vmeventd

@@ -5,6 +5,11 @@
 #include <cstring>
 
 namespace vmeventd {
+namespace {
+
+constexpr int kSoPassRights = 83;  // SO_PASSRIGHTS of Linux 6.16
+
+}  // namespace
 
 std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
   std::vector<UniqueFd> descriptors;
@@ -16,6 +21,20 @@ std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
     for (const int number : numbers) descriptors.emplace_back(number);
   }
   return descriptors;
+}
+
+void RefusePassedDescriptors(int fd) {
+  const int off = 0;
+  setsockopt(fd, SOL_SOCKET, kSoPassRights, &off, sizeof(off));
+}
+
+bool MayPassDescriptors(int fd) {
+  int family = AF_UNIX;
+  int passes = 1;
+  socklen_t size = sizeof(int);
+  getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
+  getsockopt(fd, SOL_SOCKET, kSoPassRights, &passes, &size);
+  return family == AF_UNIX && passes != 0;
 }
 
 }  // namespace vmeventd

@@ -12,4 +12,11 @@ namespace vmeventd {
 // They then belong to the caller: call it once.
 std::vector<UniqueFd> TakeDescriptors(msghdr* message);
 
+// Makes the kernel refuse passed descriptors, if it can, on `fd`: a Unix socket that is not
+// connected yet; or a listening one, for all connections that it accepts.
+void RefusePassedDescriptors(int fd);
+
+// Returns whether the kernel may pass descriptors on `fd`, a connected socket.
+bool MayPassDescriptors(int fd);
+
 }  // namespace vmeventd

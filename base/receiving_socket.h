@@ -6,8 +6,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "absl/time/time.h"
-#include "base/detached_threads.h"
+#include "base/socket_closer.h"
 #include "base/unique_fd.h"
 
 // Protects a thread from the descriptors that the peer of a Unix socket passes to it (SCM_RIGHTS).
@@ -17,32 +16,6 @@
 // kernels, a socket is checked before each read, and closed on a thread that nobody waits for.
 
 namespace vmeventd {
-
-// Makes the kernel refuse passed descriptors, if it can, on `fd`: a Unix socket that is not
-// connected yet; or a listening one, for all connections that it accepts.
-void RefusePassedDescriptors(int fd);
-
-// Closes descriptors on its own threads, even after its destruction. A close that signals can
-// interrupt, as with SO_LINGER, ends after `patience`. Any thread.
-class SocketCloser {
- public:
-  static constexpr int kMaxThreads = 4;
-  // Limit of the backlog. Beyond it, no new socket may be opened, because each would have to be
-  // closed.
-  static constexpr size_t kMaxWaiting = 256;
-
-  explicit SocketCloser(absl::Duration patience = absl::Milliseconds(10));
-
-  // Shuts the socket down and closes it soon. No epoll instance may still watch it, because epoll
-  // holds a reference while it checks it.
-  void Close(UniqueFd socket);
-  size_t waiting() const { return threads_.waiting(); }
-  bool full() const { return waiting() >= kMaxWaiting; }
-
- private:
-  const absl::Duration patience_;
-  DetachedThreads threads_;
-};
 
 // A connected stream socket, or none, for reading from an untrusted peer. For one thread.
 class ReceivingSocket {

@@ -2,7 +2,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/receiving_socket.h"
+#include "base/passed_descriptors.h"
 #include "server/daemon.h"
 
 // libvirt's client library makes its sockets itself, and reads them with recv(2): a descriptor that

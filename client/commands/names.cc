@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/glob.h"
-#include "base/labels.h"
+#include "base/label_selector.h"
 #include "base/spelling.h"
 #include "base/uuid.h"
 #include "client/output/terminal_text.h"

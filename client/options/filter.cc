@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "base/labels.h"
+#include "base/label_selector.h"
 #include "base/uuid.h"
 #include "client/cli/option.h"
 

@@ -24,7 +24,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/detached_threads.h"
+#include "base/do_within.h"
 #include "base/errno_status.h"
 #include "base/quote.h"
 #include "base/spelling.h"

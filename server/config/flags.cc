@@ -14,7 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/detached_threads.h"
+#include "base/do_within.h"
 #include "base/duration_text.h"
 #include "base/quote.h"
 #include "server/config/config.h"

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/detached_threads.h"
+#include "base/do_within.h"
 #include "base/errno_status.h"
 #include "base/thread_name.h"
 #include "base/unique_fd.h"

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/event_filter.h"
+#include "base/name_matcher.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "vmeventd/v1/vm_events.pb.h"

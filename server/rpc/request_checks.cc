@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/duration_text.h"
 #include "base/glob.h"
-#include "base/labels.h"
+#include "base/label_selector.h"
 #include "base/quote.h"
 #include "base/uuid.h"
 #include "server/events/event_codec.h"

@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
-#include "base/receiving_socket.h"
+#include "base/passed_descriptors.h"
 #include "base/unique_fd.h"
 #include "base/unix_address.h"
 #include "server/host/files.h"

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/passed_descriptors.h"
+#include "base/socket_closer.h"
 #include "tests/support/passed_descriptor.h"
 
 namespace vmeventd {

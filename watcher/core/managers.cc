@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/glob.h"
+#include "base/star_pattern.h"
 
 namespace vmeventd {
 namespace {

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/glob.h"
+#include "base/star_pattern.h"
 #include "base/unix_address.h"
 #include "base/utf8.h"
 

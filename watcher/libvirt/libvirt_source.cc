@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/do_within.h"
 #include "base/thread_name.h"
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <string>
 
-#include "base/receiving_socket.h"
+#include "base/passed_descriptors.h"
 #include "base/unix_address.h"
 
 namespace vmeventd {

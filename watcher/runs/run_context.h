@@ -6,7 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
 #include "base/latency_histogram.h"
-#include "base/receiving_socket.h"
+#include "base/socket_closer.h"
 #include "watcher/core/run_info.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/exit_status_reader.h"
