@@ -22,6 +22,8 @@
 #include "base/mutex.h"
 #include "base/thread_name.h"
 #include "base/unique_fd.h"
+#include "server/config/config.h"
+#include "server/config/version.h"
 #include "server/disk_wait.h"
 #include "server/handover.h"
 #include "server/host/files.h"

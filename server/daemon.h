@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "server/config/config.h"
+#include "server/config/tuning.h"
 
 namespace vmeventd {
 

@@ -29,6 +29,8 @@
 #include "base/quote.h"
 #include "base/spelling.h"
 #include "base/unique_fd.h"
+#include "server/config/flags.h"
+#include "server/config/version.h"
 #include "watcher/core/managers.h"
 
 namespace vmeventd {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/config/listen_address.h"
+#include "server/config/log_format.h"
 #include "server/config/tls_files.h"
 #include "spdlog/common.h"
 #include "watcher/core/label_rule.h"
@@ -17,10 +17,6 @@
 
 namespace vmeventd {
 
-// The project's version in the top CMakeLists.txt.
-extern const char kVersion[];
-
-enum class LogFormat { kText, kJson };
 enum class SignalSenders { kAuto, kOff, kRequire };
 
 // The checked flags and configuration file. Each field, and each of `sources`, belongs to one flag
@@ -55,13 +51,6 @@ struct Config {
   int64_t max_streams_per_peer() const { return std::max<int64_t>(1, max_streams / 2); }
 };
 
-// Settings without a flag. Tests use their own program with other values
-// (tests/support/tuned_vmeventd.cc).
-struct Tuning {
-  bool event_limits = true;  // limits the events of each VM
-  double list_rate = 200;    // see GrpcServerOptions
-};
-
 // The source of the defaults of listens and state_dir.
 struct Environment {
   unsigned uid = 0;
@@ -81,30 +70,5 @@ struct ParsedConfig {
 };
 
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
-
-// One row of the table of flags, the only place that knows a flag: --help, the configuration file
-// and --check-config are generated from it, the shells' completions read --help, and a test
-// compares the manual page and the example configuration with it. Defaults are those of Config.
-struct Flag {
-  enum class Kind { kText, kNumber, kSwitch };  // its form in a configuration file
-
-  std::string name;      // without --
-  std::string argument;  // name of its value in --help; empty: a switch
-  std::string help;      // sentences, without the default
-  Kind kind = Kind::kText;
-  bool repeatable = false;
-
-  // Sets the field in `config`. `texts` is not empty; it has one element if the flag is not
-  // repeatable. INVALID_ARGUMENT gives the value and the rule, not the flag.
-  std::function<absl::Status(const std::vector<std::string>& texts, Config* config)> read;
-  // Returns the field's texts, as `read` accepts them; empty: no value.
-  std::function<std::vector<std::string>(const Config&)> print;
-};
-
-// All flags, in the order of --help.
-const std::vector<Flag>& Flags();
-
-// The value as a configuration file writes it; empty if `config` has none.
-std::string ConfigFileValue(const Flag& flag, const Config& config);
 
 }  // namespace vmeventd

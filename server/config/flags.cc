@@ -1,3 +1,5 @@
+#include "server/config/flags.h"
+
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -19,6 +21,7 @@
 #include "base/quote.h"
 #include "server/config/config.h"
 #include "server/config/listen_address.h"
+#include "server/config/log_format.h"
 
 namespace vmeventd {
 namespace {

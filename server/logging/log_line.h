@@ -4,7 +4,7 @@
 
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
-#include "server/config/config.h"
+#include "server/config/log_format.h"
 #include "spdlog/common.h"
 #include "spdlog/details/log_msg.h"
 

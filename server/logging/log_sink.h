@@ -16,7 +16,7 @@
 #include "base/token_bucket.h"
 #include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
-#include "server/config/config.h"
+#include "server/config/log_format.h"
 #include "spdlog/details/log_msg.h"
 #include "spdlog/formatter.h"
 #include "spdlog/sinks/sink.h"

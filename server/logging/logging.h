@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "base/clock.h"
-#include "server/config/config.h"
+#include "server/config/log_format.h"
 #include "server/logging/log_sink.h"
 #include "spdlog/common.h"
 
