@@ -7,7 +7,7 @@
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/examination.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 // Advice on how a QEMU gets a monitor that only vmeventd uses. It depends on the program that
 // starts the QEMU, and gives the commands of docs/connect.md. Pure.

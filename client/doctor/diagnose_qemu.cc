@@ -15,7 +15,7 @@
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/qemu_arguments.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 namespace vmeventd::client {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 // The facts of a node from which `doctor` decides what is wrong there.
 

@@ -6,7 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "client/doctor/node_facts.h"
 #include "watcher/core/managers.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 // Helpers for paths of monitors, and for the processes that own the sockets.
 

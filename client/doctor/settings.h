@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 // Texts that vmeventd's configuration file can hold, and their quotation. Pure.
 

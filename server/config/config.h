@@ -13,7 +13,7 @@
 #include "server/config/tls_files.h"
 #include "spdlog/common.h"
 #include "watcher/core/label_rule.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/source_specs.h"
 
 namespace vmeventd {
 

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 
 namespace vmeventd::simulation {
 

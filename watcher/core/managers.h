@@ -7,7 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "watcher/core/qemu_arguments.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 // The programs that start QEMUs and need a monitor of them for themselves. A monitor serves one
 // client: while a daemon is connected to it, the program cannot use it. docs/connect.md has the

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/unix_address.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/process.h"

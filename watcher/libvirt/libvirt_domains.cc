@@ -14,7 +14,7 @@
 #include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/process.h"

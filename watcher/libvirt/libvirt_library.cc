@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/shared_library.h"
 #include "base/thread_name.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {

@@ -7,7 +7,7 @@
 
 #include "base/detached_threads.h"
 #include "base/unique_fd.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_inbox.h"
 

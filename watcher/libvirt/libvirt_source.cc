@@ -19,7 +19,8 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/health_services.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
+#include "watcher/core/source_specs.h"
 #include "watcher/libvirt/libvirt_run.h"
 
 namespace vmeventd {

@@ -13,7 +13,6 @@
 #include "absl/strings/str_split.h"
 #include "base/glob.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/specs.h"
 
 namespace vmeventd {
 namespace {

@@ -19,7 +19,7 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/directory_thread.h"
 

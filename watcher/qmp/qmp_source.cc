@@ -9,7 +9,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/health_services.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/retry_pauses.h"
 #include "watcher/runs/process.h"

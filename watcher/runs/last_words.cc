@@ -21,7 +21,7 @@
 #include "base/unique_fd.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_words.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
 #include "watcher/signals/process_reader.h"

@@ -7,7 +7,7 @@
 
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/source_specs.h"
 #include "watcher/host/host_watch.h"
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/exit_status_reader.h"

@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "watcher/core/qemu_arguments.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 namespace vmeventd {
 namespace {

@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {

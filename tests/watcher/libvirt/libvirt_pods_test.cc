@@ -13,7 +13,7 @@
 #include "tests/support/health.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_source.h"
 
 namespace vmeventd {

@@ -12,8 +12,8 @@
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_id.h"
-#include "watcher/core/specs.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
 

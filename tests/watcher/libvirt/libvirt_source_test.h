@@ -22,7 +22,7 @@
 #include "tests/support/sources_with_libvirt.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/watcher_options.h"
 

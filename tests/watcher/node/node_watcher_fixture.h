@@ -19,7 +19,7 @@
 #include "tests/support/problem_texts.h"
 #include "tests/support/saved_run.h"
 #include "tests/support/test_util.h"
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/watcher_options.h"
 

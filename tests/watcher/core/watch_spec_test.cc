@@ -1,4 +1,4 @@
-#include "watcher/core/specs.h"
+#include "watcher/core/watch_spec.h"
 
 #include <string>
 
@@ -122,82 +122,6 @@ INSTANTIATE_TEST_SUITE_P(Table, BadWatchSpecTest,
                                            BadSpec{"/run:*a*", "exactly one '*'"},
                                            BadSpec{"/run:*?.kvmd", "only wildcard"},
                                            BadSpec{"/run:*[a].kvmd", "only wildcard"}));
-
-TEST(LibvirtSpecTest, UrisOfThisNode) {
-  for (const char* uri :
-       {"qemu:///system", "qemu:///session",
-        "qemu+unix:///system?socket=/run/libvirt/virtqemud-sock",
-        "qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", "lxc:///system",
-        "lxc+unix:///system?socket=/run/libvirt/virtlxcd-sock"}) {
-    const absl::StatusOr<LibvirtSpec> spec = ParseLibvirtUri(uri);
-    ASSERT_TRUE(spec.ok()) << spec.status();
-    EXPECT_EQ(spec->Uri(), uri);
-    EXPECT_EQ(spec->ToFlag(), uri);
-    EXPECT_FALSE(spec->has_glob());
-    EXPECT_EQ(spec->containers, uri[0] == 'l');
-    EXPECT_EQ(IsContainerUri(spec->Uri()), spec->containers);
-  }
-  EXPECT_EQ(ParseLibvirtUri("qemu+unix:///system")->Uri(), "qemu:///system");
-}
-
-TEST(LibvirtSpecTest, AGlobIsResolvedByAPath) {
-  const LibvirtSpec spec =
-      ParseLibvirtUri("qemu+unix:///system?socket=/var/lib/kubelet/pods/*/run/virtqemud-sock")
-          .value();
-  EXPECT_TRUE(spec.has_glob());
-  EXPECT_EQ(spec.socket, "/var/lib/kubelet/pods/*/run/virtqemud-sock");
-  EXPECT_EQ(spec.UriAt("/var/lib/kubelet/pods/a b&c/run/virtqemud-sock"),
-            "qemu+unix:///system?socket=/var/lib/kubelet/pods/a%20b%26c/run/virtqemud-sock");
-}
-
-TEST(LibvirtSpecTest, APathMayHaveAnyLengthAndItsFileNameWhatAnAddressCanHold) {
-  const std::string directory = "qemu:///system?socket=/" + std::string(100, 'd') + "/";
-  const std::string uri = "qemu+unix" + directory.substr(4) + std::string(82, 'n');
-  EXPECT_EQ(ParseLibvirtUri(uri)->Uri(), uri);
-  EXPECT_THAT(std::string(ParseLibvirtUri(uri + "n").status().message()),
-              HasSubstr("83 bytes; in a path of more than 107"));
-  EXPECT_TRUE(ParseLibvirtUri(uri + "*").ok());
-}
-
-TEST(LibvirtSpecTest, OtherUrisAreRefusedAndTheErrorSaysWhatWouldBeRight) {
-  for (const char* uri :
-       {"", "system", "xen:///system", "qemu:///", "qemu:///embed", "qemu://host/system",
-        "qemu+ssh://host/system", "qemu+tcp:///system", "qemu+unix:///system?socket=run/sock",
-        "qemu+unix:///system?socket=/run/../sock", "qemu+unix:///system?socket=/run//sock",
-        "qemu:///system?socket=/run/sock", "qemu+unix:///system?mode=legacy",
-        "qemu+unix:///system?socket=/run/sock&mode=direct", "lxc:///session", "lxc:///", "lxcs",
-        "lxc+ssh:///system", "lxc:///system?socket=/run/sock"}) {
-    const absl::StatusOr<LibvirtSpec> spec = ParseLibvirtUri(uri);
-    ASSERT_FALSE(spec.ok()) << uri;
-    EXPECT_EQ(spec.status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(spec.status().message()), HasSubstr(uri));
-  }
-}
-
-TEST(SourceSpecsTest, NameWhatIsFollowed) {
-  const SourceSpecs specs = {.watches = {ParseWatchSpec("/run/a").value()},
-                             .watch_manager_sockets = true,
-                             .libvirts = {ParseLibvirtUri("qemu:///system").value()}};
-  EXPECT_FALSE(specs.is_default());
-  EXPECT_EQ(specs.text(), "/run/a:*.qmp, libvirt qemu:///system");
-  EXPECT_EQ(specs.Resolved().text(), specs.text());
-  EXPECT_TRUE(specs.Resolved().watch_manager_sockets);
-}
-
-TEST(SourceSpecsTest, TheDefaultIsWhatIsFollowedWhereNothingIsNamed) {
-  const SourceSpecs nothing = {.watch_manager_sockets = true};
-  EXPECT_TRUE(nothing.is_default());
-  EXPECT_EQ(nothing.text(), "libvirt and Ganeti if they exist");
-  const SourceSpecs resolved = nothing.Resolved();
-  ASSERT_EQ(resolved.watches.size(), 1);
-  EXPECT_TRUE(resolved.watches[0].optional);
-  ASSERT_EQ(resolved.libvirts.size(), 1);
-  EXPECT_FALSE(resolved.libvirts[0].awaited.empty());
-  EXPECT_TRUE(resolved.watch_manager_sockets);
-  EXPECT_EQ(DefaultSourcesText(),
-            "neither watch nor libvirt is set: libvirt (qemu:///system) and Ganeti's directory are "
-            "followed, each as soon as it exists");
-}
 
 TEST(QmpSourceTest, IsTheDirectoryOfTheSocket) {
   EXPECT_EQ(QmpSourceName("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");

@@ -1,0 +1,133 @@
+#include "watcher/core/watch_spec.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/star_pattern.h"
+
+namespace vmeventd {
+namespace {
+
+absl::Status Invalid(absl::string_view text, absl::string_view rule) {
+  return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": ", rule));
+}
+
+}  // namespace
+
+std::string WatchSpec::root() const {
+  const size_t star = directory.find('*');
+  if (star == std::string::npos) return directory;
+  const size_t slash = directory.rfind('/', star);
+  return slash == 0 ? "/" : directory.substr(0, slash);
+}
+
+std::string WatchSpec::PathOf(absl::string_view below) const {
+  return absl::StrCat(absl::StripSuffix(root(), "/"), "/", below);
+}
+
+bool WatchSpec::names_monitors() const {
+  return absl::EndsWith(pattern, ".qmp") || absl::EndsWith(pattern, ".kvmd");
+}
+
+bool WatchSpec::TakesFile(absl::string_view file_name) const {
+  return MatchStar(pattern, file_name).has_value();
+}
+
+std::optional<std::string> WatchSpec::VmName(absl::string_view path) const {
+  const size_t slash = path.rfind('/');
+  if (slash == absl::string_view::npos) return std::nullopt;
+  const auto in_file = MatchStar(pattern, path.substr(slash + 1));
+  const auto in_directory = MatchStar(directory, path.substr(0, std::max(slash, size_t{1})));
+  if (!in_file.has_value() || !in_directory.has_value()) return std::nullopt;
+  if (!has_directories()) return std::string(*in_file);
+  if (absl::StrContains(*in_directory, '/')) return std::nullopt;
+  return std::string(*in_directory);
+}
+
+std::optional<std::string> WatchSpec::DirectoryOf(absl::string_view entry) const {
+  const std::string before = PathOf("");
+  const absl::string_view rest = absl::string_view(directory).substr(before.size());
+  const size_t end = std::min(rest.find('/'), rest.size());
+  if (!MatchStar(rest.substr(0, end), entry).has_value()) return std::nullopt;
+  return absl::StrCat(before, entry, rest.substr(end));
+}
+
+absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
+  absl::string_view directory = text;
+  std::optional<absl::string_view> pattern;
+  // The pattern has no slash, so a colon in a directory's name does no harm unless it is in the
+  // last component: "DIR/:*.kvmd" says what is meant there.
+  const size_t colon = text.rfind(':');
+  if (colon != absl::string_view::npos && !absl::StrContains(text.substr(colon), '/')) {
+    directory = text.substr(0, colon);
+    pattern = text.substr(colon + 1);
+  }
+  if (!absl::StartsWith(directory, "/")) {
+    return Invalid(text, "the directory must be an absolute path, as in /run/qemu:*.qmp");
+  }
+  if (!pattern.has_value() && absl::StrContains(directory, '*')) {
+    const size_t slash = directory.rfind('/');
+    pattern = directory.substr(slash + 1);
+    directory = directory.substr(0, std::max(slash, size_t{1}));
+    if (!absl::StrContains(directory, '*')) {
+      return Invalid(text,
+                     absl::StrCat("a colon must separate the directory and the pattern: write \"",
+                                  directory, ":", *pattern, "\""));
+    }
+  }
+  const auto stars = std::count(directory.begin(), directory.end(), '*');
+  if (stars > 1) {
+    return Invalid(text,
+                   "a directory takes one '*', which stands for the VM's name, as in "
+                   "/run/vms/*/qmp.sock");
+  }
+  WatchSpec spec;
+  for (const absl::string_view part : absl::StrSplit(directory, '/', absl::SkipEmpty())) {
+    if (part == "..") return Invalid(text, "the directory must not contain \"..\"");
+    if (part != ".") absl::StrAppend(&spec.directory, "/", part);
+  }
+  if (spec.directory.empty()) spec.directory = "/";
+  if (!pattern.has_value()) {
+    pattern = IsGanetiControlDirectory(spec.directory) ? "*.kvmd" : "*.qmp";
+  }
+  const std::vector<absl::string_view> halves = absl::StrSplit(*pattern, '*');
+  const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();
+  if (halves.size() != 2 && !one_file) {
+    return Invalid(text, stars == 1
+                             ? "the socket's file name must follow the directory, as in "
+                               "/run/vms/*/qmp.sock or /run/vms/*:*.sock"
+                             : "the pattern must have exactly one '*', which stands for the VM's "
+                               "name, as in *.qmp");
+  }
+  for (const absl::string_view half : halves) {
+    if (absl::StrContains(half, '?') || absl::StrContains(half, '[')) {
+      return Invalid(text, "'*' is the only wildcard of a pattern: remove '?' and '['");
+    }
+  }
+  spec.pattern = std::string(*pattern);
+  return spec;
+}
+
+bool IsGanetiControlDirectory(absl::string_view directory) {
+  return absl::StripPrefix(directory, "/var") == absl::StripPrefix(kGanetiControlDirectory, "/var");
+}
+
+WatchSpec OptionalGanetiWatch() {
+  WatchSpec spec = ParseWatchSpec(kGanetiControlDirectory).value();
+  spec.optional = true;
+  return spec;
+}
+
+std::string QmpSourceName(absl::string_view monitor_path) {
+  const size_t slash = monitor_path.rfind('/');
+  if (slash == absl::string_view::npos) return "qmp:";
+  return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
+}
+
+}  // namespace vmeventd
