@@ -7,7 +7,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "server/access/refusals.h"
-#include "server/rpc/service_methods.h"
+#include "server/rpc/server_facts.h"
 #include "server/rpc/starting_service.h"
 #include "server/transport/grpc_server.h"
 

@@ -34,6 +34,7 @@
 #include "server/events/event_codec.h"
 #include "server/stream/stream_meters.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/source_counter.h"
 #include "watcher/runs/watcher_counters.h"

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/node/intent_requests.h"
+#include "watcher/node/intent_request.h"
 
 // Checks requests against the contract, but not whether what they name is known or retained. An
 // error is INVALID_ARGUMENT and names the field, its value and the rule. Pure; any thread.

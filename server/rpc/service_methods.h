@@ -6,19 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "server/access/access_policy.h"
 #include "server/rpc/incoming_call.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
-
-// The part of GetServerInfo that never changes.
-struct ServerFacts {
-  std::string version;
-  std::string node;
-  absl::Time start_time;
-};
 
 // The methods of vmeventd.v1.VmEventService, as a GrpcServer serves them.
 class ServiceMethods {

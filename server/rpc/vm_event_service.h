@@ -16,6 +16,7 @@
 #include "server/eventlog/event_log.h"
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/queries.h"
+#include "server/rpc/server_facts.h"
 #include "server/rpc/service_methods.h"
 #include "server/stream/stream_hub.h"
 #include "vmeventd/v1/vm_events.pb.h"

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/world.h"
 #include "tests/support/sources_with_libvirt.h"
-#include "watcher/host/host_watch.h"
+#include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"

@@ -187,7 +187,7 @@ MUTATIONS = [
              "if (connected) RetireConnection();"),
     Mutation("no-file-at-the-end-of-the-process", "watcher/session/vm_session_end.cc",
              "if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;", ";"),
-    Mutation("a-pid-used-again-is-the-same", "watcher/runs/process.cc",
+    Mutation("a-pid-used-again-is-the-same", "watcher/runs/peer_process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
              "if (⟦IsOfAnotherBoot(*context, run->info().run_id)⟧) {\n    run->Hand(input::HostRebooted{});", "false"),

@@ -48,4 +48,11 @@ std::string CoreOf(absl::string_view core_pattern, int64_t pid) {
   return absl::StrCat(file.empty() ? "core" : file, " in QEMU's working directory");
 }
 
+absl::string_view ValueInLine(absl::string_view text, absl::string_view name) {
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::ConsumePrefix(&line, name)) return absl::StripAsciiWhitespace(line);
+  }
+  return "";
+}
+
 }  // namespace vmeventd

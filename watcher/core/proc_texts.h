@@ -20,4 +20,8 @@ std::string UnitOf(absl::string_view cgroups);
 // The place of a core dumped by process `pid`, according to /proc/sys/kernel/core_pattern.
 std::string CoreOf(absl::string_view core_pattern, int64_t pid);
 
+// The text after `name` in the first line of a file that begins with it, without the space around;
+// empty: there is none.
+absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
+
 }  // namespace vmeventd

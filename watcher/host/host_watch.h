@@ -4,38 +4,12 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
-
-// State of the host's shutdown, as its service managers report it.
-struct HostShutdownState {
-  bool known = false;  // somebody has reported it, or there is nobody to ask
-  bool shutting_down = false;
-  std::string by;       // the last to report it, for people
-  std::string problem;  // reason why nobody reports it now, for people; empty: somebody does
-};
-
-// This folder's border to the outside; tests have a fake of it. Loop thread.
-class HostShutdownApi {
- public:
-  virtual ~HostShutdownApi() = default;
-  // Descriptor that is readable, level-triggered, while Read() has something to do.
-  virtual int fd() const = 0;
-  // Handles pending reports, without waiting.
-  virtual HostShutdownState Read() = 0;
-};
-
-// Listens on the system bus (sd-bus) to systemd-logind, whose PrepareForShutdown signals that the
-// host begins to power off, to reboot or to kexec, or has cancelled that; and to systemd, whose job
-// for shutdown.target shows the same for a shutdown that bypasses logind. Takes no inhibitor lock,
-// starts neither service, and ignores other senders. Does not block. Reconnects 5 s after a
-// connection was lost; the delay grows to 320 s while that fails. The last report stays valid
-// without a connection: the bus may end before the VMs. The error names the call that failed.
-absl::StatusOr<std::unique_ptr<HostShutdownApi>> ListenOnSystemBus();
 
 // Follows on the loop whether the host is shutting down. Loop thread.
 class HostWatch : public FdHandler {

@@ -26,6 +26,7 @@
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/host_ids.h"
 
 namespace vmeventd {
 namespace {

@@ -9,7 +9,7 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 
 namespace vmeventd {
 

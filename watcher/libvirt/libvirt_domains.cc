@@ -17,8 +17,9 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
+#include "watcher/runs/describe_process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 

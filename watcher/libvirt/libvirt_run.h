@@ -10,7 +10,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/vm_run.h"

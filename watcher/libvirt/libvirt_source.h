@@ -31,6 +31,7 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
+#include "watcher/runs/service_health.h"
 #include "watcher/runs/source_counter.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"

@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "base/error_reason.h"
 #include "base/quote.h"
+#include "watcher/node/intent_request.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/vm_run.h"
 

@@ -14,9 +14,9 @@
 #include "base/event_loop.h"
 #include "base/mutex.h"
 #include "base/token_bucket.h"
-#include "base/uuid.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/node/intent_request.h"
 #include "watcher/runs/run_table.h"
 
 namespace vmeventd {
@@ -27,26 +27,6 @@ inline constexpr int kMaxIntentRequests = 1000;
 // Rate limit of a node's declarations. Each makes two events, to which no other limit applies: they
 // must not push the history out of the journal faster than VMs may.
 inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
-
-// Request of DeclareIntent. Texts are UTF-8 and within their limits.
-struct IntentRequest {
-  std::string vm_name;  // this or `uuid`, or both
-  std::string run_id;   // empty: the one run of that name
-  std::string intent_id;
-  std::string actor;
-  std::string reason;
-  absl::Duration ttl;
-  std::string request_id;   // empty: a retry is another declaration
-  std::string declared_by;  // the caller, as the server knows it
-  std::optional<Uuid> uuid;
-  absl::Time started_before =
-      absl::InfiniteFuture();  // only a run that started before this time, by the node's clock
-  // The stopped run that lived at `started_before`. The request is for it if no running one
-  // matches.
-  std::optional<v1::VmRef> ended = std::nullopt;
-
-  bool has_start() const { return started_before < absl::InfiniteFuture(); }
-};
 
 // Requests about intents from other threads, carried out on the loop thread.
 // NodeWatcher::DeclareIntent says what `done` gets. Requests still pending when this is destroyed

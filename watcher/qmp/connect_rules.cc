@@ -12,6 +12,7 @@
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {

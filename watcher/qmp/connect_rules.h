@@ -5,7 +5,7 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/qmp/socket_slot.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"
 
 // Decides to which sockets vmeventd may connect without harm. Programs that serve one client, such

@@ -15,8 +15,8 @@
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/qmp/retry_pauses.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 

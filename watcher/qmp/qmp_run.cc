@@ -15,7 +15,7 @@
 #include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 

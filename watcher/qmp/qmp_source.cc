@@ -12,8 +12,8 @@
 #include "watcher/core/watch_spec.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/retry_pauses.h"
-#include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
+#include "watcher/runs/describe_process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 

@@ -11,7 +11,7 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/named_monitors.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 
 namespace vmeventd {
 

@@ -22,7 +22,7 @@
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/named_monitors.h"
 #include "watcher/runs/process.h"
-#include "watcher/signals/process_reader.h"
+#include "watcher/signals/process_stat.h"
 
 namespace vmeventd {
 namespace {

@@ -12,6 +12,7 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/signal_sender.h"
 
 namespace vmeventd {

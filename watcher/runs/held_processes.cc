@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/runs/process.h"
 
 namespace vmeventd {
 

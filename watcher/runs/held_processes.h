@@ -4,7 +4,7 @@
 #include <map>
 #include <optional>
 
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 
 namespace vmeventd {
 

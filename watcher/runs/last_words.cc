@@ -24,7 +24,7 @@
 #include "watcher/core/watch_spec.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
-#include "watcher/signals/process_reader.h"
+#include "watcher/signals/process_stat.h"
 
 namespace vmeventd {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/small_file.h"
-#include "watcher/signals/process_reader.h"
+#include "watcher/core/proc_texts.h"
 
 namespace vmeventd {
 

@@ -10,10 +10,9 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "watcher/core/run_info.h"
-#include "watcher/host/host_watch.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/oom_counters.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_watch.h"
 
@@ -21,10 +20,6 @@ namespace vmeventd {
 
 struct RunContext;
 class VmRun;
-
-// Returns the facts that a run needs of `process`, which is tracked. Null `oom_counters`: nothing
-// counts OOM kills.
-ProcessInfo DescribeProcess(const PeerProcess& process, const OomCounters* oom_counters);
 
 // Follows one process by its pidfd and finds out how it ended: its exit status, and whether the
 // kernel killed it because its cgroup was out of memory; and who sent it signals. Calls its run,

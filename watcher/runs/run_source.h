@@ -3,18 +3,13 @@
 #include <vector>
 
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/runs/service_health.h"
 #include "watcher/runs/source_counter.h"
 
 namespace vmeventd {
 
 class VmRun;
 class VmSession;
-
-// State of one service of the health protocol (grpc.health.v1).
-struct ServiceHealth {
-  const char* service;
-  bool serves;
-};
 
 // Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
 // to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the

@@ -9,7 +9,9 @@
 #include "base/overloaded.h"
 #include "base/standstill.h"
 #include "spdlog/spdlog.h"
+#include "watcher/runs/describe_process.h"
 #include "watcher/runs/held_processes.h"
+#include "watcher/runs/process.h"
 #include "watcher/runs/run_table.h"
 #include "watcher/runs/shutdown_file.h"
 

@@ -18,7 +18,7 @@
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/last_words.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/session/vm_session.h"

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "watcher/core/source_specs.h"
-#include "watcher/host/host_watch.h"
+#include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"

@@ -28,7 +28,7 @@
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "watcher/core/foreign_text.h"
-#include "watcher/signals/process_reader.h"
+#include "watcher/core/proc_texts.h"
 #include "watcher/signals/trace_record.h"
 
 // bpf_trace.bpf.c, compiled.

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <climits>
-#include <ctime>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -13,9 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "base/clock.h"
 #include "base/small_file.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/proc_texts.h"
+#include "watcher/signals/boot_clock.h"
+#include "watcher/signals/process_stat.h"
 
 namespace vmeventd {
 namespace {
@@ -37,13 +38,6 @@ bool MayBeUserOf(const ProcessOrigin& target, uint32_t uid) {
 
 }  // namespace
 
-absl::string_view ValueInLine(absl::string_view text, absl::string_view name) {
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
-    if (absl::ConsumePrefix(&line, name)) return absl::StripAsciiWhitespace(line);
-  }
-  return "";
-}
-
 bool IsOfAnother(const SignalRecord& record) {
   if (!record.sender_mark.has_value() || !record.target_mark.has_value()) return false;
   const ProcessMark& sender = *record.sender_mark;
@@ -51,42 +45,6 @@ bool IsOfAnother(const SignalRecord& record) {
   constexpr uint32_t kRoot = 0;
   if (qemu.uid != kRoot && sender.uid != qemu.uid) return true;
   return sender.uid == kRoot && sender.cgroup != qemu.cgroup;
-}
-
-absl::Duration StartOf(uint64_t start_ticks) {
-  static const absl::Duration kTick = absl::Seconds(1) / sysconf(_SC_CLK_TCK);
-  return kTick * static_cast<int64_t>(start_ticks);
-}
-
-absl::Duration SinceBoot() {
-  timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return absl::DurationFromTimespec(now);
-}
-
-absl::Time WallTimeOf(absl::Duration since_boot) {
-  return SystemClock().Now().wall - (SinceBoot() - since_boot);
-}
-
-std::optional<ProcessStat> ParseProcessStat(absl::string_view text) {
-  const size_t begin = text.find('(');
-  const size_t end = text.rfind(')');
-  if (end == absl::string_view::npos || end < begin) return std::nullopt;
-  ProcessStat stat;
-  stat.name = std::string(text.substr(begin + 1, end - begin - 1));
-  const std::vector<absl::string_view> fields =
-      absl::StrSplit(text.substr(end + 1), absl::ByAnyChar(" \n"), absl::SkipEmpty());
-  // By the number that proc(5) gives the field; the third one is the first after the name.
-  const auto read = [&fields](size_t field, auto* number) {
-    return field - 3 < fields.size() && absl::SimpleAtoi(fields[field - 3], number);
-  };
-  if (!absl::SimpleAtoi(text.substr(0, begin), &stat.pid) || !read(4, &stat.parent) ||
-      !read(6, &stat.session) || !read(9, &stat.flags) || !read(22, &stat.start_ticks)) {
-    return std::nullopt;
-  }
-  stat.state = fields[0][0];
-  if (int code = 0; read(52, &code)) stat.exit_code = code;
-  return stat;
 }
 
 std::string ProcessReader::Read(int64_t pid, absl::string_view file) const {

@@ -8,26 +8,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "watcher/core/signal_sender.h"
+#include "watcher/signals/process_stat.h"
 #include "watcher/signals/signal_trace.h"
 
 namespace vmeventd {
-
-// The stat file of a process or a thread in /proc.
-struct ProcessStat {
-  int64_t pid = 0;
-  std::string name;  // of the command; may hold anything
-  char state = 0;    // as proc(5) has them
-  int64_t parent = 0;
-  int64_t session = 0;
-  uint32_t flags = 0;
-  uint64_t start_ticks = 0;
-  std::optional<int> exit_code;  // as wait(2) encodes it; also 0 if the reader may not see it
-
-  bool ended() const { return state == 'Z' || state == 'X'; }
-  bool leads_session() const { return session == pid; }
-};
-// Parses the text of such a file; unset: it is malformed.
-std::optional<ProcessStat> ParseProcessStat(absl::string_view text);
 
 // Facts of a process that show whether another may descend from it.
 struct ProcessOrigin {
@@ -89,18 +73,5 @@ class ProcessReader {
 // QEMU's user is not root, so it has no processes of others, and the sender has another user; or
 // the sender is root in another cgroup.
 bool IsOfAnother(const SignalRecord& record);
-
-// Earliest start of a process with those ticks, by the clock of SignalRecord::time.
-absl::Duration StartOf(uint64_t start_ticks);
-
-// Returns the present time on that clock, which also runs while the host sleeps.
-absl::Duration SinceBoot();
-
-// Converts a time on that clock to the wall clock.
-absl::Time WallTimeOf(absl::Duration since_boot);
-
-// The text after `name` in the first line of a file that begins with it, without the space around;
-// empty: there is none.
-absl::string_view ValueInLine(absl::string_view text, absl::string_view name);
 
 }  // namespace vmeventd

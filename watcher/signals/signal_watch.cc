@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "watcher/signals/boot_clock.h"
 
 namespace vmeventd {
 namespace {

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 namespace {

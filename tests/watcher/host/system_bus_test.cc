@@ -1,5 +1,7 @@
 // With a real bus of its own, and stand-ins for systemd-logind and systemd on it.
 
+#include "watcher/host/system_bus.h"
+
 #include <poll.h>
 #include <systemd/sd-bus.h>
 
@@ -13,7 +15,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"
-#include "watcher/host/host_watch.h"
+#include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
 namespace {

@@ -21,7 +21,7 @@
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 
 namespace vmeventd {
 namespace {

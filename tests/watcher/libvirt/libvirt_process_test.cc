@@ -14,6 +14,7 @@
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_id.h"
+#include "watcher/runs/host_ids.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
 

@@ -17,7 +17,6 @@
 #include "tests/support/faulty_calls.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/core/run_info.h"
-#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {

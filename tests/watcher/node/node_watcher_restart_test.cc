@@ -14,7 +14,6 @@
 #include "tests/support/process_state.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
-#include "watcher/runs/process.h"
 
 namespace vmeventd {
 namespace {

@@ -9,7 +9,7 @@
 #include "tests/support/machine_probe.h"
 #include "tests/support/test_util.h"
 #include "tests/watcher/runs/child.h"
-#include "watcher/runs/process.h"
+#include "watcher/runs/peer_process.h"
 
 namespace vmeventd {
 namespace {

@@ -15,6 +15,7 @@
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {

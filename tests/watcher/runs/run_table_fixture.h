@@ -12,7 +12,6 @@
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/oom_counters.h"
-#include "watcher/runs/process_watch.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/run_table.h"

@@ -16,10 +16,10 @@
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/runs/exit_message.h"
 #include "tests/watcher/runs/run_table_fixture.h"
+#include "watcher/runs/describe_process.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/process.h"
-#include "watcher/runs/process_watch.h"
+#include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_restorer.h"
 #include "watcher/runs/vm_run.h"
 

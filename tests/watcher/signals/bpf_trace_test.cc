@@ -36,6 +36,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/signals/boot_clock.h"
 #include "watcher/signals/process_reader.h"
 #include "watcher/signals/signal_trace.h"
 #include "watcher/signals/trace_record.h"

@@ -1,7 +1,8 @@
+#include "watcher/signals/process_stat.h"
+
 #include <string>
 
 #include "gtest/gtest.h"
-#include "watcher/signals/process_reader.h"
 
 namespace vmeventd {
 namespace {

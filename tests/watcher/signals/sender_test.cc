@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
+#include "watcher/signals/boot_clock.h"
 #include "watcher/signals/process_reader.h"
 
 namespace vmeventd {

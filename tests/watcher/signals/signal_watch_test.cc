@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_util.h"
+#include "watcher/signals/boot_clock.h"
 #include "watcher/signals/process_reader.h"
 #include "watcher/signals/signal_trace.h"
 
