@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
 #include "google/protobuf/descriptor.h"
 
 // Adds options and arguments to a command of CLI11. A wrong value throws an OptionError, which

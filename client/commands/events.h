@@ -6,6 +6,7 @@
 #include "client/connect/failure.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "client/sources/events_command.h"
 #include "client/sources/list_source.h"
 
 // `events`: lists events of the past.

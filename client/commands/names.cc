@@ -13,6 +13,7 @@
 #include "base/spelling.h"
 #include "base/uuid.h"
 #include "client/output/terminal_text.h"
+#include "client/output/wanted.h"
 
 namespace vmeventd::client {
 namespace {

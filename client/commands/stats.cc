@@ -7,7 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
 #include "client/commands/print.h"
-#include "client/output/node_vm.h"
+#include "client/output/node_count.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

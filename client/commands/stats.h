@@ -8,6 +8,7 @@
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/sources/list_source.h"
+#include "client/sources/stats_command.h"
 
 // `stats`: counts events.
 

@@ -3,7 +3,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/commands/print.h"
-#include "client/output/node_vm.h"
+#include "client/output/node_report.h"
 #include "client/output/trouble.h"
 
 namespace vmeventd::client {

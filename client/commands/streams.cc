@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "client/commands/print.h"
-#include "client/output/node_vm.h"
+#include "client/output/node_stream.h"
 #include "client/sources/daemon_call.h"
 
 namespace vmeventd::client {

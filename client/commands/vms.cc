@@ -13,6 +13,7 @@
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "client/output/vm_rows.h"
+#include "client/output/wanted.h"
 
 namespace vmeventd::client {
 namespace {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
 
 namespace vmeventd::client {
 

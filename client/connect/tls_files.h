@@ -2,7 +2,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/openssl_ptr.h"
-#include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
 
 namespace vmeventd::client {
 

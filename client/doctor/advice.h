@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "client/doctor/diagnosis.h"
 #include "client/doctor/examination.h"
+#include "client/doctor/finding.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/watch_spec.h"
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "base/loopback.h"
 #include "client/doctor/examination.h"
+#include "client/doctor/finding.h"
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"

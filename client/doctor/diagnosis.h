@@ -6,37 +6,12 @@
 
 #include "client/connect/probe.h"
 #include "client/connect/server_address.h"
+#include "client/doctor/finding.h"
 #include "client/doctor/node_facts.h"
-#include "client/output/formatter.h"
 
 // Finds the faults of a node from the facts that were read there. Pure.
 
 namespace vmeventd::client {
-
-// Place to paste a line that fixes a finding: a shell, the daemon's configuration file, QEMU's
-// command line, the manager's configuration, or the command that starts the container.
-enum class Place { kShell, kConfiguration, kQemu, kManager, kContainer };
-
-// A line to paste. For kConfiguration these may be two lines, which replace the settings of the
-// same names.
-struct Step {
-  Place place = Place::kShell;
-  std::string line;
-
-  bool operator==(const Step&) const = default;
-};
-
-struct Finding {
-  std::string kind;                   // one of the words of vmevents(1), for programs
-  std::vector<std::string> subjects;  // at least one; all have the same cause
-  std::string what;                   // sentences
-  std::vector<Step> steps;            // to do in this order; empty: nothing helps
-  std::string words = {};             // the words of all subjects, for a line of the shell
-  std::vector<std::string> vms = {};  // names of the subjects that are VMs
-
-  // The lines of all steps.
-  std::string line() const;
-};
 
 struct Diagnosis {
   std::string asked;      // the daemon that was asked, and whether it answered
@@ -58,10 +33,5 @@ Diagnosis Diagnose(const NodeFacts& facts);
 // address, `client`: see NodeFacts.
 Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
                           const ProbeResult& probe, const std::string& client);
-
-// The findings and a summary, for people. Wrapped to `width` columns, except the lines to paste.
-std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color);
-// The findings, for programs: one JSON object for each finding, or one subject, on each line.
-std::string DiagnosisLines(const Diagnosis& diagnosis, Form form);
 
 }  // namespace vmeventd::client

@@ -1,9 +1,12 @@
+#include "client/doctor/diagnosis_text.h"
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/finding.h"
 #include "client/output/json.h"
 #include "client/output/table_layout.h"
 #include "client/output/terminal_text.h"

@@ -9,6 +9,7 @@
 
 #include "absl/strings/string_view.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/finding.h"
 #include "client/doctor/node_facts.h"
 
 // Shared by the parts of a diagnosis (parts.h): the facts, conclusions that several parts need,

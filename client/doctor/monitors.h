@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "client/doctor/diagnosis.h"
 #include "client/doctor/examination.h"
+#include "client/doctor/finding.h"
 #include "client/doctor/node_facts.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/managers.h"

@@ -3,10 +3,9 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
-#include "client/nats/connection.h"
+#include "client/nats/options.h"
 #include "client/output/invocation.h"
 
 // A fleet on NATS servers: its stream of events, and the buckets with the last states.
@@ -19,25 +18,6 @@ std::string ToText(const NatsOptions& fleet);
 // Explains a failed request to the fleet. `servers`: result of ToText(). Pure.
 Failure ExplainFleetFailure(const std::string& servers, const Invocation& invocation,
                             const absl::Status& status);
-
-// `fleet create`.
-struct FleetCreateCommand {
-  int replicas = 0;  // 0: unchanged for existing streams, 1 for new ones
-};
-
-// Maximum age of an event, and of a bucket's value since its last write.
-inline constexpr absl::Duration kStreamMaxAge = absl::Hours(24 * 30);
-
-// The request that creates, with safe settings, the stream of events or the stream of a key-value
-// bucket, which stores the last value of each key.
-std::string CreateRequest(const std::string& stream);
-
-// Creates the fleet's stream and its two buckets if they are missing. On existing ones, turns off
-// the settings that would let a node delete the keys of others, and sets the number of replicas.
-// Returns one line on each, for people. FAILED_PRECONDITION: a server refuses it; UNAVAILABLE: it
-// does not answer.
-absl::StatusOr<std::string> CreateFleet(NatsConnection* connection,
-                                        const FleetCreateCommand& command);
 
 // Longest time by which an event may be stored before its own time, because the clocks of node and
 // server differ.

@@ -7,7 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/glob.h"
-#include "client/fleet/fleet_message.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "watcher/core/contract_rules.h"

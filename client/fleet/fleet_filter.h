@@ -7,7 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "base/event_filter.h"
 #include "base/name_matcher.h"
-#include "client/output/node_event.h"
+#include "client/output/message_node.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // Filters for the events and VMs of a fleet. Pure.

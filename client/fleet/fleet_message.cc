@@ -1,81 +1,22 @@
 #include "client/fleet/fleet_message.h"
 
-#include "absl/strings/ascii.h"
+#include <utility>
+#include <vector>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/quote.h"
+#include "client/fleet/cloud_event.h"
+#include "client/fleet/escape_bytes.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace vmeventd::client {
-namespace {
-
-// Each byte that is not `plain` becomes the escape and two hexadecimal digits.
-template <typename IsPlain>
-std::string EscapeBytes(absl::string_view text, char escape, const IsPlain& is_plain) {
-  std::string out;
-  for (const char byte : text) {
-    if (is_plain(byte)) {
-      out.push_back(byte);
-    } else {
-      absl::StrAppendFormat(&out, "%c%02X", escape, static_cast<unsigned char>(byte));
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
-std::string EscapeToken(absl::string_view name) {
-  std::string token = EscapeBytes(name.substr(0, kMaxTokenNameBytes), '=', [](char byte) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
-  });
-  return token.empty() ? "=" : token;
-}
-
-std::optional<std::string> UnescapeToken(absl::string_view token) {
-  std::string name;
-  for (size_t at = 0; at < token.size() && token != "="; ++at) {
-    uint32_t byte = static_cast<unsigned char>(token[at]);
-    if (token[at] == '=') {
-      if (!absl::SimpleHexAtoi(token.substr(at + 1, 2), &byte)) return std::nullopt;
-      at += 2;
-    }
-    name.push_back(static_cast<char>(byte));
-  }
-  // One name has one token.
-  return EscapeToken(name) == token ? std::optional(std::move(name)) : std::nullopt;
-}
-
-std::string IdOf(const v1::Event& event) {
-  return event.sequence() > 0 ? absl::StrCat(event.sequence())
-                              : absl::StrCat("gap-after-", event.missing().first() - 1);
-}
-
-std::string SourceOf(const MessageNode& node) {
-  return absl::StrCat("/vmevents/", EscapeToken(node.cluster), "/", EscapeToken(node.name), "/",
-                      node.journal_id);
-}
-
-std::vector<std::pair<std::string, std::string>> CloudEventOf(const v1::Event& event,
-                                                              const MessageNode& node) {
-  const absl::Time time = FromProto(event.observe_time());
-  std::vector<std::pair<std::string, std::string>> attributes = {
-      {"specversion", "1.0"},
-      {"id", IdOf(event)},
-      {"source", SourceOf(node)},
-      {"type", absl::StrCat(kSubjectPrefix, ".", SubjectWords(event))},
-      {"subject", event.vm().name()},
-      {"time", absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone())}};
-  std::erase_if(attributes, [](const auto& attribute) { return attribute.second.empty(); });
-  return attributes;
-}
 
 absl::StatusOr<NatsMessage> FleetMessage(std::string subject,
                                          const google::protobuf::Message& payload,

@@ -9,54 +9,16 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
+#include "client/nats/message.h"
+#include "client/nats/options.h"
 
 // Connections to NATS servers. Uses NATS's client library, which is loaded when it is first needed.
 // Every call has a time limit. Errors are for people and contain no secrets.
 
 namespace vmeventd::client {
-
-// Returns whether a text names NATS servers: it begins with nats:// or tls://.
-bool IsNatsUrl(absl::string_view text);
-// Parses nats://HOST[:PORT][,nats://HOST[:PORT]...], or the same with tls://, which sets `tls` in
-// the addresses. The second and further ones may omit the scheme. INVALID_ARGUMENT names the text
-// and the rule, but never a password in the text.
-absl::StatusOr<std::vector<ServerAddress>> ParseNatsServers(absl::string_view text);
-// nats://HOST:PORT or tls://HOST:PORT.
-std::string NatsUrl(const ServerAddress& server);
-
-struct NatsOptions {
-  std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, any of which is used
-  std::string name = "vmevents";     // name of the client, which the server shows
-  std::string credentials;           // path of a NATS credentials file; empty: none
-  // Without a CA, the system's authorities are trusted. A server_name replaces the host as the
-  // expected name.
-  std::optional<TlsOptions> tls;
-  std::string domain;  // domain of the JetStream; see InDomain(). Empty: the servers' own
-  // Prefix of the subjects for answers. A client that may subscribe to another client's prefix sees
-  // its answers, so each client needs its own prefix (docs/many-nodes.md).
-  std::string inbox_prefix = "_INBOX.vmevents";
-};
-
-// A message, to send or received.
-struct NatsMessage {
-  std::string subject = {};
-  std::string reply = {};  // subject for the answer; empty: no answer is wanted
-  std::string data = {};
-  std::vector<std::pair<std::string, std::string>> headers = {};
-
-  // Returns a header's value; empty: there is no such header. The server's own messages have
-  // "Status", such as "404", and "Description". Ignores the case of `name`.
-  std::string header(absl::string_view name) const {
-    for (const auto& [known, value] : headers) {
-      if (absl::EqualsIgnoreCase(known, name)) return value;
-    }
-    return "";
-  }
-};
 
 // A subscription to a subject. One thread.
 class NatsSubscription {

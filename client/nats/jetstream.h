@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/nats/connection.h"
+#include "client/nats/message.h"
 
 // Streams of JetStream. Its API is JSON on NATS subjects. The functions of NATS's library are not
 // used: when they update a stream, they drop settings of later servers; when they read one, they

@@ -13,12 +13,13 @@
 #include "client/commands/vms.h"
 #include "client/commands/web.h"
 #include "client/commands/why.h"
-#include "client/fleet/fleet.h"
+#include "client/fleet/create_fleet.h"
 #include "client/sinks/follow_command.h"
 #include "client/sinks/push_command.h"
 #include "client/sources/daemon_health.h"
-#include "client/sources/list_source.h"
+#include "client/sources/events_command.h"
 #include "client/sources/servers.h"
+#include "client/sources/stats_command.h"
 
 // The parsed command line.
 

@@ -12,7 +12,7 @@
 #include "absl/time/time.h"
 #include "client/options/options.h"
 #include "client/options/reading.h"
-#include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 
 // Options that several commands share. `reading` must outlive the CLI::App.
 

@@ -11,7 +11,7 @@
 #include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
-#include "client/sources/list_source.h"
+#include "client/sources/events_command.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

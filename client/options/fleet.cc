@@ -1,7 +1,6 @@
-#include "client/fleet/fleet.h"
-
 #include "CLI/CLI.hpp"
 #include "client/cli/option.h"
+#include "client/fleet/create_fleet.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"
 #include "client/options/filter.h"

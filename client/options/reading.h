@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
 #include "client/options/options.h"
 
 // The values of the options of a command line.

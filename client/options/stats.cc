@@ -9,7 +9,7 @@
 #include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
-#include "client/sources/list_source.h"
+#include "client/sources/stats_command.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

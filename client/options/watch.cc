@@ -6,7 +6,7 @@
 #include "client/options/reading.h"
 #include "client/sinks/follow_command.h"
 #include "client/sinks/sinks.h"
-#include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 
 namespace vmeventd::client {
 

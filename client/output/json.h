@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/output/node_event.h"
+#include "client/output/message_node.h"
 #include "google/protobuf/message.h"
 #include "nlohmann/json_fwd.hpp"
 

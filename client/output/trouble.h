@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/output/node_report.h"
 #include "client/output/node_vm.h"
 
 // Finds the VMs that need attention now. Pure.

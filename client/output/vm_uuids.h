@@ -5,7 +5,7 @@
 #include <string>
 #include <tuple>
 
-#include "client/output/node_event.h"
+#include "client/output/message_node.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

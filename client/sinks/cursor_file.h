@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
-#include "client/output/node_event.h"
+#include "client/output/watch_position.h"
 #include "client/sources/servers.h"
 
 namespace vmeventd::client {

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "client/output/node_event.h"
+#include "client/output/message_node.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

@@ -8,8 +8,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/output/node_event.h"
-#include "client/sources/source.h"
+#include "client/output/wanted.h"
+#include "client/sources/watch_command.h"
 
 namespace vmeventd::client {
 

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
 #include "client/sinks/push_target.h"
 
 // HTTP requests. Uses libcurl, which is loaded when it is first needed.

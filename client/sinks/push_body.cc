@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "client/fleet/cloud_event.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "client/connect/server_address.h"
+#include "client/connect/tls_options.h"
 #include "client/sinks/follow_command.h"
 
 namespace vmeventd::client {

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/output/time_text.h"
+#include "client/output/wanted.h"
 #include "client/sources/daemon_call.h"
 #include "client/sources/daemon_health.h"
 

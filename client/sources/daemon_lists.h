@@ -5,9 +5,13 @@
 
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
+#include "client/output/node_count.h"
+#include "client/output/node_report.h"
 #include "client/output/node_vm.h"
 #include "client/sources/daemon_node.h"
+#include "client/sources/events_command.h"
 #include "client/sources/list_source.h"
+#include "client/sources/stats_command.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

@@ -1,8 +1,5 @@
 #include "client/sources/daemon_node.h"
 
-#include <algorithm>
-#include <atomic>
-#include <thread>
 #include <utility>
 
 #include "client/connect/call_failure.h"
@@ -21,31 +18,6 @@ DaemonNode::DaemonNode(ServerAddress server, Invocation called)
 
 Failure DaemonNode::Explain(const grpc::Status& status) const {
   return connected.ok() ? ExplainFailure(address, status) : ExplainNoChannel(address, connected);
-}
-
-void AskAll(size_t count, const std::function<void(size_t)>& ask, size_t at_once) {
-  std::atomic<size_t> next = 0;
-  const auto work = [&] {
-    for (size_t i = next++; i < count; i = next++) ask(i);
-  };
-  std::vector<std::jthread> threads;
-  for (size_t i = 1; i < std::min(count, at_once); ++i) threads.emplace_back(work);
-  work();
-}
-
-std::optional<Failure> ReportFailures(const std::vector<std::optional<Failure>>& failures,
-                                      const PrintSentence& note) {
-  const std::optional<Failure>* result = nullptr;
-  for (const auto& failure : failures) {
-    if (!failure) continue;
-    const bool is_first_away = failure->code == ExitCode::kUnreachable &&
-                               (result == nullptr || (*result)->code != ExitCode::kUnreachable);
-    if (result == nullptr || is_first_away) result = &failure;
-  }
-  for (const auto& failure : failures) {
-    if (failure && &failure != result) note(failure->sentence);
-  }
-  return result == nullptr ? std::nullopt : *result;
 }
 
 }  // namespace vmeventd::client

@@ -1,21 +1,14 @@
 #pragma once
 
-#include <cstddef>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/output/invocation.h"
-#include "client/output/output.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
-
-// A daemon to ask, and requests to many daemons at once.
 
 namespace vmeventd::client {
 
@@ -33,15 +26,5 @@ struct DaemonNode {
   std::shared_ptr<v1::VmEventService::StubInterface> stub;
   std::shared_ptr<grpc::health::v1::Health::StubInterface> health;
 };
-
-// Calls `ask` with each number below `count`, on up to `at_once` threads at the same time. Returns
-// when all calls have returned.
-inline constexpr size_t kAskedAtOnce = 64;
-void AskAll(size_t count, const std::function<void(size_t)>& ask, size_t at_once = kAskedAtOnce);
-
-// Returns the first failure of an unreachable node, or else the first failure. Reports all others
-// to `note`.
-std::optional<Failure> ReportFailures(const std::vector<std::optional<Failure>>& failures,
-                                      const PrintSentence& note);
 
 }  // namespace vmeventd::client

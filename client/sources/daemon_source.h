@@ -8,6 +8,7 @@
 #include "client/connect/server_address.h"
 #include "client/sources/reconnecting_source.h"
 #include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 #include "grpcpp/support/status.h"
 
 namespace vmeventd::client {

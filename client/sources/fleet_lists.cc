@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/fleet/fleet.h"
-#include "client/fleet/fleet_message.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/nats/stream_reader.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"

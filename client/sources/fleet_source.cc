@@ -14,7 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "client/fleet/fleet.h"
 #include "client/fleet/fleet_filter.h"
-#include "client/fleet/fleet_message.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/stream_reader.h"
 #include "client/output/terminal_text.h"

@@ -6,6 +6,7 @@
 #include "client/sources/fleet_reader.h"
 #include "client/sources/reconnecting_source.h"
 #include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 
 namespace vmeventd::client {
 

@@ -1,51 +1,20 @@
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <optional>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
+#include "client/output/node_count.h"
 #include "client/output/node_event.h"
+#include "client/output/node_report.h"
 #include "client/output/node_vm.h"
-#include "client/output/time_text.h"
+#include "client/sources/events_command.h"
+#include "client/sources/stats_command.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// A source of lists, and the requests that commands send to it. The source is one daemon, several
-// daemons or a fleet; a command's list is the same code for all of them.
-
 namespace vmeventd::client {
-
-// Events of the past.
-struct EventsCommand {
-  // The filter and the order of the events, without a page. It is sent to a daemon, and applied
-  // here to a fleet's stream.
-  v1::ListEventsRequest request;
-  std::optional<uint64_t> limit;  // at least 1
-  // Only this number of the newest events, at least 1; all are held in memory.
-  std::optional<uint64_t> last;
-
-  // Maximum number of events in the answer, of those that count.
-  uint64_t max_events() const { return last.value_or(limit.value_or(UINT64_MAX)); }
-  bool counts(const NodeEvent& one) const {
-    return one.event.has_vm() || AsksForGaps(request.filter());
-  }
-  // Returns whether a source must deliver the newest event first.
-  bool reads_newest_first() const { return request.newest_first() || last.has_value(); }
-  void SetTimes(std::optional<absl::Time> since, std::optional<absl::Time> until) {
-    if (since) *request.mutable_start_time() = ToProto(*since);
-    if (until) *request.mutable_end_time() = ToProto(*until);
-  }
-};
-
-// Counts of events.
-struct StatsCommand {
-  EventsCommand events;  // the events to count; without limits. Default: only STOPPED
-  v1::CountKey by = v1::COUNT_KEY_WHO;
-  bool by_node = false;  // one count for each node, instead of `by`
-  bool csv = false;
-};
 
 // The parts of a report that are requested from a node.
 struct ReportQuestion {
@@ -54,7 +23,8 @@ struct ReportQuestion {
   bool health = false;  // also asks each service whether it serves
 };
 
-// A source of lists: one daemon, several, or a fleet. Calls block; one thread.
+// A source of lists: one daemon, several, or a fleet; a command's list is the same code for all of
+// them. Calls block; one thread.
 class ListSource {
  public:
   virtual ~ListSource() = default;

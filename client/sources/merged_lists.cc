@@ -10,7 +10,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
-#include "client/sources/daemon_node.h"
+#include "client/sources/ask_all.h"
 #include "client/sources/event_merger.h"
 
 namespace vmeventd::client {

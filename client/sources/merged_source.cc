@@ -12,6 +12,7 @@
 #include "client/connect/failure.h"
 #include "client/output/node_event.h"
 #include "client/output/node_vm.h"
+#include "client/output/watch_position.h"
 #include "client/sources/daemon_source.h"
 #include "client/sources/event_merger.h"
 

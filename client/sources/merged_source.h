@@ -11,6 +11,7 @@
 #include "client/connect/stop_source.h"
 #include "client/output/output.h"
 #include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 
 namespace vmeventd::client {
 

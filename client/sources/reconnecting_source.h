@@ -9,8 +9,8 @@
 #include "base/backoff.h"
 #include "client/connect/failure.h"
 #include "client/connect/stop_source.h"
-#include "client/output/node_event.h"
 #include "client/output/output.h"
+#include "client/output/watch_position.h"
 #include "client/sources/source.h"
 
 namespace vmeventd::client {

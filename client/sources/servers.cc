@@ -10,6 +10,7 @@
 #include "client/connect/connection.h"
 #include "client/fleet/fleet.h"
 #include "client/output/time_text.h"
+#include "client/sources/ask_all.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_source.h"
 #include "client/sources/fleet_lists.h"

@@ -10,14 +10,15 @@
 #include "client/connect/failure.h"
 #include "client/connect/server_address.h"
 #include "client/connect/stop_source.h"
-#include "client/nats/connection.h"
+#include "client/nats/options.h"
 #include "client/output/invocation.h"
-#include "client/output/node_event.h"
 #include "client/output/output.h"
+#include "client/output/watch_position.h"
 #include "client/sources/daemon_node.h"
 #include "client/sources/fleet_reader.h"
 #include "client/sources/list_source.h"
 #include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 
 // The servers or the fleet that a command asks, and the sources for them.
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "client/fleet/fleet_message.h"
+#include "client/fleet/fleet_subjects.h"
 
 namespace {
 

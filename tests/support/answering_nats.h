@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/nats/connection.h"
+#include "client/nats/message.h"
 
 namespace vmeventd::client {
 

@@ -8,6 +8,7 @@
 
 #include "base/unique_fd.h"
 #include "client/nats/connection.h"
+#include "client/nats/message.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
 #include "tests/support/temporary_directory.h"

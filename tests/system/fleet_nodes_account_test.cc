@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "client/fleet/fleet.h"
-#include "client/fleet/fleet_message.h"
+#include "client/fleet/create_fleet.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "gmock/gmock.h"

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "client/nats/connection.h"
+#include "client/nats/options.h"
 #include "tests/support/wait.h"
 #include "tests/system/fleet_push.h"
 #include "tests/system/journal_test_base.h"

@@ -1,7 +1,5 @@
 // A real NATS server, into whose stream `vmevents push` publishes what a daemon observes.
 
-#include "client/fleet/fleet.h"
-
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -26,9 +24,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
-#include "client/fleet/fleet_message.h"
+#include "client/fleet/create_fleet.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
+#include "client/nats/message.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"

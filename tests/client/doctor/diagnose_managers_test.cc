@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/finding.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/doctor/diagnosis_fixture.h"

@@ -1,4 +1,5 @@
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/finding.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/doctor/diagnosis_fixture.h"

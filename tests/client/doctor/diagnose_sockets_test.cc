@@ -2,6 +2,8 @@
 
 #include "absl/strings/match.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/diagnosis_text.h"
+#include "client/doctor/finding.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

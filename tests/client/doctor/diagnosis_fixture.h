@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_split.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/finding.h"
 #include "gtest/gtest.h"
 #include "tests/support/proto_text.h"
 

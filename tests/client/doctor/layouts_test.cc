@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/finding.h"
 #include "client/doctor/settings.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/fleet/fleet_filter.h"
+#include "client/fleet/fleet_subjects.h"
 #include "client/output/time_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -5,7 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "client/fleet/fleet.h"
+#include "client/fleet/create_fleet.h"
 #include "client/nats/stream_reader.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -11,7 +11,7 @@
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/delivery.h"
 #include "client/sinks/sink.h"
-#include "client/sources/source.h"
+#include "client/sources/watch_command.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_nats.h"

@@ -1,4 +1,4 @@
-#include "client/nats/connection.h"
+#include "client/nats/url.h"
 
 #include <string>
 #include <vector>

@@ -1,0 +1,33 @@
+#include "client/fleet/fleet_subjects.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "client/fleet/escape_bytes.h"
+
+namespace vmeventd::client {
+
+std::string EscapeToken(absl::string_view name) {
+  std::string token = EscapeBytes(name.substr(0, kMaxTokenNameBytes), '=', [](char byte) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(byte)) || byte == '-' || byte == '_';
+  });
+  return token.empty() ? "=" : token;
+}
+
+std::optional<std::string> UnescapeToken(absl::string_view token) {
+  std::string name;
+  for (size_t at = 0; at < token.size() && token != "="; ++at) {
+    uint32_t byte = static_cast<unsigned char>(token[at]);
+    if (token[at] == '=') {
+      if (!absl::SimpleHexAtoi(token.substr(at + 1, 2), &byte)) return std::nullopt;
+      at += 2;
+    }
+    name.push_back(static_cast<char>(byte));
+  }
+  // One name has one token.
+  return EscapeToken(name) == token ? std::optional(std::move(name)) : std::nullopt;
+}
+
+}  // namespace vmeventd::client
