@@ -1,14 +1,10 @@
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -44,36 +40,6 @@ inline absl::Status WithRetry(absl::Duration after, absl::Status status) {
   const std::string nanoseconds = std::to_string(absl::ToInt64Nanoseconds(after));
   status.SetPayload(kRetryPayload, absl::Cord(absl::string_view(nanoseconds)));
   return status;
-}
-
-// Returns the status of a request whose `field` matches several running VMs, `described` as "named
-// \"web\"". Lists the first ten of their run ids.
-inline absl::Status SeveralVmsRun(absl::string_view field, absl::string_view described,
-                                  std::vector<absl::string_view> run_ids) {
-  constexpr size_t kMaxListed = 10;
-  const size_t all = run_ids.size();
-  run_ids.resize(std::min(all, kMaxListed));
-  return WithFact(
-      "run_ids", absl::StrJoin(run_ids, ","),
-      WithReason("SEVERAL_VMS_RUN",
-                 absl::FailedPreconditionError(absl::StrCat(
-                     field, ": ", all, " VMs ", described, " run; set run_id to one of ",
-                     absl::StrJoin(run_ids, ", "), all > kMaxListed ? ", ..." : ""))));
-}
-
-// Returns the status that a client gets if reading the journal failed: OUT_OF_RANGE for DATA_LOSS.
-inline absl::Status ReadError(const absl::Status& read) {
-  if (!absl::IsDataLoss(read)) return read;
-  return WithReason("JOURNAL_DAMAGED",
-                    absl::OutOfRangeError(absl::StrCat(
-                        read.message(),
-                        ": the journal is damaged, and a restart of vmeventd replaces it; start "
-                        "from a snapshot")));
-}
-
-// The status of a request that this daemon can no longer carry out, but the next one can.
-inline absl::Status ShuttingDown() {
-  return WithReason("SHUTTING_DOWN", absl::UnavailableError("vmeventd is shutting down"));
 }
 
 }  // namespace vmeventd

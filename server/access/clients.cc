@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "watcher/core/shutting_down.h"
 
 namespace vmeventd {
 

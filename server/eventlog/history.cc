@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
 #include "server/eventlog/hung_disk.h"
+#include "watcher/core/shutting_down.h"
 
 namespace vmeventd {
 

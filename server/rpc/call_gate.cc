@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/error_reason.h"
 #include "server/rpc/incoming_call.h"
+#include "watcher/core/shutting_down.h"
 
 namespace vmeventd {
 

@@ -11,6 +11,7 @@
 #include "server/events/event_codec.h"
 #include "server/rpc/request_checks.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/shutting_down.h"
 
 namespace vmeventd {
 VmEventService::VmEventService(ServerFacts facts, EventLog* log, StreamHub* hub,

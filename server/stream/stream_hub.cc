@@ -8,6 +8,7 @@
 #include "base/error_reason.h"
 #include "base/thread_name.h"
 #include "server/events/event_matcher.h"
+#include "watcher/core/shutting_down.h"
 
 namespace vmeventd {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "server/stream/read_error.h"
 #include "server/stream/stream_hub.h"
 
 namespace vmeventd {

@@ -6,7 +6,9 @@
 #include "absl/strings/string_view.h"
 #include "base/error_reason.h"
 #include "base/quote.h"
+#include "watcher/core/shutting_down.h"
 #include "watcher/node/intent_request.h"
+#include "watcher/node/several_vms_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/vm_run.h"
 
