@@ -10,6 +10,7 @@
 #include "client/connect/server_address.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/sources/ask_all.h"
 #include "client/sources/daemon_node.h"
 

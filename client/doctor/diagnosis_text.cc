@@ -8,7 +8,7 @@
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/finding.h"
 #include "client/output/json.h"
-#include "client/output/table_layout.h"
+#include "client/output/painter.h"
 #include "client/output/terminal_text.h"
 #include "nlohmann/json.hpp"
 

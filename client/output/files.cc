@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
+#include "client/output/write_fully.h"
 
 namespace vmeventd::client {
 namespace {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "client/output/event_text.h"
+#include "client/output/fact_list.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/output/node_state.h"

@@ -11,9 +11,10 @@
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
 #include "client/output/event_text.h"
+#include "client/output/fact_list.h"
 #include "client/output/formatter.h"
-#include "client/output/invocation.h"
 #include "client/output/json.h"
+#include "client/output/names_to_paste.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 

@@ -19,6 +19,7 @@
 #include "client/output/node_report.h"
 #include "client/output/node_stream.h"
 #include "client/output/node_vm.h"
+#include "client/output/painter.h"
 #include "client/output/table_layout.h"
 #include "client/output/terminal_text.h"
 #include "client/output/vm_story.h"

@@ -1,18 +1,9 @@
 #pragma once
 
-#include <functional>
-#include <string>
-
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace vmeventd::client {
-
-// Prints a sentence, which is safe for a terminal, to standard error.
-using PrintSentence = std::function<void(const std::string&)>;
-
-// Writes the whole text. Returns 0, or the errno of the call that failed.
-int WriteFully(int descriptor, absl::string_view text);
 
 // The destination of results. One thread.
 class Output {

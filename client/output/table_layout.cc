@@ -1,22 +1,12 @@
 #include "client/output/table_layout.h"
 
 #include <algorithm>
-#include <array>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "client/output/painter.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
-namespace {
-
-constexpr std::array kColorCodes = {"", "1", "2", "1;31", "32", "33", "34", "36"};  // by Color
-
-}  // namespace
-
-std::string Painter::Paint(absl::string_view text, Color color) const {
-  if (!enabled_ || color == Color::kNone || text.empty()) return std::string(text);
-  return absl::StrCat("\x1b[", kColorCodes[static_cast<size_t>(color)], "m", text, "\x1b[0m");
-}
 
 ColumnLayout::ColumnLayout(std::vector<Column> columns, const Painter& painter)
     : painter_(painter), columns_(std::move(columns)) {
@@ -52,18 +42,6 @@ std::string ColumnLayout::Line(const std::vector<Cell>& row, size_t width) const
   }
   line += '\n';
   return line;
-}
-
-void FactList::Add(absl::string_view name, absl::string_view value, Color color) {
-  if (value.empty()) return;
-  const std::string text = EscapeForTerminal(value);
-  constexpr size_t kLeast = 20;
-  const size_t room = std::max(limit_, width_ + 2 + kLeast) - width_ - 2;
-  const bool whole = limit_ == 0 || DisplayWidth(text) <= room;
-  for (const std::string& line : whole ? std::vector{text} : WrapText(text, room)) {
-    const bool same = name == std::exchange(name_, std::string(name));
-    text_ += layout_.Line({{same ? "" : EscapeForTerminal(name), Color::kDim}, {line, color}});
-  }
 }
 
 std::string ColumnLayout::Heading(size_t width) const {

@@ -3,26 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/string_view.h"
+#include "client/output/painter.h"
 
-// Coloured rows with aligned columns, for a terminal. Pure.
+// Rows with aligned columns, for a terminal. Pure.
 
 namespace vmeventd::client {
-
-enum class Color { kNone, kBold, kDim, kRed, kGreen, kYellow, kBlue, kCyan };
-
-// Wraps text in colour, or returns it unchanged if colour is off.
-class Painter {
- public:
-  explicit Painter(bool enabled) : enabled_(enabled) {}
-  std::string Paint(absl::string_view text, Color color) const;
-
- private:
-  bool enabled_;
-};
 
 struct Cell {
   std::string text;  // already escaped
@@ -54,24 +41,6 @@ class ColumnLayout {
  private:
   Painter painter_;
   std::vector<Column> columns_;
-};
-
-// Lines of "name   value", escaped. The values are aligned, and wrapped so that lines have at most
-// `limit` columns; 0: no limit. Only the first of several lines with the same name shows the name.
-class FactList {
- public:
-  explicit FactList(const Painter& painter, size_t width = 14, size_t limit = 0)
-      : width_(width), limit_(limit), layout_({{"", width}, {""}}, painter) {}
-
-  void Add(absl::string_view name, absl::string_view value, Color color = Color::kNone);
-  std::string Take() { return std::move(text_); }
-
- private:
-  const size_t width_;
-  const size_t limit_;
-  const ColumnLayout layout_;
-  std::string name_;  // name of the last line
-  std::string text_;
 };
 
 }  // namespace vmeventd::client

@@ -8,7 +8,7 @@
 #include "base/unique_fd.h"
 #include "base/unix_address.h"
 #include "client/connect/probe.h"
-#include "client/output/output.h"
+#include "client/output/write_fully.h"
 #include "client/run/run.h"
 
 namespace vmeventd::client {

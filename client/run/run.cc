@@ -33,6 +33,7 @@
 #include "client/fleet/fleet.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
+#include "client/output/write_fully.h"
 #include "client/sources/ask_all.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_node.h"

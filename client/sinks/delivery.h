@@ -10,7 +10,7 @@
 #include "client/connect/failure.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/output/watch_position.h"
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/sink.h"

@@ -23,8 +23,8 @@
 #include "client/cli/option.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"
-#include "client/output/output.h"
 #include "client/output/terminal_text.h"
+#include "client/output/write_fully.h"
 #include "client/sinks/event_variables.h"
 #include "client/sinks/sinks.h"
 

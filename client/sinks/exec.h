@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "base/backoff.h"
 #include "client/output/formatter.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/sinks/sink.h"
 
 namespace vmeventd::client {

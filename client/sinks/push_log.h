@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "base/backoff.h"
 #include "client/output/formatter.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "vmeventd/internal/push_state.pb.h"
 
 namespace vmeventd::client {

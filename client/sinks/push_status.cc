@@ -6,8 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "client/output/fact_list.h"
 #include "client/output/json.h"
-#include "client/output/table_layout.h"
+#include "client/output/painter.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 

@@ -12,6 +12,7 @@
 #include "client/connect/stop_source.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/follow_command.h"
 #include "client/sinks/push_command.h"

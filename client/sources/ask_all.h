@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "client/connect/failure.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 
 // Requests to many daemons at once.
 

@@ -24,7 +24,7 @@
 #include "client/output/message_node.h"
 #include "client/output/node_event.h"
 #include "client/output/node_vm.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "vmeventd/v1/fleet.pb.h"
 
 // Reads a fleet's events from its stream, and its VMs and heartbeats from its buckets.

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/sources/list_source.h"
 
 namespace vmeventd::client {

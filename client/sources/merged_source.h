@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "client/connect/server_address.h"
 #include "client/connect/stop_source.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/sources/source.h"
 #include "client/sources/watch_command.h"
 

@@ -9,7 +9,7 @@
 #include "base/backoff.h"
 #include "client/connect/failure.h"
 #include "client/connect/stop_source.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/output/watch_position.h"
 #include "client/sources/source.h"
 

@@ -12,7 +12,7 @@
 #include "client/connect/stop_source.h"
 #include "client/nats/options.h"
 #include "client/output/invocation.h"
-#include "client/output/output.h"
+#include "client/output/print_sentence.h"
 #include "client/output/watch_position.h"
 #include "client/sources/daemon_node.h"
 #include "client/sources/fleet_reader.h"

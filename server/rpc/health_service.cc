@@ -2,6 +2,7 @@
 
 #include "absl/status/status.h"
 #include "grpc/health/v1/health.pb.h"
+#include "server/rpc/parse_message.h"
 
 namespace vmeventd {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "base/mutex.h"
-#include "server/rpc/incoming_call.h"
+#include "server/rpc/call_service.h"
 
 namespace vmeventd {
 

@@ -6,12 +6,10 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/error_reason.h"
 #include "google/rpc/status.pb.h"
 #include "grpc/grpc.h"
-#include "grpcpp/support/proto_buffer_reader.h"
 
 namespace vmeventd {
 namespace {
@@ -49,15 +47,6 @@ grpc::Status ToGrpc(const absl::Status& status) {
 }
 
 }  // namespace
-
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message) {
-  grpc::ByteBuffer copy = bytes;  // shares the memory; the reader takes ownership
-  grpc::ProtoBufferReader reader(&copy);
-  if (reader.status().ok() && message->ParseFromZeroCopyStream(&reader)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("the request is not a valid ", message->GetTypeName(),
-                   ": it is malformed, or a text in it is not UTF-8"));
-}
 
 IncomingCall* IncomingCall::Start(grpc::CallbackServerContext* context, CallKind kind,
                                   const Handler* handler, CallGate* gate) {

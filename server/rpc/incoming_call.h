@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,8 +10,6 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "google/protobuf/message.h"
-#include "grpcpp/generic/async_generic_service.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/access/clients.h"
@@ -20,10 +17,6 @@
 #include "server/stream/watch_stream.h"
 
 namespace vmeventd {
-
-// Parses a request from bytes. INVALID_ARGUMENT: they are no valid message of that type, or a text
-// is not UTF-8.
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 // One call, from its headers on. gRPC 1.51 shows a unary call to its method only once the request
 // is complete, holds an incomplete call forever, and does not count it. So every method here
@@ -101,36 +94,6 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   WatchStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
-};
-
-// The methods of all services, each as IncomingCalls. Unknown methods are refused.
-class CallService : public grpc::CallbackGenericService {
- public:
-  // `gate` outlives the service.
-  explicit CallService(CallGate* gate) : gate_(gate) {}
-
-  // Adds a method, before the server starts: `path` is "/package.Service/Method".
-  void Add(const std::string& path, IncomingCall::Handler handler,
-           CallKind kind = CallKind::kOther) {
-    methods_.try_emplace(path, Method{std::move(handler), kind});
-  }
-
- private:
-  struct Method {
-    IncomingCall::Handler handler;
-    CallKind kind;
-  };
-  grpc::ServerGenericBidiReactor* CreateReactor(
-      grpc::GenericCallbackServerContext* context) override {
-    const auto found = methods_.find(context->method());
-    if (found == methods_.end()) {
-      return IncomingCall::Start(context, CallKind::kOther, nullptr, gate_);
-    }
-    return IncomingCall::Start(context, found->second.kind, &found->second.handler, gate_);
-  }
-
-  CallGate* const gate_;
-  std::map<std::string, Method> methods_;
 };
 
 }  // namespace vmeventd

@@ -10,6 +10,7 @@
 #include "google/protobuf/descriptor.pb.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/support/status.h"
+#include "server/rpc/parse_message.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

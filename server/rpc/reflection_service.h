@@ -3,7 +3,7 @@
 #include <cstddef>
 
 #include "grpc/reflection/v1/reflection.pb.h"
-#include "server/rpc/incoming_call.h"
+#include "server/rpc/call_service.h"
 
 // grpc.reflection.v1, and v1alpha, which has the same messages: list the services and describe
 // their messages, for tools such as grpcurl. gRPC's own implementation blocks a thread for each

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "server/access/access_policy.h"
-#include "server/rpc/incoming_call.h"
+#include "server/rpc/call_service.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "server/access/access_policy.h"
-#include "server/rpc/incoming_call.h"
+#include "server/rpc/call_service.h"
 #include "server/rpc/server_facts.h"
 #include "server/rpc/service_methods.h"
 #include "vmeventd/v1/vm_events.pb.h"

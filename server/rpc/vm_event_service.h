@@ -14,6 +14,7 @@
 #include "server/access/access_policy.h"
 #include "server/access/refusals.h"
 #include "server/eventlog/event_log.h"
+#include "server/rpc/call_service.h"
 #include "server/rpc/incoming_call.h"
 #include "server/rpc/queries.h"
 #include "server/rpc/server_facts.h"

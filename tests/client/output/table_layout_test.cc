@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "client/output/painter.h"
+
 namespace vmeventd::client {
 namespace {
 
