@@ -166,9 +166,11 @@ def counts_of_events(world):
         [each for each in ends if one["start_time"].ToNanoseconds() <= each.observe_time.ToNanoseconds()
          < one["end_time"].ToNanoseconds()])
     assert count(pb.COUNT_KEY_VM, filter={"vm_names": ["b"], **stopped["filter"]}) == [("b", 1)]
-    world.restart(signal.SIGKILL)  # GAPs of the whole node
+    world.restart(signal.SIGKILL)
+    gaps = {"filter": {"types": [pb.EVENT_TYPE_GAP]}}
+    wait_until("the GAP of the whole node", lambda: count(pb.COUNT_KEY_TYPE, **gaps))
+    assert [key for key, _ in count(pb.COUNT_KEY_TYPE, **gaps)] == ["GAP"]
     assert "GAP" not in dict(count(pb.COUNT_KEY_TYPE))
-    assert [key for key, _ in count(pb.COUNT_KEY_TYPE, filter={"types": [pb.EVENT_TYPE_GAP]})] == ["GAP"]
     world.refused("INVALID_ARGUMENT", "CountEvents")
     world.refused("INVALID_ARGUMENT", "CountEvents", by=pb.COUNT_KEY_VM, page_token="forged")
     world.refused("INVALID_ARGUMENT", "CountEvents", by=pb.COUNT_KEY_DAY, utc_offset={"seconds": 90000})

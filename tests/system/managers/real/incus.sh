@@ -56,9 +56,9 @@ os.kill(pid, signal.SIGKILL)
 P
 }
 
-# init_vm [OPTION...]: the VM, with options of the client.
+# init_vm [OPTION...]: the VM, with options of the client. Its disk is small, since a copy may write all of it.
 init_vm() {
-  "$client" "$@" init --empty --vm "$vm" -c security.secureboot=false -c limits.memory=256MiB
+  "$client" "$@" init --empty --vm "$vm" -d root,size=1GiB -c security.secureboot=false -c limits.memory=256MiB
   "$client" "$@" config set "$vm" raw.qemu="-kernel /srv/guest/vmlinuz -initrd /srv/guest/initrd -append console=ttyS0"
   # QEMU 7.2 has its kernel in the first place of the boot order, which the root disk has otherwise.
   [[ $client == incus ]] ||
