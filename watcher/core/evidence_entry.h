@@ -24,6 +24,7 @@ enum class EvidenceId {
   kHostShutdown,
   kIoError,
   kInternalError,
+  kNoSignOfLife,  // what vmeventd observed where the VM may have ended already
 };
 
 // One observation, in words for people.

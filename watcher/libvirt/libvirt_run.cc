@@ -99,8 +99,9 @@ bool LibvirtRun::ResumeFrom(HandedRun* handed) {
 
 void LibvirtRun::OnLost(absl::string_view why) {
   if (!std::exchange(connected_, false)) return;
+  // Nothing of the VM's life was missed where its process was gone before.
+  if (process().gone()) return AwaitEnd();
   Hand(input::MonitorClosed{why});
-  if (!over() && process().gone()) AwaitEnd();
 }
 
 void LibvirtRun::OnLibvirtGone() {

@@ -408,23 +408,23 @@ const SignalSender* EvidenceLog::SenderOfEnd() const {
 }
 
 void EvidenceLog::SawProcessEnd(const ProcessEnd& end, Instant now) {
-  Saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone", now);
+  const auto saw = [&](std::string what) { Saw(std::move(what), now, EvidenceId::kNoSignOfLife); };
+  saw(end.unseen ? "process gone while vmeventd was restarted" : "process gone");
   facts.exit_status = end.status;
   facts.oom_killed = end.oom_killed;
   if (end.status.has_value()) {
-    Saw(DescribeExit(*end.status), now);
+    saw(DescribeExit(*end.status));
   } else if (!decided()) {
     constexpr char kUnknown[] = "exit status not known";
-    Saw(end.status_unknown.empty() ? kUnknown : absl::StrCat(kUnknown, ": ", end.status_unknown),
-        now);
+    saw(end.status_unknown.empty() ? kUnknown : absl::StrCat(kUnknown, ": ", end.status_unknown));
   }
-  if (end.oom_killed) Saw("one more OOM kill in its cgroup", now);
+  if (end.oom_killed) saw("one more OOM kill in its cgroup");
   const int signal = end.status.has_value() ? end.status->signal : 0;
   const bool sender_known = signal == SIGKILL
                                 ? facts.killer.has_value()
                                 : facts.signaller.has_value() && facts.signaller->signal == signal;
   if (!end.sender_unknown.empty() && !sender_known) {
-    Saw(absl::StrCat("sender ", end.sender_unknown), now);
+    saw(absl::StrCat("sender ", end.sender_unknown));
   }
 }
 

@@ -275,7 +275,8 @@ void VmSession::SetPauseReason(absl::string_view run_state) {
 
 void VmSession::SawRestart(Instant now) {
   if (!restored_unattached_) return;
-  saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now);
+  saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now,
+                      EvidenceId::kNoSignOfLife);
 }
 
 void VmSession::SetProblem(Subject subject, Problem problem) {

@@ -57,7 +57,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   }
   SawRestart(now);
   if (WasAttached(saved_) && saved_.monitor != Monitor::kReady &&
-      (saved_.monitor != Monitor::kClosed || may_live_on_)) {
+      (saved_.monitor != Monitor::kClosed || MayHaveOutlivedMonitor(input.end))) {
     saved_.evidence.facts.unfollowed = true;
     LostSight(now);
   }
@@ -86,6 +86,12 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.SawProcessEnd(by_libvirt ? ProcessEnd{} : input.end, now);
   }
   Conclude(now);
+}
+
+bool VmSession::MayHaveOutlivedMonitor(const ProcessEnd& end) const {
+  const Evidence& facts = saved_.evidence.facts;
+  if (saved_.run.has_manager) return !facts.manager_end.has_value();
+  return may_live_on_ || (end.unseen && facts.stays_down);
 }
 
 void VmSession::SawEndLate(Instant now) {

@@ -199,6 +199,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
 void VmSession::OnStop(const QmpEvent& event, Instant now) {
   saved_.evidence.SawStop(now);
   if (saved_.evidence.facts.shutdown.has_value()) {
+    saved_.evidence.facts.stays_down = true;
     ForgetExit();
     SetState(VmState::kGuestDown, now);
     Report(EventType::kGuestShutdown, "the guest is down and QEMU keeps running (-no-shutdown)",

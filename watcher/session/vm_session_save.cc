@@ -17,12 +17,15 @@ namespace {
 constexpr absl::Duration kSaveDelay = absl::Milliseconds(100);
 
 // The newest time in the saved state of a run at which it was alive. A signal that it was sent, and
-// the host's shutdown, may be recorded after its end.
+// the host's shutdown, may be recorded after its end, which may itself be saved before STOPPED.
 absl::Time LastTimeIn(const RunState& state) {
   absl::Time last =
       std::max({state.attached_at.wall, state.state_time, state.published_state_time});
   for (const EvidenceEntry& seen : state.evidence.timeline) {
-    if (seen.id == EvidenceId::kSignalSent || seen.id == EvidenceId::kHostShutdown) continue;
+    if (seen.id == EvidenceId::kSignalSent || seen.id == EvidenceId::kHostShutdown ||
+        seen.id == EvidenceId::kNoSignOfLife) {
+      continue;
+    }
     last = std::max(last, seen.time);
   }
   return last;

@@ -72,6 +72,38 @@ TEST_F(VmSessionRestartTest, AnEndThatNobodySawHasTwoTimes) {
   }
 }
 
+// Nobody knows how long after its monitor's end the process ended: a QEMU that stays may have come
+// up again.
+TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorEndedUnseen) {
+  for (const bool stays : {true, false}) {
+    RunningVm vm;
+    vm.HandOver(absl::Minutes(1));
+    vm.Shutdown("guest-shutdown");
+    if (stays) vm.Event("STOP");
+    vm.End({.status = ExitStatus{}, .unseen = true, .late = true});
+    if (stays) {
+      ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+    } else {
+      ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+    }
+  }
+}
+
+// A daemon that ends after it has saved that the process is gone has published no STOPPED.
+TEST_F(VmSessionRestartTest, AnEndThatWasSavedIsNoSignOfLife) {
+  SessionOptions options;
+  options.last_words = true;
+  RunningVm vm(options);
+  const absl::Time seen = vm.now().wall;
+  vm.Restart();
+  vm.answers_words = false;
+  vm.Gone({.unseen = true, .late = true});
+  vm.saved = vm.session().Save();
+  vm.Restart();
+  vm.Rebooted();
+  EXPECT_EQ(FromTimestamp(vm.Stopped().last_seen_time()), seen);
+}
+
 TEST_F(VmSessionRestartTest, AnEndThatIsSeenHasOneTime) {
   vm_.RestartAndAttach();
   vm_.End();
