@@ -37,6 +37,8 @@ constexpr const char* kPoints[] = {
     "a domain's process is handed over",
     "a monitor is handed over",
     "a stop while a QEMU that hangs has been asked",
+    "a stop within a line",
+    "a cgroup has an earlier kill for memory",
     "an end over a clean stop has its class",
     "an end over a clean stop has no exit status",
     "a kill that came while no daemon ran is known",

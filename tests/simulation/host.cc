@@ -29,8 +29,9 @@ std::string KindOf(const std::string& killed_in) {
 }
 
 // Limit of refusals in a shortage: each VM and directory is tried again after longer and longer, up
-// to five seconds. A caller that does not wait between is refused more often by far.
-constexpr uint64_t kMaxRefused = 500;
+// to five seconds, and the search for the QEMU of a socket asks once for each process. A caller
+// that does not wait between is refused more often by far.
+constexpr uint64_t kMaxRefused = 3'000;
 
 // Name of what a descriptor was for.
 std::string UseOf(absl::string_view call, const std::string& path) {

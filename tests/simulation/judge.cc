@@ -139,8 +139,17 @@ bool Judge::MayLackStop(const std::string& run_id) const {
   const auto before = [&](absl::Duration at) { return during(at - kClassified, at); };
   return unseen_ || absl::c_any_of(left_out_at_, before) || absl::c_any_of(dropped_at_, before) ||
          absl::c_any_of(without_runs_, [&](const auto& begin) {
-           return during(-absl::InfiniteDuration(), begin.second + kFollows);
+           // Nobody who knows the run may have got a descriptor for its VM since then.
+           const bool unknown = life->daemons.lower_bound(begin.first) == life->daemons.end();
+           return unknown || during(-absl::InfiniteDuration(), begin.second + kFollows);
          });
+}
+
+// A log that has room for evidence leaves out no STARTED and no STOPPED.
+void Judge::AfterLoop(const Daemon& daemon) {
+  if (!kernel_->dead() && daemon.log().health().backlog_bytes >= 4 * options_.max_backlog_bytes) {
+    full_ = true;
+  }
 }
 
 void Judge::AfterPump(Daemon* daemon, int number) {
@@ -148,6 +157,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   CheckFiles(number);
   CheckVms(*daemon);
+  CheckLastEvents(*daemon);
   gave_up_ = daemon->log().meters().lost_events.value() > 0;
   if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the log is full");
@@ -178,11 +188,13 @@ void Judge::Add(const v1::Event& event, int daemon) {
   story_->Reach("event ", v1::EventType_Name(event.type()).substr(11));
   entries_[event.sequence()] = {
       .event = event, .content = ContentOf(event), .taken_at = kernel_->monotonic()};
+  if (event.has_vm()) last_events_[event.vm().run_id()] = event.sequence();
   if (event.has_missing()) TakeMissing(event);
   if (event.has_missing() && drops()) dropped_at_.push_back(kernel_->monotonic());
   if (event.type() == v1::EVENT_TYPE_GAP && event.vm().name().empty() &&
       absl::StrContains(event.message(), "events of VMs were dropped")) {
-    left_out_at_.push_back(kernel_->monotonic());
+    gap_of_left_out_ = true;
+    if (full_) left_out_at_.push_back(kernel_->monotonic());
   }
   TakeUnseenDomain(event.vm());
   TakeOtherRunId(event.vm());
@@ -194,9 +206,9 @@ void Judge::Add(const v1::Event& event, int daemon) {
   }
 }
 
-// A run that was handed over has no GAP.
+// A run that was handed over has no GAP, if there were descriptors to take it.
 void Judge::CheckGap(const v1::Event& event, int daemon) const {
-  if (event.type() != v1::EVENT_TYPE_GAP || !event.has_vm()) return;
+  if (event.type() != v1::EVENT_TYPE_GAP || !event.has_vm() || short_of_descriptors_) return;
   const Life* const life = LifeOf(event.vm().run_id());
   if (life == nullptr || life->handed_to != daemon) return;
   if (event.message().find("when vmeventd stopped") == std::string::npos) return;
@@ -220,10 +232,13 @@ void Judge::CheckRef(const v1::Event& event) {
   if (vm.uuid().empty() && asked && event.type() == v1::EVENT_TYPE_STOPPED) {
     story_->Fail("life ", life->number, " has ended without its UUID");
   }
-  if (vm.uuid().empty() && known_uuids_.contains(vm.run_id())) {
+  const auto known = known_uuids_.find(vm.run_id());
+  if (vm.uuid().empty() && known != known_uuids_.end() && known->second < event.sequence()) {
     story_->Fail("the event ", event.sequence(), " of life ", life->number, " has lost its UUID");
   }
-  if (!vm.uuid().empty() && event.durable()) known_uuids_.insert(vm.run_id());
+  if (!vm.uuid().empty() && event.durable()) {
+    known_uuids_.try_emplace(vm.run_id(), event.sequence());
+  }
 }
 
 void Judge::CheckSaid(const Life& life) const {
@@ -250,13 +265,18 @@ void Judge::AtEnd(const Daemon& daemon) {
   if (daemon.log().health().journal_age > absl::Minutes(1)) {
     story_->Fail("the disk works, and what waits for it is not written");
   }
-  if (daemon.log().health().dropped_events > 0 && left_out_at_.empty()) {
+  if (daemon.log().health().dropped_events > 0 && !gap_of_left_out_) {
     story_->Fail("the log has left events out, and no GAP says so");
   }
   std::map<std::string, int> starts;
   std::map<std::string, int> stops;
+  const std::map<uint64_t, v1::Event> rows = ReadJournal(0, INT64_MAX);
   for (const auto& [sequence, entry] : entries_) {
     if (entry.lost) {
+      const auto row = rows.find(sequence);
+      if (row != rows.end() && ContentOf(row->second) == entry.content && !drops()) {
+        story_->Fail("a GAP names the event ", sequence, ", which is in the journal");
+      }
       bool named = sequence <= daemon.journal().deleted;
       for (const auto& [first, last] : missing_) {
         named = named || (first <= sequence && sequence <= last);

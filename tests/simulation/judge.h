@@ -52,6 +52,8 @@ class Judge {
   void Look(Daemon* daemon, int number);
   // Records what retention has deleted. Called after each turn of the writer.
   void AfterWriter(const Daemon& daemon);
+  // Called after each turn of the loop.
+  void AfterLoop(const Daemon& daemon);
   // Called after each turn of the pump.
   void AfterPump(Daemon* daemon, int number);
   // Checks after a stop in order, with a healthy disk, that the journal has all public events.
@@ -151,7 +153,7 @@ class Judge {
   // Like FaultOf(), for an ending that only the process's end shows (Ending::By::kProcess).
   std::string FaultOfProcess(const Life& life, int daemon) const;
   // Returns whether it is a documented exception: the class is neither the true one nor UNKNOWN.
-  bool IsException(const Life& life, const v1::Event& stopped) const;
+  bool IsException(const Life& life, const v1::Event& stopped, int daemon) const;
   // Returns whether the daemon knows that the last pages of a migration were being sent when the
   // life was killed. Then nobody on this node knows whether it lives on, and the class is UNKNOWN.
   bool KnowsOfMigration(const Life& life, int daemon) const;
@@ -173,7 +175,11 @@ class Judge {
   bool MayLackStop(const std::string& run_id) const;
   // After a start: adopts the journal that has replaced the damaged one.
   void TakeNewJournal(const Daemon& daemon);
+  // Check that the last event of each listed VM is public, and that no later one is.
   void CheckVms(const Daemon& daemon) const;
+  void CheckLastEvents(const Daemon& daemon) const;
+  // Marks the event as lost: a daemon need not know it any more.
+  void Lose(Entry* entry);
 
   Kernel* const kernel_;
   const World* const world_;
@@ -183,7 +189,8 @@ class Judge {
   const bool clock_steps_;
   std::string journal_id_;
   std::map<uint64_t, Entry> entries_;
-  std::set<std::string> known_uuids_;                   // run ids whose UUID was in a durable event
+  // The first durable event that has the UUID of a run, keyed by run id.
+  std::map<std::string, uint64_t> known_uuids_;
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // ranges named by GAPs
   bool damaged_ = false;  // the journal was damaged, and no new one was seen yet
   bool start_may_fail_ = false;
@@ -195,12 +202,17 @@ class Judge {
   std::set<std::string> stopped_before_;               // run ids that stopped in earlier journals
   // Earlier run ids of lives that got new ones from a daemon without the open runs.
   std::map<std::string, const Life*> former_runs_;
+  // The newest event of each run that is public and not lost, keyed by run id.
+  std::map<std::string, uint64_t> last_events_;
   bool unseen_ = false;  // retention has deleted events before anyone could see them
   // Some events up to this sequence were thinned out before anyone could see them.
   uint64_t thinned_unseen_ = 0;
-  bool dropped_ = false;  // the log has omitted events
+  bool dropped_ = false;          // the log has omitted events
+  bool gap_of_left_out_ = false;  // a GAP counts omitted events
+  bool full_ = false;     // the running daemon had no room for anything that waits for the disk
   bool gave_up_ = false;  // the daemon has dropped events that waited for the disk
-  std::vector<absl::Duration> left_out_at_;  // times of the GAPs that count omitted events
+  // Times of the GAPs that count omitted events, where there was no room even for evidence.
+  std::vector<absl::Duration> left_out_at_;
   // Times of the GAPs for events that waited for the disk and were dropped.
   std::vector<absl::Duration> dropped_at_;
   // The daemons that started without the open runs of earlier daemons, and the times of these
@@ -214,6 +226,7 @@ class Judge {
   uint64_t thinned_ = 0;
   uint64_t marked_durable_ = 0;  // the durability of the entries up to this sequence is final
   absl::Duration started_at_;    // start of the running daemon, which has the number `number_`
+  absl::Duration stopped_at_ = -absl::InfiniteDuration();  // the last stop in order
   int number_ = 0;
   int reads_of_ = 0;          // the first daemon in the chain of handovers to the present one
   int stops_checked_of_ = 0;  // the last daemon of which CheckStopped() has checked the list

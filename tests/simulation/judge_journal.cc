@@ -53,6 +53,7 @@ void Judge::TakeNewJournal(const Daemon& daemon) {
   thinned_ = durable_ = committed_ = 0;
   journal_id_.clear();
   entries_.clear();
+  last_events_.clear();
   known_uuids_.clear();
   missing_.clear();
   unseen_ = true;  // earlier public events are in another journal
@@ -90,6 +91,7 @@ bool Judge::MayBeThinned(uint64_t sequence) const {
 void Judge::BeginsWithoutRuns(int number) {
   story_->Reach("a daemon begins without the open runs");
   without_runs_[number] = started_at_;
+  last_events_.clear();
   known_uuids_.clear();
   for (const auto& life : world_->lives()) {
     for (Saying& saying : life->sayings) saying.kept = false;
@@ -100,6 +102,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   if (kernel_->dead()) return;
   started_at_ = kernel_->monotonic();
   number_ = number;
+  full_ = false;
   deleted_ = daemon->journal().deleted;
   const std::string journal_id = daemon->log().identity().journal_id;
   const bool has_handed_log = daemon->handed_through() > 0;
@@ -126,6 +129,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     }
     journal_id_ = journal_id;
     // The other one has the same events, as far as they are in the file.
+    last_events_.clear();
     std::erase_if(entries_, [&](const auto& entry) {
       return !entry.second.event.durable() && !entry.second.written &&
              !handed.contains(entry.first);
@@ -147,7 +151,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
     const auto it = kept.find(sequence);
     if (it == kept.end()) {
       if (MayBeThinned(sequence)) continue;
-      entry.lost = true;
+      Lose(&entry);
       if (has_handed_log && !gave_up_) story_->Fail("the event ", sequence, " was not handed over");
       if (entry.event.durable() || entry.written || sequence <= durable_) {
         story_->Fail("the event ", sequence, " was ",
@@ -249,6 +253,7 @@ void Judge::CheckInTime(const v1::Event& event) const {
 }
 
 void Judge::AfterStop() {
+  stopped_at_ = kernel_->monotonic();
   if (damaged_) return;
   story_->Reach("a stop with a healthy disk");
   // A GAP of the next daemon may name what the queue for the disk has dropped.
@@ -275,8 +280,13 @@ void Judge::TakeMissing(const v1::Event& gap) {
     if (entry.event.durable() && !entry.event.has_missing()) {
       story_->Fail("a GAP names the event ", it->first, ", which was durable");
     }
-    entry.lost = true;
+    Lose(&entry);
   }
+}
+
+void Judge::Lose(Entry* entry) {
+  entry->lost = true;
+  last_events_.erase(entry->event.vm().run_id());
 }
 
 void Judge::CheckRetention(const Daemon& daemon) {

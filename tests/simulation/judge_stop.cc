@@ -16,6 +16,20 @@ absl::Duration DecidedAt(const Life& life) {
   return end == life.sayings.end() ? life.gone_at : end->at;
 }
 
+// The SHUTDOWN that decided the end, and with it what an intent counts for: the first one that
+// nothing has taken back. Null: there is none, or this daemon has not read it.
+const Saying* DecisiveShutdown(const Life& life, int daemon) {
+  using enum Saying::Kind;
+  const Saying* first = nullptr;
+  for (const Saying& saying : life.sayings) {
+    if (saying.kind == kReset || saying.kind == kResume) first = nullptr;
+    if (saying.kind == kShutdown && first == nullptr) first = &saying;
+  }
+  const bool is_read = first != nullptr && first->was_read() && first->daemon == daemon &&
+                       first->read_by < absl::InfiniteDuration();
+  return is_read ? first : nullptr;
+}
+
 }  // namespace
 
 void Judge::CheckStop(const v1::Event& event, int daemon) {
@@ -136,6 +150,7 @@ void Judge::CheckShutdownFile(const Life& life, const v1::Event& stopped) const 
 std::set<bool> Judge::MayBeIntended(const Life& life) const {
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
   const absl::Duration decided_at = std::min(DecidedAt(life), kernel_->monotonic());
+  const Saying* const down = DecisiveShutdown(life, number_);
   bool may_be_intended = false;
   bool must_be_intended = false;
   for (const Declared& intent : life.intents) {
@@ -154,9 +169,10 @@ std::set<bool> Judge::MayBeIntended(const Life& life) const {
     if (is_replaced) continue;
     may_be_intended = true;
     if (may_be_replaced) continue;
+    const absl::Duration known_at = down == nullptr ? kernel_->monotonic() : down->read_by;
     must_be_intended =
         must_be_intended || (!Forgets(intent) && intent.answered < decided_at &&
-                             intent.asked + intent.ttl > kernel_->monotonic() && !intent.withdrawn);
+                             intent.asked + intent.ttl > known_at && !intent.withdrawn);
   }
   std::set<bool> intended;
   if (!must_be_intended) intended.insert(false);
@@ -166,12 +182,40 @@ std::set<bool> Judge::MayBeIntended(const Life& life) const {
 
 // The process that ended unseen was there at its last sign of life.
 void Judge::CheckTimes(const v1::Event& stopped) const {
+  // A daemon notes every ten seconds that it has looked, but waits for the ends of runs before
+  // that.
+  constexpr absl::Duration kLooks = absl::Seconds(75);
   const Life* const life = LifeOf(stopped.vm().run_id());
-  if (clock_steps_ || life == nullptr || !stopped.shutdown().has_last_seen_time()) return;
-  const absl::Time gone = kernel_->Now().wall - (kernel_->monotonic() - life->gone_at);
-  if (gone >= FromTimestamp(stopped.shutdown().last_seen_time())) return;
-  story_->Fail("life ", life->number, " ended at ", absl::FormatTime(gone),
-               ", and was seen alive later: ", stopped.ShortDebugString());
+  if (clock_steps_ || life == nullptr || stopped.vm().pid() != life->process->pid) return;
+  const auto wall = [&](absl::Duration at) {
+    return kernel_->Now().wall - (kernel_->monotonic() - at);
+  };
+  if (!stopped.shutdown().has_last_seen_time()) {
+    if (life->ended_unattended) {
+      story_->Fail("life ", life->number,
+                   " ended while no daemon ran, and its end has no last sign of life");
+    }
+    return;
+  }
+  const absl::Time seen = FromTimestamp(stopped.shutdown().last_seen_time());
+  // What it said just before its end may have been read just after that.
+  absl::Duration last_read = life->gone_at;
+  for (const Saying& saying : life->sayings) {
+    if (saying.was_read() && saying.read_by < absl::InfiniteDuration()) {
+      last_read = std::max(last_read, saying.read_by);
+    }
+  }
+  if (seen > wall(last_read)) {
+    story_->Fail("life ", life->number, " ended at ", absl::FormatTime(wall(life->gone_at)),
+                 ", and was seen alive later: ", stopped.ShortDebugString());
+  }
+  // The daemon that stopped in order has told the next one when it looked for the last time.
+  const bool handed = life->handed_to == number_ || life->process_handed_to == number_;
+  if (handed && life->ended_unattended && stopped_at_ < life->gone_at &&
+      seen < wall(stopped_at_ - kLooks)) {
+    story_->Fail("life ", life->number, " was handed over at ", absl::FormatTime(wall(stopped_at_)),
+                 ", and was last seen alive at ", absl::FormatTime(seen));
+  }
 }
 
 // The first SHUTDOWN that was read decides, unless the life had another one; what the host was when
@@ -181,6 +225,10 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
   if (rule.starts_with("host-shutdown") &&
       !kernel_->HostWas(true, life.began, kernel_->monotonic())) {
     story_->Fail("life ", life.number, " ended by ", rule, ", and its host did not shut down");
+  }
+  if (rule == "host-shutdown-end" && life.ended_unattended &&
+      !kernel_->HostWas(true, life.began, life.gone_at)) {
+    story_->Fail("life ", life.number, " ended before its host began to shut down");
   }
   const Saying* shutdown = nullptr;
   for (const Saying& saying : life.sayings) {

@@ -27,9 +27,17 @@ ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
 // A monitor that closed so long before the process was gone was lost.
 constexpr absl::Duration kMonitorGrace = absl::Milliseconds(900);
 
+// Returns whether its QEMU ends after this panic, or after this expiry of its watchdog: it cannot
+// be reset since.
+bool EndsQemu(const Life& life, const Saying& saying) {
+  if (saying.text != "poweroff") return false;
+  return saying.kind == Saying::Kind::kWatchdog ||
+         (saying.kind == Saying::Kind::kPanic && !life.no_shutdown);
+}
+
 }  // namespace
 
-bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
+bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) const {
   const v1::ShutdownDetail& detail = stopped.shutdown();
   const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
   const bool doubted =
@@ -47,8 +55,9 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
   // to follow the VM.
   const bool killed = life.process->wait_status == SIGKILL;
   if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= started_at_) return true;
-  // Nobody has asked for the run state since the error, or since the guest was down, of a VM that
-  // ends as soon as it is connected to, or as soon as it was handed over.
+  // Nobody has asked for the run state since the error, since a panic of its guest or an expiry of
+  // its watchdog that this daemon does not know, or since the guest was down, of a VM that ends as
+  // soon as it is connected to, or as soon as it was handed over.
   const auto error =
       std::find_if(life.sayings.rbegin(), life.sayings.rend(),
                    [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
@@ -56,9 +65,15 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped) const {
     return saying.kind == Saying::Kind::kRunState && saying.was_read() &&
            (error == life.sayings.rend() || saying.at >= error->at);
   });
+  const bool was_stricken =
+      (life.ending == &endings::kGuestPanics || life.ending == &endings::kWatchdogExpires) &&
+      absl::c_none_of(life.sayings, [&](const Saying& saying) {
+        return (saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog) &&
+               saying.is_known(daemon);
+      });
   const bool was_down = life.ending == &endings::kGuestPowersOff && life.no_shutdown;
-  return (life.ending == &endings::kInternalError || was_down) && is == ShutdownClass::kAdmin &&
-         !asked;
+  return (life.ending == &endings::kInternalError || was_stricken || was_down) &&
+         is == ShutdownClass::kAdmin && !asked;
 }
 
 std::string Judge::FaultOfProcess(const Life& life, int daemon) const {
@@ -81,18 +96,21 @@ std::string Judge::FaultOfProcess(const Life& life, int daemon) const {
 
 std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
   using enum Saying::Kind;
+  // A process that is not known has an end that shows nothing: its QEMU has never spoken.
+  if (life.ending == nullptr) return "it lives";
   const Ending& ending = *life.ending;
   if (ending.truth == ShutdownClass::kUnknown) return "nobody knows who ended it";
-  if (kernel_->refused_at() >= life.began) return "descriptors ran out";
-  if (options_.max_vm_descriptors != Daemon::Options().max_vm_descriptors) {
-    return "VMs may have few descriptors";
-  }
-  if (kernel_->clock_set_at() >= life.began) return "the clock was set";
   if (stopped.vm().pid() != life.process->pid) return "its process was not known";
   if (&ending == &endings::kKilledInMigration || &ending == &endings::kDomainKilledInMigration) {
     return "it may live on where it was migrated to";
   }
   if (&ending == &endings::kCrashes && life.guest_can_exit) return "its guest may have ended it";
+  // Nothing that comes after it changes the class.
+  if (absl::c_any_of(life.sayings, [&](const Saying& saying) {
+        return EndsQemu(life, saying) && saying.is_known(daemon) && !saying.unsure;
+      })) {
+    return "";
+  }
   // Reports from before a daemon asked for the run state count only if they still stand.
   const auto first = absl::c_find_if(life.sayings, [](const Saying& saying) {
     return saying.kind == kRunState && saying.was_read();
@@ -153,8 +171,7 @@ bool Judge::KnowsOfMigration(const Life& life, int daemon) const {
 void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
   const v1::ShutdownDetail& detail = stopped.shutdown();
   const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
-  // A process that is not known has an end that shows nothing: its QEMU has never spoken.
-  const std::string fault = life.ending == nullptr ? "it lives" : FaultOf(life, stopped, daemon);
+  const std::string fault = FaultOf(life, stopped, daemon);
   story_->Reach(fault.empty() ? "an end without faults" : absl::StrCat("fault: ", fault));
   std::set<ShutdownClass> allowed;
   for (const bool is_intended : MayBeIntended(life)) {
@@ -168,7 +185,7 @@ void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
     if (life.ending != nullptr) add(life.ending->truth);
     if (!fault.empty()) add(ShutdownClass::kUnknown);
   }
-  if (!allowed.contains(is) && (life.ending == nullptr || !IsException(life, stopped))) {
+  if (!allowed.contains(is) && (life.ending == nullptr || !IsException(life, stopped, daemon))) {
     std::vector<std::string> names;
     names.reserve(allowed.size());
     for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
@@ -191,6 +208,7 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
   // Others judge these.
   const bool others = cause == ShutdownCause::kHostShutdown ||
                       cause == ShutdownCause::kUnobserved || detail.has_intent() ||
+                      (&ending == &endings::kHostShutsDown && life.ended_under != daemon) ||
                       ending.causes.size() == 0;
   const bool unread = absl::c_any_of(life.sayings, [daemon](const Saying& saying) {
     return (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) &&

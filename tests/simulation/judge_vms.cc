@@ -210,6 +210,16 @@ void Judge::CheckVms(const Daemon& daemon) const {
   }
 }
 
+void Judge::CheckLastEvents(const Daemon& daemon) const {
+  for (const VmRecordPtr& vm : VmsIn(daemon.log())) {
+    const auto last = last_events_.find(vm->run_id);
+    if (last != last_events_.end() && vm->last_sequence < last->second) {
+      story_->Fail(vm->name, " has the event ", vm->last_sequence,
+                   " as its last, and a later one: ", last->second);
+    }
+  }
+}
+
 void Judge::CheckSnapshot(const std::set<std::string>& runs, uint64_t sequence,
                           const std::function<bool(const v1::Event&)>& wants) const {
   std::map<std::string, std::pair<bool, bool>> seen;  // runs, with whether they began and ended

@@ -50,6 +50,7 @@ struct Connection {
   bool server_closed = false;
   bool client_closed = false;
   bool reset = false;                // the server closed it with unread input
+  bool in_line = false;              // the client has read a line up to somewhere in it
   bool kept = false;                 // a daemon that stopped handed it over
   uint64_t handed_out = 0;           // bytes that the client has read
   uint64_t read_before_sending = 0;  // bytes that the client had read when it last sent
@@ -184,6 +185,8 @@ class Kernel : public Clock {
   // 0. set_call_fault(): for all calls.
   using CallFault = std::function<int(absl::string_view call, const std::string& what)>;
   void set_call_fault(CallFault fault) { call_fault_ = std::move(fault); }
+  // Sets whether the rest of each line that the daemon has begun to read is late.
+  void set_rest_is_late(bool late) { rest_is_late_ = late; }
   // For the calls that make a descriptor.
   void set_descriptor_fault(CallFault fault) { descriptor_fault_ = std::move(fault); }
 
@@ -327,6 +330,7 @@ class Kernel : public Clock {
   CallFault call_fault_;
   CallFault descriptor_fault_;
   bool bystander_ = false;
+  bool rest_is_late_ = false;
   absl::Duration loop_due_ = absl::ZeroDuration();
 };
 

@@ -199,6 +199,7 @@ ssize_t Kernel::Receive(int fd, void* to, size_t size, int flags, int64_t* sende
     return -1;
   }
   Connection& connection = *descriptor->connection;
+  if (rest_is_late_ && connection.in_line) return Fail(EAGAIN);
   if (connection.to_client.empty()) {
     if (!connection.server_closed) return Fail(EAGAIN);
     return connection.reset ? Fail(ECONNRESET) : 0;
@@ -214,6 +215,7 @@ size_t Kernel::Take(Connection* connection, void* to, size_t size) {
   Connection::Chunk& chunk = connection->to_client.front();
   const size_t there = chunk.bytes.copy(static_cast<char*>(to), size);
   connection->handed_out += there;
+  if (there > 0) connection->in_line = static_cast<const char*>(to)[there - 1] != '\n';
   chunk.bytes.erase(0, there);
   if (chunk.bytes.empty()) connection->to_client.pop_front();
   return there;

@@ -46,7 +46,10 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(4))
     options.max_backlog_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
-  if (random->OneIn(2)) options.message_bytes = static_cast<size_t>(random->Between(500, 8'000));
+  if (random->OneIn(2)) {
+    const int64_t most = random->OneIn(2) ? 900 : 8'000;  // one or two VMs of a snapshot, or many
+    options.message_bytes = static_cast<size_t>(random->Between(300, most));
+  }
   // A domain whose process is not followed is known by its UUID alone.
   if (plan.domains > 0) options.max_vm_descriptors = Daemon::Options().max_vm_descriptors;
   return options;
@@ -114,7 +117,7 @@ class Simulation {
     for (int64_t i = 0; i < plan.stops; ++i) {
       world_.At(host_.SomeTime(), [this] {
         if (fault_random_.OneIn(2)) return StopDaemon();
-        stops_at_question_ = !settles_;
+        (fault_random_.OneIn(2) ? stops_at_question_ : stops_in_line_) = !settles_;
       });
     }
     for (int64_t i = 0; i < plan.libvirtd_ends; ++i) {
@@ -351,10 +354,19 @@ class Simulation {
     switch (random_.Pick(who)) {
       case Who::kLoop:
         daemon_->LoopTurn();
+        judge_.AfterLoop(*daemon_);
         if (stops_at_question_ && !kernel_.dead() && world_.IsAskedInVain()) {
           stops_at_question_ = false;
           story_.Reach("a stop while a QEMU that hangs has been asked");
           StopDaemon();
+          break;
+        }
+        if (stops_in_line_ && !kernel_.dead() && world_.HasHalfALine()) {
+          stops_in_line_ = false;
+          story_.Reach("a stop within a line");
+          kernel_.set_rest_is_late(true);
+          StopDaemon();
+          kernel_.set_rest_is_late(false);
           break;
         }
         libvirtd_.AfterLoopTurn(!kernel_.dead() && daemon_->has_read_libvirt());
@@ -465,7 +477,7 @@ class Simulation {
   void Settle() {
     host_.Settle();
     settles_ = true;
-    stops_at_question_ = false;
+    stops_at_question_ = stops_in_line_ = false;
     // A start replaces a journal whose damage was found by a daemon that runs.
     if (daemon_ != nullptr && !daemon_->has_journal()) StopDaemon();
     const absl::Duration begin = kernel_.monotonic();
@@ -506,6 +518,7 @@ class Simulation {
   const bool hands_over_;  // a service manager stores what a daemon leaves that stops
   int64_t damages_;        // damages left
   Store store_;
+  bool stops_in_line_ = false;      // a stop waits until a line is read in part
   bool stops_at_question_ = false;  // a stop waits until a QEMU that hangs is asked something
   bool settles_ = false;
   const uint64_t writer_stalls_one_in_;  // turns; a slow disk has often, and for seconds

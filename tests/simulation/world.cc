@@ -97,6 +97,10 @@ void World::Begin(const std::string& name) {
   life->no_reboot = random_->OneIn(4);
   life->began = now();
   life->process = kernel_->Start(absl::StrCat("/vm-", life->number));
+  if (random_->OneIn(4)) {
+    story_->Reach("a cgroup has an earlier kill for memory");
+    kernel_->CountOomKill(life->process->cgroup);
+  }
   life->socket = absl::StrCat(kWatchedDirectory, "/", name, ".kvmd");
   life->listed_as = name;
   life->process->command_line = CommandLineOf(life);
@@ -254,6 +258,13 @@ bool World::HasWork(const Life& life) const {
   if (life.hangs || life.process_gone || !life.listener->listening) return false;
   if (life.client == nullptr) return WaitingAt(life) != nullptr;
   return life.client->client_closed || life.client->to_server.find('\n') != std::string::npos;
+}
+
+bool World::HasHalfALine() const {
+  return std::any_of(lives_.begin(), lives_.end(), [](const auto& life) {
+    return life->client != nullptr && life->client_daemon != 0 && life->negotiated &&
+           life->client->in_line && !life->client->to_client.empty();
+  });
 }
 
 bool World::IsAskedInVain() const {

@@ -65,6 +65,8 @@ class World {
   // The host ends: kills all QEMUs at once.
   void KillAll();
 
+  // Returns whether a daemon has read a part of a line.
+  bool HasHalfALine() const;
   // Returns whether a QEMU hangs that a daemon has asked something.
   bool IsAskedInVain() const;
 
@@ -136,6 +138,8 @@ class World {
   void InternalError(Life* life);
   void AnotherIsOutOfMemory(Life* life);
   void DeclareIntent(Life* life);
+  // Somebody declares an intent for it, asks once more later, and may withdraw it.
+  void Declare(Life* life, absl::Duration ttl);
   void MigrationFails(Life* life);
   // The host begins to shut down, and cancels this some time later.
   void ShutHostDown();

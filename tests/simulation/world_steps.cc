@@ -267,8 +267,11 @@ void World::AnotherIsOutOfMemory(Life* life) {
 }
 
 void World::DeclareIntent(Life* life) {
-  const absl::Duration ttl =
-      random_->OneIn(2) ? absl::Hours(2) : absl::Seconds(random_->Between(1, 60));
+  Declare(life, random_->OneIn(2) ? absl::Hours(2) : absl::Seconds(random_->Between(1, 60)));
+  NextStep(life);
+}
+
+void World::Declare(Life* life, absl::Duration ttl) {
   life->intents.push_back({.asked = now(), .ttl = ttl});
   story_->Say(life->name, "somebody declares an intent for ", absl::FormatDuration(ttl));
   const size_t index = life->intents.size() - 1;
@@ -281,7 +284,6 @@ void World::DeclareIntent(Life* life) {
       withdraw_(life, index);
     });
   }
-  NextStep(life);
 }
 
 void World::MigrationFails(Life* life) {
@@ -323,9 +325,12 @@ void World::GuestPowersOff(Life* life) {
   });
 }
 
+// Stays down, perhaps for longer than somebody's intent to end it lasts.
 void World::StaysDown(Life* life) {
   if (!life->no_shutdown) return NextStep(life);
-  GuestPowersOff(life);
+  if (random_->OneIn(2)) return GuestPowersOff(life);
+  Declare(life, absl::Seconds(random_->Between(3, 30)));
+  In(absl::Milliseconds(1), absl::Seconds(2), life, [this, life] { GuestPowersOff(life); });
 }
 
 void World::PowerdownObeyed(Life* life) {
@@ -354,8 +359,8 @@ void World::Signal(Life* life) {
   SendSignal(life, kSignals[random_->Below(std::size(kSignals))], kManager, "manager");
   ShutDown(life, "host-signal");
   if (random_->OneIn(2)) return;
-  // Somebody loses patience.
-  In(kNow, absl::Milliseconds(30), life,
+  // Somebody loses patience, perhaps before anyone has read its word.
+  In(kNow, random_->OneIn(2) ? absl::Microseconds(200) : absl::Milliseconds(30), life,
      [this, life] { SendSignal(life, SIGTERM, kAnotherManager, "impatient"); });
 }
 
