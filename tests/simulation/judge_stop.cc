@@ -87,11 +87,12 @@ void Judge::CheckOrder(const Life& life, const v1::Event& stopped, int daemon) c
   if (kernel_->monotonic() - std::max(life.gone_at, started_at_) > kLate) {
     wrong(" came long after its process was gone");
   }
-  // The last saying, on its last connection.
+  // The last saying, on its last connection, which may have been refused for the lack of
+  // descriptors.
   const Saying* const last = life.sayings.empty() ? nullptr : &life.sayings.back();
   if (last != nullptr && life.uuid.empty() && last->kind == Saying::Kind::kShutdown &&
       last->heard_by != nullptr && last->daemon == number_ && daemon == number_ &&
-      !last->was_read() && !last->heard_by->reset) {
+      !last->was_read() && !last->heard_by->reset && !short_of_descriptors_) {
     wrong(" came before its SHUTDOWN was read");
   }
 }

@@ -27,6 +27,14 @@ ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
 // A monitor that closed so long before the process was gone was lost.
 constexpr absl::Duration kMonitorGrace = absl::Milliseconds(900);
 
+// Returns whether its last SHUTDOWN was said before this time.
+bool IsSaidBefore(const Life& life, absl::Duration time) {
+  const auto last =
+      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
+                   [](const Saying& saying) { return saying.kind == Saying::Kind::kShutdown; });
+  return last != life.sayings.rend() && last->at < time;
+}
+
 // Returns whether its QEMU ends after this panic, or after this expiry of its watchdog: it cannot
 // be reset since.
 bool EndsQemu(const Life& life, const Saying& saying) {
@@ -229,7 +237,10 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
   }
   if (detail.has_sender()) {
     const int64_t sender = detail.sender().kernel() ? 0 : detail.sender().pid();
-    if (sender != life.sender) wrong("sender ", sender, " instead of ", life.sender);
+    // Which of two signals QEMU obeyed is not handed over.
+    const bool waited = life.handed_to == daemon && IsSaidBefore(life, started_at_);
+    if (sender != life.sender && !(waited && &ending == &endings::kSignal))
+      wrong("sender ", sender, " instead of ", life.sender);
   } else if (fault.empty() && life.major >= 4 && life.kill_seen_by == daemon && life.sender != -1 &&
              (ending.by == Ending::By::kProcess || &ending == &endings::kSignal)) {
     wrong("its sender ", life.sender, " is missing");

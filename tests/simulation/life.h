@@ -128,7 +128,8 @@ struct Life {
   // Last time at which daemons could not use its monitor: it did not listen, hung, or had another
   // client.
   absl::Duration kept_at = absl::ZeroDuration();
-  // Time at which QEMU closed the connection of its last client at its end, if that was a daemon.
+  // Time at which QEMU closed the connection of its last client at its end, if that was the daemon
+  // that runs.
   absl::Duration left_daemon_at = -absl::InfiniteDuration();
   // Last time at which a daemon lost its connection to it, or libvirt did.
   absl::Duration unseen_at = -absl::InfiniteDuration();

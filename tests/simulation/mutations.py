@@ -247,13 +247,19 @@ MUTATIONS = [
     Mutation("an-end-that-nobody-saw-has-no-last-sign-of-life", "watcher/runs/process_watch.cc",
              ".late = ⟦found_ended_⟧};", "false"),
     Mutation("a-signal-to-the-process-before-is-its-own", "watcher/signals/signal_watch.cc",
-             "return ⟦record.time < StartOf(start)⟧ ? nullptr", "false"),
-    Mutation("of-two-kills-before-a-start-the-last-counts", "watcher/signals/signal_watch.cc",
-             "if (⟦killed.contains(record.target)⟧) continue;", "false"),
+             "return ⟦record.time < StartOf(start)⟧ ? nullptr", "false",
+             # What was recorded is read before another process is followed.
+             unit_test="SignalWatchTest.ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne"),
+    Mutation("a-signal-after-a-kill-before-the-start-is-its-own", "watcher/signals/signal_watch.cc",
+             "if (⟦killed.contains(record.target)⟧) continue;", "false",
+             # No number is used again so soon.
+             unit_test="SignalWatchTest.NothingThatWasSentAfterAKillDuringTheHandoverCounts"),
     Mutation("the-hosts-shutdown-is-that-of-an-earlier-end", "watcher/runs/run_restorer.cc",
              "if (table->Find(run_id) == run && ⟦!run->process_ended()⟧)", "true"),
     Mutation("a-file-that-failed-is-not-tried-again", "watcher/session/vm_session_end.cc",
-             "file_step_ = ⟦tried && !ok && !gone_⟧ ?", "false"),
+             "file_step_ = ⟦tried && !ok && !gone_⟧ ?", "false",
+             # A shortage at the SHUTDOWN that is over at the end is too rare.
+             unit_test="VmSessionOrderTest.AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone"),
     # What state a VM is in.
     Mutation("a-guest-that-is-down-is-paused", "watcher/session/vm_session_events.cc",
              "  saved_.evidence.SawStop(now);\n  if (⟦saved_.evidence.facts.shutdown.has_value()⟧) {", "false"),
@@ -281,7 +287,9 @@ MUTATIONS = [
     # How a VM is named.
     Mutation("a-run-was-last-seen-at-its-last-event", "watcher/session/vm_session_save.cc",
              "session.alive_at_ = ⟦std::max(options->last_watched, LastTimeIn(session.saved_))⟧;",
-             "LastTimeIn(session.saved_)"),
+             "LastTimeIn(session.saved_)",
+             # Most ends in such a time say a SHUTDOWN, which is a sign of life.
+             unit_test="VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes"),
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
              "session.published_problems_ = session.Problems();", "session.saved_.uuid.clear();"),
     Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_arguments.cc",

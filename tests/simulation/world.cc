@@ -465,7 +465,7 @@ void World::CloseSockets(Life* life, bool unlink) {
   if (!life->uuid.empty()) return;
   if (life->client != nullptr) {
     Kernel::CloseServer(life->client);
-    if (life->client_daemon != 0) life->left_daemon_at = now();
+    if (life->client_daemon != 0 && life->client_daemon == daemon_) life->left_daemon_at = now();
   }
   life->client = nullptr;
   life->negotiated = false;

@@ -94,7 +94,10 @@ Effects VmSession::On(const Input& input, Instant now) {
     alive_at_ = now.wall;
   }
   const Overloaded handle{
-      [&](const input::Socket& in) { saved_.run.socket = in.identity; },
+      [&](const input::Socket& in) {
+        saved_.run.socket = in.identity;
+        may_live_on_ = may_live_on_ || saved_.monitor == Monitor::kClosed;
+      },
       [&](const input::OwnName& in) {
         saved_.run.raw_name = std::string(in.name);
         saved_.run.name = EscapeName(in.name);

@@ -291,8 +291,8 @@ class VmSession {
   bool resumed_ = false;   // continues on the connection of the previous daemon
   bool attached_ = false;  // QEMU has answered all first questions, the agent's included
   bool listens_ = false;   // to a connection that has sent something, or was handed over
-  // The monitor has closed, and QEMU may live on: it serves another client there, or vmeventd has
-  // no descriptor to ask it.
+  // The monitor has closed, and QEMU may live on: it accepts a connection again, serves another
+  // client there, or vmeventd has no descriptor to ask it.
   bool may_live_on_ = false;
   bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over
   FileStep file_step_ = FileStep::kUndone;

@@ -88,6 +88,8 @@ class SessionDriver {
   void Closed(const std::string& why = "EOF") {
     Apply(session_->On(input::MonitorClosed{why}, now_));
   }
+  // Its monitor accepts a connection, on which it has sent nothing yet.
+  void Accepted() { Apply(session_->On(input::Socket{}, now_)); }
   void Reported(ManagerEnd end) { Apply(session_->On(input::ReportedEnd{end, "libvirt"}, now_)); }
   void Gone(const ProcessEnd& end = {}) { Apply(session_->On(input::ProcessGone{end}, now_)); }
   void End(const ProcessEnd& end = {}) {

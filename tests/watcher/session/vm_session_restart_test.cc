@@ -89,6 +89,23 @@ TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorEndedU
   }
 }
 
+// A QEMU that accepts a connection after its monitor has closed did not end then.
+TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorAcceptsAgain) {
+  for (const bool accepts : {true, false}) {
+    RunningVm vm;
+    vm.Shutdown("guest-shutdown");
+    vm.Event("STOP");
+    vm.Closed();
+    if (accepts) vm.Accepted();
+    vm.Gone({.status = ExitStatus{}});
+    if (accepts) {
+      ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kUnobserved);
+    } else {
+      ExpectVerdict(vm, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+    }
+  }
+}
+
 // A daemon that ends after it has saved that the process is gone has published no STOPPED.
 TEST_F(VmSessionRestartTest, AnEndThatWasSavedIsNoSignOfLife) {
   SessionOptions options;

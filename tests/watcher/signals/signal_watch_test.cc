@@ -340,6 +340,19 @@ TEST_F(SignalWatchTest, OfSignalsDuringTheHandoverTheFirstOfEachKindCounts) {
   EXPECT_EQ(qemu_.signals[1].pid, 814);
 }
 
+TEST_F(SignalWatchTest, NothingThatWasSentAfterAKillDuringTheHandoverCounts) {
+  for (const int signal : {SIGKILL, SIGTERM}) {
+    SignalRecord record = Before({.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 2}, 800 + signal);
+    record.signal = signal;
+    trace_->Record(record);
+  }
+  Turn();
+  watch_.Follow(4711, 5000, &qemu_);
+  watch_.Drain();
+  ASSERT_EQ(qemu_.signals.size(), 1U);
+  EXPECT_EQ(qemu_.signals[0].signal, SIGKILL);
+}
+
 TEST_F(SignalWatchTest, ALivingSenderIsReadEvenIfItSentDuringTheHandover) {
   watch_.Follow(4711, 5000, &qemu_);
   WriteProcess(812, 107, 5050);
