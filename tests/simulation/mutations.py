@@ -86,7 +86,9 @@ MUTATIONS = [
     Mutation("two-batches-that-merge-lose-a-state", "server/eventlog/journal_batch.cc",
              "for (const auto& [run_id, run] : next.runs) ⟦Put(run_id, run);⟧", "runs.try_emplace(run_id, run);"),
     Mutation("a-repeated-commit-writes-its-events-twice", "server/eventlog/journal.cc",
-             "if (⟦event->sequence <= bounds->newest⟧) continue;", "false"),
+             "if (⟦event->sequence <= bounds->newest⟧) continue;", "false",
+             # SQLite takes back what it could not sync.
+             unit_test="Journal.WhatIsAppendedOnceMoreIsThereOnce"),
     Mutation("a-hole-is-not-saved", "server/eventlog/backlog.cc", "batch.hole = ⟦hole_⟧;", "Hole{}"),
     Mutation("retention-trusts-any-clock", "server/eventlog/journal.cc", "by_age = ⟦ClockIsSteady(now)⟧;", "true"),
     Mutation("a-hole-ends-before-its-gap-is-written", "server/eventlog/backlog.cc",
@@ -96,18 +98,24 @@ MUTATIONS = [
     Mutation("a-failed-commit-is-forgotten", "server/eventlog/backlog.cc",
              "if (!ok) ⟦return waiting_.push_front(std::move(written));⟧", "return;"),
     Mutation("what-was-handed-over-is-missing", "server/eventlog/backlog.cc",
-             "if (!events.empty()) assigned = ⟦std::min(assigned, events.front()->sequence - 1)⟧;", "assigned"),
-    Mutation("memory-forgets-what-waits-for-the-disk", "server/eventlog/event_log.cc",
-             "while (ring_.size() > 1 && ⟦ring_.front()->sequence <= committed⟧ &&", "true"),
+             "if (!events.empty()) assigned = ⟦std::min(assigned, events.front()->sequence - 1)⟧;", "assigned",
+             # A GAP too many is no loss.
+             unit_test="HandedLogTest.HandedEventsStillWaitForAFullDisk"),
+    Mutation("memory-forgets-what-waits-for-the-disk", "server/eventlog/recent_events.cc",
+             "while (events_.size() > 1 && ⟦events_.front()->sequence <= through⟧ &&", "true"),
     Mutation("what-retention-deleted-is-not-told", "server/eventlog/journal.cc",
              "bounds->deleted = ⟦std::max(bounds->deleted, before.Uint(0))⟧;", "bounds->deleted"),
     Mutation("retention-by-number-is-late", "server/eventlog/journal.cc",
-             "excess > ⟦options_.retention_events / 100⟧;", "options_.retention_events / 2"),
+             "excess > ⟦options_.retention_events / 100⟧;", "options_.retention_events / 2",
+             # The look for what is too old deletes it as well, some minutes later.
+             unit_test="Retention.ANoisyVmLosesItsOwnEventsAndNoEvidence"),
     Mutation("evidence-is-dropped-with-the-rest", "server/eventlog/event_log_recording.cc",
-             "!(update.on_public || ⟦IsEvidence(update.event->type())⟧));", "false"),
-    Mutation("a-vm-forgets-its-last-event", "server/eventlog/event_log_recording.cc",
-             "if (⟦newest_ == last_assigned_⟧) last_sequences_.clear();", "true"),
-    Mutation("a-handed-run-forgets-its-last-event", "server/eventlog/event_log.cc",
+             "dropped_last = update.on_public || ⟦IsEvidence(update.event->type())⟧;", "false",
+             # While so much waits that events are dropped, an end is rare.
+             unit_test="FullLog.EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem"),
+    Mutation("a-vm-forgets-its-last-event", "server/eventlog/recorder.h",
+             "if (⟦newest == last_assigned_⟧) last_sequences_.clear();", "true"),
+    Mutation("a-handed-run-forgets-its-last-event", "server/eventlog/log_start.cc",
              "run.last_sequence = ⟦std::max(run.last_sequence, known.mapped().last_sequence)⟧;", "uint64_t{0}"),
     # What a run's end means.
     Mutation("powerdown-is-not-saved", "watcher/session/run_state.cc",
@@ -254,8 +262,6 @@ MUTATIONS = [
              "if (⟦killed.contains(record.target)⟧) continue;", "false",
              # No number is used again so soon.
              unit_test="SignalWatchTest.NothingThatWasSentAfterAKillDuringTheHandoverCounts"),
-    Mutation("the-hosts-shutdown-is-that-of-an-earlier-end", "watcher/runs/run_restorer.cc",
-             "if (table->Find(run_id) == run && ⟦!run->process_ended()⟧)", "true"),
     Mutation("a-file-that-failed-is-not-tried-again", "watcher/session/vm_session_end.cc",
              "file_step_ = ⟦tried && !ok && !gone_⟧ ?", "false",
              # A shortage at the SHUTDOWN that is over at the end is too rare.
@@ -306,7 +312,9 @@ MUTATIONS = [
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",
              "⟦BackOff(slot, first, limit);⟧\n    // Another slot", ";"),
     Mutation("a-replaced-socket-stays-its-runs", "watcher/qmp/qmp_source.cc",
-             "if (slot->run == nullptr || ⟦slot->run->IsSocketOf(*slot, socket)⟧) return;", "true"),
+             "if (slot->run == nullptr || ⟦slot->run->IsSocketOf(*slot, socket)⟧) return;", "true",
+             # The next QEMU comes after the end of the one before.
+             unit_test="UntrackedRestartTest.AReplacedSocketIsTheEndAndANewRun"),
     Mutation("two-monitors-are-two-vms", "watcher/runs/run_table.cc",
              "if (⟦process.kind != PeerProcess::Kind::kTracked⟧) return nullptr;", "true"),
     # What one daemon hands over to the next.
@@ -368,14 +376,20 @@ MUTATIONS = [
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
     Mutation("any-process-is-the-domains", "watcher/libvirt/domain_process.cc",
-             "place.containers ? read.container() == domain.name : ⟦read.uuid() == domain.uuid⟧;", "true"),
+             "place.containers ? read.container() == domain.name : ⟦read.uuid() == domain.uuid⟧;", "true",
+             # A pid file of libvirtd names its QEMU, while that lives.
+             unit_test="DomainProcessTest.OnlyARegularFileIsOpenedAndNoLinkFollowed"),
     Mutation("an-event-is-another-domains", "watcher/libvirt/libvirt_domains.cc",
              "Domain& domain = ⟦link->domains[message.domain.uuid]⟧;\n  if (!link->connected",
              "link->domains[message.domain.uuid], link->domains.begin()->second"),
     Mutation("a-domains-next-life-is-the-one-before", "watcher/libvirt/libvirt_domains.cc",
-             "  return ⟦run.info().domain_id == domain.id⟧ &&\n         (run.connected()", "true"),
+             "  return ⟦run.info().domain_id == domain.id⟧ &&\n         (run.connected()", "true",
+             # libvirtd reports the end of a life before the next one begins.
+             unit_test="LibvirtContainersTest.ARebootIsNoEnd"),
     Mutation("a-domains-next-process-is-the-one-before", "watcher/libvirt/libvirt_domains.cc",
-             "if (run.tracked()) return ⟦process.pid == info.pid && process.start_ticks == info.start_ticks⟧;", "true"),
+             "if (run.tracked()) return ⟦process.pid == info.pid && process.start_ticks == info.start_ticks⟧;", "true",
+             # The next life is another one by its id, and the id begins anew only with another libvirtd.
+             unit_test="LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
     Mutation("a-stop-to-migrate-is-a-pause", "watcher/session/evidence_log.cc",
              'if (⟦migrating⟧) SawMigrationState("finish-migrate", "STOP in a migration", now);', "false"),
     Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
@@ -385,11 +399,13 @@ MUTATIONS = [
     Mutation("no-gap-for-a-libvirt-that-was-away", "watcher/libvirt/libvirt_source.cc",
              "if (⟦std::exchange(link->was_connected, true)⟧) PublishGap(*link);", "false"),
     Mutation("a-stop-of-another-life-ends-this-one", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦name.id <= 0 || name.id == run->info().domain_id⟧) run->OnStopped(lifecycle);", "true"),
+             "if (⟦name.id <= 0 || name.id == run->info().domain_id⟧) run->OnStopped(lifecycle);", "true",
+             # libvirtd says nothing of a life after the next one has begun.
+             unit_test="LibvirtSourceTest.AnEndThatNamesAnotherIdIsNotThisLifes"),
     Mutation("an-older-list-ends-a-domain", "watcher/libvirt/libvirt_domains.cc",
-             "if (listed.contains(uuid) || ⟦domain.doubt != ListDoubt::kNone⟧) continue;", "false"),
-    Mutation("an-older-list-begins-a-domain", "watcher/libvirt/libvirt_domains.cc",
-             "if (⟦domain.doubt == ListDoubt::kLifecycle⟧) return;", "false"),
+             "if (listed.contains(uuid) || ⟦domain.doubt != ListDoubt::kNone⟧) continue;", "false",
+             # A domain whose process is followed ends with that.
+             unit_test="LibvirtSourceTest.ADomainThatStartsWhileTheListIsMadeIsFollowed"),
 ]
 
 

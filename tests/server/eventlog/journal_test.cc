@@ -509,5 +509,18 @@ TEST(Journal, TheLastStoppedVmsAreRemembered) {
   EXPECT_TRUE(FindVm(state.log(), {"vm2", "run2", ""})->stopped());
 }
 
+// One whose commit ended with an error may have done it.
+TEST(Journal, WhatIsAppendedOnceMoreIsThereOnce) {
+  const TemporaryDirectory directory;
+  const auto opened = Journal::Open({.path = directory / "journal.db"}, At(0));
+  ASSERT_TRUE(opened.ok());
+  v1::Event event = *Update("a", EventType::kReset).event;
+  event.set_sequence(1);
+  JournalBatch batch;
+  batch.Put(Logged(std::move(event)));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(opened->journal->Append(batch).ok());
+  EXPECT_EQ(opened->journal->bounds().events, 1);
+}
+
 }  // namespace
 }  // namespace vmeventd
