@@ -152,6 +152,9 @@ class Judge {
   std::string FaultOf(const Life& life, const v1::Event& stopped, int daemon) const;
   // Like FaultOf(), for an ending that only the process's end shows (Ending::By::kProcess).
   std::string FaultOfProcess(const Life& life, int daemon) const;
+  // Returns the last time at which the daemon has certainly read the counter of kills for memory in
+  // the cgroup of the life: as it began to follow it, or as an intent was declared.
+  absl::Duration CountedAt(const Life& life) const;
   // Returns whether it is a documented exception: the class is neither the true one nor UNKNOWN.
   bool IsException(const Life& life, const v1::Event& stopped, int daemon) const;
   // Returns whether the daemon knows that the last pages of a migration were being sent when the
@@ -219,7 +222,8 @@ class Judge {
   // starts.
   std::map<int, absl::Duration> without_runs_;
   bool short_of_descriptors_ = false;
-  uint64_t deleted_ = 0;  // all events up to this sequence are deleted
+  bool had_journal_ = false;  // at the last look, the running daemon had opened the journal
+  uint64_t deleted_ = 0;      // all events up to this sequence are deleted
   uint64_t oldest_ = 0;
   uint64_t committed_ = 0;
   uint64_t durable_ = 0;

@@ -104,6 +104,7 @@ void Judge::AfterStart(Daemon* daemon, int number) {
   number_ = number;
   full_ = false;
   deleted_ = daemon->journal().deleted;
+  had_journal_ = daemon->has_journal();
   const std::string journal_id = daemon->log().identity().journal_id;
   const bool has_handed_log = daemon->handed_through() > 0;
   if (!has_handed_log && daemon->handed() == 0) reads_of_ = number;
@@ -184,7 +185,7 @@ void Judge::AfterWriter(const Daemon& daemon) {
   durable_ = std::max(durable_, range.durable);
   if (daemon.has_journal()) oldest_ = daemon.journal().oldest;
   const uint64_t deleted = std::exchange(deleted_, daemon.journal().deleted);
-  if (daemon.has_journal() && deleted_ > deleted &&
+  if (std::exchange(had_journal_, daemon.has_journal()) && deleted_ > deleted &&
       options_.retention_events > std::ssize(entries_) &&
       kernel_->monotonic() < started_at_ + absl::Minutes(10)) {
     story_->Fail("events are deleted for their age, and the clock has not run for ten minutes");

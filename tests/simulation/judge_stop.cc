@@ -183,6 +183,7 @@ std::set<bool> Judge::MayBeIntended(const Life& life) const {
 
 // The process that ended unseen was there at its last sign of life.
 void Judge::CheckTimes(const v1::Event& stopped) const {
+  constexpr absl::Duration kReads = absl::Milliseconds(250);  // a loop stalls for so long
   // A daemon notes every ten seconds that it has looked, but waits for the ends of runs before
   // that.
   constexpr absl::Duration kLooks = absl::Seconds(75);
@@ -200,7 +201,7 @@ void Judge::CheckTimes(const v1::Event& stopped) const {
   }
   const absl::Time seen = FromTimestamp(stopped.shutdown().last_seen_time());
   // What it said just before its end may have been read just after that.
-  absl::Duration last_read = life->gone_at;
+  absl::Duration last_read = life->gone_at + kReads;
   for (const Saying& saying : life->sayings) {
     if (saying.was_read() && saying.read_by < absl::InfiniteDuration()) {
       last_read = std::max(last_read, saying.read_by);

@@ -45,6 +45,14 @@ bool EndsQemu(const Life& life, const Saying& saying) {
 
 }  // namespace
 
+absl::Duration Judge::CountedAt(const Life& life) const {
+  absl::Duration at = started_at_;
+  for (const Declared& intent : life.intents) {
+    if (intent.answered < absl::InfiniteDuration()) at = std::max(at, intent.asked);
+  }
+  return at;
+}
+
 bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) const {
   const v1::ShutdownDetail& detail = stopped.shutdown();
   const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
@@ -59,10 +67,10 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) 
   const bool early = life.pressed < life.began + kGuestObeys;
   if (pressed && is == ShutdownClass::kUser && (doubted || early)) return true;
   // The counter of a cgroup does not say which of its processes was killed: without records of
-  // signals a kill counts as one for memory, if another was killed for that since the daemon began
-  // to follow the VM.
+  // signals a kill counts as one for memory, if another was killed for that since the daemon last
+  // read the counter.
   const bool killed = life.process->wait_status == SIGKILL;
-  if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= started_at_) return true;
+  if (is == ShutdownClass::kCrash && killed && life.others_oom_kill >= CountedAt(life)) return true;
   // Nobody has asked for the run state since the error, since a panic of its guest or an expiry of
   // its watchdog that this daemon does not know, or since the guest was down, of a VM that ends as
   // soon as it is connected to, or as soon as it was handed over.
@@ -244,6 +252,10 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
   } else if (fault.empty() && life.major >= 4 && life.kill_seen_by == daemon && life.sender != -1 &&
              (ending.by == Ending::By::kProcess || &ending == &endings::kSignal)) {
     wrong("its sender ", life.sender, " is missing");
+  }
+  if (cause == ShutdownCause::kProcessExited &&
+      (detail.has_exit_code() || detail.has_exit_signal())) {
+    wrong("its end is not known how, and its exit status is");
   }
   const int status = life.process->wait_status;
   const bool by_signal = WIFSIGNALED(status);

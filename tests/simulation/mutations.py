@@ -6,7 +6,8 @@ usage: tests/simulation/mutations.py [--check | NAME...]
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
 or for as long as SECONDS_A_MUTATION says (600). Without the switch nothing may fail. A defect that has no effect in the
-simulation names the unit test that fails with it; the simulation does not look for it unless its NAME is given.
+simulation, or too seldom, names the unit test that fails with it; the simulation does not look for it unless its NAME is
+given.
 --check: only whether each of the pieces, and each of the unit tests, is there.
 """
 
@@ -56,9 +57,13 @@ MUTATIONS = [
     Mutation("start-ignores-the-mark", "server/eventlog/log_start.cc",
              "std::max(start->after.through, ⟦found.mark.through⟧);", "uint64_t{0}"),
     Mutation("a-start-that-reserves-nothing-is-the-same-journal", "server/eventlog/log_start.cc",
-             ".ok() && ⟦repeats⟧) {", "false"),
+             ".ok() && ⟦repeats⟧) {", "false",
+             # It takes a start that fails to reserve, twice.
+             unit_test="EventLog.AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEvents"),
     Mutation("what-waits-for-the-disk-is-not-handed-over", "server/eventlog/event_log_recording.cc",
-             "for (EventPtr& event : ⟦unwritten.events⟧) {", "std::vector<EventPtr>()"),
+             "for (EventPtr& event : ⟦unwritten.events⟧) {", "std::vector<EventPtr>()",
+             # It takes a stop while the disk fails, and a start that still can reserve.
+             unit_test="HandedLogTest.HandedEventsStillWaitForAFullDisk"),
     Mutation("what-was-written-is-handed-over-too", "server/eventlog/backlog.cc",
              "std::erase_if(events, [&](const EventPtr& event) { return ⟦event->sequence <= stored⟧; });", "false",
              # The journal passes over what it has.
@@ -71,7 +76,9 @@ MUTATIONS = [
              "SqliteQuery(*database_, ⟦kFindNoise⟧, newest, excess)",
              'VMEVENTD_GOING " WHERE sequence < ?1 AND type <> 1 ORDER BY sequence LIMIT ?2"'),
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
-             "if (⟦status.ok()⟧) status = SyncLogOf", "false"),
+             "if (⟦status.ok()⟧) status = SyncLogOf", "false",
+             # It takes a power loss before the next commit.
+             unit_test="PowerLoss.ACommitThatAStartFindsSurvivesAPowerLoss"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/event_log.cc",
              "if (backlog_.open()) range.durable = ⟦range.committed⟧;",
              "range.committed + (backlog_.First() == nullptr ? 0 : 1)"),
@@ -89,7 +96,9 @@ MUTATIONS = [
              "if (⟦event->sequence <= bounds->newest⟧) continue;", "false",
              # SQLite takes back what it could not sync.
              unit_test="Journal.WhatIsAppendedOnceMoreIsThereOnce"),
-    Mutation("a-hole-is-not-saved", "server/eventlog/backlog.cc", "batch.hole = ⟦hole_⟧;", "Hole{}"),
+    Mutation("a-hole-is-not-saved", "server/eventlog/backlog.cc", "batch.hole = ⟦hole_⟧;", "Hole{}",
+             # It takes a kill between two commits.
+             unit_test="EventLog.AHoleThatNoGapNamesYetIsNamedByTheNextStart"),
     Mutation("retention-trusts-any-clock", "server/eventlog/journal.cc", "by_age = ⟦ClockIsSteady(now)⟧;", "true"),
     Mutation("a-hole-ends-before-its-gap-is-written", "server/eventlog/backlog.cc",
              "if (named_by_ != 0 && ⟦bounds_.newest >= named_by_⟧) {", "true"),
@@ -159,7 +168,9 @@ MUTATIONS = [
              # Each VM of the simulation has a cgroup of its own.
              unit_test="RunTableTest.AKillForMemoryOfOneRunIsNotAnothersToo"),
     Mutation("a-state-without-an-event-is-not-saved", "watcher/session/vm_session_save.cc",
-             "if (last == effects_.rend()) {\n    ⟦PublishStatus();\n    last = effects_.rbegin();⟧", "return;"),
+             "if (last == effects_.rend()) {\n    ⟦PublishStatus();\n    last = effects_.rbegin();⟧", "return;",
+             # The next event, which is seldom far, saves it too.
+             unit_test="VmSessionExitTest.TheOomCountIsSaved"),
     Mutation("a-later-signal-replaces-the-one-that-was-obeyed", "watcher/session/evidence_log.cc",
              "if (⟦sender.signal != SIGKILL && known.has_value() && facts.shutdown.has_value()⟧) return;", "false"),
     Mutation("any-signals-sender-is-that-of-the-end", "watcher/session/evidence_log.cc",

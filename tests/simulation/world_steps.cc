@@ -263,7 +263,12 @@ void World::AnotherIsOutOfMemory(Life* life) {
   story_->Say(life->name, "another process of its cgroup is killed for memory");
   kernel_->CountOomKill(life->process->cgroup);
   life->others_oom_kill = now();
-  NextStep(life);
+  if (!random_->OneIn(3)) return NextStep(life);
+  // It is killed for another reason, as somebody has announced.
+  In(absl::Milliseconds(1), absl::Seconds(10), life, [this, life] {
+    Declare(life, absl::Hours(2));
+    In(absl::Milliseconds(1), absl::Seconds(10), life, [this, life] { Kill(life); });
+  });
 }
 
 void World::DeclareIntent(Life* life) {
