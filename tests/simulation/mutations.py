@@ -322,7 +322,7 @@ MUTATIONS = [
              "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxUnfollowed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",
              "⟦BackOff(slot, first, limit);⟧\n    // Another slot", ";"),
-    Mutation("a-replaced-socket-stays-its-runs", "watcher/qmp/qmp_source.cc",
+    Mutation("a-replaced-socket-stays-its-runs", "watcher/qmp/qmp_connecting.cc",
              "if (slot->run == nullptr || ⟦slot->run->IsSocketOf(*slot, socket)⟧) return;", "true",
              # The next QEMU comes after the end of the one before.
              unit_test="UntrackedRestartTest.AReplacedSocketIsTheEndAndANewRun"),
