@@ -50,6 +50,8 @@ struct DoubtfulFact {
 constexpr DoubtfulFact kDoubtfulFacts[] = {
     {&Evidence::panic, {.reset = true, .resume = false}},
     {&Evidence::watchdog, {.reset = true, .resume = false}},
+    {&Evidence::watchdog_paused, {.reset = true, .resume = true}},
+    {&Evidence::watchdog_ended, {.reset = true, .resume = false}},
     {&Evidence::powerdown, {.reset = true, .resume = false}},
     {&Evidence::internal_error, {.reset = true, .resume = false}},
     {&Evidence::down_before_attach, {.reset = true, .resume = false}},
@@ -59,6 +61,7 @@ constexpr DoubtfulFact kDoubtfulFacts[] = {
     {&Evidence::incoming, {.reset = false, .resume = true}},
     {&Evidence::paused, {.reset = false, .resume = true}},
     {&Evidence::stop_unexplained, {.reset = false, .resume = true}},
+    {&Evidence::hibernating, {.reset = true, .resume = false}},
 };
 
 // Returns the evidence as it would be without doubt, if `happened` is all that nobody saw.
@@ -139,7 +142,8 @@ bool EndsTheHost(const SignalSender& sender) {
 
 bool IsDecided(const Evidence& evidence) {
   return evidence.shutdown.has_value() || evidence.panic == Fact::kStands ||
-         evidence.watchdog == Fact::kStands || evidence.internal_error == Fact::kStands ||
+         evidence.watchdog == Fact::kStands || evidence.watchdog_paused == Fact::kStands ||
+         evidence.watchdog_ended == Fact::kStands || evidence.internal_error == Fact::kStands ||
          evidence.migrated == Fact::kStands || evidence.manager_end == ManagerEnd::kMigrated ||
          evidence.down_before_attach == Fact::kStands;
 }

@@ -71,8 +71,11 @@ struct Evidence {
 
   // In doubt if `unfollowed`, and if QEMU stays alive after it.
   Rare<ShutdownFact> shutdown;
-  Fact panic = Fact::kNone;                // of the guest's kernel
-  Fact watchdog = Fact::kNone;             // it expired, and its action ends or stops the guest
+  Fact panic = Fact::kNone;            // of the guest's kernel
+  Fact watchdog = Fact::kNone;         // it expired, and its action is `reset` or `shutdown`
+  Fact watchdog_paused = Fact::kNone;  // or `pause`, which a resume makes void as well
+  // Or `poweroff`. QEMU ends at once, so an unwatched time does not put it in doubt.
+  Fact watchdog_ended = Fact::kNone;
   Fact powerdown = Fact::kNone;            // the last POWERDOWN
   Fact internal_error = Fact::kNone;       // run state internal-error: only a reset leads out of it
   Fact migrated = Fact::kNone;             // run state postmigrate, or MIGRATION completed
@@ -86,13 +89,8 @@ struct Evidence {
   Fact paused = Fact::kNone;  // STOP, no RESUME since
   // A STOP came since query-status was answered: the VM may be at the end of a migration.
   Fact stop_unexplained = Fact::kNone;
-
-  // Properties of `watchdog`, whose doubt is theirs.
-  bool watchdog_paused = false;  // its action was `pause`: RESUME clears it
-  bool watchdog_ended = false;   // its action was `poweroff`: QEMU ends, and no reset follows
-  // SUSPEND_DISK. Its SHUTDOWN follows at once, so an unwatched time clears it if none has come.
-  // After its SHUTDOWN it is as doubtful as that is, and never decides alone.
-  bool hibernating = false;
+  // SUSPEND_DISK, whose SHUTDOWN follows at once and then has its doubt. It never decides alone.
+  Fact hibernating = Fact::kNone;
 
   // Facts about vmeventd's own watch of the VM. They are certain.
   bool never_greeted = false;  // it ended soon after its start, and nobody had answered

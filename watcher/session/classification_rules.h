@@ -63,6 +63,15 @@ struct RuleInput {
            (unexplained_from_host() && evidence.shutdown->after_signal);
   }
 
+  // The guest's watchdog expired, and its action ends or stops the guest.
+  bool watchdog_expired() const {
+    return Seen(evidence.watchdog) || Seen(evidence.watchdog_paused) ||
+           Seen(evidence.watchdog_ended);
+  }
+  // A SUSPEND_DISK explains a SHUTDOWN of the guest. One whose own SHUTDOWN may have been missed
+  // explains no other: the cause is then that of any SHUTDOWN of the guest, of the same class.
+  bool hibernated() const { return evidence.hibernating == Fact::kStands; }
+
   bool manager_says(ManagerEnd end) const { return evidence.manager_end == end; }
 
   // The signal that ended the process; 0: none, or not known.
@@ -254,7 +263,7 @@ inline constexpr Rule kTable[] = {
     {"watchdog",
      "WATCHDOG with action reset, shutdown (within the window), poweroff or pause, no RESET since, "
      "nor, after a pause, a RESUME",
-     [](In in) { return Seen(in.evidence.watchdog); }, kCrash, kCrash, kWatchdog},
+     [](In in) { return in.watchdog_expired(); }, kCrash, kCrash, kWatchdog},
     {"internal-error",
      "the run state was `internal-error` (KVM or QEMU cannot run the guest any more), no RESET nor "
      "RESUME since",
@@ -287,8 +296,8 @@ inline constexpr Rule kTable[] = {
      "or a POWERDOWN within the window, while the host was shutting down and a guest agent was "
      "connected",
      [](In in) {
-       return in.from_guest() && in.evidence.shutdown->host_shutdown && !in.evidence.hibernating &&
-              !in.powerdown_in_window &&
+       return in.from_guest() && in.evidence.shutdown->host_shutdown &&
+              !Seen(in.evidence.hibernating) && !in.powerdown_in_window &&
               in.evidence.shutdown->caveat == ShutdownCaveat::kGuestAgentConnected;
      },
      kAdmin, kAdmin, kHostShutdown},
@@ -303,8 +312,8 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown) && in.powerdown_in_window; },
      kAdmin, kAdmin, kHostPowerdown},
     {"guest-hibernate", "SHUTDOWN reason=guest-shutdown after SUSPEND_DISK",
-     [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown) && in.evidence.hibernating; },
-     kUser, kAdmin, kGuestHibernate},
+     [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown) && in.hibernated(); }, kUser,
+     kAdmin, kGuestHibernate},
     {"guest-poweroff", "SHUTDOWN reason=guest-shutdown",
      [](In in) { return in.reason_is(ShutdownReason::kGuestShutdown); }, kUser, kAdmin,
      kGuestPoweroff},
@@ -347,7 +356,7 @@ inline constexpr Rule kTable[] = {
      [](In in) { return in.unexplained_from_guest() && in.powerdown_in_window; }, kAdmin, kAdmin,
      kHostPowerdown},
     {"legacy-hibernate", "SHUTDOWN guest=true without a known reason, after SUSPEND_DISK",
-     [](In in) { return in.unexplained_from_guest() && in.evidence.hibernating; }, kUser, kAdmin,
+     [](In in) { return in.unexplained_from_guest() && in.hibernated(); }, kUser, kAdmin,
      kGuestHibernate},
     {"legacy-guest", "SHUTDOWN guest=true without a known reason",
      [](In in) { return in.unexplained_from_guest(); }, kUser, kAdmin, kGuestRequest},

@@ -32,7 +32,6 @@ struct Clearable {
   bool leaves_trace;  // the timeline shows that it was cleared
   Fact Evidence::*fact = nullptr;
   Fact Evidence::*other = nullptr;  // a fact that is cleared with it
-  bool Evidence::*mark = nullptr;   // a boolean that is cleared with it, and shows that it stands
 };
 
 // The one table of what clears evidence.
@@ -48,14 +47,13 @@ constexpr Clearable kClearables[] = {
     {"GUEST_PANICKED or GUEST_CRASHLOADED, or run state `guest-panicked` at attach",
      EvidenceId::kPanic, kReset, true, &Evidence::panic},
     {"WATCHDOG with action pause, or run state `watchdog` at attach", EvidenceId::kWatchdogPaused,
-     kBoth, true, &Evidence::watchdog, nullptr, &Evidence::watchdog_paused},
+     kBoth, true, &Evidence::watchdog_paused},
     {"WATCHDOG with action reset, shutdown or poweroff", EvidenceId::kWatchdog, kReset, true,
-     &Evidence::watchdog},
+     &Evidence::watchdog, &Evidence::watchdog_ended},
     {"run state `internal-error`", EvidenceId::kInternalError, kBoth, true,
      &Evidence::internal_error},
     {"BLOCK_IO_ERROR with action stop", EvidenceId::kIoError, kBoth, false},
-    {"SUSPEND_DISK", EvidenceId::kHibernation, kReset, true, nullptr, nullptr,
-     &Evidence::hibernating},
+    {"SUSPEND_DISK", EvidenceId::kHibernation, kReset, true, &Evidence::hibernating},
     {"run state `postmigrate`, or MIGRATION `completed`", EvidenceId::kMigration, kBoth, true,
      &Evidence::migrated},
     {"run state `shutdown` at attach", EvidenceId::kDownBeforeAttach, kBoth, true,
@@ -65,8 +63,10 @@ constexpr Clearable kClearables[] = {
 bool Stands(const EvidenceLog& log, const Clearable& row) {
   if (row.id == EvidenceId::kPowerdown) return log.has_powerdown();
   if (row.id == EvidenceId::kShutdown) return log.facts.shutdown.has_value();
-  if (row.mark != nullptr) return log.facts.*row.mark;
-  return row.fact != nullptr && log.facts.*row.fact != Fact::kNone;
+  const auto stands = [&](Fact Evidence::*fact) {
+    return fact != nullptr && log.facts.*fact != Fact::kNone;
+  };
+  return stands(row.fact) || stands(row.other);
 }
 
 // Changes a fact that stands to doubted. Returns whether it stood.
@@ -118,7 +118,6 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
     for (Fact Evidence::*const fact : {row.fact, row.other}) {
       if (fact != nullptr) facts.*fact = Fact::kNone;
     }
-    if (row.mark != nullptr) facts.*row.mark = false;
     if (row.id == EvidenceId::kShutdown) facts.shutdown.reset();
     if (row.id == EvidenceId::kPanic) panic.reset();
     if (row.id == EvidenceId::kWatchdog) watchdog_at.reset();
@@ -187,7 +186,9 @@ void EvidenceLog::SawStop(Instant now) {
   facts.paused = Fact::kStands;
   // After a SHUTDOWN it only shows that QEMU stays.
   if (!facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
-  if (migrating) SawMigrationState("finish-migrate", "STOP in a migration", now);
+  if (migrating == Fact::kNone) return;
+  SawMigrationState("finish-migrate", "STOP in a migration", now);
+  if (migrating == Fact::kDoubted) Doubt(&facts.finishing_migration);
 }
 
 void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
@@ -206,12 +207,23 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   if (action != "reset" && action != "shutdown" && action != "poweroff" && action != "pause") {
     return;
   }
-  facts.watchdog = Fact::kStands;
-  facts.watchdog_paused = action == "pause";
-  facts.watchdog_ended = action == "poweroff";
+  const bool paused = action == "pause";
+  Fact Evidence::*const expired = paused                 ? &Evidence::watchdog_paused
+                                  : action == "poweroff" ? &Evidence::watchdog_ended
+                                                         : &Evidence::watchdog;
+  // The last one counts.
+  for (Fact Evidence::*const fact :
+       {&Evidence::watchdog, &Evidence::watchdog_paused, &Evidence::watchdog_ended}) {
+    facts.*fact = fact == expired ? Fact::kStands : Fact::kNone;
+  }
   watchdog_at = action == "shutdown" ? std::optional(now) : std::nullopt;
   Saw(absl::StrCat("WATCHDOG action=", action), now,
-      facts.watchdog_paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
+      paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
+}
+
+void EvidenceLog::SawHibernation(Instant now) {
+  facts.hibernating = Fact::kStands;
+  Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
 }
 
 void EvidenceLog::SawWatchdogIgnored(Instant now) {
@@ -222,24 +234,21 @@ void EvidenceLog::SawWatchdogIgnored(Instant now) {
 
 void EvidenceLog::LostSight(bool stays, Instant now) {
   if (facts.shutdown.has_value() && (!stays || EndsQemu(*facts.shutdown))) return;
-  // Its SHUTDOWN follows at once, or the guest did not hibernate.
-  if (!facts.shutdown.has_value() && std::exchange(facts.hibernating, false)) {
-    std::erase_if(timeline,
-                  [](const EvidenceEntry& entry) { return entry.id == EvidenceId::kHibernation; });
-  }
   // QEMU ends after such a panic.
   const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";
   bool doubted = !panic_ends && Doubt(&facts.panic);
-  doubted |= !facts.watchdog_ended && Doubt(&facts.watchdog);
-  for (Fact* const fact :
-       {&facts.powerdown, &facts.internal_error, &facts.migrated, &facts.finishing_migration,
-        &facts.never_ran, &facts.incoming, &facts.down_before_attach}) {
+  // After its SHUTDOWN it is as doubtful as that is.
+  doubted |= !facts.shutdown.has_value() && Doubt(&facts.hibernating);
+  for (Fact* const fact : {&facts.watchdog, &facts.watchdog_paused, &facts.powerdown,
+                           &facts.internal_error, &facts.migrated, &facts.finishing_migration,
+                           &facts.never_ran, &facts.incoming, &facts.down_before_attach}) {
     doubted |= Doubt(fact);
   }
   if (doubted) Saw("the VM was not followed for a time: it may have been reset or resumed", now);
   // They have no entry of their own, or one that says as much.
   Doubt(&facts.paused);
   Doubt(&facts.stop_unexplained);
+  Doubt(&migrating);
 }
 
 void EvidenceLog::SawRunStateInShutdown(absl::string_view run_state, absl::string_view by,
@@ -255,7 +264,10 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
       (shutdown.has_value() && shutdown->guest == true && !shutdown->while_paused);
   const bool went_on = was_down && NeedsReset(run_state);
   const bool was_paused = facts.paused != Fact::kNone;
-  if (went_on) Clear(kRunning, by, now);
+  if (went_on) {
+    Clear(kRunning, by, now);
+    Doubt(&facts.hibernating);  // its SHUTDOWN was undone
+  }
   facts.paused = run_state.empty() ? Fact::kNone : Fact::kStands;
   if (run_state == "prelaunch" && went_on) return;  // a reset leads there; it ran before that
   if (run_state == "running" || run_state == "suspended") {
@@ -264,7 +276,8 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
     Clear(kRunning, by, now);
     bool doubted = false;
     if (was_paused) {
-      for (Fact* const fact : {&facts.panic, &facts.watchdog, &facts.powerdown}) {
+      for (Fact* const fact : {&facts.panic, &facts.watchdog, &facts.watchdog_ended,
+                               &facts.powerdown, &facts.hibernating}) {
         doubted |= Doubt(fact);
       }
     }
@@ -277,8 +290,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
   } else if (run_state == "internal-error") {
     Saw(&Evidence::internal_error, by, now, EvidenceId::kInternalError);
   } else if (run_state == "watchdog") {
-    facts.watchdog_paused = true;
-    Saw(&Evidence::watchdog, by, now, EvidenceId::kWatchdogPaused);
+    Saw(&Evidence::watchdog_paused, by, now, EvidenceId::kWatchdogPaused);
   } else if (run_state == "shutdown" && !decided()) {
     // Its SHUTDOWN came while nobody here listened.
     Saw(&Evidence::down_before_attach, by, now, EvidenceId::kDownBeforeAttach);
@@ -305,23 +317,28 @@ void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_vi
 void EvidenceLog::SawMonitorMigration(absl::string_view status, Instant now) {
   // `active` comes at a destination as well, but before its VM runs; and not for a snapshot.
   if (status == "active") {
-    migrating = facts.never_ran == Fact::kNone;
-  } else if (status == "failed" || status == "cancelled") {
-    if (std::exchange(migrating, false)) SawMigrationState("paused", "", now);
-  } else if (status == "completed" && std::exchange(migrating, false)) {
-    Saw(&Evidence::migrated, "MIGRATION status=completed", now, EvidenceId::kMigration);
+    migrating = facts.never_ran == Fact::kNone ? Fact::kStands : Fact::kNone;
+    return;
   }
+  const bool completed = status == "completed";
+  if (!completed && status != "failed" && status != "cancelled") return;
+  const Fact was = std::exchange(migrating, Fact::kNone);
+  if (was == Fact::kNone) return;
+  if (!completed) return SawMigrationState("paused", "", now);
+  Saw(&Evidence::migrated, "MIGRATION status=completed", now, EvidenceId::kMigration);
+  // Where the migration may have failed unseen, what is complete may be a snapshot.
+  if (was == Fact::kDoubted) Doubt(&facts.migrated);
 }
 
 void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
-  migrating = facts.never_ran == Fact::kNone && status != "failed" && status != "cancelled";
-  if (!migrating) {
+  const bool goes = facts.never_ran == Fact::kNone && status != "failed" && status != "cancelled";
+  migrating = goes && status != "completed" ? Fact::kStands : Fact::kNone;
+  if (!goes) {
     SawMigrationState("paused", "", now);
   } else if (facts.paused != Fact::kNone &&
              (status == "completed" || status == "device" || status == "pre-switchover")) {
     SawMigrationState("finish-migrate", absl::StrCat("MIGRATION status=", status), now);
   }
-  if (status == "completed") migrating = false;
 }
 
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {

@@ -38,7 +38,7 @@ struct EvidenceLog {
   Rare<Instant> watchdog_at;       // when it pressed the power button, while that counts
   Rare<v1::GuestPanic> panic;      // the last panic that stands, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
-  bool migrating = false;          // outgoing, see SawMigration and SawMonitorMigration
+  Fact migrating = Fact::kNone;    // outgoing, see SawMigration and SawMonitorMigration
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
   std::optional<absl::Time> shutdown_qemu_time;
   std::string shutdown_json;
@@ -72,6 +72,7 @@ struct EvidenceLog {
   void SawStop(Instant now);
   void SawPanic(const QmpEvent& event, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
+  void SawHibernation(Instant now);
   // The guest still runs although its watchdog pressed the power button some time ago: that press
   // no longer counts.
   void SawWatchdogIgnored(Instant now);

@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 10;
+constexpr uint32_t kFormat = 11;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off

@@ -94,8 +94,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
        }},
       {"SUSPEND_DISK",
        [](Of of, Event sent, Instant now) {
-         of->saved_.evidence.facts.hibernating = true;
-         of->saved_.evidence.Saw("SUSPEND_DISK", now, EvidenceId::kHibernation);
+         of->saved_.evidence.SawHibernation(now);
          of->Report(EventType::kHibernating, "the guest hibernates", sent, now);
        }},
       {"VSERPORT_CHANGE", [](Of of, Event sent, Instant now) { of->OnPortChange(sent, now); }},
@@ -212,7 +211,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
   if (ProblemOf(Subject::kRun).code == ProblemCode::kIoError) {
     SetPauseReason("io-error");
-  } else if (saved_.evidence.facts.watchdog_paused) {
+  } else if (saved_.evidence.facts.watchdog_paused != Fact::kNone) {
     SetPauseReason("watchdog");
   } else if (saved_.evidence.facts.finishing_migration != Fact::kNone) {
     SetPauseReason("finish-migrate");

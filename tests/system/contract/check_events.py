@@ -232,7 +232,7 @@ elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AnA
           "ShutdownCaveat.SHUTDOWN_CAVEAT_GUEST_AGENT_POSSIBLE")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.AnIgnoredPressIsOutOfItsWindow",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_EARLIER")
-elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AHibernationBeforeIsOver",
+elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.AHibernationBeforeMayBeOver",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.ARebootWithoutAPanicDeviceMayBeAPanic",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_NO_PANIC_DEVICE")

@@ -77,7 +77,7 @@ std::vector<Dimension> OtherDimensions() {
            "powerdown:out",
            [](ShutdownFact* fact) { fact->powerdown_age = kWindow + absl::Nanoseconds(1); })},
       {{"hibernating:no", [](Evidence*) {}},
-       {"hibernating:yes", [](Evidence* e) { e->hibernating = true; }}},
+       {"hibernating:yes", [](Evidence* e) { e->hibernating = Fact::kStands; }}},
       {{"monitored:no", [](Evidence*) {}},
        {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
       {{"exit:-", [](Evidence*) {}},
@@ -240,7 +240,7 @@ TEST(ClassificationTest, EvidenceThatOverridesAShutdownDoesSoInEveryCombination)
 TEST(ClassificationTest, IsUndecidedWithoutAnyEvidenceOfAnEnd) {
   Evidence evidence;
   evidence.monitored = true;
-  evidence.hibernating = true;
+  evidence.hibernating = Fact::kStands;
   EXPECT_FALSE(IsDecided(evidence));
 }
 
