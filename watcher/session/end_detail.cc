@@ -80,7 +80,7 @@ void AddAgentConnection(const GuestAgent& agent, std::vector<EvidenceEntry>* see
 void AddCaveat(ShutdownCaveat caveat, const RunState& state, absl::Duration window,
                std::vector<EvidenceEntry>* seen) {
   const auto add_last = [&](std::string what) {
-    seen->push_back({state.state_time, std::move(what)});
+    seen->push_back({state.vm.state_time, std::move(what)});
   };
   const Evidence& facts = state.evidence.facts;
   switch (caveat) {
@@ -189,9 +189,7 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
   if (const auto age = PowerdownAge(facts); age.has_value()) {
     *detail.mutable_powerdown_age() = ToProtoDuration(*age);
   }
-  // The intent that counts, else the one that is open.
-  const Rare<DeclaredIntent>& intent =
-      state.counted_intent.has_value() ? state.counted_intent : state.intent;
+  const Rare<DeclaredIntent>& intent = state.intents.Shown();
   if (intent.has_value()) *detail.mutable_intent() = intent->intent;
   const std::vector<ShutdownCaveat> caveats = CaveatsOf(state, context);
   for (const ShutdownCaveat caveat : caveats) detail.add_caveats(ToProto(caveat));
@@ -200,13 +198,13 @@ v1::ShutdownDetail MakeEndDetail(const RunState& state, const EndContext& contex
     *evidence->mutable_time() = ToTimestamp(entry.time);
     evidence->set_what(std::move(entry.what));
   }
-  SetExit(facts.exit_status, state.published_state == VmState::kStopped, &detail);
+  SetExit(facts.exit_status, state.vm.published_state == VmState::kStopped, &detail);
   if (const SignalSender* sender = state.evidence.SenderOfEnd(); sender != nullptr) {
     *detail.mutable_sender() = ToProto(*sender);
   }
   if (state.evidence.panic.has_value()) *detail.mutable_panic() = *state.evidence.panic;
   detail.set_shutdown_file_written(state.file_written);
-  if (state.published_state == VmState::kStopped) {
+  if (state.vm.published_state == VmState::kStopped) {
     detail.set_may_still_run(!state.run.process_tracked || detail.never_ran() ||
                              TraitsOf(context.verdict.cause).may_still_run);
   }

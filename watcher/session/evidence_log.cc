@@ -232,6 +232,12 @@ void EvidenceLog::SawWatchdogIgnored(Instant now) {
   Saw("the guest ignored its watchdog's press of the power button", now);
 }
 
+absl::Duration EvidenceLog::WatchdogEnd(absl::Duration window) const {
+  if (!watchdog_at.has_value() || facts.shutdown.has_value()) return absl::InfiniteDuration();
+  // Its POWERDOWN follows at once, and does not count longer.
+  return watchdog_at->monotonic + window + absl::Seconds(1);
+}
+
 void EvidenceLog::LostSight(bool stays, Instant now) {
   if (facts.shutdown.has_value() && (!stays || EndsQemu(*facts.shutdown))) return;
   // QEMU ends after such a panic.

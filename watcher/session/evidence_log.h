@@ -76,6 +76,9 @@ struct EvidenceLog {
   // The guest still runs although its watchdog pressed the power button some time ago: that press
   // no longer counts.
   void SawWatchdogIgnored(Instant now);
+  // Time from which such a press no longer counts, on the monotonic clock; InfiniteDuration: none
+  // counts. `window`: as for the verdict.
+  absl::Duration WatchdogEnd(absl::Duration window) const;
 
   // Nobody followed the VM for some time, in which it may have been reset or resumed. `stays`: QEMU
   // stays alive after a SHUTDOWN, so a reset may also have followed that.

@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 11;
+constexpr uint32_t kFormat = 12;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -122,14 +122,28 @@ CONVERT(Evidence, EVIDENCE)
 #define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id) F(signal)
 CONVERT(EvidenceEntry, EVIDENCE_ENTRY)
 
+#define VM_STATE_RECORD(F, O, S, M, R, B, N) \
+  F(state) F(state_time) F(pause_reason) F(published_state) F(published_state_time) \
+  F(state_before_loss) F(state_time_before_loss) N(pause_reason_changed)
+CONVERT(VmStateRecord, VM_STATE_RECORD)
+
 #define DECLARED_INTENT(F, O, S, M, R, B, N) S(intent) F(declared) F(deadline)
 CONVERT(DeclaredIntent, DECLARED_INTENT)
+
+#define RUN_INTENTS(F, O, S, M, R, B, N) M(open) M(counted)
+CONVERT(RunIntents, RUN_INTENTS)
+
+#define EXIT_WAIT(F, O, S, M, R, B, N) M(since) N(report_after)
+CONVERT(ExitWait, EXIT_WAIT)
 
 #define PROBLEM(F, O, S, M, R, B, N) F(code) F(text)
 CONVERT(Problem, PROBLEM)
 
 #define RUN_PROBLEM(F, O, S, M, R, B, N) B(Problem) F(subject)
 CONVERT(RunProblem, RUN_PROBLEM)
+
+#define RUN_PROBLEMS(F, O, S, M, R, B, N) R(all) N(published)
+CONVERT(RunProblems, RUN_PROBLEMS)
 
 #define GUEST_AGENT_INFO(F, O, S, M, R, B, N) \
   F(present) F(open) F(reported) F(port) N(other_ports)
@@ -156,10 +170,8 @@ CONVERT(ProcessInfo, PROCESS_INFO)
 CONVERT(RunInfo, RUN_INFO)
 
 #define RUN_STATE(F, O, S, M, R, B, N) \
-  S(run) S(attached_at) F(monitor) F(state) F(published_state) F(state_before_loss) \
-  F(state_time) F(published_state_time) F(pause_reason) F(state_time_before_loss) F(uuid) F(qemu_version) \
-  R(problems) R(labels) \
-  S(evidence) M(intent) M(counted_intent) S(agent) M(exiting_since) F(file_written) M(unseen_until)
+  S(run) S(attached_at) F(monitor) S(vm) F(uuid) F(qemu_version) S(problems) R(labels) \
+  S(evidence) S(intents) S(agent) S(exit) F(file_written) M(unseen_until)
 CONVERT(RunState, RUN_STATE)
 // clang-format on
 
@@ -192,7 +204,8 @@ absl::StatusOr<RunState> RestoreRunState(absl::string_view saved) {
   RunState state;
   Load(message, &state);
   if (state.run.run_id.empty()) return absl::InvalidArgumentError("a saved run without a run_id");
-  for (const VmState each : {state.state, state.published_state, state.state_before_loss}) {
+  for (const VmState each :
+       {state.vm.state, state.vm.published_state, state.vm.state_before_loss}) {
     if (each < VmState::kUnspecified || each > kLastVmState) {
       return absl::InvalidArgumentError("a saved run with an unknown state");
     }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -11,20 +10,13 @@
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/evidence_log.h"
+#include "watcher/session/exit_wait.h"
 #include "watcher/session/guest_agent.h"
+#include "watcher/session/run_intents.h"
+#include "watcher/session/run_problems.h"
+#include "watcher/session/vm_state_record.h"
 
 namespace vmeventd {
-
-struct RunProblem : Problem {
-  enum class Subject { kMonitor, kSilence, kRun, kFile, kExit, kUuid, kPath, kDirectory };
-  Subject subject = Subject::kMonitor;
-};
-
-struct DeclaredIntent {
-  v1::Intent intent;
-  absl::Time declared;
-  absl::Duration deadline;  // on the monotonic clock
-};
 
 // If a monitor is attached this long after its process started, events that matter may have been
 // missed.
@@ -33,8 +25,8 @@ inline constexpr absl::Duration kLateAttach = absl::Seconds(10);
 // Age of a QEMU from which its guest may obey a press of the power button.
 inline constexpr absl::Duration kGuestObeys = absl::Seconds(3);
 
-// Everything about an open run that outlives the daemon, and nothing else of a session. Its saved
-// form is a message (proto/vmeventd/internal/run_state.proto).
+// Everything about an open run that outlives the daemon. Its parts say which of their members do
+// not. Its saved form is a message (proto/vmeventd/internal/run_state.proto).
 struct RunState {
   RunInfo run;
   Instant attached_at;
@@ -47,25 +39,18 @@ struct RunState {
     kUnseen,  // not attached since the daemon's restart
   };
   Monitor monitor = Monitor::kNone;
-  VmState state = VmState::kUnreachable;
-  VmState published_state = VmState::kUnreachable;  // as the last event published it
-  VmState state_before_loss = VmState::kUnreachable;
-  absl::Time state_time;
-  absl::Time published_state_time;
-  std::string pause_reason;  // QEMU's run state while `state` is kPaused; empty: not reported yet
-  absl::Time state_time_before_loss;
+  VmStateRecord vm;
   std::string uuid;
   Labels labels;
   std::string qemu_version;
-  std::vector<RunProblem> problems;  // by subject, at most one of each
+  RunProblems problems;
 
   EvidenceLog evidence;
-  Rare<DeclaredIntent> intent;          // the open one
-  Rare<DeclaredIntent> counted_intent;  // closed; the end still counts as intended by it
+  RunIntents intents;
   GuestAgent agent;
-  Rare<Instant> exiting_since;  // time from which QEMU is expected to exit
-  bool file_written = false;    // NAME.shutdown is there, written for this run
-  Rare<Instant> unseen_until;   // last time until which nobody listened, since the last RESET
+  ExitWait exit;
+  bool file_written = false;   // NAME.shutdown is there, written for this run
+  Rare<Instant> unseen_until;  // last time until which nobody listened, since the last RESET
 };
 
 // Returns whether QEMU has answered on its monitor, or its manager reports on it.

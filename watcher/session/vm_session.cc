@@ -1,7 +1,6 @@
 #include "watcher/session/vm_session.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,17 +17,11 @@
 namespace vmeventd {
 namespace {
 
-// A QEMU that is still alive this long after SHUTDOWN, without a STOP, is reported as GUEST_DOWN.
-constexpr absl::Duration kDownGrace = absl::Seconds(5);
 // Replaces VmSession::kLostGrace when the class is already known: QEMU may then be freeing a large
 // memory.
 constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
 // Time that a restarted daemon has to reconnect to the monitors of the previous daemon.
 constexpr absl::Duration kAwayGrace = absl::Seconds(10);
-
-// If QEMU takes longer than this to exit, that is a problem. It is reported again each time its
-// duration has doubled.
-constexpr absl::Duration kExitReport = absl::Seconds(10);
 
 // Returns whether the input shows that the VM existed until now. The end of a connection counts:
 // until then, the VM's end would have been seen.
@@ -47,7 +40,7 @@ RunState NewRunState(RunInfo run, Instant now) {
   RunState state;
   state.run = std::move(run);
   state.attached_at = now;
-  state.state_time = state.published_state_time = now.wall;
+  state.vm.state_time = state.vm.published_state_time = now.wall;
   return state;
 }
 
@@ -61,9 +54,7 @@ VmSession::VmSession(RunState saved, const SessionOptions* options, Instant now)
       saved_(std::move(saved)),
       closed_at_(now),
       alive_at_(now.wall),
-      poll_(options->hang_check, !saved_.run.has_manager) {
-  if (saved_.exiting_since.has_value()) exit_report_ = kExitReport;
-}
+      poll_(options->hang_check, !saved_.run.has_manager) {}
 
 Effects VmSession::On(const Input& input, Instant now) {
   const bool of_end = std::holds_alternative<input::FileDone>(input) ||
@@ -80,9 +71,10 @@ Effects VmSession::On(const Input& input, Instant now) {
   const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
   evidence.facts.monitored |= event != nullptr;
   const Instant sent_at = event == nullptr ? now : SentAt(event->event, now);
-  const bool ignored_watchdog = !gone_ && sent_at.monotonic >= WatchdogEnd();
+  const bool ignored_watchdog =
+      !gone_ && sent_at.monotonic >= evidence.WatchdogEnd(options_->powerdown_window);
   if (ignored_watchdog) evidence.SawWatchdogIgnored(now);
-  if (!gone_ && saved_.intent.has_value() && now.monotonic >= saved_.intent->deadline) {
+  if (!gone_ && now.monotonic >= saved_.intents.Deadline()) {
     CloseIntent(IntentEnd::kExpired, now);
   } else if (event != nullptr && handler == nullptr && !ignored_watchdog) {
     return {};  // an event that is not followed changes nothing else
@@ -125,14 +117,14 @@ Effects VmSession::On(const Input& input, Instant now) {
       [&](const input::OomKills& in) { saved_.run.oom_kills = in.kills; },
       [&](const input::SignalSent& in) {
         evidence.SawSignal(in.sender, now);
-        BeginExit(now);
+        saved_.exit.Begin(now);
       },
       [&](const input::NamedOomVictim& in) { evidence.SawOomVictim(in.victim, now); },
       [&](const input::NewLabels& in) {
         saved_.labels = WithRules(options_->label_rules, saved_.run.name, in.labels);
       },
       [&](const input::NextId& in) { saved_.run.domain_id = in.domain_id; },
-      [&](const input::ReportedPause& in) { SetPauseReason(in.run_state); },
+      [&](const input::ReportedPause& in) { saved_.vm.SetPauseReason(in.run_state); },
       [&](const input::ReportedEnd& in) {
         evidence.facts.manager_end = in.end;
         evidence.Saw(std::string(in.what), now);
@@ -141,18 +133,18 @@ Effects VmSession::On(const Input& input, Instant now) {
         evidence.SawHostShutdown(in.shutting_down, in.by, now);
       },
       [&](const input::SharedUuid& in) {
-        SetProblem(Subject::kUuid, {ProblemCode::kSharedUuid, std::string(in.problem)});
+        saved_.problems.Set(Subject::kUuid, {ProblemCode::kSharedUuid, std::string(in.problem)});
       },
       [&](const input::SharedPath& in) {
-        SetProblem(Subject::kPath, {ProblemCode::kSharedPath, std::string(in.problem)});
+        saved_.problems.Set(Subject::kPath, {ProblemCode::kSharedPath, std::string(in.problem)});
       },
       [&](const input::DirectoryHangs& in) {
         constexpr char kHangs[] = "the directory of its monitor's socket does not answer";
-        SetProblem(Subject::kDirectory,
-                   in.hangs ? Problem{ProblemCode::kDirectoryHangs, kHangs} : Problem());
+        saved_.problems.Set(Subject::kDirectory,
+                            in.hangs ? Problem{ProblemCode::kDirectoryHangs, kHangs} : Problem());
       },
       [&](const input::IntentWithdrawn&) {
-        if (saved_.intent.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
+        if (saved_.intents.open.has_value()) CloseIntent(IntentEnd::kWithdrawn, now);
       },
       [&](const input::DaemonStops&) {
         if (!started_) return;
@@ -168,16 +160,18 @@ Effects VmSession::On(const Input& input, Instant now) {
 // Time
 
 void VmSession::Handle(const input::Tick& /*input*/, Instant now) {
-  if (poll_.TakeQuestion(saved_.exiting_since.has_value(), now.monotonic)) {
+  if (poll_.TakeQuestion(saved_.exit.expected(), now.monotonic)) {
     effects_.push_back(AskQemu{Question::kRunState});
   }
   if (now.monotonic >= limiter_.ReportAt()) FlushDropped(now);
   if (now.monotonic >= DownReport()) {
-    SetState(VmState::kGuestDown, now);
+    saved_.vm.Set(VmState::kGuestDown, now.wall);
     Emit(EventType::kGuestShutdown, "the guest is down and QEMU has not ended yet", now);
   }
   if (now.monotonic >= LossReport()) DeclareLost(now);
-  if (ExitIsLate(now) || poll_.IsLate(now.monotonic)) effects_.push_back(ExamineThreads{});
+  if (saved_.exit.IsLate(now.monotonic) || poll_.IsLate(now.monotonic)) {
+    effects_.push_back(ExamineThreads{});
+  }
 }
 
 void VmSession::Handle(const input::Threads& input, Instant now) {
@@ -193,13 +187,11 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
                        ", as by docker pause or systemctl freeze");
   }
   if (poll_.TakeLateness(now.monotonic)) {
-    SetProblem(Subject::kSilence, {silent, absl::StrCat("QEMU does not answer", why)});
-    SetState(VmState::kUnreachable, now);
+    saved_.problems.Set(Subject::kSilence, {silent, absl::StrCat("QEMU does not answer", why)});
+    saved_.vm.Set(VmState::kUnreachable, now.wall);
   }
-  if (!ExitIsLate(now)) return;
-  const absl::Duration waited = now.monotonic - saved_.exiting_since->monotonic;
-  while (exit_report_ <= waited) exit_report_ *= 2;
-  const int64_t seconds = absl::ToInt64Seconds(waited);
+  if (!saved_.exit.IsLate(now.monotonic)) return;
+  const int64_t seconds = absl::ToInt64Seconds(saved_.exit.TakeReport(now.monotonic));
   // Sender of the signal after which it should have ended, unless its SHUTDOWN shows more.
   const Evidence& facts = saved_.evidence.facts;
   const SignalSender* const sender = facts.killer.has_value()     ? facts.killer.get()
@@ -210,27 +202,14 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
           ? absl::StrCat("QEMU has not exited for ", seconds, " s after its shutdown")
           : absl::StrCat(SignalName(sender->signal), " sent by ", DescribeSender(*sender), " ",
                          seconds, " s ago, and QEMU has not ended");
-  SetProblem(Subject::kExit, {late_exit, late + why});
+  saved_.problems.Set(Subject::kExit, {late_exit, late + why});
 }
 
 absl::Duration VmSession::NextTick() const {
-  absl::Duration next = absl::InfiniteDuration();
-  if (gone_) return next;
-  next = std::min(
-      {LossReport(), DownReport(), save_at_, poll_.NextAt(), WatchdogEnd(), limiter_.ReportAt()});
-  if (saved_.intent.has_value()) next = std::min(next, saved_.intent->deadline);
-  if (saved_.exiting_since.has_value())
-    next = std::min(next, saved_.exiting_since->monotonic + exit_report_);
-  return next;
-}
-
-absl::Duration VmSession::WatchdogEnd() const {
-  const EvidenceLog& evidence = saved_.evidence;
-  if (!evidence.watchdog_at.has_value() || evidence.facts.shutdown.has_value()) {
-    return absl::InfiniteDuration();
-  }
-  // Its POWERDOWN follows at once, and does not count longer.
-  return evidence.watchdog_at->monotonic + options_->powerdown_window + absl::Seconds(1);
+  if (gone_) return absl::InfiniteDuration();
+  return std::min({LossReport(), DownReport(), save_at_, poll_.NextAt(), limiter_.ReportAt(),
+                   saved_.evidence.WatchdogEnd(options_->powerdown_window),
+                   saved_.intents.Deadline(), saved_.exit.ReportAt()});
 }
 
 absl::Duration VmSession::LossReport() const {
@@ -242,56 +221,22 @@ absl::Duration VmSession::LossReport() const {
 }
 
 absl::Duration VmSession::DownReport() const {
-  if (gone_ || !saved_.exiting_since.has_value() || !saved_.evidence.facts.shutdown.has_value() ||
-      (started_ && saved_.state == VmState::kGuestDown)) {
+  if (gone_ || !saved_.evidence.facts.shutdown.has_value() ||
+      (started_ && saved_.vm.state == VmState::kGuestDown)) {
     return absl::InfiniteDuration();
   }
-  return saved_.exiting_since->monotonic + kDownGrace;
-}
-
-void VmSession::BeginExit(Instant now) {
-  if (saved_.exiting_since.has_value()) return;
-  saved_.exiting_since = now;
-  exit_report_ = kExitReport;
+  return saved_.exit.DownAt();
 }
 
 void VmSession::ForgetExit() {
-  saved_.exiting_since.reset();
-  SetProblem(Subject::kExit, {});
-}
-
-void VmSession::SetState(VmState state, Instant now) {
-  if (saved_.state == state) return;
-  saved_.state = state;
-  saved_.state_time = now.wall;
-  saved_.pause_reason.clear();
-}
-
-void VmSession::SetPauseReason(absl::string_view run_state) {
-  constexpr size_t kMaxBytes = 64;
-  if (saved_.state != VmState::kPaused) return;
-  std::string reason(Utf8Prefix(OneLine(run_state), kMaxBytes));
-  if (saved_.pause_reason == reason) return;
-  saved_.pause_reason = std::move(reason);
-  pause_reason_changed_ = true;
+  saved_.exit.Forget();
+  saved_.problems.Set(Subject::kExit, {});
 }
 
 void VmSession::SawRestart(Instant now) {
   if (!restored_unattached_) return;
   saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now,
                       EvidenceId::kNoSignOfLife);
-}
-
-void VmSession::SetProblem(Subject subject, Problem problem) {
-  std::vector<RunProblem>& all = saved_.problems;
-  std::erase_if(all, [&](const RunProblem& known) { return known.subject == subject; });
-  if (!problem.empty()) all.push_back({std::move(problem), subject});
-  std::ranges::sort(all, {}, &RunProblem::subject);
-}
-
-Problem VmSession::ProblemOf(Subject subject) const {
-  const auto found = std::ranges::find(saved_.problems, subject, &RunProblem::subject);
-  return found == saved_.problems.end() ? Problem() : Problem(*found);
 }
 
 }  // namespace vmeventd

@@ -83,11 +83,13 @@ class VmSession {
   Instant attached_at() const { return saved_.attached_at; }
   // The open intent; null: there is none.
   const v1::Intent* open_intent() const {
-    return saved_.intent.has_value() ? &saved_.intent->intent : nullptr;
+    return saved_.intents.open.has_value() ? &saved_.intents.open->intent : nullptr;
   }
   // The intent with that request_id (not empty) that is open, or that counts for the end under way;
   // null: none.
-  const v1::Intent* IntentOfRequest(absl::string_view request_id) const;
+  const v1::Intent* IntentOfRequest(absl::string_view request_id) const {
+    return saved_.intents.OfRequest(request_id);
+  }
   // Returns whether an intent may be declared now. FAILED_PRECONDITION: it could not count, because
   // the evidence that decides the run's end was seen already; the message names that.
   // RESOURCE_EXHAUSTED: too many were declared for the run.
@@ -99,7 +101,7 @@ class VmSession {
   // Returns whether its process is gone, and its STOPPED may not have been published yet.
   bool gone() const { return gone_; }
   // Returns whether it has the problem of input::SharedPath.
-  bool shares_path() const { return !ProblemOf(Subject::kPath).empty(); }
+  bool shares_path() const { return !saved_.problems.Of(Subject::kPath).empty(); }
   // Returns whether the class of its end is known, whatever else comes.
   bool decided() const { return saved_.evidence.decided(); }
   // Returns whether somebody has answered on its monitor as QEMU does.
@@ -142,31 +144,20 @@ class VmSession {
   void Handle(const input::IntentDeclared& input, Instant now);
   void Handle(const input::Tick& input, Instant now);
 
-  // Time. Expects QEMU to exit from now on, or no longer expects it.
-  void BeginExit(Instant now);
-  bool ExitIsLate(Instant now) const {
-    return saved_.exiting_since.has_value() &&
-           now.monotonic >= saved_.exiting_since->monotonic + exit_report_;
-  }
+  using Subject = RunProblem::Subject;
+
+  // Time.
+  // QEMU is no longer expected to exit.
   void ForgetExit();
   // Time from which a monitor that is closed, or was not attached since a restart, counts as lost.
   absl::Duration LossReport() const;
   // Time from which a guest that is down is reported as GUEST_DOWN, because its QEMU has not ended.
   absl::Duration DownReport() const;
-  // Time from which the watchdog's press of the power button no longer counts.
-  absl::Duration WatchdogEnd() const;
-  void SetState(VmState state, Instant now);
-  // Stores the run state of a VM that is PAUSED; without effect in another state.
-  void SetPauseReason(absl::string_view run_state);
   void SawRestart(Instant now);
   // Returns whether input may have waited for this daemon.
   bool IsCatchingUp(Instant now) const {
     return resumed_ && now.monotonic < resumed_at_ + kCatchUp;
   }
-  using Subject = RunProblem::Subject;
-  // Replaces the problem of that subject; an empty `problem` removes it.
-  void SetProblem(Subject subject, Problem problem);
-  Problem ProblemOf(Subject subject) const;  // empty: it has none
 
   // Saving: vm_session_save.cc.
   // Adds Save() to the last update if it has changed; later, if save_limit_ does not permit it now.
@@ -193,9 +184,8 @@ class VmSession {
 
   // Intents: vm_session_intent.cc.
   void CloseIntent(IntentEnd end, Instant now);
-  // Updates whether an open intent counts: it does as long as nothing decides the run's class. Call
-  // it when an intent comes or goes and when evidence is cleared.
-  void ReconsiderIntent();
+  // RunIntents::Reconsider() with the run's facts.
+  void ReconsiderIntent() { saved_.intents.Reconsider(&saved_.evidence.facts); }
 
   // The monitor: vm_session_monitor.cc.
   // QEMU answers again, or for the first time. `was`: the monitor's state before.
@@ -235,8 +225,9 @@ class VmSession {
   // Publishing: vm_session_publish.cc.
   // Publishes STARTED if that was not done yet: it precedes all other events.
   void EnsureStarted(Instant now);
-  // The state to publish: UNREACHABLE while the directory of its socket hangs.
-  VmState ShownState() const;
+  VmState ShownState() const {
+    return saved_.vm.Shown(/*hidden=*/!saved_.problems.Of(Subject::kDirectory).empty());
+  }
   // Publishes a GAP that counts the events that the limiter dropped.
   void FlushDropped(Instant now);
   bool Admit(EventType type, Instant now);
@@ -249,8 +240,6 @@ class VmSession {
   void PublishStatus();
   void PublishPauseReason(Instant now);
   void PublishEvent(v1::Event event, Instant now);
-  std::vector<Problem> Problems() const { return {saved_.problems.begin(), saved_.problems.end()}; }
-  static absl::string_view StateText(VmState state);
   // Publishes a state and problems that no event has reported, and then what is to be saved.
   void PublishChanges(Instant now);
   // The detail of the end, as far as it is known: end_detail.h.
@@ -276,9 +265,7 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  std::string qemu_name_;                    // for STARTED
-  std::vector<Problem> published_problems_;  // as the last event published them
-  bool pause_reason_changed_ = false;        // since it was published
+  std::string qemu_name_;  // for STARTED
 
   Instant closed_at_;
   absl::Time alive_at_;        // the last sign of life of the VM
@@ -302,11 +289,8 @@ class VmSession {
   size_t saved_hash_ = 0;         // the hash of Save() as it was published last
   // Limits saves without an event, of which a hostile monitor can cause any number.
   TokenBucket save_limit_{50, 10};
-  TokenBucket intents_{kIntents};                      // rate limit of declarations
+  TokenBucket intent_limit_{kIntents};
   absl::Duration save_at_ = absl::InfiniteDuration();  // time of a delayed save
-
-  // Delay after saved_.exiting_since until a late exit is reported next.
-  absl::Duration exit_report_ = absl::InfiniteDuration();
 
   absl::Duration last_reset_ = -absl::InfiniteDuration();
   RunStatePoll poll_;

@@ -38,7 +38,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   if (saved_.monitor == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
     saved_.evidence.facts.monitored = false;
   } else if (saved_.monitor == Monitor::kLost && unready_ &&
-             saved_.state == VmState::kUnreachable) {
+             saved_.vm.state == VmState::kUnreachable) {
     saved_.evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
                         closed_at_, EvidenceId::kNotRunning);
   }
@@ -49,11 +49,11 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
                                      " s of QEMU's life: it was starting, or another client held "
                                      "its monitor"),
                         now);
-  } else if (ProblemOf(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
+  } else if (saved_.problems.Of(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
     saved_.evidence.Saw("no greeting came: another client held the monitor, or QEMU hung", now);
   }
   if (shares_path() && saved_.monitor != Monitor::kReady && saved_.monitor != Monitor::kClosed) {
-    saved_.evidence.Saw(ProblemOf(Subject::kPath).text, now);
+    saved_.evidence.Saw(saved_.problems.Of(Subject::kPath).text, now);
   }
   SawRestart(now);
   if (WasAttached(saved_) && saved_.monitor != Monitor::kReady &&
@@ -145,7 +145,8 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
   const bool tried = input.status.has_value();
   const bool ok = tried && input.status->ok();
   if (tried) {
-    SetProblem(Subject::kFile, {ProblemCode::kShutdownFile, std::string(input.status->message())});
+    saved_.problems.Set(Subject::kFile,
+                        {ProblemCode::kShutdownFile, std::string(input.status->message())});
   }
   if (file_step_ != FileStep::kRequested) {
     if (tried) saved_.file_written = !ok;  // a file that was taken back: the VM lives
@@ -182,9 +183,8 @@ void VmSession::TakeShutdownFileBack() {
 
 void VmSession::Finish(Instant now) {
   FlushDropped(now);
-  SetState(VmState::kStopped, now);
-  std::erase_if(saved_.problems,
-                [](const RunProblem& problem) { return problem.subject != Subject::kFile; });
+  saved_.vm.Set(VmState::kStopped, now.wall);
+  saved_.problems.LeaveOnly(Subject::kFile);
   v1::Event event = MakeEvent(EventType::kStopped, "");
   const EvidenceLog& evidence = saved_.evidence;
   if (evidence.facts.shutdown.has_value() && !evidence.facts.host_rebooted) {

@@ -62,7 +62,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
       {"STOP", [](Of of, Event sent, Instant now) { of->OnStop(sent, now); }},
       {"RESUME",
        [](Of of, Event sent, Instant now) {
-         const bool was_running = of->saved_.state == VmState::kRunning;
+         const bool was_running = of->saved_.vm.state == VmState::kRunning;
          of->ApplyRunState("running", "RESUME", now);
          if (of->started_ && !was_running) {
            of->Report(EventType::kResumed, "the VM runs again", sent, now);
@@ -82,13 +82,13 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
        }},
       {"SUSPEND",
        [](Of of, Event sent, Instant now) {
-         of->SetState(VmState::kSuspended, now);
+         of->saved_.vm.Set(VmState::kSuspended, now.wall);
          of->Report(EventType::kSuspended, "the guest sleeps", sent, now);
        }},
       {"WAKEUP",
        [](Of of, Event sent, Instant now) {
          const bool is_paused = of->saved_.evidence.facts.paused != Fact::kNone;
-         of->SetState(is_paused ? VmState::kPaused : VmState::kRunning, now);
+         of->saved_.vm.Set(is_paused ? VmState::kPaused : VmState::kRunning, now.wall);
          if (is_paused) of->poll_.AskSoon(now.monotonic);
          of->Report(EventType::kWoken, "the guest woke up", sent, now);
        }},
@@ -138,7 +138,7 @@ Instant VmSession::SentAt(const QmpEvent& event, Instant now) const {
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // A signal that it obeys late is not what is waited for any more.
   if (!saved_.evidence.facts.shutdown.has_value()) ForgetExit();
-  BeginExit(now);
+  saved_.exit.Begin(now);
   StopAsking();
   // The first cause wins.
   if (saved_.evidence.facts.shutdown.has_value()) return;
@@ -166,7 +166,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   saved_.evidence.SawShutdown(fact, std::move(what), event, sent_at, now);
   // Its QEMU mostly ends at once, which STOPPED reports. One that stays sends STOP, or is found by
   // DownReport().
-  if (!started_) SetState(VmState::kGuestDown, now);
+  if (!started_) saved_.vm.Set(VmState::kGuestDown, now.wall);
 }
 
 void VmSession::OnReset(const QmpEvent& event, Instant now) {
@@ -175,10 +175,10 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
   saved_.agent.SawReset();
   ReconsiderIntent();
   ForgetExit();
-  SetProblem(Subject::kRun, {});
-  if (saved_.state != VmState::kRunning) {
+  saved_.problems.Set(Subject::kRun, {});
+  if (saved_.vm.state != VmState::kRunning) {
     const bool is_paused = saved_.evidence.facts.paused != Fact::kNone;
-    SetState(is_paused ? VmState::kPaused : VmState::kRunning, now);
+    saved_.vm.Set(is_paused ? VmState::kPaused : VmState::kRunning, now.wall);
     if (is_paused) poll_.AskSoon(now.monotonic);
   }
 
@@ -200,7 +200,7 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   if (saved_.evidence.facts.shutdown.has_value()) {
     saved_.evidence.facts.stays_down = true;
     ForgetExit();
-    SetState(VmState::kGuestDown, now);
+    saved_.vm.Set(VmState::kGuestDown, now.wall);
     Report(EventType::kGuestShutdown, "the guest is down and QEMU keeps running (-no-shutdown)",
            event, now);
     return;
@@ -208,13 +208,13 @@ void VmSession::OnStop(const QmpEvent& event, Instant now) {
   // A manager reports by itself how a migration goes.
   saved_.evidence.facts.stop_unexplained = saved_.run.has_manager ? Fact::kNone : Fact::kStands;
   const bool panicked = saved_.evidence.facts.panic == Fact::kStands;
-  SetState(panicked ? VmState::kGuestDown : VmState::kPaused, now);
-  if (ProblemOf(Subject::kRun).code == ProblemCode::kIoError) {
-    SetPauseReason("io-error");
+  saved_.vm.Set(panicked ? VmState::kGuestDown : VmState::kPaused, now.wall);
+  if (saved_.problems.Of(Subject::kRun).code == ProblemCode::kIoError) {
+    saved_.vm.SetPauseReason("io-error");
   } else if (saved_.evidence.facts.watchdog_paused != Fact::kNone) {
-    SetPauseReason("watchdog");
+    saved_.vm.SetPauseReason("watchdog");
   } else if (saved_.evidence.facts.finishing_migration != Fact::kNone) {
-    SetPauseReason("finish-migrate");
+    saved_.vm.SetPauseReason("finish-migrate");
   }
   // Before STARTED the state is all there is to report: query-status will report it.
   if (started_) Report(EventType::kPaused, "the VM was paused", event, now);
@@ -225,7 +225,7 @@ void VmSession::OnPanic(const QmpEvent& event, Instant now) {
   v1::Event out;
   *out.mutable_panic() = ParseGuestPanic(event.data);
   const std::string& action = out.panic().action();
-  if (action == "pause" || action == "poweroff") SetState(VmState::kGuestDown, now);
+  if (action == "pause" || action == "poweroff") saved_.vm.Set(VmState::kGuestDown, now.wall);
   saved_.evidence.SawPanic(event, now);
   Report(EventType::kGuestPanicked, "the guest's kernel panicked", event, now, std::move(out));
 }
@@ -235,8 +235,9 @@ void VmSession::OnIoError(const QmpEvent& event, Instant now) {
   // The STOP follows. A job that stops leaves the VM as it is. Several requests fail at once: the
   // first is enough.
   if (event.name == "BLOCK_IO_ERROR" && QmpText(event.data, "action") == "stop" &&
-      ProblemOf(Subject::kRun).code != ProblemCode::kIoError) {
-    SetProblem(Subject::kRun, {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)});
+      saved_.problems.Of(Subject::kRun).code != ProblemCode::kIoError) {
+    saved_.problems.Set(Subject::kRun,
+                        {ProblemCode::kIoError, absl::StrCat(kIoErrorProblem, ": ", error)});
     saved_.evidence.Saw(absl::StrCat("I/O error, for which QEMU paused the VM: ", error), now,
                         EvidenceId::kIoError);
   }

@@ -11,7 +11,7 @@ namespace vmeventd {
 
 absl::Status VmSession::CheckIntent(Instant now) const {
   if (!saved_.evidence.decided()) {
-    if (!options_->event_limits || intents_.Has(now.monotonic)) return absl::OkStatus();
+    if (!options_->event_limits || intent_limit_.Has(now.monotonic)) return absl::OkStatus();
     return WithReason("TOO_MANY_INTENTS", absl::ResourceExhaustedError(
                                               "vm_name: too many intents were declared for this "
                                               "run: at most 100 at once and one each "
@@ -25,51 +25,31 @@ absl::Status VmSession::CheckIntent(Instant now) const {
                                           "); declare an intent before the VM is asked to end")));
 }
 
-const v1::Intent* VmSession::IntentOfRequest(absl::string_view request_id) const {
-  for (const auto* intent : {&saved_.intent, &saved_.counted_intent}) {
-    if (intent->has_value() && !request_id.empty() &&
-        (*intent)->intent.request_id() == request_id) {
-      return &(*intent)->intent;
-    }
-  }
-  return nullptr;
-}
-
 void VmSession::Handle(const input::IntentDeclared& input, Instant now) {
-  if (saved_.intent.has_value()) CloseIntent(IntentEnd::kReplaced, now);
+  if (saved_.intents.open.has_value()) CloseIntent(IntentEnd::kReplaced, now);
   const v1::Intent& intent = input.intent;
-  const absl::Duration deadline = now.monotonic + (FromTimestamp(intent.expire_time()) - now.wall);
   v1::Event event =
       MakeEvent(EventType::kIntentDeclared,
                 absl::StrCat(intent.actor(), " intends to end the VM: ", intent.reason()));
   *event.mutable_intent() = intent;
-  intents_.Spend(now.monotonic);
-  saved_.intent = DeclaredIntent{intent, now.wall, deadline};
+  intent_limit_.Spend(now.monotonic);
+  saved_.intents.Open(intent, now);
   ReconsiderIntent();
   EmitAlways(std::move(event), now);
 }
 
 void VmSession::CloseIntent(IntentEnd end, Instant now) {
+  v1::Intent intent = saved_.intents.Close(saved_.evidence.facts);
+  ReconsiderIntent();
   v1::Event event =
       MakeEvent(EventType::kIntentEnded,
-                absl::StrCat("the intent of ", saved_.intent->intent.actor(),
+                absl::StrCat("the intent of ", intent.actor(),
                              end == IntentEnd::kExpired    ? " has expired"
                              : end == IntentEnd::kReplaced ? " was replaced by a newer one"
                                                            : " was withdrawn"));
-  *event.mutable_intent() = saved_.intent->intent;
+  *event.mutable_intent() = std::move(intent);
   event.set_intent_end(ToProto(end));
-  if (saved_.evidence.facts.intended && !saved_.counted_intent.has_value()) {
-    saved_.counted_intent = std::move(saved_.intent);
-  }
-  saved_.intent.reset();
-  ReconsiderIntent();
   EmitAlways(std::move(event), now);
-}
-
-void VmSession::ReconsiderIntent() {
-  if (saved_.evidence.decided()) return;  // what came first stands
-  saved_.evidence.facts.intended = saved_.intent.has_value();
-  saved_.counted_intent.reset();
 }
 
 }  // namespace vmeventd

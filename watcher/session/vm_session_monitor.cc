@@ -31,13 +31,14 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
       saved_.evidence.SawRunStateInShutdown(run_state, StateReport(run_state), now);
     }
     run_state.clear();
-    SetState(VmState::kGuestDown, now);
+    saved_.vm.Set(VmState::kGuestDown, now.wall);
   }
   SawRestart(now);
   restored_unattached_ = false;
   if (CanLoseMonitor()) DeclareLost(now);
-  SetProblem(Subject::kMonitor, {ProblemCode::kNoAnswer,
-                                 info.run_state.empty() ? "QEMU did not answer query-status" : ""});
+  saved_.problems.Set(
+      Subject::kMonitor,
+      {ProblemCode::kNoAnswer, info.run_state.empty() ? "QEMU did not answer query-status" : ""});
   saved_.evidence.facts.monitored = true;
   may_live_on_ = false;
   const Monitor was = std::exchange(saved_.monitor, Monitor::kReady);
@@ -47,22 +48,20 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
 }
 
 void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
-  const VmState before = was == Monitor::kLost ? saved_.state_before_loss : saved_.state;
+  const VmState before = was == Monitor::kLost ? saved_.vm.state_before_loss : saved_.vm.state;
   if (was != Monitor::kNone) ForgetExit();  // a QEMU that answers does not hang
   ApplyRunState(run_state, StateReport(run_state), now);
-  if (was == Monitor::kLost && before == saved_.state) {
-    saved_.state_time = saved_.state_time_before_loss;
-  }
+  if (was == Monitor::kLost) saved_.vm.Regain();
   if (was == Monitor::kNone) return EnsureStarted(now);
   TakeShutdownFileBack();
   if (was == Monitor::kClosed) return;
   const std::string reporter = ReporterName(saved_.run);
   if (was == Monitor::kLost) {
     Emit(EventType::kMonitorRestored,
-         absl::StrCat(reporter, " is connected; the VM is ", StateText(saved_.state)), now);
+         absl::StrCat(reporter, " is connected; the VM is ", StateText(saved_.vm.state)), now);
   }
-  if (before == saved_.state || before == VmState::kUnreachable ||
-      saved_.state == VmState::kUnreachable) {
+  if (before == saved_.vm.state || before == VmState::kUnreachable ||
+      saved_.vm.state == VmState::kUnreachable) {
     if (was == Monitor::kUnseen) PublishStatus();
     return;
   }
@@ -70,14 +69,14 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
       was == Monitor::kLost ? absl::StrCat(reporter, " was lost") : "vmeventd stopped";
   Emit(MakeGap(GapReason::kUnseenChange,
                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
-                            StateText(saved_.state), " now: the events between were not seen"),
+                            StateText(saved_.vm.state), " now: the events between were not seen"),
                now.wall),
        now);
   EventType type = EventType::kResumed;
-  if (saved_.state == VmState::kPaused) type = EventType::kPaused;
-  if (saved_.state == VmState::kSuspended) type = EventType::kSuspended;
-  if (saved_.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
-  Emit(type, absl::StrCat("the VM is ", StateText(saved_.state)), now);
+  if (saved_.vm.state == VmState::kPaused) type = EventType::kPaused;
+  if (saved_.vm.state == VmState::kSuspended) type = EventType::kSuspended;
+  if (saved_.vm.state == VmState::kGuestDown) type = EventType::kGuestShutdown;
+  Emit(type, absl::StrCat("the VM is ", StateText(saved_.vm.state)), now);
 }
 
 void VmSession::BeginListening(Instant now) {
@@ -98,7 +97,7 @@ void VmSession::LostSight(Instant now) {
 
 void VmSession::StopAsking() {
   poll_.Stop();
-  SetProblem(Subject::kSilence, {});
+  saved_.problems.Set(Subject::kSilence, {});
 }
 
 std::string VmSession::StateReport(absl::string_view run_state) const {
@@ -106,7 +105,7 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 }
 
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
-  SetProblem(Subject::kMonitor, NoGreeting(now));
+  saved_.problems.Set(Subject::kMonitor, NoGreeting(now));
   saved_.evidence.facts.monitored = false;
   may_live_on_ = saved_.monitor == Monitor::kClosed;
   if (started_) return;
@@ -115,32 +114,32 @@ void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
 }
 
 void VmSession::SetMonitorProblem(const Problem& problem, Instant now) {
-  if (ProblemOf(Subject::kMonitor) == problem) return;
-  SetProblem(Subject::kMonitor, problem);
+  if (saved_.problems.Of(Subject::kMonitor) == problem) return;
+  saved_.problems.Set(Subject::kMonitor, problem);
   EnsureStarted(now);
 }
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
     // The text of BLOCK_IO_ERROR stands.
-    if (ProblemOf(Subject::kRun).code != ProblemCode::kIoError)
-      SetProblem(Subject::kRun, {ProblemCode::kIoError, std::string(kIoErrorProblem)});
+    if (saved_.problems.Of(Subject::kRun).code != ProblemCode::kIoError)
+      saved_.problems.Set(Subject::kRun, {ProblemCode::kIoError, std::string(kIoErrorProblem)});
   } else if (run_state == "internal-error") {
-    SetProblem(Subject::kRun,
-               {ProblemCode::kInternalError, "paused by QEMU after an internal error"});
+    saved_.problems.Set(Subject::kRun,
+                        {ProblemCode::kInternalError, "paused by QEMU after an internal error"});
   } else {
-    SetProblem(Subject::kRun, {});
+    saved_.problems.Set(Subject::kRun, {});
   }
 }
 
 void VmSession::Handle(const input::StateAnswer& input, Instant now) {
   poll_.OnAnswer(input.run_state, now.monotonic);
-  SetProblem(Subject::kSilence, {});
+  saved_.problems.Set(Subject::kSilence, {});
   const bool answered = saved_.monitor == Monitor::kReady && !input.run_state.empty();
-  if (answered && ProblemOf(Subject::kMonitor).code == ProblemCode::kNoAnswer) {
-    SetProblem(Subject::kMonitor, {});
+  if (answered && saved_.problems.Of(Subject::kMonitor).code == ProblemCode::kNoAnswer) {
+    saved_.problems.Set(Subject::kMonitor, {});
   }
-  if (saved_.monitor == Monitor::kReady && saved_.state == VmState::kUnreachable) {
+  if (saved_.monitor == Monitor::kReady && saved_.vm.state == VmState::kUnreachable) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
   // A VM that arrives is as it was at its source, which no event reports unless it runs.
@@ -153,7 +152,7 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
                         EvidenceId::kInternalError);
   }
   if (!input.run_state.empty() && !GuestIsUp(input.run_state)) {
-    SetPauseReason(input.run_state);
+    saved_.vm.SetPauseReason(input.run_state);
   }
   if (input.run_state != "finish-migrate") SetRunProblem(input.run_state);
 }
@@ -198,17 +197,15 @@ void VmSession::DeclareLost(Instant now) {
     saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
     saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
   }
-  if (ProblemOf(Subject::kMonitor).empty()) {
-    SetProblem(
+  if (saved_.problems.Of(Subject::kMonitor).empty()) {
+    saved_.problems.Set(
         Subject::kMonitor,
         {saved_.run.has_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
          never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
                         : absl::StrCat(name, " was lost: ", close_reason_)});
   }
   saved_.monitor = Monitor::kLost;
-  saved_.state_before_loss = saved_.state;
-  saved_.state_time_before_loss = saved_.state_time;
-  if (saved_.state != VmState::kGuestDown) SetState(VmState::kUnreachable, now);
+  saved_.vm.Lose(now.wall);
   const std::string message =
       never_attached ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
                      : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
@@ -228,9 +225,9 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
     TakeShutdownFileBack();
   }
   if (run_state.empty()) return;
-  SetState(StateOfRunState(run_state), now);
-  SetPauseReason(run_state);
-  SetProblem(Subject::kSilence, {});
+  saved_.vm.Set(StateOfRunState(run_state), now.wall);
+  saved_.vm.SetPauseReason(run_state);
+  saved_.problems.Set(Subject::kSilence, {});
 }
 
 }  // namespace vmeventd

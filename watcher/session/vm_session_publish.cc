@@ -25,13 +25,6 @@ VmUpdate& AddUpdate(Effects* effects) {
 
 }  // namespace
 
-absl::string_view VmSession::StateText(VmState state) {
-  constexpr absl::string_view kTexts[] = {
-      "",       "running", "paused", "suspended", "down, but QEMU still runs", "not reachable",
-      "stopped"};
-  return kTexts[static_cast<int>(state)];
-}
-
 void VmSession::EnsureStarted(Instant now) {
   if (started_) return;
   started_ = true;
@@ -41,8 +34,8 @@ void VmSession::EnsureStarted(Instant now) {
   if (saved_.run.pid != 0) absl::StrAppend(&message, ", pid ", saved_.run.pid);
   if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
   qemu_name_.clear();
-  absl::StrAppend(&message, ", ", StateText(saved_.state));
-  const Problem problem = ProblemOf(Subject::kMonitor);
+  absl::StrAppend(&message, ", ", StateText(saved_.vm.state));
+  const Problem problem = saved_.problems.Of(Subject::kMonitor);
   if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
   PublishEvent(MakeEvent(EventType::kStarted, message), now);
   if (!gone_) SaveNow();
@@ -73,23 +66,11 @@ void VmSession::EmitAlways(v1::Event event, Instant now) {
   PublishEvent(std::move(event), now);
 }
 
-VmState VmSession::ShownState() const {
-  const bool is_up = saved_.state != VmState::kGuestDown && saved_.state != VmState::kStopped;
-  return is_up && !ProblemOf(Subject::kDirectory).empty() ? VmState::kUnreachable : saved_.state;
-}
-
 void VmSession::PublishStatus() { AddUpdate(&effects_).status.emplace(Status()); }
 
 void VmSession::PublishEvent(v1::Event event, Instant now) {
-  const VmState state = ShownState();
-  if (state == saved_.state) {
-    saved_.published_state_time = saved_.state_time;
-  } else if (state != saved_.published_state) {
-    saved_.published_state_time = now.wall;
-  }
-  saved_.published_state = state;
-  published_problems_ = Problems();
-  pause_reason_changed_ = false;
+  saved_.vm.MarkPublished(ShownState(), now.wall);
+  saved_.problems.MarkPublished();
   VmUpdate& update = AddUpdate(&effects_);
   const v1::ShutdownDetail& detail = update.status.emplace(Status()).shutdown();
   *event.mutable_observe_time() = ToTimestamp(now.wall);
@@ -105,22 +86,19 @@ void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone_) return;
   // After a drop the GAP reports both, when the flood is over.
   if (const VmState state = ShownState();
-      !limiter_.has_drops() && state != saved_.published_state) {
+      !limiter_.has_drops() && state != saved_.vm.published_state) {
     const bool down = state == VmState::kGuestDown;
     Emit(down ? EventType::kGuestShutdown : EventType::kStateChanged,
          absl::StrCat("the VM is ", StateText(state)), now);
   }
-  if (!limiter_.has_drops()) {
-    const std::vector<Problem> problems = Problems();
-    if (problems != published_problems_) {
-      const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
-      Emit(EventType::kProblemsChanged,
-           problems.empty() ? "the VM has no problems any more"
-                            : absl::StrJoin(problems, "; ", text),
-           now);
-    }
+  if (!limiter_.has_drops() && saved_.problems.changed()) {
+    const std::vector<Problem> problems = saved_.problems.List();
+    const auto text = [](std::string* out, const Problem& problem) { *out += problem.text; };
+    Emit(EventType::kProblemsChanged,
+         problems.empty() ? "the VM has no problems any more" : absl::StrJoin(problems, "; ", text),
+         now);
   }
-  if (std::exchange(pause_reason_changed_, false)) PublishPauseReason(now);
+  if (saved_.vm.TakePauseReasonChange()) PublishPauseReason(now);
   SaveSoon(now);
   // Consequences of the other effects come after what is published here.
   if (!std::is_partitioned(effects_.begin(), effects_.end(), IsPublish)) {
@@ -129,10 +107,9 @@ void VmSession::PublishChanges(Instant now) {
 }
 
 void VmSession::PublishPauseReason(Instant now) {
-  if (saved_.published_state != VmState::kPaused) return;
   // What a `stop` and a migration lead to needs no event besides their own.
   constexpr absl::string_view kUsual[] = {"paused", "finish-migrate", "postmigrate"};
-  const std::string& reason = saved_.pause_reason;
+  const std::string& reason = saved_.vm.pause_reason;
   if (limiter_.has_drops() || absl::c_linear_search(kUsual, reason)) return PublishStatus();
   Emit(EventType::kStateChanged, absl::StrCat("the VM is paused (", reason, ")"), now);
 }
@@ -155,22 +132,24 @@ v1::Vm VmSession::Status() const {
   ref->set_source(saved_.run.source);
   ref->mutable_labels()->insert(saved_.labels.begin(), saved_.labels.end());
   ref->set_unit(saved_.run.unit);
-  const VmState state = saved_.published_state;
+  const VmState state = saved_.vm.published_state;
   const bool stopped = state == VmState::kStopped;
   status.set_state(ToProto(state));
-  if (state == VmState::kPaused) status.set_pause_reason(saved_.pause_reason);
-  *status.mutable_state_time() = ToTimestamp(saved_.published_state_time);
+  if (state == VmState::kPaused) status.set_pause_reason(saved_.vm.pause_reason);
+  *status.mutable_state_time() = ToTimestamp(saved_.vm.published_state_time);
   if (saved_.run.process_start != absl::InfinitePast()) {
     *status.mutable_start_time() = ToTimestamp(saved_.run.process_start);
   }
   status.set_qemu_version(saved_.qemu_version);
   status.set_monitor_path(saved_.run.monitor_path);
-  for (const Problem& problem : published_problems_) *status.add_problems() = ToProto(problem);
+  for (const Problem& problem : saved_.problems.published) {
+    *status.add_problems() = ToProto(problem);
+  }
   if (state == VmState::kGuestDown || stopped) {
     *status.mutable_shutdown() = MakeDetail();
   }
-  if (saved_.intent.has_value() && !stopped) {
-    *status.mutable_intent() = saved_.intent->intent;
+  if (saved_.intents.open.has_value() && !stopped) {
+    *status.mutable_intent() = saved_.intents.open->intent;
   }
   status.set_attached(attached_ && saved_.monitor == Monitor::kReady);
   return status;

@@ -20,7 +20,7 @@ constexpr absl::Duration kSaveDelay = absl::Milliseconds(100);
 // the host's shutdown, may be recorded after its end, which may itself be saved before STOPPED.
 absl::Time LastTimeIn(const RunState& state) {
   absl::Time last =
-      std::max({state.attached_at.wall, state.state_time, state.published_state_time});
+      std::max({state.attached_at.wall, state.vm.state_time, state.vm.published_state_time});
   for (const EvidenceEntry& seen : state.evidence.timeline) {
     if (seen.id == EvidenceId::kSignalSent || seen.id == EvidenceId::kHostShutdown ||
         seen.id == EvidenceId::kNoSignOfLife) {
@@ -34,7 +34,7 @@ absl::Time LastTimeIn(const RunState& state) {
 }  // namespace
 
 std::string VmSession::Save() const {
-  if (!started_ || saved_.state == VmState::kStopped) return "";
+  if (!started_ || saved_.vm.state == VmState::kStopped) return "";
   return SaveRunState(saved_);
 }
 
@@ -62,8 +62,8 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   VmSession session(*std::move(state), options, now);
   session.started_ = session.restored_unattached_ = true;
   session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
-  session.published_problems_ = session.Problems();
-  session.SetProblem(Subject::kDirectory, {});  // if it still hangs, that is found again
+  session.saved_.problems.MarkPublished();
+  session.saved_.problems.Set(Subject::kDirectory, {});  // if it still hangs, that is found again
   session.saved_hash_ = absl::HashOf(saved);
   return session;
 }
