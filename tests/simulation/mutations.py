@@ -245,9 +245,8 @@ MUTATIONS = [
              "for (Fact Evidence::*const fact : {row.fact, ⟦row.other⟧}) {", "nullptr"),
     Mutation("an-earlier-press-is-of-the-hosts-shutdown", "watcher/session/evidence_log.cc",
              "⟦powerdown_at->monotonic >= host_shutdown_at->monotonic⟧", "true"),
-    Mutation("a-press-while-a-monitor-was-lost-is-no-doubt", "watcher/session/vm_session_monitor.cc",
-             "if (⟦saved_.monitor == Monitor::kReady⟧ || (saved_.monitor == Monitor::kNone && new_qemu)) return;",
-             "saved_.monitor == Monitor::kReady || saved_.monitor == Monitor::kLost"),
+    Mutation("a-press-while-a-monitor-was-lost-is-no-doubt", "watcher/session/monitor_link.h",
+             "return ⟦ready()⟧ || (state_ == State::kNone && new_qemu);", "ready() || lost()"),
     Mutation("a-doubtful-press-counts", "watcher/session/classification.cc",
              "if (⟦evidence.powerdown == Fact::kDoubted⟧ && settled", "false"),
     Mutation("a-shutdown-of-the-host-is-no-caveat", "watcher/session/end_detail.cc",
@@ -287,9 +286,8 @@ MUTATIONS = [
     Mutation("a-guest-that-sleeps-runs", "watcher/session/vm_session_events.cc",
              "⟦of->saved_.vm.Set(VmState::kSuspended, now.wall);⟧", ";"),
     Mutation("a-monitor-that-comes-back-finds-the-old-state", "watcher/session/vm_session_monitor.cc",
-             "⟦ApplyRunState(run_state, StateReport(run_state), now);⟧\n  if (was == Monitor::kLost)",
-             "ApplyRunState(run_state, StateReport(run_state), now);"
-             "if (was == Monitor::kLost) saved_.vm.Set(before, now.wall);"),
+             "⟦ApplyRunState(run_state, StateReport(run_state), now);⟧\n  if (was_lost)",
+             "ApplyRunState(run_state, StateReport(run_state), now); if (was_lost) saved_.vm.Set(before, now.wall);"),
     # Intents.
     Mutation("a-closed-intent-still-counts", "watcher/session/vm_session_intent.cc",
              "saved_.intents.Close(saved_.evidence.facts);\n  ⟦ReconsiderIntent();⟧", ";"),

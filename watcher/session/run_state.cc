@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 12;
+constexpr uint32_t kFormat = 13;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -170,7 +170,7 @@ CONVERT(ProcessInfo, PROCESS_INFO)
 CONVERT(RunInfo, RUN_INFO)
 
 #define RUN_STATE(F, O, S, M, R, B, N) \
-  S(run) S(attached_at) F(monitor) S(vm) F(uuid) F(qemu_version) S(problems) R(labels) \
+  S(run) S(attached_at) F(monitor_lost) S(vm) F(uuid) F(qemu_version) S(problems) R(labels) \
   S(evidence) S(intents) S(agent) S(exit) F(file_written) M(unseen_until)
 CONVERT(RunState, RUN_STATE)
 // clang-format on
@@ -186,8 +186,6 @@ std::string SaveRunState(const RunState& state) {
   saved.Clear();
   saved.set_format(kFormat);
   Save(state, &saved);
-  const bool lost = state.monitor == RunState::Monitor::kLost;
-  saved.set_monitor(static_cast<int>(lost ? state.monitor : RunState::Monitor::kUnseen));
   // A process without a number here is found again by its socket alone.
   if (state.run.pid <= 0) saved.mutable_run()->set_process_tracked(false);
   return saved.SerializeAsString();

@@ -31,14 +31,7 @@ struct RunState {
   RunInfo run;
   Instant attached_at;
 
-  enum class Monitor {
-    kNone,    // no greeting yet
-    kReady,   // connected, and it answers
-    kClosed,  // just ended: a dying QEMU closes it a moment before its process goes
-    kLost,    // ended while the process lives on, which was reported
-    kUnseen,  // not attached since the daemon's restart
-  };
-  Monitor monitor = Monitor::kNone;
+  bool monitor_lost = false;  // MonitorLink::lost(), as of the end of each step
   VmStateRecord vm;
   std::string uuid;
   Labels labels;
@@ -57,8 +50,7 @@ struct RunState {
 bool WasAttached(const RunState& state);
 
 std::string SaveRunState(const RunState& state);
-// Restores the state of a run, whose monitor is then kLost or kUnseen. INVALID_ARGUMENT: `saved` is
-// not from SaveRunState().
+// Restores the state of a run. INVALID_ARGUMENT: `saved` is not from SaveRunState().
 absl::StatusOr<RunState> RestoreRunState(absl::string_view saved);
 
 }  // namespace vmeventd

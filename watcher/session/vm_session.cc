@@ -17,12 +17,6 @@
 namespace vmeventd {
 namespace {
 
-// Replaces VmSession::kLostGrace when the class is already known: QEMU may then be freeing a large
-// memory.
-constexpr absl::Duration kLostGraceOfAnEnd = absl::Seconds(5);
-// Time that a restarted daemon has to reconnect to the monitors of the previous daemon.
-constexpr absl::Duration kAwayGrace = absl::Seconds(10);
-
 // Returns whether the input shows that the VM existed until now. The end of a connection counts:
 // until then, the VM's end would have been seen.
 bool IsSignOfLife(const Input& input) {
@@ -47,12 +41,12 @@ RunState NewRunState(RunInfo run, Instant now) {
 }  // namespace
 
 VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
-    : VmSession(NewRunState(std::move(run), now), options, now) {}
+    : VmSession(NewRunState(std::move(run), now), MonitorLink(now), options, now) {}
 
-VmSession::VmSession(RunState saved, const SessionOptions* options, Instant now)
+VmSession::VmSession(RunState saved, MonitorLink link, const SessionOptions* options, Instant now)
     : options_(options),
       saved_(std::move(saved)),
-      closed_at_(now),
+      link_(std::move(link)),
       alive_at_(now.wall),
       poll_(options->hang_check, !saved_.run.has_manager) {}
 
@@ -82,13 +76,13 @@ Effects VmSession::On(const Input& input, Instant now) {
   if (event != nullptr) {
     Listen(now);
     alive_at_ = std::max(alive_at_, std::min(sent_at.wall, now.wall));
-  } else if (IsSignOfLife(input) && !IsCatchingUp(now)) {
+  } else if (IsSignOfLife(input) && !link_.IsCatchingUp(now.monotonic)) {
     alive_at_ = now.wall;
   }
   const Overloaded handle{
       [&](const input::Socket& in) {
         saved_.run.socket = in.identity;
-        may_live_on_ = may_live_on_ || saved_.monitor == Monitor::kClosed;
+        link_.SawThatItMayLiveOn();
       },
       [&](const input::OwnName& in) {
         saved_.run.raw_name = std::string(in.name);
@@ -97,9 +91,7 @@ Effects VmSession::On(const Input& input, Instant now) {
       [&](const input::ShutdownMissed&) { evidence.facts.monitored = false; },
       [&](const input::StaysDown&) { evidence.facts.stays_down = true; },
       [&](const input::MonitorProblem& in) {
-        if (in.problem.code == ProblemCode::kOutOfDescriptors) {
-          may_live_on_ = saved_.monitor == Monitor::kClosed;
-        }
+        if (in.problem.code == ProblemCode::kOutOfDescriptors) link_.SawThatItMayLiveOn();
         SetMonitorProblem(in.problem, now);
       },
       [&](const input::ProcessFound& in) {
@@ -213,11 +205,9 @@ absl::Duration VmSession::NextTick() const {
 }
 
 absl::Duration VmSession::LossReport() const {
-  if (CanLoseMonitor()) {
-    return closed_at_.monotonic + (saved_.evidence.decided() ? kLostGraceOfAnEnd : kLostGrace);
-  }
-  const bool unseen = saved_.monitor == Monitor::kUnseen && OutlivesMonitor();
-  return unseen ? closed_at_.monotonic + kAwayGrace : absl::InfiniteDuration();
+  const bool unseen = link_.state() == MonitorLink::State::kUnseen && OutlivesMonitor();
+  return unseen || CanLoseMonitor() ? link_.LostAt(saved_.evidence.decided())
+                                    : absl::InfiniteDuration();
 }
 
 absl::Duration VmSession::DownReport() const {
@@ -234,7 +224,7 @@ void VmSession::ForgetExit() {
 }
 
 void VmSession::SawRestart(Instant now) {
-  if (!restored_unattached_) return;
+  if (!restored_unattached()) return;
   saved_.evidence.Saw("vmeventd restarted: events while it was down were not seen", now,
                       EvidenceId::kNoSignOfLife);
 }

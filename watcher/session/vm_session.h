@@ -21,6 +21,7 @@
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/event_limiter.h"
+#include "watcher/session/monitor_link.h"
 #include "watcher/session/run_state.h"
 #include "watcher/session/run_state_poll.h"
 #include "watcher/session/session_effects.h"
@@ -97,7 +98,7 @@ class VmSession {
   // Returns whether QEMU waits for a VM: its run state was `inmigrate`, no RESUME since.
   bool incoming() const { return saved_.evidence.facts.incoming != Fact::kNone; }
   // Returns whether it was restored and its monitor was not attached since.
-  bool restored_unattached() const { return restored_unattached_; }
+  bool restored_unattached() const { return link_.unattached_since_restore(); }
   // Returns whether its process is gone, and its STOPPED may not have been published yet.
   bool gone() const { return gone_; }
   // Returns whether it has the problem of input::SharedPath.
@@ -115,19 +116,13 @@ class VmSession {
   uint64_t rate_limited_events() const { return limiter_.dropped(); }
 
  private:
-  using Monitor = RunState::Monitor;
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
-  // Time after which a closed monitor counts as lost: a QEMU that ends closes it some time
-  // before its process is gone.
-  static constexpr absl::Duration kLostGrace = absl::Seconds(1);
-  // Time in which a resumed run handles the events that its QEMU sent during the restart.
-  static constexpr absl::Duration kCatchUp = absl::Seconds(1);
   enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, to which no other limit applies.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
 
-  VmSession(RunState saved, const SessionOptions* options, Instant now);
+  VmSession(RunState saved, MonitorLink link, const SessionOptions* options, Instant now);
 
   // The handlers of inputs; On() contains those of a line or two. They add effects to `effects_`.
   void Handle(const input::TakenOver& input, Instant now);
@@ -154,10 +149,6 @@ class VmSession {
   // Time from which a guest that is down is reported as GUEST_DOWN, because its QEMU has not ended.
   absl::Duration DownReport() const;
   void SawRestart(Instant now);
-  // Returns whether input may have waited for this daemon.
-  bool IsCatchingUp(Instant now) const {
-    return resumed_ && now.monotonic < resumed_at_ + kCatchUp;
-  }
 
   // Saving: vm_session_save.cc.
   // Adds Save() to the last update if it has changed; later, if save_limit_ does not permit it now.
@@ -171,8 +162,9 @@ class VmSession {
   // Publishes QEMU's event. `out` has the `detail`, if there is one.
   void Report(EventType type, absl::string_view message, const QmpEvent& event, Instant now,
               v1::Event out = {});
-  // Time at which QEMU sent it: `now`, except for input that waited for this daemon.
-  Instant SentAt(const QmpEvent& event, Instant now) const;
+  Instant SentAt(const QmpEvent& event, Instant now) const {
+    return link_.SentAt(event.time, options_->started, now);
+  }
   void OnShutdown(const QmpEvent& event, Instant now);
   void OnReset(const QmpEvent& event, Instant now);
   void OnStop(const QmpEvent& event, Instant now);
@@ -188,14 +180,15 @@ class VmSession {
   void ReconsiderIntent() { saved_.intents.Reconsider(&saved_.evidence.facts); }
 
   // The monitor: vm_session_monitor.cc.
-  // QEMU answers again, or for the first time. `was`: the monitor's state before.
-  void Attach(Monitor was, absl::string_view run_state, Instant now);
+  // QEMU answers again. `was`: the link's state before.
+  void Reattach(MonitorLink::State was, absl::string_view run_state, Instant now);
   // Records that nobody may have listened until now, so that earlier requests to the guest may have
   // been missed.
   void BeginListening(Instant now);
-  // Call it when the connection has sent something: sets `listens_`, and calls LostSight() the
-  // first time.
-  void Listen(Instant now);
+  // Call it when the connection has sent something.
+  void Listen(Instant now) {
+    if (link_.TakeInput()) LostSight(now);
+  }
   // Records that nobody listened for a time: facts that a reset would have made void are in doubt.
   void LostSight(Instant now);
   // Asks nothing more: QEMU is ending, or its monitor is closed.
@@ -209,7 +202,7 @@ class VmSession {
   // Returns whether its monitor has just closed, which is a loss if the process lives on. After a
   // SHUTDOWN it is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
-    return saved_.monitor == Monitor::kClosed && !gone_ && OutlivesMonitor() &&
+    return link_.closed() && !gone_ && OutlivesMonitor() &&
            !saved_.evidence.facts.shutdown.has_value();
   }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
@@ -223,8 +216,9 @@ class VmSession {
   std::string StateReport(absl::string_view run_state) const;
 
   // Publishing: vm_session_publish.cc.
-  // Publishes STARTED if that was not done yet: it precedes all other events.
-  void EnsureStarted(Instant now);
+  // Publishes STARTED if that was not done yet: it precedes all other events. `qemu_name`: QEMU's
+  // own name, for its message.
+  void EnsureStarted(Instant now, absl::string_view qemu_name = "");
   VmState ShownState() const {
     return saved_.vm.Shown(/*hidden=*/!saved_.problems.Of(Subject::kDirectory).empty());
   }
@@ -265,23 +259,10 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  std::string qemu_name_;  // for STARTED
-
-  Instant closed_at_;
-  absl::Time alive_at_;        // the last sign of life of the VM
-  absl::Duration resumed_at_;  // with resumed_, on the monotonic clock
-  std::string close_reason_;
-  bool started_ = false;
+  MonitorLink link_;
+  absl::Time alive_at_;   // the last sign of life of the VM
+  bool started_ = false;  // STARTED is published
   bool gone_ = false;
-  bool restored_unattached_ = false;
-  bool unready_ = false;   // its monitor closed in its first handshake
-  bool resumed_ = false;   // continues on the connection of the previous daemon
-  bool attached_ = false;  // QEMU has answered all first questions, the agent's included
-  bool listens_ = false;   // to a connection that has sent something, or was handed over
-  // The monitor has closed, and QEMU may live on: it accepts a connection again, serves another
-  // client there, or vmeventd has no descriptor to ask it.
-  bool may_live_on_ = false;
-  bool down_in_handshake_ = false;  // SHUTDOWN came before this connection's handshake was over
   FileStep file_step_ = FileStep::kUndone;
   bool words_wanted_ = false;
   bool words_due_ = false;        // ReadLastWords has no answer yet

@@ -20,27 +20,25 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   gone_ = true;
   end_.emplace().mutable_numbers();
   if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
-      !input.end.unseen && !restored_unattached_) {
+      !input.end.unseen && !restored_unattached()) {
     *end_->mutable_numbers()->mutable_ran_for() =
         ToProtoDuration(now.wall - saved_.run.process_start);
   }
   // The end of a process that is not followed shows in its monitor, if that is there, or in its
   // manager's report.
-  const bool monitor_shows = !restored_unattached_ && !IsCatchingUp(now) &&
-                             (saved_.monitor == Monitor::kReady ||
-                              (saved_.monitor == Monitor::kClosed && !saved_.run.has_manager));
-  if (input.end.late || (!saved_.run.process_tracked && !monitor_shows &&
-                         !saved_.evidence.facts.manager_end.has_value())) {
+  if (input.end.late ||
+      (!saved_.run.process_tracked && !link_.ShowsEnd(saved_.run.has_manager, now.monotonic) &&
+       !saved_.evidence.facts.manager_end.has_value())) {
     SawEndLate(now);
   }
   save_at_ = absl::InfiniteDuration();
   StopAsking();
-  if (saved_.monitor == Monitor::kLost && now.monotonic >= closed_at_.monotonic + kLostGrace) {
+  if (link_.WasLost(now.monotonic)) {
     saved_.evidence.facts.monitored = false;
-  } else if (saved_.monitor == Monitor::kLost && unready_ &&
+  } else if (link_.lost() && link_.closed_in_first_handshake() &&
              saved_.vm.state == VmState::kUnreachable) {
     saved_.evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
-                        closed_at_, EvidenceId::kNotRunning);
+                        link_.closed_at(), EvidenceId::kNotRunning);
   }
   if (MayBeStarting(now) && saved_.evidence.facts.never_ran == Fact::kNone) {
     saved_.evidence.facts.never_greeted = true;
@@ -52,12 +50,12 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   } else if (saved_.problems.Of(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
     saved_.evidence.Saw("no greeting came: another client held the monitor, or QEMU hung", now);
   }
-  if (shares_path() && saved_.monitor != Monitor::kReady && saved_.monitor != Monitor::kClosed) {
+  if (shares_path() && !link_.ready() && !link_.closed()) {
     saved_.evidence.Saw(saved_.problems.Of(Subject::kPath).text, now);
   }
   SawRestart(now);
-  if (WasAttached(saved_) && saved_.monitor != Monitor::kReady &&
-      (saved_.monitor != Monitor::kClosed || MayHaveOutlivedMonitor(input.end))) {
+  if (WasAttached(saved_) && !link_.ready() &&
+      (!link_.closed() || MayHaveOutlivedMonitor(input.end))) {
     saved_.evidence.facts.unfollowed = true;
     LostSight(now);
   }
@@ -78,7 +76,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   if (!run.process_tracked) {
     saved_.evidence.Saw(EndOfUnseen(run, /*reported=*/manager_end.has_value()), now);
   } else {
-    if (saved_.monitor == Monitor::kClosed) saved_.evidence.Saw(ReporterClosed(run), closed_at_);
+    if (link_.closed()) saved_.evidence.Saw(ReporterClosed(run), link_.closed_at());
     // libvirt ends the libvirt_lxc of a container that has stopped: how that ended is no evidence.
     const bool may_be_libvirt =
         manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : input.end.unseen;
@@ -91,7 +89,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
 bool VmSession::MayHaveOutlivedMonitor(const ProcessEnd& end) const {
   const Evidence& facts = saved_.evidence.facts;
   if (saved_.run.has_manager) return !facts.manager_end.has_value();
-  return may_live_on_ || (end.unseen && facts.stays_down);
+  return link_.may_live_on() || (end.unseen && facts.stays_down);
 }
 
 void VmSession::SawEndLate(Instant now) {

@@ -115,7 +115,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
   // A manager resets and resumes a VM as it starts it, before QEMU has said its name and version.
   const bool is_of_start =
       type == EventType::kReset || type == EventType::kResumed || type == EventType::kPaused;
-  if (!started_ && saved_.monitor == Monitor::kNone && is_of_start) return;
+  if (!started_ && link_.state() == MonitorLink::State::kNone && is_of_start) return;
   EnsureStarted(now);
   if (!Admit(type, now)) return;
   out.set_type(ToProto(type));
@@ -126,13 +126,6 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
     out.set_detail_json(event.detail_json);
   }
   PublishEvent(std::move(out), now);
-}
-
-Instant VmSession::SentAt(const QmpEvent& event, Instant now) const {
-  const bool waited =
-      resumed_ && event.time.has_value() && *event.time < std::min(options_->started, now.wall);
-  if (!waited) return now;
-  return {*event.time, now.monotonic - (now.wall - *event.time)};
 }
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
@@ -155,7 +148,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   if (saved_.unseen_until.has_value()) {
     fact.unseen_age = sent_at.monotonic - saved_.unseen_until->monotonic;
   }
-  down_in_handshake_ = saved_.monitor != Monitor::kReady;
+  link_.OnShutdown();
 
   std::string what = "SHUTDOWN";
   if (!reason.empty()) {

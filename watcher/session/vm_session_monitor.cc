@@ -13,7 +13,6 @@ namespace vmeventd {
 
 void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   const MonitorInfo& info = input.info;
-  resumed_ = attached_ = false;
   saved_.evidence.facts.guest_can_exit |= info.guest_can_exit;
   saved_.evidence.facts.stays_down |= info.stays_down;
   saved_.evidence.facts.no_panic_device |= info.no_panic_device;
@@ -21,12 +20,11 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   Listen(now);
   saved_.uuid = info.uuid;
   saved_.qemu_version = info.qemu_version;
-  if (!started_) qemu_name_ = info.qemu_name;
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
   // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
   // SHUTDOWN.
-  if (std::exchange(down_in_handshake_, false) && saved_.evidence.facts.shutdown.has_value()) {
+  if (link_.TakeDownInHandshake() && saved_.evidence.facts.shutdown.has_value()) {
     if (!GuestIsUp(run_state)) {
       saved_.evidence.SawRunStateInShutdown(run_state, StateReport(run_state), now);
     }
@@ -34,39 +32,41 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
     saved_.vm.Set(VmState::kGuestDown, now.wall);
   }
   SawRestart(now);
-  restored_unattached_ = false;
   if (CanLoseMonitor()) DeclareLost(now);
   saved_.problems.Set(
       Subject::kMonitor,
       {ProblemCode::kNoAnswer, info.run_state.empty() ? "QEMU did not answer query-status" : ""});
   saved_.evidence.facts.monitored = true;
-  may_live_on_ = false;
-  const Monitor was = std::exchange(saved_.monitor, Monitor::kReady);
-  if (was != Monitor::kReady) Attach(was, run_state, now);
+  const MonitorLink::State was = link_.Attach();
+  if (was == MonitorLink::State::kNone) {
+    ApplyRunState(run_state, StateReport(run_state), now);
+    EnsureStarted(now, info.qemu_name);
+  } else if (was != MonitorLink::State::kReady) {
+    Reattach(was, run_state, now);
+  }
   poll_.OnAttach(info.run_state, now.monotonic);
   effects_.push_back(AskQemu{Question::kGuestAgent});
 }
 
-void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
-  const VmState before = was == Monitor::kLost ? saved_.vm.state_before_loss : saved_.vm.state;
-  if (was != Monitor::kNone) ForgetExit();  // a QEMU that answers does not hang
+void VmSession::Reattach(MonitorLink::State was, absl::string_view run_state, Instant now) {
+  const bool was_lost = was == MonitorLink::State::kLost;
+  const VmState before = was_lost ? saved_.vm.state_before_loss : saved_.vm.state;
+  ForgetExit();  // a QEMU that answers does not hang
   ApplyRunState(run_state, StateReport(run_state), now);
-  if (was == Monitor::kLost) saved_.vm.Regain();
-  if (was == Monitor::kNone) return EnsureStarted(now);
+  if (was_lost) saved_.vm.Regain();
   TakeShutdownFileBack();
-  if (was == Monitor::kClosed) return;
+  if (was == MonitorLink::State::kClosed) return;
   const std::string reporter = ReporterName(saved_.run);
-  if (was == Monitor::kLost) {
+  if (was_lost) {
     Emit(EventType::kMonitorRestored,
          absl::StrCat(reporter, " is connected; the VM is ", StateText(saved_.vm.state)), now);
   }
   if (before == saved_.vm.state || before == VmState::kUnreachable ||
       saved_.vm.state == VmState::kUnreachable) {
-    if (was == Monitor::kUnseen) PublishStatus();
+    if (!was_lost) PublishStatus();
     return;
   }
-  const std::string since =
-      was == Monitor::kLost ? absl::StrCat(reporter, " was lost") : "vmeventd stopped";
+  const std::string since = was_lost ? absl::StrCat(reporter, " was lost") : "vmeventd stopped";
   Emit(MakeGap(GapReason::kUnseenChange,
                absl::StrCat("the VM was ", StateText(before), " when ", since, " and is ",
                             StateText(saved_.vm.state), " now: the events between were not seen"),
@@ -82,12 +82,7 @@ void VmSession::Attach(Monitor was, absl::string_view run_state, Instant now) {
 void VmSession::BeginListening(Instant now) {
   const absl::Duration age = now.wall - saved_.run.process_start;
   const bool new_qemu = age < kGuestObeys || age == absl::InfiniteDuration();
-  if (saved_.monitor == Monitor::kReady || (saved_.monitor == Monitor::kNone && new_qemu)) return;
-  saved_.unseen_until = now;
-}
-
-void VmSession::Listen(Instant now) {
-  if (!std::exchange(listens_, true)) LostSight(now);
+  if (!link_.MissedNothing(new_qemu)) saved_.unseen_until = now;
 }
 
 void VmSession::LostSight(Instant now) {
@@ -107,9 +102,9 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
   saved_.problems.Set(Subject::kMonitor, NoGreeting(now));
   saved_.evidence.facts.monitored = false;
-  may_live_on_ = saved_.monitor == Monitor::kClosed;
+  link_.SawThatItMayLiveOn();
   if (started_) return;
-  saved_.monitor = Monitor::kLost;
+  link_.Lose();
   EnsureStarted(now);
 }
 
@@ -135,11 +130,11 @@ void VmSession::SetRunProblem(absl::string_view run_state) {
 void VmSession::Handle(const input::StateAnswer& input, Instant now) {
   poll_.OnAnswer(input.run_state, now.monotonic);
   saved_.problems.Set(Subject::kSilence, {});
-  const bool answered = saved_.monitor == Monitor::kReady && !input.run_state.empty();
+  const bool answered = link_.ready() && !input.run_state.empty();
   if (answered && saved_.problems.Of(Subject::kMonitor).code == ProblemCode::kNoAnswer) {
     saved_.problems.Set(Subject::kMonitor, {});
   }
-  if (saved_.monitor == Monitor::kReady && saved_.vm.state == VmState::kUnreachable) {
+  if (link_.ready() && saved_.vm.state == VmState::kUnreachable) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
   // A VM that arrives is as it was at its source, which no event reports unless it runs.
@@ -159,20 +154,14 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
 
 void VmSession::Handle(const input::AgentAnswer& input, Instant now) {
   saved_.agent.Learn(input.info, now);
-  if (!std::exchange(attached_, true) && started_) PublishStatus();
+  if (link_.TakeAllAnswers() && started_) PublishStatus();
 }
 
 void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
   StopAsking();
-  down_in_handshake_ = listens_ = false;
-  if (saved_.monitor == Monitor::kReady) {
-    saved_.monitor = Monitor::kClosed;
-    closed_at_ = now;
-    close_reason_ = std::string(input.why);
-  } else if (saved_.monitor == Monitor::kNone) {
-    saved_.monitor = Monitor::kLost;
-    closed_at_ = now;
-    unready_ = true;
+  const bool in_first_handshake = link_.state() == MonitorLink::State::kNone;
+  link_.Close(input.why, now);
+  if (in_first_handshake) {
     SetMonitorProblem({ProblemCode::kMonitorLost,
                        absl::StrCat("monitor closed before it was ready: ", input.why)},
                       now);
@@ -192,23 +181,25 @@ bool VmSession::MayBeStarting(Instant now) const {
 
 void VmSession::DeclareLost(Instant now) {
   const std::string name = ReporterName(saved_.run);
-  const bool never_attached = saved_.monitor == Monitor::kUnseen;
+  const bool never_attached = link_.state() == MonitorLink::State::kUnseen;
   if (!never_attached) {
     saved_.evidence.facts.monitored = false;  // a missing SHUTDOWN is no evidence
-    saved_.evidence.Saw(absl::StrCat(name, " was lost (", close_reason_, ")"), closed_at_);
+    saved_.evidence.Saw(absl::StrCat(name, " was lost (", link_.close_reason(), ")"),
+                        link_.closed_at());
   }
   if (saved_.problems.Of(Subject::kMonitor).empty()) {
     saved_.problems.Set(
         Subject::kMonitor,
         {saved_.run.has_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
          never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
-                        : absl::StrCat(name, " was lost: ", close_reason_)});
+                        : absl::StrCat(name, " was lost: ", link_.close_reason())});
   }
-  saved_.monitor = Monitor::kLost;
+  link_.Lose();
   saved_.vm.Lose(now.wall);
   const std::string message =
-      never_attached ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
-                     : absl::StrCat("the connection to ", name, " was lost (", close_reason_, ")");
+      never_attached
+          ? absl::StrCat("vmeventd restarted and cannot connect to ", name)
+          : absl::StrCat("the connection to ", name, " was lost (", link_.close_reason(), ")");
   Emit(EventType::kMonitorLost, message + ": this does not mean that the VM has ended", now);
 }
 

@@ -25,15 +25,14 @@ VmUpdate& AddUpdate(Effects* effects) {
 
 }  // namespace
 
-void VmSession::EnsureStarted(Instant now) {
+void VmSession::EnsureStarted(Instant now, absl::string_view qemu_name) {
   if (started_) return;
   started_ = true;
   saved_.labels = WithRules(options_->label_rules, saved_.run.name, saved_.labels);
   std::string message = "a QEMU process";
   if (!saved_.qemu_version.empty()) message = absl::StrCat("QEMU ", saved_.qemu_version);
   if (saved_.run.pid != 0) absl::StrAppend(&message, ", pid ", saved_.run.pid);
-  if (!qemu_name_.empty()) absl::StrAppend(&message, ", named ", qemu_name_);
-  qemu_name_.clear();
+  if (!qemu_name.empty()) absl::StrAppend(&message, ", named ", qemu_name);
   absl::StrAppend(&message, ", ", StateText(saved_.vm.state));
   const Problem problem = saved_.problems.Of(Subject::kMonitor);
   if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
@@ -99,6 +98,7 @@ void VmSession::PublishChanges(Instant now) {
          now);
   }
   if (saved_.vm.TakePauseReasonChange()) PublishPauseReason(now);
+  saved_.monitor_lost = link_.lost();
   SaveSoon(now);
   // Consequences of the other effects come after what is published here.
   if (!std::is_partitioned(effects_.begin(), effects_.end(), IsPublish)) {
@@ -117,8 +117,8 @@ void VmSession::PublishPauseReason(Instant now) {
 v1::ShutdownDetail VmSession::MakeDetail() const {
   return MakeEndDetail(saved_, {.verdict = CurrentVerdict(),
                                 .powerdown_window = options_->powerdown_window,
-                                .closed_at = closed_at_.monotonic,
-                                .restored_unattached = restored_unattached_,
+                                .closed_at = link_.closed_at().monotonic,
+                                .restored_unattached = restored_unattached(),
                                 .read = end_.get()});
 }
 
@@ -151,7 +151,7 @@ v1::Vm VmSession::Status() const {
   if (saved_.intents.open.has_value() && !stopped) {
     *status.mutable_intent() = saved_.intents.open->intent;
   }
-  status.set_attached(attached_ && saved_.monitor == Monitor::kReady);
+  status.set_attached(link_.answered_all());
   return status;
 }
 

@@ -39,16 +39,12 @@ std::string VmSession::Save() const {
 }
 
 bool VmSession::CanBeHandedOver() const {
-  return started_ && !gone_ && !restored_unattached_ && saved_.monitor == Monitor::kReady &&
+  return started_ && !gone_ && !restored_unattached() && link_.ready() &&
          file_step_ == FileStep::kUndone;
 }
 
 void VmSession::Handle(const input::TakenOver& /*input*/, Instant now) {
-  restored_unattached_ = false;
-  resumed_ = listens_ = true;
-  resumed_at_ = now.monotonic;
-  attached_ = !saved_.agent.unknown;
-  saved_.monitor = Monitor::kReady;
+  link_.TakeOver(/*answered_all=*/!saved_.agent.unknown, now.monotonic);
   saved_.evidence.facts.monitored = true;
   if (saved_.evidence.facts.shutdown.has_value()) return;
   if (saved_.evidence.facts.paused != Fact::kNone) return poll_.AskSoon(now.monotonic);
@@ -59,8 +55,9 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
                                              Instant now) {
   absl::StatusOr<RunState> state = RestoreRunState(saved);
   if (!state.ok()) return state.status();
-  VmSession session(*std::move(state), options, now);
-  session.started_ = session.restored_unattached_ = true;
+  MonitorLink link = MonitorLink::Restored(state->monitor_lost, now);
+  VmSession session(*std::move(state), std::move(link), options, now);
+  session.started_ = true;
   session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
   session.saved_.problems.MarkPublished();
   session.saved_.problems.Set(Subject::kDirectory, {});  // if it still hangs, that is found again
