@@ -133,7 +133,7 @@ MUTATIONS = [
              "  return saved.SerializeAsString();",
              "saved.mutable_evidence()->mutable_facts()->clear_panic(); return saved.SerializeAsString();"),
     Mutation("intent-is-not-saved", "watcher/session/vm_session_save.cc",
-             "session.saved_hash_ = absl::HashOf(saved);", "session.saved_.intents.open.reset();"),
+             "session.saves_.Record(saved);", "session.saved_.intents.open.reset();"),
     Mutation("intent-does-not-expire", "watcher/session/vm_session.cc",
              "now.monotonic >= saved_.intents.Deadline()", "false"),
     Mutation("reset-keeps-the-powerdown", "watcher/session/evidence_log.cc",
@@ -223,7 +223,7 @@ MUTATIONS = [
              "if (connected) connection_->Drain();",
              "if (connected) RetireConnection();"),
     Mutation("no-file-at-the-end-of-the-process", "watcher/session/vm_session_end.cc",
-             "if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;", ";"),
+             "if (steps_.file_due() && RequestShutdownFile()) return;", ";"),
     Mutation("a-pid-used-again-is-the-same", "watcher/runs/peer_process.cc",
              "found.ok() && ⟦found->start_ticks != start_ticks⟧", "false"),
     Mutation("runs-outlive-the-host", "watcher/runs/run_restorer.cc",
@@ -274,8 +274,8 @@ MUTATIONS = [
              "if (⟦killed.contains(record.target)⟧) continue;", "false",
              # No number is used again so soon.
              unit_test="SignalWatchTest.NothingThatWasSentAfterAKillDuringTheHandoverCounts"),
-    Mutation("a-file-that-failed-is-not-tried-again", "watcher/session/vm_session_end.cc",
-             "file_step_ = ⟦tried && !ok && !gone_⟧ ?", "false",
+    Mutation("a-file-that-failed-is-not-tried-again", "watcher/session/end_steps.h",
+             "file_ = ⟦failed && !gone_⟧ ?", "false",
              # A shortage at the SHUTDOWN that is over at the end is too rare.
              unit_test="VmSessionOrderTest.AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone"),
     # What state a VM is in.

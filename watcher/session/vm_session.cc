@@ -1,7 +1,6 @@
 #include "watcher/session/vm_session.h"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -46,14 +45,14 @@ VmSession::VmSession(RunInfo run, const SessionOptions* options, Instant now)
 VmSession::VmSession(RunState saved, MonitorLink link, const SessionOptions* options, Instant now)
     : options_(options),
       saved_(std::move(saved)),
-      link_(std::move(link)),
       alive_at_(now.wall),
+      link_(std::move(link)),
       poll_(options->hang_check, !saved_.run.has_manager) {}
 
 Effects VmSession::On(const Input& input, Instant now) {
   const bool of_end = std::holds_alternative<input::FileDone>(input) ||
                       std::holds_alternative<input::WordsRead>(input);
-  if (gone_ && !of_end) return {};
+  if (gone() && !of_end) return {};
   // What waits in the connection is older than `now`: nothing else is concluded before it.
   if (const auto* const taken_over = std::get_if<input::TakenOver>(&input)) {
     Handle(*taken_over, now);
@@ -66,9 +65,9 @@ Effects VmSession::On(const Input& input, Instant now) {
   evidence.facts.monitored |= event != nullptr;
   const Instant sent_at = event == nullptr ? now : SentAt(event->event, now);
   const bool ignored_watchdog =
-      !gone_ && sent_at.monotonic >= evidence.WatchdogEnd(options_->powerdown_window);
+      !gone() && sent_at.monotonic >= evidence.WatchdogEnd(options_->powerdown_window);
   if (ignored_watchdog) evidence.SawWatchdogIgnored(now);
-  if (!gone_ && now.monotonic >= saved_.intents.Deadline()) {
+  if (!gone() && now.monotonic >= saved_.intents.Deadline()) {
     CloseIntent(IntentEnd::kExpired, now);
   } else if (event != nullptr && handler == nullptr && !ignored_watchdog) {
     return {};  // an event that is not followed changes nothing else
@@ -198,8 +197,8 @@ void VmSession::Handle(const input::Threads& input, Instant now) {
 }
 
 absl::Duration VmSession::NextTick() const {
-  if (gone_) return absl::InfiniteDuration();
-  return std::min({LossReport(), DownReport(), save_at_, poll_.NextAt(), limiter_.ReportAt(),
+  if (gone()) return absl::InfiniteDuration();
+  return std::min({LossReport(), DownReport(), saves_.DueAt(), poll_.NextAt(), limiter_.ReportAt(),
                    saved_.evidence.WatchdogEnd(options_->powerdown_window),
                    saved_.intents.Deadline(), saved_.exit.ReportAt()});
 }
@@ -211,7 +210,7 @@ absl::Duration VmSession::LossReport() const {
 }
 
 absl::Duration VmSession::DownReport() const {
-  if (gone_ || !saved_.evidence.facts.shutdown.has_value() ||
+  if (gone() || !saved_.evidence.facts.shutdown.has_value() ||
       (started_ && saved_.vm.state == VmState::kGuestDown)) {
     return absl::InfiniteDuration();
   }

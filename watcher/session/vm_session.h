@@ -1,29 +1,25 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <string>
 #include <utility>
-#include <variant>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/compact.h"
 #include "base/token_bucket.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
+#include "watcher/session/end_steps.h"
 #include "watcher/session/event_limiter.h"
 #include "watcher/session/monitor_link.h"
 #include "watcher/session/run_state.h"
 #include "watcher/session/run_state_poll.h"
+#include "watcher/session/save_schedule.h"
 #include "watcher/session/session_effects.h"
 #include "watcher/session/session_input.h"
 #include "watcher/session/session_options.h"
@@ -78,7 +74,7 @@ class VmSession {
   // Status as published with the last event.
   v1::Vm Status() const;
   // Returns whether Save() has changed since it was published: a Tick will publish it.
-  bool unsaved() const { return save_at_ < absl::InfiniteDuration(); }
+  bool unsaved() const { return saves_.is_due(); }
   const RunInfo& run() const { return saved_.run; }
   const std::string& uuid() const { return saved_.uuid; }  // empty: none, or not known yet
   Instant attached_at() const { return saved_.attached_at; }
@@ -100,7 +96,7 @@ class VmSession {
   // Returns whether it was restored and its monitor was not attached since.
   bool restored_unattached() const { return link_.unattached_since_restore(); }
   // Returns whether its process is gone, and its STOPPED may not have been published yet.
-  bool gone() const { return gone_; }
+  bool gone() const { return steps_.gone(); }
   // Returns whether it has the problem of input::SharedPath.
   bool shares_path() const { return !saved_.problems.Of(Subject::kPath).empty(); }
   // Returns whether the class of its end is known, whatever else comes.
@@ -118,7 +114,6 @@ class VmSession {
  private:
   // The beginning of the problem of a VM that QEMU has paused; the error may follow.
   static constexpr absl::string_view kIoErrorProblem = "paused by QEMU after an I/O error";
-  enum class FileStep { kUndone, kRequested, kDone };
   // Each intent makes two events, to which no other limit applies.
   static constexpr TokenRate kIntents{.per_second = 0.5, .burst = 100};
 
@@ -151,7 +146,7 @@ class VmSession {
   void SawRestart(Instant now);
 
   // Saving: vm_session_save.cc.
-  // Adds Save() to the last update if it has changed; later, if save_limit_ does not permit it now.
+  // Adds Save() to the last update if it has changed; later, if `saves_` does not permit it now.
   void SaveSoon(Instant now);
   void SaveNow();
 
@@ -202,7 +197,7 @@ class VmSession {
   // Returns whether its monitor has just closed, which is a loss if the process lives on. After a
   // SHUTDOWN it is part of QEMU's exit, however long that takes.
   bool CanLoseMonitor() const {
-    return link_.closed() && !gone_ && OutlivesMonitor() &&
+    return link_.closed() && !gone() && OutlivesMonitor() &&
            !saved_.evidence.facts.shutdown.has_value();
   }
   // Returns whether nobody has answered on its monitor, and its process is younger than kStartTime.
@@ -259,23 +254,15 @@ class VmSession {
   RunState saved_;   // all that outlives the daemon
   Effects effects_;  // those of the current step
 
-  MonitorLink link_;
-  absl::Time alive_at_;   // the last sign of life of the VM
   bool started_ = false;  // STARTED is published
-  bool gone_ = false;
-  FileStep file_step_ = FileStep::kUndone;
-  bool words_wanted_ = false;
-  bool words_due_ = false;        // ReadLastWords has no answer yet
-  Rare<v1::ShutdownDetail> end_;  // last words, numbers and core; once the process is gone
-  size_t saved_hash_ = 0;         // the hash of Save() as it was published last
-  // Limits saves without an event, of which a hostile monitor can cause any number.
-  TokenBucket save_limit_{50, 10};
-  TokenBucket intent_limit_{kIntents};
-  absl::Duration save_at_ = absl::InfiniteDuration();  // time of a delayed save
-
+  absl::Time alive_at_;   // the last sign of life of the VM
   absl::Duration last_reset_ = -absl::InfiniteDuration();
+  MonitorLink link_;
   RunStatePoll poll_;
+  EndSteps steps_;
+  SaveSchedule saves_;
   EventLimiter limiter_;
+  TokenBucket intent_limit_{kIntents};
 };
 
 }  // namespace vmeventd

@@ -1,6 +1,5 @@
 // The end of a run: what its process left, the shutdown file, the verdict, STOPPED.
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,12 +16,11 @@ namespace vmeventd {
 
 void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   EnsureStarted(now);
-  gone_ = true;
-  end_.emplace().mutable_numbers();
+  steps_.OnGone();
+  v1::EndNumbers* const numbers = steps_.facts()->mutable_numbers();
   if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
       !input.end.unseen && !restored_unattached()) {
-    *end_->mutable_numbers()->mutable_ran_for() =
-        ToProtoDuration(now.wall - saved_.run.process_start);
+    *numbers->mutable_ran_for() = ToProtoDuration(now.wall - saved_.run.process_start);
   }
   // The end of a process that is not followed shows in its monitor, if that is there, or in its
   // manager's report.
@@ -31,7 +29,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
        !saved_.evidence.facts.manager_end.has_value())) {
     SawEndLate(now);
   }
-  save_at_ = absl::InfiniteDuration();
+  saves_.Cancel();
   StopAsking();
   if (link_.WasLost(now.monotonic)) {
     saved_.evidence.facts.monitored = false;
@@ -94,14 +92,14 @@ bool VmSession::MayHaveOutlivedMonitor(const ProcessEnd& end) const {
 
 void VmSession::SawEndLate(Instant now) {
   if (alive_at_ >= now.wall || alive_at_ == absl::InfinitePast()) return;
-  *end_->mutable_last_seen_time() = ToTimestamp(alive_at_);
+  *steps_.facts()->mutable_last_seen_time() = ToTimestamp(alive_at_);
 }
 
 void VmSession::Conclude(Instant now) {
-  if (file_step_ == FileStep::kUndone && RequestShutdownFile()) return;
-  if (file_step_ == FileStep::kRequested || words_due_) return;
-  if (!words_wanted_ && WantsWords()) {
-    words_wanted_ = words_due_ = true;
+  if (steps_.file_due() && RequestShutdownFile()) return;
+  if (steps_.waits()) return;
+  if (steps_.words_due() && WantsWords()) {
+    steps_.RequestWords();
     effects_.push_back(ReadLastWords{saved_.evidence.facts.exit_status});
     return;
   }
@@ -118,21 +116,20 @@ bool VmSession::WantsWords() const {
 }
 
 void VmSession::Handle(const input::WordsRead& input, Instant now) {
-  if (!std::exchange(words_due_, false)) return;
-  end_->MergeFrom(input.facts);
+  if (!steps_.OnWordsRead(input.facts)) return;
+  const v1::ShutdownDetail& facts = *steps_.facts();
   // The file of standard error may have had other writers: its lines only confirm.
-  const std::optional<SignalSender> sender = SenderInLastWords(end_->last_words());
-  if (sender.has_value() && (end_->last_words().source() != v1::LAST_WORDS_SOURCE_STANDARD_ERROR ||
+  const std::optional<SignalSender> sender = SenderInLastWords(facts.last_words());
+  if (sender.has_value() && (facts.last_words().source() != v1::LAST_WORDS_SOURCE_STANDARD_ERROR ||
                              saved_.evidence.facts.signaller.has_value())) {
     saved_.evidence.SawSenderInLastWords(*sender, now);
   }
-  if (!end_->core().empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", end_->core()), now);
+  if (!facts.core().empty()) saved_.evidence.Saw(absl::StrCat("core dumped: ", facts.core()), now);
   Conclude(now);
 }
 
 void VmSession::Handle(const input::HostRebooted& /*input*/, Instant now) {
-  gone_ = true;
-  end_.emplace();
+  steps_.OnGone();
   SawEndLate(now);
   saved_.evidence.facts.host_rebooted = true;
   saved_.evidence.Saw("the host was rebooted: the run ended with it, unseen", now);
@@ -146,14 +143,12 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
     saved_.problems.Set(Subject::kFile,
                         {ProblemCode::kShutdownFile, std::string(input.status->message())});
   }
-  if (file_step_ != FileStep::kRequested) {
+  if (!steps_.OnFileDone(/*failed=*/tried && !ok)) {
     if (tried) saved_.file_written = !ok;  // a file that was taken back: the VM lives
     return;
   }
-  // A failure is tried once more when the process is gone: the disk may have room by then.
-  file_step_ = tried && !ok && !gone_ ? FileStep::kUndone : FileStep::kDone;
   saved_.file_written = ok && CurrentVerdict().file_class == ShutdownClass::kUser;
-  if (gone_) Conclude(now);
+  if (gone()) Conclude(now);
 }
 
 Verdict VmSession::CurrentVerdict() const {
@@ -167,13 +162,13 @@ bool VmSession::RequestShutdownFile() {
   }
   const ShutdownClass file_class = CurrentVerdict().file_class;
   if (file_class == ShutdownClass::kUnknown) return false;
-  file_step_ = FileStep::kRequested;
+  steps_.RequestFile();
   effects_.push_back(SetShutdownFile{file_class == ShutdownClass::kUser});
   return true;
 }
 
 void VmSession::TakeShutdownFileBack() {
-  if (file_step_ == FileStep::kDone) file_step_ = FileStep::kUndone;  // the next end decides
+  steps_.OnLifeGoesOn();
   if (!saved_.file_written || saved_.evidence.decided()) return;
   saved_.file_written = false;
   effects_.push_back(SetShutdownFile{false});

@@ -1,6 +1,5 @@
 // The meaning of each of QEMU's events for a run (docs/internals/qemu.md).
 
-#include <algorithm>
 #include <initializer_list>
 #include <optional>
 #include <string>

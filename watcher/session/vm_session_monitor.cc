@@ -1,8 +1,6 @@
 // A run's monitor: attached, held by another client, lost, and attached again; and QEMU's answers.
 
-#include <algorithm>
 #include <string>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "watcher/session/qemu_run_state.h"
@@ -168,7 +166,7 @@ void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
   }
   // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
   // in its handshake the connection ended.
-  if (saved_.evidence.decided() && file_step_ == FileStep::kUndone) RequestShutdownFile();
+  if (saved_.evidence.decided() && steps_.file_due()) RequestShutdownFile();
 }
 
 bool VmSession::OutlivesMonitor() const {

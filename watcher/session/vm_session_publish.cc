@@ -37,7 +37,7 @@ void VmSession::EnsureStarted(Instant now, absl::string_view qemu_name) {
   const Problem problem = saved_.problems.Of(Subject::kMonitor);
   if (!problem.empty()) absl::StrAppend(&message, "; ", problem.text);
   PublishEvent(MakeEvent(EventType::kStarted, message), now);
-  if (!gone_) SaveNow();
+  if (!gone()) SaveNow();
 }
 
 void VmSession::FlushDropped(Instant now) {
@@ -82,7 +82,7 @@ void VmSession::PublishEvent(v1::Event event, Instant now) {
 }
 
 void VmSession::PublishChanges(Instant now) {
-  if (!started_ || gone_) return;
+  if (!started_ || gone()) return;
   // After a drop the GAP reports both, when the flood is over.
   if (const VmState state = ShownState();
       !limiter_.has_drops() && state != saved_.vm.published_state) {
@@ -119,7 +119,7 @@ v1::ShutdownDetail VmSession::MakeDetail() const {
                                 .powerdown_window = options_->powerdown_window,
                                 .closed_at = link_.closed_at().monotonic,
                                 .restored_unattached = restored_unattached(),
-                                .read = end_.get()});
+                                .read = steps_.facts()});
 }
 
 v1::Vm VmSession::Status() const {

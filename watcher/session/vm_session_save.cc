@@ -1,20 +1,14 @@
 // Saves a run, and restores it for the next daemon.
 
 #include <algorithm>
-#include <cstddef>
-#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 
-#include "absl/hash/hash.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {
-
-// Time that a changed run may wait to be saved in a flood.
-constexpr absl::Duration kSaveDelay = absl::Milliseconds(100);
 
 // The newest time in the saved state of a run at which it was alive. A signal that it was sent, and
 // the host's shutdown, may be recorded after its end, which may itself be saved before STOPPED.
@@ -39,8 +33,7 @@ std::string VmSession::Save() const {
 }
 
 bool VmSession::CanBeHandedOver() const {
-  return started_ && !gone_ && !restored_unattached() && link_.ready() &&
-         file_step_ == FileStep::kUndone;
+  return started_ && !gone() && !restored_unattached() && link_.ready() && steps_.file_due();
 }
 
 void VmSession::Handle(const input::TakenOver& /*input*/, Instant now) {
@@ -61,29 +54,23 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
   session.saved_.problems.MarkPublished();
   session.saved_.problems.Set(Subject::kDirectory, {});  // if it still hangs, that is found again
-  session.saved_hash_ = absl::HashOf(saved);
+  session.saves_.Record(saved);
   return session;
 }
 
 void VmSession::SaveSoon(Instant now) {
   const bool has_event = std::any_of(effects_.begin(), effects_.end(), HasEvent);
   // The outcome of the shutdown file follows at once, and is saved together with this.
-  if (!has_event && file_step_ == FileStep::kRequested) return;
+  if (!has_event && steps_.file_requested()) return;
   // An event is committed together with what it changed; the rest can wait for a moment.
-  if (!has_event && !save_limit_.Take(now.monotonic)) {
-    save_at_ = std::min(save_at_, now.monotonic + kSaveDelay);
-    return;
-  }
-  SaveNow();
+  if (has_event || saves_.Admit(now.monotonic)) SaveNow();
 }
 
 void VmSession::SaveNow() {
-  save_at_ = absl::InfiniteDuration();
   std::string text = Save();
-  const size_t hash = absl::HashOf(text);
+  const bool changed = saves_.Record(text);
   // An event changes the sequence of the run's last event, which is saved with the text.
-  if (hash == saved_hash_ && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
-  saved_hash_ = hash;
+  if (!changed && std::none_of(effects_.begin(), effects_.end(), HasEvent)) return;
   auto last = std::find_if(effects_.rbegin(), effects_.rend(), IsPublish);
   if (last == effects_.rend()) {
     PublishStatus();
