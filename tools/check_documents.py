@@ -20,6 +20,8 @@ CODE = re.compile(r"`([^`\n]+)`")
 TEST = re.compile(r"[A-Z]\w*\*?\.[A-Z*][\w*]*")
 # TEST(Suite, Name), also with its arguments on the next line.
 DEFINED = re.compile(r"\b(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)")
+# A suite of stories, whose tests tests/watcher/session/story.h defines.
+STORIES = re.compile(r"\bSTORY_SUITE\((\w+)\);")
 FOLDERS = ("base", "client", "debian", "deploy", "dev", "docs", "examples", "proto", "server", "tests", "tools", "watcher")
 
 
@@ -27,7 +29,9 @@ def defined_tests():
     names = set()
     for path in [p for f in ("tests", "tools") for p in glob.glob(f"{f}/**/*.cc", recursive=True)]:
         with open(path, encoding="utf-8") as source:
-            names.update(f"{suite}.{name}" for suite, name in DEFINED.findall(source.read()))
+            text = source.read()
+            names.update(f"{suite}.{name}" for suite, name in DEFINED.findall(text))
+            names.update(f"{suite}.IsJudged" for suite in STORIES.findall(text))
     return names
 
 

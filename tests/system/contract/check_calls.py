@@ -123,7 +123,7 @@ def what_an_intent_decides(world):
         assert not detail.shutdown_file_written and not (world.monitors / f"{name}.shutdown").exists()
 
 
-elsewhere("tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest.ARebootIsNoEndThatWasSeen",
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:IntentStoryTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.SoManyAreDeclaredForARunAndNoMore",
           "DeclareIntent", "RESOURCE_EXHAUSTED")

@@ -19,14 +19,16 @@ def expect(stopped, class_name, cause):
 
 elsewhere("tests/watcher/node/node_watcher_exit_test.cc:OomKillTest.IsAttributedToItsVictim",
           "ShutdownCause.SHUTDOWN_CAUSE_OUT_OF_MEMORY")
-CAUSES = "tests/watcher/session/vm_session_cause_test.cc:VmSessionCauseTest"
-elsewhere(f"{CAUSES}.AKillByTheKernelIsACrash", "ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED")
-elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
-elsewhere(f"{CAUSES}.AKillOfTheContainerIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
-elsewhere(f"{CAUSES}.AKillByAnotherProcessIsAHostKill", "ShutdownDetail.sender")
-elsewhere(f"{CAUSES}.TheReasonWhyTheSenderIsUnknownIsEvidence", "ShutdownDetail.sender")
+HOST_SHUTDOWN_STORIES = "tests/watcher/session/vm_session_host_shutdown_test.cc:HostShutdownStoryTest"
+MIGRATION_STORIES = "tests/watcher/session/vm_session_migration_test.cc:MigrationStoryTest"
+SENDER_STORIES = "tests/watcher/session/vm_session_sender_test.cc:SenderStoryTest"
+elsewhere(f"{SENDER_STORIES}.AKillByTheKernelIsACrash", "ShutdownCause.SHUTDOWN_CAUSE_QEMU_KILLED")
+elsewhere(f"{SENDER_STORIES}.AKillByAnotherProcessIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
+elsewhere(f"{SENDER_STORIES}.AKillOfTheContainerIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
+elsewhere(f"{SENDER_STORIES}.AKillByAnotherProcessIsAHostKill", "ShutdownDetail.sender")
+elsewhere(f"{SENDER_STORIES}.TheReasonWhyTheSenderIsUnknownIsEvidence", "ShutdownDetail.sender")
 for field in ("login_uid", "login_user", "login_session", "remote_host"):
-    elsewhere(f"{CAUSES}.ASenderWhoLoggedInIsNamed", f"SignalSender.{field}")
+    elsewhere(f"{SENDER_STORIES}.ASenderWhoLoggedInIsNamed", f"SignalSender.{field}")
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
     elsewhere(f"{SENDERS}.ARestartAndAResetKeepTheSender", f"SignalSender.{field}")
@@ -34,11 +36,11 @@ elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASend
           "SignalSender.uid")
 elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.ASenderThatIsGoneHasUserAndNameFromTheRecord",
           "SignalSender.uid")
-elsewhere(f"{CAUSES}.AKillByTheKernelIsACrash", "SignalSender.kernel")
+elsewhere(f"{SENDER_STORIES}.AKillByTheKernelIsACrash", "SignalSender.kernel")
 for field in ("container_pid", "container_signal"):
-    elsewhere(f"{CAUSES}.AKillOfTheContainerIsAHostKill", f"SignalSender.{field}")
-elsewhere(f"{CAUSES}.AKernelsKillForItsParentIsUnknown", "SignalSender.parent_ended")
-elsewhere(f"{CAUSES}.AnEndInItsLastPassIsUnknown", "ShutdownDetail.may_still_run")
+    elsewhere(f"{SENDER_STORIES}.AKillOfTheContainerIsAHostKill", f"SignalSender.{field}")
+elsewhere(f"{SENDER_STORIES}.AKernelsKillForItsParentIsUnknown", "SignalSender.parent_ended")
+elsewhere(f"{MIGRATION_STORIES}.AnEndInItsLastPassIsUnknown", "ShutdownDetail.may_still_run")
 elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.OfAProcessThatIsNotTracked",
           "ShutdownDetail.may_still_run")
 elsewhere(f"{SENDERS}.ASenderThatMayBeQemusChildIsNotAttributedToQemu", "SignalSender.of_qemu")
@@ -63,8 +65,8 @@ elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionSaveTest.AR
           "VmRef.unit")
 elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes",
           "ShutdownDetail.last_seen_time")
-elsewhere(f"{CAUSES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
-elsewhere(f"{CAUSES}.AGuestThatPowersItselfOffHasACaveat",
+elsewhere(f"{HOST_SHUTDOWN_STORIES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
+elsewhere(f"{HOST_SHUTDOWN_STORIES}.AGuestThatPowersItselfOffHasACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN")
 PANIC = "tests/watcher/session/vm_session_events_test.cc:VmSessionPanicTest"
 for test, fields in (
@@ -113,7 +115,7 @@ for cause in ("HOST_DESTROY", "HOST_SAVE"):
 for cause, test in (("MIGRATION_FAILED", "AnArrivalThatFailsIsNoCrash"),
                     ("NEVER_RAN", "AnEndBeforeTheVmRanIsNoCrash"),
                     ("MIGRATION_UNFINISHED", "AnEndInItsLastPassIsUnknown")):
-    elsewhere(f"{CAUSES}.{test}", f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
+    elsewhere(f"{MIGRATION_STORIES}.{test}", f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
 
 
 @promise("ShutdownDetail.never_ran")

@@ -44,7 +44,7 @@ def has_word(words, text):
 def story_row(text, name):
     """A row of a table of stories in a file's text; None where it has none of that name."""
     suite, _, row = name.partition(".")
-    if f"TEST_P({suite}, IsJudged)" not in text:
+    if f"STORY_SUITE({suite});" not in text:
         return None
     match = re.search(rf'^ *\{{"{row}",.*?\}},?$', text, re.MULTILINE | re.DOTALL)
     return match and match[0]

@@ -4,6 +4,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/story.h"
 
 namespace vmeventd {
 namespace {
@@ -61,6 +62,59 @@ TEST_F(VmSessionAgentTest, AQemuWithTooManyPortsIsNotAskedAgain) {
   }
   EXPECT_EQ(vm_.agent_queries, 1 + static_cast<int>(GuestAgentProbe::kMaxPorts));
 }
+
+STORY_SUITE(AgentStoryTest);
+
+const StoryCase kAgents[] = {
+    {"AConnectedOneIsACaveat", "agent open; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED; seen guest agent connected"},
+    {"APortThatNobodyOpensIsNone", "agent closed; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; unseen agent"},
+    // A guest that shuts down in order ends its agent first.
+    {"AnAgentThatLeftInTheWindowCounts",
+     "agent open; VSERPORT_CHANGE id=ch0 open=false; wait 10m; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED; seen guest agent disconnected"},
+    {"AnAgentThatLeftBeforeTheWindowDoesNotCount",
+     "agent open; VSERPORT_CHANGE id=ch0 open=false; wait 600001ms; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; unseen agent"},
+    {"AResetForgetsTheOneBefore",
+     "agent open; VSERPORT_CHANGE id=ch0 open=false; RESET guest=true; SHUTDOWN guest-shutdown; "
+     "end",
+     "USER GUEST_POWEROFF; unseen agent"},
+    {"APortThatIsNotReportedMayHaveOne", "agent unreported; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen QEMU does not report"},
+    // QEMU is asked one question after the other, and a guest may be faster than the answers.
+    {"AnAgentThatIsNotKnownYetMayBeConnected",
+     "new; agent silent; ready; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE; seen did not know yet"},
+    {"AnAgentThatIsNotKnownYetAfterARestartMayBeConnected",
+     "new; agent silent; ready; attach; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_POSSIBLE POWERDOWN_UNSEEN; seen did not know yet"},
+    {"TheLackOfAnAgentIsKnownAfterARestart", "agent silent; attach; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN; unseen agent"},
+    {"AnAgentIsSavedWithTheShutdown", "agent open; SHUTDOWN guest-shutdown; restart; gone",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED"},
+    {"AnAgentThatLeftInARestartMayHaveBeenAsked",
+     "agent open; restart; ready; agent closed; SHUTDOWN guest-shutdown; gone",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED POWERDOWN_UNSEEN"},
+    {"AnIntentSettlesIt", "agent open; declare; SHUTDOWN guest-shutdown; end",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"TheEventsOfTheAgentsPortAreFollowed",
+     "agent closed; VSERPORT_CHANGE id=spice open=true; VSERPORT_CHANGE open=true; "
+     "VSERPORT_CHANGE id=ch0 open=yes; VSERPORT_CHANGE id=ch0 open=true; events STARTED; SHUTDOWN "
+     "guest-shutdown; end",
+     "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED; seen guest agent connected"},
+    {"ASignalHasNoCaveat", "agent open; SHUTDOWN host-signal; end", "ADMIN HOST_SIGNAL"},
+    {"APanicHasNoCaveat", "agent open; SHUTDOWN guest-panic; end", "CRASH GUEST_PANIC"},
+    {"APressHasNoCaveat", "agent open; POWERDOWN; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN"},
+    // It can ask for a reboot and for a suspend to disk as well.
+    {"ARebootHasTheCaveat", "agent open; SHUTDOWN guest-reset; end",
+     "USER GUEST_REBOOT_EXIT; caveat GUEST_AGENT_CONNECTED"},
+    {"AHibernationHasTheCaveat", "agent open; SUSPEND_DISK; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_HIBERNATE; caveat GUEST_AGENT_CONNECTED"},
+};
+STORIES(AgentStoryTest, Agents, kAgents);
 
 }  // namespace
 }  // namespace vmeventd

@@ -6,17 +6,7 @@
 namespace vmeventd {
 namespace {
 
-class VmSessionEndTest : public testing::TestWithParam<StoryCase> {};
-
-TEST_P(VmSessionEndTest, IsJudged) { Story(GetParam().steps).ExpectVerdict(GetParam().verdict); }
-
-TEST_P(VmSessionEndTest, IsJudgedTheSameAfterHandovers) {
-  Story(GetParam().steps, Story::Before::kHandover).ExpectVerdict(GetParam().verdict);
-}
-
-TEST_P(VmSessionEndTest, IsJudgedTheSameOrUnknownAfterRestarts) {
-  Story(GetParam().steps, Story::Before::kRestart).ExpectVerdict(GetParam().verdict);
-}
+STORY_SUITE(VmSessionEndTest);
 
 const StoryCase kPowerButton[] = {
     {"APressInItsWindowIsTheAdmins", "POWERDOWN; wait 10m; SHUTDOWN guest-shutdown; end",

@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/story.h"
 
 namespace vmeventd {
 namespace {
@@ -144,6 +145,74 @@ TEST_F(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
   vm_.Declare();
   EXPECT_FALSE(vm_.session().CheckIntent(vm_.now()).ok());
 }
+
+STORY_SUITE(IntentStoryTest);
+
+const StoryCase kIntents[] = {
+    {"APoweroffIsTheAdmins", "declare; SHUTDOWN guest-shutdown; end 0",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"ARebootIsTheAdmins", "declare; SHUTDOWN guest-reset; end 0",
+     "ADMIN GUEST_REBOOT_EXIT; intent intent-1"},
+    {"AQuitIsTheAdmins", "declare; SHUTDOWN host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT; intent intent-1"},
+    {"AKillIsTheAdmins", "declare; end SIGKILL",
+     "ADMIN UNOBSERVED; intent intent-1; seen QEMU was ended by SIGKILL, as intended"},
+    {"AKillOfTheHostsIsTheAdmins", "declare; sent SIGKILL virtqemud; end SIGKILL",
+     "ADMIN HOST_KILL; intent intent-1; seen sent QEMU SIGKILL. Seen:"},
+    {"ASigtermIsTheAdmins", "declare; end SIGTERM", "ADMIN HOST_SIGNAL; intent intent-1"},
+    {"AnEndThatIsNotKnownIsTheAdmins", "declare; end", "ADMIN PROCESS_EXITED; intent intent-1"},
+    {"AnExitInOrderIsTheAdmins", "declare; end 0", "ADMIN UNOBSERVED; intent intent-1"},
+    {"APanicStaysACrash", "declare; GUEST_PANICKED action=poweroff; end",
+     "CRASH GUEST_PANIC; intent intent-1; seen the guest's kernel panicked. Seen:"},
+    {"AWatchdogStaysACrash", "declare; WATCHDOG action=poweroff; end",
+     "CRASH WATCHDOG; intent intent-1"},
+    {"AShutdownByAPanicStaysACrash", "declare; SHUTDOWN guest-panic; end",
+     "CRASH GUEST_PANIC; intent intent-1"},
+    {"AnErrorOfTheHostStaysACrash", "declare; SHUTDOWN host-error; end",
+     "CRASH HOST_ERROR; intent intent-1"},
+    {"ASegvStaysACrash", "declare; end SIGSEGV", "CRASH QEMU_CRASHED; intent intent-1"},
+    {"AnExitWithAnErrorStaysACrash", "declare; end 1", "CRASH QEMU_CRASHED; intent intent-1"},
+    {"AnOomKillStaysACrash", "declare; end SIGKILL oom", "CRASH OUT_OF_MEMORY; intent intent-1"},
+    {"AnIntentAfterTheShutdownIsShownAndChangesNothing", "SHUTDOWN guest-shutdown; declare; end",
+     "USER GUEST_POWEROFF; intent intent-1"},
+    {"AnIntentThatExpiredAfterTheShutdownCounts",
+     "declare 5s; SHUTDOWN guest-shutdown; closed; wait 6s; declare; gone",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"AnIntentThatWasWithdrawnAfterTheShutdownCounts",
+     "declare; SHUTDOWN guest-shutdown; closed; withdraw; declare; gone",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"TheTimeOfAnIntentStopsWhileTheNodeIsSuspended",
+     "declare 10m; wait 9m; suspend 8h; SHUTDOWN guest-shutdown; end",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"AnIntentExpiresOnceTheNodeHasRunForItsTime",
+     "declare 10m; wait 9m; suspend 8h; wait 1m; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AnIntentThatHasCountedIsSaved", "declare 5s; SHUTDOWN guest-shutdown; wait 6s; restart; gone",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"AnIntentCountsAgainAfterAReset",
+     "SHUTDOWN guest-shutdown; STOP; declare; RESET; SHUTDOWN guest-shutdown; end",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"AnIntentCountsAgainAfterAResume",
+     "SHUTDOWN guest-shutdown; STOP; declare; RESUME; SHUTDOWN guest-shutdown; end",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+    {"AnIntentThatCountedForATakenBackEndIsForgotten",
+     "declare 5s; SHUTDOWN guest-shutdown; STOP; wait 6s; RESET; SHUTDOWN guest-shutdown; end",
+     "USER GUEST_POWEROFF"},
+    {"AnEndThatNobodySawIsTheAdmins", "declare 1m; restart 30s; gone",
+     "ADMIN UNOBSERVED; intent intent-1"},
+    {"AnEndThatNobodySawAfterItsTimeIsUnknown", "declare 1m; restart 2m; gone",
+     "UNKNOWN UNOBSERVED"},
+    {"ARebootIsNoEndThatWasSeen", "declare; restart; rebooted",
+     "UNKNOWN UNOBSERVED; intent intent-1"},
+    {"AnIntentIsInTheEvidenceAtItsTime",
+     "POWERDOWN; wait 1s; declare; wait 1s; SHUTDOWN guest-shutdown; end",
+     "ADMIN HOST_POWERDOWN; intent intent-1; seen POWERDOWN, intent declared by ops, SHUTDOWN "
+     "reason=guest-shutdown"},
+    {"AGuestThatIsDownHasIt",
+     "declare; SHUTDOWN guest-shutdown; STOP; last GUEST_SHUTDOWN ADMIN; end",
+     "ADMIN GUEST_POWEROFF; intent intent-1"},
+};
+STORIES(IntentStoryTest, Intents, kIntents);
 
 }  // namespace
 }  // namespace vmeventd

@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/story.h"
 
 namespace vmeventd {
 namespace {
@@ -103,6 +104,68 @@ TEST_F(VmSessionWordsTest, ACoreIsEvidence) {
   EXPECT_TRUE(vm_.Stopped().exit_signal().core_dumped());
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("core dumped: coredumpctl info 4711"));
 }
+
+STORY_SUITE(WordsStoryTest);
+
+#define TERMINATING "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)"
+const StoryCase kWords[] = {
+    {"ASignalThatOnlyTheyTellOfIsTheHosts", "words journal " TERMINATING "; end 0",
+     "ADMIN HOST_SIGNAL; rule host-signal-words; sender virtqemud"},
+    {"TheKernelsSenderOutranksLastWords",
+     "words journal " TERMINATING "; sent SIGTERM bash pid=813; end 0",
+     "UNKNOWN UNOBSERVED; unseen virtqemud (pid 812, as QEMU"},
+    {"LastWordsDoNotMakeASegvTheHosts", "words journal " TERMINATING "; end SIGSEGV",
+     "CRASH QEMU_CRASHED"},
+    {"LastWordsDoNotMakeAKillTheHosts", "words journal " TERMINATING "; end SIGKILL",
+     "UNKNOWN UNOBSERVED; rule killed-unseen"},
+    {"LastWordsDoNotMakeAnErrorTheHosts", "words journal " TERMINATING "; end 1",
+     "CRASH QEMU_CRASHED"},
+    {"AFileThatOthersMayWriteDecidesNothing", "words file " TERMINATING "; end 0",
+     "UNKNOWN UNOBSERVED; no sender"},
+    {"AMemoryKillersNameInThemMakesNoCrash",
+     "words journal terminating on signal 15 from pid 812 (/usr/bin/earlyoom); SHUTDOWN "
+     "host-signal; end 0",
+     "ADMIN HOST_SIGNAL; sender earlyoom"},
+};
+STORIES(WordsStoryTest, Words, kWords);
+
+// A QEMU that stays when its guest is down, unseen.
+const StoryCase kDowns[] = {
+    {"ASigtermIsUnknown",
+     "new; stays-down; held; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "
+     "bash; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen; seen another client held the monitor"},
+    {"AKillIsUnknown", "new; stays-down; held; sent SIGKILL bash; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"AKillAfterARestartIsUnknown", "stays-down; lost; restart; sent SIGKILL bash; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"AKillOfWhichNobodySawTheSenderIsUnknown", "stays-down; lost; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"AMonitorThatIsFollowedShowsAKill", "stays-down; sent SIGKILL bash; end SIGKILL",
+     "ADMIN HOST_KILL"},
+    {"AQemuThatDoesNotStayWasNotDown", "lost; sent SIGKILL bash; gone SIGKILL", "ADMIN HOST_KILL"},
+    {"ACrashIsACrash", "stays-down; lost; gone SIGSEGV", "CRASH QEMU_CRASHED"},
+    {"LibvirtEndsOneThatItFinds",
+     "libvirt; ready; lost; words file " TERMINATING "; sent SIGTERM virtqemud; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen; sender virtqemud"},
+    {"LibvirtThatIsBackEndsOneThatItFinds",
+     "libvirt; ready; lost; words file " TERMINATING
+     "; sent SIGTERM virtqemud; ready; reported shutdown; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"LibvirtIsNamedByWordsAlone", "libvirt; ready; lost; words journal " TERMINATING "; gone 0",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"LibvirtKillsOneThatItFinds", "libvirt; ready; lost; sent SIGKILL libvirtd; gone SIGKILL",
+     "UNKNOWN UNOBSERVED; rule down-unseen"},
+    {"LibvirtThatReportsADestroyHasDestroyedIt",
+     "libvirt; ready; sent SIGTERM virtqemud; reported destroyed; gone 0",
+     "ADMIN HOST_DESTROY; file none"},
+    {"AKillByAnotherThanLibvirtIsTheHosts",
+     "libvirt; ready; lost; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "
+     "bash; gone 0",
+     "ADMIN HOST_SIGNAL; rule host-signal-words; file none"},
+};
+#undef TERMINATING
+STORIES(WordsStoryTest, Downs, kDowns);
 
 }  // namespace
 }  // namespace vmeventd
