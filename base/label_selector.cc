@@ -7,7 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/label_selector.h"
 #include "base/labels.h"
 
 namespace vmeventd {
