@@ -401,6 +401,7 @@ void Daemon::OnSilence(bool silent, bool serving) {
     spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
     server_->SetServing(false);
     server_->health().Set(kSourcesService, false);
+    for (const char* service : NodeWatcher::SourceServices()) server_->health().Set(service, false);
     return;
   }
   spdlog::info("the watcher responds again");

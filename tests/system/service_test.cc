@@ -186,16 +186,22 @@ class StoppedThread {
   const pid_t tid_;
 };
 
+// Returns the threads of a process that have this name.
+std::vector<pid_t> ThreadsOf(const ChildProcess& process, const std::string& name) {
+  std::vector<pid_t> tids;
+  const std::string tasks = absl::StrCat("/proc/", process.pid(), "/task");
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    if (ReadFile(task.path().string() + "/comm") != name + "\n") continue;
+    tids.push_back(std::stoi(task.path().filename()));
+  }
+  return tids;
+}
+
 TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
   const auto process = Start();
   manager_.Next("WATCHDOG=1");
-  const std::string tasks = absl::StrCat("/proc/", process->pid(), "/task");
   for (const std::string name : {"watcher", "pump", "acceptor"}) {
-    std::vector<pid_t> tids;  // there are two pumps
-    for (const auto& task : std::filesystem::directory_iterator(tasks)) {
-      if (ReadFile(task.path().string() + "/comm") != name + "\n") continue;
-      tids.push_back(std::stoi(task.path().filename()));
-    }
+    const std::vector<pid_t> tids = ThreadsOf(*process, name);  // there are two pumps
     ASSERT_FALSE(tids.empty()) << name;
     const size_t before = Log().size();
     // Beside it may be one that is only slow.
@@ -224,6 +230,40 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
       return true;
     });
     WaitWatchdog(notified);
+  }
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
+TEST_F(ServiceTest, NoSourceServesWhileTheWatcherHangs) {
+  const auto process = Start();
+  manager_.Next("READY=1");
+  const auto serves = [this](const std::string& service) {
+    return RunCommand({.arguments = VmeventsCommand("unix:" + Options().socket,
+                                                    {"health", service, "--timeout", "1s"})})
+               .exit_code == 0;
+  };
+  const std::vector<std::string> sources = {"watch", "libvirt", "sources"};
+  for (const std::string& service : sources) {
+    WaitUntil(service + " serves", [&] { return serves(service); });
+  }
+  const std::vector<pid_t> tids = ThreadsOf(*process, "watcher");
+  ASSERT_EQ(tids.size(), 1);
+  const auto is_reported = [this] {
+    return absl::StrContains(Log(), "the watcher has not responded for");
+  };
+  // It may be stopped where it holds a lock that the health needs. So it is stopped again.
+  WaitUntil("the silence is reported, and no source serves", [&] {
+    const StoppedThread stopped(tids.front());
+    const absl::Time end = SteadyNow() + absl::Seconds(10);
+    while (!is_reported()) {
+      if (SteadyNow() > end) return false;
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    return std::none_of(sources.begin(), sources.end(), serves);
+  });
+  for (const std::string& service : sources) {
+    WaitUntil(service + " serves again", [&] { return serves(service); });
   }
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Wait(), 0);

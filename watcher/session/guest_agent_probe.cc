@@ -9,7 +9,7 @@ namespace {
 
 constexpr char kNamedDevices[] = "/machine/peripheral";
 constexpr char kUnnamedDevices[] = "/machine/peripheral-anon";
-constexpr size_t kMaxNameBytes = 256;
+constexpr size_t kMaxPortTextBytes = 256;
 
 std::string Command(const char* name, const QmpObject& arguments = nullptr) {
   QmpObject command = {{"execute", name}};
@@ -19,7 +19,7 @@ std::string Command(const char* name, const QmpObject& arguments = nullptr) {
 
 // Returns the text; empty if it is too long to be plausible.
 std::string Bounded(std::string text) {
-  if (text.size() > kMaxNameBytes) text.clear();
+  if (text.size() > kMaxPortTextBytes) text.clear();
   return text;
 }
 
