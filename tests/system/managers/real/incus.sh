@@ -28,14 +28,14 @@ prepare() {
 same_state() { wait_for "$client list shows $1" bash -c "[[ \$($client list --format csv --columns s $vm) == $1 ]]"; }
 qemu_pid() { cat "$run/$vm/qemu.pid"; }
 
-# guest COMMAND: types it on the guest's console once a shell reads that, and sees that the shell has read it.
+# guest COMMAND [PROJECT]: types it on the guest's console once a shell reads that, and sees that the shell has read it.
 guest() {
-  python3 - "$client" "$vm" "$1" <<'P'
+  python3 - "$client" "$vm" "$1" "${2:-default}" <<'P'
 import os, pty, select, signal, sys, time
-client, vm, command = sys.argv[1:]
+client, vm, command, project = sys.argv[1:]
 pid, console = pty.fork()
 if pid == 0:
-    os.execvp(client, [client, "console", vm])
+    os.execvp(client, [client, "--project", project, "console", vm])
 deadline = time.monotonic() + 170
 
 def type_until(line, answer, once=False):
@@ -71,7 +71,7 @@ make_vm() {
   "$package" admin init --minimal 2>/dev/null || "$package" init --minimal
   init_vm
   "$client" start "$vm"
-  guest true  # it hears the power button
+  guest true  # it is up, and reacts to the power button
 }
 
 # The page's commands; of LXD with its client.
@@ -98,7 +98,7 @@ check_ends() {
 
   step "$client stop"
   start_vm
-  guest true  # it hears the power button
+  guest true  # it is up, and reacts to the power button
   "$client" stop "$vm"
   ended "$vm" ADMIN HOST_POWERDOWN "$client stop"
 
@@ -174,12 +174,12 @@ check_project() {
   init_vm --project tenant
   "$client" --project tenant config device add "$vm" eth0 none  # a network has each name once
   "$client" --project tenant start "$vm"
-  INCUS_PROJECT=tenant LXD_PROJECT=tenant guest true
+  guest true tenant
   lines=$(doctor_lines "(pid $(cat "$run/tenant_$vm/qemu.pid"))")
   printf '%s\n' "$lines"
   bash -e -c "$lines" || fail "the lines of doctor"
   followed "tenant_$vm"
-  INCUS_PROJECT=tenant LXD_PROJECT=tenant guest 'poweroff -f'
+  guest 'poweroff -f' tenant
   ended "tenant_$vm" USER GUEST_POWEROFF "poweroff in a VM of the same name in a project"
   "$client" stop --force "$vm"
   ended "$vm" ADMIN HOST_QUIT "$client stop --force beside it"
