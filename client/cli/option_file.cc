@@ -1,13 +1,13 @@
 #include "client/cli/option_file.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/string_view.h"
 #include "base/small_file.h"
 
 namespace vmeventd::client {
@@ -34,6 +34,12 @@ absl::StatusOr<std::string> ReadOption(const char* option, const std::string& pa
     return failed(absl::StrCat("has more than ", kMaxOfFile, " bytes"));
   if (absl::StripAsciiWhitespace(*content).empty()) return failed("is empty");
   return content;
+}
+
+absl::Status CheckReadable(absl::string_view option, const std::string& path) {
+  if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, ": cannot read ", EscapeForTerminal(path), ": ", strerror(errno)));
 }
 
 }  // namespace vmeventd::client

@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "client/output/terminal_text.h"
 
 // Reads files that options name.
@@ -15,6 +16,10 @@ namespace vmeventd::client {
 // must give no permissions to others (o-rwx). INVALID_ARGUMENT names the option and the fault.
 absl::StatusOr<std::string> ReadOption(const char* option, const std::string& path,
                                        bool secret = true);
+
+// Checks that a file that an option names can be read, or that none is named. INVALID_ARGUMENT
+// names the option and the fault.
+absl::Status CheckReadable(absl::string_view option, const std::string& path);
 
 // Parses the file that the option names; an error of `parse` completes "FILE ...". Without a path
 // it returns an empty value.

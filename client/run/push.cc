@@ -35,6 +35,7 @@
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_files.h"
 #include "client/sinks/push_log.h"
+#include "client/sinks/push_metrics.h"
 #include "client/sinks/push_status.h"
 #include "client/sinks/sinks.h"
 #include "client/sources/servers.h"
@@ -77,7 +78,8 @@ ExitCode ShowStatus(const PushFiles& files, const CommandLine& line, Output* out
                         absl::StrCat("no push has run in ", EscapeForTerminal(files.directory))});
   }
   if (!state.ok()) return Fail(state.status());
-  PushStatus status = {*std::move(state), files.name(), Runs(files), {}, files.set_aside()};
+  PushStatus status = {
+      *std::move(state), files.name(), IsPushRunning(files), {}, files.set_aside()};
   for (const std::string& file : {files.set_aside(), files.retry()}) {
     const auto lines = ReadPlainFile(file, kMaxSetAside);
     if (!lines.ok()) continue;
@@ -110,8 +112,9 @@ ExitCode AskToRetry(const PushFiles& files) {
                : Fail(absl::UnavailableError(
                      absl::StrCat("cannot move ", file, ": ", strerror(errno))));
   }
-  PrintNote(absl::StrCat("the events of ", file, " are sent again ",
-                         Runs(files) ? "by the push that runs" : "once this push is started"));
+  PrintNote(
+      absl::StrCat("the events of ", file, " are sent again ",
+                   IsPushRunning(files) ? "by the push that runs" : "once this push is started"));
   return ExitCode::kOk;
 }
 

@@ -28,6 +28,7 @@
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_files.h"
 #include "client/sinks/pusher.h"
+#include "client/sinks/set_aside_line.h"
 #include "client/sinks/signature.h"
 #include "client/sinks/sinks.h"
 

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/loopback.h"
 #include "client/cli/option.h"
+#include "client/cli/option_file.h"
 #include "client/fleet/cloud_event.h"
 #include "client/fleet/create_fleet.h"
 #include "client/fleet/fleet_message.h"

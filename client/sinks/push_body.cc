@@ -10,13 +10,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "client/fleet/cloud_event.h"
-#include "client/fleet/fleet_message.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/sinks/event_json.h"
 #include "client/sinks/event_variables.h"
 #include "nlohmann/json.hpp"
 
@@ -25,21 +26,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The event as a CloudEvent, or as -o json prints it of several nodes and before that the
-// journal_id.
-absl::StatusOr<Json> JsonOf(const NodeEvent& one, bool cloud_event) {
-  const auto text = cloud_event ? ToJson(one.event) : ToJson(one.event, one.node);
+// The event as a CloudEvent.
+absl::StatusOr<Json> CloudEventJson(const NodeEvent& one) {
+  const auto text = ToJson(one.event);
   if (!text.ok()) return text.status();
-  Json event = Json::parse(*text);
   Json json;
-  if (!cloud_event) {
-    json["journal_id"] = one.node.journal_id;
-    json.update(event);
-    return json;
-  }
   for (const auto& [name, value] : CloudEventOf(one.event, one.node)) json[name] = value;
   json["datacontenttype"] = "application/json";
-  json["data"] = std::move(event);
+  json["data"] = Json::parse(*text);
   return json;
 }
 
@@ -131,29 +125,6 @@ NodeEvent TrialEvent(const std::string& node, absl::Time now) {
   return one;
 }
 
-std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
-                         absl::Time now) {
-  const absl::StatusOr<Json> event = JsonOf(one, /*cloud_event=*/false);
-  const Json line = {{"set_aside", Rfc3339Text(now)}, {"target", std::string(target)},
-                     {"reason", std::string(reason)}, {"source", SourceOf(one.node)},
-                     {"id", IdOf(one.event)},         {"event", event.value_or(Json())}};
-  return JsonText(line) + "\n";
-}
-
-absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line) {
-  try {
-    const Json event = Json::parse(line).at("event");
-    NodeEvent one = {
-        {},
-        {event.value("node", ""), event.value("cluster", ""), event.value("journal_id", ""), {}},
-        {}};
-    if (ParsePayload(event.dump(), &one.event).ok()) return one;
-  } catch (const Json::exception&) {
-    // JSON of another form is not such a line either.
-  }
-  return absl::InvalidArgumentError("has a line without an event");
-}
-
 absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
   constexpr size_t kMaxShown = 40;
   try {
@@ -193,7 +164,7 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
   const bool cloud_events = format == PushFormat::kCloudEvents;
   Json all = Json::array();
   for (const NodeEvent& one : events) {
-    absl::StatusOr<Json> json = JsonOf(one, cloud_events);
+    absl::StatusOr<Json> json = cloud_events ? CloudEventJson(one) : EventJson(one);
     if (!json.ok()) return json.status();
     all.push_back(*std::move(json));
   }

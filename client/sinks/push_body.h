@@ -3,13 +3,12 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
 #include "client/sinks/push_command.h"
 
-// The bodies of a push's requests, and the lines of the file of events that were set aside.
+// The bodies of a push's requests.
 
 namespace vmeventd::client {
 
@@ -31,11 +30,5 @@ absl::StatusOr<std::string> CheckTemplate(const std::string& form);
 
 // An event with which to test a receiver. Its text says that it is a test; its VM does not exist.
 NodeEvent TrialEvent(const std::string& node, absl::Time now);
-
-// Write and parse the line of an event that was set aside. The parsed event has no position, so it
-// moves no cursor. INVALID_ARGUMENT: it is not such a line.
-std::string SetAsideLine(const NodeEvent& one, absl::string_view target, absl::string_view reason,
-                         absl::Time now);
-absl::StatusOr<NodeEvent> ParseSetAside(absl::string_view line);
 
 }  // namespace vmeventd::client

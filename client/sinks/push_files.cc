@@ -59,13 +59,7 @@ absl::StatusOr<PushState> ReadState(const PushFiles& files) {
       absl::StrCat(EscapeForTerminal(files.state()), " is not the state of a push"));
 }
 
-absl::Status CheckReadable(absl::string_view option, const std::string& path) {
-  if (path.empty() || access(path.c_str(), R_OK) == 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(option, ": cannot read ", EscapeForTerminal(path), ": ", strerror(errno)));
-}
-
-bool Runs(const PushFiles& files) {
+bool IsPushRunning(const PushFiles& files) {
   const UniqueFd lock(open(files.lock().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   return lock.valid() && flock(lock.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }

@@ -7,7 +7,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "client/sinks/push_command.h"
 #include "client/sinks/push_log.h"
 
@@ -40,11 +39,7 @@ absl::Status MakeDirectory(const PushFiles& files);
 // Reads the state. NOT_FOUND: there is none yet. FAILED_PRECONDITION: the file is not a state.
 absl::StatusOr<PushState> ReadState(const PushFiles& files);
 
-// Checks that a file that an option names can be read, or that none is named. INVALID_ARGUMENT
-// names the option and the fault.
-absl::Status CheckReadable(absl::string_view option, const std::string& path);
-
 // Returns whether a push with these files runs.
-bool Runs(const PushFiles& files);
+bool IsPushRunning(const PushFiles& files);
 
 }  // namespace vmeventd::client

@@ -3,12 +3,11 @@
 #include <cstddef>
 #include <string>
 
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/push_log.h"
 
-// The texts of `push --status`, and the metrics of a push.
+// The texts of `push --status`.
 
 namespace vmeventd::client {
 
@@ -25,8 +24,5 @@ struct PushStatus {
 // The status as one JSON object, without a newline; and as text for people.
 std::string StatusJson(const PushStatus& status, absl::Time now);
 std::string StatusText(const PushStatus& status, absl::Time now, absl::TimeZone zone);
-
-// Metrics for the node exporter's textfile collector. `name` distinguishes the pushes of a host.
-std::string MetricsOf(const PushState& state, absl::string_view name);
 
 }  // namespace vmeventd::client

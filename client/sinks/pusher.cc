@@ -5,6 +5,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/sinks/set_aside_line.h"
 
 namespace vmeventd::client {
 namespace {

@@ -15,7 +15,7 @@ namespace vmeventd::client {
 
 constexpr absl::Duration kHeartbeat = absl::Seconds(15);
 // Delay until the end of the client's connection is noticed.
-constexpr absl::Duration kSlice = absl::Milliseconds(500);
+constexpr absl::Duration kReadSlice = absl::Milliseconds(500);
 
 std::string ToEventId(const StreamPositions& positions) {
   std::string id;
@@ -60,8 +60,8 @@ ssize_t EventStream::Read(char* buffer, size_t size) {
     if (source_ == nullptr || poll(&client, 1, 0) > 0) break;
     if (idle >= kHeartbeat)
       return static_cast<ssize_t>(absl::string_view(":\n\n").copy(buffer, size));
-    Take(source_->Next(kSlice));
-    idle += kSlice;
+    Take(source_->Next(kReadSlice));
+    idle += kReadSlice;
   }
   return -1;
 }

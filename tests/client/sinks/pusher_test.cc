@@ -20,6 +20,7 @@
 #include "client/sinks/delivery.h"
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_log.h"
+#include "client/sinks/push_metrics.h"
 #include "client/sinks/push_status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

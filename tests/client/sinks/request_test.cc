@@ -13,6 +13,7 @@
 #include "client/sinks/http.h"
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_target.h"
+#include "client/sinks/set_aside_line.h"
 #include "client/sinks/signature.h"
 #include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
