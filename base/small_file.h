@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -14,8 +13,5 @@ namespace vmeventd {
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t max_bytes = 4096);
 // Reads an open file in the same way, from its current offset. `path` is for errors.
 absl::StatusOr<std::string> ReadSmallFile(int file, absl::string_view path, size_t max_bytes);
-
-// Syncs the directory of a file, so that a loss of power leaves the file's name there.
-absl::Status SyncDirectoryOf(const std::string& path);
 
 }  // namespace vmeventd

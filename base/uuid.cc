@@ -1,14 +1,12 @@
 #include "base/uuid.h"
 
-#include <sys/random.h>
-
 #include <cstddef>
-#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "base/random_bytes.h"
 
 namespace vmeventd {
 
@@ -29,13 +27,6 @@ std::optional<Uuid> ParseUuid(absl::string_view text) {
     half = (half << 4) | static_cast<uint64_t>(value);
   }
   return Uuid(halves[0], halves[1]);
-}
-
-std::string RandomBytes(size_t count) {
-  std::string bytes(count, '\0');
-  // It does not fail for so few bytes.
-  if (getrandom(bytes.data(), count, 0) != static_cast<ssize_t>(count)) std::abort();
-  return bytes;
 }
 
 std::string UuidFromBytes(std::string bytes) {

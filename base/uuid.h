@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -8,7 +7,7 @@
 
 #include "absl/strings/string_view.h"
 
-// UUIDs and random bytes. Any thread.
+// UUIDs. Any thread.
 
 namespace vmeventd {
 
@@ -16,9 +15,6 @@ using Uuid = std::pair<uint64_t, uint64_t>;
 
 // Parses "550e8400-e29b-41d4-a716-446655440000", in upper or lower case; unset for anything else.
 std::optional<Uuid> ParseUuid(absl::string_view text);
-
-// Returns `count` unpredictable bytes, at most 256.
-std::string RandomBytes(size_t count);
 
 // Returns the UUID (RFC 4122, version 4) made of 16 bytes, in lower case. Sets the version and
 // variant bits.

@@ -14,7 +14,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/glob.h"
-#include "base/uuid.h"
 #include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/output/event_text.h"

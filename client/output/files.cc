@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/small_file.h"
+#include "base/sync_directory.h"
 #include "base/unique_fd.h"
 #include "client/output/terminal_text.h"
 #include "client/output/write_fully.h"

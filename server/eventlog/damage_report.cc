@@ -12,7 +12,7 @@
 #include "absl/strings/strip.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "server/eventlog/sqlite.h"
+#include "server/eventlog/database_check.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -9,6 +9,7 @@
 #include "base/error_reason.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "server/eventlog/database_check.h"
 #include "server/eventlog/evidence_types.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/journal_rows.h"

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
+#include "base/sync_directory.h"
 #include "base/unique_fd.h"
 
 namespace vmeventd {

@@ -2,7 +2,6 @@
 
 #include <cap-ng.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,15 +56,6 @@ std::vector<std::string> MissingRights(bool needs_exit_statuses) {
         "ended: a QEMU that is killed or crashes is UNKNOWN, PROCESS_EXITED");
   }
   return out;
-}
-
-uint64_t RaiseDescriptorLimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;  // the kernel's own default
-  rlimit raised = limit;
-  raised.rlim_cur = raised.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
-  return limit.rlim_cur;
 }
 
 }  // namespace vmeventd

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,9 +18,5 @@ bool DropTracing();
 // Returns what this process cannot do because it lacks privileges, one sentence each.
 // `needs_exit_statuses`: the watcher wants exit statuses, and has no source of them.
 std::vector<std::string> MissingRights(bool needs_exit_statuses);
-
-// Raises this process's soft limit of open descriptors to the hard limit, if allowed. Returns the
-// limit then in force.
-uint64_t RaiseDescriptorLimit();
 
 }  // namespace vmeventd

@@ -38,7 +38,4 @@ class EventCounts {
   uint64_t others_ = 0;
 };
 
-// Who ended the VM, for people: "alice", "virtqemud", "the guest", "libvirt", "the host".
-std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm);
-
 }  // namespace vmeventd

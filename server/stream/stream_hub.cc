@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "base/error_reason.h"
+#include "base/random_bytes.h"
 #include "base/thread_name.h"
 #include "server/events/event_matcher.h"
 #include "watcher/core/shutting_down.h"

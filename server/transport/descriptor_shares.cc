@@ -1,5 +1,7 @@
 #include "server/transport/descriptor_shares.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 #include "server/transport/arrivals.h"
@@ -18,6 +20,15 @@ DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int max_conn
   const uint64_t seats = each > arrivals ? (each - arrivals) / kOfConnection : 0;
   return {static_cast<int>(std::min<uint64_t>(limit > reserve ? limit - reserve : 0, 1 << 20)),
           std::clamp(static_cast<int>(seats), 1, max_connections), arrivals};
+}
+
+uint64_t RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;  // the kernel's own default
+  rlimit raised = limit;
+  raised.rlim_cur = raised.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  return limit.rlim_cur;
 }
 
 }  // namespace vmeventd

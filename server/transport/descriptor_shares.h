@@ -15,4 +15,8 @@ struct DescriptorShares {
 };
 DescriptorShares ShareDescriptors(uint64_t limit, size_t listeners, int max_connections);
 
+// Raises this process's soft limit of open descriptors to the hard limit, if allowed. Returns the
+// limit then in force.
+uint64_t RaiseDescriptorLimit();
+
 }  // namespace vmeventd

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/proc_texts.h"

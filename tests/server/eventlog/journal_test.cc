@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "server/eventlog/database_check.h"
 #include "server/eventlog/event_listing.h"
 #include "server/eventlog/evidence_types.h"
 #include "server/eventlog/sqlite.h"

@@ -1,4 +1,4 @@
-#include "server/eventlog/sqlite.h"
+#include "server/eventlog/database_check.h"
 
 #include <algorithm>
 #include <string>
@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/clock.h"
+#include "server/eventlog/sqlite.h"
 
 namespace vmeventd {
 namespace {
