@@ -16,6 +16,7 @@
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/given_value.h"
 #include "watcher/core/qemu_arguments.h"
 
 namespace vmeventd::client {

@@ -11,7 +11,7 @@
 #include "client/doctor/parts.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 namespace {

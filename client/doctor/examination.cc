@@ -17,6 +17,7 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 namespace {

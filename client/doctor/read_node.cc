@@ -37,7 +37,7 @@
 #include "base/unique_fd.h"
 #include "client/doctor/node_facts.h"
 #include "watcher/core/proc_texts.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 namespace {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_program.h"
 
 void Fuzz_qemu_arguments(absl::string_view input) {
   const std::vector<std::string> arguments = absl::StrSplit(input, '\0');

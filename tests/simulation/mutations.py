@@ -310,7 +310,7 @@ MUTATIONS = [
              unit_test="VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes"),
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
              "session.saved_.problems.MarkPublished();", "session.saved_.uuid.clear();"),
-    Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_arguments.cc",
+    Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_program.cc",
              'return ⟦absl::StartsWith(name, "qemu-system-")⟧ ||', "true"),
     Mutation("a-command-line-is-all-there-is", "watcher/core/qemu_arguments.cc",
              'reads_more |= ⟦option == "readconfig"⟧;', "false"),

@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/star_pattern.h"
+#include "watcher/core/given_value.h"
 
 namespace vmeventd {
 namespace {

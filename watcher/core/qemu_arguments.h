@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "watcher/core/vm_event.h"
 
 // The command line of a QEMU. Pure.
@@ -38,29 +37,11 @@ struct QemuArguments {
   Labels labels;
 };
 
-// Returns whether `name`, of a program's file or of a process, is that of a QEMU that runs VMs.
-bool IsQemuProgram(absl::string_view name);
-
-// Returns the arguments of a process. If its program is QEMU, they begin with QEMU's name: QEMU may
-// have been started under another name (`exec -a`), or by the loader of an AppImage. `file` is the
-// target of its /proc/PID/exe, or empty; `name` is its /proc/PID/comm.
-std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::string_view file,
-                                     absl::string_view name);
-
-// Returns whether the command line is of a QEMU that runs a VM.
-bool IsQemu(const std::vector<std::string>& arguments);
-
 // Returns `uuid`, or "" for the null UUID, with which QEMU reports that the VM has none.
 std::string WithoutNullUuid(std::string uuid);
 
-// Returns the argument that follows the first `option`, such as "-name"; empty: there is none.
-std::string GivenValue(const std::vector<std::string>& arguments, absl::string_view option);
-
 // Returns the argument of the first -uuid, as written; empty: there is none.
 std::string GivenUuid(const std::vector<std::string>& arguments);
-
-// Returns the name of the container of a libvirt_lxc; empty: the process is not a libvirt_lxc.
-std::string GivenContainer(const std::vector<std::string>& arguments);
 
 // Reads the command line of a QEMU.
 QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments);

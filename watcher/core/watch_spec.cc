@@ -124,10 +124,4 @@ WatchSpec OptionalGanetiWatch() {
   return spec;
 }
 
-std::string QmpSourceName(absl::string_view monitor_path) {
-  const size_t slash = monitor_path.rfind('/');
-  if (slash == absl::string_view::npos) return "qmp:";
-  return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
-}
-
 }  // namespace vmeventd

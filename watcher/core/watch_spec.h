@@ -49,8 +49,4 @@ WatchSpec OptionalGanetiWatch();
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
 
-// The source of a run whose monitor's socket was found at `monitor_path`, in a watched directory:
-// "qmp:" and that directory.
-std::string QmpSourceName(absl::string_view monitor_path);
-
 }  // namespace vmeventd

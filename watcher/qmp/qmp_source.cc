@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/health_services.h"
@@ -24,6 +25,12 @@ namespace {
 constexpr uint32_t kUnknownOwner = ~0U;
 
 }  // namespace
+
+std::string QmpSourceName(absl::string_view monitor_path) {
+  const size_t slash = monitor_path.rfind('/');
+  if (slash == absl::string_view::npos) return "qmp:";
+  return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
+}
 
 QmpSource::QmpSource(RunContext* context, RunTable* table)
     : context_(context),

@@ -47,6 +47,10 @@ struct QmpMeters {
   Counter protocol_errors;     // connections that were closed because what came was not QMP
 };
 
+// The source of a run whose monitor's socket was found at `monitor_path`, in a watched directory:
+// "qmp:" and that directory.
+std::string QmpSourceName(absl::string_view monitor_path);
+
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
 // connection to the run of the process behind it. A slot is a socket's path, a run is a process;
 // several slots may lead to one run. A run is made for a process whose name or command line is a

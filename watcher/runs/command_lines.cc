@@ -19,6 +19,7 @@
 #include "base/small_file.h"
 #include "base/thread_name.h"
 #include "watcher/core/proc_texts.h"
+#include "watcher/core/qemu_program.h"
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/named_monitors.h"
 #include "watcher/runs/process.h"

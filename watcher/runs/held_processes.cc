@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_program.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/small_file.h"
 #include "watcher/core/proc_texts.h"
-#include "watcher/core/qemu_arguments.h"
+#include "watcher/core/qemu_program.h"
 #include "watcher/signals/boot_clock.h"
 #include "watcher/signals/process_stat.h"
 

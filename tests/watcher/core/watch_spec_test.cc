@@ -123,11 +123,5 @@ INSTANTIATE_TEST_SUITE_P(Table, BadWatchSpecTest,
                                            BadSpec{"/run:*?.kvmd", "only wildcard"},
                                            BadSpec{"/run:*[a].kvmd", "only wildcard"}));
 
-TEST(QmpSourceTest, IsTheDirectoryOfTheSocket) {
-  EXPECT_EQ(QmpSourceName("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");
-  EXPECT_EQ(QmpSourceName("/web1.kvmd"), "qmp:/");
-  EXPECT_EQ(QmpSourceName("web1.kvmd"), "qmp:");
-}
-
 }  // namespace
 }  // namespace vmeventd
