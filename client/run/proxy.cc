@@ -9,6 +9,7 @@
 #include "base/unix_address.h"
 #include "client/connect/probe.h"
 #include "client/output/write_fully.h"
+#include "client/run/console.h"
 #include "client/run/run.h"
 
 namespace vmeventd::client {

@@ -1,20 +1,15 @@
 #include "client/run/run.h"
 
-#include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
-#include <iostream>
 #include <mutex>
-#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -34,6 +29,9 @@
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
 #include "client/output/write_fully.h"
+#include "client/run/console.h"
+#include "client/run/pager.h"
+#include "client/run/stop_signals.h"
 #include "client/sources/ask_all.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_node.h"
@@ -41,69 +39,6 @@
 #include "client/sources/servers.h"
 
 namespace vmeventd::client {
-
-void PrintNote(const std::string& sentence) {
-  std::cerr << "vmevents: " + sentence + "\n" << std::flush;
-}
-
-ExitCode Fail(const Failure& failure) {
-  PrintNote(failure.sentence);
-  return failure.code;
-}
-
-ExitCode Fail(const absl::Status& status) {
-  return Fail(Failure{ExitCode::kFailed, std::string(status.message())});
-}
-
-StopSource& StopBySignals(int output, int keys) {
-  static auto* const stop = new StopSource();  // the thread may outlive any other
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction present {};
-    // Leaves alone what nohup(1) or a shell without job control ignores.
-    const bool ignored = sigaction(signal, nullptr, &present) == 0 && present.sa_handler == SIG_IGN;
-    if (!ignored) sigaddset(&set, signal);
-  }
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  std::thread([set, output, keys] {
-    const int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    // Requests no event for the output: poll() then reports only that its reader has gone.
-    pollfd watched[] = {{signals, POLLIN, 0}, {output, 0, 0}, {keys, POLLIN, 0}};
-    char key = 0;
-    while (watched[0].revents == 0 && watched[1].revents == 0 && key != 'q' && key != 'Q') {
-      if (poll(watched, std::size(watched), -1) < 0) continue;
-      const bool typed = watched[2].revents != 0;
-      if (typed && read(keys, &key, 1) != 1) watched[2].fd = -1;  // the terminal has gone
-    }
-    stop->Stop();
-    constexpr absl::Duration kTogether = absl::Milliseconds(200);
-    // timeout(1) signals the process, and then its group: the second signal is the same one.
-    absl::SleepFor(kTogether);
-    signalfd_siginfo taken;
-    while (read(signals, &taken, sizeof(taken)) == sizeof(taken)) continue;
-    // This thread takes the signals with their default action from here on.
-    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-    while (true) pause();
-  }).detach();
-  return *stop;
-}
-
-FILE* StartPager() {
-  // less ends at once if all fits the screen, passes colours on, cuts long lines, leaves the screen
-  // as it is, and ends with Ctrl-C.
-  constexpr char kCommand[] =
-      "export LESS=\"${LESS-FRSXMK}\"; pager=${VMEVENTS_PAGER-${PAGER-$(command -v less)}}; "
-      "trap : INT; eval \"${pager:-cat}\"";
-  // The pager shall not ignore SIGPIPE, as vmevents does.
-  const auto ignored = signal(SIGPIPE, SIG_DFL);
-  FILE* const pager = popen(kCommand, "we");
-  signal(SIGPIPE, ignored);
-  // Ctrl-C is for the pager: one that ends over it is seen by the next write.
-  if (pager != nullptr) signal(SIGINT, SIG_IGN);
-  return pager;
-}
-
 namespace {
 
 // Returns whether the terminal is one that has no cursor to move.

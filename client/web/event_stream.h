@@ -11,7 +11,13 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "client/run/run.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/connect/stop_source.h"
+#include "client/output/node_event.h"
+#include "client/output/print_sentence.h"
+#include "client/output/watch_position.h"
+#include "client/sources/source.h"
 
 namespace vmeventd::client {
 

@@ -30,7 +30,9 @@
 #include "client/cli/option_file.h"
 #include "client/connect/host_addresses.h"
 #include "client/connect/stop_source.h"
+#include "client/run/console.h"
 #include "client/run/run.h"
+#include "client/run/stop_signals.h"
 #include "client/web/api.h"
 
 // `vmevents web`: serves the API by HTTP, a thread for each connection.

@@ -8,7 +8,9 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/run/pager.h"
 #include "client/run/run.h"
+#include "client/run/stop_signals.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
