@@ -1,17 +1,11 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <vector>
 
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/core/signal_sender.h"
-#include "watcher/core/vm_event.h"
 
-// The input of a session: the run, its process and its monitor.
+// The input of a session: the run and its process.
 
 namespace vmeventd {
 
@@ -62,38 +56,6 @@ struct RunInfo : ProcessInfo {
     process_tracked = true;
     static_cast<ProcessInfo&>(*this) = process;
   }
-};
-
-// The kernel's report of a process that is gone.
-struct ProcessEnd {
-  std::optional<ExitStatus> status;  // unset: not known
-  bool oom_killed = false;           // its cgroup counts an OOM kill that is attributed to it
-  // The reason why the sender of its SIGKILL or SIGQUIT is unknown; does not count if a SignalSent
-  // named the sender.
-  std::string sender_unknown = {};
-  bool unseen = false;              // it ended while vmeventd was restarted
-  bool late = false;                // it had ended when vmeventd looked for it
-  std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
-};
-
-// The kernel's numbers for a process that it kills because memory ran out; sizes in KiB. Unset:
-// this kernel does not report it.
-struct OomVictim {
-  std::optional<int64_t> total_vm;
-  std::optional<int64_t> anon_rss;
-  std::optional<int64_t> oom_score_adj;
-};
-
-// QEMU's answers in the handshake on its monitor. Text is UTF-8; empty where QEMU did not answer.
-struct MonitorInfo {
-  std::string qemu_version;
-  std::string run_state;        // query-status
-  std::string uuid;             // query-uuid; the null UUID is given as ""
-  std::string qemu_name;        // query-name
-  bool guest_can_exit = false;  // see QemuArguments, also for the next three
-  bool stays_down = false;
-  bool no_panic_device = false;
-  Labels labels;
 };
 
 }  // namespace vmeventd

@@ -9,13 +9,6 @@
 
 namespace vmeventd {
 
-// End of a process, as the kernel reports it.
-struct ExitStatus {
-  int code = 0;    // valid if signal is 0
-  int signal = 0;  // the signal that ended it; 0: none
-  bool core_dumped = false;
-};
-
 // The sender of a signal to QEMU: a process or the kernel. Text is UTF-8 without control
 // characters.
 struct SignalSender {

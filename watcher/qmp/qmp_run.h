@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/receiving_socket.h"
+#include "watcher/core/monitor_info.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/qmp/monitor_connection.h"

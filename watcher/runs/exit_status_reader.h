@@ -13,7 +13,7 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "vmeventd/contract/enums.h"
-#include "watcher/core/signal_sender.h"
+#include "watcher/core/process_end.h"
 
 namespace vmeventd {
 

@@ -10,8 +10,8 @@
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/run_info.h"
-#include "watcher/core/signal_sender.h"
 
 namespace vmeventd {
 

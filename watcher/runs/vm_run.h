@@ -12,6 +12,7 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "base/uuid.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/vm_event.h"

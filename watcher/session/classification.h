@@ -7,6 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/compact.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"
 #include "watcher/core/vm_event.h"
 

@@ -12,8 +12,8 @@
 #include "base/compact.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/evidence_entry.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/core/run_info.h"
 #include "watcher/core/signal_sender.h"
 #include "watcher/session/classification.h"
 

@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "watcher/core/event_sink.h"
-#include "watcher/core/run_info.h"
-#include "watcher/core/signal_sender.h"
+#include "watcher/core/process_end.h"
 #include "watcher/session/question.h"
 
 namespace vmeventd {

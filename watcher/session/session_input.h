@@ -6,6 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "watcher/core/monitor_info.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/signal_sender.h"

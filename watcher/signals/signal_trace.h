@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "watcher/core/run_info.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {

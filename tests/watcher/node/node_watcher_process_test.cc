@@ -16,7 +16,6 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
-#include "watcher/core/run_info.h"
 
 namespace vmeventd {
 namespace {
