@@ -10,7 +10,7 @@
 #include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/output/node_event.h"
-#include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -18,14 +18,14 @@ namespace {
 // Explains that no event matches.
 std::string NothingFound(const EventsCommand& command, ListSource* source, absl::TimeZone zone) {
   const v1::ListEventsRequest& request = command.request;
-  if (request.has_start_time() && FromProto(request.start_time()) > absl::Now()) {
+  if (request.has_start_time() && FromTimestamp(request.start_time()) > absl::Now()) {
     return "no events match: --since is in the future; a time without a date is one of today";
   }
   std::string begin;
   EventsCommand oldest;
   oldest.limit = 1;
   const auto unread = source->ReadEvents(oldest, [&](const NodeEvent& one) {
-    begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromProto(one.event.observe_time()), zone);
+    begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromTimestamp(one.event.observe_time()), zone);
     return false;
   });
   const std::string labels = ExplainLabels(request.filter(), source);

@@ -15,10 +15,10 @@
 #include "client/connect/call_failure.h"
 #include "client/output/node_vm.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "client/sources/daemon_call.h"
 #include "client/sources/daemon_lists.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -122,10 +122,10 @@ std::optional<Failure> RunCommand(const DeclareIntentCommand& command,
   request.set_run_id(command.run_id);
   request.set_actor(command.actor);
   request.set_reason(command.reason);
-  if (command.ttl) *request.mutable_ttl() = ToProto(*command.ttl);
+  if (command.ttl) *request.mutable_ttl() = ToProtoDuration(*command.ttl);
   request.set_request_id(command.request_id);
   if (command.started_before) {
-    *request.mutable_started_before() = ToProto(*command.started_before);
+    *request.mutable_started_before() = ToTimestamp(*command.started_before);
   }
   v1::DeclareIntentResponse response;
   request.set_vm_name(command.name);

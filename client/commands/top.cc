@@ -17,6 +17,7 @@
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "watcher/core/contract_rules.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -50,13 +51,13 @@ std::string EndsOf(const NodeReport& report, const TopCommand& command, absl::Ti
   bool older = report.all_ends;
   for (const NodeEvent& one : report.ends) {
     const v1::Event& end = one.event;
-    if (FromProto(end.observe_time()) < now - command.window) {
+    if (FromTimestamp(end.observe_time()) < now - command.window) {
       older = true;
       continue;
     }
     ++classes[end.shutdown().shutdown_class()];
     if (end.has_qemu_time()) {
-      *lag = std::max(*lag, FromProto(end.observe_time()) - FromProto(end.qemu_time()));
+      *lag = std::max(*lag, FromTimestamp(end.observe_time()) - FromTimestamp(end.qemu_time()));
     }
   }
   return absl::StrCat(older ? "" : "at least ", EndsText(classes, command.window));
@@ -69,7 +70,7 @@ std::string FactsOf(const NodeReport& report, const TopCommand& command, const T
   FactList facts(Painter(style.color), 8, style.width);
   const std::string up =
       info.has_start_time()
-          ? absl::StrCat("up ", ShortDurationText(now - FromProto(info.start_time())), "  ")
+          ? absl::StrCat("up ", ShortDurationText(now - FromTimestamp(info.start_time())), "  ")
           : "";
   facts.Add(EscapeForTerminal(info.node()),
             absl::StrCat("vmeventd ", info.version(), "  ", up, LocalTimeText(now, style.zone)));
@@ -123,14 +124,14 @@ absl::StatusOr<std::string> MakeFrame(const NodeReports& reports, const TopComma
     const NodeVms of_node = TroubledVms(report, now);
     troubled.insert(troubled.end(), of_node.begin(), of_node.end());
     for (const NodeEvent& one : report.ends) {
-      if (FromProto(one.event.observe_time()) >= now - command.window) ends.push_back(one);
+      if (FromTimestamp(one.event.observe_time()) >= now - command.window) ends.push_back(one);
     }
   }
   if (!style.nodes && !(troubled.empty() && ends.empty())) frame += "\n";
   frame += formatter.FormatTrouble(troubled, now, std::max<size_t>(height / 3, 3));
   if (ends.empty()) return frame;
   const auto is_newer = [](const NodeEvent& a, const NodeEvent& b) {
-    return FromProto(a.event.observe_time()) > FromProto(b.event.observe_time());
+    return FromTimestamp(a.event.observe_time()) > FromTimestamp(b.event.observe_time());
   };
   if (style.nodes) std::stable_sort(ends.begin(), ends.end(), is_newer);
   const auto used = static_cast<size_t>(std::count(frame.begin(), frame.end(), '\n'));

@@ -10,10 +10,10 @@
 #include "base/event_filter.h"
 #include "client/commands/names.h"
 #include "client/commands/print.h"
-#include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "client/output/vm_rows.h"
 #include "client/output/wanted.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -43,7 +43,7 @@ int RankOf(const NodeVm& one) {
 
 void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now) {
   const auto newest_first = [](const google::protobuf::Timestamp& time) {
-    return -absl::ToUnixNanos(FromProto(time));
+    return -absl::ToUnixNanos(FromTimestamp(time));
   };
   // Rows of equal numbers are by name.
   const auto numbers = [&](const NodeVm& one) -> std::pair<int64_t, int64_t> {

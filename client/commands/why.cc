@@ -17,8 +17,8 @@
 #include "client/commands/names.h"
 #include "client/commands/print.h"
 #include "client/output/event_text.h"
-#include "client/output/time_text.h"
 #include "client/output/vm_uuids.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -30,10 +30,10 @@ bool IsAlive(const NodeVm& one) {
 // Returns whether `a` is the better source for the VM as it is now.
 bool IsNewer(const NodeVm& a, const NodeVm& b) {
   if (IsAlive(a) != IsAlive(b)) return IsAlive(a);
-  return FromProto(a.vm.state_time()) > FromProto(b.vm.state_time());
+  return FromTimestamp(a.vm.state_time()) > FromTimestamp(b.vm.state_time());
 }
 
-absl::Time TimeOf(const NodeEvent& event) { return FromProto(event.event.observe_time()); }
+absl::Time TimeOf(const NodeEvent& event) { return FromTimestamp(event.event.observe_time()); }
 
 // The end as the list of VMs has it, for a run whose STOPPED is no longer stored.
 NodeEvent EndOf(const NodeVm& run) {
@@ -136,7 +136,7 @@ class StoryCollector {
   // When it was last known of, of a VM that is gone.
   static absl::Time LastTime(const VmStory& story) {
     return std::max(story.end ? TimeOf(*story.end) : absl::InfinitePast(),
-                    story.vm ? FromProto(story.vm->vm.state_time()) : absl::InfinitePast());
+                    story.vm ? FromTimestamp(story.vm->vm.state_time()) : absl::InfinitePast());
   }
 
   static void Merge(VmStory more, VmStory* story) {

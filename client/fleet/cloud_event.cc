@@ -4,7 +4,7 @@
 #include "absl/time/time.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/output/event_text.h"
-#include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -20,7 +20,7 @@ std::string SourceOf(const MessageNode& node) {
 
 std::vector<std::pair<std::string, std::string>> CloudEventOf(const v1::Event& event,
                                                               const MessageNode& node) {
-  const absl::Time time = FromProto(event.observe_time());
+  const absl::Time time = FromTimestamp(event.observe_time());
   std::vector<std::pair<std::string, std::string>> attributes = {
       {"specversion", "1.0"},
       {"id", IdOf(event)},

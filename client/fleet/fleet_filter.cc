@@ -9,8 +9,8 @@
 #include "base/glob.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/output/event_text.h"
-#include "client/output/time_text.h"
 #include "watcher/core/contract_rules.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -89,9 +89,10 @@ bool FleetMatcher::PassesNode(absl::string_view cluster, absl::string_view node)
 }
 
 bool FleetMatcher::Passes(const MessageNode& origin, const v1::Event& event) const {
-  const absl::Time time = FromProto(event.observe_time());
-  if (list_.has_start_time() && time < FromProto(list_.start_time())) return false;
-  if (list_.has_end_time() && EarliestTimeOf(event) >= FromProto(list_.end_time())) return false;
+  const absl::Time time = FromTimestamp(event.observe_time());
+  if (list_.has_start_time() && time < FromTimestamp(list_.start_time())) return false;
+  if (list_.has_end_time() && EarliestTimeOf(event) >= FromTimestamp(list_.end_time()))
+    return false;
   if (!PassesNode(origin.cluster, origin.name)) return false;
   const v1::ShutdownDetail& end = event.shutdown();
   return lists_.PassesEvent(

@@ -14,6 +14,7 @@
 #include "client/output/time_text.h"
 #include "google/protobuf/descriptor.h"
 #include "watcher/core/causes.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -38,7 +39,7 @@ std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
       return " A guest agent may have been connected, by which the host may have asked for it.";
     case v1::SHUTDOWN_CAVEAT_POWERDOWN_EARLIER:
       return absl::StrCat(" The host had pressed the power button ",
-                          DurationText(FromProto(shutdown.powerdown_age())), " earlier.");
+                          DurationText(FromProtoDuration(shutdown.powerdown_age())), " earlier.");
     case v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN:
       return " vmeventd may have missed a press of the power button.";
     case v1::SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN:
@@ -130,10 +131,11 @@ std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duratio
 }
 
 std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone zone) {
-  return absl::StrCat(info.events(), info.events() == 1 ? " event" : " events",
-                      info.has_oldest_time() ? absl::FormatTime(" since %Y-%m-%d %H:%M:%S",
-                                                                FromProto(info.oldest_time()), zone)
-                                             : "");
+  return absl::StrCat(
+      info.events(), info.events() == 1 ? " event" : " events",
+      info.has_oldest_time()
+          ? absl::FormatTime(" since %Y-%m-%d %H:%M:%S", FromTimestamp(info.oldest_time()), zone)
+          : "");
 }
 
 std::string SubjectWord(absl::string_view name) {
@@ -213,8 +215,8 @@ std::string ShortEnd(const v1::ShutdownDetail& shutdown) {
 std::string EndedBetween(const v1::ShutdownDetail& shutdown, absl::Time noticed,
                          absl::TimeZone zone, bool names_day) {
   if (!shutdown.has_last_seen_time()) return "";
-  return absl::StrCat("ended ",
-                      BetweenText(FromProto(shutdown.last_seen_time()), noticed, zone, names_day));
+  return absl::StrCat(
+      "ended ", BetweenText(FromTimestamp(shutdown.last_seen_time()), noticed, zone, names_day));
 }
 
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {

@@ -10,8 +10,8 @@
 #include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/output/rows.h"
-#include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/proto_time.h"
 
 // Events, and counts of them.
 
@@ -64,8 +64,8 @@ std::string LongName(const v1::Event& event) {
 
 // Of a row that has the day.
 std::string DetailText(const v1::Event& event, absl::TimeZone zone, bool wide) {
-  const std::string between =
-      EndedBetween(event.shutdown(), FromProto(event.observe_time()), zone, /*names_day=*/false);
+  const std::string between = EndedBetween(event.shutdown(), FromTimestamp(event.observe_time()),
+                                           zone, /*names_day=*/false);
   return absl::StrCat(between, between.empty() ? "" : ": ", WhatHappened(event, wide));
 }
 
@@ -85,7 +85,8 @@ Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   const v1::Event& event = one.event;
   const bool wide = style_.wide;
   Row row;
-  row.Add({"TIME", least(time_width)}, {TimeText(FromProto(event.observe_time())), Color::kDim});
+  row.Add({"TIME", least(time_width)},
+          {TimeText(FromTimestamp(event.observe_time())), Color::kDim});
   if (style_.nodes) {
     row.Add(NameColumn("NODE", least(std::max<size_t>(LineLimit(), 12))), NodeCell(one.node));
   }

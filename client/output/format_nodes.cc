@@ -19,6 +19,7 @@
 #include "client/output/trouble.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/contract_rules.h"
+#include "watcher/core/proto_time.h"
 
 // Nodes: one, several, and those of a fleet; and the streams of one.
 
@@ -42,7 +43,7 @@ absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, a
   const auto ends_of = [now](const NodeReport& report) {
     std::map<v1::ShutdownClass, int> ends;
     for (const NodeEvent& end : report.ends) {
-      const bool recent = FromProto(end.event.observe_time()) > now - kCountedEnds;
+      const bool recent = FromTimestamp(end.event.observe_time()) > now - kCountedEnds;
       if (recent) ++ends[end.event.shutdown().shutdown_class()];
     }
     return ends;
@@ -68,7 +69,7 @@ absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, a
     row.Add(NameColumn("NODE"), {NodeCell(report.node).text, Color::kBold});
     row.Add({"UP"}, !report.problem.empty() ? Cell{report.lag ? "SILENT" : "AWAY", Color::kRed}
                     : info.has_start_time()
-                        ? Cell{ShortDurationText(now - FromProto(info.start_time()))}
+                        ? Cell{ShortDurationText(now - FromTimestamp(info.start_time()))}
                         : Cell{"yes", Color::kGreen});
     row.Add({"VMS"}, or_dash({absl::StrCat(info.vms())}));
     row.Add({"TROUBLE"},

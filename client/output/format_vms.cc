@@ -16,6 +16,7 @@
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/proto_time.h"
 
 // VMs, those in trouble, and their intents.
 
@@ -75,7 +76,7 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
                                             : Cell{state, ColorOf(vm.state())});
     if (style_.wide) row.Add({"SINCE"}, {SinceText(vm.state_time())});
     if (style_.now) {
-      const absl::Duration age = style_.now() - FromProto(vm.state_time());
+      const absl::Duration age = style_.now() - FromTimestamp(vm.state_time());
       row.Add({"AGE"}, {vm.has_state_time() ? ShortDurationText(age) : "-"});
     }
     if (ends) row.Add({"ENDS"}, {one.ends ? absl::StrCat(*one.ends) : "-"});
@@ -105,7 +106,7 @@ std::string Formatter::FormatTrouble(Vms vms, absl::Time now, size_t max) {
     if (style_.nodes) row.Add(NameColumn("NODE"), NodeCell(one.node));
     row.Add(NameColumn("IN TROUBLE"), {one.vm.ref().name(), Color::kBold});
     row.Add({"STATE"}, {ShortName(one.vm.state()), ColorOf(one.vm.state())});
-    const absl::Duration age = now - FromProto(one.vm.state_time());
+    const absl::Duration age = now - FromTimestamp(one.vm.state_time());
     row.Add({"AGE"}, {one.vm.has_state_time() ? ShortDurationText(age) : "-"});
     row.Add({"CAUSE"}, {TroubleText(one, now)});
     return row;

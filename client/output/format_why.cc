@@ -17,6 +17,7 @@
 #include "client/output/names_to_paste.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -121,7 +122,8 @@ class StoryWriter {
         EscapeForTerminal(absl::StrCat(
             story_.name, node_.name.empty() ? "" : absl::StrCat(" on ", node_.name), " is ",
             ShortName(vm.state()),
-            vm.has_state_time() ? absl::StrCat(" since ", Since(FromProto(vm.state_time()))) : "",
+            vm.has_state_time() ? absl::StrCat(" since ", Since(FromTimestamp(vm.state_time())))
+                                : "",
             problems.empty() ? "" : ": ", problems)),
         pause.empty() ? "" : ": ", pause);
   }
@@ -137,33 +139,33 @@ class StoryWriter {
     if (!story_.end) {
       const v1::Vm& vm = story_.vm->vm;
       if (!vm.has_start_time()) return "";
-      const absl::Time start = FromProto(vm.start_time());
+      const absl::Time start = FromTimestamp(vm.start_time());
       return absl::StrCat("since its start, ", DayAndTime(start), " (", Ago(start), ")");
     }
-    const absl::Time time = FromProto(story_.end->event.observe_time());
+    const absl::Time time = FromTimestamp(story_.end->event.observe_time());
     const v1::ShutdownDetail& shutdown = story_.end->event.shutdown();
     const v1::EndNumbers& numbers = shutdown.numbers();
     return absl::StrCat(
         shutdown.has_last_seen_time()
-            ? absl::StrCat(BetweenText(FromProto(shutdown.last_seen_time()), time, style_.zone),
+            ? absl::StrCat(BetweenText(FromTimestamp(shutdown.last_seen_time()), time, style_.zone),
                            absl::FormatTime(" %Z", time, style_.zone))
             : DayAndTime(time),
         " (", Ago(time), ")",
         shutdown.never_ran() ? absl::StrCat(", before it ran", HeldFor(numbers))
         : shutdown.cause() == v1::SHUTDOWN_CAUSE_NEVER_RAN ? ", before it was seen running"
         : numbers.ran_for().seconds() > 0
-            ? absl::StrCat(", after running ", DurationText(FromProto(numbers.ran_for())))
+            ? absl::StrCat(", after running ", DurationText(FromProtoDuration(numbers.ran_for())))
             : "");
   }
 
   static std::string HeldFor(const v1::EndNumbers& numbers) {
     if (numbers.ran_for().seconds() == 0) return "";
-    return absl::StrCat(", held for ", DurationText(FromProto(numbers.ran_for())));
+    return absl::StrCat(", held for ", DurationText(FromProtoDuration(numbers.ran_for())));
   }
 
   // "09:58:07.123" on the day of the end, otherwise with its date.
   std::string EvidenceTime(absl::Time time) const {
-    const absl::Time end = FromProto(story_.end->event.observe_time());
+    const absl::Time end = FromTimestamp(story_.end->event.observe_time());
     const bool same_day = absl::ToCivilDay(time, style_.zone) == absl::ToCivilDay(end, style_.zone);
     return same_day ? absl::FormatTime("%H:%M:%E3S", time, style_.zone)
                     : LocalTimeText(time, style_.zone);
@@ -177,11 +179,12 @@ class StoryWriter {
     sentences.Add("", EndSentence(shutdown, end.message()));
     FactList evidence(painter_, 2 + kEvidenceClock, width_);
     for (const v1::Evidence& seen : shutdown.evidence()) {
-      evidence.Add(absl::StrCat("  ", seen.has_time() ? EvidenceTime(FromProto(seen.time())) : ""),
-                   seen.what());
+      evidence.Add(
+          absl::StrCat("  ", seen.has_time() ? EvidenceTime(FromTimestamp(seen.time())) : ""),
+          seen.what());
     }
     for (const v1::Event& late : story_.late_intents) {
-      evidence.Add(absl::StrCat("  ", EvidenceTime(FromProto(late.observe_time()))),
+      evidence.Add(absl::StrCat("  ", EvidenceTime(FromTimestamp(late.observe_time()))),
                    absl::StrCat(IntentWords(late.intent()), " (came too late)"));
     }
     FactList rest(painter_, 0, width_);
@@ -237,7 +240,8 @@ class StoryWriter {
                           ")");
     }
     if (vm.state() == v1::VM_STATE_STOPPED) return state;
-    if (vm.has_state_time()) absl::StrAppend(&state, " since ", Since(FromProto(vm.state_time())));
+    if (vm.has_state_time())
+      absl::StrAppend(&state, " since ", Since(FromTimestamp(vm.state_time())));
     if (vm.ref().pid() != 0) absl::StrAppend(&state, " (pid ", vm.ref().pid(), ")");
     if (moved_) absl::StrAppend(&state, " on ", node_.name);
     if (const std::string why = PauseWords(vm.pause_reason()); !why.empty()) {
@@ -255,7 +259,7 @@ class StoryWriter {
       if (vm.has_intent()) {
         const std::string until =
             vm.intent().has_expire_time()
-                ? absl::StrCat(" (until ", Since(FromProto(vm.intent().expire_time())), ")")
+                ? absl::StrCat(" (until ", Since(FromTimestamp(vm.intent().expire_time())), ")")
                 : "";
         facts.Add("", absl::StrCat(IntentWords(vm.intent()), until));
       }

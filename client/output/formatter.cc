@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/civil_time.h"
 #include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -50,7 +51,7 @@ std::string Formatter::TimeText(absl::Time time) const {
 }
 
 std::string Formatter::SinceText(const google::protobuf::Timestamp& time) const {
-  return time.seconds() == 0 ? "-" : TimeText(FromProto(time));
+  return time.seconds() == 0 ? "-" : TimeText(FromTimestamp(time));
 }
 
 // A name widens its column to a limit; on a terminal a longer one is cut.

@@ -1,13 +1,14 @@
 #include "client/output/node_state.h"
 
-#include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
 NodeState StateOf(const v1::NodeHeartbeat& node, absl::Time now) {
   constexpr int kMissedIntervals = 3;
   if (!node.has_interval()) return NodeState::kStopped;
-  const absl::Time due = FromProto(node.time()) + kMissedIntervals * FromProto(node.interval());
+  const absl::Time due =
+      FromTimestamp(node.time()) + kMissedIntervals * FromProtoDuration(node.interval());
   return due < now ? NodeState::kSilent : NodeState::kUp;
 }
 

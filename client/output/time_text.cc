@@ -4,7 +4,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -212,14 +211,6 @@ std::string DurationText(absl::Duration duration) {
   const int64_t millis = absl::ToInt64Milliseconds(duration);
   if (millis > 0 && millis < 1000) return absl::StrCat(millis, " ms");
   return InUnits(duration, {" s", " min", " h", " d", " y"}, " ");
-}
-
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  const timespec parts = absl::ToTimespec(time);
-  google::protobuf::Timestamp timestamp;
-  timestamp.set_seconds(parts.tv_sec);
-  timestamp.set_nanos(static_cast<int32_t>(parts.tv_nsec));
-  return timestamp;
 }
 
 }  // namespace vmeventd::client

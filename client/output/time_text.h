@@ -5,9 +5,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "google/protobuf/duration.pb.h"
-#include "google/protobuf/timestamp.pb.h"
-#include "google/protobuf/util/time_util.h"
 
 // Parses and prints times for people. Pure: the caller passes "now" and the time zone.
 
@@ -59,18 +56,5 @@ std::string DurationText(absl::Duration duration);
 // A duration for a narrow column, as kubectl shows ages: "90s", "5m30s", "45m", "3h20m", "30h",
 // "12d", "3y".
 std::string ShortDurationText(absl::Duration duration);
-
-inline absl::Time FromProto(const google::protobuf::Timestamp& timestamp) {
-  return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
-}
-inline absl::Duration FromProto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
-// `time` must lie within the years 1 to 9999.
-google::protobuf::Timestamp ToProto(absl::Time time);
-inline google::protobuf::Duration ToProto(absl::Duration duration) {
-  return google::protobuf::util::TimeUtil::NanosecondsToDuration(
-      absl::ToInt64Nanoseconds(duration));
-}
 
 }  // namespace vmeventd::client

@@ -10,6 +10,7 @@
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "client/output/vm_rows.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -19,8 +20,9 @@ std::optional<absl::Time> EndTimeOf(const NodeVm& row, v1::ShutdownClass shutdow
                                     absl::Time now) {
   const v1::ShutdownDetail* end = row.end();
   if (end == nullptr || end->shutdown_class() != shutdown_class) return std::nullopt;
-  const absl::Time time =
-      row.vm.state() == v1::VM_STATE_STOPPED ? FromProto(row.vm.state_time()) : row.last_end_time;
+  const absl::Time time = row.vm.state() == v1::VM_STATE_STOPPED
+                              ? FromTimestamp(row.vm.state_time())
+                              : row.last_end_time;
   return time > now - kTroubleAfterEnd ? std::optional(time) : std::nullopt;
 }
 
@@ -29,7 +31,7 @@ std::optional<absl::Duration> LeftToLateIntent(const NodeVm& row, absl::Time now
   if (!row.vm.intent().has_expire_time() || row.vm.state() == v1::VM_STATE_STOPPED) {
     return std::nullopt;
   }
-  const absl::Duration left = FromProto(row.vm.intent().expire_time()) - now;
+  const absl::Duration left = FromTimestamp(row.vm.intent().expire_time()) - now;
   if (left >= kLateIntent) return std::nullopt;
   return std::max(left, absl::ZeroDuration());
 }

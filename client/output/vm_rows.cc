@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "client/output/time_text.h"
 #include "client/output/vm_uuids.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -23,7 +23,7 @@ NodeVms RowsOf(NodeVms runs, bool runs_known) {
   std::map<std::pair<VmUuids::Place, std::string>, NodeVm> rows;
   // Stopped runs come first, then those that live; of each group the newest is last.
   const auto rank = [](const NodeVm& run) {
-    return std::pair(!HasStopped(run), FromProto(run.vm.state_time()));
+    return std::pair(!HasStopped(run), FromTimestamp(run.vm.state_time()));
   };
   absl::c_stable_sort(runs, [&](const NodeVm& a, const NodeVm& b) { return rank(a) < rank(b); });
   NodeVms list;
@@ -38,7 +38,7 @@ NodeVms RowsOf(NodeVms runs, bool runs_known) {
     if (runs_known) row.ends = row.ends.value_or(0) + (HasStopped(run) ? 1 : 0);
     if (HasStopped(run)) {
       row.last_end = run.vm.shutdown();
-      row.last_end_time = FromProto(run.vm.state_time());
+      row.last_end_time = FromTimestamp(run.vm.state_time());
     }
     row.vm = std::move(run.vm);
     row.node = std::move(run.node);

@@ -14,9 +14,9 @@
 #include "client/output/files.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "google/protobuf/util/json_util.h"
 #include "vmeventd/internal/cursor.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -40,7 +40,7 @@ std::optional<Positions> Parse(const std::string& content) {
     if (entry.journal_id().empty()) return std::nullopt;
     WatchPosition& position = positions[entry.server()];
     position = {entry.sequence(), entry.journal_id()};
-    if (entry.has_message_time()) position.message_time = FromProto(entry.message_time());
+    if (entry.has_message_time()) position.message_time = FromTimestamp(entry.message_time());
   }
   return positions;
 }
@@ -54,7 +54,7 @@ absl::StatusOr<std::string> Print(const Positions& positions) {
     entry->set_journal_id(position.journal_id);
     entry->set_sequence(position.sequence);
     if (position.message_time != absl::InfinitePast()) {
-      *entry->mutable_message_time() = ToProto(position.message_time);
+      *entry->mutable_message_time() = ToTimestamp(position.message_time);
     }
   }
   return ToJson(cursor);

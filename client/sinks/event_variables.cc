@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "client/output/event_text.h"
 #include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -23,7 +24,7 @@ std::vector<std::pair<std::string, std::string>> EventVariables(const v1::Event&
       {"VMEVENTS_UNIT", event.vm().unit()},
       {"VMEVENTS_PID", event.vm().pid() == 0 ? "" : absl::StrCat(event.vm().pid())},
       {"VMEVENTS_SEQUENCE", absl::StrCat(event.sequence())},
-      {"VMEVENTS_TIME", Rfc3339Text(FromProto(event.observe_time()))},
+      {"VMEVENTS_TIME", Rfc3339Text(FromTimestamp(event.observe_time()))},
       {"VMEVENTS_STATE", event.state() == v1::VM_STATE_UNSPECIFIED ? "" : ShortName(event.state())},
       {"VMEVENTS_CLASS", event.has_shutdown() ? ShortName(shutdown.shutdown_class()) : ""},
       {"VMEVENTS_CAUSE", event.has_shutdown() ? ShortName(shutdown.cause()) : ""},

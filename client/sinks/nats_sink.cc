@@ -32,7 +32,6 @@
 #include "client/output/message_node.h"
 #include "client/output/node_vm.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "client/output/watch_position.h"
 #include "client/sinks/push_log.h"
 #include "client/sinks/sinks.h"
@@ -40,6 +39,7 @@
 #include "client/sources/daemon_node.h"
 #include "client/sources/servers.h"
 #include "vmeventd/v1/fleet.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -174,7 +174,7 @@ class FleetSink : public EventSink {
   // instead.
   void Leave() override {
     if (!heartbeat_.has_time()) return;
-    *heartbeat_.mutable_time() = ToProto(absl::Now());
+    *heartbeat_.mutable_time() = ToTimestamp(absl::Now());
     heartbeat_.clear_interval();
     heartbeat_.set_published_sequence(published_);
     (void)PutHeartbeat(kLeaveTimeout);
@@ -186,7 +186,7 @@ class FleetSink : public EventSink {
                           const std::string& why) {
     v1::Event gap;
     gap.set_sequence(last);
-    *gap.mutable_observe_time() = ToProto(absl::Now());
+    *gap.mutable_observe_time() = ToTimestamp(absl::Now());
     gap.set_type(v1::EVENT_TYPE_GAP);
     gap.set_gap_reason(v1::GAP_REASON_NOT_PUBLISHED);
     gap.set_durable(true);  // the stream is
@@ -233,7 +233,7 @@ class FleetSink : public EventSink {
     if (of.journal_id == node_.journal_id) published_ = begin;
     if (last.ok()) last_message_ = last->stream_sequence;
     // Its limit has deleted the events of a node that was quiet for so long.
-    const absl::Time before = FromProto(push_.log->state().last_success());
+    const absl::Time before = FromTimestamp(push_.log->state().last_success());
     const bool quiet = absl::Now() - before >= kStreamMaxAge;
     if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();
     return PublishGap(of, 1, acknowledged,
@@ -311,8 +311,8 @@ class FleetSink : public EventSink {
     heartbeat_.set_published_sequence(published_);
     heartbeat_.set_vms(static_cast<uint64_t>(info.vms()));
     heartbeat_.set_other_journal_id(other_);
-    *heartbeat_.mutable_time() = ToProto(absl::Now());
-    *heartbeat_.mutable_interval() = ToProto(kHeartbeatInterval);
+    *heartbeat_.mutable_time() = ToTimestamp(absl::Now());
+    *heartbeat_.mutable_interval() = ToProtoDuration(kHeartbeatInterval);
     const PushState& state = push_.log->state();
     if (state.has_observed_until()) {
       *heartbeat_.mutable_newest_event_time() = state.observed_until();

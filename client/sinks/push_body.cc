@@ -16,10 +16,10 @@
 #include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "client/sinks/event_json.h"
 #include "client/sinks/event_variables.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -54,7 +54,7 @@ std::string Sentence(const v1::Event& event, const MessageNode& node) {
                     ShortName(event.shutdown().cause()), ")");
     message = EndSentence(event.shutdown(), event.message());
     const std::string between =
-        EndedBetween(event.shutdown(), FromProto(event.observe_time()), absl::UTCTimeZone());
+        EndedBetween(event.shutdown(), FromTimestamp(event.observe_time()), absl::UTCTimeZone());
     message = absl::StrCat(IntentPrefix(event.shutdown()),
                            between.empty() ? "" : absl::StrCat(between, " UTC: "), message);
   }
@@ -116,7 +116,7 @@ NodeEvent TrialEvent(const std::string& node, absl::Time now) {
   one.node = {node, "", "test", {}};
   // Receivers that know an event by its id take a second one.
   one.event.set_sequence(static_cast<uint64_t>(absl::ToUnixSeconds(now)));
-  *one.event.mutable_observe_time() = ToProto(now);
+  *one.event.mutable_observe_time() = ToTimestamp(now);
   one.event.set_type(v1::EVENT_TYPE_STOPPED);
   one.event.set_state(v1::VM_STATE_STOPPED);
   one.event.mutable_vm()->set_name("vmevents-test");

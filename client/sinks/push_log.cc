@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -20,7 +20,7 @@ void PushLog::LeftOut(Formatter::Events events) {
 void PushLog::Delivered(Formatter::Events events) {
   state_.set_requests(state_.requests() + 1);
   state_.set_delivered_events(state_.delivered_events() + static_cast<uint32_t>(events.size()));
-  *state_.mutable_last_success() = ToProto(env_.now());
+  *state_.mutable_last_success() = ToTimestamp(env_.now());
   Recovered();
   Done(events);
 }
@@ -33,7 +33,7 @@ void PushLog::SetAside(Formatter::Events events, const std::string& reason) {
 
 void PushLog::Failed(const std::string& reason) {
   state_.set_failures(state_.failures() + 1);
-  *state_.mutable_last_error() = ToProto(env_.now());
+  *state_.mutable_last_error() = ToTimestamp(env_.now());
   state_.set_error(reason);
 }
 
@@ -71,7 +71,7 @@ void PushLog::Loss(const std::string& why) {
 
 void PushLog::SetFailing(const std::string& reason) {
   state_.set_error(reason);
-  *state_.mutable_last_error() = ToProto(env_.now());
+  *state_.mutable_last_error() = ToTimestamp(env_.now());
   if (!state_.has_failing_since()) *state_.mutable_failing_since() = state_.last_error();
   env_.report(state_);
 }
@@ -85,7 +85,7 @@ void PushLog::Ended(const std::string& why) {
 void PushLog::Done(Formatter::Events events) {
   for (const auto& [event, node, resume_after] : events) {
     if (event.type() == v1::EVENT_TYPE_GAP) state_.set_gaps(state_.gaps() + 1);
-    if (FromProto(event.observe_time()) > FromProto(state_.observed_until())) {
+    if (FromTimestamp(event.observe_time()) > FromTimestamp(state_.observed_until())) {
       *state_.mutable_observed_until() = event.observe_time();
     }
   }

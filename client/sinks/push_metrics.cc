@@ -4,7 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
-#include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -22,7 +22,7 @@ std::string MetricsOf(const PushState& state, absl::string_view name) {
                                             counts ? "_total" : "_timestamp_seconds");
     google::protobuf::Timestamp time;  // the epoch, if it is unset
     if (!counts) time.CopyFrom(reflection->GetMessage(state, field));
-    const double seconds = absl::ToDoubleSeconds(FromProto(time) - absl::UnixEpoch());
+    const double seconds = absl::ToDoubleSeconds(FromTimestamp(time) - absl::UnixEpoch());
     absl::StrAppend(
         &text, "# TYPE ", metric, counts ? " counter\n" : " gauge\n", metric, labels, " ",
         absl::StrFormat("%.17g", counts ? reflection->GetUInt32(state, field) : seconds), "\n");

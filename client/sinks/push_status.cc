@@ -9,6 +9,7 @@
 #include "client/output/painter.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -32,7 +33,7 @@ Json StatusOf(const PushStatus& status, absl::Time now) {
   json["set_aside_file"] = status.set_aside_file;
   json["set_aside_now"] = status.set_aside_now;
   if (state.has_waiting_since()) {
-    json["lag_seconds"] = absl::ToInt64Seconds(now - FromProto(state.waiting_since()));
+    json["lag_seconds"] = absl::ToInt64Seconds(now - FromTimestamp(state.waiting_since()));
   } else if (status.running && !failing) {
     json["lag_seconds"] = 0;
   }

@@ -8,10 +8,10 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "client/output/time_text.h"
 #include "client/output/wanted.h"
 #include "client/sources/daemon_call.h"
 #include "client/sources/daemon_health.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -92,8 +92,8 @@ std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, abs
   const auto count = [&](const TimeRange& range) {
     first.clear_start_time();
     first.clear_end_time();
-    if (range.begin) *first.mutable_start_time() = ToProto(*range.begin);
-    if (range.end) *first.mutable_end_time() = ToProto(*range.end);
+    if (range.begin) *first.mutable_start_time() = ToTimestamp(*range.begin);
+    if (range.end) *first.mutable_end_time() = ToTimestamp(*range.end);
     return ReadPages(daemon_, &Stub::CountEvents, first, [&](v1::CountEventsResponse* page) {
       for (v1::EventCount& one : *page->mutable_counts()) {
         counts->push_back({std::move(*one.mutable_key()), one.events()});
@@ -104,13 +104,13 @@ std::optional<Failure> DaemonLists::CountEvents(const StatsCommand& command, abs
   };
   const v1::ListEventsRequest& events = command.events.request;
   TimeRange all;
-  if (events.has_start_time()) all.begin = FromProto(events.start_time());
-  if (events.has_end_time()) all.end = FromProto(events.end_time());
+  if (events.has_start_time()) all.begin = FromTimestamp(events.start_time());
+  if (events.has_end_time()) all.end = FromTimestamp(events.end_time());
   if (command.by < v1::COUNT_KEY_DAY || command.by_node) return count(all);
   v1::GetServerInfoResponse info;
   if (auto failure = ReadInfo(daemon_, &info)) return failure;
   if (!info.has_oldest_time()) return std::nullopt;  // there is no event
-  for (const TimeRange& range : SplitByOffset(all, FromProto(info.oldest_time()), zone)) {
+  for (const TimeRange& range : SplitByOffset(all, FromTimestamp(info.oldest_time()), zone)) {
     first.mutable_utc_offset()->set_seconds(range.utc_offset);
     if (auto failure = count(range)) return failure;
   }

@@ -18,10 +18,10 @@
 #include "client/connect/server_address.h"
 #include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -48,7 +48,7 @@ class WatchCursor {
       request->set_after_sequence(position_->sequence);
       request->set_journal_id(position_->journal_id);
     } else if (const auto* from = std::get_if<FromTime>(&start_)) {
-      *request->mutable_since() = ToProto(from->time);
+      *request->mutable_since() = ToTimestamp(from->time);
     } else if (std::holds_alternative<FromOldest>(start_)) {
       request->set_from_oldest(true);
     } else if (std::holds_alternative<FromSnapshot>(start_)) {
@@ -203,7 +203,7 @@ class DaemonSource : public ReconnectingSource {
     v1::WatchEventsRequest request;
     *request.mutable_filter() = command_.filter;
     request.set_durable_only(command_.durable_only);
-    *request.mutable_progress_interval() = ToProto(kProgressInterval);
+    *request.mutable_progress_interval() = ToProtoDuration(kProgressInterval);
     cursor_->FillRequest(&request);
     silent_ = absl::ZeroDuration();
     stream_ = std::make_unique<WatchStream>(stub_.get(), request, stop()->token());

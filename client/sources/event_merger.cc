@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <variant>
 
-#include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -25,7 +25,7 @@ std::optional<size_t> EventMerger::Find(absl::Time now, absl::Time* next) const 
     const absl::Time patience = waiting.arrival + order_.longest_wait;
     *next = std::min(*next, patience);
     if (!overdue && patience <= now) overdue = node;
-    const absl::Time time = FromProto(events->front().event.observe_time());
+    const absl::Time time = FromTimestamp(events->front().event.observe_time());
     if (first && (order_.newest_first ? time <= first_time : time >= first_time)) continue;
     first = node;
     first_time = time;

@@ -5,9 +5,9 @@
 
 #include "absl/time/time.h"
 #include "client/output/node_event.h"
-#include "client/output/time_text.h"
 #include "client/output/wanted.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 
@@ -28,8 +28,8 @@ struct EventsCommand {
   // Returns whether a source must deliver the newest event first.
   bool reads_newest_first() const { return request.newest_first() || last.has_value(); }
   void SetTimes(std::optional<absl::Time> since, std::optional<absl::Time> until) {
-    if (since) *request.mutable_start_time() = ToProto(*since);
-    if (until) *request.mutable_end_time() = ToProto(*until);
+    if (since) *request.mutable_start_time() = ToTimestamp(*since);
+    if (until) *request.mutable_end_time() = ToTimestamp(*until);
   }
 };
 

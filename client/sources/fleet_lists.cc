@@ -20,6 +20,7 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "vmeventd/v1/fleet.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -54,7 +55,7 @@ absl::Status ReadStoredEvents(NatsConnection* connection, const FleetFilter& fil
 
 ReadStart StartOf(const FleetFilter& filter) {
   if (!filter.list.has_start_time()) return uint64_t{1};
-  return FromProto(filter.list.start_time()) - kMaxSkew;
+  return FromTimestamp(filter.list.start_time()) - kMaxSkew;
 }
 
 // The newest `count` events that were asked for, and the GAPs between them; the oldest first.
@@ -143,7 +144,7 @@ std::optional<Failure> FleetLists::ReadReports(const ReportQuestion& question,
       const std::string name = EscapeForTerminal(absl::StrCat(node.cluster(), "/", node.node()));
       report.problem =
           absl::StrCat(name, state == NodeState::kStopped ? " publishes no more" : " is silent",
-                       ", since ", DurationText(env_.now() - FromProto(node.time())));
+                       ", since ", DurationText(env_.now() - FromTimestamp(node.time())));
       silent.push_back(report.problem);
     }
     by_key[{node.cluster(), node.node()}] = &report;

@@ -12,8 +12,8 @@
 #include "client/output/formatter.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
-#include "client/output/time_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -157,7 +157,7 @@ absl::StatusOr<NodeVms> ReadFleetVms(NatsConnection* connection, const FleetFilt
     // may have died before its heartbeat was deleted.
     const auto node = nodes->find({vm.node.cluster, vm.node.name});
     if (node != nodes->end() && StateOf(node->second, env.now()) != NodeState::kUp) {
-      vm.node.stale_since = FromProto(node->second.time());
+      vm.node.stale_since = FromTimestamp(node->second.time());
     } else if (node == nodes->end() || node->second.journal_id() != vm.node.journal_id) {
       vm.node.stale_since = absl::InfinitePast();
     }

@@ -19,6 +19,7 @@
 #include "client/nats/stream_reader.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -59,7 +60,7 @@ class FleetWatch : public ReconnectingSource {
   }
 
   void SetSince(absl::Time since) {
-    *filter_.list.mutable_start_time() = ToProto(since);
+    *filter_.list.mutable_start_time() = ToTimestamp(since);
     matcher_ = FleetMatcher(filter_);
   }
 
@@ -130,7 +131,7 @@ class FleetWatch : public ReconnectingSource {
                          "with the events that were observed since ",
                          Rfc3339Text(since), ", of which some may come again"));
     const bool had_since = filter_.list.has_start_time();
-    SetSince(had_since ? std::max(FromProto(filter_.list.start_time()), since) : since);
+    SetSince(had_since ? std::max(FromTimestamp(filter_.list.start_time()), since) : since);
     start_ = since;
     position_.reset();
     jumped_after_.reset();

@@ -9,7 +9,6 @@
 #include "base/loopback.h"
 #include "client/connect/connection.h"
 #include "client/fleet/fleet.h"
-#include "client/output/time_text.h"
 #include "client/sources/ask_all.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_source.h"
@@ -19,6 +18,7 @@
 #include "client/sources/merged_source.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -152,7 +152,7 @@ std::optional<Failure> SetStart(const Servers& servers, const WatchPositions& po
         servers.fleet ? oldest->resume_after.position.sequence : oldest->event.sequence();
     command->start = FromSequence{sequence - 1, ""};
   } else {
-    command->start = FromTime{FromProto(oldest->event.observe_time())};
+    command->start = FromTime{FromTimestamp(oldest->event.observe_time())};
   }
   return std::nullopt;
 }

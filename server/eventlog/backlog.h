@@ -14,7 +14,7 @@
 #include "server/eventlog/node_gap.h"
 #include "server/eventlog/saved_runs.h"
 #include "server/eventlog/sequence_mark.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/problem.h"
 
 namespace vmeventd {
 

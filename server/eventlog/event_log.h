@@ -35,7 +35,7 @@
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "watcher/core/event_sink.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/problem.h"
 
 // The node's event log. Other folders include only this header, with the types that it includes,
 // and event_listing.h.

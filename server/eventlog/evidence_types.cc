@@ -4,7 +4,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 

@@ -15,6 +15,7 @@
 #include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 namespace {

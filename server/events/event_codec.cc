@@ -5,6 +5,7 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "watcher/core/contract_rules.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 

@@ -8,7 +8,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/vm_event.h"
 
 // The encoding of events. Pure; any thread.
 

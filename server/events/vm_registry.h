@@ -13,7 +13,6 @@
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

@@ -16,6 +16,7 @@
 #include "base/uuid.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 namespace {

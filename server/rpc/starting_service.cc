@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 

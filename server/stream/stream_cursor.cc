@@ -5,6 +5,7 @@
 
 #include "server/events/event_codec.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 

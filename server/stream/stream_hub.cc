@@ -9,6 +9,7 @@
 #include "base/random_bytes.h"
 #include "base/thread_name.h"
 #include "server/events/event_matcher.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/core/shutting_down.h"
 
 namespace vmeventd {

@@ -14,6 +14,7 @@
 #include "client/options/parser.h"
 #include "client/options/reading.h"
 #include "client/output/time_text.h"
+#include "watcher/core/proto_time.h"
 
 void Fuzz_option_values(absl::string_view input) {
   namespace client = vmeventd::client;
@@ -27,7 +28,7 @@ void Fuzz_option_values(absl::string_view input) {
     const std::string shown = client::LocalTimeText(*time, zone);
     const auto again = client::ParseTimeText(shown, now, zone);
     if (!again.ok() || client::LocalTimeText(*again, zone) != shown) std::abort();
-    if (client::FromProto(client::ToProto(*time)) != *time) std::abort();
+    if (vmeventd::FromTimestamp(vmeventd::ToTimestamp(*time)) != *time) std::abort();
   }
   const auto duration = client::ParseDurationText(text);
   if (duration.ok() && client::DurationText(*duration).empty()) std::abort();

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "tests/support/problem_texts.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/vm_session.h"
 
 namespace {

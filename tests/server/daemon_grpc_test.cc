@@ -23,6 +23,7 @@
 #include "tests/support/test_server.h"
 #include "tests/support/wait.h"
 #include "watcher/core/health_services.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 namespace {

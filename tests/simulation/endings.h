@@ -2,7 +2,7 @@
 
 #include <initializer_list>
 
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd::simulation {
 

@@ -8,7 +8,7 @@
 #include "tests/simulation/judge.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/test_events.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::simulation {
 

@@ -4,7 +4,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/judge.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd::simulation {

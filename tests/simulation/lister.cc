@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/queries.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::simulation {
 namespace {

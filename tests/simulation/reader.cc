@@ -5,6 +5,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::simulation {
 namespace {

@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {
 

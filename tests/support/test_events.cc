@@ -9,6 +9,8 @@
 #include "server/eventlog/sequence_mark.h"
 #include "server/events/event_codec.h"
 #include "tests/support/event_log_for_tests.h"
+#include "watcher/core/proto_time.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

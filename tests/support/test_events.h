@@ -15,7 +15,6 @@
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/event_sink.h"
-#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

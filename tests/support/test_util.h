@@ -15,8 +15,8 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/event_sink.h"
-#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

@@ -14,7 +14,7 @@
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::e2e {
 namespace {

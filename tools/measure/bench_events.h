@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 #include "server/events/event_codec.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd::bench {

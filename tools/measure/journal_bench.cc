@@ -28,6 +28,8 @@
 #include "tools/measure/measuring.h"
 #include "tools/measure/subscribers.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
+#include "watcher/core/proto_time.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 namespace {

@@ -18,7 +18,6 @@
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/sources_with_libvirt.h"
 #include "watcher/core/libvirt_spec.h"
-#include "watcher/core/vm_event.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/watcher_options.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/algorithm/container.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 

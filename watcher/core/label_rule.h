@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/labels.h"
 
 namespace vmeventd {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "watcher/core/vm_event.h"
+#include "watcher/core/labels.h"
 
 namespace vmeventd {
 

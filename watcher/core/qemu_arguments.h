@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "watcher/core/vm_event.h"
+#include "watcher/core/labels.h"
 
 // The command line of a QEMU. Pure.
 

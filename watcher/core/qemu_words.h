@@ -6,8 +6,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/signal_sender.h"
-#include "watcher/core/vm_event.h"
 
 // A QEMU's last words: the end of its standard error, and of the logs that store it. Pure.
 

@@ -10,8 +10,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "watcher/core/labels.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
 

@@ -20,6 +20,7 @@
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/health_services.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/core/source_specs.h"
 #include "watcher/libvirt/libvirt_run.h"
 

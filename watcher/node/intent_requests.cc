@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "base/error_reason.h"
 #include "base/quote.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/core/shutting_down.h"
 #include "watcher/node/intent_request.h"
 #include "watcher/node/several_vms_run.h"

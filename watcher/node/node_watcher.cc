@@ -8,6 +8,8 @@
 #include "base/event_loop.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/health_services.h"
+#include "watcher/core/proto_time.h"
+#include "watcher/core/times_text.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/node/intent_requests.h"
 #include "watcher/qmp/qmp_source.h"

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "watcher/core/managers.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/problem.h"
 #include "watcher/qmp/socket_slot.h"
 #include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"

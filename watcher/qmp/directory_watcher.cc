@@ -19,6 +19,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/managers.h"
+#include "watcher/core/problem.h"
 
 namespace vmeventd {
 namespace {

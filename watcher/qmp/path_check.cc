@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "spdlog/spdlog.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/qmp/path_conflicts.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"

@@ -4,6 +4,7 @@
 
 #include "watcher/core/contract_rules.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 

@@ -9,7 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/mutex.h"
-#include "watcher/core/vm_event.h"
+#include "watcher/core/problem.h"
 
 namespace vmeventd {
 

@@ -7,9 +7,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/compact.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"
-#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/signal_name.h"
 #include "watcher/core/causes.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/evidence_log.h"
 
 namespace vmeventd {

@@ -5,7 +5,7 @@
 #include "absl/time/time.h"
 #include "base/compact.h"
 #include "base/token_bucket.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 

@@ -7,7 +7,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/compact.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {

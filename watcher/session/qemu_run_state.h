@@ -1,7 +1,7 @@
 #pragma once
 
 #include "absl/strings/string_view.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 

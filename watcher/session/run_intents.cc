@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "watcher/core/vm_event.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "watcher/core/vm_event.h"
+#include "watcher/core/problem.h"
 
 namespace vmeventd {
 

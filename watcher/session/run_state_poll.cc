@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "watcher/core/vm_event.h"
 #include "watcher/session/command_pacer.h"
 #include "watcher/session/qemu_run_state.h"
 

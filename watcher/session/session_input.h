@@ -6,12 +6,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "watcher/core/labels.h"
 #include "watcher/core/monitor_info.h"
+#include "watcher/core/problem.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/signal_sender.h"
-#include "watcher/core/vm_event.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/guest_agent_probe.h"
 

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/token_bucket.h"
+#include "watcher/core/problem.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"

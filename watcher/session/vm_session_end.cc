@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/causes.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/core/qemu_words.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/guest_panic.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/session/vm_session.h"
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "watcher/core/contract_rules.h"
 #include "watcher/core/label_rule.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/end_detail.h"
 #include "watcher/session/vm_session.h"
 

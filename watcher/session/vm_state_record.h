@@ -4,7 +4,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "watcher/core/vm_event.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 

@@ -12,9 +12,9 @@
 #include "base/counter.h"
 #include "base/event_loop.h"
 #include "base/token_bucket.h"
+#include "watcher/core/problem.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"
-#include "watcher/core/vm_event.h"
 #include "watcher/signals/process_reader.h"
 #include "watcher/signals/signal_trace.h"
 

@@ -4,10 +4,10 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands/vms.h"
 #include "client/output/event_text.h"
-#include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "gtest/gtest.h"
 #include "tests/support/golden_file.h"
+#include "watcher/core/proto_time.h"
 
 // The page in a browser ranks VMs itself, because it applies each event to its list. A test of the
 // page compares it with the same file (tests/system/web/web_test.py).
@@ -37,14 +37,14 @@ NodeVm VmWith(int state, bool problem, bool arrives, absl::Duration intent, cons
   if (problem) row.vm.add_problems()->set_text("a problem");
   if (arrives) row.vm.set_pause_reason("inmigrate");
   if (intent > absl::ZeroDuration()) {
-    *row.vm.mutable_intent()->mutable_expire_time() = ToProto(kTableTime + intent);
+    *row.vm.mutable_intent()->mutable_expire_time() = ToTimestamp(kTableTime + intent);
   }
   if (end.shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED) return row;
   row.ends = 1;
   row.last_end.set_shutdown_class(end.shutdown_class);
   const absl::Duration left = end.is_old ? absl::ZeroDuration() : absl::Milliseconds(1);
   row.last_end_time = kTableTime - kTroubleAfterEnd + left;
-  *row.vm.mutable_state_time() = ToProto(row.last_end_time);
+  *row.vm.mutable_state_time() = ToTimestamp(row.last_end_time);
   return row;
 }
 

@@ -10,13 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_subjects.h"
-#include "client/output/time_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_nats.h"
 #include "tests/support/proto_text.h"
 #include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -72,7 +72,7 @@ const MessageNode kPublishingNode = {"node7.example", "prod", "journal-a", {}};
 v1::Event CrashOf(const std::string& vm) {
   v1::Event event;
   event.set_sequence(42);
-  *event.mutable_observe_time() = ToProto(absl::FromUnixMillis(1'782'907'200'123));
+  *event.mutable_observe_time() = ToTimestamp(absl::FromUnixMillis(1'782'907'200'123));
   event.mutable_vm()->set_name(vm);
   event.set_type(v1::EVENT_TYPE_STOPPED);
   event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);

@@ -12,12 +12,12 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/output/event_text.h"
-#include "client/output/time_text.h"
 #include "client/sinks/follow_command.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/options/options_fixture.h"
 #include "tests/support/golden_file.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -80,7 +80,7 @@ TEST(ParseCommandLine, WatchTakesAllOfItsOptions) {
 }
 
 absl::Duration LengthOf(const v1::ListEventsRequest& request) {
-  return FromProto(request.end_time()) - FromProto(request.start_time());
+  return FromTimestamp(request.end_time()) - FromTimestamp(request.start_time());
 }
 
 TEST(ParseCommandLine, ListsTakeAllOfTheirOptions) {
@@ -243,7 +243,7 @@ TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
   OptionContext context = TestContext();
   context.zone = absl::FixedTimeZone(7200);
   const auto since = [&context](const std::vector<std::string>& arguments) {
-    return FromProto(As<EventsCommand>(arguments, context).request.start_time());
+    return FromTimestamp(As<EventsCommand>(arguments, context).request.start_time());
   };
   EXPECT_EQ(since({"--utc", "events", "--since", "2026-07-01 12:00"}) -
                 since({"events", "--since", "2026-07-01 12:00"}),

@@ -16,6 +16,7 @@
 #include "tests/support/golden_file.h"
 #include "tests/support/status_matchers.h"
 #include "watcher/core/contract_rules.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -109,7 +110,7 @@ NodeVms SampleVms() {
   vms[0].vm.mutable_ref()->set_pid(4711);
   vms[0].vm.mutable_ref()->set_source("qmp:/run/qemu");
   vms[0].vm.set_qemu_version("7.2.22");
-  *vms[0].vm.mutable_state_time() = ToProto(Noon() - absl::Seconds(200));
+  *vms[0].vm.mutable_state_time() = ToTimestamp(Noon() - absl::Seconds(200));
   vms[0].ends = 3;
   vms[0].last_end.set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   vms[0].last_end.set_cause(v1::SHUTDOWN_CAUSE_GUEST_PANIC);
@@ -158,7 +159,7 @@ NodeReports SampleNodes() {
   v1::Event crash = StoppedEvent();
   crash.mutable_vm()->set_name("web1");
   crash.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
-  *crash.mutable_observe_time() = ToProto(Noon() - absl::Hours(1));
+  *crash.mutable_observe_time() = ToTimestamp(Noon() - absl::Hours(1));
   up.ends = {{crash}};
   return {up, {.node = {.name = "n2"}, .problem = "no answer"}};
 }
@@ -183,7 +184,7 @@ v1::NodeHeartbeat Node(const std::string& name, int64_t age, int64_t interval) {
   node.set_node(name);
   node.set_newest_sequence(10);
   node.set_published_sequence(7);
-  *node.mutable_time() = ToProto(Noon() - absl::Seconds(age));
+  *node.mutable_time() = ToTimestamp(Noon() - absl::Seconds(age));
   if (interval > 0) node.mutable_interval()->set_seconds(interval);
   return node;
 }
@@ -429,7 +430,7 @@ TEST(TableFormatter, TroubleNamesItsVmsAsTheCommandThatExplainsThemTakesThem) {
 TEST(TableFormatter, AnEndOfWhichNobodyKnowsWhyIsTroubleForADay) {
   NodeVm ended = {MakeVm("web1")};
   ended.vm.set_state(v1::VM_STATE_STOPPED);
-  *ended.vm.mutable_state_time() = ToProto(Noon());
+  *ended.vm.mutable_state_time() = ToTimestamp(Noon());
   ended.vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
   ended.vm.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_UNOBSERVED);
   const absl::Time later = Noon() + absl::Hours(2);
@@ -459,7 +460,7 @@ TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {
   NodeVm waits = {MakeVm("web1")};
   waits.vm.mutable_intent()->set_actor("alice");
   waits.vm.mutable_intent()->set_reason("node is emptied");
-  *waits.vm.mutable_intent()->mutable_expire_time() = ToProto(Noon() + kLateIntent);
+  *waits.vm.mutable_intent()->mutable_expire_time() = ToTimestamp(Noon() + kLateIntent);
   EXPECT_EQ(TroubleOf(waits, Noon()), TroubleKind::kNone);
   const absl::Time later = Noon() + absl::Seconds(90);
   EXPECT_EQ(TroubleOf(waits, later), TroubleKind::kIntentWaits);

@@ -150,13 +150,5 @@ TEST(ShortDurationText, IsAsKubectlShowsAges) {
   EXPECT_EQ(ShortDurationText(-absl::Hours(1)), "0s") << "a clock that was set back";
 }
 
-TEST(ToProto, GoesThereAndBackBeforeTheEpochToo) {
-  for (const absl::Time time : {kNoonOfJuly, kNoonOfJuly + absl::Nanoseconds(1),
-                                absl::FromUnixSeconds(-5) - absl::Nanoseconds(1)}) {
-    EXPECT_EQ(FromProto(ToProto(time)), time);
-    EXPECT_GE(ToProto(time).nanos(), 0);
-  }
-}
-
 }  // namespace
 }  // namespace vmeventd::client

@@ -15,7 +15,6 @@
 
 #include "base/small_file.h"
 #include "client/output/files.h"
-#include "client/output/time_text.h"
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/delivery.h"
 #include "client/sinks/push_body.h"
@@ -27,6 +26,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -44,7 +44,7 @@ NodeEvents PausedEvents(uint64_t first, uint64_t last, size_t server = 0) {
     v1::Event event;
     event.set_sequence(sequence);
     event.set_type(v1::EVENT_TYPE_PAUSED);
-    *event.mutable_observe_time() = ToProto(kPushedAt + absl::Seconds(sequence));
+    *event.mutable_observe_time() = ToTimestamp(kPushedAt + absl::Seconds(sequence));
     event.mutable_vm()->set_name("web1");
     events.push_back({event, {"node7", "", "journal-a"}, {server, {sequence, "journal-a"}}});
   }
@@ -59,7 +59,7 @@ PushState AtX() {
 }
 
 // The epoch: it does not fail.
-absl::Time FailingSince(const PushState& state) { return FromProto(state.failing_since()); }
+absl::Time FailingSince(const PushState& state) { return FromTimestamp(state.failing_since()); }
 
 // Its receiver gives these answers in turn, and then 200.
 class TestPusher : public Pusher {
@@ -137,7 +137,7 @@ TEST_F(PusherTest, TheCursorMovesBehindWhatWasAcknowledged) {
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3)));
   EXPECT_EQ(position_->sequence, 3);
   EXPECT_EQ(state_.delivered_events(), 3);
-  EXPECT_EQ(FromProto(state_.observed_until()), kPushedAt + absl::Seconds(3));
+  EXPECT_EQ(FromTimestamp(state_.observed_until()), kPushedAt + absl::Seconds(3));
 }
 
 TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
@@ -207,7 +207,7 @@ TEST_F(PusherTest, AStopLeavesTheCursor) {
   EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = 500}})));
   EXPECT_EQ(position_, std::nullopt);
   EXPECT_EQ(FailingSince(state_), kPushedAt);
-  EXPECT_EQ(FromProto(state_.waiting_since()), kPushedAt + absl::Seconds(1));
+  EXPECT_EQ(FromTimestamp(state_.waiting_since()), kPushedAt + absl::Seconds(1));
 }
 
 TEST_F(PusherTest, ARequestThatWasBrokenOffLeavesTheCursor) {
@@ -289,7 +289,7 @@ TEST(PushLogTest, AReceiverThatCanBeReachedAgainIsNoLongerFailing) {
 TEST(PushStateTest, EachNumberAndTimeIsAMetricWhoseLabelIsEscaped) {
   PushState state;
   state.set_failures(3);
-  *state.mutable_failing_since() = ToProto(kPushedAt);
+  *state.mutable_failing_since() = ToTimestamp(kPushedAt);
   const std::string text = MetricsOf(state, "a\"b\\c\n");
   for (const char* const line :
        {"TYPE vmevents_push_failures_total counter\n",
@@ -303,7 +303,7 @@ TEST(PushStateTest, EachNumberAndTimeIsAMetricWhoseLabelIsEscaped) {
 TEST(PushStateTest, AStatusIsSafeForATerminal) {
   PushState state;
   for (auto* time : {state.mutable_failing_since(), state.mutable_waiting_since()}) {
-    *time = ToProto(kPushedAt - absl::Minutes(5));
+    *time = ToTimestamp(kPushedAt - absl::Minutes(5));
   }
   state.set_error("evil \x1b[31m");
   const PushStatus status = {state, "push", true, {{"s\x1b", {4, "journal-a"}}}, "/x"};

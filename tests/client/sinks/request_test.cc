@@ -9,7 +9,6 @@
 #include "base/unique_fd.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
-#include "client/output/time_text.h"
 #include "client/sinks/http.h"
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_target.h"
@@ -21,6 +20,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/loopback.h"
 #include "tests/support/status_matchers.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
@@ -39,7 +39,7 @@ class PushFormatTest : public testing::Test {
     event->set_sequence(sequence);
     event->set_type(type);
     event->set_durable(true);
-    *event->mutable_observe_time() = ToProto(absl::FromUnixSeconds(1'782'907'200));
+    *event->mutable_observe_time() = ToTimestamp(absl::FromUnixSeconds(1'782'907'200));
     if (!vm.empty()) event->mutable_vm()->set_name(vm);
     return event;
   }
@@ -156,7 +156,7 @@ TEST_F(PushFormatTest, ATemplateHasASubjectAndASeverity) {
 
 TEST_F(PushFormatTest, AnEndThatNobodySawHasTwoTimes) {
   *AddStopped(7, "web1", v1::SHUTDOWN_CLASS_UNKNOWN)->mutable_shutdown()->mutable_last_seen_time() =
-      ToProto(absl::FromUnixSeconds(1'782'907'186));
+      ToTimestamp(absl::FromUnixSeconds(1'782'907'186));
   const auto json =
       nlohmann::json::parse(Body(PushFormat::kTemplate, R"({"text": "{{text}}"})").text);
   EXPECT_EQ(json["text"],

@@ -18,6 +18,7 @@
 #include "tests/support/faulty_disk.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 namespace {

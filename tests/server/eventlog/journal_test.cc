@@ -22,6 +22,7 @@
 #include "tests/support/files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 namespace {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd {

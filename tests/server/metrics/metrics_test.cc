@@ -22,6 +22,7 @@
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 #include "tests/support/wait.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/classification.h"
 
 namespace vmeventd {

@@ -13,6 +13,7 @@
 #include "server/eventlog/event_log.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
+#include "watcher/core/vm_event.h"
 
 namespace vmeventd {
 namespace {

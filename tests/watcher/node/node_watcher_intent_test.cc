@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/node/intent_requests.h"
 #include "watcher/runs/process.h"
 

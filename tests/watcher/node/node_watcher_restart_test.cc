@@ -14,6 +14,7 @@
 #include "tests/support/process_state.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 namespace {

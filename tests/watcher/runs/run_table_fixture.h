@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
 #include "tests/support/test_util.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/oom_counters.h"

@@ -1,6 +1,7 @@
 #include "tests/watcher/session/classification_document.h"
 
 #include "absl/strings/str_cat.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/classification_rules.h"
 #include "watcher/session/evidence_log.h"

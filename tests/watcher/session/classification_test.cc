@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
 #include "tests/watcher/session/classification_document.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {

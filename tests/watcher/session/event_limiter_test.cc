@@ -3,6 +3,7 @@
 #include "watcher/session/event_limiter.h"
 
 #include "gtest/gtest.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 namespace {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
+#include "watcher/core/proto_time.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {

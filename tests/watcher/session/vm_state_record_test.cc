@@ -3,6 +3,7 @@
 #include "watcher/session/vm_state_record.h"
 
 #include "gtest/gtest.h"
+#include "vmeventd/contract/enums.h"
 
 namespace vmeventd {
 namespace {
