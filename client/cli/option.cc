@@ -10,7 +10,7 @@
 #include "absl/strings/strip.h"
 #include "base/utf8.h"
 #include "client/cli/values.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "client/output/time_text.h"
 
 namespace vmeventd::client {

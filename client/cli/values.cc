@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/spelling.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "google/protobuf/descriptor.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 #include "watcher/core/health_services.h"

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/commands/print.h"
+#include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/fact_list.h"
 #include "client/output/painter.h"

@@ -12,7 +12,6 @@
 #include "client/doctor/advice.h"
 #include "client/doctor/paths.h"
 #include "client/doctor/settings.h"
-#include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"

@@ -3,7 +3,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/fleet/fleet_subjects.h"
-#include "client/output/event_text.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {

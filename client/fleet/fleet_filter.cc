@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "base/glob.h"
 #include "client/fleet/fleet_subjects.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "watcher/core/contract_rules.h"
 #include "watcher/core/proto_time.h"
 

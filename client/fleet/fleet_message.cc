@@ -11,7 +11,6 @@
 #include "client/fleet/cloud_event.h"
 #include "client/fleet/escape_bytes.h"
 #include "client/fleet/fleet_subjects.h"
-#include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "google/protobuf/util/json_util.h"

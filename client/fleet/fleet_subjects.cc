@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "client/fleet/escape_bytes.h"
+#include "client/output/enum_names.h"
 
 namespace vmeventd::client {
 
@@ -28,6 +29,18 @@ std::optional<std::string> UnescapeToken(absl::string_view token) {
   }
   // One name has one token.
   return EscapeToken(name) == token ? std::optional(std::move(name)) : std::nullopt;
+}
+
+std::string SubjectWords(const v1::Event& event) {
+  const auto word = [](const auto value, absl::string_view kind) {
+    const std::string name = ShortName(value);
+    return absl::ascii_isdigit(name[0]) ? absl::StrCat(kind, "-", name) : SubjectWord(name);
+  };
+  const v1::ShutdownClass shutdown_class = event.shutdown().shutdown_class();
+  return absl::StrCat(word(event.type(), "type"),
+                      shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED
+                          ? ""
+                          : absl::StrCat(".", word(shutdown_class, "class")));
 }
 
 }  // namespace vmeventd::client

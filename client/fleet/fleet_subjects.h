@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "vmeventd/v1/vm_events.pb.h"
 
 // The subjects of a fleet's messages, and the buckets of its keys. Pure.
 //
@@ -29,6 +30,10 @@ inline constexpr size_t kMaxTokenNameBytes = 255;
 std::string EscapeToken(absl::string_view name);
 // Returns the name for a token; nullopt: EscapeToken() never returns this token.
 std::optional<std::string> UnescapeToken(absl::string_view token);
+
+// The last part of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
+// "stopped.crash".
+std::string SubjectWords(const v1::Event& event);
 
 // Key-value buckets of the fleet. A key consists of the escaped tokens, separated by dots. Its
 // values have the subject "$KV.BUCKET.KEY" in the stream "KV_BUCKET".

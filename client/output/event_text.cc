@@ -8,21 +8,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
 #include "base/signal_name.h"
+#include "client/output/enum_names.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
-#include "google/protobuf/descriptor.h"
 #include "watcher/core/causes.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
-
-// "VM_STATE_", of its first value VM_STATE_UNSPECIFIED.
-absl::string_view PrefixOf(const google::protobuf::EnumDescriptor& descriptor) {
-  return absl::StripSuffix(descriptor.value(0)->name(), "UNSPECIFIED");
-}
 
 // "the kernel", its command, or "pid 7". Escaped.
 std::string SenderName(const v1::SignalSender& sender) {
@@ -53,68 +47,6 @@ std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
 
 }  // namespace
 
-std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int number) {
-  const auto* value = descriptor.FindValueByNumber(number);
-  if (value == nullptr) return absl::StrCat(number);
-  return std::string(absl::StripPrefix(value->name(), PrefixOf(descriptor)));
-}
-
-std::string TableName(v1::EventType type) {
-  static const auto* const kNames =
-      new std::map<v1::EventType, const char*>{{v1::EVENT_TYPE_GUEST_SHUTDOWN, "GUEST_DOWN"},
-                                               {v1::EVENT_TYPE_POWERDOWN_REQUESTED, "POWERDOWN"},
-                                               {v1::EVENT_TYPE_HIBERNATING, "HIBERNATE"},
-                                               {v1::EVENT_TYPE_GUEST_PANICKED, "PANICKED"},
-                                               {v1::EVENT_TYPE_WATCHDOG_EXPIRED, "WATCHDOG"},
-                                               {v1::EVENT_TYPE_MEMORY_FAILURE, "MEM_FAIL"},
-                                               {v1::EVENT_TYPE_MONITOR_LOST, "MON_LOST"},
-                                               {v1::EVENT_TYPE_MONITOR_RESTORED, "MON_BACK"},
-                                               {v1::EVENT_TYPE_INTENT_DECLARED, "INTENT"},
-                                               {v1::EVENT_TYPE_INTENT_ENDED, "INTENT_END"},
-                                               {v1::EVENT_TYPE_STATE_CHANGED, "STATE"},
-                                               {v1::EVENT_TYPE_PROBLEMS_CHANGED, "PROBLEMS"},
-                                               {v1::EVENT_TYPE_PVSHUTDOWN_REQUESTED, "PVSHUTDOWN"}};
-  const auto found = kNames->find(type);
-  return found == kNames->end() ? ShortName(type) : found->second;
-}
-
-std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor) {
-  std::vector<std::string> names;
-  for (int i = 1; i < descriptor.value_count(); ++i) {
-    names.push_back(EnumName(descriptor, descriptor.value(i)->number()));
-  }
-  return names;
-}
-
-std::optional<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
-                                 absl::string_view name) {
-  const absl::string_view prefix = PrefixOf(descriptor);
-  const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(name), {{"-", "_"}});
-  // Words that people use for some.
-  static constexpr std::pair<absl::string_view, absl::string_view> kOthers[] = {
-      {"EVENT_TYPE_END", "STOPPED"},
-      {"EVENT_TYPE_ENDED", "STOPPED"},
-      {"EVENT_TYPE_STOP", "STOPPED"},
-      {"EVENT_TYPE_START", "STARTED"},
-      {"EVENT_TYPE_INTENT_EXPIRED", "INTENT_ENDED"},
-      {"EVENT_TYPE_INTENT_REPLACED", "INTENT_ENDED"},
-      {"EVENT_TYPE_INTENT_WITHDRAWN", "INTENT_ENDED"},
-      {"SHUTDOWN_CAUSE_OOM", "OUT_OF_MEMORY"},
-      {"SHUTDOWN_CAUSE_PANIC", "GUEST_PANIC"}};
-  std::string full = absl::StrCat(prefix, absl::StripPrefix(upper, prefix));
-  for (const auto& [other, known] : kOthers) {
-    if (full == other) full = absl::StrCat(prefix, known);
-  }
-  const auto* value = descriptor.FindValueByName(full);
-  if (value != nullptr && value->number() != 0) return value->number();
-  if (&descriptor == v1::EventType_descriptor()) {
-    for (int type = 1; type <= v1::EventType_MAX; ++type) {  // 0 is unspecified
-      if (TableName(static_cast<v1::EventType>(type)) == upper) return type;
-    }
-  }
-  return std::nullopt;
-}
-
 std::string ClassWord(const v1::ShutdownDetail& shutdown) {
   return ShortName(shutdown.shutdown_class()) + (shutdown.caveats_size() > 0 ? "?" : "");
 }
@@ -136,22 +68,6 @@ std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone z
       info.has_oldest_time()
           ? absl::FormatTime(" since %Y-%m-%d %H:%M:%S", FromTimestamp(info.oldest_time()), zone)
           : "");
-}
-
-std::string SubjectWord(absl::string_view name) {
-  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
-}
-
-std::string SubjectWords(const v1::Event& event) {
-  const auto word = [](const auto value, absl::string_view kind) {
-    const std::string name = ShortName(value);
-    return absl::ascii_isdigit(name[0]) ? absl::StrCat(kind, "-", name) : SubjectWord(name);
-  };
-  const v1::ShutdownClass shutdown_class = event.shutdown().shutdown_class();
-  return absl::StrCat(word(event.type(), "type"),
-                      shutdown_class == v1::SHUTDOWN_CLASS_UNSPECIFIED
-                          ? ""
-                          : absl::StrCat(".", word(shutdown_class, "class")));
 }
 
 std::string PauseWords(absl::string_view run_state) {

@@ -1,47 +1,18 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "google/protobuf/descriptor.h"
-#include "google/protobuf/generated_enum_reflection.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Texts for an event's fields, for tables, `why`, commands, mails and subjects. Names of enum
-// values have no prefix: "STOPPED" for EVENT_TYPE_STOPPED.
+// Texts for an event's fields, for tables, `why`, commands and mails.
 
 namespace vmeventd::client {
 
-// The value's name; if this client does not know the value, its number.
-std::string EnumName(const google::protobuf::EnumDescriptor& descriptor, int number);
-template <typename Enum>
-std::string ShortName(Enum value) {
-  return EnumName(*google::protobuf::GetEnumDescriptor<Enum>(), value);
-}
-
-// The type's name in a table: at most 10 columns, such as "POWERDOWN" for POWERDOWN_REQUESTED.
-std::string TableName(v1::EventType type);
-
-// All names except UNSPECIFIED.
-std::vector<std::string> EnumNames(const google::protobuf::EnumDescriptor& descriptor);
-
-// Parses the short or the full name, or a type's name in a table, in any case, with "-" or "_".
-// None: it is no name of a value, or that of UNSPECIFIED.
-std::optional<int> ParseEnumName(const google::protobuf::EnumDescriptor& descriptor,
-                                 absl::string_view name);
-
 // The class for a table: "USER?" if a caveat casts doubt on it.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);
-
-// Converts "MONITOR_LOST" to "monitor-lost", the form in the fleet's subjects.
-std::string SubjectWord(absl::string_view name);
-// The last part of the event's subject in a fleet, and of its CloudEvents type: "monitor-lost",
-// "stopped.crash".
-std::string SubjectWords(const v1::Event& event);
 
 // Ends within this time are counted.
 inline constexpr absl::Duration kCountedEnds = absl::Hours(24);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"

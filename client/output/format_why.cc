@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
+#include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/fact_list.h"
 #include "client/output/formatter.h"

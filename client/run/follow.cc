@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/commands/names.h"
-#include "client/output/event_text.h"
 #include "client/output/time_text.h"
 #include "client/run/console.h"
 #include "client/run/run.h"

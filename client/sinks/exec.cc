@@ -21,7 +21,7 @@
 #include "base/signal_name.h"
 #include "base/unique_fd.h"
 #include "client/cli/option.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/output/write_fully.h"

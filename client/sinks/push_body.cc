@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "client/fleet/cloud_event.h"
+#include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"

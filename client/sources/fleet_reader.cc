@@ -8,7 +8,6 @@
 #include "absl/strings/string_view.h"
 #include "client/fleet/fleet_message.h"
 #include "client/fleet/fleet_subjects.h"
-#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"

@@ -3,7 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/vms.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "client/output/trouble.h"
 #include "gtest/gtest.h"
 #include "tests/support/golden_file.h"

@@ -11,7 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "client/sinks/follow_command.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

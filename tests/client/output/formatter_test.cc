@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/output/event_text.h"
+#include "client/output/enum_names.h"
 #include "client/output/node_state.h"
 #include "client/output/trouble.h"
 #include "gmock/gmock.h"
