@@ -16,7 +16,9 @@
 #include "client/sinks/cursor_file.h"
 #include "client/sinks/delivery.h"
 #include "client/sinks/sinks.h"
+#include "client/sources/make_source.h"
 #include "client/sources/servers.h"
+#include "client/sources/watch_start.h"
 
 namespace vmeventd::client {
 

@@ -36,6 +36,7 @@
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_node.h"
 #include "client/sources/fleet_lists.h"
+#include "client/sources/make_source.h"
 #include "client/sources/servers.h"
 
 namespace vmeventd::client {

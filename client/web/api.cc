@@ -25,6 +25,7 @@
 #include "client/commands/why.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
+#include "client/sources/make_source.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
