@@ -1,23 +1,17 @@
+#include "client/doctor/diagnose_daemon.h"
+
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/doctor/parts.h"
+#include "client/doctor/commands_to_paste.h"
 #include "client/doctor/paths.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/proc_texts.h"
 
 namespace vmeventd::client {
-
-std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::string_view setting) {
-  const std::string directory = absl::StrCat("/etc/systemd/system/", unit, ".d");
-  return absl::StrCat("install -d ", QuoteForShell(directory), " && printf '[Service]\\n", setting,
-                      "\\n' >", QuoteForShell(absl::StrCat(directory, "/", file)),
-                      " && systemctl daemon-reload && systemctl restart ", QuoteForShell(unit));
-}
-
 namespace {
 
 // The line that restarts the daemon, or shows how it was started.

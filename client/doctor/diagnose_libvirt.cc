@@ -1,3 +1,5 @@
+#include "client/doctor/diagnose_libvirt.h"
+
 #include <utility>
 #include <vector>
 
@@ -5,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "client/doctor/parts.h"
+#include "client/doctor/commands_to_paste.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
 

@@ -1,3 +1,5 @@
+#include "client/doctor/diagnose_qemu.h"
+
 #include <cstddef>
 #include <iterator>
 #include <string>
@@ -9,7 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/unix_address.h"
-#include "client/doctor/parts.h"
+#include "client/doctor/commands_to_paste.h"
+#include "client/doctor/diagnose_containers.h"
+#include "client/doctor/diagnose_libvirt.h"
+#include "client/doctor/diagnose_sockets.h"
 #include "client/doctor/paths.h"
 #include "client/doctor/settings.h"
 #include "client/output/event_text.h"

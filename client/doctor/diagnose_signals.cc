@@ -1,7 +1,9 @@
+#include "client/doctor/diagnose_signals.h"
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "client/doctor/parts.h"
+#include "client/doctor/commands_to_paste.h"
 
 namespace vmeventd::client {
 namespace {

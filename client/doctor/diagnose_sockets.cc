@@ -1,7 +1,9 @@
+#include "client/doctor/diagnose_sockets.h"
+
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/doctor/parts.h"
+#include "client/doctor/diagnose_libvirt.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/qemu_program.h"

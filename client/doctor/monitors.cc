@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
-#include "client/doctor/parts.h"
+#include "client/doctor/diagnose_sockets.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
 

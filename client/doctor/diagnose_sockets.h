@@ -1,0 +1,20 @@
+#pragma once
+
+#include "client/doctor/examination.h"
+#include "client/doctor/node_facts.h"
+
+// Watched directories, the sockets in them that lead to no VM, and other programs that occupy
+// them.
+
+namespace vmeventd::client {
+
+void DiagnoseWatch(const WatchedPlace& place, Examination* exam);
+void DiagnoseKvmd(const NodeProcess& process, Examination* exam);
+void DiagnoseUnfollowedSockets(Examination* exam);
+// The suffix of Ganeti's sockets, the name of its watcher, and the line that stops this watcher and
+// prevents its start.
+inline constexpr char kGanetiPattern[] = ".kvmd";
+inline constexpr char kKvmdProgram[] = "ganeti-kvmd";
+extern const char kDisableKvmd[];
+
+}  // namespace vmeventd::client
