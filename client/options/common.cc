@@ -40,8 +40,8 @@ CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
   const auto read_until = [=](const std::string& text) {
     const bool is_relative = absl::StartsWith(text, "+");
     if (is_relative && !*since) {
-      Wrong(absl::StrCat("\"", text, "\" is counted from ", reading->context.dashes,
-                         "since; give that, too"));
+      Wrong(absl::StrCat("\"", text, "\" is relative to ", reading->context.dashes,
+                         "since, which is not given"));
     }
     *until = is_relative ? Need(ParseTimeAfter(text, **since)) : ReadTime(reading->context, text);
   };

@@ -37,7 +37,7 @@ Examples:
   vmevents --server nats://nats1 watch    what happens on all nodes of a fleet
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
-5 push: the receiver wants no more.)";
+5 push: the receiver answered 410 Gone.)";
 
 // By the name of the command.
 constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
@@ -99,8 +99,8 @@ Examples:
       --token-file token)"},
     {"vms",
      R"(It prints a row for each VM. AGE is how long the VM has been in its state. ENDS
-is how many of its runs have ended, of those that vmeventd knows. CLASS and WHY
-are those of its last end. VMs that run come first, then those that have
+is the number of its ended runs that vmeventd knows. CLASS and WHY are those of
+its last end. VMs that run come first, then those that have
 stopped, the newest end first.
 
 Examples:
@@ -162,9 +162,9 @@ Examples:
   vmevents intent withdraw INTENT_ID)"},
     {"fleet",
      R"(LAG is how many sequences the fleet's stream is behind the node's journal.
-A node is silent if nothing came from it for three of its intervals: it is down,
-or cannot reach the servers. "push stopped": its push was stopped on purpose,
-and its VMs may run.
+A node is silent if three of its heartbeats are missing: it is down, or cannot
+reach the servers. "push stopped": its push was stopped on purpose, and its VMs
+may still be running.
 
 Examples:
   vmevents --server nats://nats1,nats2 fleet
@@ -214,9 +214,9 @@ Examples:
     {"withdraw", "Example:\n  vmevents intent withdraw 6a6f7572-6e61-4c00-8000-000000000001"},
     {"info", "Example:\n  vmevents -o json info"},
     {"streams",
-     "It shows who each client is, since when it follows events, how far its stream\n"
-     "is, how many sequences it lags behind, and its filter. Only operators of\n"
-     "vmeventd may list the streams.\n\nExample:\n  vmevents -o json streams"},
+     "It shows who each client is, since when it follows events, the position of its\n"
+     "stream, how many sequences it lags, and its filter. Only operators of vmeventd\n"
+     "may list the streams.\n\nExample:\n  vmevents -o json streams"},
     {"help", "Example:\n  vmevents help intent declare"},
     {"version", "Example:\n  vmevents version"},
     {"proxy", "`--server ssh://HOST` runs it on HOST.\n\nExample:\n  ssh node1 vmevents proxy"},

@@ -62,7 +62,7 @@ std::string ExplainExtra(const CLI::App& command, const std::string& word, bool 
     if (after_dashes) {
       hint = "; options go before --";
     } else if (hint.empty() && word[1] != '-' && command.get_option_no_throw("--vm") != nullptr) {
-      hint = absl::StrCat("; a VM of that name is vm/", word, ", or stands behind --");
+      hint = absl::StrCat("; for a VM of that name write vm/", word, ", or put the name after --");
     }
   }
   return absl::StrCat("\"", word, "\" is not known here", hint,

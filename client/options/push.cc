@@ -117,11 +117,10 @@ void AddPush(CLI::App* program, Reading* reading, const SinkTable& sinks) {
                               "strings are replaced",
                               &push->template_file)
                           ->excludes(format);
-  AddStart(
-      app,
-      "where to start if no position is saved yet: after this sequence number, at oldest, now, "
-      "or at a time (default now; for a fleet oldest)",
-      &reading->context, &push->follow.watch.start);
+  AddStart(app,
+           "where to start if no position is saved yet: a sequence number (the events after it), a "
+           "time, oldest or now (default now; for a fleet oldest)",
+           &reading->context, &push->follow.watch.start);
   std::vector<CLI::Option*> of_events =
       Added(app, [reading, command = app, filter = &push->follow.watch.filter] {
         AddNode(command, reading);

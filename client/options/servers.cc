@@ -101,7 +101,8 @@ void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
   if (used) line->fleet->tls = tls;
   for (ServerAddress& server : line->servers) {
     if (server.is_ssh() && given) {
-      Wrong(absl::StrCat("--tls-*: ", ToText(server), " has SSH instead of TLS; leave them out"));
+      Wrong(absl::StrCat("--tls-*: ", ToText(server),
+                         " is reached through SSH, not TLS; leave out the --tls options"));
     }
     if (server.is_unix() && given) {
       Wrong(absl::StrCat("--tls-*: a Unix socket (", ToText(server),
@@ -146,7 +147,9 @@ void CheckServers(const CLI::App& command, const CommandLine& line, absl::string
   const auto* push = std::get_if<PushCommand>(&line.command);
   const auto* follow = push ? &push->follow : std::get_if<FollowCommand>(&line.command);
   if (follow != nullptr && std::holds_alternative<FromSequence>(follow->watch.start)) {
-    Wrong("a sequence is of one node's journal; for several nodes use oldest or a time", "--from");
+    Wrong(
+        "a sequence number belongs to one node's journal; for several nodes give oldest or a time",
+        "--from");
   }
 }
 

@@ -22,8 +22,8 @@ void AddWatch(CLI::App* program, Reading* reading, const SinkTable& sinks) {
   WatchCommand& watch = command->watch;
   AddStart(
       app,
-      "where to start: after this sequence number, at oldest, now or a time, or with a snapshot "
-      "of the VMs (default now)",
+      "where to start: a sequence number (the events after it), a time, oldest, now, or snapshot "
+      "(the VMs as they are, then events); default now",
       &reading->context, &watch.start);
   AddNode(app, reading);
   AddNames(app, &watch.filter);

@@ -183,7 +183,8 @@ absl::StatusOr<std::string> ReadOperator(const std::string& text) {
   // A DNS name has no "@", and a URI a scheme before it.
   const size_t scheme = text.find_first_of(":@");
   if (scheme != text.npos && (text[scheme] == '@' || !absl::ascii_isalpha(text[0]))) {
-    return InvalidText(text, "is neither a DNS name nor a URI, which alone name operators");
+    return InvalidText(text,
+                       "is neither a DNS name nor a URI; an operator is named by one of these");
   }
   return text;
 }
