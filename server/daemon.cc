@@ -105,8 +105,10 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
       kVersion, getpid(), config.sources.text(), absl::StrJoin(addresses, ", "), config.state_dir,
       journal_id);
   if (config.sources.is_default()) {
-    spdlog::info("{}; to follow others instead, name them, as in watch = [\"/run/qemu:*.qmp\"]",
-                 DefaultSourcesText());
+    spdlog::info(
+        "{}; to follow other sources, set watch or libvirt, for example "
+        "watch = [\"/run/qemu:*.qmp\"]",
+        DefaultSourcesText());
   }
 }
 
@@ -244,7 +246,7 @@ void LogMissing(const Config& config, v1::ExitStatusSource exit_statuses,
   const bool needs_exit_statuses =
       config.process_tracking && exit_statuses == v1::EXIT_STATUS_SOURCE_NONE;
   for (const std::string& right : MissingRights(needs_exit_statuses)) {
-    spdlog::warn("{}", right);
+    spdlog::warn("missing privilege: {}", right);
   }
   // Nobody misses what was switched off.
   if (!no_senders.empty() && config.process_tracking &&

@@ -63,7 +63,7 @@ void DiskWait::Run() {
     if (now < begin_ + kReadyTimeout) continue;
     const std::string waits = absl::StrCat("the start waits for ", What());
     if (now >= log_at) {
-      spdlog::error("{}; no VM is followed meanwhile", waits);
+      spdlog::error("{}; no VM is followed until then", waits);
       log_at = now + absl::Minutes(1);
     }
     Notify(absl::StrCat("READY=1\nWATCHDOG=1\nSTATUS=", waits));

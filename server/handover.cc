@@ -245,7 +245,7 @@ absl::StatusOr<UniqueFd> PackHandover(const HandoverContents& contents) {
     }
     status = Send(sender.get(), run.state.SerializeAsString(), descriptors);
     if (status.ok()) continue;
-    spdlog::warn("cannot hand over {} of {} VMs, the next start reconnects to them: {}",
+    spdlog::warn("cannot hand over {} of {} VMs: {}; the next start reconnects to them",
                  runs.size() - sent, runs.size(), std::string(status.message()));
     break;
   }
@@ -262,7 +262,7 @@ bool StoreHandover(const HandoverContents& contents) {
     const size_t events = contents.log.unwritten.events.size();
     if (events > 0) spdlog::info("handed over {} events that wait for the disk", events);
   } else {
-    spdlog::warn("cannot hand over {} VMs, the next start reconnects to them: {}",
+    spdlog::warn("cannot hand over {} VMs: {}; the next start reconnects to them",
                  contents.open.runs.size(), std::string(status.message()));
   }
   return status.ok();

@@ -28,8 +28,7 @@ struct FoundMark {
 FoundMark FindMark(const std::string& path) {
   const absl::StatusOr<SequenceMark> read = ReadMark(path);
   if (read.ok()) return {*read};
-  spdlog::warn("{}; the sequences that were used are not known",
-               std::string(read.status().message()));
+  spdlog::warn("{}; cannot tell which sequences were used", std::string(read.status().message()));
   return {.is_readable = false};
 }
 
@@ -120,7 +119,7 @@ absl::StatusOr<LogStart> FindLogStart(const JournalOptions& options, absl::Time 
   }
   Reserve(path, found, used, &start);
   if (!start.opened.replaced.empty()) {
-    spdlog::error("{}: {}; the journal is {} now", path, start.opened.replaced,
+    spdlog::error("{}: {}; the id of the journal is now {}", path, start.opened.replaced,
                   start.after.journal_id);
   }
   start.previous.existed =

@@ -98,7 +98,7 @@ TEST_F(ServiceTest, AStartOnAHungDiskIsReportedAndContinuesWhenTheDiskAnswers) {
               StartsWith("READY=1\nWATCHDOG=1\nSTATUS=the start waits for the disk of " +
                          Options().state_dir));
   WaitWatchdog(manager_.Count("READY=1\nWATCHDOG=1"), "READY=1\nWATCHDOG=1");
-  EXPECT_THAT(Log(), HasSubstr("which has not answered for 2s; no VM is followed meanwhile"));
+  EXPECT_THAT(Log(), HasSubstr("which has not answered for 2s; no VM is followed until then"));
   std::filesystem::remove(hang());
   manager_.Next("READY=1\nSTATUS=following");
   process->Signal(SIGTERM);

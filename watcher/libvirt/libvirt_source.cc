@@ -205,8 +205,8 @@ void LibvirtSource::OnSocket(const LibvirtSpec& spec, const std::string& path) {
   const std::string uri = spec.UriAt(path);
   if (!links_.contains(uri) && links_.size() >= kMaxLinks) {
     meters_.left_out.Add();
-    spdlog::warn("--libvirt: {} libvirts have not answered, which is the maximum: not following {}",
-                 kMaxLinks, absl::CHexEscape(path));
+    spdlog::warn("not following libvirt {}: {} libvirts have not answered, which is the limit",
+                 absl::CHexEscape(path), kMaxLinks);
     return;
   }
   Want(LinkAt(uri), spec, path);

@@ -298,8 +298,8 @@ QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess 
     AwaitDescriptors(slot, shortage);
     return nullptr;
   }
-  spdlog::debug("following {}, {}", absl::CHexEscape(slot->path),
-                tracked ? absl::StrCat("pid ", peer.pid) : "its process is not known");
+  spdlog::debug("following {} ({})", absl::CHexEscape(slot->path),
+                tracked ? absl::StrCat("pid ", peer.pid) : "process not known");
   auto run = std::make_unique<QmpRun>(
       context_, table_, this,
       VmSession(Describe(*slot, seen, peer), &context_->options->session, context_->loop->Now()));
