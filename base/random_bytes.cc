@@ -8,7 +8,7 @@ namespace vmeventd {
 
 std::string RandomBytes(size_t count) {
   std::string bytes(count, '\0');
-  // It does not fail for so few bytes.
+  // getrandom() does not fail for so few bytes.
   if (getrandom(bytes.data(), count, 0) != static_cast<ssize_t>(count)) std::abort();
   return bytes;
 }

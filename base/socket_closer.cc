@@ -36,7 +36,7 @@ void CloseWithin(absl::Duration patience, UniqueFd* socket) {
   event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
   timer_t timer{};
   const bool made = timer_create(CLOCK_MONOTONIC, &event, &timer) == 0;
-  // Again and again: one that comes before the wait interrupts nothing.
+  // Signals repeatedly: a signal that arrives before the wait interrupts nothing.
   const itimerspec every{absl::ToTimespec(patience), absl::ToTimespec(patience)};
   if (made) timer_settime(timer, 0, &every, nullptr);
   socket->Reset();

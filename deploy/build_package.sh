@@ -33,7 +33,7 @@ files() {
   fi
 }
 
-# A copy, because debhelper works beside the source. Files that git knows and that are gone are left out.
+# A copy, because debhelper works next to the source. Files that git knows and that are gone are left out.
 copy_source() {
   mkdir -p "$source"
   files | (cd "$root" && while IFS= read -r -d '' file; do

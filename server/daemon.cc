@@ -532,7 +532,7 @@ absl::StatusOr<SignalTracing> BeginSignalTracing(const Config& config, std::vect
   return absl::UnavailableError(absl::StrCat("--signal-senders=require: ", begun.problem.text));
 }
 
-// Before there are threads.
+// Called before there are threads.
 void TuneLibraries() {
   // An arena for each of gRPC's threads would cost more memory than the VMs do.
   mallopt(M_ARENA_MAX, 2);

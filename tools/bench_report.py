@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes what ./dev bench measured into docs/internals/performance.md, between its marks, and draws
-docs/internals/performance.svg: distributions of latencies, cost over the number of VMs beside others that watch
+docs/internals/performance.svg: distributions of latencies, cost over the number of VMs next to others that watch
 QEMUs, cost over the number of subscribers.
 
   bench_report.py NODE.json DOCUMENT.md PLOTS.svg
@@ -16,7 +16,7 @@ import re
 import sys
 
 BEGIN, END = "<!-- measured: ./dev bench writes this -->", "<!-- end -->"
-# What is compared with a floor: the row's name, what was measured, the floor beside it.
+# What is compared with a floor: the row's name, what was measured, the floor next to it.
 RATIOS = [
     ("socket closed to shutdown file, p50", r"socket closed to shutdown file of \d+ VMs, p50",
      "floor: socket closed to shutdown file, p50"),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the QEMUs that hang in their exit, with vmeventd beside them and without it.
+"""Counts the QEMUs that hang in their exit, with vmeventd next to them and without it.
 
 usage: tools/harm.py BIN_DIR [--rounds N] [--phase NAME]... [--parallel N] [--seed N] [--no-control]
 
@@ -12,7 +12,7 @@ without vmeventd:
   stop     another client's quit, or SIGTERM, while vmeventd follows it
   pause    another client's stop, and with its answer SIGTERM or that client's quit
 
-One that has not exited after 15 s hangs; it is killed and counted. Exit status 1: one hung beside vmeventd.
+One that has not exited after 15 s hangs; it is killed and counted. Exit status 1: one hung next to vmeventd.
 """
 
 import argparse

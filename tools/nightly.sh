@@ -4,7 +4,7 @@
 readonly newer_qemu_dir=build/qemu-backports
 readonly newer_libvirt_dir=build/libvirt-backports
 readonly newer_nats_dir=build/nats-unstable
-# What the image takes beside the other packages.
+# What the image takes in addition to the other packages.
 readonly image_packages=(
   buildah runc
 )
@@ -30,9 +30,9 @@ instructions     instructions and system calls of the hot paths, against tools/m
 simulation       10,000 lives in virtual time [--seed N | --shrink N | --lives N]
 mutations        defects built into a copy, which the simulation has to find [NAME...]
 fuzz             each fuzz target for SECONDS (60)
-harm             ends ROUNDS (1000) QEMUs beside vmeventd and without it [--phase start|restart|stop|pause]
+harm             ends ROUNDS (1000) QEMUs next to vmeventd and without it [--phase start|restart|stop|pause]
 compare          ends guests under vmeventd, kvmd and libvirt; writes docs/internals/comparison.md; root
-picture          draws vmevents watch beside guests, for the README
+picture          draws vmevents watch next to guests, for the README
 bench            as ./dev bench [--quick]
 tutorials        pages of commands, pasted as written
 endings          all endings, of guests that run Linux
@@ -46,7 +46,7 @@ kernel           the kernel, libvirt and systemd of Debian 13 in a virtual machi
 kubernetes       the manifests and the hook of KubeVirt on a real kube-apiserver, which it builds
 debian13         builds the programs on Debian 13, in a chroot, and passes the unit tests [--build: no tests]; root
 bare             the commands of README.md on a bare Debian 12 and 13, in chroots [bookworm|trixie]; root
-image            builds the container image and runs it beside guests; root
+image            builds the container image and runs it next to guests; root
 '
 
 # apt_of DIR SUITE...: prepares apt-get for these suites of Debian alone, in DIR/apt, and sets apt_options.

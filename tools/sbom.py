@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes a software bill of materials, SPDX 2.3 as JSON, from what dpkg knows.
 
-  sbom.py packages DIRECTORY                 of the .deb files there, by the .buildinfo beside them
+  sbom.py packages DIRECTORY                 of the .deb files there, by the .buildinfo next to them
   sbom.py image ROOT NAME VERSION DIGEST     of the Debian system in ROOT, with vmeventd's programs
 
 A package's bill has the libraries that it needs to run, with the versions it was linked with, and what it

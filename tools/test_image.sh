@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ./dev nightly image: builds the image of the Dockerfile and runs it beside real QEMU guests.
+# ./dev nightly image: builds the image of the Dockerfile and runs it next to real QEMU guests.
 #
 #   test_image.sh BIN_DIRECTORY GUEST_DIRECTORY LIBVIRT_CACHE WORK_DIRECTORY
 #   test_image.sh --archive WORK_DIRECTORY

@@ -89,7 +89,7 @@ class StoryCollector {
     }
     std::vector<std::pair<std::string, VmStory>> stories;  // each after its UUID
     for (const auto& [key, of_nodes] : vms) {
-      // It is not known which of several VMs that live an end is of.
+      // If several VMs run, nobody knows which of them an end belongs to.
       const auto alive = absl::c_count_if(
           of_nodes, [](const VmStory& story) { return story.vm && IsAlive(*story.vm); });
       const auto is_apart = [&](const VmStory& story) {

@@ -12,7 +12,7 @@ namespace {
 Failure ExplainUnavailable(const ServerAddress& address, const grpc::Status& status) {
   const std::string message = EscapeForTerminal(status.error_message());
   const v1::ErrorReason reason = ReasonOf(status);
-  // Its own answer: it was reached.
+  // The daemon's own answer: it was reached.
   if (reason == v1::ERROR_REASON_JOURNAL_UNAVAILABLE) {
     return {ExitCode::kFailed,
             absl::StrCat("vmeventd at ", ToText(address), " could not do this: ", message)};

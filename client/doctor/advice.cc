@@ -134,7 +134,7 @@ MonitorAdvice AdviseIncus(absl::string_view program, const NodeProcess& qemu, co
   const std::string path =
       absl::StrCat(above, TakePath(place, name, qemu, exam, before, above.size()));
   const auto get = [&client](const char* key) {
-    // With what a profile sets, which the VM's own setting replaces.
+    // -e prints the values of profiles too, which the VM's own setting replaces.
     return absl::StrCat(client, " config get -e ", kVm, " ", key);
   };
   return {

@@ -116,7 +116,7 @@ void AddSharedPath(const Subject& subject, const std::string& name, const std::s
   const bool is_own =
       in_project.empty() ? name == arguments.name || name == arguments.id : name == in_project;
   if (!is_own) {
-    // Its arguments may call the file otherwise, as by /var/run.
+    // QEMU's arguments may name the file by another path, such as /var/run.
     const auto own = absl::c_find_if(arguments.monitors, [&path](const QmpMonitor& one) {
       return FileOf(one.path) == FileOf(path);
     });

@@ -10,7 +10,7 @@
 
 namespace vmeventd::client {
 
-// As docs/connect.md has it: Ganeti starts kvmd again and again.
+// Ganeti starts kvmd again and again; docs/connect.md has the same line.
 const char kDisableKvmd[] =
     "sed -i '/^KVMD_ARGS=--version$/d' /etc/default/ganeti; "
     "echo KVMD_ARGS=--version >>/etc/default/ganeti; "

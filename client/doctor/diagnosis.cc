@@ -73,10 +73,10 @@ Diagnosis DiagnoseSilence(const ServerAddress& server, const std::string& why,
   } else if (server.path == kSystemSocket) {
     line = "systemctl enable --now vmeventd && systemctl status vmeventd";
   } else if (server.is_unix()) {
-    // Who listens there, and where vmeventd does.
+    // Shows who listens there, and where vmeventd listens.
     line = absl::StrCat("ss -xlp | grep -F -e ", QuoteForShell(server.path), " -e vmeventd");
   } else if (server.tls && probe.error == 0) {
-    // Its certificate, and the client's.
+    // Shows the server's certificate, and the client's.
     line = absl::StrCat("openssl s_client -connect ", QuoteForShell(address), " -CAfile ",
                         QuoteForShell(server.tls->ca_file), " </dev/null | ", kShowCertificate);
     if (!server.tls->cert_file.empty()) {

@@ -15,7 +15,7 @@
 namespace vmeventd::client {
 namespace {
 
-// By Place: the text before its line, and its name for programs.
+// For each Place: the text before its line, and its name for programs.
 constexpr struct {
   const char* before;
   const char* name;

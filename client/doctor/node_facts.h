@@ -71,7 +71,7 @@ struct WatchedPlace {
   bool exists = false;  // `doctor` sees the directory
   std::string target;   // where it is a symbolic link to nothing: the path to which that leads
   bool hangs = false;   // the daemon reports that it hangs, so `doctor` has not looked at it
-  // Who may make a socket in it: the owner (a uid), and all users.
+  // Users who may make a socket in it: the owner (a uid), and all users.
   uint32_t owner = 0;
   bool open_to_all = false;
 };

@@ -28,7 +28,7 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
   const absl::string_view directory = path.substr(0, std::max(path.rfind('/'), size_t{1}));
   const absl::string_view above = DirectoryOf(directory);
   const absl::string_view file = FileOf(path);
-  // Kata has its own monitor beside it.
+  // Kata has its own monitor in addition to it.
   if (file == kExtraMonitor) return {absl::StrCat(above, "*"), std::string(file)};
   WatchSpec spec = {absl::StrCat(above, WithStar(FileOf(directory), name)), WithStar(file, name)};
   if (spec.has_directories() || absl::StrContains(spec.pattern, '*')) return spec;

@@ -308,7 +308,7 @@ std::vector<Mount> MountsOf(const std::string& process) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
     Mount mount;
-    // It has a blank, a tab, a newline and a backslash as three octal digits.
+    // The kernel writes a blank, a tab, a newline and a backslash as three octal digits.
     if (words.size() < 5 || !absl::CUnescape(words[3], &mount.root) ||
         !absl::CUnescape(words[4], &mount.point)) {
       continue;
@@ -365,7 +365,7 @@ bool Hangs(const NodeFacts& facts, const std::string& path) {
 bool IsFileOf(const UnixSocket& socket, const std::string& path) {
   struct stat file {};
   if (socket.file == 0 || ::stat(path.c_str(), &file) != 0) return false;
-  // As the kernel numbers it: 20 bits for the minor number.
+  // The kernel's number of the device: 20 bits for the minor number.
   const uint32_t device = major(file.st_dev) << 20 | minor(file.st_dev);
   return socket.file == static_cast<uint32_t>(file.st_ino) && socket.device == device;
 }
@@ -438,8 +438,7 @@ void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
   const std::string owner = absl::StrCat("/proc/", qemu->pid);
   std::string viewer = absl::StrCat("/proc/", facts.daemon_pid);
   if (facts.daemon_pid == 0 || !IsThere(viewer + "/root/")) viewer = "/proc/self";
-  if (!IsThere(owner + "/root/"))
-    return;  // who may not look takes a path for the one that is meant
+  if (!IsThere(owner + "/root/")) return;  // not permitted: paths count as they are written
   const std::string directory = ReadLink(owner + "/cwd");
   for (const UnixSocket& socket : facts.sockets) {
     const bool is_own = absl::c_any_of(

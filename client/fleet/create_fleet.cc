@@ -23,7 +23,7 @@ std::string CreateRequest(const std::string& stream) {
                                  {"discard", is_bucket ? "new" : "old"},
                                  {"deny_delete", true},
                                  {"deny_purge", true},
-                                 // Those of NATS's own clients.
+                                 // The settings of NATS's own clients.
                                  {"max_msgs_per_subject", is_bucket ? 1 : -1},
                                  {"allow_direct", is_bucket}};
   return config.dump();

@@ -21,7 +21,7 @@ std::string NatsUrl(const ServerAddress& server) {
 }
 
 absl::StatusOr<std::vector<ServerAddress>> ParseNatsServers(absl::string_view text) {
-  // It would stand in the log, and in the list of processes.
+  // A password would appear in the log and in the list of processes.
   if (absl::StrContains(text, '@')) {
     return absl::InvalidArgumentError(
         "a server's address must not have a user or a password: give a file of credentials instead "

@@ -23,7 +23,7 @@ using Settings = std::map<std::string, std::vector<std::string>>;
 struct Contexts {
   std::string path;     // path of the file, or a text that there is none
   std::string current;  // empty: none
-  // By name; an error: what is wrong with the context.
+  // Contexts by name; an error: what is wrong with the context.
   std::map<std::string, absl::StatusOr<Settings>> named;
 };
 // Reads the configuration file that `context` names; without a file the result is empty. Throws if

@@ -23,7 +23,7 @@ constexpr uint64_t kMaxLast = 100'000;
 // Events that --follow begins with by default.
 constexpr uint64_t kUsualLast = 10;
 
-// `events` and what begins as `list` does.
+// Adds `events`, or an alias of it that starts with the values in `begin`.
 CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, const char* help,
                          const EventsCommand& begin = {}) {
   CLI::App* app = AddCommand(program, name, help);

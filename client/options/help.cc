@@ -39,7 +39,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
 5 push: the receiver answered 410 Gone.)";
 
-// By the name of the command.
+// The texts by the command's name.
 constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
     {"watch",
      R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,

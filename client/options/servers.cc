@@ -128,7 +128,7 @@ void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
 
 void CheckServers(const CLI::App& command, const CommandLine& line, absl::string_view origin) {
   const std::string& name = command.get_name();
-  const CLI::App* last = &command;  // of "intent list" the latter
+  const CLI::App* last = &command;  // in "intent list": list
   bool asks_fleets = command.get_option_no_throw("--node") != nullptr;
   while (!last->get_subcommands().empty()) {
     last = last->get_subcommands().front();

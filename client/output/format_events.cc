@@ -63,7 +63,7 @@ std::string LongName(const v1::Event& event) {
   return ended ? absl::StrCat("INTENT_", ShortName(event.intent_end())) : ShortName(event.type());
 }
 
-// Of a row that has the day.
+// Describes an event for a row that shows the day.
 std::string DetailText(const v1::Event& event, absl::TimeZone zone, bool wide) {
   const std::string between = EndedBetween(event.shutdown(), FromTimestamp(event.observe_time()),
                                            zone, /*names_day=*/false);

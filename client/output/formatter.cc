@@ -56,7 +56,7 @@ std::string Formatter::SinceText(const google::protobuf::Timestamp& time) const 
 
 // A name widens its column to a limit; on a terminal a longer one is cut.
 ColumnLayout::Column Formatter::NameColumn(const char* heading, size_t min_width) const {
-  // 20 columns of 80; 13 beside those of another name.
+  // 20 columns of 80; 13 next to another name.
   const size_t least = style_.nodes ? 12 : 20;
   const size_t share = style_.nodes ? 6 : 4;
   const size_t limit = LineLimit() == 0 ? SIZE_MAX : std::max(least, LineLimit() / share);

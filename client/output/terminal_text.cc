@@ -26,7 +26,7 @@ std::string EscapeCharacter(uint32_t code_point) {
 // The word as $'...'.
 std::string QuoteWithEscapes(absl::string_view word) {
   std::string out = "$'";
-  bool behind_byte = false;  // of which a shell may take another hexadecimal digit for a part
+  bool behind_byte = false;  // a shell may take a hexadecimal digit after it for a part of it
   while (!word.empty()) {
     const Utf8Character character = DecodeUtf8(word);
     const absl::string_view one = word.substr(0, std::max<size_t>(character.length, 1));

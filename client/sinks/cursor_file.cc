@@ -60,7 +60,7 @@ absl::StatusOr<std::string> Print(const Positions& positions) {
   return ToJson(cursor);
 }
 
-// Takes the lock beside `file`, a file that is made where it is missing, until the result is
+// Takes the lock next to `file`, a file that is made if it is missing, until the result is
 // closed. FAILED_PRECONDITION: another process has it.
 absl::StatusOr<UniqueFd> LockBeside(const std::string& file) {
   const size_t name = file.rfind('/') + 1;  // 0 without a slash

@@ -124,7 +124,7 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
   const UniqueFd ended(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
   const std::stop_callback on_stop(stop, [&stopped] { eventfd_write(stopped.get(), 1); });
   bool was_stopped = false;
-  // Without the descriptor the command is waited for, and no stop ends it.
+  // Without the descriptor this waits for the command, which no stop ends.
   if (ended.valid() && WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
     was_stopped = true;
     kill(-*pid, SIGTERM);

@@ -192,9 +192,9 @@ absl::StatusOr<std::string> SendHttpTest(const PushCommand& command, const PushT
   const auto headers = HeadersOf(command, *body);
   if (!headers.ok()) return headers.status();
   const HttpAnswer answer = (*post)(body->text, *headers);
-  const std::string said = absl::StrCat(target.shown, ": ", ReasonOf(answer));
-  if (answer.status / 100 != 2) return absl::UnavailableError(said);
-  return said + "\n";
+  const std::string summary = absl::StrCat(target.shown, ": ", ReasonOf(answer));
+  if (answer.status / 100 != 2) return absl::UnavailableError(summary);
+  return summary + "\n";
 }
 
 }  // namespace

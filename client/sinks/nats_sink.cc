@@ -64,7 +64,7 @@ constexpr absl::Duration kEventTimeout = absl::Seconds(10);
 constexpr absl::Duration kOtherReported = absl::Minutes(10);
 constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 
-// Its own options.
+// Options that only this sink takes.
 constexpr char kCluster[] = "--cluster";
 constexpr char kCredentials[] = "--push-credentials";  // path of the file; empty: none
 constexpr char kDomain[] = "--push-domain";            // of the JetStream; empty: the servers' own
@@ -232,7 +232,7 @@ class FleetSink : public EventSink {
     }
     if (of.journal_id == node_.journal_id) published_ = begin;
     if (last.ok()) last_message_ = last->stream_sequence;
-    // Its limit has deleted the events of a node that was quiet for so long.
+    // The stream's limit has deleted the events of a node that was quiet for so long.
     const absl::Time before = FromTimestamp(push_.log->state().last_success());
     const bool quiet = absl::Now() - before >= kStreamMaxAge;
     if (last.ok() || acknowledged == 0 || quiet) return absl::OkStatus();
@@ -338,8 +338,8 @@ class FleetSink : public EventSink {
       return absl::UnavailableError(failure->sentence);
     }
     const absl::Duration asked = SteadyNow() - begin;
-    // The state is written once its newest event, which is on its way, was published: of a journal
-    // that has replaced the present one, none was.
+    // A state is written only after its newest event was published. If the journal was replaced
+    // since, none of its events was.
     std::erase_if(vms, [&](const NodeVm& one) {
       return one.vm.last_sequence() > (one.node.journal_id == node_.journal_id ? published_ : 0);
     });
@@ -393,8 +393,8 @@ class FleetSink : public EventSink {
   std::string other_;            // the journal of another node of this name; empty: there is none
   absl::Time other_seen_ = absl::InfinitePast();  // steady
   bool was_behind_ = false;                       // it counts events that waited to be published
-  // When to write next; and when to write all states, so that what the bucket lost comes back.
-  // Steady.
+  // Deadlines on the steady clock: the next heartbeat, the next write of changed states, and the
+  // next write of all states, which restores what the bucket lost.
   absl::Time heartbeat_due_ = absl::InfinitePast();
   absl::Time states_due_ = absl::InfinitePast();
   absl::Time rewrite_at_ = absl::InfinitePast();

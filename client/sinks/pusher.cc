@@ -59,8 +59,8 @@ absl::Status Pusher::Send(Formatter::Events events) {
       log.Ended(absl::StrCat(reason, " (Gone): it wants no more events"));
       return absl::CancelledError("gone");
     }
-    // About the events: one of them, or their number, is the cause. About anything else a person
-    // repairs the receiver, its path or the credentials.
+    // These statuses reject the events: one of them, or their number. Any other failure needs a
+    // person who fixes the receiver, its path or the credentials.
     if (absl::c_linear_search(kAboutEvents, answer.status)) {
       if (events.size() > 1) return too_many;
       absl::Status status = SetAside(events, reason);

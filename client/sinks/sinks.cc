@@ -4,7 +4,7 @@
 
 namespace vmeventd::client {
 
-// Each in its own file.
+// Each row is in its sink's file.
 extern const WatchSinkKind kPrintSink;
 extern const WatchSinkKind kExecSink;
 extern const PushSinkKind kHttpSink;

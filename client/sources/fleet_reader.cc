@@ -122,7 +122,8 @@ absl::StatusOr<FleetNodes> ReadFleetNodes(NatsConnection* connection, const Flee
   absl::Status status =
       ReadBucket<v1::NodeHeartbeat>(connection, kNodesBucket, filter, env,
                                     [&](const MessageNode& origin, v1::NodeHeartbeat node) {
-                                      // Its sender writes what it likes, but under its own key.
+                                      // The sender may write any node into the value, but only
+                                      // under its own key.
                                       node.set_cluster(origin.cluster);
                                       node.set_node(origin.name);
                                       if (!node.other_journal_id().empty())

@@ -258,7 +258,7 @@ class FleetWatch : public ReconnectingSource {
   WatchCommand command_;
   const FleetEnvironment env_;
   FleetFilter filter_;
-  FleetMatcher matcher_{filter_};  // of the filter as it is
+  FleetMatcher matcher_{filter_};
   std::unique_ptr<NatsConnection> connection_;
   std::unique_ptr<StreamReader> reader_;
   ReadStart start_ = uint64_t{1};          // valid until there is a position

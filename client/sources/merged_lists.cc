@@ -29,7 +29,7 @@ class MergedLists : public ListSource {
     EventMerger merger(nodes_.size(), {kForever, kForever, command.reads_newest_first()});
     std::stop_source stop;
     Failures failures(nodes_.size());
-    // All at once: the merger waits for an event of each.
+    // Asks all nodes at once: the merger waits for an event of each.
     std::jthread asking([&] {
       const auto ask = [&](size_t i) {
         failures[i] = nodes_[i].lists->ReadEvents(command, [&](NodeEvent event) {

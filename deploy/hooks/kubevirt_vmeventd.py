@@ -2,7 +2,7 @@
 """Connects the vmeventd of a node with KubeVirt: what an admin asks KubeVirt for becomes an intent, and each VM that
 stops gets Kubernetes Events and a condition.
 
-It needs python3-vmeventd and python3-kubernetes. One runs beside each vmeventd, for the VMs of its node: as the
+It needs python3-vmeventd and python3-kubernetes. One runs next to each vmeventd, for the VMs of its node: as the
 DaemonSet of deploy/kubernetes/components/kubevirt-hook, or as a service of the node.
 
   kubevirt_vmeventd.py --node NODE --cursor FILE [--server unix:/run/vmeventd/vmeventd.sock]

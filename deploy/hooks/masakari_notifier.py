@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Notifies OpenStack masakari of VMs that crashed, so that its engine starts them again.
 
-An example to adapt; it needs python3-vmeventd and python3-keystoneauth1. One runs on each compute node, beside the vmeventd that follows
+An example to adapt; it needs python3-vmeventd and python3-keystoneauth1. One runs on each compute node, next to the vmeventd that follows
 the node's libvirt, as masakari-instancemonitor does, in whose place it may stand. For each VM whose end is a
 CRASH it posts what masakari's engine acts on: a notification of the type VM with the event LIFECYCLE,
 STOPPED_FAILED and the UUID of the instance. That includes watchdogs that expired, QEMUs that were killed because memory
@@ -15,7 +15,7 @@ It logs in to keystone as the variables of the openstack client say: OS_AUTH_URL
 OS_PROJECT_NAME, OS_USER_DOMAIN_NAME, OS_PROJECT_DOMAIN_NAME, OS_CACERT, or OS_AUTH_TYPE=v3applicationcredential,
 OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET; masakari's endpoint is that of the catalog
 (instance-ha; OS_INTERFACE, OS_REGION_NAME), or --endpoint URL.
-masakari-vmeventd.service, beside it, runs it as a service.
+masakari-vmeventd.service, next to it, runs it as a service.
 
 Its position is in the cursor file: after an outage it resumes there. An instance is notified at most once for
 each life of its QEMU. Since the engine stops an instance that runs before it starts it, none is notified that

@@ -9,7 +9,7 @@ python3-oslo.messaging, and vmevents with the right to declare intents (/usr/sha
   nova_notifications.py [--config-file /etc/nova/nova.conf]
 
 It reads the bus, the exchange, the topics and the kind of queues from nova's own configuration. Run one for each cell,
-since each has a bus of its own. nova-vmeventd.service, beside it, runs it as a service.
+since each has a bus of its own. nova-vmeventd.service, next to it, runs it as a service.
 
 The notification and the stop are sent at the same time. If the VM has ended first, the intent comes too late and is
 refused; the verdict is then by the evidence alone, and the event INTENT_LATE tells who asked. An intent is never for the instance's next
@@ -42,7 +42,7 @@ CALL_SECONDS = 10
 MAX_AGE_SECONDS = 60  # of a notification
 MAX_OVER = 1000  # operations of which it is known that they are over: more than begin while one is declared
 NOT_FOUND = 3  # exit status of vmevents
-QUEUE = "vmeventd"  # of its own, beside other listeners
+QUEUE = "vmeventd"  # of its own, next to those of other listeners
 
 
 def log(text):

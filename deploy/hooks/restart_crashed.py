@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Restarts VMs that crashed, and leaves those alone that a user or an admin ended.
 
-An example to adapt; it needs python3-vmeventd. One runs on each node, as restart-crashed.service beside it does.
+An example to adapt; it needs python3-vmeventd. One runs on each node, as the unit restart-crashed.service next to it does.
 
   restart_crashed.py --state /var/lib/restart-crashed/state --manager proxmox --dry-run
   restart_crashed.py --state FILE --start 'systemctl start qemu@{vm}.service' [--gave-up 'page {vm}']

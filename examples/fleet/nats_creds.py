@@ -4,7 +4,7 @@
   nats_creds.py --keys DIR server > operator.conf
   nats_creds.py --keys DIR user node7 --publish SUBJECT... --subscribe SUBJECT... > node7.creds
 
-`server` writes what the servers' configuration includes; the first call makes the keys in DIR, which stay with whoever
+`server` writes what the servers' configuration includes; the first call makes the keys in DIR, which stay with the person who
 makes users. A user without subjects may do everything in the account. NATS's own tool for this is nsc, which also
 renews, revokes and pushes to servers that run; this one needs nothing but the program openssl.
 """

@@ -323,7 +323,7 @@ std::optional<ManagerMonitors> MonitorsTakenBy(WatchSpec watch) {
     std::error_code error;
     *target = std::filesystem::weakly_canonical(path, error).string();
   });
-  // Each of its sockets is checked again before it is connected to.
+  // Each socket of the directory is checked again before vmeventd connects to it.
   if (!answers || target->empty()) return std::nullopt;
   watch.directory = *target;
   return FindManagerMonitors(watch);
@@ -427,7 +427,7 @@ std::string Explain(const CLI::App& app, const std::vector<std::string>& argumen
       if (flag->count() <= static_cast<size_t>(flag->get_expected_max())) continue;
       return absl::StrCat(flag->get_name(), ": takes one value, and several are given");
     }
-    // Each other flag takes the next word as its value.
+    // Any other flag takes the next word as its value.
     return absl::StrCat(arguments.back(), ": needs a value");
   }
   return message;

@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// The time up to which the daemon has watched, stored in the file `alive` beside the database:
+// The time up to which the daemon has watched, stored in the file `alive` next to the database:
 // everything that happened to VMs until then is in the journal. Not synced: after a loss of power,
 // it may be an earlier time. Both may block while the disk hangs.
 

@@ -190,7 +190,7 @@ void Backlog::TakeJournal(const JournalBounds& bounds, bool created, const Hole&
                           const SavedRuns& ended, absl::Duration now) {
   const uint64_t stored = created ? 0 : bounds.newest;
   uint64_t assigned = assigned_before_;
-  // Those that were handed over may have been written.
+  // The changes that were handed over may have been written.
   for (Changes& changes : waiting_) {
     std::vector<EventPtr>& events = changes.batch.events;
     std::erase_if(events, [&](const EventPtr& event) { return event->sequence <= stored; });

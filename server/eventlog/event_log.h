@@ -43,7 +43,7 @@
 namespace vmeventd {
 
 struct EventLogOptions {
-  JournalOptions journal;        // the sequence mark is the file `sequence` beside it
+  JournalOptions journal;        // the sequence mark is the file `sequence` next to it
   size_t ring_bytes = 16 << 20;  // maximum size of the recent events in memory; events that wait
                                  // for the disk are not counted
   std::string node_id{};         // empty: not known

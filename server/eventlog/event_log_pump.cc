@@ -25,7 +25,7 @@ void EventLog::RunPump() {
     Step(absl::InfiniteDuration());
     while (StepWriter()) Step();
   }
-  Wake();  // the other one ends too
+  Wake();  // so that the writer's thread ends too
 }
 
 absl::Duration EventLog::NextPump() const {
@@ -133,7 +133,7 @@ bool EventLog::PublishDue() {
   absl::flat_hash_set<absl::string_view> runs;
   for (auto changes = due.rbegin(); changes != due.rend(); ++changes) {
     for (auto vm = changes->vms.rbegin(); vm != changes->vms.rend(); ++vm) {
-      // Each without a run_id is a VM of its own.
+      // A VM without a run_id is always a VM of its own.
       if (!vm->ref().run_id().empty() && !runs.insert(vm->ref().run_id()).second) continue;
       vms.push_back(std::make_shared<const VmRecord>(*vm));
     }
@@ -148,7 +148,7 @@ bool EventLog::PublishDue() {
   }
   for (const UnpublishedTurn& changes : due) {
     for (const absl::Duration at : changes.observed) meters_.observed_to_durable.Observe(now - at);
-    // These may ask whether their event is durable.
+    // The callbacks may ask whether their event is durable.
     for (const auto& on_public : changes.on_public) on_public();
     for (const StopLine& line : changes.stop_lines) line.Log();
   }

@@ -54,7 +54,7 @@ void EventLog::Watched(absl::Time until) {
 void EventLog::TakeHandedEvents(JournalBatch unwritten) {
   const MutexLock turn(&turn_);
   const MutexLock recording(&recording_);
-  // Each by itself, so that the oldest can be dropped.
+  // Adds each event by itself, so that the oldest can be dropped.
   for (EventPtr& event : unwritten.events) {
     recorder_.AddHanded(std::move(event));
     Submit();

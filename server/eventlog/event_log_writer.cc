@@ -94,7 +94,7 @@ bool EventLog::StepWriter() {
 void EventLog::TakeJournal(Journal::Opened opened) {
   journal_ = std::move(opened.journal);
   file_ = opened.file;
-  // Those that were handed over stay, until what waits says more of them.
+  // Runs that were handed over stay, until the waiting changes replace or end them.
   SavedRuns ended = opened.runs;
   for (const std::string& run_id : handed_runs_) ended.erase(run_id);
   backlog_.TakeJournal(journal_->bounds(), opened.created, opened.hole, ended,

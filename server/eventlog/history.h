@@ -27,7 +27,8 @@ class History {
   // Time after which a turn that waits for the disk counts as hung.
   static constexpr absl::Duration kMaxRead = absl::Seconds(10);
 
-  // What the log tells of the journal, and is told. Called on the thread that reads.
+  // Callbacks to the log: whether the journal is open, and that a read failed. Called on the thread
+  // that reads.
   struct Owner {
     std::function<absl::Status()> check_open;  // an error: it is not open, and the message says so
     std::function<void(const absl::Status&)> on_error;  // a read has failed

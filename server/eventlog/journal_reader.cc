@@ -190,7 +190,7 @@ absl::StatusOr<std::pair<uint64_t, uint64_t>> JournalReader::Within(absl::Time s
                     " WHERE time < ?1 AND +sequence > 0))",
                     absl::ToUnixNanos(end))
             .Number();
-    // Those that were observed later, and may have happened before.
+    // The last event that was observed later, and may have happened before.
     const uint64_t unseen =
         SqliteQuery(*database_,
                     "SELECT max(sequence) FROM stored INDEXED BY stored_by_since"
@@ -263,7 +263,7 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
                                                absl::FunctionRef<bool()> has_time) try {
   const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
   std::string sql = VMEVENTD_SELECT_EVENTS;
-  // Each event of the node as a whole passes.
+  // An event of the node as a whole always passes.
   std::vector<std::string> wanted = {""};
   if (names != nullptr) {
     wanted.insert(wanted.end(), names->begin(), names->end());

@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// Sequences of a journal that may be in use, stored in the file `sequence` beside the database.
+// Sequences of a journal that may be in use, stored in the file `sequence` next to the database.
 // They are reserved in ranges, so that one sync covers many events. After an orderly stop,
 // `through` is the newest event.
 struct SequenceMark {

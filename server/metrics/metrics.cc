@@ -143,7 +143,7 @@ uint64_t CountDescriptors() {
   }
   std::error_code error;
   const std::filesystem::directory_iterator open("/proc/self/fd", error);
-  // Without the directory's own.
+  // The descriptor of the directory itself does not count.
   return error ? 0 : static_cast<uint64_t>(std::distance(begin(open), end(open)) - 1);
 }
 

@@ -31,7 +31,7 @@ std::string Response(absl::string_view status, absl::string_view body, bool with
                       with_body ? body : "");
 }
 
-// Answers a probe of `target`, as "/readyz?service=journal".
+// Answers a probe of `target`, such as "/readyz?service=journal".
 std::string AnswerProbe(absl::string_view target, const Health& health, bool with_body) {
   std::string service;
   const std::pair<absl::string_view, absl::string_view> parts =

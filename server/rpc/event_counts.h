@@ -15,7 +15,7 @@ namespace vmeventd {
 class EventCounts {
  public:
   static constexpr size_t kMaxCounts = 1'000;  // of a response
-  // In memory; events of further keys are counted together.
+  // Keys in memory; events of further keys are counted together.
   static constexpr size_t kMaxKeys = 10'000;
 
   // With `counts_gaps` a GAP of the node as a whole is counted too.

@@ -43,7 +43,7 @@ std::string ManagerNameOf(const v1::VmRef& vm) {
 }  // namespace
 
 std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm) {
-  // With another class it did not decide.
+  // An intent did not decide if the class is another one.
   if (shutdown.has_intent() && shutdown.shutdown_class() == v1::SHUTDOWN_CLASS_ADMIN) {
     return shutdown.intent().actor();
   }

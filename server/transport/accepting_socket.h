@@ -55,7 +55,7 @@ class AcceptingSocket : private FdHandler {
   absl::Status Listen();
 
   bool listening() const { return socket_ != nullptr; }
-  // With the port that the kernel chose, if it listens.
+  // The address, with the port that the kernel chose if it listens.
   const ListenAddress& address() const { return listening() ? socket_->address() : address_; }
 
  private:

@@ -85,7 +85,7 @@ class Arrivals {
   std::map<uint64_t, Arrival> arrivals_;  // oldest first
   struct Listener {
     size_t arrivals = 0;
-    absl::flat_hash_map<std::string, size_t> peers;  // number of each peer's
+    absl::flat_hash_map<std::string, size_t> peers;  // unfinished connections by peer
   };
   std::vector<Listener> listeners_;
 };

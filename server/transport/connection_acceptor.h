@@ -96,7 +96,7 @@ class ConnectionAcceptor {
   // is left; after `timeout` it closes the rest. Any thread.
   void Stop(absl::Duration timeout);
 
-  // In the order of the options. Any thread.
+  // The listeners in the order of the options. Any thread.
   std::vector<ListenerState> listeners() const;
   // Closed connections whose sockets wait to be closed. Any thread.
   size_t sockets_to_close() const { return closer_.waiting(); }

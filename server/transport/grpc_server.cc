@@ -23,9 +23,9 @@ namespace {
 // Limit beyond which a message is not read to its end. The service's own limit is lower, and
 // counted.
 constexpr int kMaxMessageBytes = 4 << 20;
-// Limit of a call's decompressed headers, which gRPC stores for as long as the call lives. Of the 8
-// KiB that the relay permits decompression makes up to 1.6 times as many, and gRPC counts 32 more
-// for each field. Beyond its limit gRPC 1.51 closes the connection.
+// Limit of a call's decompressed headers, which gRPC stores for as long as the call lives. The
+// relay permits 8 KiB; decompression can make 13 KiB of them, and gRPC adds 32 bytes for each
+// field. Beyond its limit gRPC 1.51 closes the connection.
 constexpr int kMaxMetadataBytes = 14 << 10;
 // Time for clients to read what gRPC has sent, and to close, after its shutdown.
 constexpr absl::Duration kFlushTime = absl::Milliseconds(200);

@@ -113,7 +113,7 @@ absl::Status ListenSocket::OpenTcp() {
   // Whatever net.ipv6.bindv6only is; fails on a socket of IPv4.
   const int only = address_.ipv6_only ? 1 : 0;
   setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
-  // With SO_REUSEADDR it is listen that finds another listener.
+  // With SO_REUSEADDR not bind but listen fails if there is another listener.
   if (bind(fd(), address->ai_addr, address->ai_addrlen) != 0 || listen(fd(), SOMAXCONN) != 0) {
     if (errno != EADDRINUSE) return ErrnoStatus(text, "cannot be listened on", errno);
     return absl::FailedPreconditionError(

@@ -21,7 +21,7 @@ namespace vmeventd {
 // replaced, or hidden by a mount. Blocks while its file system does.
 bool LeadsTo(const std::string& path, const std::optional<std::pair<dev_t, ino_t>>& file);
 
-// A socket that listens, non-blocking. Holds the lock beside a Unix socket's path, and removes the
+// A socket that listens, non-blocking. Holds the lock next to a Unix socket's path, and removes the
 // path when it is destroyed, unless something else has taken its place.
 class ListenSocket {
  public:
@@ -35,7 +35,7 @@ class ListenSocket {
   ListenSocket& operator=(const ListenSocket&) = delete;
 
   int fd() const { return fd_.get(); }
-  // With the port that the kernel chose.
+  // The address, with the port that the kernel chose.
   const ListenAddress& address() const { return address_; }
   // Returns whether clients reach this socket by its address: a Unix socket's path may be removed,
   // replaced, or hidden by a mount. Always true over TCP.
@@ -49,7 +49,7 @@ class ListenSocket {
   absl::Status OpenTcp();
 
   ListenAddress address_;
-  UniqueFd lock_;  // on the file beside a Unix socket
+  UniqueFd lock_;  // on the file next to a Unix socket
   UniqueFd fd_;
   // Unset: no path is bound.
   std::optional<std::pair<dev_t, ino_t>> file_;

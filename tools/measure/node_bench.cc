@@ -1,4 +1,4 @@
-// Measures a whole vmeventd under load: what a VM, a stop, an event and a stream cost, each beside
+// Measures a whole vmeventd under load: what a VM, a stop, an event and a stream cost, each next to
 // the least that a program must do for it (floors.h) in the same run. The daemon's cost is its
 // processor time, which a loaded machine changes less than the clock.
 //

@@ -74,9 +74,9 @@ std::string LibvirtLife(absl::string_view log, absl::Time start) {
   bool found = false;
   bool command_line = false;
   for (const absl::string_view line : absl::StrSplit(log, '\n')) {
-    absl::string_view said = line;
-    const std::optional<absl::Time> time = TimeOfLibvirt(&said);
-    if (time.has_value() && absl::StartsWith(said, "starting up ")) {
+    absl::string_view rest = line;
+    const std::optional<absl::Time> time = TimeOfLibvirt(&rest);
+    if (time.has_value() && absl::StartsWith(rest, "starting up ")) {
       if (*time > start + kStartError) break;
       found = command_line = *time >= start - kStartSlack;
       life.clear();
@@ -89,19 +89,19 @@ std::string LibvirtLife(absl::string_view log, absl::Time start) {
   return life;
 }
 
-std::optional<SignalSender> SenderInLastWords(const v1::LastWords& said) {
-  for (auto line = said.lines().rbegin(); line != said.lines().rend(); ++line) {
+std::optional<SignalSender> SenderInLastWords(const v1::LastWords& words) {
+  for (auto line = words.lines().rbegin(); line != words.lines().rend(); ++line) {
     absl::string_view text = *line;
     const size_t at = text.find("terminating on signal ");
     if (at == text.npos) continue;
-    const std::vector<absl::string_view> words = absl::StrSplit(text.substr(at), ' ');
+    const std::vector<absl::string_view> fields = absl::StrSplit(text.substr(at), ' ');
     SignalSender sender{.from_last_words = true};
     // terminating on signal 15 from pid 812 (PROGRAM)
-    if (words.size() < 7 || !absl::SimpleAtoi(words[3], &sender.signal) || words[4] != "from" ||
-        !absl::SimpleAtoi(words[6], &sender.pid) || sender.pid <= 0) {
+    if (fields.size() < 7 || !absl::SimpleAtoi(fields[3], &sender.signal) || fields[4] != "from" ||
+        !absl::SimpleAtoi(fields[6], &sender.pid) || sender.pid <= 0) {
       return std::nullopt;
     }
-    if (words.size() > 7 && absl::ConsumePrefix(&text, text.substr(0, text.find('(') + 1))) {
+    if (fields.size() > 7 && absl::ConsumePrefix(&text, text.substr(0, text.find('(') + 1))) {
       text = text.substr(0, text.find_first_of(" )"));
       sender.command = std::string(text.substr(text.rfind('/') + 1).substr(0, 64));
     }

@@ -26,6 +26,6 @@ std::string LibvirtLife(absl::string_view log, absl::Time start);
 
 // Returns the sender that QEMU's last words name, as in "terminating on signal 15 from pid 812
 // (/usr/sbin/virtqemud)". Unset: they name none.
-std::optional<SignalSender> SenderInLastWords(const v1::LastWords& said);
+std::optional<SignalSender> SenderInLastWords(const v1::LastWords& words);
 
 }  // namespace vmeventd

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-// Where the monitors of QEMUs are looked for, as --watch names it. Pure.
+// The places in which --watch looks for the monitors of QEMUs. Pure.
 
 namespace vmeventd {
 

@@ -157,7 +157,7 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
   } else if (name.id <= 0 || name.id == domain.life.id) {
     // The latest life: libvirt does not report which one of a transient domain it was.
     if (domain.life.sought) return Hold(link, &domain.life, lifecycle);
-    // It never started, or is the run of which only the list could show more.
+    // The life never started, or it is a run of which only the list could show more.
     const Life life = TakeLife(link, &domain);
     if (run == nullptr || run->tracked() || run->info().domain_id != life.id) return;
     Release(run, *link, life);
@@ -245,7 +245,7 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const Life& life, ProcessFound* fou
   const DomainName& name = found->domain;
   Domain& domain = link->domains[name.uuid];
   std::string run_state = life.run_state;
-  // It comes once: the list was made after it.
+  // The event comes once: the list was made after it.
   if (run_state == "shutdown" && std::any_of(life.held.begin(), life.held.end(), IsGuestShutdown)) {
     run_state = "running";
   }

@@ -182,7 +182,7 @@ constexpr EndCode kEndCodes[] = {
     {VIR_DOMAIN_EVENT_STOPPED_MIGRATED, ManagerEnd::kMigrated, "stopped, migrated"},
     {VIR_DOMAIN_EVENT_STOPPED_SAVED, ManagerEnd::kSaved, "stopped, saved"},
     {VIR_DOMAIN_EVENT_STOPPED_FAILED, ManagerEnd::kFailed, "stopped, failed"},
-    // It was reverted to a snapshot that was shut off.
+    // The domain was reverted to a snapshot that was shut off.
     {VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT, ManagerEnd::kDestroyed, "stopped, from snapshot"},
 };
 

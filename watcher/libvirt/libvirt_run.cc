@@ -33,7 +33,7 @@ void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state) {
 }
 
 void LibvirtRun::OnNotListed() {
-  // Its process shows when the end comes, if it can be seen.
+  // The process, if it can be seen, shows when the end comes.
   if (!tracked()) return End();
   if (process().gone()) return AwaitEnd();
   // A process without a descriptor may have ended. The loop reports the end of one with a
@@ -109,7 +109,7 @@ void LibvirtRun::OnLibvirtGone() {
 }
 
 void LibvirtRun::OnProcessGone() {
-  // It has failed, and more may follow; or how it ended is asked.
+  // A report of libvirt is being waited for, or the end is being asked for.
   if (report_timer_.serial != 0 || awaits_end_) return;
   // After a restart libvirt may have reported the end before it was connected.
   if (!was_connected_) {

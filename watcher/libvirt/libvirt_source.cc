@@ -404,7 +404,7 @@ void LibvirtSource::ReadNow(absl::Duration limit) {
   const absl::Duration deadline = context_->loop->Now().monotonic + limit;
   eventfd_t ignored;
   eventfd_read(wake_->get(), &ignored);
-  // One after the other, some messages of each, until none has any.
+  // Takes some messages from each link in turn, until no link has any.
   for (size_t idle = 0; idle < links_.size();) {
     auto next = links_.upper_bound(last_read_);
     if (next == links_.end()) next = links_.begin();

@@ -78,9 +78,9 @@ void IntentRequests::Add(Task task) {
             kMaxIntentRequests, " requests about intents are waiting already; try again later"))));
   }
   task.done = [unanswered = unanswered_,
-               done = std::move(task.done)](absl::StatusOr<v1::Intent> said) {
+               done = std::move(task.done)](absl::StatusOr<v1::Intent> result) {
     --*unanswered;
-    done(std::move(said));
+    done(std::move(result));
   };
   {
     MutexLock lock(&mutex_);
@@ -170,7 +170,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
   std::optional<v1::VmRef> ended;
   const absl::StatusOr<VmRun*> run = RunFor(request, &ended);
   if (!run.ok()) {
-    // Of several that run it may be for one of them.
+    // If several VMs of the name run, the intent may be for one of them.
     if (HasReason(run.status(), "SEVERAL_VMS_RUN")) return done(run.status());
     if (!ended.has_value()) ended = request.ended;
     if (!ended.has_value() && request.has_start()) {

@@ -33,7 +33,7 @@ inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 // get UNAVAILABLE.
 class IntentRequests {
  public:
-  // All outlive this. Without `limited`, kNodeIntents does not apply.
+  // All pointers must outlive this. Without `limited`, kNodeIntents does not apply.
   IntentRequests(EventLoop* loop, RunTable* runs, EventSink* sink, bool limited)
       : loop_(loop), runs_(runs), sink_(sink), limited_(limited) {}
   ~IntentRequests();

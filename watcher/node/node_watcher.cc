@@ -99,7 +99,7 @@ class NodeWatcherImpl : public NodeWatcher {
       const OnThread here(&loop_role_);
       table_.SetHostShutdown(state);
     });
-    host_.Drain();  // that there is nobody to ask is known at once
+    host_.Drain();  // a missing bus is reported at once
     context_.boot_id = ReadBootId();
     if (context_.boot_id.empty()) {
       spdlog::warn(

@@ -393,7 +393,7 @@ void DirectoryWatcher::LookAt(int number, std::set<std::string> names) {
   const auto it = directories_.find(number);
   if (it == directories_.end()) return;
   Directory& directory = it->second;
-  // The present state counts, whatever the events said: later events are in the queue.
+  // The present state counts, whatever the events reported: later events are in the queue.
   if (directory.looking || threads_[directory.spec]->hangs()) return Evaluate(number, true);
   const auto look = [border = border_, path = directory.path, spec = directory.spec,
                      has_directories = HasDirectories(directory), names = std::move(names)] {

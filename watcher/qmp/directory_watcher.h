@@ -187,7 +187,7 @@ class DirectoryWatcher : public FdHandler {
   Delegate* const delegate_;
   const std::shared_ptr<const Border> border_;
   std::vector<Progress> progress_;  // by spec
-  // By number: a root has the number of its spec, and no number is used twice.
+  // Directories by number: a root has the number of its spec, and no number is used twice.
   std::map<int, Directory> directories_;
   int last_number_ = 0;
   absl::flat_hash_map<int, std::vector<int>> users_;  // directories, by their watch

@@ -70,7 +70,7 @@ bool MonitorConnection::HandOver(HandedRun* handed) {
   state.set_unhandled(unhandled);
   state.set_answer_due(pacer_.outstanding());
   state.set_ending(pacer_.ending());
-  // The next daemon does not know what the answer is to.
+  // The next daemon does not know which question the pending answer belongs to, so it asks again.
   state.set_status_wanted(status_wanted_ ||
                           (pacer_.outstanding() && asked_ == Question::kRunState));
   state.set_agent_wanted(agent_wanted_ || probe_ != nullptr);
@@ -326,7 +326,7 @@ absl::Duration MonitorConnection::UseCommandLine() {
 }
 
 std::string MonitorConnection::TakeCommand() {
-  // By the phase in which each is asked.
+  // The command that is sent in each phase.
   constexpr const char* kCommands[] = {"", "qmp_capabilities", "query-uuid", "query-name",
                                        "query-status"};
   const auto command = [&](Phase phase) {

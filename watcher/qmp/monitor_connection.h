@@ -76,7 +76,7 @@ class MonitorConnection : public FdHandler {
     virtual void OnClosed(absl::string_view why, bool protocol_error) = 0;
   };
 
-  // All outlive it. Without `command_lines` everything is asked.
+  // All pointers must outlive it. Without `command_lines` everything is asked.
   MonitorConnection(EventLoop* loop, ReceivingSocket socket, MonitorBudget* budget,
                     CommandLines* command_lines, Delegate* delegate);
   ~MonitorConnection() override;
@@ -103,8 +103,8 @@ class MonitorConnection : public FdHandler {
   // Closes without OnClosed.
   void Close();
 
-  // Returns whether the peer speaks QMP but has no VM, as qemu-storage-daemon: it does not know
-  // query-status. The connection has then failed.
+  // Returns whether the peer speaks QMP but has no VM, such as qemu-storage-daemon: it does not
+  // know query-status. The connection has then failed.
   bool runs_no_vm() const { return runs_no_vm_; }
   bool open() const { return socket_.valid(); }
   bool greeted() const { return phase_ != Phase::kGreeting; }

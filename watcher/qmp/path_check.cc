@@ -20,7 +20,7 @@
 namespace vmeventd {
 namespace {
 
-// A QEMU that ends may live beside the next one for as long as this.
+// Time for which a QEMU that ends may still live when the next one has started.
 constexpr absl::Duration kGrace = absl::Seconds(10);
 constexpr absl::Duration kRecheck = absl::Seconds(10);  // while QEMUs share a path
 constexpr absl::Duration kScanTime = absl::Seconds(5);  // limit of waiting for command lines

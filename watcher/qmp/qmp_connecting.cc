@@ -140,7 +140,7 @@ void QmpSource::OnSeen(SocketSlot* slot, int error, const SeenSocket& seen, cons
     meters_.connects_put_off.Add();
     return OnNotConnected(slot, EMFILE);
   }
-  // Those of attempts under way count, so that no two take the last ones.
+  // The descriptors of attempts under way count, so that no two attempts take the last ones.
   attempts_.Begin(
       slot, DescriptorsFor(*slot), [this, path = slot->path, seen]() -> SocketAttempts::WithSlot {
         SocketFile file;
@@ -246,7 +246,7 @@ void QmpSource::Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket
     }
     peer = PeerProcess();
   } else if (peer.pid != 0 && !IsQemuAt(*context_, peer, slot)) {
-    // A launcher, which may listen for many: who speaks will show which VM it is.
+    // A launcher, which may listen for many: the sender will show which VM it is.
     peer = PeerProcess();
   }
   QmpRun* const run = RunFor(slot, seen, std::move(peer));
@@ -266,7 +266,7 @@ void QmpSource::Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket
 
 QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer) {
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
-  // The peer is who listened, which may be the launcher of the QEMU that has spoken there; and
+  // The peer is who listened, which may be the launcher of the QEMU that has sent there; and
   // before Linux 6.5, where that is gone, another process that has its id. So the run of that very
   // socket comes first. An inode may be used again, but not with the same time.
   QmpRun* known = slot->run;

@@ -122,7 +122,7 @@ DirectoryThread* QmpRun::Thread() const { return source_->ThreadOf(sockets_.home
 void QmpRun::OnProcessGone() {
   const bool connected = connection_ != nullptr;
   if (connected) connection_->Drain();
-  // Another process that has the monitor open and never spoke on it, such as a helper of QEMU's,
+  // Another process that has the monitor open and never sent on it, such as a helper of QEMU's,
   // does not count. If the connection is closed, that was the end.
   if (!connected || connection_ != nullptr) EndWithProcess();
 }
@@ -144,11 +144,11 @@ std::string QmpRun::OnSender(int64_t pid) {
   if (!context_->options->process_tracking) return "";
   if (tracked()) {
     greeted_ = true;
-    // In a foreign PID namespace nobody knows who speaks.
+    // In a foreign PID namespace the sender is not known.
     if (pid == info().pid || info().pid == 0) return "";
     return absl::StrCat("process ", pid, " answers on it instead of the VM's process ", info().pid);
   }
-  if (greeted_) return "";  // nobody knows who is QEMU
+  if (greeted_) return "";  // it is not known who is QEMU
   absl::StatusOr<PeerProcess> sender = IdentifyByPid(pid);
   if (sender.ok() && sender->kind != PeerProcess::Kind::kTracked) return "";  // it has ended
   if (!sender.ok() || context_->vm_descriptors >= context_->max_vm_descriptors) {
@@ -210,7 +210,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
       spdlog::warn("closing the monitor of {}: {}", absl::Utf8SafeCHexEscape(info().name), reason);
     }
   }
-  // The socket took the connection and its program closed it unseen, or speaks something else.
+  // The socket took the connection and its program closed it unseen, or it does not speak QMP.
   if (!greeted && !published() && !known_) {
     return source_->OnNoVm(
         this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});

@@ -99,7 +99,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   bool answered_ = false;        // a handshake was completed
   bool silence_logged_ = false;  // logged since the last handshake, like the next
   bool protocol_error_logged_ = false;
-  // Of a QEMU whose monitor another client has.
+  // The command line of a QEMU whose monitor another client holds.
   std::shared_ptr<const CommandLineRead> command_line_;
 };
 

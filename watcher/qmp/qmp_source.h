@@ -179,7 +179,7 @@ class QmpSource : public RunSource,
   const std::vector<WatchSpec>& watches_;
   absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
   MonitorBudget budget_;
-  // These may be on the call stack until the turn of the loop ends.
+  // Slots that may be on the call stack until the turn of the loop ends.
   std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections_;
   // The run that each socket was last used to attach.

@@ -44,7 +44,7 @@ std::vector<std::string> ReadNow(int64_t pid) {
   return WithProgram(std::move(arguments), file, ReadProcessStat(pid).value_or(ProcessStat()).name);
 }
 
-// All processes, first those with a QEMU's name.
+// Returns all processes, first those with a QEMU's name.
 std::vector<int64_t> ListProcesses() {
   std::vector<int64_t> pids;
   DIR* const list = opendir("/proc");

@@ -108,7 +108,7 @@ std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_tic
   if (!stat.has_value()) return std::nullopt;
   const std::optional<int> wait_status = stat->exit_code;
   if (!wait_status.has_value() || (*wait_status == 0 && !MayRead(pid))) return std::nullopt;
-  // All of that was of this process if it has its number still.
+  // All that was read is of this process if it still has its number.
   if (!StillThere(pidfd)) return std::nullopt;
   if (start_ticks != 0 && stat->start_ticks != start_ticks) return std::nullopt;
   return wait_status;

@@ -267,7 +267,7 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
   threads_.Run([read, run, trail = std::move(trail), logs = logs_,
                 patience = killed ? absl::ZeroDuration() : patience_] {
     v1::ShutdownDetail& facts = read->facts;
-    // Its manager may remove the cgroup at any time.
+    // The manager may remove the cgroup at any time.
     if (trail != nullptr && !trail->memory_cgroup.empty()) {
       const std::string& cgroup = trail->memory_cgroup;
       const auto peak = ReadBytes(cgroup, "memory.peak", "memory.max_usage_in_bytes");

@@ -120,7 +120,7 @@ bool IsPidfdOf(int pidfd, const ProcessKey& process) {
   if (!info.ok()) return false;
   int64_t pid = 0;
   if (!absl::SimpleAtoi(ValueInLine(*info, "Pid:"), &pid)) return false;
-  if (pid == -1) return true;  // it was reaped: nothing more can be said of it
+  if (pid == -1) return true;  // it was reaped: nothing more can be found out
   return pid == process.pid && ReadStartTicks(pid).value_or(0) == process.start_ticks;
 }
 

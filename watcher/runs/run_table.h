@@ -73,7 +73,7 @@ class RunTable {
   // Publishes what the runs have not published yet, and the ends that wait for QEMU's last words.
   // The daemon stops: no run takes any more input.
   void PublishRest();
-  // As NodeWatcher::HandOver().
+  // See NodeWatcher::HandOver().
   OpenRuns HandOver();
   void EndTurn() { ended_.clear(); }
 

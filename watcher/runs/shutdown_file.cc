@@ -50,7 +50,7 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
                                                       ": it is not a regular file; remove it"));
   }
   if (there.st_nlink > 1) {
-    // Its other link is none of our business.
+    // The file's other link is not touched.
     if (unlink(path.c_str()) != 0 && errno != ENOENT) return Failed("replace", path, errno);
     return CreateNew(path);
   }

@@ -152,7 +152,7 @@ void VmRun::Resume() {
 
 void VmRun::HandleQmpEvent(const QmpEvent& event) {
   if (event.name == "SHUTDOWN") {
-    // The signal that it obeyed was recorded before it said so.
+    // The signal that it obeyed was recorded before it reported this.
     context_->signals->Drain();
     context_->host->Drain();
   }

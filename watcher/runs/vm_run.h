@@ -121,7 +121,7 @@ class VmRun {
   // Returns a check, for the directory's thread, that no later run has the VM's name; else the
   // shutdown file is that run's. Null: this run has no such file, or a later run is known.
   virtual std::function<bool()> OwnsName() const { return nullptr; }
-  // The thread of a run with a shutdown file.
+  // Returns the thread of the run's directory; null: the run has no shutdown file.
   virtual DirectoryThread* Thread() const { return nullptr; }
 
   // Passes an event of QEMU to the session.

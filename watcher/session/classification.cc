@@ -90,7 +90,7 @@ bool DoubtMatters(const Evidence& evidence, absl::Duration powerdown_window) {
   });
   if (!doubted && !evidence.unfollowed) return false;
   const Verdict verdict = Classify(Settled(evidence, {}), powerdown_window);
-  // It is UNKNOWN anyway, by a rule that explains more.
+  // The class is UNKNOWN anyway, by a rule that explains more.
   if (verdict.shutdown_class == ShutdownClass::kUnknown &&
       verdict.file_class == ShutdownClass::kUnknown) {
     return false;

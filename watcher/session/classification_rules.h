@@ -234,7 +234,7 @@ using ShutdownClass::kAdmin, ShutdownClass::kCrash, ShutdownClass::kUnknown, Shu
 using In = const RuleInput&;
 
 inline constexpr Rule kTable[] = {
-    // These decide whatever else was seen.
+    // The rules that decide whatever else was seen.
     {"host-shutdown-unseen",
      "the host was rebooted while the run was open, it was shutting down when vmeventd stopped, "
      "and nothing had decided the run's end before",

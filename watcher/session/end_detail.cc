@@ -227,7 +227,7 @@ std::string StoppedMessage(const v1::ShutdownDetail& detail, const SignalSender*
     case ShutdownCause::kQemuCrashed:
       return CrashSentence(detail, sender);
     case ShutdownCause::kUnobserved:
-      // An intent shows who ended it, whoever sent the signal.
+      // An intent shows who ended it, no matter who sent the signal.
       if (detail.has_intent() && detail.shutdown_class() == ShutdownClass::kAdmin) {
         return signal != 0 ? absl::StrCat("QEMU was ended by ", SignalName(signal), ", as intended")
                            : "it ended as intended; how was not seen";

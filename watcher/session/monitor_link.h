@@ -33,9 +33,9 @@ class MonitorLink {
   // Time in which a resumed run handles the events that its QEMU sent during the restart.
   static constexpr absl::Duration kCatchUp = absl::Seconds(1);
 
-  // That of a new run.
+  // The link of a new run.
   explicit MonitorLink(Instant now) : closed_at_(now) {}
-  // That of a restored run, which is not attached.
+  // The link of a restored run, which is not attached.
   static MonitorLink Restored(bool lost, Instant now);
 
   State state() const { return state_; }
@@ -46,7 +46,7 @@ class MonitorLink {
   bool unattached_since_restore() const { return restored_; }
   // Returns whether QEMU has answered all first questions, the agent's included, and answers now.
   bool answered_all() const { return answered_all_ && ready(); }
-  // Its end, or the daemon's restart if it was not attached since.
+  // Time of the connection's end, or of the daemon's restart if it was not attached since.
   Instant closed_at() const { return closed_at_; }
   const std::string& close_reason() const { return close_reason_; }
   // Returns whether it closed in its first handshake and was not attached since.
@@ -67,7 +67,7 @@ class MonitorLink {
   bool TakeAllAnswers();
   // The connection ended. One that ends in the first handshake is lost at once.
   void Close(absl::string_view why, Instant now);
-  // Its loss is reported.
+  // Records that the loss is reported.
   void Lose() { state_ = State::kLost; }
   // QEMU may live on although its monitor has closed: it accepts a connection again, serves another
   // client there, or vmeventd has no descriptor to ask it.

@@ -112,7 +112,8 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
                        Instant now, v1::Event out) {
-  // A manager resets and resumes a VM as it starts it, before QEMU has said its name and version.
+  // A manager resets and resumes a VM as it starts it, before QEMU has reported its name and
+  // version.
   const bool is_of_start =
       type == EventType::kReset || type == EventType::kResumed || type == EventType::kPaused;
   if (!started_ && link_.state() == MonitorLink::State::kNone && is_of_start) return;

@@ -20,7 +20,7 @@ void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   saved_.qemu_version = info.qemu_version;
   std::string run_state = info.run_state;
   // A SHUTDOWN of this very connection outranks a `running` that may be older: what takes it back
-  // is a RESET or a RESUME. What else it may say, such as `postmigrate`, stands beside the
+  // is a RESET or a RESUME. Any other state, such as `postmigrate`, stands next to the
   // SHUTDOWN.
   if (link_.TakeDownInHandshake() && saved_.evidence.facts.shutdown.has_value()) {
     if (!GuestIsUp(run_state)) {

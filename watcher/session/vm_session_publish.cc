@@ -84,7 +84,7 @@ void VmSession::PublishEvent(v1::Event event, Instant now) {
 
 void VmSession::PublishChanges(Instant now) {
   if (!started_ || gone()) return;
-  // After a drop the GAP reports both, when the flood is over.
+  // After a drop the GAP reports both once the flood is over.
   if (const VmState state = ShownState();
       !limiter_.has_drops() && state != saved_.vm.published_state) {
     const bool down = state == VmState::kGuestDown;

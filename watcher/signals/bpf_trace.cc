@@ -69,7 +69,7 @@ Problem ReasonOfRefusal() {
   if (!missing.empty()) {
     return {ProblemCode::kNoCapability, absl::StrCat("vmeventd has no ", missing)};
   }
-  // All numbers of users, in the host's user namespace.
+  // In the host's user namespace the map has all user ids.
   const std::string users = ReadSmallFile("/proc/self/uid_map").value_or("");
   if (absl::c_linear_search(absl::StrSplit(users, absl::ByAnyChar(" \n"), absl::SkipEmpty()),
                             kAllUsers)) {
@@ -195,7 +195,7 @@ absl::StatusOr<KernelOffsets> ReadOffsets(const std::string& root) {
         {"mm_struct", "total_vm", &out.mm_total_vm, &out.has_memory},
         {"task_struct", "signal", &out.task_signal, &out.has_memory},
         {"signal_struct", "oom_score_adj", &out.signal_oom_score_adj, &out.has_memory},
-        // With CONFIG_AUDIT.
+        // The field exists only with CONFIG_AUDIT.
         {"task_struct", "loginuid", &out.task_login_uid, &out.has_login},
         {"task_struct", "sessionid", &out.task_login_session, &out.has_login}}) {
     const std::optional<Member> member = FindMember(types.get(), wanted.structure, wanted.member);
@@ -303,7 +303,7 @@ SignalRecord Decode(const TraceRecord& record) {
   const std::string process = absl::StrCat(OneLine(name), " (pid ", record.sender.pid, ")");
   if (out.by_kernel) {
     out.context = record.sender.pid;
-    // As that of a tracer (PTRACE_O_EXITKILL).
+    // Such as the signal of a tracer (PTRACE_O_EXITKILL).
     if (exits && record.signal == SIGKILL && record.sender.pid != record.target.pid) {
       out.ended_with = absl::StrCat(process, " ended, which traced it or led its container");
     }

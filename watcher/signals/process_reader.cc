@@ -83,7 +83,7 @@ std::string ProcessReader::ReadExecutable(int64_t pid) const {
 std::optional<bool> ProcessReader::LeadsNamespace(int64_t pid) const {
   const std::string status = Read(pid, "status");
   if (status.empty()) return std::nullopt;
-  // Its number in each namespace, this one's first.
+  // The process's number in each namespace, this one's first.
   return absl::EndsWith(ValueInLine(status, "NSpid:"), "\t1");
 }
 
@@ -217,7 +217,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   std::string cgroup = ReadCgroup(sender.pid);
   const std::optional<uint32_t> uid = ReadUid(sender.pid);
   const std::string command(absl::StripSuffix(Read(sender.pid, "comm"), "\n"));
-  // It may have gone meanwhile, and its number to another one.
+  // The sender may have ended meanwhile, and another process may have its number.
   const std::optional<ProcessStat> after = ReadStat(sender.pid);
   if (!uid.has_value() || !after.has_value() || after->start_ticks != stat->start_ticks) {
     return sender;
@@ -233,7 +233,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   // A process that began in the tick of the signal may have begun after it.
   const bool is_it =
       StartOf(stat->start_ticks + 1) <= record.time || now - record.time < kNumberReturns;
-  // It may run another program since: its name was read last.
+  // The sender may run another program since: its name was read last.
   const bool as_it_was = !record.sender_mark.has_value() || command == record.sender_comm;
   if (!is_it || !as_it_was) return sender;
   sender.uid = uid;

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 _UNIX_ADDRESS_BYTES = 107  # of unix(7)
-_UNIX_NAME_BYTES = 82  # beside the longest /proc/self/fd/N/
+_UNIX_NAME_BYTES = 82  # the rest is for the longest /proc/self/fd/N/
 # A descriptor of each directory in which a socket's path is longer. It stays open, as a channel connects
 # whenever it needs to.
 _DIRECTORIES: Dict[str, int] = {}

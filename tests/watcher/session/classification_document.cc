@@ -52,7 +52,7 @@ ended by its manager: rule `down-unseen`.
 paused; a VM that is paused and resumed sends the same. A panic, a WATCHDOG or a POWERDOWN before a RESUME counts if the
 class is the same without it. If not, the class is UNKNOWN, by the rule `snapshot`. The same applies after a time in which
 nobody followed the VM, because it may have been reset or resumed, and to a SHUTDOWN of a QEMU that stays when its guest is
-down. A resume would have made void that the VM was migrated away, that it had not run here yet, or that it was paused.
+down. A resume would have voided the evidence that the VM had migrated away, had not run here, or was paused.
 
 *A VM that never ran here* has not ended here. Its QEMU waited for an incoming migration or for a saved
 memory (run state `inmigrate`), or for its manager's `cont` (`prelaunch`), and vmeventd saw no RESUME. The VM may run at the
