@@ -178,7 +178,7 @@ absl::StatusOr<HandedLog> PeekLog(int parcel, const JournalEnd& journal) {
   const absl::StatusOr<internal::Handover> contents = ReadContents(first->contents);
   if (!contents.ok()) return contents.status();
   HandedLog log = ReadLog(*contents);
-  if (log.end.Meets(journal)) return log;
+  if (log.end.MayBeSameJournal(journal)) return log;
   return absl::FailedPreconditionError("the journal has changed since the previous daemon stopped");
 }
 

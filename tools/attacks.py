@@ -97,7 +97,7 @@ class Target:
         return context
 
     def serve(self, address="127.0.0.9", number=0):
-        """A connection on which HTTP/2 may be spoken; of attackers with an odd number the Unix socket's."""
+        """A connection on which HTTP/2 may be used; of attackers with an odd number the Unix socket's."""
         if number % 2 and not self.tls:
             return self.unix()
         connection = self.tcp(address)

@@ -141,5 +141,5 @@ for node in "${nodes[@]}"; do
   journals+=("$node=$dir/$node.json")
 done
 "$tools/check_fleet_watch.py" "$dir/watch.json" "${journals[@]}"
-echo "what the watch said on standard error:"
+echo "what the watch printed on standard error:"
 sed 's/^/  /' "$dir/watch.log"

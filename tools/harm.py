@@ -147,7 +147,7 @@ class Watch:
             time.sleep(0.001)
         raise SystemExit(f"harm: vmeventd did not say {text!r}; its log is {self.directory}/log")
 
-    def said(self):
+    def log_size(self):
         return os.path.getsize(self.directory / "log")
 
 
@@ -177,7 +177,7 @@ def restarts(watch, name, dice):
 
 
 def ends_while_followed(watch, name, dice, pause):
-    since = watch.said()
+    since = watch.log_size()
     qemu = Qemu(watch.directory, name)
     manager = qemu.manager()
     watch.wait_for(f"{name} has answered everything", since)

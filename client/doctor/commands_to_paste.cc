@@ -19,7 +19,7 @@ std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::st
                       " && systemctl daemon-reload && systemctl restart ", QuoteForShell(unit));
 }
 
-std::optional<std::string> EngineLine(const std::string& cgroup, absl::string_view command) {
+std::optional<std::string> EngineCommand(const std::string& cgroup, absl::string_view command) {
   // docker-ID.scope, libpod-ID.scope/container, libpod-payload-ID or docker/ID
   constexpr std::pair<absl::string_view, absl::string_view> kEngines[] = {{"docker", "docker"},
                                                                           {"podman", "libpod"}};
@@ -35,10 +35,10 @@ std::optional<std::string> EngineLine(const std::string& cgroup, absl::string_vi
   return std::nullopt;
 }
 
-std::string ThawLine(const NodeProcess& qemu) {
+std::string ThawCommand(const NodeProcess& qemu) {
   const std::string frozen = qemu.frozen_by;
   const std::string unit(FileOf(frozen));
-  if (const auto line = EngineLine(frozen, "unpause")) return *line;
+  if (const auto line = EngineCommand(frozen, "unpause")) return *line;
   const bool is_unit = absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope");
   if (absl::StrContains(frozen, "/cgroup/freezer/")) {
     return absl::StrCat("echo THAWED >", QuoteForShell(frozen + "/freezer.state"));

@@ -15,8 +15,8 @@ std::string ChangeUnit(const std::string& unit, absl::string_view file, absl::st
 
 // The command of docker or podman for the container of this cgroup, which is a path or the text of
 // a cgroup file; unset: it is not a container of these engines.
-std::optional<std::string> EngineLine(const std::string& cgroup, absl::string_view command);
-// The line that thaws the frozen cgroup of a QEMU.
-std::string ThawLine(const NodeProcess& qemu);
+std::optional<std::string> EngineCommand(const std::string& cgroup, absl::string_view command);
+// The command that thaws the frozen cgroup of a QEMU.
+std::string ThawCommand(const NodeProcess& qemu);
 
 }  // namespace vmeventd::client

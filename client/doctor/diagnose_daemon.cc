@@ -31,7 +31,7 @@ std::string RestartLine(const Examination& exam) {
     }
     return absl::StrCat("systemctl ", manager, "restart ", QuoteForShell(unit));
   }
-  if (const auto line = EngineLine(daemon->cgroups, "restart")) return *line;
+  if (const auto line = EngineCommand(daemon->cgroups, "restart")) return *line;
   return absl::StrCat("ps -o pid,user,lstart,args -p ", daemon->pid);
 }
 

@@ -264,7 +264,7 @@ void DiagnoseQemu(const NodeProcess& qemu, Examination* exam) {
         absl::StrCat("This QEMU is frozen with its cgroup, ", qemu.frozen_by,
                      ", so its monitor does not answer: docker pause and systemctl freeze "
                      "do that."),
-        ThawLine(qemu));
+        ThawCommand(qemu));
   }
   if (qemu.dumps_core) {
     return exam->Add(

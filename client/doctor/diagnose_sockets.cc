@@ -23,7 +23,7 @@ const NodeProcess* ListenerAt(const NodeFacts& facts, const std::string& path) {
   for (const UnixSocket& socket : facts.sockets) {
     if (!socket.listening || socket.path != path) continue;
     const auto qemu = absl::c_find_if(facts.processes, [&](const NodeProcess& one) {
-      return IsQemu(one.arguments) && Has(one, socket.inode);
+      return IsQemu(one.arguments) && HasSocket(one, socket.inode);
     });
     if (qemu != facts.processes.end()) return &*qemu;
   }

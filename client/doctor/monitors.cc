@@ -48,7 +48,8 @@ std::vector<QmpMonitor> GivenMonitors(const NodeFacts& facts, const NodeProcess&
   }
   if (!MayHaveOthers(qemu)) return given;
   for (const UnixSocket& socket : facts.sockets) {
-    if (!socket.listening || !IsForFollowers(socket.path) || !Has(qemu, socket.inode)) continue;
+    if (!socket.listening || !IsForFollowers(socket.path) || !HasSocket(qemu, socket.inode))
+      continue;
     if (IsNamed(qemu, socket.path)) continue;
     if (absl::c_none_of(given, [&](const QmpMonitor& one) { return one.path == socket.path; })) {
       given.push_back({.path = socket.path});
@@ -73,13 +74,14 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
       monitor.is_abstract |= socket.listening && socket.abstract_name == monitor.path;
       if (socket.path != monitor.path) continue;
       // Another QEMU may have had one there.
-      if (qemu.sees_descriptors && !Has(qemu, socket.inode)) continue;
+      if (qemu.sees_descriptors && !HasSocket(qemu, socket.inode)) continue;
       if (socket.listening) {
         monitor.listener = &socket;
       } else if (socket.peer != 0) {
         monitor.held = true;
-        const auto client = absl::c_find_if(
-            exam.facts().processes, [&](const NodeProcess& one) { return Has(one, socket.peer); });
+        const auto client = absl::c_find_if(exam.facts().processes, [&](const NodeProcess& one) {
+          return HasSocket(one, socket.peer);
+        });
         if (client != exam.facts().processes.end()) monitor.client = &*client;
       }
     }

@@ -45,7 +45,7 @@ bool IsForFollowers(absl::string_view path) {
          FileOf(path) == kExtraMonitor;
 }
 
-bool Has(const NodeProcess& process, uint32_t inode) {
+bool HasSocket(const NodeProcess& process, uint32_t inode) {
   return absl::c_any_of(process.sockets,
                         [inode](const auto& socket) { return socket.second == inode; });
 }

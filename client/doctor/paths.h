@@ -27,7 +27,7 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 bool IsForFollowers(absl::string_view path);
 
 // Returns whether the process has a descriptor of this socket.
-bool Has(const NodeProcess& process, uint32_t inode);
+bool HasSocket(const NodeProcess& process, uint32_t inode);
 
 // "qemu-system-x86 (pid 42)".
 std::string DescribeProcess(const NodeProcess& process);

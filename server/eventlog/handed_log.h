@@ -18,7 +18,7 @@ struct JournalEnd {
   uint64_t newest = 0;
 
   // Returns whether both can describe the same journal.
-  bool Meets(const JournalEnd& other) const {
+  bool MayBeSameJournal(const JournalEnd& other) const {
     return file == other.file && stored <= other.newest && other.stored <= newest;
   }
 };

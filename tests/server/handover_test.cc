@@ -171,7 +171,7 @@ TEST(HandoverTest, UnwrittenEventsAreHandedOverUnchanged) {
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
   HandoverContents contents = {.log = {.end = kEndOfJournal},
                                .open = {.runs = std::vector<HandedRun>(1)}};
-  internal::HandedRun& state = contents.open.runs[0].state;
+  internal::HandedRunState& state = contents.open.runs[0].state;
   state.set_run_id(std::string(1000, 'x'));
   state.set_unhandled(std::string(HandedRun::kMaxUnhandled, '\xff'));
   const Unpacked read = Unpack(contents);

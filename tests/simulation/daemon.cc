@@ -61,7 +61,7 @@ class SignalRings : public SignalTrace {
 std::set<std::string> Store::RunIds() const {
   std::set<std::string> run_ids;
   for (const Run& run : runs) {
-    internal::HandedRun state;
+    internal::HandedRunState state;
     if (state.ParseFromString(run.text)) run_ids.insert(state.run_id());
   }
   return run_ids;
@@ -78,7 +78,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
                       .ring_bytes = options.ring_bytes,
                       .node_id = "node"},
                      kernel, [store](const JournalEnd& found) {
-                       if (store->log && !store->log->end.Meets(found)) store->log.reset();
+                       if (store->log && !store->log->end.MayBeSameJournal(found))
+                         store->log.reset();
                        return store->log;
                      });
   if (!log.ok()) return log.status();

@@ -50,14 +50,15 @@ void Judge::TakeUnseenDomain(const v1::VmRef& vm) {
   story_->Reach("a domain whose process is not seen");
   std::set<std::string> known;
   for (const auto& [sequence, entry] : entries_) known.insert(entry.event.vm().run_id());
-  // Looks first for a life of which this daemon has heard, then for an earlier one.
-  for (const bool heard : {true, false}) {
+  // Looks first for a life that this daemon knows, then for an earlier one.
+  for (const bool is_known : {true, false}) {
     for (const auto& life : world_->lives()) {
       const bool taken = known.contains(life->run_id) || stopped_before_.contains(life->run_id) ||
                          absl::c_any_of(unseen_domains_, [&](const auto& unseen) {
                            return unseen.second == life.get();
                          });
-      if (life->uuid != vm.uuid() || taken || (heard && !life->daemons.contains(number_))) continue;
+      if (life->uuid != vm.uuid() || taken || (is_known && !life->daemons.contains(number_)))
+        continue;
       unseen_domains_[vm.run_id()] = life.get();
       return;
     }

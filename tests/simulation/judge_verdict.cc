@@ -269,18 +269,18 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
 // Each entry of its evidence stands: it was said since the last reset that the daemon has read.
 void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
   using enum Saying::Kind;
-  std::set<Saying::Kind> said;
+  std::set<Saying::Kind> seen;
   bool paused_by_watchdog = false;
   for (const Saying& saying : life.sayings) {
-    if (saying.kind == kReset && saying.is_known(daemon)) said.clear();
-    said.insert(saying.kind);
+    if (saying.kind == kReset && saying.is_known(daemon)) seen.clear();
+    seen.insert(saying.kind);
     if (saying.kind == kWatchdog && saying.text == "pause") paused_by_watchdog = true;
     const bool runs_again = saying.kind == kReset || saying.kind == kResume;
     if (runs_again && saying.was_read() && saying.daemon == daemon) paused_by_watchdog = false;
-    if (saying.kind == kRunState && saying.text == "guest-panicked") said.insert(kPanic);
+    if (saying.kind == kRunState && saying.text == "guest-panicked") seen.insert(kPanic);
   }
   const auto check = [&](absl::string_view what, Saying::Kind kind) {
-    if (said.contains(kind)) return;
+    if (seen.contains(kind)) return;
     story_->Fail("life ", life.number, " has the evidence \"", what,
                  "\", which was not said since its last reset");
   };

@@ -120,7 +120,7 @@ void Libvirtd::Add(Life* life) {
   domains_.push_back(life);
 }
 
-void Libvirtd::Hear(Life* life, Saying* saying) {
+void Libvirtd::RecordSent(Life* life, Saying* saying) {
   ++link_->sent;
   saying->heard_by = link_;
   saying->end = link_->sent;
@@ -135,13 +135,13 @@ void Libvirtd::SayRunState(Life* life) {
   if (!IsListened()) return;
   life->sayings.push_back(
       {.kind = Saying::Kind::kRunState, .text = life->run_state, .at = kernel_->monotonic()});
-  Hear(life, &life->sayings.back());
+  RecordSent(life, &life->sayings.back());
 }
 
 void Libvirtd::Forward(Life* life, absl::string_view event, absl::string_view data,
                        Saying* saying) {
   if (!runs_ || !IsListened()) return;
-  Hear(life, saying);
+  RecordSent(life, saying);
   const int64_t us = saying->wall_us;
   const Callback callback = callback_;
   callback(DomainEvent{NameOf(*life),
@@ -164,7 +164,7 @@ void Libvirtd::Remove(Life* life, ManagerEnd end) {
   }
   if (!IsListened()) return;
   Saying saying{.kind = Saying::Kind::kManager, .manager = end, .at = kernel_->monotonic()};
-  Hear(life, &saying);
+  RecordSent(life, &saying);
   life->sayings.push_back(std::move(saying));
   DomainName name = NameOf(*life);
   if (random_->OneIn(2)) name.id = -1;  // a transient domain's

@@ -66,7 +66,7 @@ class Libvirtd : public LibvirtApi {
   // Records that the daemon has lost its connection, if it had one.
   void LoseSight();
   // Records `saying` as the next message that is sent on the connection.
-  void Hear(Life* life, Saying* saying);
+  void RecordSent(Life* life, Saying* saying);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
   // Lets time pass during a call, while everything else continues.
   void Take();

@@ -405,10 +405,10 @@ void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::st
   }
   Saying saying{
       .kind = kind, .text = std::move(text), .at = now(), .wall_us = kernel_->wall_ns() / 1000};
-  const bool heard = life->client != nullptr && life->negotiated && !life->client->client_closed;
+  const bool listens = life->client != nullptr && life->negotiated && !life->client->client_closed;
   if (!life->uuid.empty()) {
     libvirtd_->Forward(life, event, data, &saying);
-  } else if (heard) {
+  } else if (listens) {
     const int64_t wall = kernel_->wall_ns();
     saying.begin = life->client->sent;
     Send(life, absl::StrFormat("{\"timestamp\": {\"seconds\": %d, \"microseconds\": %d}, "

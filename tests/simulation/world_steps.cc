@@ -92,7 +92,7 @@ bool World::AnswersAtOneSocket(const Life& life) {
 }
 
 void World::AddSocket(Life* life) {
-  // A daemon cannot know that two sockets lead to one QEMU until that has spoken.
+  // A daemon cannot know that two sockets lead to one QEMU until that has sent something.
   if (life->launcher != nullptr || !AnswersAtOneSocket(*life)) return NextStep(life);
   story_->Say(life->name, "listens on another socket, too");
   story_->Reach("a QEMU has two sockets");

@@ -291,19 +291,19 @@ class Server {
   }
 
   json ForkSender(const Monitor& monitor, const std::string& bytes) const {
-    std::array<int, 2> spoken{};  // the child closes its end
-    Check(pipe(spoken.data()) == 0, "pipe");
+    std::array<int, 2> sent{};  // the child closes its end
+    Check(pipe(sent.data()) == 0, "pipe");
     const pid_t child = Fork();
-    close(spoken[child > 0 ? 1 : 0]);
+    close(sent[child > 0 ? 1 : 0]);
     if (child > 0) {
       char byte;
-      Check(read(spoken[0], &byte, 1) == 0, "read");
-      close(spoken[0]);
+      Check(read(sent[0], &byte, 1) == 0, "read");
+      close(sent[0]);
       return child;
     }
     close(channel_);
     monitor.Say(bytes);
-    close(spoken[1]);
+    close(sent[1]);
     AwaitLeash();
   }
 

@@ -26,7 +26,7 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 
-// What ends a domain, and what is to be said of it.
+// What ends a domain, and what must be reported of it.
 struct Ending {
   std::string name;
   VmEnd end;
@@ -203,7 +203,7 @@ TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   libvirtd().Virsh({"resume", "vm1"});
   stream().Wait("vm1", v1::EVENT_TYPE_RESUMED);
   libvirtd().Virsh({"suspend", "vm1"});
-  WaitUntil("libvirt has said why it is paused",
+  WaitUntil("libvirt has reported why it is paused",
             [&] { return daemon().GetVm("vm1").pause_reason() == "paused"; });
   libvirtd().Virsh({"destroy", "vm1"});
   WaitStopped();

@@ -75,7 +75,7 @@ void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
     if (domain.run == run && !run->tracked()) LookAgain(link, active.domain);
     return;
   }
-  if (domain.life.IsOthers(active.domain.id)) return;
+  if (domain.life.IsOfAnotherRun(active.domain.id)) return;
   Life* const life = LifeOf(link, &domain, active.domain.id);
   if (life->run_state.empty()) life->run_state = active.run_state;
   Seek(link, active.domain, life);
@@ -91,7 +91,7 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   if (run != nullptr && IsSameLifeById(*run, message.domain)) {
     return run->OnQmpEvent(message.event);
   }
-  if (domain.life.IsOthers(message.domain.id)) return;
+  if (domain.life.IsOfAnotherRun(message.domain.id)) return;
   Life* const life = LifeOf(link, &domain, message.domain.id);
   const bool reset = message.event.name == "RESET";
   Hold(link, life, std::move(message.event));
@@ -156,7 +156,7 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
     domain.life = {};
   } else if (name.id <= 0 || name.id == domain.life.id) {
     // The latest life: libvirt does not report which one of a transient domain it was.
-    if (domain.life.sought) return Hold(link, &domain.life, lifecycle);
+    if (domain.life.is_looked_for) return Hold(link, &domain.life, lifecycle);
     // The life never started, or it is a run of which only the list could show more.
     const Life life = TakeLife(link, &domain);
     if (run == nullptr || run->tracked() || run->info().domain_id != life.id) return;
@@ -197,7 +197,7 @@ LibvirtSource::Life LibvirtSource::TakeLife(Link* link, Domain* domain) {
 }
 
 void LibvirtSource::Seek(Link* link, const DomainName& domain, Life* life) {
-  if (!std::exchange(life->sought, true)) LookAgain(link, domain);
+  if (!std::exchange(life->is_looked_for, true)) LookAgain(link, domain);
 }
 
 void LibvirtSource::LookAgain(Link* link, const DomainName& domain) {
@@ -230,7 +230,7 @@ void LibvirtSource::Handle(Link* link, ProcessFound& message) {
   const auto it = link->domains.find(message.domain.uuid);
   if (it == link->domains.end()) return;
   Domain& domain = it->second;
-  if (!domain.life.sought || domain.life.id != message.domain.id) {
+  if (!domain.life.is_looked_for || domain.life.id != message.domain.id) {
     LibvirtRun* const run = domain.run;
     if (run != nullptr && run->info().domain_id == message.domain.id) Track(run, &message);
     return;
@@ -266,7 +266,7 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const Life& life, ProcessFound* fou
   }
   if (run_state.empty()) return nullptr;
   if (table_->FindByProcess(found->result.process) != nullptr) {
-    LifeOf(link, &domain, name.id)->phase = Life::Phase::kOthers;
+    LifeOf(link, &domain, name.id)->phase = Life::Phase::kOfAnotherRun;
     return nullptr;
   }
   const bool would_be_seen = found->result.visible && !life.started &&

@@ -24,12 +24,12 @@ LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
 void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state) {
   if (awaits_end_) return;  // libvirt has not noticed
-  if (domain_id != info().domain_id) Hand(input::NextId{domain_id});
+  if (domain_id != info().domain_id) Feed(input::NextId{domain_id});
   connected_ = was_connected_ = true;
   MonitorInfo info;
   info.run_state = run_state;
   info.uuid = uuid_;
-  Hand(input::MonitorReady{info});
+  Feed(input::MonitorReady{info});
 }
 
 void LibvirtRun::OnNotListed() {
@@ -44,8 +44,8 @@ void LibvirtRun::OnNotListed() {
 }
 
 void LibvirtRun::OnDetails(DomainDetails details) {
-  Hand(input::NewLabels{std::move(details.labels)});
-  Hand(input::AgentAnswer{details.agent});
+  Feed(input::NewLabels{std::move(details.labels)});
+  Feed(input::AgentAnswer{details.agent});
 }
 
 void LibvirtRun::OnProcessMissing() {
@@ -63,7 +63,7 @@ void LibvirtRun::OnProcessFound(PeerProcess process) {
 void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
   reported_ = was_connected_ = true;
   if (lifecycle.end.has_value()) {
-    Hand(input::ReportedEnd{*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text)});
+    Feed(input::ReportedEnd{*lifecycle.end, absl::StrCat("libvirt: ", lifecycle.text)});
   }
   if (over()) return;
   if (info().is_container &&
@@ -76,7 +76,7 @@ void LibvirtRun::OnStopped(const DomainLifecycle& lifecycle) {
 
 void LibvirtRun::OnRebooted(int64_t domain_id, PeerProcess next) {
   context_->loop->CancelTimer(&report_timer_);
-  Hand(input::NextId{domain_id});
+  Feed(input::NextId{domain_id});
   if (next.kind == PeerProcess::Kind::kTracked) {
     return TrackInstead(std::move(next)).IgnoreError();
   }
@@ -101,7 +101,7 @@ void LibvirtRun::OnLost(absl::string_view why) {
   if (!std::exchange(connected_, false)) return;
   // Nothing of the VM's life was missed where its process was gone before.
   if (process().gone()) return AwaitEnd();
-  Hand(input::MonitorClosed{why});
+  Feed(input::MonitorClosed{why});
 }
 
 void LibvirtRun::OnLibvirtGone() {

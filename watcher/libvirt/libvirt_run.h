@@ -47,7 +47,7 @@ class LibvirtRun : public VmRun {
   void OnNotListed();
   void OnQmpEvent(const QmpEvent& event) { HandleQmpEvent(event); }
   void OnPaused(const DomainLifecycle& lifecycle) {
-    Hand(input::ReportedPause{lifecycle.paused_for});
+    Feed(input::ReportedPause{lifecycle.paused_for});
   }
   void OnStopped(const DomainLifecycle& lifecycle);
   // The domain is a container that rebooted, and now has this id and process; kUntracked: the

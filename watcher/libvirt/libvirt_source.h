@@ -109,23 +109,25 @@ class LibvirtSource : public RunSource, public FdHandler {
     enum class Phase {
       kNew,     // nothing yet: events of it have arrived, or its process is being looked for
       kUnseen,  // in a list, but its process was not seen: it runs if the next list also has it
-      kOthers,  // another run follows its process
-      kGone,    // the process of its run is gone, but libvirt has not reported that
+      kOfAnotherRun,  // another run follows its process
+      kGone,          // the process of its run is gone, but libvirt has not reported that
     };
 
     int64_t id = 0;  // 0: there is none
     Phase phase = Phase::kNew;
-    bool sought = false;    // its process is being looked for
-    std::string run_state;  // from a list or STARTED; empty: it was in neither
-    bool started = false;   // it was reported by STARTED
+    bool is_looked_for = false;  // its process is being looked for
+    std::string run_state;       // from a list or STARTED; empty: it was in neither
+    bool started = false;        // it was reported by STARTED
     bool rebooted = false;  // it is the container of the run after a reboot, with a new process
     std::vector<std::variant<QmpEvent, DomainLifecycle>> held;  // what arrived since then, in order
 
     // Returns whether it is the life with that id, and another run follows its process.
-    bool IsOthers(int64_t domain_id) const { return id == domain_id && phase == Phase::kOthers; }
+    bool IsOfAnotherRun(int64_t domain_id) const {
+      return id == domain_id && phase == Phase::kOfAnotherRun;
+    }
     // Returns whether the search for its process must still decide about it, now or after the next
     // list.
-    bool waits() const { return sought || !held.empty(); }
+    bool waits() const { return is_looked_for || !held.empty(); }
   };
   // The reason why a list that was requested may be wrong about a domain.
   enum class ListDoubt {

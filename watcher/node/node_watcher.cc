@@ -31,7 +31,7 @@ HandedExits HandedExitsOf(const WatcherOptions& options) {
   exits.socket = std::move(*options.handed_exits);
   if (options.handed_runs == nullptr) return exits;
   for (const HandedRun& run : *options.handed_runs) {
-    const internal::HandedRun& state = run.state;
+    const internal::HandedRunState& state = run.state;
     if (state.pid() == 0) continue;
     exits.wait_statuses[state.pid()] =
         state.has_wait_status() ? std::optional(state.wait_status()) : std::nullopt;

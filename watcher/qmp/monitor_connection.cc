@@ -50,7 +50,7 @@ absl::Status MonitorConnection::Start(absl::Duration greeting_timeout) {
   return status;
 }
 
-absl::Status MonitorConnection::ResumeFrom(const internal::HandedRun& handed) {
+absl::Status MonitorConnection::ResumeFrom(const internal::HandedRunState& handed) {
   if (absl::Status status = Start(); !status.ok()) return status;
   phase_ = Phase::kReady;
   handshake_.reset();
@@ -66,7 +66,7 @@ bool MonitorConnection::HandOver(HandedRun* handed) {
   if (!ready() || !open()) return false;
   const std::string unhandled = absl::StrCat(framer_.partial(), unhandled_);
   if (unhandled.size() > HandedRun::kMaxUnhandled) return false;
-  internal::HandedRun& state = handed->state;
+  internal::HandedRunState& state = handed->state;
   state.set_unhandled(unhandled);
   state.set_answer_due(pacer_.outstanding());
   state.set_ending(pacer_.ending());

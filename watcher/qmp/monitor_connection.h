@@ -25,7 +25,7 @@ namespace vmeventd {
 
 struct HandedRun;
 namespace internal {
-class HandedRun;
+class HandedRunState;
 }  // namespace internal
 
 // Our end of one QMP connection. Leads the handshake (capabilities, query-uuid, query-name,
@@ -86,7 +86,7 @@ class MonitorConnection : public FdHandler {
   // Call it instead of Start: resumes where the previous daemon's connection stopped. Handles
   // nothing before the loop's next turn or Drain. The first sender is reported again. Errors are as
   // for Start.
-  absl::Status ResumeFrom(const internal::HandedRun& handed);
+  absl::Status ResumeFrom(const internal::HandedRunState& handed);
   // Stops a ready connection at this point of its input, and passes its socket and position to the
   // caller. The connection is closed without OnClosed; the peer does not notice. False, and nothing
   // is done: more input waits than can be handed over.

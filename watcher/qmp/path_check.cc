@@ -89,7 +89,7 @@ void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
                    .path = info.monitor_path,
                    .pid = info.pid,
                    .socket = InodeOf(info.socket),
-                   .at_path = runs.back()->sockets().LeadBack()});
+                   .at_path = runs.back()->sockets().HasPresentSocket()});
   }
   PathConflicts conflicts = FindPathConflicts(vms, qemus);
   // To look whether a process is about to end costs more: it is done where it counts.
@@ -103,7 +103,7 @@ void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
   has_conflicts_ = !conflicts.hidden.empty();
   for (size_t i = 0; i < runs.size(); ++i) {
     has_conflicts_ |= !conflicts.of_vms[i].empty();
-    SetProblem(runs[i], conflicts.of_vms[i].empty() && !runs[i]->sockets().LeadBack()
+    SetProblem(runs[i], conflicts.of_vms[i].empty() && !runs[i]->sockets().HasPresentSocket()
                             ? (runs[i]->session().shares_path() ? kPathLost : "")
                             : conflicts.of_vms[i]);
   }
@@ -127,7 +127,7 @@ void PathCheck::SetProblem(QmpRun* run, const std::string& problem) {
   const bool had = run->session().shares_path();
   if (!had && problem.empty()) return;
   if (!had) spdlog::warn("monitor of {}: {}", absl::Utf8SafeCHexEscape(run->info().name), problem);
-  run->Hand(input::SharedPath{problem});
+  run->Feed(input::SharedPath{problem});
 }
 
 }  // namespace vmeventd

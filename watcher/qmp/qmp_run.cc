@@ -30,7 +30,7 @@ constexpr char kNotAVm[] =
 QmpRun::QmpRun(RunContext* context, RunTable* table, QmpSource* source, VmSession session)
     : VmRun(context, table, std::move(session)),
       source_(source),
-      known_(tracked()),
+      process_was_known_(tracked()),
       greeted_(VmRun::session().answered()) {}
 
 QmpRun::~QmpRun() { RetireConnection(); }
@@ -45,7 +45,7 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identi
   ReadNow();
   if (connection_ != nullptr) {
     RetireConnection();  // a child of QEMU may hold its end open
-    Hand(input::MonitorClosed{"its socket was replaced"});
+    Feed(input::MonitorClosed{"its socket was replaced"});
   }
   if (over()) return absl::FailedPreconditionError("the run is over");
   std::unique_ptr<MonitorConnection> connection = NewConnection(std::move(socket));
@@ -54,7 +54,7 @@ absl::Status QmpRun::Attach(ReceivingSocket socket, const SocketIdentity& identi
   }
   connection_ = std::move(connection);
   ++context_->vm_descriptors;
-  Hand(input::Socket{identity});
+  Feed(input::Socket{identity});
   return absl::OkStatus();
 }
 
@@ -85,7 +85,7 @@ bool QmpRun::ResumeFrom(HandedRun* handed) {
   ++context_->vm_descriptors;
   answered_ = true;
   ready_since_ = Now().monotonic;
-  Hand(input::TakenOver{});
+  Feed(input::TakenOver{});
   return true;
 }
 
@@ -131,11 +131,11 @@ void QmpRun::EndWithProcess() {
   if (over() || !process().gone()) return;  // the input has ended the run
   if (connection_ != nullptr) {
     RetireConnection();
-    Hand(input::MonitorClosed{"the process is gone"});
+    Feed(input::MonitorClosed{"the process is gone"});
   }
   const auto* const read = command_line_.get();
   if (read != nullptr && read->done() && read->found() != nullptr && read->found()->stays_down) {
-    Hand(input::StaysDown{});
+    Feed(input::StaysDown{});
   }
   if (!over()) process().AwaitEnd();
 }
@@ -177,11 +177,11 @@ void QmpRun::OnReady(const MonitorInfo& info) {
   process().RefreshOrigin();
   if (!published() && info.run_state != "inmigrate" &&
       source_->path_check().IsNamedAfterAnother(*this, info.qemu_name)) {
-    Hand(input::OwnName{info.qemu_name});
+    Feed(input::OwnName{info.qemu_name});
   }
   source_->OnMonitorReady(this, info.uuid);
-  if (!info.labels.empty()) Hand(input::NewLabels{info.labels});  // before STARTED, which has them
-  Hand(input::MonitorReady{info});
+  if (!info.labels.empty()) Feed(input::NewLabels{info.labels});  // before STARTED, which has them
+  Feed(input::MonitorReady{info});
 }
 
 void QmpRun::OnRunStateReply(absl::string_view run_state) {
@@ -189,7 +189,7 @@ void QmpRun::OnRunStateReply(absl::string_view run_state) {
     spdlog::info("{} was migrated away, or its memory was saved to a file",
                  absl::Utf8SafeCHexEscape(info().name));
   }
-  Hand(input::StateAnswer{run_state});
+  Feed(input::StateAnswer{run_state});
 }
 
 void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
@@ -200,7 +200,7 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
       std::max(absl::ZeroDuration(), Now().monotonic - ready_since_);
   RetireConnection();
   if (process().gone()) {
-    Hand(input::MonitorClosed{reason});
+    Feed(input::MonitorClosed{reason});
     return EndWithProcess();
   }
   if (runs_no_vm && !published()) return source_->OnNoVm(this, {ProblemCode::kNotAVm, kNotAVm});
@@ -211,13 +211,13 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
     }
   }
   // The socket took the connection and its program closed it unseen, or it does not speak QMP.
-  if (!greeted && !published() && !known_) {
+  if (!greeted && !published() && !process_was_known_) {
     return source_->OnNoVm(
         this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});
   }
-  Hand(input::MonitorClosed{reason});
+  Feed(input::MonitorClosed{reason});
   // A missing SHUTDOWN is no evidence where its process was gone before it could be followed.
-  if (protocol_error || (awaits_sender() && sockets_.listener_seen)) Hand(input::ShutdownMissed{});
+  if (protocol_error || (awaits_sender() && sockets_.listener_seen)) Feed(input::ShutdownMissed{});
   if (protocol_error) {
     ReportProblem({ProblemCode::kNotQmp, absl::StrCat("monitor closed by vmeventd: ", reason)});
   } else if (!tracked()) {
@@ -228,7 +228,8 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
 }
 
 void QmpRun::OnGreetingLate() {
-  if (!published() && !known_) return source_->OnNoVm(this, session().NoGreeting(Now()));
+  if (!published() && !process_was_known_)
+    return source_->OnNoVm(this, session().NoGreeting(Now()));
   RetireConnection();
   if (process().gone()) return EndWithProcess();
   CommandLines* const command_lines = context_->options->command_lines.get();
@@ -240,7 +241,7 @@ void QmpRun::OnGreetingLate() {
     spdlog::warn("{}: {}; `vmevents doctor` shows who holds it", absl::CHexEscape(info().raw_path),
                  session().NoGreeting(Now()).text);
   }
-  Hand(input::MonitorHeld{});
+  Feed(input::MonitorHeld{});
   source_->OnMonitorEnded(this, MonitorEnd::kHeld, absl::ZeroDuration());
 }
 

@@ -81,7 +81,7 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   void OnReady(const MonitorInfo& info) override;
   void OnEvent(const QmpEvent& event) override { HandleQmpEvent(event); }
   void OnRunStateReply(absl::string_view run_state) override;
-  void OnGuestAgentReply(const GuestAgentInfo& agent) override { Hand(input::AgentAnswer{agent}); }
+  void OnGuestAgentReply(const GuestAgentInfo& agent) override { Feed(input::AgentAnswer{agent}); }
   void OnClosed(absl::string_view why, bool protocol_error) override;
 
   std::unique_ptr<MonitorConnection> NewConnection(ReceivingSocket socket);
@@ -94,10 +94,10 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   RunSockets sockets_;
   std::unique_ptr<MonitorConnection> connection_;
   absl::Duration ready_since_ = absl::InfiniteDuration();  // InfiniteDuration: not yet
-  const bool known_;             // its process was known before anybody sent on the monitor
-  bool greeted_;                 // a QEMU's greeting came on its monitor
-  bool answered_ = false;        // a handshake was completed
-  bool silence_logged_ = false;  // logged since the last handshake, like the next
+  const bool process_was_known_;  // its process was known before anybody sent on the monitor
+  bool greeted_;                  // a QEMU's greeting came on its monitor
+  bool answered_ = false;         // a handshake was completed
+  bool silence_logged_ = false;   // logged since the last handshake, like the next
   bool protocol_error_logged_ = false;
   // The command line of a QEMU whose monitor another client holds.
   std::shared_ptr<const CommandLineRead> command_line_;

@@ -87,7 +87,8 @@ void QmpSource::OnRead(int spec) {
 void QmpSource::EndLostRuns(int spec) {
   for (VmRun* run : table_->RunsOf(this)) {
     const RunSockets& sockets = Own(run)->sockets();
-    if (sockets.home->spec != spec || run->tracked() || run->connected() || sockets.LeadBack()) {
+    if (sockets.home->spec != spec || run->tracked() || run->connected() ||
+        sockets.HasPresentSocket()) {
       continue;
     }
     if (sockets.home->run == run && spec >= 0) {
@@ -102,7 +103,7 @@ void QmpSource::OnHangChange(int spec) {
   if (spec >= 0) directories_->OnHangChange(spec);
   const bool hangs = ThreadOf(spec)->hangs();
   for (VmRun* run : table_->RunsOf(this)) {
-    if (Own(run)->sockets().home->spec == spec) run->Hand(input::DirectoryHangs{hangs});
+    if (Own(run)->sockets().home->spec == spec) run->Feed(input::DirectoryHangs{hangs});
   }
 }
 

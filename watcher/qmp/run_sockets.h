@@ -24,7 +24,7 @@ struct RunSockets {
   bool listener_seen = false;
 
   // Returns whether an existing socket leads to the run.
-  bool LeadBack() const {
+  bool HasPresentSocket() const {
     return std::any_of(slots.begin(), slots.end(),
                        [](const SocketSlot* slot) { return slot->present; });
   }

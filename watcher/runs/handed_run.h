@@ -17,7 +17,7 @@ struct HandedRun {
   // Limit of `state.unhandled`.
   static constexpr size_t kMaxUnhandled = 64 << 10;
 
-  internal::HandedRun state;
+  internal::HandedRunState state;
   UniqueFd connection;  // none: libvirt reports it
   UniqueFd process;     // none: the process is not tracked
 };

@@ -90,7 +90,7 @@ bool ProcessWatch::MayBeAnothers() const {
 // Ignores signals after the process is gone, because its pid may be reused.
 void ProcessWatch::OnSignal(const SignalSender& sender) {
   if (gone_ || (sender.signal == SIGKILL && MayBeAnothers())) return;
-  run_->Hand(input::SignalSent{sender});
+  run_->Feed(input::SignalSent{sender});
 }
 
 void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
@@ -99,7 +99,7 @@ void ProcessWatch::OnUnclearSignal(int signal, const std::string& why) {
 }
 
 void ProcessWatch::OnOomVictim(const OomVictim& victim) {
-  if (!gone_ && !MayBeAnothers()) run_->Hand(input::NamedOomVictim{victim});
+  if (!gone_ && !MayBeAnothers()) run_->Feed(input::NamedOomVictim{victim});
 }
 
 std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {

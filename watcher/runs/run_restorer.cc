@@ -134,7 +134,7 @@ bool IsOfAnotherBoot(const RunContext& context, absl::string_view run_id) {
 // Finds out whether `run` is still open. Returns whether it continues with its monitor connected.
 bool Resolve(RunContext* context, RunTable* table, VmRun* run, HandedRuns* handed_runs) {
   if (IsOfAnotherBoot(*context, run->info().run_id)) {
-    run->Hand(input::HostRebooted{});
+    run->Feed(input::HostRebooted{});
   } else if (TryResume(context, run, handed_runs)) {
     const bool has_monitor = run->connected();
     Resume(table, run);

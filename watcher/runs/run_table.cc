@@ -22,7 +22,7 @@ void RunTable::SetHostShutdown(const HostShutdownState& state) {
 }
 
 void RunTable::ApplyHostShutdown(VmRun* run) const {
-  if (host_.has_value()) run->Hand(input::HostShutdown{host_->shutting_down, host_->by});
+  if (host_.has_value()) run->Feed(input::HostShutdown{host_->shutting_down, host_->by});
 }
 
 void RunTable::ApplyHostCancel(VmRun* run) const {
@@ -106,7 +106,7 @@ void RunTable::PublishRest() {
   for (const auto& [run_id, run] : runs_) runs.push_back(run.get());
   for (VmRun* run : runs) {
     run->DropWords();  // which may end it
-    run->Hand(input::DaemonStops{});
+    run->Feed(input::DaemonStops{});
   }
 }
 
@@ -124,7 +124,7 @@ OpenRuns RunTable::HandOver() {
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
   for (const auto& [run_id, other] : runs_) {
     if (other.get() != run && other->info().oom_file == run->info().oom_file) {
-      other->Hand(input::OomKills{std::min(other->info().oom_kills + 1, kills)});
+      other->Feed(input::OomKills{std::min(other->info().oom_kills + 1, kills)});
     }
   }
 }
@@ -156,7 +156,7 @@ void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
     by_uuid_.emplace(*now, run);
     UpdateUuidProblems(*now);
   }
-  if (reports_shared_uuids_) run->Hand(input::SharedUuid{UuidProblem(run)});
+  if (reports_shared_uuids_) run->Feed(input::SharedUuid{UuidProblem(run)});
 }
 
 void RunTable::ForgetUuid(VmRun* run) {
@@ -170,7 +170,7 @@ void RunTable::ForgetUuid(VmRun* run) {
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& [run_id, run] : runs_) run->Hand(input::SharedUuid{UuidProblem(run.get())});
+  for (const auto& [run_id, run] : runs_) run->Feed(input::SharedUuid{UuidProblem(run.get())});
 }
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
@@ -178,7 +178,7 @@ void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   // If there are more than three, all of them report already that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
-  for (VmRun* user : users) user->Hand(input::SharedUuid{UuidProblem(user)});
+  for (VmRun* user : users) user->Feed(input::SharedUuid{UuidProblem(user)});
 }
 
 std::string RunTable::UuidProblem(const VmRun* run) const {

@@ -103,7 +103,7 @@ void VmRun::FindProcessLater() {
 absl::Status VmRun::TrackInstead(PeerProcess process) {
   const ProcessInfo info = DescribeProcess(process, context_->oom_counters);
   process_.Reset();
-  Hand(input::ProcessFound{info});
+  Feed(input::ProcessFound{info});
   if (!over_) table_->OnProcessChanged(this);
   absl::Status status = Track(std::move(process));
   if (!status.ok()) LoseTracking();
@@ -111,13 +111,13 @@ absl::Status VmRun::TrackInstead(PeerProcess process) {
 }
 
 void VmRun::LoseTracking() {
-  Hand(input::TrackingLost{});
+  Feed(input::TrackingLost{});
   if (!over_) table_->OnProcessChanged(this);
 }
 
 void VmRun::ReadOomKills() {
   if (const std::optional<uint64_t> kills = process_.ReadOomKillsOfOthers()) {
-    Hand(input::OomKills{*kills});
+    Feed(input::OomKills{*kills});
   }
 }
 
@@ -136,7 +136,7 @@ void VmRun::Leave() {
 }
 
 void VmRun::HandOverTo(HandedRun* handed) {
-  internal::HandedRun& state = handed->state;
+  internal::HandedRunState& state = handed->state;
   state.set_run_id(std::string(info().run_id));
   if (!tracked()) return;
   state.set_pid(info().pid);
@@ -156,10 +156,10 @@ void VmRun::HandleQmpEvent(const QmpEvent& event) {
     context_->signals->Drain();
     context_->host->Drain();
   }
-  Hand(input::Event{event});
+  Feed(input::Event{event});
 }
 
-void VmRun::End(const ProcessEnd& end) { Hand(input::ProcessGone{end}); }
+void VmRun::End(const ProcessEnd& end) { Feed(input::ProcessGone{end}); }
 
 std::string VmRun::Directory() const {
   const absl::string_view path = info().raw_path;
@@ -181,12 +181,12 @@ void VmRun::Confirm(std::function<void()> done) {
 
 void VmRun::DeclareIntent(const v1::Intent& intent, std::function<void()> done) {
   ReadOomKills();  // one before it makes no kill that it announces a crash
-  Hand(input::IntentDeclared{intent});
+  Feed(input::IntentDeclared{intent});
   Confirm(std::move(done));
 }
 
 void VmRun::WithdrawIntent(std::function<void()> done) {
-  Hand(input::IntentWithdrawn{});
+  Feed(input::IntentWithdrawn{});
   Confirm(std::move(done));
 }
 
@@ -204,7 +204,7 @@ void VmRun::Apply(Effects effects) {
       [&](const AskQemu& ask) { Ask(ask.question); },
       [&](const ExamineThreads&) {
         const int64_t pid = info().pid;
-        Hand(input::Threads{DescribeThreads(pid), FrozenCgroup(pid), DumpsCore(pid)});
+        Feed(input::Threads{DescribeThreads(pid), FrozenCgroup(pid), DumpsCore(pid)});
       },
       [&](const ReadLastWords& words) {
         words_ = WordsWait{.read = context_->options->last_words->BeginRead(info(), words.status,
@@ -222,7 +222,7 @@ void VmRun::Apply(Effects effects) {
 
 void VmRun::TouchShutdownFile(bool there) {
   std::function<bool()> owns_name = OwnsName();
-  if (owns_name == nullptr) return Hand(input::FileDone{std::nullopt});
+  if (owns_name == nullptr) return Feed(input::FileDone{std::nullopt});
   ++file_changes_;
   const absl::Duration begun = context_->loop->turn_began();
   const auto on_touched = [table = table_, run_id = std::string(info().run_id),
@@ -250,7 +250,7 @@ void VmRun::OnFileTouched(const std::optional<absl::Status>& status, absl::Durat
     spdlog::warn("{}", std::string(status->message()));
   }
   if (status.has_value()) context_->shutdown_file_times.Observe(Now().monotonic - begun);
-  if (--file_changes_ == 0) Hand(input::FileDone{status});
+  if (--file_changes_ == 0) Feed(input::FileDone{status});
 }
 
 void VmRun::AwaitWords() {
@@ -265,7 +265,7 @@ void VmRun::FinishWords() {
   if (!read.core.empty()) facts.set_core(read.core);
   context_->loop->CancelTimer(&words_->timer);
   words_ = Rare<WordsWait>();
-  Hand(input::WordsRead{facts});
+  Feed(input::WordsRead{facts});
 }
 
 void VmRun::ArmTick() {
@@ -277,7 +277,7 @@ void VmRun::ArmTick() {
     return;
   }
   if (never) return context_->loop->CancelTimer(&tick_timer_);
-  context_->loop->SetTimer(&tick_timer_, next, [this] { Hand(input::Tick{}); });
+  context_->loop->SetTimer(&tick_timer_, next, [this] { Feed(input::Tick{}); });
 }
 
 }  // namespace vmeventd

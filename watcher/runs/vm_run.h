@@ -59,12 +59,12 @@ class VmRun {
   void Resume();
   void LoseTracking();
 
-  // Hands `input` to the session, and carries out its effects. No-op if the run is over.
-  void Hand(const Input& input) {
+  // Passes `input` to the session, and carries out its effects. No-op if the run is over.
+  void Feed(const Input& input) {
     if (!over_) Apply(session_.On(input, Now()));
   }
   // Reports the present problem of the monitor; empty: it has none.
-  void ReportProblem(const Problem& problem) { Hand(input::MonitorProblem{problem}); }
+  void ReportProblem(const Problem& problem) { Feed(input::MonitorProblem{problem}); }
   // Ends a run that is not tracked, or was restored and has no process any more.
   void End(const ProcessEnd& end = {});
   // Ends the run without waiting any longer for QEMU's last words.

@@ -113,7 +113,7 @@ struct Evidence {
   Rare<SignalSender> signaller;
   // QEMU's last words report that it obeyed the signal of `signaller`; its SHUTDOWN was not
   // received.
-  bool obeyed_as_it_said = false;
+  bool words_name_signaller = false;
 
   // Facts of QEMU's start, and of who has its monitor; they never change. QEMU was started with a
   // device by which its guest can end it (isa-debug-exit, semihosting).

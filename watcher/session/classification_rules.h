@@ -129,7 +129,7 @@ struct RuleInput {
     } else if (!evidence.stays_down || evidence.monitored) {
       return false;
     }
-    return killed() || ended_by_other_process() || (evidence.obeyed_as_it_said && !failed());
+    return killed() || ended_by_other_process() || (evidence.words_name_signaller && !failed());
   }
   bool exited() const { return evidence.exit_status.has_value() && !failed(); }
   // The kernel killed it with its parent, or with its container, whose first process ended by
@@ -160,7 +160,7 @@ struct RuleInput {
     }
     const bool it_did = down() ? by_signal()
                                : (exit_by_request() && exit_signal() == sender->signal) ||
-                                     (evidence.obeyed_as_it_said && !failed());
+                                     (evidence.words_name_signaller && !failed());
     return it_did ? sender : nullptr;
   }
   // Memory killers ask first: earlyoom and nohang send SIGTERM, which a QEMU that runs obeys.
@@ -436,7 +436,7 @@ inline constexpr Rule kTable[] = {
      "no SHUTDOWN seen here, exit with 0 or not known how, and QEMU's last words in libvirt's log "
      "or the journal are that it terminates on a signal of another process, of which the kernel "
      "showed none; or its last words, wherever they are, name the sender that the kernel showed",
-     [](In in) { return in.evidence.obeyed_as_it_said && !in.failed() && !in.killed(); }, kAdmin,
+     [](In in) { return in.evidence.words_name_signaller && !in.failed() && !in.killed(); }, kAdmin,
      kAdmin, kHostSignal},
     {"manager-shutdown", "no SHUTDOWN seen here, but libvirt saw an orderly shutdown",
      [](In in) { return in.manager_says(ManagerEnd::kShutdown); }, kUnknown, kAdmin, kUnobserved},

@@ -401,14 +401,14 @@ void EvidenceLog::SawOomVictim(const OomVictim& victim, Instant now) {
 void EvidenceLog::SawSenderInLastWords(const SignalSender& sender, Instant now) {
   if (facts.killer.has_value()) return;
   if (facts.signaller.has_value()) {
-    facts.obeyed_as_it_said |= !facts.shutdown.has_value() && !facts.signaller->of_qemu &&
-                               facts.signaller->pid == sender.pid &&
-                               facts.signaller->signal == sender.signal;
+    facts.words_name_signaller |= !facts.shutdown.has_value() && !facts.signaller->of_qemu &&
+                                  facts.signaller->pid == sender.pid &&
+                                  facts.signaller->signal == sender.signal;
     return;
   }
   if (facts.shutdown.has_value() && facts.shutdown->reason != ShutdownReason::kHostSignal) return;
   facts.signaller = sender;
-  facts.obeyed_as_it_said = !facts.shutdown.has_value();
+  facts.words_name_signaller = !facts.shutdown.has_value();
   Saw(absl::StrCat("QEMU's last words: ", SignalName(sender.signal), " sent by ",
                    DescribeSender(sender)),
       now);
@@ -420,13 +420,13 @@ const SignalSender* EvidenceLog::SenderOfEnd() const {
         facts.shutdown->reason == ShutdownReason::kHostSignal || facts.shutdown->after_signal;
     return by_it ? facts.signaller.get() : nullptr;
   }
-  if (!facts.exit_status.has_value() && facts.obeyed_as_it_said) return facts.signaller.get();
+  if (!facts.exit_status.has_value() && facts.words_name_signaller) return facts.signaller.get();
   if (!facts.exit_status.has_value() || facts.exit_status->signal == SIGKILL) {
     return facts.killer.get();
   }
   const bool by_it =
       facts.signaller.has_value() && (facts.signaller->signal == facts.exit_status->signal ||
-                                      (facts.obeyed_as_it_said && facts.exit_status->code == 0));
+                                      (facts.words_name_signaller && facts.exit_status->code == 0));
   return by_it ? facts.signaller.get() : nullptr;
 }
 

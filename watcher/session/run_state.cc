@@ -116,7 +116,7 @@ CONVERT(SignalSender, SIGNAL_SENDER)
   F(finishing_migration) F(never_ran) F(incoming) F(down_before_attach) F(host_shutdown) \
   O(manager_end) F(oom_victim) M(killer) M(signaller) F(paused) F(guest_can_exit) F(intended) \
   F(stop_unexplained) F(stays_down) F(no_panic_device) N(never_greeted) N(monitored) N(unfollowed) \
-  N(host_rebooted) N(exit_status) N(oom_killed) N(obeyed_as_it_said) N(managed)
+  N(host_rebooted) N(exit_status) N(oom_killed) N(words_name_signaller) N(managed)
 CONVERT(Evidence, EVIDENCE)
 
 #define EVIDENCE_ENTRY(F, O, S, M, R, B, N) F(time) F(what) F(id) F(signal)

@@ -49,7 +49,7 @@ Config Good(const std::vector<std::string>& arguments) {
   return parsed.config.value_or(Config());
 }
 
-// Arguments that are refused, and what is said of them.
+// Arguments that are refused, and the complaints.
 struct Wrong {
   std::vector<std::string> arguments;
   std::vector<std::string> says;

@@ -71,7 +71,7 @@ TEST(StreamCursor, AReplaySaysThatItHasCaughtUp) {
   }
   StreamCursor at_head = Cursor(pumped.log(), AfterSequence{5, kJournal}, "vm_names: 'web1'");
   EXPECT_EQ(Next(&at_head).progress().sequence(), 5);
-  EXPECT_TRUE(SaysNothing(&at_head)) << "its first Progress has said it";
+  EXPECT_TRUE(SaysNothing(&at_head)) << "its first Progress has reported it";
 }
 
 TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {

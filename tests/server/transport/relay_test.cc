@@ -35,7 +35,7 @@ class RelayTest : public ::testing::Test {
                                      [this](Relay::Id id) { ended_.push_back(id); });
   }
 
-  // Both ends have said what comes first.
+  // Both ends have sent what comes first.
   Connected Connect(const std::string& peer = "user 1") {
     Connected out = Add(peer);
     SendBytes(out.server, Frame(FrameType::kSettings, 0, ""));

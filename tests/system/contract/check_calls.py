@@ -113,10 +113,10 @@ def what_an_intent_decides(world):
         "error": (qmp("SHUTDOWN", {"guest": False, "reason": "host-error"}), None, "CRASH"),
         "crash": ("", 11, "CRASH"),
     }
-    for name, (said, number, expected) in endings.items():
+    for name, (messages, number, expected) in endings.items():
         qemu = world.started_vm(stream, name)
         world.declare(name)
-        qemu.send(said)
+        qemu.send(messages)
         qemu.exit() if number is None else qemu.kill(number)
         detail = stream.wait_event("STOPPED", name).shutdown
         assert pb.ShutdownClass.Name(detail.shutdown_class).endswith(expected), (name, detail)

@@ -199,10 +199,10 @@ def every_verdict_is_whole(world):
     world.start()
     known = world.info().exit_status_source != pb.EXIT_STATUS_SOURCE_NONE
     stream = world.oldest()
-    for number, (said, killed_by, class_name, cause, rule) in enumerate(ENDS):
+    for number, (messages, killed_by, class_name, cause, rule) in enumerate(ENDS):
         name = f"vm{number}"
         qemu = world.started_vm(stream, name)
-        qemu.send(said)
+        qemu.send(messages)
         if killed_by:
             qemu.kill(killed_by)
         else:

@@ -90,11 +90,11 @@ def powerdown_requested(world):
 def pauses_and_suspensions(world):
     stream, qemu = world.follow()
     assert world.get().state == pb.VM_STATE_RUNNING
-    for said, kind, state in (("STOP", "PAUSED", pb.VM_STATE_PAUSED),
+    for name, kind, state in (("STOP", "PAUSED", pb.VM_STATE_PAUSED),
                               ("RESUME", "RESUMED", pb.VM_STATE_RUNNING),
                               ("SUSPEND", "SUSPENDED", pb.VM_STATE_SUSPENDED),
                               ("WAKEUP", "WOKEN", pb.VM_STATE_RUNNING)):
-        qemu.send(qmp(said))
+        qemu.send(qmp(name))
         event = stream.wait_event(kind)
         vm = world.get()
         assert vm.state == state, vm
@@ -159,9 +159,9 @@ SAID = (
 def what_qemu_says_once(world):
     stream, qemu = world.follow()
     for kind, name, data, detail in SAID:
-        said = qmp(name, data) if data else qmp(name)
+        message = qmp(name, data) if data else qmp(name)
         before = len(stream.types())
-        qemu.send(said + qmp("POWERDOWN"))
+        qemu.send(message + qmp("POWERDOWN"))
         stream.wait_event("POWERDOWN_REQUESTED", nth=stream.types()[:before].count("POWERDOWN_REQUESTED") + 1)
         assert stream.types()[before:-1] == [kind], (kind, stream.types())
         event = stream.wait_event(kind)

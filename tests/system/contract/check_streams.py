@@ -370,13 +370,13 @@ elsewhere("tests/server/stream/stream_cursor_test.cc:StreamCursor.SinceIsEveryEv
 def the_order_of_a_run(world):
     stream = world.begin()
     qemus = {name: world.started_vm(stream, name) for name in ("a", "b")}
-    said = ["STOP", "RESUME", "SUSPEND", "WAKEUP", "POWERDOWN"]
-    for what in said:
+    names = ["STOP", "RESUME", "SUSPEND", "WAKEUP", "POWERDOWN"]
+    for what in names:
         for qemu in qemus.values():
             qemu.send(qmp(what))
     for name in qemus:
         stream.wait_event("POWERDOWN_REQUESTED", name)
-        assert [e.qmp_event for e in stream.events if e.vm.name == name and e.qmp_event] == said
+        assert [e.qmp_event for e in stream.events if e.vm.name == name and e.qmp_event] == names
 
 
 @promise("EventFilter")

@@ -47,7 +47,7 @@ std::map<RunKey, const RunHistory*> ByProcess(const History& history) {
 }
 
 // By name, how many processes no run of the journal has. One of them may have ended as the daemon
-// connected to it for the first time: a run without a process is what it said by then.
+// connected to it for the first time: a run without a process is what it sent by then.
 std::map<std::string, int> ProcessesWithoutRun(const History& history) {
   std::set<RunKey> followed;
   for (const v1::Event& event : history.journal) {

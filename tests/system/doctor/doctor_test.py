@@ -59,9 +59,9 @@ class DoctorCase(world.WorldTest):
         self.addCleanup(os.close, directory)
         client.connect(f"/proc/self/fd/{directory}/{name}.qmp")
         # A QEMU that starts may send an event before its greeting.
-        said = b""
-        while b"QMP" not in said:
-            said += client.recv(4096) or self.fail(f"{name} has closed its monitor: {said}")
+        output = b""
+        while b"QMP" not in output:
+            output += client.recv(4096) or self.fail(f"{name} has closed its monitor: {output}")
         return client
 
     def doctor(self, *arguments):

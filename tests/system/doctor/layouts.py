@@ -57,7 +57,7 @@ class LayoutTest(world.WorldTest):
         held.connect(str(path))
         held.settimeout(1)
 
-        def said():
+        def output():
             try:
                 return held.recv(4096)
             except TimeoutError:
@@ -65,7 +65,7 @@ class LayoutTest(world.WorldTest):
                 with socket.socket(socket.AF_UNIX) as nudge:
                     nudge.connect(str(path))
                 return b""
-        world.wait_until(f"{path} greets", lambda: b"QMP" in said())
+        world.wait_until(f"{path} greets", lambda: b"QMP" in output())
         held.settimeout(patience())
         return held
 

@@ -89,7 +89,7 @@ class RecipesTest(PasteTest):
 
     def test_the_audit_of_a_month(self):
         month, daily = blocks("Audit", "sh")
-        # That the node's events are of this month is not said.
+        # Nothing names the month of the node's events.
         self.run_block(month.replace("2026-06-01", "2001-01-01").replace("2026-07-01", "2999-01-01"))
         with open(self.world.path / "stops.csv", encoding="utf-8", newline="") as file:
             rows = {row["vm"]: row for row in csv.DictReader(file)}
@@ -125,11 +125,11 @@ class RecipesTest(PasteTest):
             self.assertEqual(database.execute("SELECT who FROM stops ORDER BY vm").fetchall(),
                              [("virtqemud (uid 0)",), ("the kernel",), ("the host",)])
             self.assertEqual(database.execute("SELECT count(*) FROM gaps").fetchall(), [(1,)])
-        for given, said, code in (("", "no events were given", 0), ("vmevents: x\n", "standard input is not", 1)):
+        for given, message, code in (("", "no events were given", 0), ("vmevents: x\n", "standard input is not", 1)):
             done = subprocess.run([ROOT / "examples/audit/audit_stops.py", "--database", self.world.path / "a.db"],
                                   input=given, check=False, text=True, stderr=subprocess.PIPE)
             self.assertEqual((done.returncode, done.stderr.count("\n")), (code, 1), done.stderr)
-            self.assertIn(said, done.stderr)
+            self.assertIn(message, done.stderr)
 
     def test_who_is_paged(self):
         (script,) = blocks("Page somebody", "sh")
@@ -283,13 +283,13 @@ class PagesTest(PasteTest):
                       for page, number in (("README.md", 5), ("docs/vmevents.md", 0))}
         self.run_beside(["sh", "-c", f"exec {command} --listen 127.0.0.1:{port}"], environment=self.environment)
         (curl,) = re.findall(r"`(curl -N .*?)`", (ROOT / "docs/vmevents.md").read_text(encoding="utf-8"))
-        said = self.world.path / "said"
-        with open(said, "wb") as out:
+        output = self.world.path / "output"
+        with open(output, "wb") as out:
             self.run_beside(["sh", "-c", "until " + curl.replace(":9557", f":{port}") + "; do sleep 0.1; done"], stdout=out)
 
         def crash_is_said():
             self.crash("web1")
-            return "SHUTDOWN_CLASS_CRASH" in said.read_text(encoding="utf-8")
+            return "SHUTDOWN_CLASS_CRASH" in output.read_text(encoding="utf-8")
         world.wait_until("the crash arrives", crash_is_said)
 
     def test_the_runbooks_are_served_elsewhere(self):

@@ -195,12 +195,12 @@ TEST_F(HostileMonitorTest, InvalidQmpEndsOnlyItsConnectionWhichIsRetried) {
   const std::vector<Input> all = FatalInput();
   const Rogues rogues = Send(all, "");
   ExpectServes("vm2");
-  for (const Input& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_LOST);
-  for (const Input& said : all) stream().Wait(said.name, v1::EVENT_TYPE_MONITOR_RESTORED);
-  for (const Input& said : all) {
-    const auto events = stream().EventsOf(said.name);
+  for (const Input& input : all) stream().Wait(input.name, v1::EVENT_TYPE_MONITOR_LOST);
+  for (const Input& input : all) stream().Wait(input.name, v1::EVENT_TYPE_MONITOR_RESTORED);
+  for (const Input& input : all) {
+    const auto events = stream().EventsOf(input.name);
     EXPECT_EQ(TypesOf(events), "STARTED PROBLEMS_CHANGED MONITOR_LOST MONITOR_RESTORED")
-        << said.name;
+        << input.name;
     EXPECT_THAT(events.at(2).message(), testing::AnyOf(HasSubstr("not QMP"), HasSubstr("1 MiB"),
                                                        HasSubstr("has not ended after 10 s")));
   }
@@ -215,14 +215,14 @@ TEST_F(HostileMonitorTest, OddInputIsAccepted) {
   const Rogues rogues = Send(all, Event("POWERDOWN"));
   ExpectServes("vm2");
   std::vector<std::string> names;
-  for (const Input& said : all) {
-    stream().Wait(said.name, v1::EVENT_TYPE_POWERDOWN_REQUESTED);
-    EXPECT_EQ(daemon().GetVm(said.name).state(), v1::VM_STATE_RUNNING) << said.name;
-    for (const v1::Event& event : stream().EventsOf(said.name)) {
+  for (const Input& input : all) {
+    stream().Wait(input.name, v1::EVENT_TYPE_POWERDOWN_REQUESTED);
+    EXPECT_EQ(daemon().GetVm(input.name).state(), v1::VM_STATE_RUNNING) << input.name;
+    for (const v1::Event& event : stream().EventsOf(input.name)) {
       EXPECT_NE(event.type(), v1::EVENT_TYPE_MONITOR_LOST) << event.message();
       EXPECT_LE(event.detail_json().size(), 4096u);
     }
-    names.emplace_back(said.name);
+    names.emplace_back(input.name);
   }
   ExpectServes("vm3");
   ExpectHarmlessOutput(names);

@@ -28,9 +28,9 @@ class Passed {
   void Pass(int socket, const std::string& bytes) {
     passers_.push_back(std::make_unique<ChildProcess>(
         ChildOptions{.arguments = {VMEVENTD_PASS_LINGERING, bytes}, .descriptor = socket}));
-    const std::string said = passers_.back()->ReadUntil("\n");
+    const std::string output = passers_.back()->ReadUntil("\n");
     int error = -1;
-    EXPECT_TRUE(absl::SimpleAtoi(said, &error)) << said;
+    EXPECT_TRUE(absl::SimpleAtoi(output, &error)) << output;
     EXPECT_THAT(error, testing::AnyOf(0, EPERM, EPIPE));
   }
 

@@ -148,7 +148,7 @@ check_service() {
   apt-get "${apt_options[@]}" -o Dpkg::Options::=--force-confold install "${debs[@]}" \
     >/root/apt.log 2>&1 || fail "$(cat /root/apt.log)"
   same "at boot" "$(systemctl is-enabled vmeventd.service)" enabled
-  # systemd knows it as ready, because it has said so.
+  # systemd knows it as ready, because it has reported so.
   wait_for "the service is up" systemctl is-active vmeventd.service
   vmevents info >/dev/null
   same "the user" "$(stat -c %U "/proc/$(service MainPID)")" vmeventd
@@ -233,7 +233,7 @@ ends_while_away() {
   done
   for name in "${names[@]/#/$way-}"; do
     wait_for "$name is followed" vm_says "$name" RUNNING
-    wait_for "$name's guest has started" test -s "$dir/$name.said"
+    wait_for "$name's guest has started" test -s "$dir/$name.output"
   done
   {
     echo '#!/bin/sh'

@@ -34,12 +34,12 @@ real_vm() {
 
 # ended NAME TEXT...: the VM has ended, and `vmevents why NAME` has each text.
 ended() {
-  local name=$1 text said
+  local name=$1 text output
   shift
   wait_for "$name has ended" vm_says "$name" STOPPED
-  said=$(vmevents --color never vm "$name")
+  output=$(vmevents --color never vm "$name")
   for text in "$@"; do
-    grep -qE "$text" <<<"$said" || fail "$name: no '$text' in: $said"
+    grep -qE "$text" <<<"$output" || fail "$name: no '$text' in: $output"
   done
 }
 

@@ -11,13 +11,13 @@
 source /root/inside.sh
 daemon_log() { journalctl --no-pager -q -u vmeventd.service; }
 
-# unit NAME GUEST LINE...: a VM as a unit; what it has written to its serial line is in /run/qemu/NAME.said.
+# unit NAME GUEST LINE...: a VM as a unit; what it has written to its serial line is in /run/qemu/NAME.output.
 unit() {
   local name=$1 guest=$2
   shift 2
   {
     printf '[Service]\nExecStart=/usr/bin/qemu-system-x86_64 -name %s -nodefaults -display none -m 16 ' "$name"
-    printf -- '-drive file=/root/%s.disk,format=raw,snapshot=on -serial file:/run/qemu/%s.said ' "$guest" "$name"
+    printf -- '-drive file=/root/%s.disk,format=raw,snapshot=on -serial file:/run/qemu/%s.output ' "$guest" "$name"
     printf -- '-monitor unix:/run/qemu/%s.hmp,server=on,wait=off ' "$name"
     printf -- '-chardev socket,id=ev,path=/run/qemu/%s.qmp,server=on,wait=off -mon chardev=ev,mode=control\n' "$name"
     printf 'ExecStopPost=/root/shutdown.sh seen %s\n' "$name"
@@ -32,7 +32,7 @@ press() {
     'tail --pid=$MAINPID -f /dev/null'
 }
 
-has_begun() { [[ -s /run/qemu/$1.said ]]; }
+has_begun() { [[ -s /run/qemu/$1.output ]]; }
 
 begin() {
   local name

@@ -105,8 +105,8 @@ class SentencesTest(world.WorldTest):
             else:
                 self.addCleanup(bound.close)
         world.wait_until("both are listed", lambda: len(self.world.info().unfollowed_sockets) == 2)
-        status, said = self.same("-o", "json", "doctor")
-        self.assertEqual((status, said), (1, ""))
+        status, output = self.same("-o", "json", "doctor")
+        self.assertEqual((status, output), (1, ""))
 
     def test_an_intent_that_is_refused_has_the_way_out(self):
         declare = ("intent", "declare", "vm1", "--actor", "bob", "--reason", "r")
@@ -114,9 +114,9 @@ class SentencesTest(world.WorldTest):
         qemu = self.world.started_vm(self.stream)
         self.assertEqual(self.same(*declare, "--started-before", "2001-01-01")[0], 1)
         intent = self.world.declare(actor="alice")
-        status, said = self.same(*declare)
+        status, output = self.same(*declare)
         self.assertEqual(status, 1)
-        self.assertIn(f"intent withdraw {intent.intent_id}`", said)
+        self.assertIn(f"intent withdraw {intent.intent_id}`", output)
         self.world.call("WithdrawIntent", intent_id=intent.intent_id)
         self.assertEqual(self.same("intent", "withdraw", intent.intent_id)[0], 3)
         qemu.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}) + qmp("STOP"))
@@ -126,9 +126,9 @@ class SentencesTest(world.WorldTest):
     def test_a_watch_that_lost_its_position_resumes_at_the_same_place(self):
         self.world.started_vm(self.stream)
         watch = ("watch", "--count", "1", "-o", "json", "--from", "3", "--journal", "no-such-journal")
-        status, said = self.same(*watch)
+        status, output = self.same(*watch)
         self.assertEqual(status, 0)
-        self.assertIn("continuing with the oldest event", said)
+        self.assertIn("continuing with the oldest event", output)
 
     def test_a_limit_of_streams_names_its_option(self):
         held = [self.world.watch() for _ in range(2)]

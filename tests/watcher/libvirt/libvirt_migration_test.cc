@@ -10,13 +10,13 @@
 namespace vmeventd {
 namespace {
 
-// A QEMU that ends without a word, after what libvirt has said of it.
+// A QEMU that ends without a word, after what libvirt has reported of it.
 struct LostQemu {
   const char* name;
   const char* listed;  // its state in the first list; null: it begins later
   // "incoming", "outgoing": it starts as the target of a migration, or runs; an event of QEMU; or a
   // status of the migration.
-  std::vector<std::string> said;
+  std::vector<std::string> reports;
   const char* rule;
 };
 
@@ -82,7 +82,7 @@ class LibvirtLostMigrationTest : public LibvirtMigrationTest,
 TEST_P(LibvirtLostMigrationTest, IsClassified) {
   if (GetParam().listed != nullptr) libvirt_->SetActive({{kDomain, GetParam().listed}});
   StartConnected();
-  for (const std::string& what : GetParam().said) Say(what);
+  for (const std::string& what : GetParam().reports) Say(what);
   EXPECT_EQ(RuleOf(ManagerEnd::kFailed), GetParam().rule);
 }
 

@@ -116,8 +116,8 @@ TEST_F(LibvirtLookTest, EventsDuringTheSearchWaitForItInOrder) {
 TEST_F(LibvirtLookTest, AProcessThatItFindsMayBeTheNextLifes) {
   process_.reset();
   StartUnseen();
-  const uint64_t heard = StartTicksNow();
-  ASSERT_TRUE(Until([&] { return StartTicksNow() > heard; }));
+  const uint64_t reported = StartTicksNow();
+  ASSERT_TRUE(Until([&] { return StartTicksNow() > reported; }));
   StartProcess();
   libvirt_->Hang(false);
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));

@@ -115,7 +115,7 @@ TEST_F(LibvirtUnattendedTest, AnEndedLifeThatIsStillListedBeginsNoRun) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 
-// It may have been libvirt, which nobody here heard yet.
+// It may have been libvirt, from which nothing was received yet.
 TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsNobodysCrash) {
   FollowAndStop();
   libvirt_->SetOpenError(absl::UnavailableError("it is away"));

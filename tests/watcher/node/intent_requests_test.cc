@@ -14,15 +14,16 @@ TEST_F(IntentRequestsTest, SoManyIntentsAreDeclaredOnANodeAndNoMore) {
   FakeRun* const run = Add("vm1", "run-1");
   IntentRequests intents(loop_.get(), &table_, &sink_, true);
   const auto declare = [&] {
-    absl::Status said = absl::UnknownError("not called");
-    intents.Declare({"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},
-                    [&said](const absl::StatusOr<v1::Intent>& intent) { said = intent.status(); });
+    absl::Status result = absl::UnknownError("not called");
+    intents.Declare(
+        {"vm1", "run-1", "id", "ops", "why", absl::Minutes(10), ""},
+        [&result](const absl::StatusOr<v1::Intent>& intent) { result = intent.status(); });
     intents.Handle();
     if (run->session().open_intent() != nullptr) {
       sink_.entries().back().update.on_public();
       run->WithdrawIntent([] {});
     }
-    return said;
+    return result;
   };
   for (int i = 0; i < kNodeIntents.burst; ++i) ASSERT_TRUE(declare().ok()) << i;
   EXPECT_TRUE(absl::IsResourceExhausted(declare()));

@@ -43,11 +43,11 @@ class NodeWatcherIntentTest : public RestartTest {
     return outcome.intent;
   }
   absl::Status Withdraw(const std::string& id) {
-    absl::Status said = absl::UnknownError("not called");
-    watcher_->WithdrawIntent(id, [&said](const absl::Status& status) { said = status; });
+    absl::Status result = absl::UnknownError("not called");
+    watcher_->WithdrawIntent(id, [&result](const absl::Status& status) { result = status; });
     Turn();
     TellAll();
-    return said;
+    return result;
   }
   // The sink makes public what it has.
   void TellAll() {

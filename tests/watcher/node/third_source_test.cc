@@ -53,7 +53,7 @@ class ThirdRun : public VmRun {
   using VmRun::VmRun;
   void Begin() {
     connected_ = true;
-    Hand(input::MonitorReady{{"9.2", "running", "", ""}});
+    Feed(input::MonitorReady{{"9.2", "running", "", ""}});
   }
   void ShutDown() {
     QmpEvent event{.name = "SHUTDOWN"};
@@ -63,9 +63,9 @@ class ThirdRun : public VmRun {
   }
   void LoseMonitor() {
     connected_ = false;
-    Hand(input::MonitorClosed{"EOF"});
+    Feed(input::MonitorClosed{"EOF"});
   }
-  void SetLabels(const Labels& labels) { Hand(input::NewLabels{labels}); }
+  void SetLabels(const Labels& labels) { Feed(input::NewLabels{labels}); }
 
   bool connected() const override { return connected_; }
   std::optional<HandedRun> HandOver() override {
@@ -77,7 +77,7 @@ class ThirdRun : public VmRun {
   bool ResumeFrom(HandedRun* handed) override {
     if (!TrackHanded(std::move(handed->process)).ok()) return false;
     connected_ = true;
-    Hand(input::TakenOver{});
+    Feed(input::TakenOver{});
     return true;
   }
   void ReadNow() override {}

@@ -30,7 +30,7 @@ int RunAs(std::vector<const char*> arguments) {
 
 class CommandLinesTest : public testing::Test {
  protected:
-  // Returns once that process has said so of itself.
+  // Returns once that process has reported this itself.
   const QemuArguments* Find(pid_t pid) {
     read_ = lines_.Begin(pid);
     EXPECT_TRUE(

@@ -25,7 +25,7 @@ namespace vmeventd {
 class FakeRun : public VmRun {
  public:
   using VmRun::VmRun;
-  void BecomeReady() { Hand(input::MonitorReady{{"7.2", "running", "", ""}}); }
+  void BecomeReady() { Feed(input::MonitorReady{{"7.2", "running", "", ""}}); }
 
   bool connected() const override { return true; }
   std::optional<HandedRun> HandOver() override {

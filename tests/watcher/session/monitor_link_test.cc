@@ -91,7 +91,7 @@ TEST_F(MonitorLinkTest, AQemuMayLiveOnThatShowsItSinceItsMonitorClosed) {
   link_.Attach();
   link_.SawThatItMayLiveOn();
   link_.Close("EOF", now_);
-  EXPECT_FALSE(link_.may_live_on()) << "it was attached when it was said";
+  EXPECT_FALSE(link_.may_live_on()) << "it was attached when this was reported";
   link_.SawThatItMayLiveOn();
   EXPECT_TRUE(link_.may_live_on());
   link_.Attach();

@@ -73,7 +73,7 @@ class SessionDriver {
       Apply(session_->On(input::Event{*event}, now_));
     }
   }
-  // The same, said at a time of its own.
+  // The same, sent at a time of its own.
   void EventAt(absl::Time time, const std::string& name, const std::string& data) {
     Line(absl::StrCat(R"({"timestamp": {"seconds": )", absl::ToUnixSeconds(time),
                       R"(, "microseconds": 0}, "event": ")", name, R"(", "data": )", data, "}"));

@@ -244,7 +244,7 @@ TEST_F(VmSessionFloodTest, AGuestCannotFloodItsEvidence) {
   EXPECT_LE(vm_.Stopped().evidence().size(), EvidenceLog::kMaxEntries + 4);
 }
 
-// What a guest said as it panicked.
+// What a guest reported as it panicked.
 
 constexpr char kWindows[] =
     R"({"action": "poweroff", "info": {"type": "hyper-v", "arg1": 30,

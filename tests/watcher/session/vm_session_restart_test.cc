@@ -31,10 +31,10 @@ TEST_F(VmSessionRestartTest, EventsThatWaitedForTheNextDaemonCountByQemusTime) {
     RunningVm vm;
     vm.Event("POWERDOWN");
     vm.Advance(absl::Minutes(9));
-    const absl::Time said = vm.now().wall + absl::Seconds(20);
+    const absl::Time reported = vm.now().wall + absl::Seconds(20);
     vm.HandOver(absl::Minutes(2));
     if (!waited) vm.Ready();
-    vm.EventAt(said, "SHUTDOWN", kShutdown);
+    vm.EventAt(reported, "SHUTDOWN", kShutdown);
     vm.End();
     ExpectVerdict(vm, waited ? ShutdownClass::kAdmin : ShutdownClass::kUser,
                   waited ? ShutdownCause::kHostPowerdown : ShutdownCause::kGuestPoweroff);
@@ -42,9 +42,9 @@ TEST_F(VmSessionRestartTest, EventsThatWaitedForTheNextDaemonCountByQemusTime) {
 }
 
 TEST_F(VmSessionRestartTest, APowerdownDuringAHandoverHasTheTimeAtWhichItWasSent) {
-  const absl::Time said = vm_.now().wall + absl::Seconds(20);
+  const absl::Time reported = vm_.now().wall + absl::Seconds(20);
   vm_.HandOver(absl::Minutes(9));
-  vm_.EventAt(said, "POWERDOWN", "{}");
+  vm_.EventAt(reported, "POWERDOWN", "{}");
   vm_.Advance(absl::Minutes(2));
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
@@ -129,11 +129,11 @@ TEST_F(VmSessionRestartTest, AnEndThatIsSeenHasOneTime) {
 
 // QEMU's own word is a sign of life at the time at which it was sent.
 TEST_F(VmSessionRestartTest, AnEventThatWaitedForTheNextDaemonIsASignOfLife) {
-  const absl::Time said = vm_.now().wall + absl::Seconds(20);
+  const absl::Time reported = vm_.now().wall + absl::Seconds(20);
   vm_.HandOver(absl::Minutes(1));
-  vm_.EventAt(said, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
+  vm_.EventAt(reported, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
   vm_.End({.unseen = true, .late = true});
-  EXPECT_EQ(FromTimestamp(vm_.Stopped().last_seen_time()), said);
+  EXPECT_EQ(FromTimestamp(vm_.Stopped().last_seen_time()), reported);
 }
 
 TEST_F(VmSessionRestartTest, AnEndWithTheHostHasTwoTimes) {
@@ -155,11 +155,11 @@ TEST_F(VmSessionRestartTest, AStateLastsOverAHandover) {
 
 TEST_F(VmSessionRestartTest, StoppedHasQemusShutdownEventAfterAHandover) {
   vm_.EventAt(vm_.now().wall, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
-  const int64_t said = absl::ToUnixSeconds(vm_.now().wall);
+  const int64_t reported = absl::ToUnixSeconds(vm_.now().wall);
   vm_.Advance(absl::Seconds(2));
   vm_.HandOver(absl::ZeroDuration());
   vm_.End();
-  EXPECT_EQ(vm_.Last().qemu_time().seconds(), said);
+  EXPECT_EQ(vm_.Last().qemu_time().seconds(), reported);
   EXPECT_EQ(vm_.Last().detail_json(), R"({"guest":true,"reason":"guest-shutdown"})");
 }
 

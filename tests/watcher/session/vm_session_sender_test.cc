@@ -62,13 +62,13 @@ TEST_F(VmSessionSenderTest, TheProblemOfAQemuThatIgnoresASignalNamesTheSender) {
 }
 
 TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalMayBeAnybodys) {
-  const absl::Time said = absl::FromUnixSeconds(1795157000);
+  const absl::Time reported = absl::FromUnixSeconds(1795157000);
   for (const bool before : {true, false}) {
     RunningVm vm;
     SignalSender sender = Process(SIGTERM);
-    sender.sent = said + absl::Microseconds(before ? -1 : 1);
+    sender.sent = reported + absl::Microseconds(before ? -1 : 1);
     vm.Sent(sender);  // both were read at once
-    vm.EventAt(said, "SHUTDOWN", R"({"guest": false})");
+    vm.EventAt(reported, "SHUTDOWN", R"({"guest": false})");
     vm.End(Exited(0));
     ExpectVerdict(vm, ShutdownClass::kAdmin,
                   before ? ShutdownCause::kHostSignal : ShutdownCause::kHostRequest);
@@ -77,15 +77,15 @@ TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalMayBeAnybodys) {
 
 // libvirtd sends a SIGTERM of its own as it reads the SHUTDOWN, before it passes that on.
 TEST_F(VmSessionSenderTest, ASignalSentSinceTheShutdownIsNotTheOneThatWasObeyed) {
-  const absl::Time said = absl::FromUnixSeconds(1795157000);
+  const absl::Time reported = absl::FromUnixSeconds(1795157000);
   SignalSender first = Process(SIGTERM, "bash");
   first.pid = 4711;
-  first.sent = said - absl::Microseconds(1);
+  first.sent = reported - absl::Microseconds(1);
   SignalSender second = Process(SIGTERM, "libvirtd");
-  second.sent = said + absl::Microseconds(1);
+  second.sent = reported + absl::Microseconds(1);
   vm_.Sent(first);
   vm_.Sent(second);
-  vm_.EventAt(said, "SHUTDOWN", R"({"guest": false, "reason": "host-signal"})");
+  vm_.EventAt(reported, "SHUTDOWN", R"({"guest": false, "reason": "host-signal"})");
   vm_.End(Exited(0));
   ExpectVerdict(vm_, ShutdownClass::kAdmin, ShutdownCause::kHostSignal);
   EXPECT_EQ(vm_.Stopped().sender().command(), "bash");

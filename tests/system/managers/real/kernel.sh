@@ -39,9 +39,9 @@ vm() {
   mkdir -p "/run/vm-$1"
   systemd-run --quiet --unit="vm-$1" qemu-system-x86_64 -name "$1" -nodefaults -display none -m 16 -device pvpanic \
     -drive "file=/srv/$2.disk,format=raw,snapshot=on" -monitor "unix:/run/vm-$1/hmp,server=on,wait=off" \
-    -chardev "socket,id=serial,path=/run/vm-$1/serial,server=on,wait=off,logfile=/run/vm-$1/said" -serial chardev:serial \
+    -chardev "socket,id=serial,path=/run/vm-$1/serial,server=on,wait=off,logfile=/run/vm-$1/output" -serial chardev:serial \
     -chardev "socket,id=events,path=/run/qemu/$1.qmp,server=on,wait=off" -mon chardev=events,mode=control
-  wait_for "$1's guest has begun" test -s "/run/vm-$1/said"
+  wait_for "$1's guest has begun" test -s "/run/vm-$1/output"
   followed "$1"
 }
 
@@ -51,10 +51,10 @@ check_unit() {
   step "no order of the unit contradicts a slice's"
   printf '[Service]\nSlice=machine.slice\nExecStart=/bin/true\n' >/root/vm.service
   printf '[Unit]\nRequires=basic.target\nWants=vmeventd.service vm.service\n' >/root/host.target
-  local said
-  said=$(systemd-analyze verify --man=no --recursive-errors=one /root/host.target /root/vm.service \
+  local output
+  output=$(systemd-analyze verify --man=no --recursive-errors=one /root/host.target /root/vm.service \
     /usr/lib/systemd/system/vmeventd.service 2>&1 || true)
-  [[ $said != *'ordering cycle'* ]] || fail "$said"
+  [[ $output != *'ordering cycle'* ]] || fail "$output"
   ! journalctl --no-pager -q -b | grep 'ordering cycle' || fail "systemd broke a cycle at boot"
   passed "systemd $(systemctl --version | awk 'NR == 1 {print $2}'): no ordering cycle"
 }

@@ -20,9 +20,9 @@ vm() {
   command install -d -m 0755 -o "${3:-nobody}" "/run/vm-$1"
   systemd-run --quiet --unit="vm-$1" --uid="${3:-nobody}" qemu-system-x86_64 -name "$1" -nodefaults -display none -m 16 \
     -drive "file=/srv/$2.disk,format=raw,snapshot=on" \
-    -chardev "socket,id=serial,path=/run/vm-$1/serial,server=on,wait=off,logfile=/run/vm-$1/said" -serial chardev:serial \
+    -chardev "socket,id=serial,path=/run/vm-$1/serial,server=on,wait=off,logfile=/run/vm-$1/output" -serial chardev:serial \
     -chardev "socket,id=events,path=$sockets/$1.qmp,server=on,wait=off" -mon chardev=events,mode=control
-  wait_for "$1's guest has begun" test -s "/run/vm-$1/said"
+  wait_for "$1's guest has begun" test -s "/run/vm-$1/output"
   followed "$1"
 }
 
