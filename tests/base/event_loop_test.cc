@@ -59,7 +59,7 @@ class EventLoopTest : public testing::Test {
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
 };
 
-TEST_F(EventLoopTest, TellsOfInputAsLongAsItIsThere) {
+TEST_F(EventLoopTest, ReportsInputAsLongAsItIsThere) {
   Pipe pipe(loop_.get());
   Turn();
   EXPECT_EQ(pipe.calls, 0);

@@ -80,7 +80,7 @@ TEST(ReceivingSocketTest, APeerThatPassesADescriptorIsReadNoFurther) {
   EXPECT_TRUE(AwaitEnd(pipe.read));
 }
 
-TEST(ReceivingSocketTest, ADescriptorThatComesOutOfLineIsMetToo) {
+TEST(ReceivingSocketTest, FindsADescriptorInOutOfBandData) {
   SocketCloser closer;
   SocketPair pair = ConnectedPair();
   ReceivingSocket ours(std::move(pair.ours), &closer);

@@ -208,7 +208,7 @@ TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersPushesAndDae
               AllOf(HasSubstr("reading the stream VMEVENTS"), testing::Not(HasSubstr("GAP"))));
 }
 
-TEST_F(FleetClientTest, ACursorFileContinuesAndTellsWhatIsMissing) {
+TEST_F(FleetClientTest, ACursorFileContinuesAndReportsWhatIsMissing) {
   ChattyVm vm(Watched("n1"), "web1");
   vm.Speak(9);
   WaitPublished(10);

@@ -58,7 +58,7 @@ class IncomingTest : public MigrationTest {
   }
 };
 
-TEST_F(IncomingTest, AStreamThatIsNoneIsNoCrash) {
+TEST_F(IncomingTest, AnInvalidMigrationStreamIsNoCrash) {
   StartDaemonAndStream();
   const std::string channel = dir() / "migration";
   const auto destination = StartDestination("unix:" + channel);

@@ -105,7 +105,7 @@ TEST_F(SendersTest, AKillOfItsContainersFirstProcessIsAHostKill) {
                                      "ended after a SIGKILL of e2e_test")));
 }
 
-TEST_F(SendersTest, ADeathSignalIsOfNobody) {
+TEST_F(SendersTest, ADeathSignalHasNoSender) {
   const auto guest = StartByScript(
       Script("launch", "setpriv --pdeathsig KILL qemu-system-x86_64 \"$@\" <&- &\nwait"));
   guest->Signal(SIGSEGV);

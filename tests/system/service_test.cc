@@ -105,7 +105,7 @@ TEST_F(ServiceTest, AStartOnAHungDiskIsReportedAndContinuesWhenTheDiskAnswers) {
   EXPECT_EQ(process->Wait(), 0);
 }
 
-TEST_F(ServiceTest, AStartOnAHungDiskTellsItsClientsWhatItWaitsFor) {
+TEST_F(ServiceTest, AStartOnAHungDiskReportsWhatItWaitsFor) {
   std::ofstream(hang()).close();
   const auto process = StartOnHungDisk();
   const auto run = [this](const std::string& command) {

@@ -123,7 +123,7 @@ TEST_F(TopTest, AJournalThatCannotBeReadHidesNothingElse) {
                              HasSubstr("is not available now"), HasSubstr("\nJournal   writable")));
 }
 
-TEST_F(TopTest, KeepsToTheScreen) {
+TEST_F(TopTest, FitsTheScreen) {
   events_.resize(100, events_[0]);
   style_.width = 40;
   height_ = 12;

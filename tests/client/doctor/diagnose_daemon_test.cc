@@ -117,7 +117,7 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   EXPECT_EQ(Only(facts_, "words").steps.at(0).place, Place::kContainer);
 }
 
-TEST_F(DiagnosisTest, AHostOfSystemdsWhoseShutdownNobodySays) {
+TEST_F(DiagnosisTest, AHostWithSystemdWhoseShutdownIsNotReported) {
   facts_.info.mutable_host_shutdown()->mutable_problem()->set_text(
       "no system bus: No such file or directory");
   EXPECT_TRUE(Diagnose(facts_).findings.empty());

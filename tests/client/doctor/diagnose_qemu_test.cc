@@ -129,7 +129,7 @@ TEST_F(DiagnosisTest, AFreeMonitorElsewhereGetsAWatch) {
   EXPECT_EQ(Only(facts_, "unwatched").line(), "watch = [\"/run/qemu:*.qmp\"]");
 }
 
-TEST_F(DiagnosisTest, AWatchOnlyAdds) {
+TEST_F(DiagnosisTest, AProposedWatchKeepsTheExistingOnes) {
   facts_.processes.push_back(facts_.processes[0]);
   facts_.processes[1].pid = 8;
   facts_.processes[1].arguments.back() = "unix:/srv/vms/db1.qmp,server=on,wait=off";

@@ -38,7 +38,7 @@ TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
   EXPECT_EQ(Parsed({"--context", "lab", "vms"}, context).server().path, "/run/lab.sock");
 }
 
-TEST(ParseCommandLine, ContextComplaintsNameTheCure) {
+TEST(ParseCommandLine, ContextComplaintsNameTheFix) {
   const OptionContext context = Configured(kConfig);
   EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
               HasSubstr("no context \"x\"; /c/config.toml has lab prod"));

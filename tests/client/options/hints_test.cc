@@ -40,7 +40,7 @@ TEST(ParseCommandLine, TakesWhatPeopleType) {
   }
 }
 
-TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsOne) {
+TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsAnAlias) {
   const auto crashes = As<EventsCommand>({"--server", "tail", "crashes", "--vm", "crashes"});
   EXPECT_THAT(crashes.request.filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
   EXPECT_THAT(crashes.request.filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));

@@ -155,7 +155,7 @@ TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
   EXPECT_THAT(notes_, SizeIs(4)) << "each reason once, and its end";
 }
 
-TEST(PushLogTest, ASourceThatIsLostIsAFailure) {
+TEST(PushLogTest, ALostSourceIsAFailure) {
   PushState state;
   PushLog log(AtX(), {.report = [&state](const PushState& one) { state = one; },
                       .note = [](const std::string&) {},
@@ -230,7 +230,7 @@ TEST_F(PusherTest, ARefusedBatchIsHalvedUntilTheRefusedEventIsSetAside) {
   EXPECT_EQ(state_.delivered_events(), 3);
 }
 
-TEST_F(PusherTest, AGapThatNobodyAskedForIsNotedAndPassed) {
+TEST_F(PusherTest, AGapThatNobodyAskedForIsReportedAndPassed) {
   EXPECT_TRUE(Run(4, {}, /*gap=*/3).ok());
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2), ElementsAre(4)));
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("GAP: ")));

@@ -272,7 +272,7 @@ TEST(PushAnswerTest, RetryAfterIsANumberOrADate) {
 }
 
 // Whatever happens to its body: a receiver that has the events must not get them for ever.
-TEST(PushAnswerTest, CountsOnceItsHeadIsWhole) {
+TEST(PushAnswerTest, AnAnswerIsValidOnceItsHeadersAreComplete) {
   const std::string ok = "HTTP/1.1 200 OK\r\n";
   const std::string bodies[] = {
       ok + "Content-Length: 10\r\n\r\nhalf",                   // cut

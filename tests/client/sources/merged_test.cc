@@ -196,7 +196,7 @@ class MergedListsTest : public testing::Test {
   std::vector<std::string> notes_;
 };
 
-TEST_F(MergedListsTest, EventsAreMergedByTimeInEitherOrderAndOnlySoMany) {
+TEST_F(MergedListsTest, EventsAreMergedByTimeInEitherOrderUpToTheLimit) {
   Serve(0, {1, 4, 6, 7});
   Serve(1, {2, 3, 5});
   const auto newest_first = FromText<v1::ListEventsRequest>("newest_first: true");
@@ -345,7 +345,7 @@ TEST_F(AskedNodesTest, StatusHasARowForEachNode) {
                                            HasSubstr("{\"node\":\"n1\",\"reachable\":false")));
 }
 
-TEST(AskAll, AsksEachOnceAndNoMoreThanThatTogether) {
+TEST(AskAll, AsksEachOnceAndOnlySomeAtATime) {
   std::mutex mutex;
   std::vector<int> asked(100);
   size_t now = 0;

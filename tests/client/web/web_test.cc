@@ -28,7 +28,7 @@ TEST(EventIdTest, HasThePositionOfEachServer) {
                                         Field(&WatchPosition::journal_id, "j")))));
 }
 
-TEST(EventIdTest, ATextThatIsNoneIsRefused) {
+TEST(EventIdTest, RefusesMalformedIds) {
   for (const char* id : {"x", "j:", ":1", "j:-1", "j:1:x", "j:1,j:2"}) {
     EXPECT_FALSE(ParseEventId(id, 1).ok()) << id;
   }
@@ -149,7 +149,7 @@ TEST_F(WebApiTest, AFlagIsGivenByItsNameOrAsTrue) {
   }
 }
 
-TEST_F(WebApiTest, AZoneThatThereIsNotIsRefused) {
+TEST_F(WebApiTest, RefusesUnknownZones) {
   for (const char* wrong : {"Europe/Berlim", "/etc/localtime", "../zoneinfo/UTC", "Asia"}) {
     for (const char* path : {"/api/v1/vms", "/api/v1/events/stream"}) {
       const WebAnswer answer = Get(path, {{"zone", wrong}});

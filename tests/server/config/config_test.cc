@@ -424,7 +424,7 @@ TEST_F(TlsConfig, OpensTheNetwork) {
             "::");
 }
 
-TEST_F(TlsConfig, ErrorsNameFileAndCure) {
+TEST_F(TlsConfig, ErrorsNameFileAndFix) {
   std::ofstream(directory_ / "garbage") << "-----BEGIN CERTIFICATE-----\nnot base64\n";
   std::ofstream(directory_ / "empty") << "";
   const std::string ca = authority_->certificate();

@@ -155,7 +155,7 @@ TEST_F(BacklogTest, OnceTheDiskWorksOneGapNamesAllDroppedEvents) {
   EXPECT_FALSE(backlog_.GapIsDue());
 }
 
-TEST_F(BacklogTest, ABatchTellsWhetherItHasTheGapOfTheHole) {
+TEST_F(BacklogTest, ABatchShowsWhetherItHasTheGapOfTheHole) {
   backlog_.Begin(now_, false);
   backlog_.TakeJournal(bounds_, true, {.first = 1, .last = 5}, {}, now_);
   backlog_.End({.work = Work::kOpen}, {.at = now_, .bounds = bounds_});
@@ -184,7 +184,7 @@ TEST_F(BacklogTest, HandedOverEventsThatAreInTheJournalAreNotWrittenAgain) {
   EXPECT_TRUE(backlog.hole().empty());
 }
 
-TEST_F(BacklogTest, SequencesThatWereGivenAndAreNowhereAreAHole) {
+TEST_F(BacklogTest, AssignedSequencesWithoutAnEventAreReportedAsAHole) {
   Backlog backlog(kMaxBytes, 7, {});
   bounds_.newest = 2;
   backlog.TakeJournal(bounds_, false, {}, {}, now_);

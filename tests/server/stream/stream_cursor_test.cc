@@ -57,7 +57,7 @@ TEST(StreamCursor, ResumesBehindItsPosition) {
   EXPECT_THAT(Sequences(Next(&cursor)), ElementsAre(2, 3));
 }
 
-TEST(StreamCursor, AReplaySaysThatItHasCaughtUp) {
+TEST(StreamCursor, AReplayReportsThatItHasCaughtUp) {
   PumpedState pumped;
   pumped.PushEach("db", 5);
   StreamCursor all = Cursor(pumped.log(), AfterSequence{0, kJournal});

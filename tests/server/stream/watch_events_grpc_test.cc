@@ -130,7 +130,7 @@ TEST(WatchEvents, CostlyFiltersLoseNothingAndHoldUpNobody) {
   for (const auto& stream : streams) EXPECT_EQ(stream->NextSequences(1), Range(16, 16));
 }
 
-TEST(WatchEvents, CutsAReaderThatDoesNotReadAndTellsItWhy) {
+TEST(WatchEvents, CutsAReaderThatDoesNotReadAndReportsWhy) {
   TestServer server;
   TestStream slow(server.stub(), Live());
   slow.Next();

@@ -170,7 +170,7 @@ TEST_F(ConnectionAcceptorTest, KnowsThePeerOfEachConnection) {
   EXPECT_EQ(peers, (std::vector<std::string>{"127.0.0.2", "127.0.0.3"}));
 }
 
-TEST_F(ConnectionAcceptorTest, ASilentConnectionHasNoSeat) {
+TEST_F(ConnectionAcceptorTest, ASilentConnectionDoesNotCountAsServed) {
   Open(2);
   std::vector<UniqueFd> silent;
   for (int i = 0; i < 10; ++i) silent.push_back(ConnectUnixSilently());

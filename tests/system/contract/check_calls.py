@@ -125,7 +125,7 @@ def what_an_intent_decides(world):
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:IntentStoryTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
-elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.SoManyAreDeclaredForARunAndNoMore",
+elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.IntentsBeyondTheRunsRateAreRefused",
           "DeclareIntent", "RESOURCE_EXHAUSTED")
 
 
@@ -377,7 +377,7 @@ def host_shutdown(world):
     assert host.active != host.HasField("problem") and not host.shutting_down, host
 
 
-elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindSaysThatTheHostShutsDownAndThatItDoesNot",
+elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindReportsAShutdownAndItsCancellation",
           "HostShutdownWatch.shutting_down")
 
 
@@ -413,7 +413,7 @@ def server_info(world):
     wait_until("the directory is there", lambda: world.info().directories[1].present)
 
 
-elsewhere("tests/watcher/node/node_watcher_directories_test.cc:HangingDirectoryTest.HoldsNoOther",
+elsewhere("tests/watcher/node/node_watcher_directories_test.cc:HangingDirectoryTest.DoesNotDelayOthers",
           "WatchedDirectory.problem")
 
 

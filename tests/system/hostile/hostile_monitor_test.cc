@@ -305,14 +305,14 @@ class HostileMonitorMemoryTest : public HostileMonitorTest {
   size_t before_ = 0;
 };
 
-TEST_F(HostileMonitorMemoryTest, InvalidQmpsMemoryIsGivenBack) {
+TEST_F(HostileMonitorMemoryTest, InvalidQmpsMemoryIsReleased) {
   const std::vector<Input> all = FatalInput();
   const Rogues rogues = Send(all, "");
   for (const Input& input : all) stream().Wait(input.name, v1::EVENT_TYPE_MONITOR_LOST);
   ExpectGivenBack();
 }
 
-TEST_F(HostileMonitorMemoryTest, OddInputsMemoryIsGivenBack) {
+TEST_F(HostileMonitorMemoryTest, OddInputsMemoryIsReleased) {
   const std::vector<Input> all = OddInput();
   const Rogues rogues = Send(all, Event("POWERDOWN"));
   for (const Input& input : all) stream().Wait(input.name, v1::EVENT_TYPE_POWERDOWN_REQUESTED);

@@ -52,7 +52,7 @@ TEST(LabelRuleTest, TheVmsOwnCountBeforeThoseOfRulesAndTheFirstRuleBeforeTheNext
   EXPECT_EQ(WithRules(rules, "other", {}), Labels());
 }
 
-TEST(LabelRuleTest, AVmHasSoManyAndNoMore) {
+TEST(LabelRuleTest, LabelsBeyondTheLimitAreDropped) {
   std::vector<LabelRule> rules;
   for (size_t i = 0; i <= kMaxLabels; ++i)
     rules.push_back(LabelRuleOf(absl::StrCat("*:k", i, "=v")));

@@ -144,7 +144,7 @@ class SystemBusTest : public testing::Test {
   std::unique_ptr<HostShutdownApi> source_;
 };
 
-TEST_F(SystemBusTest, LogindSaysThatTheHostShutsDownAndThatItDoesNot) {
+TEST_F(SystemBusTest, LogindReportsAShutdownAndItsCancellation) {
   StartBus();
   StartLogind();
   Listen();
@@ -213,7 +213,7 @@ TEST_F(SystemBusTest, AnotherClientsWordIsNotBelieved) {
   EXPECT_EQ(UntilShuttingDown(true).by, "systemd");
 }
 
-TEST_F(SystemBusTest, ALogindThatComesLaterIsHeard) {
+TEST_F(SystemBusTest, FindsALogindThatStartsLater) {
   StartBus();
   Listen();
   EXPECT_THAT(UntilKnown().problem, HasSubstr("neither systemd-logind nor systemd"));

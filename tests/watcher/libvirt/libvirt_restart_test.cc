@@ -116,7 +116,7 @@ TEST_F(LibvirtUnattendedTest, AnEndedLifeThatIsStillListedBeginsNoRun) {
 }
 
 // It may have been libvirt, from which nothing was received yet.
-TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsNobodysCrash) {
+TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsUnknown) {
   FollowAndStop();
   libvirt_->SetOpenError(absl::UnavailableError("it is away"));
   Restart();

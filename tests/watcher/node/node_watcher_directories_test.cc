@@ -132,7 +132,7 @@ class HangingDirectoryTest : public NodeWatcherFixture {
   }
 };
 
-TEST_F(HangingDirectoryTest, HoldsNoOther) {
+TEST_F(HangingDirectoryTest, DoesNotDelayOthers) {
   const int first = qemu_.AddMonitor(Socket("vm1"));
   FakeQemu second;
   const int other = second.AddMonitor(Other("vm2"));

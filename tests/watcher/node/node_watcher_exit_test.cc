@@ -98,7 +98,7 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   EXPECT_TRUE(Stopped().exit_unknown());
 }
 
-TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartTellsItsStatusAndNotWhoKilledIt) {
+TEST_F(NodeWatcherExitTest, AZombieThatIsFoundAtAStartHasItsStatusButNoSender) {
   int ends = 0;
   for (const int signal : {SIGABRT, SIGKILL, SIGRTMAX}) {
     FakeQemu qemu;

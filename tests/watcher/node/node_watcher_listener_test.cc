@@ -98,7 +98,7 @@ TEST_F(ListenerTest, AReusedLauncherPidDoesNotMixUpTwoVms) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2);
 }
 
-TEST_F(ListenerTest, AQmpServerWithoutAVmIsNone) {
+TEST_F(ListenerTest, AQmpServerWithoutAVmIsNotFollowed) {
   const std::string unknown =
       R"({"error": {"class": "CommandNotFound", "desc": "The command has not been found"}})"
       "\r\n";

@@ -30,7 +30,7 @@ class NodeWatcherProcessTest : public RestartTest {
 };
 
 // A launcher may listen, be connected to, hand its socket over and leave.
-TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSpokeIsNoEnd) {
+TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSentIsNoEndOfTheVm) {
   qemu_.Rename("libvirtd");
   const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
   Start();
@@ -205,7 +205,7 @@ TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverM
   EXPECT_LT(sink_.Count(EventType::kStarted), 30);
 }
 
-TEST_F(NodeWatcherProcessTest, AnotherProcessThatSpeaksIsNotRead) {
+TEST_F(NodeWatcherProcessTest, InputOfAnotherProcessIsNotRead) {
   const int monitor = Follow(&qemu_);
   const pid_t child = qemu_.ForkSender(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilProblem("vm1", absl::StrCat("process ", child)));

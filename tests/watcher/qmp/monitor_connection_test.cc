@@ -168,7 +168,7 @@ TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
   EXPECT_EQ(agents_[0].port, "ch");
 }
 
-TEST_F(MonitorConnectionTest, AQemuThatCannotTellOfAnAgentHasNone) {
+TEST_F(MonitorConnectionTest, AQemuThatCannotReportAnAgentHasNone) {
   ConnectUntilReady();  // its answers have no such shape
   EXPECT_EQ(info_->uuid, "") << "the null UUID is none";
   connection_->Request(Question::kGuestAgent);
@@ -188,7 +188,7 @@ TEST_F(MonitorConnectionTest, RequestsOfTheRunStateBecomeOneWhileOneIsOut) {
   EXPECT_EQ(qemu_.Commands(monitor_).size(), 6u);
 }
 
-TEST_F(MonitorConnectionTest, TellsOfTheEnd) {
+TEST_F(MonitorConnectionTest, ReportsTheEnd) {
   ConnectUntilReady();
   qemu_.Send(monitor_, kEvent);
   qemu_.CloseClient(monitor_);
@@ -259,7 +259,7 @@ TEST_F(MonitorConnectionTest, AMonitorWithTooLargeUnfinishedLinesIsClosed) {
   ASSERT_TRUE(budget_.Hold(&others, 0));
 }
 
-TEST_F(MonitorConnectionTest, ClosedByUsItTellsNothing) {
+TEST_F(MonitorConnectionTest, CloseCallsNoDelegate) {
   ConnectUntilReady();
   connection_->Close();
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor_); }));

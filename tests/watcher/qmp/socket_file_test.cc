@@ -14,7 +14,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(OpenSocketFileTest, TellsWhyItIsNoSocket) {
+TEST(OpenSocketFileTest, ReportsWhyItIsNoSocket) {
   TempDir directory;
   SocketFile file;
   EXPECT_EQ(OpenSocketFile(directory.Path("missing"), &file), ENOENT);
@@ -29,7 +29,7 @@ TEST(OpenSocketFileTest, TellsWhyItIsNoSocket) {
   EXPECT_EQ(OpenSocketFile(directory.Path("socket"), &file), 0);
 }
 
-TEST(LookAtSocketTest, TellsOneSocketFromTheNextAtItsPath) {
+TEST(LookAtSocketTest, DistinguishesASocketFromTheNextAtItsPath) {
   TempDir directory;
   FakeQemu qemu;
   const std::string path = directory.Path("socket");

@@ -95,7 +95,7 @@ TEST_P(ExitStatusReaderTest, AZombiesStatusIsHadAtOnce) {
   }
 }
 
-TEST_P(ExitStatusReaderTest, AnotherUsersZombieTellsNothingBeforeItIsReaped) {
+TEST_P(ExitStatusReaderTest, AnotherUsersZombieHasNoStatusBeforeItIsReaped) {
   Child child(Sleep);
   const pid_t pid = child.pid();
   const UniqueFd pidfd = child.OpenPidfd();
@@ -114,7 +114,7 @@ TEST_P(ExitStatusReaderTest, AnotherUsersZombieTellsNothingBeforeItIsReaped) {
   EXPECT_EQ(answer.status->signal, SIGKILL);
 }
 
-TEST_P(ExitStatusReaderTest, ANumberThatIsAnothersByNowTellsNothing) {
+TEST_P(ExitStatusReaderTest, AReusedProcessIdHasNoStatus) {
   Child gone(Sleep);
   const UniqueFd pidfd = gone.OpenPidfd();
   reader_->Follow(gone.pid());
@@ -129,7 +129,7 @@ TEST_P(ExitStatusReaderTest, ANumberThatIsAnothersByNowTellsNothing) {
   reader_->Unfollow(pid);
 }
 
-TEST(ExitStatusReaderZombieTest, AStartTimeThatIsAnothersTellsNothing) {
+TEST(ExitStatusReaderZombieTest, AProcessWithAnotherStartTimeHasNoStatus) {
   const SystemClock clock;
   const auto loop = EventLoop::Create(&clock).value();
   const auto reader = ExitStatusReader::Create(loop.get(), ExitStatusSource::kNone);

@@ -60,7 +60,7 @@ TEST_F(RunTableTest, ARunThatIsOverLeavesItAtOnceAndIsDestroyedLater) {
 
 // The listener that a run was taken for may end in the turn in which QEMU is found to be another
 // process.
-TEST_F(RunTableTest, ARunThatIsDiscardedLetsGoOfItsProcessAtOnce) {
+TEST_F(RunTableTest, ADiscardedRunReleasesItsProcessAtOnce) {
   FakeQemu listener;
   FakeRun* const run = Add("vm1", "run-1");
   ASSERT_TRUE(run->Track(IdentifyByPid(listener.pid()).value()).ok());

@@ -92,7 +92,7 @@ TEST_F(ShutdownFileTest, AFileWithAnotherLinkIsReplacedAndTheOtherLeftAlone) {
   EXPECT_NE(Stat("vm.shutdown").st_ino, Stat("other").st_ino);
 }
 
-TEST_F(ShutdownFileTest, IsRemovedAndToRemoveWhatIsNotThereIsSuccess) {
+TEST_F(ShutdownFileTest, IsRemovedAndRemovingAMissingFileSucceeds) {
   const std::string name = "a\nb\xff";
   ASSERT_TRUE(Create(name).ok());
   EXPECT_TRUE(FileExists(directory_.Path(name + ".shutdown")));

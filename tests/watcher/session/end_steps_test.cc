@@ -46,7 +46,7 @@ TEST(EndStepsTest, AVmThatLivesOnHasItsFileDecidedAgain) {
   EXPECT_TRUE(steps.file_due());
 }
 
-TEST(EndStepsTest, AnAnswerThatNoStepWaitsForIsNone) {
+TEST(EndStepsTest, AnAnswerThatNoStepWaitsForIsIgnored) {
   EndSteps steps;
   EXPECT_FALSE(steps.OnFileDone(/*failed=*/false));
   EXPECT_TRUE(steps.file_due());

@@ -130,7 +130,7 @@ TEST_F(VmSessionIntentTest, SurvivesARestartForTheTimeThatIsLeft) {
 }
 
 // Each makes two events, which no limit of events holds back.
-TEST_F(VmSessionIntentTest, SoManyAreDeclaredForARunAndNoMore) {
+TEST_F(VmSessionIntentTest, IntentsBeyondTheRunsRateAreRefused) {
   int declared = 0;
   while (declared < 1000 && vm_.session().CheckIntent(vm_.now()).ok()) {
     vm_.Declare();

@@ -299,7 +299,7 @@ TEST_F(VmSessionSaveTest, EachEventSavesTheRun) {
   }
 }
 
-TEST_F(VmSessionSaveTest, ATextThatIsNoSavedRunIsRefused) {
+TEST_F(VmSessionSaveTest, RefusesATextThatIsNoSavedRun) {
   const SessionOptions options;
   for (const std::string& saved :
        {std::string(), std::string("garbage"), std::string("{}"), std::string(100, '\0'),

@@ -61,7 +61,7 @@ TEST_F(VmSessionSenderTest, TheProblemOfAQemuThatIgnoresASignalNamesTheSender) {
   }
 }
 
-TEST_F(VmSessionSenderTest, AnOldQemusShutdownBeforeTheSignalMayBeAnybodys) {
+TEST_F(VmSessionSenderTest, ASignalAfterAnOldQemusShutdownIsNoProof) {
   const absl::Time reported = absl::FromUnixSeconds(1795157000);
   for (const bool before : {true, false}) {
     RunningVm vm;

@@ -469,7 +469,7 @@ TEST_F(SignalWatchTest, AProcessThatIsGoneIsNotTakenForTheFirstOfAContainer) {
   EXPECT_EQ(qemu_.signals[0].ended_with, "gdb (pid 4700) ended");
 }
 
-TEST_F(SignalWatchTest, WhyTheSenderIsNotKnownIsSaid) {
+TEST_F(SignalWatchTest, ReportsWhyTheSenderIsNotKnown) {
   EXPECT_EQ(watch_.WhyUnknown(), "the kernel has no record of it");
   trace_->Lose(7);
   watch_.Drain();
