@@ -278,7 +278,7 @@ ExitCode RunWeb(const WebCommand& command, const CommandLine& line) {
   const auto found = FindHost(command.listen.host, command.listen.port);
   if (!found.ok()) {
     return wrong(absl::StrCat("--listen: no address of this host is ", address, ": ",
-                              found.status().message(), "; give one, as 127.0.0.1:9557"));
+                              found.status().message(), "; give one, such as 127.0.0.1:9557"));
   }
   const bool tls = !server.certificate.empty();
   const bool open = server.token.empty() && server.client_ca.empty();
