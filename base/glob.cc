@@ -30,7 +30,7 @@ bool Glob::TakeElement(size_t* at, char c) const {
   return found != negated;
 }
 
-// The part behind a star takes the first place where it fits: a later one leaves no more to match.
+// The part after a star matches at its first position: a later one would leave less text to match.
 bool Glob::Matches(absl::string_view text, size_t* steps) const {
   size_t at = 0;
   size_t star = std::string::npos;  // behind the last one

@@ -321,7 +321,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
   VmNames names;
   for (VmStory& story : stories) {
     names.insert(story.name);
-    // An ended run does not say what its VM does now.
+    // An ended run does not show the present state of its VM.
     if (story.end && filter.run_ids_size() > 0) story.vm.reset();
     const auto of_name = absl::c_count_if(
         stories, [&story](const VmStory& other) { return other.name == story.name; });

@@ -41,7 +41,7 @@ struct MonitorAdvice {
 MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, const OwnPlace& place,
                             const std::string& shared, Examination* exam);
 
-// The name by which a manager that keeps several projects apart calls the VM: PROJECT_NAME. Empty:
+// The name of the VM in a manager that has several projects: PROJECT_NAME. Empty:
 // the VM is in the default project, or its manager has none.
 std::string NameInProject(const Manager* manager, const NodeProcess& qemu);
 

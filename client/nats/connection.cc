@@ -106,7 +106,7 @@ void TakeMessage(natsConnection*, natsSubscription*, natsMsg* received, void* cl
   inbox.changed.NotifyOne();
 }
 
-// The library calls TakeMessage no more.
+// The library calls TakeMessage no longer.
 void EndInbox(void* closure) { delete static_cast<InboxPtr*>(closure); }
 
 class Subscription : public NatsSubscription {
@@ -246,7 +246,8 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options,
   std::vector<const char*> servers;
   for (const std::string& server : options.servers) servers.push_back(server.c_str());
   check(NATS(natsOptions_SetServers)(to, servers.data(), static_cast<int>(servers.size())));
-  // The library's own reconnecting would send what waits before anybody asked what is stored.
+  // The library's own reconnecting would send waiting messages before the sink knows which are
+  // stored.
   check(NATS(natsOptions_SetAllowReconnect)(to, false));
   check(
       NATS(natsOptions_SetTimeout)(to, absl::ToInt64Milliseconds(NatsConnection::kConnectTimeout)));

@@ -147,8 +147,8 @@ bool TakesValue(const CLI::App& app, const std::string& name) {
                         [&](const CLI::App* one) { return TakesValue(*one, name); });
 }
 
-// CLI11 takes "[a,b]" for a list where several values may stand: a NUL, which no argument has,
-// marks it as one value.
+// CLI11 takes "[a,b]" for a list if an option may have several values: a NUL, which no argument
+// has, marks it as one value.
 std::string AsOneValue(std::string value) {
   if (absl::StartsWith(value, "[") && absl::EndsWith(value, "]")) value.push_back('\0');
   return value;

@@ -24,7 +24,7 @@ inline constexpr absl::string_view kAccessOptions[] = {
     "--server",          "--tls-ca",      "--tls-cert",   "--tls-key",
     "--tls-server-name", "--credentials", "--nats-domain"};
 // Receives the values of a command line. CLI11 handles the options of the program itself before
-// those of its command, wherever they stand, so that --utc also applies to a time that stands
+// those of its command, in any order on the line, so that --utc also applies to a time that comes
 // before it.
 struct Reading {
   OptionContext context;  // its zone is UTC after --utc

@@ -103,7 +103,7 @@ absl::Status AppendDurably(const std::string& path, absl::string_view lines, uin
   }
   absl::Status status = WriteAll(file->get(), absl::StrCat(last == '\n' ? "" : "\n", lines), path);
   if (status.ok() && size == 0) status = SyncDirectoryOf(path);
-  // Should this fail too, the line that was torn stands there, and the next begins after it.
+  // If this fails too, the torn line remains, and the next line begins after it.
   if (!status.ok()) (void)!ftruncate(file->get(), found.st_size);
   return status;
 }

@@ -57,7 +57,7 @@ absl::StatusOr<std::string> Formatter::FormatVms(Vms vms) {
          {"end_text", texts && one.end() != nullptr ? JsonText(ShortEnd(*one.end())) : ""},
          {"pause_text", texts && !pause.empty() ? JsonText(pause) : ""}});
   };
-  // A column of UUIDs, or else of runs, tells VMs apart that have one name on a node.
+  // A column of UUIDs, or else of runs, distinguishes VMs that have one name on a node.
   std::map<std::string, std::set<std::string>> ids;
   for (const NodeVm& one : vms) {
     const v1::VmRef& ref = one.vm.ref();

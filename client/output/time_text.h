@@ -48,7 +48,7 @@ inline std::string Rfc3339Text(absl::Time time) {
 }
 
 // "between 2026-07-01 11:45:46 and 11:46:00" in `zone`. If both times are on the same day, the day
-// stands only once, or not at all if not `names_day`.
+// is named only once, or not at all if not `names_day`.
 std::string BetweenText(absl::Time from, absl::Time to, absl::TimeZone zone, bool names_day = true);
 
 // A duration in a sentence: "350 ms", "29 s", "5 min 30 s", "14 min", "3 h 20 min", "12 d".

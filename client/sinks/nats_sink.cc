@@ -139,7 +139,7 @@ class FleetSink : public EventSink {
       }
       if (!status.ok()) return status;
       published_ = std::max(published_, event.sequence());
-      // An event of no VM, such as a GAP, may stand for any of them.
+      // An event without a VM, such as a GAP, may have replaced an event of any VM.
       if (event.vm().name().empty()) rewrite_at_ = absl::InfinitePast();
     }
     if (std::exchange(was_behind_, false)) heartbeat_due_ = absl::InfinitePast();

@@ -85,7 +85,7 @@ std::string SubjectOf(const v1::Event& event, const MessageNode& node) {
                              {{"<", "_"}, {">", "_"}, {"&", "_"}, {"@", "_"}, {"*", "_"}});
 }
 
-// The fields of a template, each as it stands in a string of JSON, without the quotation marks.
+// The values of a template's fields, escaped for a JSON string, without the quotation marks.
 std::map<std::string, std::string> FieldsOf(const v1::Event& event, const MessageNode& node) {
   // Slack refuses a text of more than 3,000 characters, PagerDuty one of more than 1,024.
   constexpr size_t kMaxText = 1000;

@@ -107,7 +107,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
                                     .now = absl::Now});
   std::vector<std::string> servers;
   const auto lists = ListsOf(query, query.is_json(), note, &servers);
-  std::string empty;  // the list says it
+  std::string empty;  // the list itself reports that it is empty
   std::optional<Failure> failure;
   std::string run;
   if (pid != 0) {

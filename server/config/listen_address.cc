@@ -24,7 +24,8 @@ constexpr mode_t kDefaultMode = 0660;
 constexpr mode_t kOthers = 0007;
 
 absl::Status ReadPath(absl::string_view text, absl::string_view path, ListenAddress* address) {
-  if (absl::StartsWith(path, "///")) path.remove_prefix(2);  // unix:///PATH, as gRPC clients say
+  if (absl::StartsWith(path, "///"))
+    path.remove_prefix(2);  // unix:///PATH, the form of gRPC clients
   if (path.empty()) return InvalidText(text, "has no path after unix:");
   if (absl::EndsWith(path, "/")) {
     return InvalidText(text, "is the path of a directory, not of a socket");

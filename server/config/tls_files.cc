@@ -98,7 +98,7 @@ absl::Status UseAuthorities(const PemFile& file, SSL_CTX* context) {
     ERR_raise(ERR_LIB_X509, X509_R_NO_CERTIFICATE_FOUND);
     return Refused(file);
   }
-  // An authority that is no root is trusted as it stands, without its root.
+  // An authority that is no root is trusted by itself, without its root.
   X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   return absl::OkStatus();

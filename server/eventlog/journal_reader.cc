@@ -223,8 +223,8 @@ absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take
   if (first <= thinned) page->max_bytes -= std::min(page->max_bytes, kMaxGapBytes);
   last = std::min(last, kMaxSequence);
   uint64_t next = first;  // the sequence behind what was read
-  // The GAP stands where the first of these was, so that a reader who breaks off behind it knows of
-  // all of them.
+  // The GAP takes the place of the first of these, so that a reader who stops after it knows of all
+  // of them.
   Hole gap;
   uint64_t gap_sequence = 0;
   size_t gap_at = 0;

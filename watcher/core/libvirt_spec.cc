@@ -24,7 +24,7 @@ absl::Status Wrong(absl::string_view uri, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("\"", uri, "\": ", why));
 }
 
-// A URI's path keeps these bytes as they are (RFC 3986: unreserved, and what a query may hold of
+// These bytes need no escape in a URI's path (RFC 3986: unreserved, and what a query may hold of
 // the rest).
 bool IsPlain(char byte) {
   return absl::ascii_isalnum(static_cast<unsigned char>(byte)) ||

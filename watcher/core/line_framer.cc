@@ -13,7 +13,7 @@ int LineFramer::OpenAfter(absl::string_view line) const {
   const bool first = partial_.counted == 0;
   if (first && (!absl::StartsWith(line, "{") || absl::EndsWith(line, "}"))) return 0;
   const JsonExtent extent = MeasureJson(line.substr(partial_.counted));
-  // No string of JSON has a line end: the parser says so.
+  // A string of JSON has no line end: the parser will report the error.
   if (extent.in_string) return 0;
   return std::max(extent.open + partial_.open, 0);
 }

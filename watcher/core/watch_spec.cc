@@ -62,7 +62,7 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   absl::string_view directory = text;
   std::optional<absl::string_view> pattern;
   // The pattern has no slash, so a colon in a directory's name does no harm unless it is in the
-  // last component: "DIR/:*.kvmd" says what is meant there.
+  // last component: "DIR/:*.kvmd" is unambiguous there.
   const size_t colon = text.rfind(':');
   if (colon != absl::string_view::npos && !absl::StrContains(text.substr(colon), '/')) {
     directory = text.substr(0, colon);

@@ -88,7 +88,7 @@ class LibvirtApi {
   // library.
   using Callback = std::function<void(LibvirtEvent)>;
 
-  // Each call may block for as long as libvirt likes.
+  // Each call may block for an unlimited time.
   class Connection {
    public:
     // Closes it.

@@ -26,10 +26,10 @@ struct HandedExits {
 
 // Finds out how processes have ended that are no children of this one. Loop thread.
 //
-// A zombie is gone: its memory is released, its files and so its disks are closed, and nobody can
-// say when its parent will reap it, if ever. Its run ends at once. The kernel shows the status of a
-// zombie and of a reaped process in different places, and the parent decides which of them is there
-// when one looks: so both are asked.
+// A zombie is gone: its memory is released, its files and so its disks are closed, and it is
+// not known when its parent will reap it, if ever. Its run ends at once. The kernel shows the
+// status of a zombie and of a reaped process in different places, and the parent decides which of
+// them is there when one looks: so both are asked.
 //   zombie   field 52 of its stat file, for a reader with ptrace access (the same user, or root)
 //   reaped   the source
 // Waiting helps in two cases only: a zombie that may not be read, and a message of the connector

@@ -98,7 +98,7 @@ absl::StatusOr<PeerProcess> IdentifyAgain(int64_t pid, uint64_t start_ticks) {
     return PeerProcess{};  // a kernel before 5.3, or one that forbids it
   }
   absl::StatusOr<PeerProcess> found = WithPidfd(pid, std::move(pidfd));
-  // A start time that cannot be read says nothing: then the number has to do.
+  // If a start time cannot be read, the process id alone decides.
   if (found.ok() && found->start_ticks != start_ticks && found->start_ticks != 0 &&
       start_ticks != 0) {
     return Gone(pid);

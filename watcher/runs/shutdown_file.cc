@@ -39,8 +39,8 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
   absl::Status status = CreateNew(path);
   if (!absl::IsAlreadyExists(status)) return status;
 
-  // Held without being opened, since to open what is there could wait for somebody or set something
-  // off, and so that what is looked at is what is renewed, whatever takes its name between.
+  // O_PATH: to open a FIFO or a device could block or have an effect. The descriptor also ensures
+  // that the file that was checked is the one that is renewed, even if another takes its name.
   const UniqueFd file(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   struct stat there;
   if (!file.valid() || fstat(file.get(), &there) != 0) return Failed("renew", path, errno);

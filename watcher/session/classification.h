@@ -41,8 +41,8 @@ struct ShutdownFact {
   bool after_signal = false;
   bool host_shutdown = false;               // the host was shutting down when it came
   bool powerdown_in_host_shutdown = false;  // and when the last uncleared POWERDOWN came
-  // Time since the last moment in this guest's life at which nobody listened on its monitor; unset:
-  // somebody always did.
+  // Time since the last moment in this guest's life at which its monitor was not followed; unset:
+  // it always was.
   std::optional<absl::Duration> unseen_age;
   // Doubt because a guest agent was connected then: a host that asks through the agent leaves no
   // trace on the monitor.

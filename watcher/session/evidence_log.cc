@@ -69,7 +69,7 @@ bool Stands(const EvidenceLog& log, const Clearable& row) {
   return stands(row.fact) || stands(row.other);
 }
 
-// Changes a fact that stands to doubted. Returns whether it stood.
+// Changes a fact that counts to doubted. Returns whether it counted.
 bool Doubt(Fact* fact) {
   if (*fact != Fact::kStands) return false;
   *fact = Fact::kDoubted;
@@ -251,7 +251,7 @@ void EvidenceLog::LostSight(bool stays, Instant now) {
     doubted |= Doubt(fact);
   }
   if (doubted) Saw("the VM was not followed for a time: it may have been reset or resumed", now);
-  // They have no entry of their own, or one that says as much.
+  // These facts have no entry of their own, or one that shows the doubt itself.
   Doubt(&facts.paused);
   Doubt(&facts.stop_unexplained);
   Doubt(&migrating);

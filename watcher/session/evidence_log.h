@@ -36,7 +36,7 @@ struct EvidenceLog {
   std::vector<EvidenceEntry> timeline;
   Rare<Instant> powerdown_at;      // the last POWERDOWN, even if a RESET has cleared it
   Rare<Instant> watchdog_at;       // when it pressed the power button, while that counts
-  Rare<v1::GuestPanic> panic;      // the last panic that stands, if its event was seen
+  Rare<v1::GuestPanic> panic;      // the last panic that counts, if its event was seen
   Rare<Instant> host_shutdown_at;  // beginning of the host's shutdown
   Fact migrating = Fact::kNone;    // outgoing, see SawMigration and SawMonitorMigration
   // QEMU's time and data of the first SHUTDOWN that counts, for STOPPED.
@@ -56,7 +56,7 @@ struct EvidenceLog {
 
   // Adds to the timeline. A repetition of the last entry only renews its time.
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
-  // Sets a fact, and adds its entry if it did not stand.
+  // Sets a fact, and adds its entry if the fact did not count before.
   void Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
   // Clears the evidence that a new life of the VM makes void. `by` names the beginning of that
   // life.

@@ -29,7 +29,7 @@ v1::Intent RunIntents::Close(const Evidence& facts) {
 }
 
 void RunIntents::Reconsider(Evidence* facts) {
-  if (IsDecided(*facts)) return;  // what came first stands
+  if (IsDecided(*facts)) return;  // the first decision counts
   facts->intended = open.has_value();
   counted.reset();
 }

@@ -41,7 +41,7 @@ struct MonitorReady {
 };
 // Connected, but no greeting came in time. May come for each attempt.
 struct MonitorHeld {};
-// `problem` stands in the VM's problems until the next MonitorReady.
+// `problem` is one of the VM's problems until the next MonitorReady.
 struct MonitorProblem {
   const Problem& problem;
 };

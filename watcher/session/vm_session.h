@@ -51,7 +51,7 @@ class VmSession {
   // `options` outlives the session.
   VmSession(RunInfo run, const SessionOptions* options, Instant now);
 
-  // Restores a run from Save() after a restart of the daemon: its evidence stands, its monitor is
+  // Restores a run from Save() after a restart of the daemon: its evidence counts, its monitor is
   // not attached. Nobody saw what happened since: MonitorReady publishes a GAP if the run state
   // shows a change, and a process that is gone by then ended unobserved, unless the evidence shows
   // more. A monitor that is not attached for some time counts as lost. INVALID_ARGUMENT: `saved` is

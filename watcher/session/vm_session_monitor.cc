@@ -114,7 +114,7 @@ void VmSession::SetMonitorProblem(const Problem& problem, Instant now) {
 
 void VmSession::SetRunProblem(absl::string_view run_state) {
   if (run_state == "io-error") {
-    // The text of BLOCK_IO_ERROR stands.
+    // The text of an earlier BLOCK_IO_ERROR is not replaced.
     if (saved_.problems.Of(Subject::kRun).code != ProblemCode::kIoError)
       saved_.problems.Set(Subject::kRun, {ProblemCode::kIoError, std::string(kIoErrorProblem)});
   } else if (run_state == "internal-error") {
