@@ -200,7 +200,7 @@ void Judge::CheckTimes(const v1::Event& stopped) const {
     return;
   }
   const absl::Time seen = FromTimestamp(stopped.shutdown().last_seen_time());
-  // What it said just before its end may have been read just after that.
+  // What it sent just before its end may have been read just after that.
   absl::Duration last_read = life->gone_at + kReads;
   for (const Saying& saying : life->sayings) {
     if (saying.was_read() && saying.read_by < absl::InfiniteDuration()) {
@@ -221,7 +221,7 @@ void Judge::CheckTimes(const v1::Event& stopped) const {
 }
 
 // The first SHUTDOWN that was read decides, unless the life had another one; what the host was when
-// it was said and when the process was gone, it was in between.
+// it was sent and when the process was gone, it was in between.
 void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daemon) const {
   const std::string& rule = event.shutdown().rule();
   if (rule.starts_with("host-shutdown") &&

@@ -27,7 +27,7 @@ ShutdownClass Intended(ShutdownClass is, const std::string& rule) {
 // A monitor that closed so long before the process was gone was lost.
 constexpr absl::Duration kMonitorGrace = absl::Milliseconds(900);
 
-// Returns whether its last SHUTDOWN was said before this time.
+// Returns whether its last SHUTDOWN was sent before this time.
 bool IsSaidBefore(const Life& life, absl::Duration time) {
   const auto last =
       std::find_if(life.sayings.rbegin(), life.sayings.rend(),
@@ -112,7 +112,7 @@ std::string Judge::FaultOfProcess(const Life& life, int daemon) const {
 
 std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
   using enum Saying::Kind;
-  // A process that is not known has an end that shows nothing: its QEMU has never spoken.
+  // A process that is not known has an end that shows nothing: its QEMU has never sent anything.
   if (life.ending == nullptr) return "it lives";
   const Ending& ending = *life.ending;
   if (ending.truth == ShutdownClass::kUnknown) return "nobody knows who ended it";
@@ -266,7 +266,7 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
   }
 }
 
-// Each entry of its evidence stands: it was said since the last reset that the daemon has read.
+// Each entry of its evidence stands: it was sent since the last reset that the daemon has read.
 void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
   using enum Saying::Kind;
   std::set<Saying::Kind> seen;

@@ -262,7 +262,7 @@ void Judge::CheckFiles(int number) {
         kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown"));
     // One from before it was connected to is an earlier life's.
     const bool there = file != nullptr && file->inode > life->earlier_inode;
-    const Saying* runs = nullptr;  // null again if an end was said since
+    const Saying* runs = nullptr;  // null again if an end was sent since
     for (const Saying& saying : life->sayings) {
       const bool is_answer = saying.kind == Saying::Kind::kRunState;
       if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume ||

@@ -425,7 +425,7 @@ void World::GuestExits(Life* life) {
   ProcessEnds(life, 3 << 8);
 }
 
-// Says both at once: nothing but the order of what is said shows that one came before the other.
+// Says both at once: nothing but the order of the messages shows that one came before the other.
 void World::EndsWithHost(Life* life) {
   ShutHostDown();
   if (random_->OneIn(4)) {
