@@ -22,7 +22,7 @@ std::optional<Failure> RunList(const StatsCommand& command, ListSource* source, 
   }
   NodeCounts counts;
   for (const auto& [key, events] : sums) counts.push_back({key.empty() ? "-" : key, events});
-  // Times in their order, all else by how often.
+  // Times stay in their order; other keys are sorted by their number of events.
   if (command.by < v1::COUNT_KEY_DAY || command.by_node) {
     absl::c_stable_sort(counts,
                         [](const NodeCount& a, const NodeCount& b) { return a.events > b.events; });

@@ -45,7 +45,7 @@ void SortVms(const VmsCommand& command, NodeVms* vms, absl::Time now) {
   const auto newest_first = [](const google::protobuf::Timestamp& time) {
     return -absl::ToUnixNanos(FromTimestamp(time));
   };
-  // Rows of equal numbers are by name.
+  // Rows with equal numbers are sorted by name.
   const auto numbers = [&](const NodeVm& one) -> std::pair<int64_t, int64_t> {
     const int64_t age = newest_first(one.vm.state_time());
     switch (command.order.value_or(VmOrder::kState)) {

@@ -267,7 +267,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
   std::optional<Failure> failure = TakeUuids(source, &filter);
   if (!failure) failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
   if (!failure && runs.empty()) runs = TakeNovaName(source, &filter);
-  // A name that no VM has may be a pid. Explains those, and takes them from the names.
+  // A name that no VM has may be a pid. Explains these pids, and removes them from the names.
   const auto explain_pids = [&](std::vector<std::string>* of_none) {
     std::optional<Failure> first;
     std::erase_if(*of_none, [&](const std::string& name) {

@@ -15,7 +15,7 @@
 namespace vmeventd::client {
 namespace {
 
-// When the VM ended with this class; nullopt: its last end has another one, or is too old.
+// Returns when the VM ended with this class; nullopt: its last end has another one, or is too old.
 std::optional<absl::Time> EndTimeOf(const NodeVm& row, v1::ShutdownClass shutdown_class,
                                     absl::Time now) {
   const v1::ShutdownDetail* end = row.end();

@@ -199,7 +199,7 @@ void DirectoryWatcher::Dispatch(absl::string_view bytes) {
     if (event.mask & IN_Q_OVERFLOW) overflow = true;
     const auto it = users_.find(event.wd);
     if (it == users_.end()) {
-      // Of a watch that is not needed any more, or of one that a look under way has set.
+      // An event of a watch that is not needed any more, or that a look under way has set.
       for (auto& [number, directory] : directories_) {
         if (directory.looking) directory.look_again = directory.needs_scan = true;
       }

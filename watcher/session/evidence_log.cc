@@ -352,7 +352,7 @@ void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   Rare<SignalSender>& known = sender.signal == SIGKILL ? facts.killer : facts.signaller;
   // QEMU has obeyed the one before its SHUTDOWN.
   if (sender.signal != SIGKILL && known.has_value() && facts.shutdown.has_value()) return;
-  // Facts read of a sender before it was gone stay.
+  // Facts that were read before the sender ended are not replaced.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&
       !known->cgroup.empty() && sender.cgroup.empty()) {
     return;

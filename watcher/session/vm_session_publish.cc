@@ -108,7 +108,7 @@ void VmSession::PublishChanges(Instant now) {
 }
 
 void VmSession::PublishPauseReason(Instant now) {
-  // What a `stop` and a migration lead to needs no event besides their own.
+  // The run states after a `stop` and of a migration need no event of their own.
   constexpr absl::string_view kUsual[] = {"paused", "finish-migrate", "postmigrate"};
   const std::string& reason = saved_.vm.pause_reason;
   if (limiter_.has_drops() || absl::c_linear_search(kUsual, reason)) return PublishStatus();
