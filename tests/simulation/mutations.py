@@ -410,7 +410,7 @@ MUTATIONS = [
     Mutation("a-stop-of-another-life-ends-this-one", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦name.id <= 0 || name.id == run->info().domain_id⟧) run->OnStopped(lifecycle);", "true",
              # libvirtd says nothing of a life after the next one has begun.
-             unit_test="LibvirtSourceTest.AnEndThatNamesAnotherIdIsNotThisLifes"),
+             unit_test="LibvirtSourceTest.AnEndWithAnotherIdDoesNotEndThisLife"),
     Mutation("an-older-list-ends-a-domain", "watcher/libvirt/libvirt_domains.cc",
              "if (listed.contains(uuid) || ⟦domain.doubt != ListDoubt::kNone⟧) continue;", "false",
              # A domain whose process is followed ends with that.

@@ -101,7 +101,7 @@ class HangTest : public E2eTest, public testing::WithParamInterface<std::string>
 INSTANTIATE_TEST_SUITE_P(, HangTest, testing::Values("", "/above/watched"),
                          [](const auto& test) { return test.param.empty() ? "Mount" : "Above"; });
 
-TEST_P(HangTest, CostsThatDirectoryAlone) {
+TEST_P(HangTest, AffectsOnlyThatDirectory) {
   FakeQemu hung(TestProgramPath("fake_qemu"));
   FakeQemu other(TestProgramPath("fake_qemu"));
   hung.AddMonitor(directory_ + "/hung1.kvmd");
@@ -155,7 +155,7 @@ TEST_P(HangTest, AtTheStartDelaysNoOther) {
   WaitFollowed("hung1");
 }
 
-TEST_P(HangTest, OfAListeningSocketCostsThatSocketAlone) {
+TEST_P(HangTest, OfAListeningSocketAffectsOnlyThatSocket) {
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   StartListening();

@@ -144,7 +144,7 @@ TEST_F(SendersTest, ASenderThatIsGoneIsAProcessOfTheHost) {
   EXPECT_GT(stopped.shutdown().sender().pid(), 0);
 }
 
-TEST_F(SendersTest, AProgramThatQemuStartedIsItsOwn) {
+TEST_F(SendersTest, ASignalOfAProgramThatQemuStartedIsQemusOwn) {
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
   const std::string helper = Script("helper", "kill -KILL $PPID\nexec sleep 1000");

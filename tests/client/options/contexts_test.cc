@@ -89,7 +89,7 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
   }
 }
 
-TEST(ParseCommandLine, AFaultOfAContextIsNoneOfTheOthers) {
+TEST(ParseCommandLine, AFaultOfAContextDoesNotAffectTheOthers) {
   const OptionContext context = Configured(
       "current = \"a\"\n[contexts.a]\nservers = \"node1\"\n[contexts.b]\ntls-ca = \"ca.pem\"\n"
       "[contexts.c]\nserver-list = \"x\"\n");

@@ -113,7 +113,7 @@ void PushOntoAShelf() {
   _exit(code == ExitCode::kFailed && begins_with_the_oldest ? 0 : 1);
 }
 
-TEST(RunPush, AThirdSinkNeedsItsRowAlone) {
+TEST(RunPush, AThirdSinkNeedsOnlyItsRow) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(PushOntoAShelf(), testing::ExitedWithCode(0),
               "left: web1; left: end; .*the shelf is full");

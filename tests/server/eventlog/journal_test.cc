@@ -316,7 +316,7 @@ TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
   }
 }
 
-TEST(JournalReader, ARowWhoseSequenceIsGarbledHidesNoOther) {
+TEST(JournalReader, ARowWhoseSequenceIsGarbledHidesNoOtherRow) {
   PumpedState state({}, {.retention_events = 3});
   for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
   ASSERT_TRUE(

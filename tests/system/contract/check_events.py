@@ -461,7 +461,7 @@ for test, problem in (
          "SHUTDOWN_FILE"),
         (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
          "OUT_OF_DESCRIPTORS"),
-        (f"{NODE}listener_test.cc:ForeignListenerTest.IsNeverConnectedToWhereTheNameIsNoMonitors", "NO_MONITOR"),
+        (f"{NODE}listener_test.cc:ForeignListenerTest.IsNeverConnectedToIfTheNameIsNotOfAMonitor", "NO_MONITOR"),
         (f"{NODE}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
          "MANAGERS_OWN"),
         (f"{NODE}listener_test.cc:ListenerTest.AQmpServerWithoutAVmIsNotFollowed", "NOT_A_VM"),

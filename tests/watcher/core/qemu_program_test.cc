@@ -26,7 +26,7 @@ TEST(QemuProgramTest, OnlyProgramsThatRunVmsAreQemus) {
   EXPECT_FALSE(IsQemu({"qemu-storage-daemon"}));
 }
 
-TEST(QemuProgramTest, AQemuThatWasStartedByAnotherNameIsOne) {
+TEST(QemuProgramTest, AQemuThatWasStartedByAnotherNameIsRecognized) {
   const auto first = [](const Arguments& arguments, absl::string_view file,
                         absl::string_view name) {
     return absl::StrJoin(WithProgram(arguments, file, name), " ");

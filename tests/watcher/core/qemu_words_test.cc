@@ -75,7 +75,7 @@ absl::Time At(int seconds) {
   return absl::FromCivil(absl::CivilSecond(2026, 1, 31, 12, 0, seconds), absl::UTCTimeZone());
 }
 
-TEST(QemuWordsTest, OfLibvirtsLogALifeHasWhatItWrote) {
+TEST(QemuWordsTest, ALifeHasItsPartOfLibvirtsLog) {
   const auto lines_of = [](absl::Time start) { return Words(LibvirtLife(kLog, start)).lines(); };
   EXPECT_THAT(lines_of(At(0) + absl::Milliseconds(90)), ElementsAre("of the first life"));
   EXPECT_THAT(lines_of(At(3) + absl::Milliseconds(90)), SizeIs(1));

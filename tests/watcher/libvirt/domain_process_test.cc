@@ -104,7 +104,7 @@ TEST_F(DomainProcessTest, AProcessThatThePidFileDoesNotLeadToIsFoundByItsUuid) {
   EXPECT_TRUE(FindsInTheEnd(*qemu));
 }
 
-TEST_F(DomainProcessTest, OfTwoProcessesWithItsUuidOnlyThePidFilesIsBelieved) {
+TEST_F(DomainProcessTest, OfTwoProcessesWithTheUuidTheOneInThePidFileCounts) {
   const std::unique_ptr<Child> qemu = StartQemu();
   const std::unique_ptr<Child> other = StartQemu();
   EXPECT_EQ(Find().kind, PeerProcess::Kind::kUntracked);
@@ -112,7 +112,7 @@ TEST_F(DomainProcessTest, OfTwoProcessesWithItsUuidOnlyThePidFilesIsBelieved) {
   EXPECT_TRUE(FindsInTheEnd(*other));
 }
 
-TEST_F(DomainProcessTest, AProcessThatStartedAfterTheReportIsALaterLifes) {
+TEST_F(DomainProcessTest, AProcessThatStartedAfterTheReportBelongsToALaterLife) {
   const std::unique_ptr<Child> qemu = StartQemu();
   ASSERT_TRUE(FindsInTheEnd(*qemu));
   DomainName before = kWeb1;

@@ -39,7 +39,7 @@ class LibvirtContainersTest : public LibvirtSourceTest {
   std::unique_ptr<Child> controller_;
 };
 
-TEST_F(LibvirtContainersTest, OfAnotherNameIsNotItsProcess) {
+TEST_F(LibvirtContainersTest, AContainerOfAnotherNameIsNotItsProcess) {
   StartController("web2");
   StartConnected();
   StartDomain(Container());

@@ -113,7 +113,7 @@ TEST_F(LibvirtLookTest, EventsDuringTheSearchWaitForItInOrder) {
 }
 
 // libvirt has reported the start of a life, and the next one has its process already.
-TEST_F(LibvirtLookTest, AProcessThatItFindsMayBeTheNextLifes) {
+TEST_F(LibvirtLookTest, AFoundProcessMayBelongToTheNextLife) {
   process_.reset();
   StartUnseen();
   const uint64_t reported = StartTicksNow();
@@ -169,7 +169,7 @@ TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
 }
 
 // A new libvirtd reports the end of that life, then starts the next one, then makes its list.
-TEST_F(LibvirtProcessTest, AnEndThatIsReportedBeforeTheListIsNotTheListedLifes) {
+TEST_F(LibvirtProcessTest, AnEndBeforeTheListDoesNotEndTheListedLife) {
   EndWhileLibvirtIsLost();
   const DomainName next = LifeWithId(4);
   libvirt_->AroundNextList(

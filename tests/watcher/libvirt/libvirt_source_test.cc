@@ -162,7 +162,7 @@ TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
 
 // It ended while the connection was lost, and another one of that name began and ended before the
 // list.
-TEST_F(LibvirtSourceTest, AnEndThatNamesAnotherIdIsNotThisLifes) {
+TEST_F(LibvirtSourceTest, AnEndWithAnotherIdDoesNotEndThisLife) {
   FindDomain();
   libvirt_->SetActive({});
   const DomainName other = LifeWithId(1);

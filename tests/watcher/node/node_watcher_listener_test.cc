@@ -253,7 +253,7 @@ class ForeignListenerTest : public ListenerTest {
   UniqueFd listener_;
 };
 
-TEST_F(ForeignListenerTest, IsNeverConnectedToWhereTheNameIsNoMonitors) {
+TEST_F(ForeignListenerTest, IsNeverConnectedToIfTheNameIsNotOfAMonitor) {
   const std::string path = directory_.Path("ctrl/virtiofs.sock");
   options_.sources.watches = {{directory_.Path("ctrl"), "*.sock"}};
   Listen(path);

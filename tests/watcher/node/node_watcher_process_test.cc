@@ -236,7 +236,7 @@ class ForeignNamespaceTest : public NodeWatcherProcessTest {
   }
 };
 
-TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsFollowedAllTheSame) {
+TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsStillFollowed) {
   FakeQemu second;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   second.AddMonitor(Socket("vm2"));

@@ -94,7 +94,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
 
 // Identity.
 
-TEST_F(RestartTest, APidOfAnotherNamespaceMeansNothing) {
+TEST_F(RestartTest, APidOfAnotherNamespaceIsIgnored) {
   const int monitor = Follow(&qemu_);
   const std::string run_id = RunId("vm1");
   Die();

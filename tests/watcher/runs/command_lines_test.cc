@@ -42,7 +42,7 @@ class CommandLinesTest : public testing::Test {
   std::shared_ptr<const CommandLineRead> read_;
 };
 
-TEST_F(CommandLinesTest, SaysWhatAQemuWasStartedWith) {
+TEST_F(CommandLinesTest, ReturnsTheArgumentsOfAQemu) {
   const Child qemu([] {
     return RunAs({"/usr/bin/qemu-system-x86_64", "-qmp", "unix:/p,server=on", "-name", "web1"});
   });
@@ -78,7 +78,7 @@ TEST_F(CommandLinesTest, FindsTheMonitorsThatQemusName) {
   EXPECT_FALSE(monitors->Find(inode_of("virtiofs.sock")).has_value());
 }
 
-TEST_F(CommandLinesTest, SaysNothingOfOtherProcesses) {
+TEST_F(CommandLinesTest, ReturnsNothingOfOtherProcesses) {
   EXPECT_EQ(Find(getpid()), nullptr);
   Child ended([] { return 0; });
   const pid_t pid = ended.pid();

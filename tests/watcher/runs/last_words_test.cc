@@ -70,14 +70,14 @@ TEST_F(LastWordsTest, AFileThatIsItsOwnIsReadFromItsBeginning) {
   EXPECT_EQ(facts.core(), "");
 }
 
-TEST_F(LastWordsTest, OfAFileWithEarlierLivesOnlyThisOneIsRead) {
+TEST_F(LastWordsTest, OfAFileWithEarlierLivesOnlyThisLifeIsRead) {
   std::ofstream(File()) << "of an earlier life\n";
   started_later_ = absl::Seconds(10);  // so that the file is older
   Start("2>>" + File());
   EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
 }
 
-TEST_F(LastWordsTest, AFileThatIsMovedAwayIsReadAllTheSame) {
+TEST_F(LastWordsTest, AFileThatWasMovedAwayIsStillRead) {
   Start("2>" + File());
   e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
   ASSERT_EQ(rename(File().c_str(), (File() + ".1").c_str()), 0);

@@ -75,7 +75,7 @@ TEST_F(VmSessionIntentTest, AnIntentThatCannotCountIsRefused) {
   }
 }
 
-TEST_F(VmSessionIntentTest, ARetryFindsItsOwn) {
+TEST_F(VmSessionIntentTest, ARetryFindsItsOwnIntent) {
   EXPECT_EQ(vm_.IntentOfRequest("r1"), "");
   vm_.Declare(absl::Minutes(1), "intent-1", "r1");
   EXPECT_EQ(vm_.IntentOfRequest("r1"), "intent-1");

@@ -98,7 +98,7 @@ TEST_F(BpfTraceTest, TheRecordOfEachSignalThatEndsAProcessIsThereWhenTheProcessI
   }
 }
 
-TEST_F(BpfTraceTest, AKillOfAThreadIsOneOfItsProcessAlsoWhereThatIsGone) {
+TEST_F(BpfTraceTest, AKillOfAThreadIsAKillOfItsProcessEvenIfThatIsGone) {
   int pipe[2];
   ASSERT_EQ(::pipe(pipe), 0);
   Child victim([&pipe] {

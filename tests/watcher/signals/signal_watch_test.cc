@@ -367,7 +367,7 @@ TEST_F(SignalWatchTest, ALivingSenderIsReadEvenIfItSentDuringTheHandover) {
   EXPECT_EQ(qemu_.signals[1].cgroup, "/machine.slice/qemu.scope");
 }
 
-TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsOneOfTheVm) {
+TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsAKillOfTheVm) {
   FollowInContainer();
   for (const int signal : {SIGKILL, SIGTERM, SIGINT, SIGQUIT}) {
     qemu_.signals.clear();
@@ -383,7 +383,7 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfItsContainerIsOneOfTheVm) {
   }
 }
 
-TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsOneOfTheVm) {
+TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsAKillOfTheVm) {
   FollowInContainer();
   trace_->Record(Signal(4600));
   trace_->Record(KernelsKill(4700, 4600));
