@@ -43,7 +43,7 @@ TEST(ParseCommandLine, ContextComplaintsNameTheFix) {
   EXPECT_THAT(Answer({"--context", "x", "vms"}, context).err,
               HasSubstr("no context \"x\"; /c/config.toml has lab prod"));
   EXPECT_THAT(Answer({"--context", "prod", "watch", "--from", "7"}, context).err,
-              HasSubstr("for several nodes use oldest"));
+              HasSubstr("for several nodes give oldest"));
   EXPECT_THAT(Answer({"--context", "x", "vms"}).err, HasSubstr("no configuration file"));
 }
 

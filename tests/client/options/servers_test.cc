@@ -41,7 +41,7 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(Parsed({"--server", "a,b", "vm", "web1"}).servers.size(), 2U);
   EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
   EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
-              HasSubstr("for several nodes use oldest"));
+              HasSubstr("for several nodes give oldest"));
   EXPECT_EQ(Parsed({"--server", "a", "--server", "b", "info"}).servers.size(), 2U);
 }
 
