@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/connect/server_address.h"
+#include "client/fleet/fleet.h"
 #include "client/nats/connection.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_node.h"
