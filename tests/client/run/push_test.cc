@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <cstdint>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -8,15 +9,23 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/option.h"
 #include "client/options/parser.h"
 #include "client/options/reading.h"
 #include "client/options/servers.h"
+#include "client/output/files.h"
+#include "client/output/json.h"
 #include "client/run/run.h"
+#include "client/sinks/push_files.h"
+#include "client/sinks/push_log.h"
+#include "client/sinks/push_status.h"
 #include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
 #include "tests/support/temporary_directory.h"
 
@@ -76,10 +85,12 @@ constexpr PushSinkKind kShelfSink = {
     },
     .longest_pause = absl::Seconds(1)};
 
-// `vmevents` with the third sink.
+// `vmevents` with a third sink.
 class ThirdSinkProgram {
  public:
-  ThirdSinkProgram() : sinks_(AllSinks()) { sinks_.of_push.push_back(&kShelfSink); }
+  explicit ThirdSinkProgram(const PushSinkKind* third = &kShelfSink) : sinks_(AllSinks()) {
+    sinks_.of_push.push_back(third);
+  }
   // Parses the arguments; throws CLI11's errors.
   CommandLine& Parsed(const std::vector<std::string>& arguments) {
     Define(&app_, &reading_, sinks_);
@@ -117,6 +128,72 @@ TEST(RunPush, AThirdSinkNeedsOnlyItsRow) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(PushOntoAShelf(), testing::ExitedWithCode(0),
               "left: web1; left: end; .*the shelf is full");
+}
+
+// Returns a state in which each field has a value of its own.
+PushState FullState() {
+  PushState state;
+  for (int i = 0; i < PushState::descriptor()->field_count(); ++i) {
+    const auto* const field = PushState::descriptor()->field(i);
+    const auto* const reflection = state.GetReflection();
+    if (field->cpp_type() == field->CPPTYPE_STRING) {
+      reflection->SetString(&state, field, absl::StrCat("a ", std::string(field->name())));
+    } else if (field->cpp_type() == field->CPPTYPE_UINT32) {
+      reflection->SetUInt32(&state, field, static_cast<uint32_t>(field->number()));
+    } else {
+      google::protobuf::Timestamp time;
+      time.set_seconds(field->number());
+      reflection->MutableMessage(&state, field)->CopyFrom(time);
+    }
+  }
+  return state;
+}
+
+// Its push ends as it begins, and its state is saved.
+PushSinkKind FullShelfSink() {
+  PushSinkKind kind = kShelfSink;
+  kind.make = [](const PushRun& push) -> absl::StatusOr<std::unique_ptr<EventSink>> {
+    push.log->Ended("the shelf is full");
+    return absl::FailedPreconditionError("the shelf is full");
+  };
+  return kind;
+}
+
+// In a process of its own: it takes signals.
+void PushAgainOntoAFullShelf() {
+  TemporaryDirectory directory;
+  const PushFiles files = {directory.path()};
+  PushState state = FullState();
+  if (!WriteFileAtomically(files.state(), ToJson(state).value_or("")).ok()) _exit(2);
+  const PushSinkKind sink = FullShelfSink();
+  ThirdSinkProgram program(&sink);
+  CommandLine& line = program.Parsed({"push", "shelf:a", "--state-dir", directory.path()});
+  RunPush(std::get<PushCommand>(line.command), line, nullptr);
+  // What this push knows itself.
+  state.set_target("shelf:a");
+  state.set_format("cloudevents");
+  state.set_ended("the shelf is full");
+  const PushState saved = ReadState(files).value_or(PushState());
+  google::protobuf::util::MessageDifferencer differences;
+  std::string text;
+  differences.ReportDifferencesToString(&text);
+  const bool same = differences.Compare(state, saved);
+  std::cerr << text;
+  _exit(same ? 0 : 1);
+}
+
+TEST(RunPush, EachFieldOfItsStateOutlivesARestart) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(PushAgainOntoAFullShelf(), testing::ExitedWithCode(0), "");
+}
+
+TEST(RunPush, AStatusHasEachFieldOfTheState) {
+  const PushStatus status = {FullState(), "shelf"};
+  const auto json = nlohmann::json::parse(StatusJson(status, absl::UnixEpoch()));
+  for (int i = 0; i < PushState::descriptor()->field_count(); ++i) {
+    const std::string name(PushState::descriptor()->field(i)->name());
+    EXPECT_TRUE(json.contains(name)) << name;
+  }
 }
 
 TEST(RunPush, OptionsOfOtherSinksAndOfAFilterExcludeThatOfASinkOfAllEvents) {
