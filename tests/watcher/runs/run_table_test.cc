@@ -2,6 +2,8 @@
 
 #include "watcher/runs/run_table.h"
 
+#include <sys/wait.h>
+
 #include <csignal>
 #include <fstream>
 #include <string>
@@ -122,6 +124,35 @@ TEST_F(RunTableTest, AKillForMemoryOfOneRunIsNotAnothersToo) {
   };
   EXPECT_EQ(class_of_end(&first), ShutdownClass::kCrash);
   EXPECT_EQ(class_of_end(&second), ShutdownClass::kUnknown);
+}
+
+// The next daemon finds a zombie, and the count that stood as the process lived.
+TEST_F(RunTableTest, AnEndWhileNoDaemonRanIsJudgedByWhatWasSavedOfItsProcess) {
+  const auto count = [&](int kills) {
+    std::ofstream(directory_.Path("memory.events")) << "oom_kill " << kills << "\n";
+  };
+  for (const bool own : {false, true}) {
+    FakeQemu qemu;
+    count(3);
+    RunInfo info = Info("vm1", own ? "run-1" : "run-2");
+    info.SetProcess(DescribeProcess(IdentifyByPid(qemu.pid()).value(), nullptr));
+    info.oom_file = "/memory.events";
+    info.oom_kills = 3;
+    FakeRun* const run = Add(std::move(info));
+    const std::string saved = run->session().Save();
+    run->Discard();
+    table_.EndTurn();
+    if (own) count(4);
+    const int ends = sink_.Count(EventType::kStopped);
+    qemu.Kill(SIGKILL);
+    siginfo_t end;
+    ASSERT_EQ(waitid(P_PID, static_cast<id_t>(qemu.pid()), &end, WEXITED | WNOWAIT), 0);
+    Restore({saved});
+    ASSERT_EQ(sink_.Count(EventType::kStopped), ends + 1);
+    const v1::ShutdownDetail& detail = sink_.Last(EventType::kStopped)->update.event->shutdown();
+    EXPECT_EQ(detail.exit_signal().number(), SIGKILL);
+    EXPECT_EQ(detail.cause(), own ? ShutdownCause::kOutOfMemory : ShutdownCause::kUnobserved);
+  }
 }
 
 // The connector reports an end once, and maybe before the process's end is noticed.
