@@ -105,7 +105,7 @@ class EventLog final : public EventSink {
   void Watched(absl::Time until) override;
   static constexpr size_t kMaxPushed = 256;
 
-  // What Open found of the daemon before. Its runs are gone once they were taken, for the watcher.
+  // The previous daemon, as Open found it. TakeRuns() moves its runs out, for the watcher.
   const PreviousDaemon& previous() const { return previous_; }
   SavedRuns TakeRuns() { return std::exchange(previous_.runs, {}); }
   // Adds VMs before the watcher publishes them.

@@ -14,7 +14,7 @@
 
 namespace vmeventd {
 
-// What an event log begins with.
+// The start of an event log.
 struct LogStart {
   // The journal, or why it is not open yet.
   Journal::Opened opened;

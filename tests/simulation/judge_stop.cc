@@ -211,7 +211,7 @@ void Judge::CheckTimes(const v1::Event& stopped) const {
     story_->Fail("life ", life->number, " ended at ", absl::FormatTime(wall(life->gone_at)),
                  ", and was seen alive later: ", stopped.ShortDebugString());
   }
-  // The daemon that stopped in order has told the next one when it looked for the last time.
+  // A daemon that stops in order passes the time of its last check to the next one.
   const bool handed = life->handed_to == number_ || life->process_handed_to == number_;
   if (handed && life->ended_unattended && stopped_at_ < life->gone_at &&
       seen < wall(stopped_at_ - kLooks)) {

@@ -334,7 +334,7 @@ class Story {
   std::set<uint64_t> lost_;     // dropped, or waiting as the daemon ended
   std::map<uint64_t, Hole> gaps_;
   std::map<uint64_t, uint64_t> counts_;
-  // What waited as the watched time was told last.
+  // The sequences that were waiting when Watched() was last called.
   std::optional<std::set<uint64_t>> watched_turn_events_;
   std::set<uint64_t> needed_by_task_;  // the same, as the task began
   uint64_t refused_ = 0;
