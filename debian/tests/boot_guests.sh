@@ -28,9 +28,9 @@ boot_sector() {
 }
 
 # boot NAME serial|monitor: a guest whose serial line, or QEMU's own prompt, reads what is written to
-# $dir/NAME. What the guest writes is in $dir/NAME.said. Its pid: pids[NAME].
+# $dir/NAME. What the guest writes is in $dir/NAME.output. Its pid: pids[NAME].
 boot() {
-  local serial=stdio monitor=none out=$dir/$1.said
+  local serial=stdio monitor=none out=$dir/$1.output
   if [[ $2 == monitor ]]; then serial=file:$out monitor=stdio out=/dev/null; fi
   mkfifo "$dir/$1"
   qemu-system-x86_64 -nodefaults -display none -m 16 -drive "file=$dir/disk,format=raw,snapshot=on" \
