@@ -71,7 +71,7 @@ check_without_the_profile() {
   wait_for "it says so" bash -c 'vmevents --color never info | grep -E "^signal senders *no"'
   vm hidden deaf
   kill -KILL "$(qemu_pid hidden)"
-  ended hidden UNKNOWN UNOBSERVED "kill -9 without the profile"
+  ended hidden UNKNOWN PROCESS_EXITED "kill -9 without the profile"
   docker rm -f vmeventd
 }
 
