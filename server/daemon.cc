@@ -38,7 +38,7 @@
 #include "server/stop.h"
 #include "server/transport/descriptor_shares.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/health_services.h"
+#include "watcher/core/service_health.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/host/system_bus.h"
 #include "watcher/node/node_watcher.h"
@@ -189,6 +189,13 @@ class Daemon {
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
 };
 
+// The health services while there is neither a log nor a watcher.
+std::vector<ServiceHealth> NothingServes(const SourceTable& sources) {
+  std::vector<ServiceHealth> services = NodeWatcher::NotServing(sources);
+  services.push_back(EventLog::NotServing());
+  return services;
+}
+
 // Null: no TLS.
 absl::StatusOr<std::unique_ptr<TlsFiles>> OpenTls(const Config& config, const Clock* clock) {
   if (!config.tls().has_value()) return nullptr;
@@ -273,8 +280,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   options.held_processes = std::make_shared<HeldProcesses>();
   if (config.process_tracking) options.held_processes->Open(descriptors.vms);
 
+  GrpcServerOptions waiting = ServerOptions(config, descriptors, tls->get(), tuning);
+  waiting.health = NothingServes(sources);
   std::optional<DiskWait> disk_wait(
-      std::in_place, config.state_dir, ServerOptions(config, descriptors, tls->get(), tuning),
+      std::in_place, config.state_dir, std::move(waiting),
       ServerFacts{.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
       clock);
   absl::StatusOr<UniqueFd> lock = LockState(config);
@@ -315,8 +324,11 @@ absl::Status Daemon::StartServer(const Config& config, const DescriptorShares& d
         "raise it (LimitNOFILE=, ulimit -n)",
         descriptors.connections, config.max_connections);
   }
-  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
-      ServerOptions(config, descriptors, tls_.get(), tuning), &service_, &refusals_, clock_);
+  GrpcServerOptions options = ServerOptions(config, descriptors, tls_.get(), tuning);
+  options.health = watcher_->Health();  // its thread does not run yet
+  options.health.push_back(log_->Health());
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start(std::move(options), &service_, &refusals_, clock_);
   if (!server.ok()) return server.status();
   server_ = *std::move(server);
   return absl::OkStatus();
@@ -361,9 +373,7 @@ void Daemon::WatcherLoop() {
   SetThreadName("watcher");
   for (bool stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
-    for (const ServiceHealth& health : watcher_->Health()) {
-      server_->health().Set(health.service, health.serves);
-    }
+    server_->health().Report(watcher_->Health());
     const MutexLock lock(&mutex_);
     if (!scanned_ && watcher_->first_scan_done()) {
       scanned_ = true;
@@ -377,14 +387,14 @@ void Daemon::WatcherLoop() {
 }
 
 std::string Daemon::StatusText() const {
-  const EventLog::Health health = log_->health();
+  const EventLog::State log = log_->state();
   const v1::GetServerInfoResponse info = watcher_->Describe();
   const bool misses_directory =
       std::any_of(info.directories().begin(), info.directories().end(),
                   [](const v1::WatchedDirectory& directory) { return !directory.present(); });
   std::string out =
-      absl::StrCat("following ", health.vms, " VMs for ", hub_.stream_count(), " streams",
-                   health.journal_writable ? "" : "; the journal cannot be written",
+      absl::StrCat("following ", log.vms, " VMs for ", hub_.stream_count(), " streams",
+                   log.journal_writable ? "" : "; the journal cannot be written",
                    misses_directory ? "; a watched directory is missing" : "");
   for (const ListenerState& listener : server_->listeners()) {
     if (listener.listening) continue;
@@ -394,7 +404,7 @@ std::string Daemon::StatusText() const {
 }
 
 void Daemon::OnPumpTurn() {
-  server_->health().Set(kJournalService, log_->health().journal_writable);
+  server_->health().Report({log_->Health()});
   watchdog_.Answer(Watchdog::kPump);
 }
 
@@ -402,8 +412,7 @@ void Daemon::OnSilence(bool silent, bool serving) {
   if (silent) {
     spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
     server_->SetServing(false);
-    server_->health().Set(kSourcesService, false);
-    for (const char* service : NodeWatcher::SourceServices()) server_->health().Set(service, false);
+    server_->health().Report(NodeWatcher::NotServing());
     return;
   }
   spdlog::info("the watcher responds again");
@@ -478,7 +487,6 @@ void Daemon::ServeUntilStop() {
 }
 
 void Daemon::Run() {
-  server_->health().Set(kJournalService, log_->health().journal_writable);
   log_->Start();
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
   ServeUntilStop();

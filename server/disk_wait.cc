@@ -12,8 +12,6 @@
 #include "base/thread_name.h"
 #include "server/host/service.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/health_services.h"
-#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 
@@ -75,8 +73,6 @@ void DiskWait::Listen() {
       GrpcServer::Start(server_options_, &service_, &refusals_, clock_);
   if (!server.ok()) return;  // the daemon's own server reports it
   server_ = *std::move(server);
-  server_->health().Set(kJournalService, false);
-  for (const char* service : NodeWatcher::SourceServices()) server_->health().Set(service, false);
 }
 
 }  // namespace vmeventd

@@ -25,7 +25,7 @@ inline constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 class DiskWait {
  public:
   // `server` has the addresses and limits of the daemon's own server, which replaces this one
-  // later. `clock` outlives this.
+  // later, and the health of what there is not yet. `clock` outlives this.
   DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts, const Clock* clock);
   ~DiskWait();
   DiskWait(const DiskWait&) = delete;

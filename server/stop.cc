@@ -96,7 +96,7 @@ void StopDaemon(const DaemonParts& parts) {
   parts.metrics_server->reset();
   step = &kClient;
   parts.server->reset();
-  if (!parts.log->health().journal_writable && !is_stored) {
+  if (!parts.log->state().journal_writable && !is_stored) {
     spdlog::error(
         "events that were published as not durable are lost: the journal is still not writable");
   }

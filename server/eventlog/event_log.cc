@@ -204,22 +204,22 @@ ReadResult EventLog::ReadUncommitted() const {
   return {.events = recent_.Read(range.committed + 1, SIZE_MAX), .range = range};
 }
 
-EventLog::Health EventLog::health() const {
-  Health health;
+EventLog::State EventLog::state() const {
+  State state;
   const MutexLock lock(&mutex_);
-  health.dropped_events = backlog_.refused();
+  state.dropped_events = backlog_.refused();
   const absl::Duration now = clock_->Now().monotonic;
-  health.journal_writable = backlog_.IsSettled(now);
-  if (!health.journal_writable) health.journal_problem = backlog_.WhyUnwritable(path(), now);
-  if (backlog_.since() != absl::InfiniteDuration()) health.journal_age = now - backlog_.since();
-  if (backlog_.First() != nullptr) health.journal_age = now - backlog_.First()->added;
-  health.journal = backlog_.bounds();
-  health.published_durable = backlog_.open() && health.journal.newest >= recent_.newest();
-  health.ring_bytes = recent_.bytes();
-  health.backlog_events = backlog_.CountEvents();
-  health.backlog_bytes = backlog_.bytes();
-  health.vms = static_cast<int>(vms_.registry().running_count());
-  return health;
+  state.journal_writable = backlog_.IsSettled(now);
+  if (!state.journal_writable) state.journal_problem = backlog_.WhyUnwritable(path(), now);
+  if (backlog_.since() != absl::InfiniteDuration()) state.journal_age = now - backlog_.since();
+  if (backlog_.First() != nullptr) state.journal_age = now - backlog_.First()->added;
+  state.journal = backlog_.bounds();
+  state.published_durable = backlog_.open() && state.journal.newest >= recent_.newest();
+  state.ring_bytes = recent_.bytes();
+  state.backlog_events = backlog_.CountEvents();
+  state.backlog_bytes = backlog_.bytes();
+  state.vms = static_cast<int>(vms_.registry().running_count());
+  return state;
 }
 
 absl::Status EventLog::CheckOpen() const {

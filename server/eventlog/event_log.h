@@ -35,7 +35,9 @@
 #include "server/events/event_codec.h"
 #include "server/events/vm_registry.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/core/health_services.h"
 #include "watcher/core/problem.h"
+#include "watcher/core/service_health.h"
 
 // The node's event log. Other folders include only this header, with the types that it includes,
 // and event_listing.h.
@@ -70,7 +72,7 @@ class EventLog final : public EventSink {
   // Called by a pump in each of its turns, one at a time; may call gRPC. `published`: more events
   // can be read, or more of them are durable.
   using Subscriber = std::function<void(bool published)>;
-  struct Health {
+  struct State {
     // False: the last write failed, or a write lasts longer than Backlog::kMaxCommit, or one did
     // within the last Backlog::kSettled.
     bool journal_writable = true;
@@ -169,7 +171,11 @@ class EventLog final : public EventSink {
     const MutexLock lock(&mutex_);
     return RangeLocked();
   }
-  Health health() const;
+  State state() const;
+  // The health service "journal". It serves while published events are durable.
+  ServiceHealth Health() const { return {kJournalService, state().journal_writable}; }
+  // The same service while there is no log.
+  static ServiceHealth NotServing() { return {kJournalService, false}; }
   const Clock& clock() const { return *clock_; }
   const EventMeters& meters() const { return meters_; }
 

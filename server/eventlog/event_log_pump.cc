@@ -71,7 +71,7 @@ bool EventLog::Step(absl::Duration timeout) {
 }
 
 void EventLog::ReportWritability() {
-  const Health found = health();
+  const State found = state();
   const bool writable = found.journal_writable;
   {
     const MutexLock lock(&mutex_);

@@ -239,42 +239,41 @@ void CollectEvents(const MetricSources& inputs, MetricFamilies* out) {
                  {{"leg", "observed_to_durable"}});
   out->Histogram(kLatency, kLatencyHelp, inputs.hub->meters().public_to_sent.Read(),
                  {{"leg", "public_to_sent"}});
-  const EventLog::Health health = inputs.log->health();
-  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", health.ring_bytes);
+  const EventLog::State log = inputs.log->state();
+  out->Gauge("vmeventd_ring_bytes", "Memory of the newest events", log.ring_bytes);
   out->Counter("vmeventd_queue_dropped_events_total",
-               "Events dropped because too many waited to be recorded", health.dropped_events);
+               "Events dropped because too many waited to be recorded", log.dropped_events);
 }
 
 void CollectJournal(const MetricSources& inputs, MetricFamilies* out) {
   const EventMeters& meters = inputs.log->meters();
-  const EventLog::Health health = inputs.log->health();
+  const EventLog::State log = inputs.log->state();
   const EventRange range = inputs.log->range();
   out->Gauge("vmeventd_journal_writable", "1 if events are durable, 0 if they wait in memory",
-             health.journal_writable ? 1 : 0);
+             log.journal_writable ? 1 : 0);
   for (const auto& [file, suffix] : {std::pair("db", ""), std::pair("wal", "-wal")}) {
     out->Gauge("vmeventd_journal_size_bytes", "The journal's files on disk",
                FileBytes(absl::StrCat(inputs.journal_path, suffix)), {{"file", file}});
   }
   out->Gauge("vmeventd_journal_commit_age_seconds",
              "How long the oldest change has waited for the disk; 0: none waits",
-             absl::ToDoubleSeconds(health.journal_age));
-  out->Gauge("vmeventd_journal_events", "Retained events", health.journal.events);
+             absl::ToDoubleSeconds(log.journal_age));
+  out->Gauge("vmeventd_journal_events", "Retained events", log.journal.events);
   out->Gauge("vmeventd_journal_oldest_sequence", "The oldest retained event", range.oldest);
   out->Gauge("vmeventd_journal_newest_sequence", "The newest event", range.newest);
-  if (health.journal.oldest_time != absl::InfiniteFuture()) {
+  if (log.journal.oldest_time != absl::InfiniteFuture()) {
     out->Gauge("vmeventd_journal_oldest_event_timestamp_seconds",
                "When the oldest event in the journal was observed",
-               ToSeconds(health.journal.oldest_time));
+               ToSeconds(log.journal.oldest_time));
   }
   out->Histogram("vmeventd_journal_commit_duration_seconds",
                  "Duration of the journal's transactions, including the sync to disk",
                  meters.commits.Read());
   out->Counter("vmeventd_journal_write_errors_total", "Transactions of the journal that failed",
                meters.write_errors);
-  out->Gauge("vmeventd_journal_backlog_events", "Events waiting to be written",
-             health.backlog_events);
+  out->Gauge("vmeventd_journal_backlog_events", "Events waiting to be written", log.backlog_events);
   out->Gauge("vmeventd_journal_backlog_bytes", "Memory of the events waiting to be written",
-             health.backlog_bytes);
+             log.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog while the disk fails; beyond it the oldest events are dropped",
              JournalOptions::kMaxBacklogBytes);

@@ -12,6 +12,11 @@ using grpc::health::v1::HealthCheckResponse;
 
 }  // namespace
 
+void Health::Report(const std::vector<ServiceHealth>& services) {
+  const MutexLock lock(&mutex_);
+  for (const ServiceHealth& health : services) serving_[health.service] = health.serves;
+}
+
 std::optional<bool> Health::IsServing(const std::string& service) const {
   const MutexLock lock(&mutex_);
   const auto found = serving_.find(service);

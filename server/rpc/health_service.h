@@ -2,11 +2,13 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "base/mutex.h"
 #include "server/rpc/call_service.h"
+#include "watcher/core/service_health.h"
 
 namespace vmeventd {
 
@@ -14,10 +16,9 @@ namespace vmeventd {
 // implementation, which does not count calls and waits forever for a request. Any thread.
 class Health {
  public:
-  void Set(const std::string& service, bool serving) {
-    const MutexLock lock(&mutex_);
-    serving_[service] = serving;
-  }
+  // Sets the state of each of these services; the others stay as they are. Only this function and
+  // Drain() change states: each part of the daemon reports its own services here.
+  void Report(const std::vector<ServiceHealth>& services);
   // Returns whether the service is serving; nullopt: no service has that name.
   std::optional<bool> IsServing(const std::string& service) const;
   // Sets everything to NOT_SERVING for good.

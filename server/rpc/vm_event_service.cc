@@ -68,7 +68,7 @@ void VmEventService::AddTo(CallService* methods, AccessPolicy* policy,
 }
 
 absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>& use) {
-  if (!log_->health().journal_writable) {
+  if (!log_->state().journal_writable) {
     return WithReason(
         "JOURNAL_UNAVAILABLE",
         absl::UnavailableError(
@@ -82,7 +82,7 @@ absl::Status VmEventService::WithWatcher(const std::function<void(NodeWatcher*)>
 }
 
 absl::Status VmEventService::CheckDurable(absl::string_view what) const {
-  if (log_->health().published_durable) return absl::OkStatus();
+  if (log_->state().published_durable) return absl::OkStatus();
   return WithReason("JOURNAL_UNAVAILABLE",
                     absl::UnavailableError(absl::StrCat(
                         "the journal cannot be written now, so a restart of vmeventd would undo "
@@ -219,15 +219,15 @@ absl::StatusOr<std::string> VmEventService::GetServerInfo(
   info.set_newest_sequence(range.newest);
   *info.mutable_start_time() = ToTimestamp(facts_.start_time);
   info.set_streams(hub_->stream_count());
-  EventLog::Health health = log_->health();
-  info.set_events(static_cast<uint64_t>(health.journal.events));
-  if (health.journal.oldest_time < absl::InfiniteFuture()) {
-    *info.mutable_oldest_time() = ToTimestamp(health.journal.oldest_time);
+  const EventLog::State log = log_->state();
+  info.set_events(static_cast<uint64_t>(log.journal.events));
+  if (log.journal.oldest_time < absl::InfiniteFuture()) {
+    *info.mutable_oldest_time() = ToTimestamp(log.journal.oldest_time);
   }
-  info.set_vms(health.vms);
-  info.set_journal_writable(health.journal_writable);
-  if (!health.journal_problem.empty()) {
-    *info.mutable_journal_problem() = ToProto(health.journal_problem);
+  info.set_vms(log.vms);
+  info.set_journal_writable(log.journal_writable);
+  if (!log.journal_problem.empty()) {
+    *info.mutable_journal_problem() = ToProto(log.journal_problem);
   }
   info.set_journal_path(EscapeName(log_->path()));
   for (v1::Listener& listener : listeners_()) *info.add_listeners() = std::move(listener);

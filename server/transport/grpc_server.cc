@@ -15,7 +15,6 @@
 #include "server/rpc/reflection_service.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 #include "watcher/core/health_services.h"
-#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {
@@ -95,7 +94,7 @@ absl::Status GrpcServer::Start() {
     service_->CheckDeadlines();
   };
   accepting.listening = [this] {
-    if (acceptor_ != nullptr) ShowListening();
+    if (acceptor_ != nullptr) ReportListening();
   };
   absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> acceptor =
       ConnectionAcceptor::Create(std::move(accepting), clock_, &clients_, refusals_);
@@ -129,10 +128,8 @@ absl::Status GrpcServer::Start() {
   }
 
   SetServing(false);
-  health_.Set(kJournalService, true);
-  health_.Set(kSourcesService, false);
-  for (const char* service : NodeWatcher::SourceServices()) health_.Set(service, true);
-  ShowListening();
+  health_.Report(options_.health);
+  ReportListening();
   relay_thread_ = std::thread([this] {
     SetThreadName("relay");
     acceptor_->RunRelay();
@@ -147,16 +144,15 @@ absl::Status GrpcServer::Start() {
   return absl::OkStatus();
 }
 
-void GrpcServer::ShowListening() {
+void GrpcServer::ReportListening() {
   const std::vector<ListenerState> all = listeners();
-  health_.Set(kListenService,
-              std::all_of(all.begin(), all.end(),
-                          [](const ListenerState& listener) { return listener.listening; }));
+  const bool serves = std::all_of(all.begin(), all.end(),
+                                  [](const ListenerState& listener) { return listener.listening; });
+  health_.Report({{kListenService, serves}});
 }
 
 void GrpcServer::SetServing(bool serving) {
-  health_.Set("", serving);
-  health_.Set(v1::VmEventService::service_full_name(), serving);
+  health_.Report({{"", serving}, {v1::VmEventService::service_full_name(), serving}});
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {

@@ -22,6 +22,7 @@
 #include "server/rpc/service_methods.h"
 #include "server/transport/arrivals.h"
 #include "server/transport/connection_acceptor.h"
+#include "watcher/core/service_health.h"
 
 namespace vmeventd {
 
@@ -34,6 +35,7 @@ struct GrpcServerOptions {
   CallLimits calls;                    // limits of each address
   double list_rate = 200;              // per second and peer, for all lists together
   RelayLimits relay;                   // what clients may send
+  std::vector<ServiceHealth> health;   // of the other parts of the daemon, at first
 };
 
 // The listening gRPC server: the service, health and reflection on each address. Removes the Unix
@@ -42,8 +44,8 @@ class GrpcServer {
  public:
   // Listens on the addresses. Retries one that fails until it succeeds; ALREADY_EXISTS if another
   // process listens on a Unix socket. The pointers, and options.tls, outlive the server. At first
-  // the health of the daemon, of its gRPC service and of "sources" is NOT_SERVING, that of
-  // "journal" and of each source SERVING. "listen" is SERVING while all addresses are listened on.
+  // the daemon and its gRPC service are NOT_SERVING. "listen" is SERVING while all addresses are
+  // listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcServerOptions options,
                                                            ServiceMethods* service,
                                                            RefusalCounters* refusals,
@@ -52,9 +54,9 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // State of the health service, which has kHealthServices.
+  // The health service, to which the other parts of the daemon report theirs.
   Health& health() { return health_; }
-  // Sets the health of the daemon and of its gRPC service.
+  // Reports whether the daemon as a whole, and its gRPC service, serve.
   void SetServing(bool serving);
 
   // Calls `done` once the acceptor's and the relay's thread have had a turn. Any thread.
@@ -75,8 +77,8 @@ class GrpcServer {
   GrpcServer(GrpcServerOptions options, ServiceMethods* service, RefusalCounters* refusals,
              const Clock* clock);
   absl::Status Start();
-  // Sets the state of the health service "listen".
-  void ShowListening();
+  // Reports the health service "listen".
+  void ReportListening();
 
   const GrpcServerOptions options_;
   ServiceMethods* const service_;

@@ -22,7 +22,6 @@
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 #include "tests/support/wait.h"
-#include "watcher/core/health_services.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {
@@ -209,11 +208,38 @@ TEST(Reflection, DescribesEachServiceInBothVersions) {
   }
 }
 
-TEST(Health, TheServerHasEachServiceFromItsStart) {
-  TestServer server;
-  for (const char* service : kHealthServices) {
-    EXPECT_TRUE(server.server().health().IsServing(service).has_value()) << service;
-  }
+TEST(HealthTest, TheServerBeginsWithWhatItsPartsReport) {
+  TestServer server(GrpcServerOptions{.health = {{"journal", true}, {"third", false}}});
+  const Health& health = server.server().health();
+  EXPECT_EQ(health.IsServing(""), false);
+  EXPECT_EQ(health.IsServing(v1::VmEventService::service_full_name()), false);
+  EXPECT_EQ(health.IsServing("listen"), true);
+  EXPECT_EQ(health.IsServing("journal"), true);
+  EXPECT_EQ(health.IsServing("third"), false);
+  EXPECT_EQ(health.IsServing("fourth"), std::nullopt);
+}
+
+TEST(HealthTest, AReportChangesNoOtherService) {
+  Health health;
+  health.Report({{"journal", true}, {"third", true}});
+  health.Report({{"journal", false}});
+  EXPECT_EQ(health.IsServing("journal"), false);
+  EXPECT_EQ(health.IsServing("third"), true);
+}
+
+TEST(HealthTest, TheJournalServesWhileItCanBeWritten) {
+  FaultyDisk disk;
+  PumpedState pumped;
+  const auto serves = [&pumped] {
+    const ServiceHealth health = pumped.log().Health();
+    EXPECT_STREQ(health.service, EventLog::NotServing().service);
+    return health.serves;
+  };
+  EXPECT_FALSE(EventLog::NotServing().serves);
+  EXPECT_TRUE(serves());
+  disk.Fail(SQLITE_FULL);
+  pumped.PushEach("a", 1);
+  EXPECT_FALSE(serves());
 }
 
 TEST(Reflection, AnswersEveryKindOfRequest) {

@@ -148,7 +148,7 @@ bool Judge::MayLackStop(const std::string& run_id) const {
 
 // A log that has room for evidence leaves out no STARTED and no STOPPED.
 void Judge::AfterLoop(const Daemon& daemon) {
-  if (!kernel_->dead() && daemon.log().health().backlog_bytes >= 4 * options_.max_backlog_bytes) {
+  if (!kernel_->dead() && daemon.log().state().backlog_bytes >= 4 * options_.max_backlog_bytes) {
     full_ = true;
   }
 }
@@ -160,7 +160,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
   CheckVms(*daemon);
   CheckLastEvents(*daemon);
   gave_up_ = daemon->log().meters().lost_events.value() > 0;
-  if (daemon->log().health().dropped_events > 0 && !std::exchange(dropped_, true)) {
+  if (daemon->log().state().dropped_events > 0 && !std::exchange(dropped_, true)) {
     story_->Reach("bound: the log is full");
   }
   const NodeWatcher& watcher = daemon->watcher();
@@ -263,10 +263,10 @@ void Judge::CheckSaid(const Life& life) const {
 
 void Judge::AtEnd(const Daemon& daemon) {
   CheckRetention(daemon);
-  if (daemon.log().health().journal_age > absl::Minutes(1)) {
+  if (daemon.log().state().journal_age > absl::Minutes(1)) {
     story_->Fail("the disk works, and what waits for it is not written");
   }
-  if (daemon.log().health().dropped_events > 0 && !gap_of_left_out_) {
+  if (daemon.log().state().dropped_events > 0 && !gap_of_left_out_) {
     story_->Fail("the log has left events out, and no GAP says so");
   }
   std::map<std::string, int> starts;

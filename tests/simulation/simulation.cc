@@ -294,7 +294,7 @@ class Simulation {
         story_.Fail(life->name, ": who declares ", id, " again gets another, or none");
       }
       // The caller is refused while it is not durable, as the intent may be lost.
-      if (again || !intent.ok() || !daemon_->log().health().published_durable) return;
+      if (again || !intent.ok() || !daemon_->log().state().published_durable) return;
       story_.Say(life->name, "the intent is declared");
       story_.Reach("intent declared");
       life->intents[index].answered = kernel_.monotonic();
@@ -317,7 +317,7 @@ class Simulation {
     const auto done = [=, this](const absl::Status& status) {
       life->intents[index].asked_daemon = 0;
       // The caller is refused while it is not durable, as a restart may bring the intent back.
-      if (!status.ok() || kernel_.dead() || !daemon_->log().health().published_durable) return;
+      if (!status.ok() || kernel_.dead() || !daemon_->log().state().published_durable) return;
       story_.Reach("intent withdrawn");
       life->intents[index].withdrawn_at = kernel_.monotonic();
     };

@@ -122,9 +122,9 @@ PumpedState::PumpedState(Ring ring, JournalOptions journal)
 
 void PumpedState::Open(const TakeHanded& take_handed) {
   log_ = EventLog::Open(options_, &clock_, take_handed).value();
-  reported_writable_ = log_->health().journal_writable;
+  reported_writable_ = log_->state().journal_writable;
   log_->Subscribe([this](bool published) {
-    reported_writable_ = log_->health().journal_writable;
+    reported_writable_ = log_->state().journal_writable;
     published_ = published_ || published;
   });
   Write();

@@ -196,8 +196,10 @@ class NodeWatcherImpl : public NodeWatcher {
                        [](const auto& source) { return source->waits(); });
   }
   std::vector<ServiceHealth> Health() const override {
-    const bool any_open = std::any_of(sources_.begin(), sources_.end(),
-                                      [](const auto& source) { return source->is_open(); });
+    const OnThread here(&loop_role_);
+    const bool any_open =
+        started_ && std::any_of(sources_.begin(), sources_.end(),
+                                [](const auto& source) { return source->is_open(); });
     std::vector<ServiceHealth> all = {{kSourcesService, any_open}};
     for (const auto& source : sources_) {
       const std::vector<ServiceHealth> own = source->Health();
@@ -275,10 +277,10 @@ absl::Status NodeWatcher::LoadLibraries(const SourceSpecs& specs, const SourceTa
   return absl::OkStatus();
 }
 
-std::vector<const char*> NodeWatcher::SourceServices(const SourceTable& sources) {
-  std::vector<const char*> all;
+std::vector<ServiceHealth> NodeWatcher::NotServing(const SourceTable& sources) {
+  std::vector<ServiceHealth> all = {{kSourcesService, false}};
   for (const SourceKind& source : sources) {
-    if (source.health_service != nullptr) all.push_back(source.health_service);
+    if (source.health_service != nullptr) all.push_back({source.health_service, false});
   }
   return all;
 }

@@ -12,9 +12,9 @@
 #include "base/clock.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/event_sink.h"
+#include "watcher/core/service_health.h"
 #include "watcher/node/intent_request.h"
 #include "watcher/runs/handed_run.h"
-#include "watcher/runs/service_health.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/watcher_counters.h"
 #include "watcher/runs/watcher_options.h"
@@ -85,12 +85,12 @@ class NodeWatcher {
   // Returns whether a source has a report that it will handle only after a look at a process. Loop
   // thread.
   virtual bool waits() const = 0;
-  // Returns the health services of the watcher, always the same ones: kSourcesService, and those of
-  // the sources. Loop thread.
+  // Returns the health services of the watcher, always the same ones: kSourcesService, which serves
+  // once a source that has started can find VMs, and those of the sources. Loop thread.
   virtual std::vector<ServiceHealth> Health() const = 0;
-  // Returns the names of the sources' health services, for the time before there is a watcher. Any
+  // Returns the same services while there is no watcher, or it does not respond: none serves. Any
   // thread.
-  static std::vector<const char*> SourceServices(const SourceTable& sources = AllSources());
+  static std::vector<ServiceHealth> NotServing(const SourceTable& sources = AllSources());
 };
 
 }  // namespace vmeventd

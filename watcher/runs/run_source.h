@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/runs/service_health.h"
+#include "watcher/core/service_health.h"
 #include "watcher/runs/source_counter.h"
 
 namespace vmeventd {

@@ -463,7 +463,7 @@ TEST(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   state.PushEach("a", 1);
   Break(state);
   state.Restart(/*in_order=*/false);
-  EXPECT_FALSE(state.log().health().journal_writable);
+  EXPECT_FALSE(state.log().state().journal_writable);
   EXPECT_EQ(state.log().identity().journal_id, kJournal);
   EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{1, kJournal}).status()));
   EXPECT_TRUE(absl::IsUnavailable(state.log().Begin(AfterSequence{7, "another"}).status()));
@@ -474,7 +474,7 @@ TEST(UnopenedJournal, EventsArePublicAndWaitUntilItCanBeOpened) {
   EXPECT_GT(given, 100'000u) << "behind all that the daemon before may have given";
   EXPECT_EQ(state.log().range().durable, 0u);
   Repair(&state);
-  EXPECT_TRUE(state.log().health().journal_writable);
+  EXPECT_TRUE(state.log().state().journal_writable);
   EXPECT_EQ(state.log().range().newest, given + 1) << "a GAP";
   EXPECT_EQ(state.log().range().durable, given + 1);
   EXPECT_TRUE(state.log().Begin(AfterSequence{1, kJournal}).ok());

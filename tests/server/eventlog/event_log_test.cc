@@ -43,7 +43,7 @@ TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
   state.clock().Advance(absl::Milliseconds(1));
   state.PushUnwritten({});
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, false)));
-  EXPECT_FALSE(state.log().health().published_durable);
+  EXPECT_FALSE(state.log().state().published_durable);
   EXPECT_EQ(state.log().range().durable, 1u);
   state.Write();
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true), Pair(3, true)));
@@ -55,7 +55,7 @@ TEST(EventLog, AnUpdateWithoutAnEventIsDurableOnceThoseBeforeItAre) {
   state.PushUnwritten({Reset()});
   std::optional<bool> durable;
   VmUpdate confirm;
-  confirm.on_public = [&] { durable = state.log().health().published_durable; };
+  confirm.on_public = [&] { durable = state.log().state().published_durable; };
   state.PushUnwritten({confirm});
   EXPECT_EQ(durable, std::nullopt);
   state.Write();
@@ -71,17 +71,17 @@ TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOn
   state.clock().Advance(absl::Milliseconds(1));
   state.PushUnwritten({});
   EXPECT_FALSE(state.reported_writable());
-  EXPECT_FALSE(state.log().health().journal_writable);
-  EXPECT_EQ(state.log().health().journal_age, Backlog::kMaxCommit);
+  EXPECT_FALSE(state.log().state().journal_writable);
+  EXPECT_EQ(state.log().state().journal_age, Backlog::kMaxCommit);
   bool durable = true;
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kCrash);
-  stopped.on_public = [&] { durable = state.log().health().published_durable; };
+  stopped.on_public = [&] { durable = state.log().state().published_durable; };
   state.PushUnwritten({stopped});
   EXPECT_FALSE(durable);
   EXPECT_EQ(FindVm(state.log(), {"a", "run-a", ""})->state, v1::VM_STATE_STOPPED);
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, false), Pair(2, false)));
   state.Write();
-  EXPECT_EQ(state.log().health().journal_age, absl::ZeroDuration());
+  EXPECT_EQ(state.log().state().journal_age, absl::ZeroDuration());
   EXPECT_EQ(state.log().range().durable, 2u);
   EXPECT_FALSE(state.reported_writable());
   EXPECT_EQ(EventLogForTests::NextStep(state.log()),
@@ -98,9 +98,9 @@ TEST(EventLog, ADiskOnWhichEachWriteIsSlowDoesNotWorkAgainAfterEach) {
     state.clock().Advance(Backlog::kMaxCommit);
     state.PushUnwritten({Reset()});
     EXPECT_FALSE(state.reported_writable());
-    EXPECT_THAT(state.log().health().journal_problem.text, HasSubstr("the disk does not answer"));
+    EXPECT_THAT(state.log().state().journal_problem.text, HasSubstr("the disk does not answer"));
     state.Write();
-    EXPECT_THAT(state.log().health().journal_problem.text, HasSubstr("the disk is slow"));
+    EXPECT_THAT(state.log().state().journal_problem.text, HasSubstr("the disk is slow"));
     state.PushUnwritten({Reset()});
     state.clock().Advance(PublicationQueue::kPatience);
     state.PushUnwritten({});
@@ -127,10 +127,10 @@ TEST(EventLog, BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem) {
   state.Push({Reset()});
   const uint64_t newest = 1 + Overflow(&state);
   EXPECT_EQ(state.log().range().newest, newest);
-  EXPECT_LE(state.log().health().backlog_bytes, JournalOptions::kMaxBacklogBytes);
+  EXPECT_LE(state.log().state().backlog_bytes, JournalOptions::kMaxBacklogBytes);
   const uint64_t lost = state.log().meters().lost_events.value();
   EXPECT_GT(lost, 0u);
-  EXPECT_EQ(state.log().health().backlog_events, 400 - lost);
+  EXPECT_EQ(state.log().state().backlog_events, 400 - lost);
   EXPECT_EQ(state.log().range().durable, 1u);
   // Written in two batches: the durable sequence does not pass the hole before its GAP is there.
   state.TakePublished();
@@ -148,7 +148,7 @@ TEST(EventLog, BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem) {
   EXPECT_EQ(gap->missing().last(), 1 + lost);
   EXPECT_EQ(state.log().range().durable, state.log().range().newest);
   EXPECT_EQ(events.size(), 1 + 400 - lost + 1);
-  EXPECT_EQ(state.log().health().backlog_events, 0u);
+  EXPECT_EQ(state.log().state().backlog_events, 0u);
 }
 
 TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
@@ -156,9 +156,9 @@ TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
   for (int i = 0; i < 15; ++i) state.PushUnwritten({Reset()});
   state.clock().Advance(PublicationQueue::kPatience);
   state.PushUnwritten({});
-  EXPECT_GT(state.log().health().ring_bytes, 3'000u);
+  EXPECT_GT(state.log().state().ring_bytes, 3'000u);
   ASSERT_TRUE(state.log().StepWriter());
-  EXPECT_LE(state.log().health().ring_bytes, 1'000u);
+  EXPECT_LE(state.log().state().ring_bytes, 1'000u);
 }
 
 TEST(EventLog, ABurstThatIsFasterThanTheDiskLosesNothing) {
@@ -183,7 +183,7 @@ class FullLog : public testing::Test {
     noise.event->set_detail_json(std::string(1'000, 'x'));
     return noise;
   }
-  uint64_t dropped() { return state_.log().health().dropped_events; }
+  uint64_t dropped() { return state_.log().state().dropped_events; }
   ptrdiff_t Count(EventType type) {
     const std::vector<v1::Event> events = state_.Events();
     return std::count_if(events.begin(), events.end(),

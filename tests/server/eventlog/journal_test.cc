@@ -118,7 +118,7 @@ TEST_F(RetentionIsDue, DamageThatItFindsIsReported) {
   GarbleJournal(state_.journal_options().path);
   disk_.Fail(SQLITE_CORRUPT);
   ASSERT_TRUE(state_.log().StepWriter());
-  EXPECT_FALSE(state_.log().health().journal_writable);
+  EXPECT_FALSE(state_.log().state().journal_writable);
   EXPECT_TRUE(std::filesystem::exists(state_.journal_options().path + ".damaged"));
 }
 
@@ -493,9 +493,9 @@ TEST(Journal, NothingIsDurableInAFileThatWasRemoved) {
     std::filesystem::remove(state.journal_options().path + suffix);
     state.Push({Update("web1", EventType::kPaused)});
     EXPECT_EQ(state.log().range().durable, durable) << suffix;
-    EXPECT_FALSE(state.log().health().journal_writable) << suffix;
+    EXPECT_FALSE(state.log().state().journal_writable) << suffix;
     state.Restart(/*in_order=*/true);
-    EXPECT_TRUE(state.log().health().journal_writable) << suffix;
+    EXPECT_TRUE(state.log().state().journal_writable) << suffix;
     EXPECT_NE(state.log().identity().journal_id, journal_id) << suffix;
   }
 }

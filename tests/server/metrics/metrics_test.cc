@@ -241,8 +241,7 @@ TEST_F(MetricsServerTest, AnswersGetAndHeadOfItsOnePath) {
 
 TEST_F(MetricsServerTest, AProbeAsksWhetherTheDaemonLivesOrAServiceServes) {
   EXPECT_THAT(Ask("GET /readyz"), StartsWith("HTTP/1.1 404 ")) << "nothing is known yet";
-  health_.Set("", true);
-  health_.Set("journal", false);
+  health_.Report({{"", true}, {"journal", false}});
   const struct {
     const char* target;
     const char* answer;

@@ -19,6 +19,7 @@
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
+#include "watcher/core/service_health.h"
 #include "watcher/core/source_specs.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/node/node_watcher.h"
@@ -29,7 +30,6 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
-#include "watcher/runs/service_health.h"
 #include "watcher/runs/source_counter.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
@@ -362,11 +362,14 @@ TEST_F(ThirdSourceTest, ItsHealthIsReportedWithThatOfTheOthers) {
   EXPECT_TRUE(watcher_->waits());
 }
 
-// The start serves these names before there is a watcher.
-TEST_F(ThirdSourceTest, ItsServiceIsKnownBeforeThereIsAWatcher) {
+// The server reports this before there is a watcher, and while it hangs.
+TEST_F(ThirdSourceTest, ItsServiceIsKnownWithoutTheWatcher) {
   std::vector<std::string> names;
-  for (const char* name : NodeWatcher::SourceServices(sources_)) names.emplace_back(name);
-  EXPECT_THAT(names, ElementsAre("watch", "libvirt", "third"));
+  for (const ServiceHealth& health : NodeWatcher::NotServing(sources_)) {
+    names.emplace_back(health.service);
+    EXPECT_FALSE(health.serves) << health.service;
+  }
+  EXPECT_THAT(names, ElementsAre("sources", "watch", "libvirt", "third"));
 }
 
 TEST_F(ThirdSourceTest, TheWatcherHasItsDescriptionAndItsCounters) {
