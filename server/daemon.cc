@@ -388,14 +388,10 @@ void Daemon::WatcherLoop() {
 
 std::string Daemon::StatusText() const {
   const EventLog::State log = log_->state();
-  const v1::GetServerInfoResponse info = watcher_->Describe();
-  const bool misses_directory =
-      std::any_of(info.directories().begin(), info.directories().end(),
-                  [](const v1::WatchedDirectory& directory) { return !directory.present(); });
   std::string out =
       absl::StrCat("following ", log.vms, " VMs for ", hub_.stream_count(), " streams",
-                   log.journal_writable ? "" : "; the journal cannot be written",
-                   misses_directory ? "; a watched directory is missing" : "");
+                   log.journal_writable ? "" : "; the journal cannot be written");
+  for (const std::string& trouble : watcher_->Troubles()) absl::StrAppend(&out, "; ", trouble);
   for (const ListenerState& listener : server_->listeners()) {
     if (listener.listening) continue;
     absl::StrAppend(&out, "; not listening on ", listener.address.ToString());

@@ -36,7 +36,7 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/runs/peer_process.h"
 #include "watcher/runs/process.h"
-#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_metric.h"
 #include "watcher/runs/watcher_counters.h"
 #include "watcher/session/classification_rules.h"
 
@@ -168,15 +168,6 @@ void CollectInfo(const MetricSources& inputs, const v1::GetServerInfoResponse& i
              host.active() ? 1 : 0);
   out->Gauge("vmeventd_host_shutting_down", "1 if the host shuts down",
              host.shutting_down() ? 1 : 0);
-  for (const v1::WatchedDirectory& directory : info.directories()) {
-    const MetricFamilies::Labels labels = {{"directory", directory.path()},
-                                           {"pattern", directory.pattern()}};
-    out->Gauge("vmeventd_watched_directory_present",
-               "1 if the directory of a --watch exists and can be read",
-               directory.present() ? 1 : 0, labels);
-    out->Gauge("vmeventd_watched_directory_sockets", "Sockets in the directory of a --watch",
-               directory.sockets(), labels);
-  }
 }
 
 void CollectVms(const MetricSources& inputs, MetricFamilies* out) {
@@ -336,8 +327,7 @@ void CollectAccess(const MetricSources& inputs, MetricFamilies* out) {
                inputs.tls->reload_failures());
 }
 
-void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse& info,
-                    MetricFamilies* out) {
+void CollectWatcher(const MetricSources& inputs, MetricFamilies* out) {
   const WatcherCounters counters = inputs.watcher->counters();
   const struct {
     const char* name;
@@ -373,17 +363,19 @@ void CollectWatcher(const MetricSources& inputs, const v1::GetServerInfoResponse
        counters.last_words_left_out},
   };
   for (const auto& row : rows) out->Counter(row.name, row.help, row.value);
-  for (const SourceCounter& counter : counters.of_sources) {
-    out->Counter(counter.name, counter.help, counter.value);
+  for (const SourceMetric& metric : counters.of_sources) {
+    MetricFamilies::Labels labels;
+    for (const auto& [name, value] : metric.labels) labels.push_back({name, value});
+    if (metric.is_gauge) {
+      out->Gauge(metric.name, metric.help, metric.value, std::move(labels));
+    } else {
+      out->Counter(metric.name, metric.help, metric.value, std::move(labels));
+    }
   }
   out->Gauge(kSocketsToClose, kSocketsToCloseHelp, counters.sockets_to_close, {{"of", "monitors"}});
   out->Histogram("vmeventd_shutdown_file_duration_seconds",
                  "From seeing a VM's end to writing or removing its shutdown file",
                  counters.shutdown_file_times);
-  for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
-    out->Gauge("vmeventd_libvirt_connected", "1 if the connection to this libvirt is open",
-               connection.connected() ? 1 : 0, {{"uri", connection.uri()}});
-  }
 }
 
 void CollectLog(const MetricSources& inputs, MetricFamilies* out) {
@@ -420,15 +412,14 @@ void CollectProcess(MetricFamilies* out) {
 
 std::string MetricsText(const MetricSources& sources) {
   MetricFamilies out;
-  const v1::GetServerInfoResponse info = sources.watcher->Describe();
-  CollectInfo(sources, info, &out);
+  CollectInfo(sources, sources.watcher->Describe(), &out);
   CollectVms(sources, &out);
   CollectStops(sources, &out);
   CollectEvents(sources, &out);
   CollectJournal(sources, &out);
   CollectStreams(sources, &out);
   CollectAccess(sources, &out);
-  CollectWatcher(sources, info, &out);
+  CollectWatcher(sources, &out);
   CollectLog(sources, &out);
   CollectProcess(&out);
   return prometheus::TextSerializer().Serialize(out.Take());

@@ -23,6 +23,7 @@ class FakeWatcher : public NodeWatcher {
   void WithdrawIntent(std::string, std::function<void(absl::Status)>) override {}
   v1::GetServerInfoResponse Describe() const override { return info; }
   bool first_scan_done() const override { return true; }
+  std::vector<std::string> Troubles() const override { return {}; }
   bool waits() const override { return false; }
   std::vector<ServiceHealth> Health() const override {
     return {{"sources", true}, {"watch", true}, {"libvirt", true}};

@@ -367,8 +367,8 @@ void LibvirtSource::Describe(v1::GetServerInfoResponse* info) const {
   for (const auto& [uri, state] : states_) *info->add_libvirt_connections() = state;
 }
 
-std::vector<SourceCounter> LibvirtSource::Counters() const {
-  return {
+std::vector<SourceMetric> LibvirtSource::Metrics() const {
+  std::vector<SourceMetric> metrics = {
       {"vmeventd_libvirt_connects_total", "Connections to libvirt that were made",
        meters_.connects.value()},
       {"vmeventd_libvirt_failures_total",
@@ -380,6 +380,22 @@ std::vector<SourceCounter> LibvirtSource::Counters() const {
        "Times that a libvirt or a domain was not followed because of a limit",
        meters_.left_out.value()},
   };
+  const MutexLock lock(&mutex_);
+  for (const auto& [uri, state] : states_) {
+    metrics.push_back({"vmeventd_libvirt_connected",
+                       "1 if the connection to this libvirt is open",
+                       state.connected() ? 1U : 0U,
+                       /*is_gauge=*/true,
+                       {{"uri", state.uri()}}});
+  }
+  return metrics;
+}
+
+std::string LibvirtSource::Trouble() const {
+  const MutexLock lock(&mutex_);
+  const bool is_unreachable = std::any_of(
+      states_.begin(), states_.end(), [](const auto& entry) { return entry.second.has_problem(); });
+  return is_unreachable ? "a libvirt cannot be reached" : "";
 }
 
 void LibvirtSource::PublishGap(const Link& link) {

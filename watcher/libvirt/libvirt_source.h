@@ -32,7 +32,7 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
-#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_metric.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
 
@@ -79,7 +79,8 @@ class LibvirtSource : public RunSource, public FdHandler {
   std::vector<ServiceHealth> Health() const override;
   // Adds the connections, sorted by URI.
   void Describe(v1::GetServerInfoResponse* info) const override;
-  std::vector<SourceCounter> Counters() const override;
+  std::vector<SourceMetric> Metrics() const override;
+  std::string Trouble() const override;
 
   // Asks libvirt for the details of a run's domain. A run may call it from within any method that
   // passes an input to its session, and from the loop.

@@ -1,6 +1,7 @@
 #include "watcher/node/node_watcher.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -219,8 +220,17 @@ class NodeWatcherImpl : public NodeWatcher {
     all.signals_lost = signals_.lost();
     all.shutdown_file_times = context_.shutdown_file_times.Read();
     for (const auto& source : sources_) {
-      const std::vector<SourceCounter> own = source->Counters();
-      all.of_sources.insert(all.of_sources.end(), own.begin(), own.end());
+      std::vector<SourceMetric> own = source->Metrics();
+      std::move(own.begin(), own.end(), std::back_inserter(all.of_sources));
+    }
+    return all;
+  }
+  std::vector<std::string> Troubles() const override {
+    std::vector<std::string> all;
+    for (const auto& source : sources_) {
+      if (std::string trouble = source->Trouble(); !trouble.empty()) {
+        all.push_back(std::move(trouble));
+      }
     }
     return all;
   }

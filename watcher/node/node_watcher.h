@@ -82,6 +82,8 @@ class NodeWatcher {
   virtual bool first_scan_done() const = 0;
   // Any thread.
   virtual WatcherCounters counters() const = 0;
+  // Returns what an operator has to repair, of each source that has something. Any thread.
+  virtual std::vector<std::string> Troubles() const = 0;
   // Returns whether a source has a report that it will handle only after a look at a process. Loop
   // thread.
   virtual bool waits() const = 0;

@@ -181,10 +181,15 @@ void QmpSource::ForgetProblem(SocketSlot* slot) {
 }
 
 std::vector<ServiceHealth> QmpSource::Health() const {
+  return {{kWatchService, Trouble().empty()}};
+}
+
+std::string QmpSource::Trouble() const {
   const MutexLock lock(&mutex_);
-  return {{kWatchService,
-           std::all_of(watched_.begin(), watched_.end(),
-                       [](const v1::WatchedDirectory& directory) { return directory.present(); })}};
+  const bool all_present =
+      std::all_of(watched_.begin(), watched_.end(),
+                  [](const v1::WatchedDirectory& directory) { return directory.present(); });
+  return all_present ? "" : "a watched directory is missing";
 }
 
 void QmpSource::Describe(v1::GetServerInfoResponse* info) const {
@@ -195,9 +200,9 @@ void QmpSource::Describe(v1::GetServerInfoResponse* info) const {
   unfollowed_.Describe(info);
 }
 
-std::vector<SourceCounter> QmpSource::Counters() const {
+std::vector<SourceMetric> QmpSource::Metrics() const {
   const DirectoryWatcher::Counters directories = directories_->counters();
-  return {
+  std::vector<SourceMetric> metrics = {
       {"vmeventd_inotify_overflows_total", "Times that the kernel's inotify queue overflowed",
        directories.overflows},
       {"vmeventd_directory_rescans_total", "Directories read again", directories.rescans},
@@ -221,6 +226,19 @@ std::vector<SourceCounter> QmpSource::Counters() const {
        "Connections to monitors that were postponed because too many sockets waited to be closed",
        meters_.connects_put_off.value()},
   };
+  const MutexLock lock(&mutex_);
+  for (const v1::WatchedDirectory& directory : watched_) {
+    const SourceMetric::Labels labels = {{"directory", directory.path()},
+                                         {"pattern", directory.pattern()}};
+    metrics.push_back({"vmeventd_watched_directory_present",
+                       "1 if the directory of a --watch exists and can be read",
+                       directory.present() ? 1U : 0U, /*is_gauge=*/true, labels});
+    metrics.push_back({"vmeventd_watched_directory_sockets",
+                       "Sockets in the directory of a --watch",
+                       static_cast<uint64_t>(directory.sockets()),
+                       /*is_gauge=*/true, labels});
+  }
+  return metrics;
 }
 
 // Runs

@@ -32,7 +32,7 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
-#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_metric.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/session/vm_session.h"
@@ -82,7 +82,8 @@ class QmpSource : public RunSource,
   std::vector<ServiceHealth> Health() const override;
   // Adds the watched directories, and the sockets without a run.
   void Describe(v1::GetServerInfoResponse* info) const override;
-  std::vector<SourceCounter> Counters() const override;
+  std::vector<SourceMetric> Metrics() const override;
+  std::string Trouble() const override;
 
   // Called by runs, from within any method that hands an input to a session, and from the loop.
   void OnMonitorReady(QmpRun* run, const std::string& uuid);

@@ -1,10 +1,11 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/service_health.h"
-#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_metric.h"
 
 namespace vmeventd {
 
@@ -40,8 +41,11 @@ class RunSource {
   virtual std::vector<ServiceHealth> Health() const = 0;
   // Adds what GetServerInfo has of the source. Any thread.
   virtual void Describe(v1::GetServerInfoResponse* info) const = 0;
-  // Returns the counters of the source, the same ones each time. Any thread.
-  virtual std::vector<SourceCounter> Counters() const = 0;
+  // Returns the metrics of the source, the same counters each time. Any thread.
+  virtual std::vector<SourceMetric> Metrics() const = 0;
+  // Returns what an operator has to repair, for the status of the service ("a watched directory is
+  // missing"); empty: nothing. Any thread.
+  virtual std::string Trouble() const = 0;
 };
 
 }  // namespace vmeventd

@@ -6,7 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "base/counter.h"
 #include "base/latency_histogram.h"
-#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_metric.h"
 
 namespace vmeventd {
 
@@ -33,12 +33,13 @@ struct WatcherCounters : WatcherMeters {
   // NAME.shutdown was created or removed.
   LatencyHistogram::Snapshot shutdown_file_times;
 
-  std::vector<SourceCounter> of_sources;
+  std::vector<SourceMetric> of_sources;  // also gauges
 
-  // Returns the value of the source's counter with that name; 0: no source has it.
-  uint64_t OfSource(absl::string_view name) const {
-    for (const SourceCounter& counter : of_sources) {
-      if (counter.name == name) return counter.value;
+  // Returns the value of the source's metric with that name, of its series with these `labels`; 0:
+  // no source has it.
+  uint64_t OfSource(absl::string_view name, const SourceMetric::Labels& labels = {}) const {
+    for (const SourceMetric& metric : of_sources) {
+      if (metric.name == name && metric.labels == labels) return metric.value;
     }
     return 0;
   }

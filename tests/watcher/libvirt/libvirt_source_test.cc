@@ -18,6 +18,8 @@ namespace vmeventd {
 namespace {
 
 using testing::Contains;
+using testing::ElementsAre;
+using testing::IsEmpty;
 
 TEST_F(LibvirtSourceTest, ADomainStartsAndStops) {
   StartWithDomain();
@@ -204,11 +206,19 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
   const v1::Problem problem = watcher_->Describe().libvirt_connections(0).problem();
   EXPECT_EQ(problem.code(), v1::PROBLEM_CODE_PERMISSION_DENIED);
   EXPECT_EQ(problem.text(), "cannot connect to libvirt");
+  const auto connected = [&] {
+    const std::string uri = watcher_->Describe().libvirt_connections(0).uri();
+    return watcher_->counters().OfSource("vmeventd_libvirt_connected", {{"uri", uri}});
+  };
+  EXPECT_EQ(connected(), 0u);
+  EXPECT_THAT(watcher_->Troubles(), ElementsAre("a libvirt cannot be reached"));
   EXPECT_FALSE(Serves(*watcher_, "sources"));
   ASSERT_TRUE(Until([&] { return libvirt_->opened() >= 3; }));
   libvirt_->SetOpenError(absl::OkStatus());
   ASSERT_TRUE(UntilConnected());
   EXPECT_TRUE(Serves(*watcher_, "sources"));
+  EXPECT_EQ(connected(), 1u);
+  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
   EXPECT_EQ(watcher_->Describe().libvirt_connections(0).problem().text(), "");
   EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "it was never connected before";
 }
@@ -233,6 +243,7 @@ TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
     Step();
   }
   EXPECT_EQ(watcher_->Describe().libvirt_connections_size(), 0) << "nobody misses it";
+  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
   EXPECT_TRUE(Serves(*watcher_, "libvirt"));
   EXPECT_FALSE(Serves(*watcher_, "sources"));
   const UniqueFd listener(e2e::ListenUnix(socket));

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -9,9 +10,13 @@
 #include "tests/support/faulty_calls.h"
 #include "tests/support/health.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
+#include "watcher/runs/source_metric.h"
 
 namespace vmeventd {
 namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
 
 class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
  protected:
@@ -52,6 +57,24 @@ TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
   EXPECT_TRUE(UntilDirectory(true));
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_TRUE(Serves(*watcher_, "sources"));
+}
+
+TEST_F(NodeWatcherDirectoriesTest, AMetricAndAStatusShowThatADirectoryIsMissing) {
+  const SourceMetric::Labels labels = {{"directory", Ctrl()}, {"pattern", "*.kvmd"}};
+  const auto value_of = [&](const char* name) {
+    return watcher_->counters().OfSource(name, labels);
+  };
+  qemu_.AddMonitor(Socket("vm1"));
+  Start();
+  ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
+  EXPECT_EQ(value_of("vmeventd_watched_directory_present"), 1u);
+  EXPECT_EQ(value_of("vmeventd_watched_directory_sockets"), 1u);
+  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
+  std::filesystem::remove_all(Ctrl());
+  ASSERT_TRUE(UntilDirectory(false));
+  EXPECT_EQ(value_of("vmeventd_watched_directory_present"), 0u);
+  EXPECT_THAT(watcher_->Troubles(), ElementsAre("a watched directory is missing"));
+  EXPECT_FALSE(Serves(*watcher_, "watch"));
 }
 
 TEST_F(NodeWatcherDirectoriesTest, AVmIsFollowedWhileItsDirectoryIsRemovedAndBack) {

@@ -30,7 +30,7 @@
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
-#include "watcher/runs/source_counter.h"
+#include "watcher/runs/source_metric.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/vm_run.h"
 #include "watcher/runs/watcher_options.h"
@@ -108,9 +108,12 @@ class ThirdSource : public RunSource {
   void Describe(v1::GetServerInfoResponse* info) const override {
     info->add_unfollowed_sockets()->set_path("/third");
   }
-  std::vector<SourceCounter> Counters() const override {
-    return {{"vmeventd_third_total", "What the third source counts", 3}};
+  std::vector<SourceMetric> Metrics() const override {
+    return {{"vmeventd_third_total", "What the third source counts", 3},
+            {"vmeventd_third", "What it measures", 5, /*is_gauge=*/true, {{"of", "a"}}},
+            {"vmeventd_third", "What it measures", 7, /*is_gauge=*/true, {{"of", "b"}}}};
   }
+  std::string Trouble() const override { return trouble; }
 
   // Finds a VM whose QEMU is `child`.
   ThirdRun* Find(const std::string& name, const Child& child) {
@@ -136,6 +139,7 @@ class ThirdSource : public RunSource {
   bool scanned = false;
   bool open = false;
   bool waiting = false;
+  std::string trouble;
   int turns = 0;
   std::vector<std::string> restored;
   std::vector<std::string> over;
@@ -372,9 +376,21 @@ TEST_F(ThirdSourceTest, ItsServiceIsKnownWithoutTheWatcher) {
   EXPECT_THAT(names, ElementsAre("sources", "watch", "libvirt", "third"));
 }
 
-TEST_F(ThirdSourceTest, TheWatcherHasItsDescriptionAndItsCounters) {
+TEST_F(ThirdSourceTest, TheWatcherHasItsDescriptionAndItsMetrics) {
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets(0).path(), "/third");
-  EXPECT_EQ(watcher_->counters().OfSource("vmeventd_third_total"), 3u);
+  const WatcherCounters counters = watcher_->counters();
+  EXPECT_EQ(counters.OfSource("vmeventd_third_total"), 3u);
+  EXPECT_EQ(counters.OfSource("vmeventd_third", {{"of", "a"}}), 5u);
+  EXPECT_EQ(counters.OfSource("vmeventd_third", {{"of", "b"}}), 7u);
+  EXPECT_EQ(counters.OfSource("vmeventd_third", {{"of", "c"}}), 0u);
+}
+
+TEST_F(ThirdSourceTest, TheWatcherReportsItsTroubleUntilItIsRepaired) {
+  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
+  source_->trouble = "the third cannot be reached";
+  EXPECT_THAT(watcher_->Troubles(), ElementsAre("the third cannot be reached"));
+  source_->trouble.clear();
+  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
 }
 
 TEST_F(ThirdSourceTest, ItsLibraryIsLoadedWithTheOthers) {

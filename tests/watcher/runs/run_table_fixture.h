@@ -72,7 +72,8 @@ class RunTableFixture : public testing::Test, public RunSource {
   bool is_open() const override { return true; }
   std::vector<ServiceHealth> Health() const override { return {}; }
   void Describe(v1::GetServerInfoResponse*) const override {}
-  std::vector<SourceCounter> Counters() const override { return {}; }
+  std::vector<SourceMetric> Metrics() const override { return {}; }
+  std::string Trouble() const override { return ""; }
   void OnOver(VmRun* run) override { over_.emplace_back(run->info().name); }
 
   RunInfo Info(const std::string& name, const std::string& run_id) const {
