@@ -1,6 +1,5 @@
 #include "client/cli/values.h"
 
-#include <iterator>
 #include <map>
 
 #include "absl/algorithm/container.h"
@@ -8,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/spelling.h"
+#include "client/connect/known_services.h"
 #include "client/output/enum_names.h"
 #include "google/protobuf/descriptor.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
-#include "watcher/core/health_services.h"
 
 namespace vmeventd::client {
 namespace {
@@ -24,8 +23,10 @@ std::vector<std::string> NamesOf(const google::protobuf::EnumDescriptor* descrip
 }
 
 std::vector<std::string> ServiceNames() {
-  std::vector<std::string> names(std::begin(kHealthServices), std::end(kHealthServices));
-  names.emplace_back(v1::VmEventService::service_full_name());
+  std::vector<std::string> names = {v1::VmEventService::service_full_name()};
+  for (const auto& [name, why] : KnownServices({})) {
+    if (!name.empty()) names.push_back(name);
+  }
   return names;
 }
 

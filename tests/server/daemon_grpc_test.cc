@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <set>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "google/protobuf/descriptor.pb.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/reflection_service.h"
+#include "tests/support/documented_services.h"
 #include "tests/support/fake_watcher.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/open_call.h"
@@ -22,7 +24,10 @@
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_server.h"
 #include "tests/support/wait.h"
+#include "watcher/core/health_services.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/core/service_health.h"
+#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {
@@ -217,6 +222,14 @@ TEST(HealthTest, TheServerBeginsWithWhatItsPartsReport) {
   EXPECT_EQ(health.IsServing("journal"), true);
   EXPECT_EQ(health.IsServing("third"), false);
   EXPECT_EQ(health.IsServing("fourth"), std::nullopt);
+}
+
+TEST(HealthTest, TheDaemonHasTheServicesOfTheDocument) {
+  std::vector<ServiceHealth> parts = NodeWatcher::NotServing();
+  parts.push_back(EventLog::NotServing());
+  std::set<std::string> services = {"", v1::VmEventService::service_full_name(), kListenService};
+  for (const ServiceHealth& part : parts) services.insert(part.service);
+  EXPECT_EQ(services, DocumentedServices());
 }
 
 TEST(HealthTest, AReportChangesNoOtherService) {

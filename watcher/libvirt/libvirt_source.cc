@@ -18,7 +18,6 @@
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
-#include "watcher/core/health_services.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/source_specs.h"
@@ -59,7 +58,7 @@ bool LibvirtSource::NeedsLibrary(const SourceSpecs& specs) {
 SourceKind LibvirtSource::Kind(std::shared_ptr<LibvirtApi> api) {
   const auto library = std::make_shared<std::shared_ptr<LibvirtApi>>(std::move(api));
   return {.key = kKey,
-          .health_service = kLibvirtService,
+          .health_service = kHealthService,
           .load_library = [library](const SourceSpecs& specs) -> absl::Status {
             if (*library != nullptr || !NeedsLibrary(specs)) return absl::OkStatus();
             absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();
@@ -358,7 +357,7 @@ std::vector<ServiceHealth> LibvirtSource::Health() const {
     const Link& link = *entry.second;
     return link.reachable() && !link.connected && !link.problem.empty();
   };
-  return {{kLibvirtService,
+  return {{kHealthService,
            !sockets_.hangs() && std::none_of(links_.begin(), links_.end(), is_unreachable)}};
 }
 

@@ -50,6 +50,9 @@ class LibvirtSource : public RunSource, public FdHandler {
   static constexpr int kMaxThreads = 256;
 
   static constexpr char kKey[] = "libvirt";  // SourceKind::key
+  // Serves if the last attempt to connect succeeded for each libvirt that is configured or whose
+  // socket matches a glob, and no directory of a glob hangs.
+  static constexpr char kHealthService[] = "libvirt";
 
   // Its row in the table of sources. `api`: the library of libvirt; null: it is loaded by the row's
   // load_library, or once a libvirt that is awaited exists.

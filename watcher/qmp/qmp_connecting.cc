@@ -10,7 +10,6 @@
 #include "base/backoff.h"
 #include "base/unique_fd.h"
 #include "spdlog/spdlog.h"
-#include "watcher/core/health_services.h"
 #include "watcher/core/managers.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/qmp_source.h"

@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
-#include "watcher/core/health_services.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/retry_pauses.h"
@@ -41,7 +40,7 @@ QmpSource::QmpSource(RunContext* context, RunTable* table)
 
 SourceKind QmpSource::Kind() {
   return {.key = kKey,
-          .health_service = kWatchService,
+          .health_service = kHealthService,
           .load_library = nullptr,
           .make = [](RunContext* context, RunTable* table, EventSink*) {
             return Create(context, table);
@@ -181,7 +180,7 @@ void QmpSource::ForgetProblem(SocketSlot* slot) {
 }
 
 std::vector<ServiceHealth> QmpSource::Health() const {
-  return {{kWatchService, Trouble().empty()}};
+  return {{kHealthService, Trouble().empty()}};
 }
 
 std::string QmpSource::Trouble() const {

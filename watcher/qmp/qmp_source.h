@@ -64,6 +64,8 @@ class QmpSource : public RunSource,
                   private SocketAttempts::Delegate {
  public:
   static constexpr char kKey[] = "qmp";  // SourceKind::key
+  // Serves while each watched directory exists and can be read.
+  static constexpr char kHealthService[] = "watch";
 
   // Its row in the table of sources.
   static SourceKind Kind();

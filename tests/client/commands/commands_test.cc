@@ -1,5 +1,5 @@
 #include <functional>
-#include <iterator>
+#include <map>
 #include <set>
 #include <string>
 #include <tuple>
@@ -18,18 +18,19 @@
 #include "client/commands/stats.h"
 #include "client/commands/streams.h"
 #include "client/commands/vms.h"
+#include "client/connect/known_services.h"
 #include "client/output/formatter.h"
 #include "client/output/trouble.h"
 #include "client/output/vm_rows.h"
 #include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/documented_services.h"
 #include "tests/support/fake_server.h"
 #include "tests/support/files.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/unix_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
-#include "watcher/core/health_services.h"
 
 namespace vmeventd::client {
 namespace {
@@ -465,28 +466,30 @@ TEST_F(CommandsTest, ACommandInASentenceAsksTheSameServer) {
 }
 
 TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {
-  for (const char* service : kHealthServices) {
-    server_.SetServing(service[0] != 'j' && service[0] != 'w', service);
+  const std::map<std::string, std::string> services = KnownServices({});
+  for (const auto& [service, why] : services) {
+    server_.SetServing(service != "journal" && service != "watch", service);
   }
   EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
               Fails(ExitCode::kFailed, AllOf(HasSubstr(" cannot write its journal"),
                                              HasSubstr("; it misses a directory of --watch"),
                                              Not(HasSubstr("libvirt")))));
-  EXPECT_EQ(Lines(), 1 + std::size(kHealthServices)) << "the daemon as a whole, and each service";
+  EXPECT_EQ(Lines(), services.size()) << "the daemon as a whole, and each service";
 }
 
-TEST(HealthServices, AreThoseOfTheDocument) {
-  const std::string document = e2e::ReadFile(VMEVENTD_SOURCE_DIR "/docs/monitoring.md");
-  const size_t begin = document.find("\n## Health\n");
-  const std::string section = document.substr(begin, document.find("\n## Alerts\n") - begin);
-  std::set<std::string> rows;
-  for (const absl::string_view line : absl::StrSplit(section, '\n')) {
-    if (absl::StartsWith(line, "| `")) rows.emplace(line.substr(0, line.rfind("` | ") + 1));
-  }
-  std::set<std::string> expected = {
-      absl::StrCat("| `\"\"`, `", v1::VmEventService::service_full_name(), "`")};
-  for (const char* service : kHealthServices) expected.insert(absl::StrCat("| `", service, "`"));
-  EXPECT_EQ(rows, expected);
+// As a newer vmeventd may have one.
+TEST_F(CommandsTest, HealthNamesAServiceThatItDoesNotKnow) {
+  server_.SetServing(true, "third");
+  EXPECT_FALSE(Run(HealthCommand{"third", absl::Minutes(1)}).has_value());
+  server_.SetServing(false, "third");
+  EXPECT_THAT(Run(HealthCommand{"third", absl::Minutes(1)}),
+              Fails(ExitCode::kFailed, HasSubstr(" has a service \"third\" that does not serve")));
+}
+
+TEST(HealthServicesTest, TheClientKnowsThoseOfTheDocument) {
+  std::set<std::string> known = {v1::VmEventService::service_full_name()};
+  for (const auto& [service, why] : KnownServices({})) known.insert(service);
+  EXPECT_EQ(known, DocumentedServices());
 }
 
 TEST_F(CommandsTest, HealthOfAServerThatDoesNotAnswerEndsInTime) {
