@@ -83,13 +83,13 @@ std::optional<NodeGap> Backlog::TakeGap(uint64_t sequence) {
   return NodeGap{
       GapReason::kQueueFull,
       absl::StrCat(std::exchange(refused_unnamed_, 0), " events of VMs were dropped: more than ",
-                   2 * JournalOptions::kMaxBacklogBytes >> 20, " MiB waited to be recorded")};
+                   2 * kMaxBytes >> 20, " MiB waited to be recorded")};
 }
 
 std::string Backlog::NameHole() const {
   if (hole_.last > assigned_before_) {
     return absl::StrCat("the events ", hole_.first, " to ", hole_.last, " are lost: more than ",
-                        JournalOptions::kMaxBacklogBytes >> 20, " MiB waited for the disk");
+                        kMaxBytes >> 20, " MiB waited for the disk");
   }
   return absl::StrCat("events that vmeventd had seen and not written when it ended may be lost; ",
                       hole_.first == 1 ? "it had written none"

@@ -57,6 +57,7 @@ class Backlog {
   static constexpr absl::Duration kMaxCommit = absl::Seconds(2);
   static constexpr absl::Duration kSettled = absl::Seconds(5);
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // wait after a failure
+  static constexpr size_t kMaxBytes = 32 << 20;               // the daemon's `max_bytes`
 
   // The journal is not open yet. New sequences begin after `assigned`; those up to it may have been
   // assigned before. While nothing can be written, the oldest changes beyond `max_bytes` are

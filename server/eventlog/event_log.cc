@@ -49,7 +49,7 @@ EventLog::EventLog(const EventLogOptions& options, const Clock* clock, LogStart 
                {.check_open = [this] { return CheckOpen(); },
                 .on_error = [this](const absl::Status& error) { CheckDamage(error); }}),
       recorder_(begin_.through, &meters_),
-      backlog_(options_.max_backlog_bytes, begin_.through,
+      backlog_(options.max_waiting_bytes, begin_.through,
                BoundsBefore(FirstOf(start.handed, begin_.through + 1))),
       recent_(options.ring_bytes, begin_.through) {
   if (start.handed.has_value()) {

@@ -45,10 +45,12 @@
 namespace vmeventd {
 
 struct EventLogOptions {
-  JournalOptions journal;        // the sequence mark is the file `sequence` next to it
-  size_t ring_bytes = 16 << 20;  // maximum size of the recent events in memory; events that wait
-                                 // for the disk are not counted
-  std::string node_id{};         // empty: not known
+  JournalOptions journal;  // the sequence mark is the file `sequence` next to it
+  // Maximum size of the recent events in memory. Events that wait for the disk are not counted.
+  size_t ring_bytes = 16 << 20;
+  // Maximum size of the events that wait for the disk. Beyond it, the oldest are dropped.
+  size_t max_waiting_bytes = Backlog::kMaxBytes;
+  std::string node_id{};  // empty: not known
 };
 
 // Takes what the watcher saw, assigns each event its sequence, writes it to the journal and
@@ -62,7 +64,7 @@ struct EventLogOptions {
 // Backlog decides what is written and dropped, PublicationQueue what becomes public; RecentEvents
 // and PublicVms are what is public.
 //
-// Memory is bounded: while the disk fails or hangs, at most JournalOptions::max_backlog_bytes wait
+// Memory is bounded: while the disk fails or hangs, at most EventLogOptions::max_waiting_bytes wait
 // for it. The oldest events are dropped, and one GAP names them. Beyond twice that size, as in a
 // burst that is faster than the disk, the event of an update is dropped unless it is evidence or
 // somebody waits for it; beyond four times that size, any event is dropped. One GAP counts these.

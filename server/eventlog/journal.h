@@ -25,9 +25,6 @@ struct JournalOptions {
   std::string path;  // database file; its directory exists
   absl::Duration retention_age = absl::Hours(24 * 30);
   int64_t retention_events = 1'000'000;
-  // Limit of the events that wait for the disk; beyond it, the oldest are dropped.
-  static constexpr size_t kMaxBacklogBytes = 32 << 20;
-  size_t max_backlog_bytes = kMaxBacklogBytes;
 };
 
 // The events and the open runs on disk: an SQLite database in WAL mode, synchronous=FULL, whose

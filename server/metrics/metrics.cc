@@ -267,7 +267,7 @@ void CollectJournal(const MetricSources& inputs, MetricFamilies* out) {
              log.backlog_bytes);
   out->Gauge("vmeventd_journal_backlog_limit_bytes",
              "Limit of the backlog while the disk fails; beyond it the oldest events are dropped",
-             JournalOptions::kMaxBacklogBytes);
+             Backlog::kMaxBytes);
   out->Counter("vmeventd_journal_lost_events_total",
                "Published events that will never be in the journal", meters.lost_events);
   out->Counter("vmeventd_journal_retention_errors_total",

@@ -73,9 +73,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Opti
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = {.path = kJournalPath,
                                   .retention_age = options.retention_age,
-                                  .retention_events = options.retention_events,
-                                  .max_backlog_bytes = options.max_backlog_bytes},
+                                  .retention_events = options.retention_events},
                       .ring_bytes = options.ring_bytes,
+                      .max_waiting_bytes = options.max_waiting_bytes,
                       .node_id = "node"},
                      kernel, [store](const JournalEnd& found) {
                        if (store->log && !store->log->end.MayBeSameJournal(found))

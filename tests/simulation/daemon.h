@@ -56,7 +56,7 @@ class Daemon {
     int64_t retention_events = 1'000'000;
     int max_vm_descriptors = 1 << 20;
     size_t ring_bytes = 16 << 20;
-    size_t max_backlog_bytes = JournalOptions::kMaxBacklogBytes;
+    size_t max_waiting_bytes = Backlog::kMaxBytes;
     size_t message_bytes = StreamCursor::kMaxMessageBytes;  // maximum size of a message
     std::shared_ptr<LibvirtApi> libvirt;                    // null: the daemon follows no domains
   };

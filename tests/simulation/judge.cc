@@ -148,7 +148,7 @@ bool Judge::MayLackStop(const std::string& run_id) const {
 
 // A log that has room for evidence leaves out no STARTED and no STOPPED.
 void Judge::AfterLoop(const Daemon& daemon) {
-  if (!kernel_->dead() && daemon.log().state().backlog_bytes >= 4 * options_.max_backlog_bytes) {
+  if (!kernel_->dead() && daemon.log().state().backlog_bytes >= 4 * options_.max_waiting_bytes) {
     full_ = true;
   }
 }

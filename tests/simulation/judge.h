@@ -102,7 +102,7 @@ class Judge {
 
   // Returns whether there is so little room for events that wait for the disk that some are
   // dropped.
-  bool drops() const { return options_.max_backlog_bytes < JournalOptions::kMaxBacklogBytes; }
+  bool drops() const { return options_.max_waiting_bytes < Backlog::kMaxBytes; }
 
   // The event without the parts that may differ when it is read twice.
   static std::string ContentOf(const v1::Event& event);

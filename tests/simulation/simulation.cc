@@ -45,7 +45,7 @@ Daemon::Options ChooseOptions(const Plan& plan, Random* random, Libvirtd* libvir
   if (random->OneIn(6)) options.retention_age = absl::Minutes(random->Between(1, 60));
   if (random->OneIn(8)) options.max_vm_descriptors = static_cast<int>(random->Between(2, 7));
   if (random->OneIn(4))
-    options.max_backlog_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
+    options.max_waiting_bytes = static_cast<size_t>(random->Between(1'000, 20'000));
   if (random->OneIn(2)) {
     const int64_t most = random->OneIn(2) ? 900 : 8'000;  // one or two VMs of a snapshot, or many
     options.message_bytes = static_cast<size_t>(random->Between(300, most));

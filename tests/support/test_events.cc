@@ -113,7 +113,10 @@ std::vector<std::string> CostlyPatterns() {
 }
 
 PumpedState::PumpedState(Ring ring, JournalOptions journal)
-    : options_{.journal = std::move(journal), .ring_bytes = ring.bytes, .node_id = kNode} {
+    : PumpedState(EventLogOptions{.journal = std::move(journal), .ring_bytes = ring.bytes}) {}
+
+PumpedState::PumpedState(EventLogOptions options) : options_(std::move(options)) {
+  options_.node_id = kNode;
   options_.journal.path = directory_ / "journal.db";
   Journal::OpenLate(options_.journal, {kJournal, 0}).value();
   EXPECT_TRUE(WriteMark(options_.journal.path, {kJournal, 0}).ok());

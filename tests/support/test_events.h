@@ -108,6 +108,8 @@ class BusyClock : public FakeClock {
 class PumpedState {
  public:
   explicit PumpedState(Ring ring = {}, JournalOptions journal = {});
+  // With the path and the node of the tests.
+  explicit PumpedState(EventLogOptions options);
 
   // Pushes the updates in one turn, writes them and publishes them.
   void Push(std::vector<VmUpdate> updates);

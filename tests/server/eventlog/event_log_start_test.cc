@@ -256,7 +256,8 @@ TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
   HandedLog handed = state_.log().HandOver();
   ASSERT_THAT(handed.unwritten.events, SizeIs(22));
   disk_.Fail(SQLITE_OK);
-  PumpedState small({}, {.max_backlog_bytes = 8 * handed.unwritten.events.back()->memory()});
+  PumpedState small(
+      EventLogOptions{.max_waiting_bytes = 8 * handed.unwritten.events.back()->memory()});
   disk_.Fail(SQLITE_FULL);
   small.Restart(/*in_order=*/false, [&](const JournalEnd&) { return handed; });
   const std::vector<v1::Event> left = small.Events(small.log().range().oldest);
@@ -582,7 +583,7 @@ TEST(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
 }
 
 TEST(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
-  PumpedState state({}, {.max_backlog_bytes = 400});  // less than two events
+  PumpedState state(EventLogOptions{.max_waiting_bytes = 400});  // less than two events
   for (int i = 0; i < 3; ++i) {
     state.PushUnwritten({Reset()});
     state.clock().Advance(Backlog::kMaxCommit);

@@ -127,7 +127,7 @@ TEST(EventLog, BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem) {
   state.Push({Reset()});
   const uint64_t newest = 1 + Overflow(&state);
   EXPECT_EQ(state.log().range().newest, newest);
-  EXPECT_LE(state.log().state().backlog_bytes, JournalOptions::kMaxBacklogBytes);
+  EXPECT_LE(state.log().state().backlog_bytes, Backlog::kMaxBytes);
   const uint64_t lost = state.log().meters().lost_events.value();
   EXPECT_GT(lost, 0u);
   EXPECT_EQ(state.log().state().backlog_events, 400 - lost);
@@ -152,7 +152,7 @@ TEST(EventLog, BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem) {
 }
 
 TEST(EventLog, MemoryIsFreedAsSoonAsADiskThatHungHasWritten) {
-  PumpedState state({.bytes = 1'000});
+  PumpedState state(Ring{1'000});
   for (int i = 0; i < 15; ++i) state.PushUnwritten({Reset()});
   state.clock().Advance(PublicationQueue::kPatience);
   state.PushUnwritten({});
@@ -191,7 +191,7 @@ class FullLog : public testing::Test {
   }
 
   static constexpr int kNoise = 20;
-  PumpedState state_{{}, {.max_backlog_bytes = 5'000}};
+  PumpedState state_{EventLogOptions{.max_waiting_bytes = 5'000}};
 };
 
 TEST_F(FullLog, EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem) {
