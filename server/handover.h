@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "server/eventlog/event_log.h"
+#include "server/events/vm_record.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/signals/signal_trace.h"
 

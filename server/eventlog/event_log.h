@@ -33,6 +33,7 @@
 #include "server/eventlog/recorder.h"
 #include "server/eventlog/stream_start.h"
 #include "server/events/event_codec.h"
+#include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
 #include "watcher/core/event_sink.h"
 #include "watcher/core/health_services.h"

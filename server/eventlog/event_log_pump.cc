@@ -11,6 +11,7 @@
 #include "base/thread_name.h"
 #include "server/eventlog/event_log.h"
 #include "server/events/event_codec.h"
+#include "server/events/vm_record.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {

@@ -4,6 +4,7 @@
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/evidence_types.h"
 #include "server/events/event_codec.h"
+#include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
 
 // Recording: what the watcher pushes gets its sequences.

@@ -5,7 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
+#include "server/events/vm_snapshot.h"
 
 namespace vmeventd {
 

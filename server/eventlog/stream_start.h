@@ -6,7 +6,7 @@
 #include <variant>
 
 #include "absl/time/time.h"
-#include "server/events/vm_registry.h"
+#include "server/events/vm_snapshot.h"
 
 namespace vmeventd {
 

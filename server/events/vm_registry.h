@@ -2,49 +2,17 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <set>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
-#include "vmeventd/v1/vm_events.pb.h"
+#include "server/events/vm_record.h"
 
 namespace vmeventd {
-
-// Key of an entry, in the order in which VMs are listed. `path` distinguishes entries that have no
-// run_id yet; it is empty otherwise.
-struct VmKey {
-  absl::string_view name;
-  absl::string_view run_id;
-  absl::string_view path;
-};
-bool operator<(const VmKey& a, const VmKey& b);
-
-// One VM as it was after one step: its encoding, and what queries look at. Immutable, so that any
-// thread reads it without a lock.
-struct VmRecord {
-  explicit VmRecord(const v1::Vm& vm);
-
-  VmKey key() const { return {name, run_id, run_id.empty() ? absl::string_view(path) : ""}; }
-  bool stopped() const { return state == v1::VM_STATE_STOPPED; }
-
-  const std::string encoded;  // a v1::Vm
-  const std::string name;
-  const std::string run_id;
-  const std::string path;
-  const std::string source;
-  const std::optional<Uuid> uuid;  // unset: not known
-  const v1::VmState state;
-  const bool has_problems;
-  const uint64_t last_sequence;
-};
-
-using VmRecordPtr = std::shared_ptr<const VmRecord>;
 
 // The known VMs: all that have not stopped, and the last kMaxStopped that did. Not thread-safe; the
 // owner locks.
@@ -76,13 +44,5 @@ class VmRegistry {
   // Stopped ones of records_, by their last sequence: first stopped, first out.
   std::set<std::pair<uint64_t, VmRecordPtr>> stopped_;
 };
-
-// The known VMs, stopped ones too, in order, at a sequence. Immutable.
-struct VmSnapshot {
-  std::vector<VmRecordPtr> vms;
-  uint64_t sequence = 0;
-  uint64_t version = 0;  // grows with each change of a VM
-};
-using VmSnapshotPtr = std::shared_ptr<const VmSnapshot>;
 
 }  // namespace vmeventd

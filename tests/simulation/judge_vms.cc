@@ -4,6 +4,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "server/events/vm_record.h"
 #include "tests/simulation/judge.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/health.h"

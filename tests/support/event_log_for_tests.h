@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "server/eventlog/event_log.h"
+#include "server/events/vm_record.h"
 
 namespace vmeventd {
 
