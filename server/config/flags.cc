@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "server/config/config.h"
 #include "server/config/listen_address.h"
 #include "server/config/log_format.h"
+#include "watcher/core/source_specs.h"
 
 namespace vmeventd {
 namespace {
@@ -32,43 +34,27 @@ constexpr int64_t kMaxClients = 100'000;
 constexpr int64_t kMaxMetricsVms = 1'000;
 constexpr int64_t kMaxRetentionEvents = 1'000'000'000'000;
 
-absl::Status CheckDirectory(const std::string& path) {
+// INVALID_ARGUMENT: `path` exists and is no directory. `instead_of_socket`: what to write if it is
+// a socket; empty: nothing is known.
+absl::Status CheckDirectory(const std::string& path, absl::string_view instead_of_socket = "") {
   const auto there = std::make_shared<struct stat>();
   // One that hangs is reported by the daemon as it runs.
   const bool answers = DoWithin(kFileSystemPatience, [path, there] {
     if (stat(path.c_str(), there.get()) != 0) there->st_mode = S_IFDIR;
   });
-  if (answers && !S_ISDIR(there->st_mode)) {
-    return InvalidText(path, S_ISSOCK(there->st_mode)
-                                 ? "is a socket; write its directory and a pattern, in quotes: "
-                                   "'/run/vms:*.qmp' or '/run/vms/*/qmp.sock'"
-                                 : "exists and is not a directory");
+  if (!answers || S_ISDIR(there->st_mode)) {
+    return absl::OkStatus();  // the daemon waits for a missing one
   }
-  return absl::OkStatus();  // the daemon waits for a missing one
-}
-
-// The value of a flag's field, which is one of Config or of its sources.
-template <typename Value>
-Value& ValueOf(Value Config::*field, Config* config) {
-  return config->*field;
-}
-template <typename Value>
-Value& ValueOf(Value SourceSpecs::*field, Config* config) {
-  return config->sources.*field;
-}
-template <typename Value>
-const Value& ValueOf(Value Config::*field, const Config& config) {
-  return config.*field;
-}
-template <typename Value>
-const Value& ValueOf(Value SourceSpecs::*field, const Config& config) {
-  return config.sources.*field;
+  if (S_ISSOCK(there->st_mode) && !instead_of_socket.empty()) {
+    return InvalidText(path, absl::StrCat("is a socket; write ", instead_of_socket));
+  }
+  return InvalidText(path, "exists and is not a directory");
 }
 
 // A flag with one value, which `parse` reads and `print` writes. `print` returns "" if there is no
 // value.
-template <typename Value, typename Owner, typename Parse, typename Print>
-Flag One(std::string name, std::string argument, Value Owner::*field, Parse parse, Print print,
+template <typename Value, typename Parse, typename Print>
+Flag One(std::string name, std::string argument, Value Config::*field, Parse parse, Print print,
          std::string help, Flag::Kind kind = Flag::Kind::kText) {
   return {.name = std::move(name),
           .argument = std::move(argument),
@@ -77,20 +63,19 @@ Flag One(std::string name, std::string argument, Value Owner::*field, Parse pars
           .read = [field, parse](const Texts& texts, Config* config) -> absl::Status {
             absl::StatusOr<Value> value = parse(texts.back());
             if (!value.ok()) return value.status();
-            ValueOf(field, config) = *std::move(value);
+            config->*field = *std::move(value);
             return absl::OkStatus();
           },
           .print =
               [field, print](const Config& config) {
-                const std::string text = print(ValueOf(field, config));
+                const std::string text = print(config.*field);
                 return text.empty() ? Texts{} : Texts{text};
               }};
 }
 
 std::string Same(const std::string& text) { return text; }
 
-template <typename Owner>
-Flag Switch(std::string name, bool Owner::*field, std::string help) {
+Flag Switch(std::string name, bool Config::*field, std::string help) {
   return One(
       std::move(name), "", field, [](const std::string& text) { return text == "true"; },
       [](bool on) { return on ? "true" : ""; }, std::move(help), Flag::Kind::kSwitch);
@@ -139,15 +124,15 @@ Flag Word(std::string name, std::string argument, Value Config::*field,
 
 // A flag with a list of values, which `parse` reads and `print` writes. Refuses two values with the
 // same `key`, unless the key is empty.
-template <typename Spec, typename Owner, typename Parse, typename Print, typename Key>
-Flag List(std::string name, std::string argument, std::vector<Spec> Owner::*field, Parse parse,
+template <typename Spec, typename Parse, typename Print, typename Key>
+Flag List(std::string name, std::string argument, std::vector<Spec> Config::*field, Parse parse,
           Print print, Key key, std::string help) {
   return {.name = std::move(name),
           .argument = std::move(argument),
           .help = std::move(help),
           .repeatable = true,
           .read = [field, parse, key](const Texts& texts, Config* config) -> absl::Status {
-            std::vector<Spec>& specs = ValueOf(field, config);
+            std::vector<Spec>& specs = config->*field;
             specs.clear();
             std::set<std::string> keys;
             for (const std::string& text : texts) {
@@ -164,19 +149,25 @@ Flag List(std::string name, std::string argument, std::vector<Spec> Owner::*fiel
           .print =
               [field, print](const Config& config) {
                 Texts out;
-                for (const Spec& spec : ValueOf(field, config)) out.push_back(print(spec));
+                for (const Spec& spec : config.*field) out.push_back(print(spec));
                 return out;
               }};
 }
 
-absl::StatusOr<WatchSpec> ReadWatch(const std::string& text) {
-  absl::StatusOr<WatchSpec> watch = ParseWatchSpec(text);
-  if (!watch.ok()) return watch;
-  if (absl::Status status = CheckDirectory(watch->root()); !status.ok()) return status;
-  return watch;
+absl::Status ReadSetting(const SourceSetting& setting, const Texts& texts, SourceSpecs* specs) {
+  if (absl::Status status = setting.read(texts, specs); !status.ok()) return status;
+  const Texts values = setting.print(*specs);
+  std::set<std::string> known;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!known.insert(values[i]).second) return InvalidText(texts[i], "is given twice");
+  }
+  if (setting.directories == nullptr) return absl::OkStatus();
+  for (const std::string& path : setting.directories(*specs)) {
+    absl::Status status = CheckDirectory(path, setting.instead_of_socket);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
-
-std::string PrintWatch(const WatchSpec& watch) { return watch.text(); }
 
 absl::StatusOr<std::string> ReadOperator(const std::string& text) {
   if (text.empty()) return InvalidText(text, "must not be empty");
@@ -235,23 +226,8 @@ absl::StatusOr<std::string> ReadNode(const std::string& text) {
   return text;
 }
 
-std::vector<Flag> MakeFlags() {
+std::vector<Flag> OwnFlags() {
   return {
-      List(
-          "watch", "DIR[:PATTERN]", &SourceSpecs::watches, ReadWatch, PrintWatch, PrintWatch,
-          "Follow the QMP sockets in DIR whose name matches PATTERN, in which one * stands for the "
-          "VM's name (by default *.qmp, in Ganeti's directory *.kvmd). If each VM has a directory "
-          "of its own, write /run/vms/*/qmp.sock. Repeatable. Without --watch and --libvirt, "
-          "libvirt's system socket and Ganeti's directory are followed, each as soon as it exists"),
-      Switch(
-          "watch-manager-sockets", &SourceSpecs::watch_manager_sockets,
-          "Permit a --watch that takes a VM manager's own monitor (libvirt, Proxmox VE, lima and "
-          "others): the manager can no longer control its VMs"),
-      List("libvirt", "URI", &SourceSpecs::libvirts, ParseLibvirtUri,
-           std::mem_fn(&LibvirtSpec::ToFlag), std::mem_fn(&LibvirtSpec::ToFlag),
-           "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
-           "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
-           "lxc:///system for libvirt's containers; repeatable. Needs the package libvirt0"),
       List("listen", "ADDRESS[,OPTION=VALUE...]", &Config::listens, ParseListenAddress,
            std::mem_fn(&ListenAddress::ToFlag), KeyOfListen,
            "Serve gRPC on unix:PATH or on HOST:PORT; repeatable. Options: role=reader (every "
@@ -341,7 +317,27 @@ std::vector<Flag> MakeFlags() {
   };
 }
 
+std::vector<Flag> MakeFlags() {
+  std::vector<Flag> all;
+  for (const SourceSetting* setting : kSourceSettings) all.push_back(FlagOf(*setting));
+  absl::StrAppend(&all.front().help, ". ", DefaultSourcesHelp());
+  for (Flag& flag : OwnFlags()) all.push_back(std::move(flag));
+  return all;
+}
+
 }  // namespace
+
+Flag FlagOf(const SourceSetting& setting) {
+  return {
+      .name = setting.name,
+      .argument = setting.argument,
+      .help = setting.help,
+      .kind = setting.is_switch() ? Flag::Kind::kSwitch : Flag::Kind::kText,
+      .repeatable = !setting.is_switch(),
+      .read = [&setting](const Texts& texts,
+                         Config* config) { return ReadSetting(setting, texts, &config->sources); },
+      .print = [&setting](const Config& config) { return setting.print(config.sources); }};
+}
 
 const std::vector<Flag>& Flags() {
   static const auto* const flags = new std::vector<Flag>(MakeFlags());

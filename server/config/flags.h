@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "server/config/config.h"
+#include "watcher/core/source_setting.h"
 
 namespace vmeventd {
 
@@ -28,7 +29,11 @@ struct Flag {
   std::function<std::vector<std::string>(const Config&)> print;
 };
 
-// All flags, in the order of --help.
+// Returns the flag of a setting of the sources. It refuses a value that is given twice, and a file
+// where a directory must be. `setting` outlives the flag.
+Flag FlagOf(const SourceSetting& setting);
+
+// All flags, in the order of --help: first those of kSourceSettings.
 const std::vector<Flag>& Flags();
 
 // The value as a configuration file writes it; empty if `config` has none.

@@ -12,6 +12,7 @@
 #include "base/glob.h"
 #include "base/unix_address.h"
 #include "base/utf8.h"
+#include "watcher/core/source_specs.h"
 
 namespace vmeventd {
 namespace {
@@ -104,6 +105,25 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri) {
 LibvirtSpec OptionalSystemLibvirt() {
   return {.awaited = {"/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"}};
 }
+
+constinit const SourceSetting kLibvirtSetting = {
+    .name = "libvirt",
+    .argument = "URI",
+    .help =
+        "Follow the domains of this libvirt: qemu:///system, qemu:///session, "
+        "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
+        "lxc:///system for libvirt's containers; repeatable. Needs the package libvirt0",
+    .log_prefix = "libvirt ",
+    .read = [](const std::vector<std::string>& texts,
+               SourceSpecs* specs) { return ReadEach(texts, ParseLibvirtUri, &specs->libvirts); },
+    .print =
+        [](const SourceSpecs& specs) { return TextOfEach(specs.libvirts, &LibvirtSpec::ToFlag); },
+    .by_default =
+        SourceSetting::Default{
+            .name = "libvirt",
+            .place = "libvirt's system socket (qemu:///system)",
+            .add = [](SourceSpecs* specs) { specs->libvirts.push_back(OptionalSystemLibvirt()); }},
+};
 
 bool IsContainerUri(absl::string_view uri) { return absl::StartsWith(uri, "lxc"); }
 

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "watcher/core/source_setting.h"
 
 // The libvirts that are followed, as --libvirt names them. Pure.
 
@@ -42,6 +43,8 @@ absl::StatusOr<LibvirtSpec> ParseLibvirtUri(absl::string_view uri);
 
 // Returns whether `uri`, one of the above, uses libvirt's driver for containers.
 bool IsContainerUri(absl::string_view uri);
+
+extern const SourceSetting kLibvirtSetting;
 
 // VmRef::source of a domain that was found at `uri`.
 std::string DomainSource(absl::string_view uri);

@@ -1,6 +1,6 @@
 #include "watcher/core/source_specs.h"
 
-#include <cstddef>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,57 +9,82 @@
 namespace vmeventd {
 namespace {
 
-// The settings that name something to follow, and the texts of what they name.
-const struct SourceSetting {
-  const char* name;
-  std::vector<std::string> (*texts)(const SourceSpecs& specs);
-} kSourceSettings[] = {
-    {"watch",
-     [](const SourceSpecs& specs) {
-       std::vector<std::string> texts;
-       for (const WatchSpec& watch : specs.watches) texts.push_back(watch.text());
-       return texts;
-     }},
-    {"libvirt",
-     [](const SourceSpecs& specs) {
-       std::vector<std::string> texts;
-       for (const LibvirtSpec& spec : specs.libvirts) texts.push_back("libvirt " + spec.ToFlag());
-       return texts;
-     }},
-};
-
-std::vector<std::string> TextsOf(const SourceSpecs& specs) {
+// The texts of what the settings name.
+std::vector<std::string> TextsOf(const SourceSpecs& specs, SourceSettings settings) {
   std::vector<std::string> all;
-  for (const SourceSetting& setting : kSourceSettings) {
-    for (std::string& text : setting.texts(specs)) all.push_back(std::move(text));
+  for (const SourceSetting* setting : settings) {
+    if (setting->is_switch()) continue;
+    for (const std::string& text : setting->print(specs)) {
+      all.push_back(absl::StrCat(setting->log_prefix, text));
+    }
   }
   return all;
 }
 
-}  // namespace
-
-bool SourceSpecs::is_default() const { return TextsOf(*this).empty(); }
-
-std::string SourceSpecs::text() const {
-  return is_default() ? "libvirt and Ganeti if they exist" : absl::StrJoin(TextsOf(*this), ", ");
+// The names of the settings that name something to follow.
+std::vector<std::string> Names(SourceSettings settings, absl::string_view before) {
+  std::vector<std::string> names;
+  for (const SourceSetting* setting : settings) {
+    if (!setting->is_switch()) names.push_back(absl::StrCat(before, setting->name));
+  }
+  return names;
 }
 
-SourceSpecs SourceSpecs::Resolved() const {
+// "a, b and c", where `last` is " and ".
+std::string Enumerated(std::vector<std::string> texts, absl::string_view last) {
+  if (texts.empty()) return "";
+  const std::string end = std::move(texts.back());
+  texts.pop_back();
+  return texts.empty() ? end : absl::StrCat(absl::StrJoin(texts, ", "), last, end);
+}
+
+// What is followed by default, by one of its texts. The last setting comes first: libvirt, which
+// more nodes have, is named before Ganeti.
+std::string Defaults(SourceSettings settings, const char* SourceSetting::Default::*text) {
+  std::vector<std::string> texts;
+  for (const SourceSetting* setting : settings) {
+    if (setting->by_default.has_value()) texts.push_back((*setting->by_default).*text);
+  }
+  std::ranges::reverse(texts);
+  return Enumerated(std::move(texts), " and ");
+}
+
+std::string FollowedPlaces(SourceSettings settings) {
+  return absl::StrCat(Defaults(settings, &SourceSetting::Default::place),
+                      " are followed, each as soon as it exists");
+}
+
+}  // namespace
+
+bool SourceSpecs::is_default(SourceSettings settings) const {
+  return TextsOf(*this, settings).empty();
+}
+
+std::string SourceSpecs::text(SourceSettings settings) const {
+  return is_default(settings)
+             ? absl::StrCat(Defaults(settings, &SourceSetting::Default::name), " if they exist")
+             : absl::StrJoin(TextsOf(*this, settings), ", ");
+}
+
+SourceSpecs SourceSpecs::Resolved(SourceSettings settings) const {
   SourceSpecs specs = *this;
-  if (is_default()) {
-    specs.watches.push_back(OptionalGanetiWatch());
-    specs.libvirts.push_back(OptionalSystemLibvirt());
+  if (!is_default(settings)) return specs;
+  for (const SourceSetting* setting : settings) {
+    if (setting->by_default.has_value()) setting->by_default->add(&specs);
   }
   return specs;
 }
 
-std::string DefaultSourcesText() {
-  const auto append = [](std::string* out, const SourceSetting& setting) {
-    absl::StrAppend(out, setting.name);
-  };
-  return absl::StrCat("neither ", absl::StrJoin(kSourceSettings, " nor ", append),
-                      " is set: libvirt (qemu:///system) and Ganeti's directory are followed, each "
-                      "as soon as it exists");
+std::string SourceNames(SourceSettings settings) { return Enumerated(Names(settings, ""), " or "); }
+
+std::string DefaultSourcesText(SourceSettings settings) {
+  return absl::StrCat("neither ", absl::StrJoin(Names(settings, ""), " nor "),
+                      " is set: ", FollowedPlaces(settings));
+}
+
+std::string DefaultSourcesHelp(SourceSettings settings) {
+  return absl::StrCat("Without ", Enumerated(Names(settings, "--"), " and "), ", ",
+                      FollowedPlaces(settings));
 }
 
 }  // namespace vmeventd

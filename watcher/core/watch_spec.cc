@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/star_pattern.h"
+#include "watcher/core/source_specs.h"
 
 namespace vmeventd {
 namespace {
@@ -123,5 +124,43 @@ WatchSpec OptionalGanetiWatch() {
   spec.optional = true;
   return spec;
 }
+
+constinit const SourceSetting kWatchSetting = {
+    .name = "watch",
+    .argument = "DIR[:PATTERN]",
+    .help =
+        "Follow the QMP sockets in DIR whose name matches PATTERN, in which one * stands for "
+        "the VM's name (by default *.qmp, in Ganeti's directory *.kvmd). If each VM has a "
+        "directory of its own, write /run/vms/*/qmp.sock. Repeatable",
+    .read = [](const std::vector<std::string>& texts,
+               SourceSpecs* specs) { return ReadEach(texts, ParseWatchSpec, &specs->watches); },
+    .print = [](const SourceSpecs& specs) { return TextOfEach(specs.watches, &WatchSpec::text); },
+    .directories =
+        [](const SourceSpecs& specs) { return TextOfEach(specs.watches, &WatchSpec::root); },
+    .instead_of_socket =
+        "its directory and a pattern, in quotes: '/run/vms:*.qmp' or "
+        "'/run/vms/*/qmp.sock'",
+    .by_default =
+        SourceSetting::Default{
+            .name = "Ganeti",
+            .place = "Ganeti's directory",
+            .add = [](SourceSpecs* specs) { specs->watches.push_back(OptionalGanetiWatch()); }},
+};
+
+constinit const SourceSetting kWatchManagerSocketsSetting = {
+    .name = "watch-manager-sockets",
+    .help =
+        "Permit a --watch that takes a VM manager's own monitor (libvirt, Proxmox VE, lima and "
+        "others): the manager can no longer control its VMs",
+    .read = [](const std::vector<std::string>& texts, SourceSpecs* specs) -> absl::Status {
+      specs->watch_manager_sockets = texts.back() == "true";
+      return absl::OkStatus();
+    },
+    .print =
+        [](const SourceSpecs& specs) {
+          return specs.watch_manager_sockets ? std::vector<std::string>{"true"}
+                                             : std::vector<std::string>();
+        },
+};
 
 }  // namespace vmeventd

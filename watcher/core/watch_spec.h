@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "watcher/core/source_setting.h"
 
 // The places in which --watch looks for the monitors of QEMUs. Pure.
 
@@ -48,5 +49,8 @@ WatchSpec OptionalGanetiWatch();
 
 // Reads a flag's text. INVALID_ARGUMENT names the text and the rule that it breaks.
 absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text);
+
+extern const SourceSetting kWatchSetting;
+extern const SourceSetting kWatchManagerSocketsSetting;
 
 }  // namespace vmeventd

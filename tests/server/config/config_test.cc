@@ -25,11 +25,14 @@
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
+#include "tests/support/third_setting.h"
 #include "tests/support/unix_socket.h"
+#include "watcher/core/source_specs.h"
 
 namespace vmeventd {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -67,9 +70,9 @@ TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
   EXPECT_TRUE(Good({}).sources.is_default());
   EXPECT_FALSE(Good({"--watch", "/nowhere"}).sources.is_default());
   EXPECT_FALSE(Good({"--libvirt", "qemu:///system"}).sources.is_default());
-  EXPECT_THAT(Parse({"--check-config"}).text, HasSubstr("neither watch nor libvirt is set"));
+  EXPECT_THAT(Parse({"--check-config"}).text, HasSubstr(DefaultSourcesText()));
   EXPECT_THAT(Parse({"--check-config", "--watch", "/nowhere"}).text,
-              Not(HasSubstr("neither watch nor libvirt is set")));
+              Not(HasSubstr(DefaultSourcesText())));
 }
 
 TEST(Config, HasDefaultsForAnyone) {
@@ -159,6 +162,7 @@ TEST(Config, ErrorsNameFlagValueAndRule) {
       {{"--listen", "unix:/a", "--listen", "unix:/a"}, {"--listen", "given twice"}},
       {{"--state-dir", ""}, {"--state-dir", "empty"}},
       {{"--state-dir", file}, {"--state-dir", file, "not a directory"}},
+      {{"--state-dir", socket}, {"--state-dir", socket, "not a directory"}},
       {{"--hang-check", "999ms"}, {"--hang-check", "\"999ms\"", "off"}},
       {{"--hang-check", "on"}, {"--hang-check", "\"on\"", "at least a second"}},
       {{"--powerdown-window", "0s"}, {"--powerdown-window", "\"0s\"", "positive duration"}},
@@ -376,6 +380,32 @@ TEST(Config, EveryFlagIsInTheHelpTheManualAndTheExample) {
         << flag.name;
     EXPECT_THAT(help, HasSubstr(values.front())) << flag.name;
   }
+}
+
+TEST(Config, TheHelpNamesTheFlagsWithoutWhichTheDefaultIsFollowed) {
+  EXPECT_THAT(Flags().front().help, EndsWith(". " + DefaultSourcesHelp()));
+}
+
+TEST(Config, MakesTheFlagOfASourceThatItDoesNotKnow) {
+  const TemporaryDirectory directory;
+  const std::string file = directory / "file";
+  e2e::Touch(file);
+  const std::string socket = directory / "socket";
+  const UniqueFd listening(e2e::ListenUnix(socket));
+  third_values.clear();
+  const Flag flag = FlagOf(kThirdSetting);
+  EXPECT_EQ(flag.name, "third");
+  EXPECT_EQ(flag.argument, "PLACE");
+  EXPECT_TRUE(flag.repeatable);
+  Config config;
+  EXPECT_EQ(ConfigFileValue(flag, config), "");
+  EXPECT_TRUE(flag.read({directory.path(), "/nowhere"}, &config).ok());
+  EXPECT_EQ(ConfigFileValue(flag, config), "[\"" + directory.path() + "\", \"/nowhere\"]");
+  EXPECT_EQ(flag.read({"bad"}, &config).message(), "\"bad\" is no place");
+  EXPECT_EQ(flag.read({"/a", "/b", "/a"}, &config).message(), "\"/a\" is given twice");
+  EXPECT_EQ(flag.read({file}, &config).message(), "\"" + file + "\" exists and is not a directory");
+  EXPECT_EQ(flag.read({socket}, &config).message(),
+            "\"" + socket + "\" is a socket; write the place of the third");
 }
 
 TEST(Config, AnswersHelpVersionAndCheck) {

@@ -7,6 +7,10 @@
 namespace vmeventd {
 namespace {
 
+// Another source may be added to kSourceSettings.
+constexpr const SourceSetting* kSettings[] = {&kWatchSetting, &kWatchManagerSocketsSetting,
+                                              &kLibvirtSetting};
+
 TEST(SourceSpecsTest, NameWhatIsFollowed) {
   const SourceSpecs specs = {.watches = {ParseWatchSpec("/run/a").value()},
                              .watch_manager_sockets = true,
@@ -20,16 +24,21 @@ TEST(SourceSpecsTest, NameWhatIsFollowed) {
 TEST(SourceSpecsTest, TheDefaultIsWhatIsFollowedWhereNothingIsNamed) {
   const SourceSpecs nothing = {.watch_manager_sockets = true};
   EXPECT_TRUE(nothing.is_default());
-  EXPECT_EQ(nothing.text(), "libvirt and Ganeti if they exist");
+  EXPECT_EQ(nothing.text(kSettings), "libvirt and Ganeti if they exist");
   const SourceSpecs resolved = nothing.Resolved();
   ASSERT_EQ(resolved.watches.size(), 1);
   EXPECT_TRUE(resolved.watches[0].optional);
   ASSERT_EQ(resolved.libvirts.size(), 1);
   EXPECT_FALSE(resolved.libvirts[0].awaited.empty());
   EXPECT_TRUE(resolved.watch_manager_sockets);
-  EXPECT_EQ(DefaultSourcesText(),
-            "neither watch nor libvirt is set: libvirt (qemu:///system) and Ganeti's directory are "
-            "followed, each as soon as it exists");
+  EXPECT_EQ(
+      DefaultSourcesText(kSettings),
+      "neither watch nor libvirt is set: libvirt's system socket (qemu:///system) and Ganeti's "
+      "directory are followed, each as soon as it exists");
+  EXPECT_EQ(DefaultSourcesHelp(kSettings),
+            "Without --watch and --libvirt, libvirt's system socket (qemu:///system) and Ganeti's "
+            "directory are followed, each as soon as it exists");
+  EXPECT_EQ(SourceNames(kSettings), "watch or libvirt");
 }
 
 }  // namespace

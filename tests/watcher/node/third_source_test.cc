@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/health.h"
 #include "tests/support/test_util.h"
+#include "tests/support/third_setting.h"
 #include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
@@ -23,6 +24,7 @@
 #include "watcher/core/source_specs.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/qmp/qmp_source.h"
 #include "watcher/runs/describe_process.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
@@ -209,7 +211,7 @@ class ThirdSourceTest : public testing::Test {
 
   ManualClock clock_;
   RecordingSink sink_;
-  SourceTable sources_ = NodeWatcher::AllSources();
+  SourceTable sources_ = {QmpSource::Kind(), LibvirtSource::Kind()};
   std::unique_ptr<NodeWatcher> watcher_;
   ThirdSource* source_ = nullptr;  // the watcher's
 };
@@ -398,6 +400,30 @@ TEST_F(ThirdSourceTest, ItsLibraryIsLoadedWithTheOthers) {
   EXPECT_TRUE(NodeWatcher::LoadLibraries(specs, sources_).ok());
   EXPECT_EQ(NodeWatcher::LoadLibraries(specs.Resolved(), sources_).message(),
             "libthird.so is missing");
+}
+
+// Its flag is in the tests of the configuration.
+TEST(ThirdSettingTest, TheTextsAndTheDefaultHaveItLikeTheOthers) {
+  const SourceSetting* const settings[] = {&kWatchSetting, &kWatchManagerSocketsSetting,
+                                           &kLibvirtSetting, &kThirdSetting};
+  third_values.clear();
+  SourceSpecs specs;
+  EXPECT_TRUE(specs.is_default(settings));
+  EXPECT_EQ(specs.text(settings), "the third, libvirt and Ganeti if they exist");
+  EXPECT_EQ(SourceNames(settings), "watch, libvirt or third");
+  const std::string followed =
+      "the third's place, libvirt's system socket (qemu:///system) and Ganeti's directory are "
+      "followed, each as soon as it exists";
+  EXPECT_EQ(DefaultSourcesText(settings),
+            "neither watch nor libvirt nor third is set: " + followed);
+  EXPECT_EQ(DefaultSourcesHelp(settings), "Without --watch, --libvirt and --third, " + followed);
+
+  const SourceSpecs resolved = specs.Resolved(settings);
+  EXPECT_THAT(resolved.watches, SizeIs(1));
+  EXPECT_THAT(resolved.libvirts, SizeIs(1));
+  EXPECT_THAT(third_values, ElementsAre("/third"));
+  EXPECT_FALSE(specs.is_default(settings));
+  EXPECT_EQ(specs.text(settings), "third /third");
 }
 
 // A library is loaded at the start for what is named only.
