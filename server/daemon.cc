@@ -43,9 +43,9 @@
 #include "watcher/host/system_bus.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/held_processes.h"
 #include "watcher/runs/last_words.h"
+#include "watcher/runs/previous_runs.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/signals/bpf_trace.h"
@@ -229,20 +229,18 @@ WatcherOptions::HostShutdown ListenToHost() {
   return {nullptr, std::string(host.status().message())};
 }
 
-// Passes what the previous daemon saved and handed over to the watcher, and its VMs to the log.
-void TakeOver(Handover handover, bool has_log, Instant now, EventLog* log,
-              WatcherOptions* options) {
-  options->session.last_watched = log->previous().last_watched;
-  options->follows_another = log->previous().existed;
-  options->is_handover = has_log;
-  options->runs_are_known = log->previous().runs_are_known;
+// Returns what the previous daemon saved and handed over, for the watcher. Passes its VMs to the
+// log.
+PreviousRuns TakeOver(Handover handover, bool has_log, Instant now, EventLog* log) {
+  PreviousRuns previous{.daemon_existed = log->previous().existed,
+                        .is_handover = has_log,
+                        .are_known = log->previous().runs_are_known,
+                        .handed = std::move(handover.runs),
+                        .exit_statuses = std::move(handover.exit_statuses)};
   SavedRuns runs = log->TakeRuns();
   log->PutVms(VmsOf(runs, now));
-  for (auto& [run_id, run] : runs) options->saved_runs.push_back(std::move(run.payload));
-  options->handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handover.runs));
-  if (handover.exit_statuses.valid()) {
-    options->handed_exits = std::make_shared<UniqueFd>(std::move(handover.exit_statuses));
-  }
+  for (auto& [run_id, run] : runs) previous.saved.push_back(std::move(run.payload));
+  return previous;
 }
 
 // Logs what this daemon will not see. `no_senders`: why it sees no senders of signals.
@@ -296,12 +294,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   std::shared_ptr<SignalTrace> trace = signals.trace;
   options.signals = std::move(signals);
   options.host_shutdown = ListenToHost();
-  TakeOver(std::move(handover), has_log, clock->Now(), log->get(), &options);
+  options.session.last_watched = (*log)->previous().last_watched;
+  PreviousRuns previous = TakeOver(std::move(handover), has_log, clock->Now(), log->get());
 
   std::unique_ptr<Daemon> daemon(
       new Daemon(config, clock, *std::move(lock), *std::move(tls), *std::move(log)));
-  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
-      NodeWatcher::Create(std::move(options), clock, daemon->log_.get(), sources);
+  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher = NodeWatcher::Create(
+      std::move(options), std::move(previous), clock, daemon->log_.get(), sources);
   if (!watcher.ok()) return watcher.status();
   daemon->watcher_ = *std::move(watcher);
   daemon->trace_ = std::move(trace);

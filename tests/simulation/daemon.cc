@@ -7,6 +7,7 @@
 #include "tests/support/sources_with_libvirt.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/command_lines.h"
+#include "watcher/runs/previous_runs.h"
 #include "watcher/runs/watcher_options.h"
 #include "watcher/session/vm_session.h"
 #include "watcher/signals/signal_trace.h"
@@ -157,19 +158,18 @@ absl::Status Daemon::Watch(const Options& options, Store* store) {
   watcher_options.directory_patience =
       kernel_->random().OneIn(2) ? absl::InfiniteDuration() : absl::ZeroDuration();
   watcher_options.session.last_watched = log_->previous().last_watched;
-  watcher_options.follows_another = log_->previous().existed;
-  watcher_options.is_handover = store->log.has_value();
-  watcher_options.runs_are_known = log_->previous().runs_are_known;
+  PreviousRuns previous{.daemon_existed = log_->previous().existed,
+                        .is_handover = store->log.has_value(),
+                        .are_known = log_->previous().runs_are_known};
   const SavedRuns runs = log_->TakeRuns();
   log_->PutVms(VmsOf(runs, kernel_->Now()));
-  for (const auto& [run_id, run] : runs) {
-    watcher_options.saved_runs.push_back(run.payload);
-  }
+  for (const auto& [run_id, run] : runs) previous.saved.push_back(run.payload);
   absl::StatusOr<std::vector<HandedRun>> handed = TakeRuns(store);
   if (!handed.ok()) return handed.status();
-  watcher_options.handed_runs = std::make_shared<std::vector<HandedRun>>(*std::move(handed));
-  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher = NodeWatcher::Create(
-      std::move(watcher_options), kernel_, log_.get(), SourcesWithLibvirt(options.libvirt));
+  previous.handed = *std::move(handed);
+  absl::StatusOr<std::unique_ptr<NodeWatcher>> watcher =
+      NodeWatcher::Create(std::move(watcher_options), std::move(previous), kernel_, log_.get(),
+                          SourcesWithLibvirt(options.libvirt));
   if (!watcher.ok()) return watcher.status();
   watcher_ = *std::move(watcher);
   return absl::OkStatus();

@@ -236,7 +236,7 @@ class StoppingFleet {
     WatcherOptions options;
     options.sources.watches = {{directory_.path(), "*.kvmd"}};
     options.process_tracking = false;
-    watcher_ = NodeWatcher::Create(std::move(options), &clock_, &sink_).value();
+    watcher_ = NodeWatcher::Create(std::move(options), {}, &clock_, &sink_).value();
     for (int vm = 0; vm < count; ++vm) monitors_.push_back({Listen(PathOf(vm, ".kvmd")), -1, 0});
     for (size_t attached = 0; attached < monitors_.size();) {
       watcher_->RunOnce(absl::ZeroDuration());

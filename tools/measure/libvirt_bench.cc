@@ -55,7 +55,7 @@ void Run(int domains) {
   WatcherOptions options;
   options.sources.libvirts = {ParseLibvirtUri("qemu:///system").value()};
   const std::unique_ptr<NodeWatcher> watcher =
-      NodeWatcher::Create(options, &clock, &sink, SourcesWithLibvirt(libvirt)).value();
+      NodeWatcher::Create(options, {}, &clock, &sink, SourcesWithLibvirt(libvirt)).value();
   while (!watcher->first_scan_done()) watcher->RunOnce(absl::Milliseconds(10));
 
   const size_t before = HeapBytes();

@@ -26,12 +26,12 @@
 namespace vmeventd {
 namespace {
 
-HandedExits HandedExitsOf(const WatcherOptions& options) {
+// Takes the socket of the exit statuses, and copies those of the runs that were handed over.
+HandedExits TakeExits(PreviousRuns* previous) {
   HandedExits exits;
-  if (options.handed_exits == nullptr) return exits;
-  exits.socket = std::move(*options.handed_exits);
-  if (options.handed_runs == nullptr) return exits;
-  for (const HandedRun& run : *options.handed_runs) {
+  if (!previous->exit_statuses.valid()) return exits;
+  exits.socket = std::move(previous->exit_statuses);
+  for (const HandedRun& run : previous->handed) {
     const internal::HandedRunState& state = run.state;
     if (state.pid() == 0) continue;
     exits.wait_statuses[state.pid()] =
@@ -78,14 +78,16 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
-  NodeWatcherImpl(WatcherOptions options, EventSink* sink, std::unique_ptr<EventLoop> loop)
+  NodeWatcherImpl(WatcherOptions options, PreviousRuns previous, EventSink* sink,
+                  std::unique_ptr<EventLoop> loop)
       : options_(std::move(options)),
+        previous_(std::move(previous)),
         loop_(std::move(loop)),
         exit_statuses_(ExitStatusReader::Create(loop_.get(),
                                                 options_.process_tracking
                                                     ? options_.exit_status_source
                                                     : std::optional(ExitStatusSource::kNone),
-                                                HandedExitsOf(options_))),
+                                                TakeExits(&previous_))),
         signals_(loop_.get(), options_.signals),
         host_(loop_.get(), options_.host_shutdown.source, options_.host_shutdown.problem),
         sink_(sink),
@@ -129,12 +131,10 @@ class NodeWatcherImpl : public NodeWatcher {
     if (!started_ && host_.settled()) {
       timeout = absl::ZeroDuration();
       // The runs come first, so that what is found in the directories is known for theirs.
-      std::vector<HandedRun> handed_runs;
-      if (options_.handed_runs != nullptr) handed_runs = std::move(*options_.handed_runs);
       const bool all_continue =
-          RestoreRuns(&context_, &table_, by_key_, std::exchange(options_.saved_runs, {}),
-                      std::move(handed_runs));
-      was_away_ = options_.follows_another && !(options_.is_handover && all_continue);
+          RestoreRuns(&context_, &table_, by_key_, std::exchange(previous_.saved, {}),
+                      std::exchange(previous_.handed, {}));
+      was_away_ = previous_.daemon_existed && !(previous_.is_handover && all_continue);
       if (options_.held_processes != nullptr) options_.held_processes->Clear();
       exit_statuses_->ForgetHanded();
       for (const auto& source : sources_) source->Start();
@@ -245,7 +245,7 @@ class NodeWatcherImpl : public NodeWatcher {
     if (!is_known) return;
     if (std::exchange(was_away_, false)) {
       const bool runs_are_known =
-          options_.runs_are_known && context_.meters.unreadable_runs.value() == 0;
+          previous_.are_known && context_.meters.unreadable_runs.value() == 0;
       sink_->Push({std::nullopt, Absence(options_.session.last_watched, now.wall,
                                          table_.late_ends(), runs_are_known)});
     }
@@ -256,7 +256,8 @@ class NodeWatcherImpl : public NodeWatcher {
   // Only the loop thread uses the members that this role guards, and everything that leads to the
   // runs. Data for other threads has its own locks or atomics.
   ThreadRole loop_role_;
-  WatcherOptions options_;
+  const WatcherOptions options_;
+  PreviousRuns previous_;  // without what was taken of it
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
@@ -296,13 +297,15 @@ std::vector<ServiceHealth> NodeWatcher::NotServing(const SourceTable& sources) {
 }
 
 absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions options,
+                                                                 PreviousRuns previous,
                                                                  const Clock* clock,
                                                                  EventSink* sink,
                                                                  const SourceTable& sources) {
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
   options.session.started = clock->Now().wall;
-  auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), sink, *std::move(loop));
+  auto watcher = std::make_unique<NodeWatcherImpl>(std::move(options), std::move(previous), sink,
+                                                   *std::move(loop));
   if (absl::Status status = watcher->AddSources(sources); !status.ok()) return status;
   return watcher;
 }

@@ -15,6 +15,7 @@
 #include "watcher/core/service_health.h"
 #include "watcher/node/intent_request.h"
 #include "watcher/runs/handed_run.h"
+#include "watcher/runs/previous_runs.h"
 #include "watcher/runs/source_table.h"
 #include "watcher/runs/watcher_counters.h"
 #include "watcher/runs/watcher_options.h"
@@ -34,10 +35,10 @@ class NodeWatcher {
   // nothing that the previous daemon handed over. Blocks while the files are read.
   static absl::Status LoadLibraries(const SourceSpecs& specs, const SourceTable& sources);
   // `clock` and `sink` outlive the watcher. The first RunOnce after the host's first answer
-  // restores the saved runs, sets the watches and scans the directories. An error names the system
-  // resource that could not be had.
+  // restores the previous runs, sets the watches and scans the directories. An error names the
+  // system resource that could not be had.
   static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(
-      WatcherOptions options, const Clock* clock, EventSink* sink,
+      WatcherOptions options, PreviousRuns previous, const Clock* clock, EventSink* sink,
       const SourceTable& sources = AllSources());
   virtual ~NodeWatcher() = default;
 

@@ -17,7 +17,7 @@ struct WatcherMeters {
   Counter out_of_descriptors;
   Counter rate_limited_events;  // not published; a GAP has their number
   Counter shutdown_file_errors;
-  Counter unreadable_runs;    // texts of WatcherOptions::saved_runs that could not be read
+  Counter unreadable_runs;    // texts of PreviousRuns::saved that could not be read
   Counter handovers;          // runs that continued with what the previous daemon handed over
   Counter handovers_refused;  // handed-over runs that could not be continued
 };

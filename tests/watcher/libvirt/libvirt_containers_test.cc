@@ -11,7 +11,6 @@
 #include "tests/watcher/libvirt/libvirt_source_test.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
-#include "watcher/runs/handed_run.h"
 
 namespace vmeventd {
 namespace {
@@ -105,9 +104,8 @@ TEST_F(LibvirtContainersTest, TheExitStatusOfAContainerThatEndedUnwatchedIsNoEvi
   StartConnected();
   StartDomain(Container());
   watcher_->PublishRest();
-  options_.handed_runs =
-      std::make_shared<std::vector<HandedRun>>(watcher_->HandOver().value().runs);
-  ASSERT_EQ(options_.handed_runs->size(), 1u);
+  previous_.handed = watcher_->HandOver().value().runs;
+  ASSERT_EQ(previous_.handed.size(), 1u);
   kill(controller_->pid(), SIGTERM);
   controller_->AwaitEnd();
   controller_->Reap();

@@ -143,7 +143,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
   std::filesystem::remove(directory_.Path("qemu/web1.pid"));
   const std::string boot = RunIdPrefix(ReadBootId());
   ASSERT_NE(text.find(boot), std::string::npos);
-  options_.saved_runs = {absl::StrReplaceAll(text, {{boot, "0000000000004000-"}})};
+  previous_.saved = {absl::StrReplaceAll(text, {{boot, "0000000000004000-"}})};
   libvirt_->SetActive({{kDomain, "running"}});
   StartProcess();
   Start();

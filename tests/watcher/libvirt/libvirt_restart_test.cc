@@ -6,7 +6,6 @@
 
 #include <csignal>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -141,7 +140,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
     EXPECT_FALSE(handed_[0].connection.valid());
   }
   void Resume() {
-    options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
+    previous_.handed = std::move(handed_);
     Restart();
   }
   void EndByAndGoOn(int signal) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -24,6 +25,7 @@
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/previous_runs.h"
 #include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
@@ -93,13 +95,15 @@ class LibvirtSourceTest : public testing::Test {
   }
   ~LibvirtSourceTest() override { libvirt_->Hang(false); }
 
+  // Starts a watcher with `previous_`, which is empty afterwards.
   void Start() {
-    watcher_ = NodeWatcher::Create(options_, &clock_, &sink_, SourcesWithLibvirt(libvirt_)).value();
+    watcher_ = NodeWatcher::Create(options_, std::exchange(previous_, {}), &clock_, &sink_,
+                                   SourcesWithLibvirt(libvirt_))
+                   .value();
   }
   void Restart() {
     watcher_.reset();
-    options_.saved_runs.clear();
-    for (const auto& [run_id, text] : SavedRuns()) options_.saved_runs.push_back(text);
+    for (const auto& [run_id, text] : SavedRuns()) previous_.saved.push_back(text);
     Start();
   }
   bool Until(const std::function<bool()>& done) {
@@ -191,6 +195,7 @@ class LibvirtSourceTest : public testing::Test {
   ShiftedClock clock_;
   RecordingSink sink_;
   WatcherOptions options_;
+  PreviousRuns previous_;
   std::shared_ptr<FakeLibvirt> libvirt_ = std::make_shared<FakeLibvirt>();
   std::unique_ptr<NodeWatcher> watcher_;
 };

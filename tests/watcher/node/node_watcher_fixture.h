@@ -21,6 +21,7 @@
 #include "tests/support/test_util.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/node/node_watcher.h"
+#include "watcher/runs/previous_runs.h"
 #include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
@@ -48,10 +49,12 @@ class NodeWatcherFixture : public testing::Test {
     return directory_.Path("ctrl/" + vm + ".shutdown");
   }
 
-  void Start() { watcher_ = NodeWatcher::Create(options_, &clock_, &sink_).value(); }
-  void StartWithManualClock() {
-    watcher_ = NodeWatcher::Create(options_, &manual_clock_, &sink_).value();
+  // Starts a watcher with `previous_`, which is empty afterwards.
+  void StartWithClock(const Clock* clock) {
+    watcher_ = NodeWatcher::Create(options_, std::exchange(previous_, {}), clock, &sink_).value();
   }
+  void Start() { StartWithClock(&clock_); }
+  void StartWithManualClock() { StartWithClock(&manual_clock_); }
   void Turn() { watcher_->RunOnce(absl::Milliseconds(10)); }
   // Turns in which nothing is due any more.
   void Turns() {
@@ -160,6 +163,7 @@ class NodeWatcherFixture : public testing::Test {
   ManualClock manual_clock_;
   RecordingSink sink_;
   WatcherOptions options_;
+  PreviousRuns previous_;
   std::unique_ptr<NodeWatcher> watcher_;
 };
 
@@ -207,14 +211,11 @@ class RestartTest : public NodeWatcherFixture {
     });
   }
 
-  void Die() {
-    watcher_.reset();
-    options_.saved_runs.clear();
-  }
+  void Die() { watcher_.reset(); }
   // Nothing but `texts` was saved.
   void StartWith(std::vector<std::string> texts) {
     Die();
-    options_.saved_runs = std::move(texts);
+    previous_.saved = std::move(texts);
     Start();
   }
   void Restart() { StartWith(SavedTexts()); }

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,11 +36,11 @@ class HandoverTest : public RestartTest {
     watcher_->PublishRest();
     handed_ = watcher_->HandOver().value().runs;
     const int exits = watcher_->exit_status_socket();
-    if (exits >= 0) options_.handed_exits = std::make_shared<UniqueFd>(dup(exits));
+    if (exits >= 0) previous_.exit_statuses = UniqueFd(dup(exits));
     Die();
   }
   void Resume() {
-    options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
+    previous_.handed = std::move(handed_);
     Restart();
     EXPECT_TRUE(UntilScanned());
   }
@@ -127,7 +126,7 @@ TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
 TEST_F(HandoverTest, ARunThatNobodyKnowsIsClosed) {
   const int monitor = Follow(&qemu_);
   Stop();
-  options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed_));
+  previous_.handed = std::move(handed_);
   StartUntilScanned({});
   EXPECT_EQ(watcher_->counters().handovers_refused, 1u);
   // QEMU serves the new connection, as the old one has ended.

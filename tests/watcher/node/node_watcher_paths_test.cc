@@ -1,7 +1,6 @@
 // Two QEMUs on one path: the second has unlinked the socket of the first and bound its own.
 
 #include <csignal>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,7 +84,7 @@ TEST_F(SharedPathTest, AfterACrashOfVmeventdTheFirstIsUnreachableAndItsEndUnknow
   clone_.KillAndReap();
   ASSERT_TRUE(UntilStopped(second_run_));
   Die();
-  options_.saved_runs = SavedTexts();
+  previous_.saved = SavedTexts();
   StartWithManualClock();
   ASSERT_TRUE(UntilInTime([&] { return Find(first_run_)->state() == v1::VM_STATE_UNREACHABLE; }));
   ASSERT_TRUE(UntilInTime([&] { return Find(first_run_)->problems_size() == 2; }));
@@ -102,8 +101,8 @@ TEST_F(SharedPathTest, TheFirstKeepsItsConnectionOverAHandover) {
   std::vector<HandedRun> handed = watcher_->HandOver().value().runs;
   ASSERT_EQ(handed.size(), 2u);
   Die();
-  options_.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(handed));
-  options_.saved_runs = SavedTexts();
+  previous_.handed = std::move(handed);
+  previous_.saved = SavedTexts();
   StartWithManualClock();
   Turns();
   EXPECT_EQ(watcher_->counters().handovers, 2u);

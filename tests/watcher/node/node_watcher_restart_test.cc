@@ -146,7 +146,7 @@ TEST_F(RestartTest, AFullDescriptorTableEndsNoRun) {
   ends.AddMonitor(Socket("vm2"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  options_.saved_runs = SavedTexts();
+  previous_.saved = SavedTexts();
   StartWithManualClock();
   {
     const FullDescriptorTable full;
@@ -192,7 +192,7 @@ TEST_F(RestartTest, AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw) {
   ASSERT_TRUE(UntilState("vm2", VmState::kRunning));
   Die();
   qemu_.KillAndReap();
-  options_.follows_another = true;
+  previous_.daemon_existed = true;
   options_.session.last_watched = clock_.Now().wall - absl::Seconds(1);
   Restart();
   ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
@@ -207,8 +207,8 @@ TEST_F(RestartTest, AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw) {
 TEST_F(RestartTest, AnAbsenceAfterWhichTheRunsAreNotKnownDoesNotSayThatNoneHasEnded) {
   Follow(&qemu_);
   Die();
-  options_.follows_another = true;
-  options_.runs_are_known = false;
+  previous_.daemon_existed = true;
+  previous_.are_known = false;
   StartWith({});
   ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
   EXPECT_THAT(sink_.Last(EventType::kGap)->update.event->message(),
@@ -218,7 +218,7 @@ TEST_F(RestartTest, AnAbsenceAfterWhichTheRunsAreNotKnownDoesNotSayThatNoneHasEn
 TEST_F(RestartTest, ASavedRunThatCannotBeReadIsNotKnown) {
   Follow(&qemu_);
   Die();
-  options_.follows_another = true;
+  previous_.daemon_existed = true;
   StartWith({"garbled"});
   ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
   EXPECT_THAT(sink_.Last(EventType::kGap)->update.event->message(),
@@ -320,7 +320,7 @@ TEST_F(UntrackedRestartTest, AFullDescriptorTableEndsNoRun) {
   const int gone = qemu_.AddMonitor(Socket("gone"));
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  options_.saved_runs = SavedTexts();
+  previous_.saved = SavedTexts();
   StartWithManualClock();
   {
     const FullDescriptorTable full;

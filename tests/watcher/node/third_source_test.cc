@@ -29,6 +29,7 @@
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/peer_process.h"
+#include "watcher/runs/previous_runs.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_source.h"
 #include "watcher/runs/run_table.h"
@@ -178,9 +179,11 @@ class ThirdSourceTest : public testing::Test {
     Start({});
   }
 
-  void Start(WatcherOptions options) {
+  void Start(WatcherOptions options, PreviousRuns previous = {}) {
     options.exit_status_source = ExitStatusSource::kNone;  // the clock stands still: no wait
-    watcher_ = NodeWatcher::Create(std::move(options), &clock_, &sink_, sources_).value();
+    watcher_ =
+        NodeWatcher::Create(std::move(options), std::move(previous), &clock_, &sink_, sources_)
+            .value();
     Turn();
   }
   void Turn() { watcher_->RunOnce(absl::ZeroDuration()); }
@@ -191,11 +194,10 @@ class ThirdSourceTest : public testing::Test {
     return Until([&] { return sink_.Latest(name)->state() == VmState::kStopped; });
   }
   // The runs that the journal and the previous daemon leave to the next one.
-  WatcherOptions OptionsAfterRestart() const {
-    WatcherOptions options;
-    options.follows_another = true;
-    for (const auto& [run_id, saved] : sink_.SavedRuns()) options.saved_runs.push_back(saved);
-    return options;
+  PreviousRuns Previous() const {
+    PreviousRuns previous{.daemon_existed = true};
+    for (const auto& [run_id, saved] : sink_.SavedRuns()) previous.saved.push_back(saved);
+    return previous;
   }
   std::string RunId(const std::string& name) const { return sink_.Latest(name)->ref().run_id(); }
   ShutdownClass ClassOf(const std::string& name) const {
@@ -297,7 +299,7 @@ TEST_F(ThirdSourceTest, ItsRunsAreItsOwnAfterARestart) {
   kill(ends.pid(), SIGKILL);
   ends.Reap();
 
-  Start(OptionsAfterRestart());
+  Start({}, Previous());
   EXPECT_THAT(source_->restored, UnorderedElementsAre("lives", "ends"));
   ASSERT_TRUE(UntilStopped("ends"));
   EXPECT_EQ(ClassOf("ends"), ShutdownClass::kUnknown);
@@ -327,10 +329,10 @@ TEST_F(ThirdSourceTest, ItsRunsAreHandedOver) {
   kill(ends.pid(), SIGKILL);
   ends.Reap();
 
-  WatcherOptions options = OptionsAfterRestart();
-  options.is_handover = true;
-  options.handed_runs = std::make_shared<std::vector<HandedRun>>(std::move(open.runs));
-  Start(std::move(options));
+  PreviousRuns previous = Previous();
+  previous.is_handover = true;
+  previous.handed = std::move(open.runs);
+  Start({}, std::move(previous));
   EXPECT_THAT(source_->restored, SizeIs(2));
   EXPECT_EQ(watcher_->counters().handovers, 2u);
   ASSERT_TRUE(UntilStopped("ends"));
