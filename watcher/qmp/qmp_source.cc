@@ -242,8 +242,8 @@ std::vector<SourceMetric> QmpSource::Metrics() const {
 
 // Runs
 
-QmpRun* QmpSource::Own(VmRun* run) const {
-  const bool own = run != nullptr && RunTable::SourceOf(run) == this;
+QmpRun* QmpSource::Own(VmRun* run) {
+  const bool own = run != nullptr && run->info().source_key == kKey;
   return own ? static_cast<QmpRun*>(run) : nullptr;
 }
 

@@ -163,7 +163,7 @@ class QmpSource : public RunSource,
   void Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket);
 
   // Runs. Returns `run` if it belongs to this source; else null.
-  QmpRun* Own(VmRun* run) const;
+  static QmpRun* Own(VmRun* run);
   // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
   QmpRun* RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer);
   RunInfo Describe(const SocketSlot& slot, const SeenSocket& seen, const PeerProcess& peer);

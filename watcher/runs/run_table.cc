@@ -9,8 +9,7 @@ namespace vmeventd {
 
 VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
   VmRun* const added = run.get();
-  added->source_ = source;
-  runs_.try_emplace(added->info().run_id, std::move(run));
+  runs_.try_emplace(added->info().run_id, Entry{.run = std::move(run), .source = source});
   OnProcessChanged(added);
   if (!added->session().restored_unattached()) ApplyHostShutdown(added);
   return added;
@@ -18,7 +17,7 @@ VmRun* RunTable::Add(RunSource* source, std::unique_ptr<VmRun> run) {
 
 void RunTable::SetHostShutdown(const HostShutdownState& state) {
   host_ = state;
-  for (const auto& [run_id, run] : runs_) ApplyHostShutdown(run.get());
+  for (const auto& [run_id, entry] : runs_) ApplyHostShutdown(entry.run.get());
 }
 
 void RunTable::ApplyHostShutdown(VmRun* run) const {
@@ -31,7 +30,7 @@ void RunTable::ApplyHostCancel(VmRun* run) const {
 
 VmRun* RunTable::Find(absl::string_view run_id) const {
   const auto it = runs_.find(run_id);
-  return it != runs_.end() ? it->second.get() : nullptr;
+  return it != runs_.end() ? it->second.run.get() : nullptr;
 }
 
 VmRun* RunTable::FindByProcess(const PeerProcess& process) const {
@@ -49,36 +48,33 @@ void RunTable::OnProcessChanged(VmRun* run) {
   } else if (info.process_tracked && info.pid != 0) {
     key = ProcessKey{.pid = info.pid, .start_ticks = info.start_ticks};
   }
-  if (key == run->indexed_process_) return;
-  ForgetProcess(run);
-  if (key.has_value() && by_process_.try_emplace(*key, run).second) run->indexed_process_ = key;
-}
-
-void RunTable::ForgetProcess(VmRun* run) {
-  if (run->indexed_process_.has_value()) by_process_.erase(*run->indexed_process_);
-  run->indexed_process_.reset();
+  std::optional<ProcessKey>& indexed = runs_.at(info.run_id).process;
+  if (key == indexed) return;
+  if (indexed.has_value()) by_process_.erase(*indexed);
+  indexed.reset();
+  if (key.has_value() && by_process_.try_emplace(*key, run).second) indexed = key;
 }
 
 VmRun* RunTable::FindByIntent(const std::string& intent_id) const {
-  for (const auto& [run_id, run] : runs_) {
-    const v1::Intent* const open = run->session().open_intent();
-    if (open != nullptr && open->intent_id() == intent_id) return run.get();
+  for (const auto& [run_id, entry] : runs_) {
+    const v1::Intent* const open = entry.run->session().open_intent();
+    if (open != nullptr && open->intent_id() == intent_id) return entry.run.get();
   }
   return nullptr;
 }
 
 std::vector<VmRun*> RunTable::RunsOf(const RunSource* source) const {
   std::vector<VmRun*> runs;
-  for (const auto& [run_id, run] : runs_) {
-    if (SourceOf(run.get()) == source) runs.push_back(run.get());
+  for (const auto& [run_id, entry] : runs_) {
+    if (entry.source == source) runs.push_back(entry.run.get());
   }
   return runs;
 }
 
 std::vector<VmRun*> RunTable::Named(const std::string& name) const {
   std::vector<VmRun*> runs;
-  for (const auto& [run_id, run] : runs_) {
-    if (run->info().name == name) runs.push_back(run.get());
+  for (const auto& [run_id, entry] : runs_) {
+    if (entry.run->info().name == name) runs.push_back(entry.run.get());
   }
   return runs;
 }
@@ -98,12 +94,12 @@ void RunTable::OnPublish(VmUpdate update) {
 
 bool RunTable::HasEnding() const {
   return std::any_of(runs_.begin(), runs_.end(),
-                     [](const auto& each) { return each.second->ends(); });
+                     [](const auto& each) { return each.second.run->ends(); });
 }
 
 void RunTable::PublishRest() {
   std::vector<VmRun*> runs;
-  for (const auto& [run_id, run] : runs_) runs.push_back(run.get());
+  for (const auto& [run_id, entry] : runs_) runs.push_back(entry.run.get());
   for (VmRun* run : runs) {
     run->DropWords();  // which may end it
     run->Feed(input::DaemonStops{});
@@ -112,18 +108,20 @@ void RunTable::PublishRest() {
 
 OpenRuns RunTable::HandOver() {
   OpenRuns all;
-  for (const auto& [run_id, run] : runs_) {
-    if (std::optional<HandedRun> handed = run->HandOver()) all.runs.push_back(*std::move(handed));
-    if (!run->published()) continue;
-    std::string state = run->session().Save();
+  for (const auto& [run_id, entry] : runs_) {
+    VmRun& run = *entry.run;
+    if (std::optional<HandedRun> handed = run.HandOver()) all.runs.push_back(*std::move(handed));
+    if (!run.published()) continue;
+    std::string state = run.session().Save();
     if (!state.empty()) all.states.emplace_back(run_id, std::move(state));
   }
   return all;
 }
 
 void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
-  for (const auto& [run_id, other] : runs_) {
-    if (other.get() != run && other->info().oom_file == run->info().oom_file) {
+  for (const auto& [run_id, entry] : runs_) {
+    VmRun* const other = entry.run.get();
+    if (other != run && other->info().oom_file == run->info().oom_file) {
       other->Feed(input::OomKills{std::min(other->info().oom_kills + 1, kills)});
     }
   }
@@ -131,11 +129,12 @@ void RunTable::OnOomKill(VmRun* run, uint64_t kills) {
 
 void RunTable::OnOver(VmRun* run) {
   const auto it = runs_.find(run->info().run_id);
-  ended_.push_back(std::move(it->second));
+  Entry entry = std::move(it->second);
   runs_.erase(it);
-  ForgetUuid(run);
-  ForgetProcess(run);
-  run->source_->OnOver(run);
+  ended_.push_back(std::move(entry.run));
+  if (entry.uuid.has_value()) ForgetUuid(*entry.uuid, run);
+  if (entry.process.has_value()) by_process_.erase(*entry.process);
+  entry.source->OnOver(run);
 }
 
 // UUIDs
@@ -149,28 +148,30 @@ std::vector<VmRun*> RunTable::WithUuid(const Uuid& uuid, size_t limit) const {
 
 void RunTable::SetUuid(VmRun* run, absl::string_view uuid) {
   const std::optional<Uuid> now = ParseUuid(uuid);
-  if (now == run->indexed_uuid_) return;
-  ForgetUuid(run);
-  run->indexed_uuid_ = now;
+  const auto it = runs_.find(run->info().run_id);
+  if (it == runs_.end()) return;
+  const std::optional<Uuid> before = std::exchange(it->second.uuid, now);
+  if (now == before) return;
+  if (before.has_value()) ForgetUuid(*before, run);
   if (now.has_value()) {
     by_uuid_.emplace(*now, run);
     UpdateUuidProblems(*now);
   }
-  if (reports_shared_uuids_) run->Feed(input::SharedUuid{UuidProblem(run)});
+  if (reports_shared_uuids_) run->Feed(input::SharedUuid{UuidProblem(now, run)});
 }
 
-void RunTable::ForgetUuid(VmRun* run) {
-  const std::optional<Uuid> uuid = std::exchange(run->indexed_uuid_, std::nullopt);
-  if (!uuid.has_value()) return;
-  const auto [begin, end] = by_uuid_.equal_range(*uuid);
+void RunTable::ForgetUuid(const Uuid& uuid, VmRun* run) {
+  const auto [begin, end] = by_uuid_.equal_range(uuid);
   by_uuid_.erase(
       std::find_if(begin, end, [run](const auto& entry) { return entry.second == run; }));
-  UpdateUuidProblems(*uuid);
+  UpdateUuidProblems(uuid);
 }
 
 void RunTable::ReportSharedUuids() {
   reports_shared_uuids_ = true;
-  for (const auto& [run_id, run] : runs_) run->Feed(input::SharedUuid{UuidProblem(run.get())});
+  for (const auto& [run_id, entry] : runs_) {
+    entry.run->Feed(input::SharedUuid{UuidProblem(entry.uuid, entry.run.get())});
+  }
 }
 
 void RunTable::UpdateUuidProblems(const Uuid& uuid) {
@@ -178,12 +179,12 @@ void RunTable::UpdateUuidProblems(const Uuid& uuid) {
   // If there are more than three, all of them report already that they are several.
   const std::vector<VmRun*> users = WithUuid(uuid, 4);
   if (users.size() == 4) return;
-  for (VmRun* user : users) user->Feed(input::SharedUuid{UuidProblem(user)});
+  for (VmRun* user : users) user->Feed(input::SharedUuid{UuidProblem(uuid, user)});
 }
 
-std::string RunTable::UuidProblem(const VmRun* run) const {
-  if (!run->indexed_uuid_.has_value()) return "";
-  const std::vector<VmRun*> users = WithUuid(*run->indexed_uuid_, 3);
+std::string RunTable::UuidProblem(const std::optional<Uuid>& uuid, const VmRun* run) const {
+  if (!uuid.has_value()) return "";
+  const std::vector<VmRun*> users = WithUuid(*uuid, 3);
   if (users.size() < 2) return "";
   if (users.size() > 2) return "its UUID is used by several other running VMs as well";
   const RunInfo& other = users[users[0] == run ? 1 : 0]->info();

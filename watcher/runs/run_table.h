@@ -33,8 +33,6 @@ class RunTable {
   // Adds a run whose id is not in the table. `source` outlives the table's use.
   VmRun* Add(RunSource* source, std::unique_ptr<VmRun> run);
 
-  // Returns the source of a run in the table.
-  static RunSource* SourceOf(const VmRun* run) { return run->source_; }
   // Finds a run by its id; null: there is none.
   VmRun* Find(absl::string_view run_id) const;
   // Finds a run by its process, whether or not it holds a descriptor of that. Null as well for a
@@ -48,7 +46,8 @@ class RunTable {
   // The first `limit` runs of VMs with that UUID, in the order in which they got it.
   std::vector<VmRun*> WithUuid(const Uuid& uuid, size_t limit = SIZE_MAX) const;
 
-  // Sets the UUID that QEMU reported; "" or another text that is no UUID: the VM has none.
+  // Sets the UUID that QEMU reported; "" or another text that is no UUID: the VM has none. No-op if
+  // the run is over.
   void SetUuid(VmRun* run, absl::string_view uuid);
   // Reports from now on which runs share a UUID. Before this call, runs may still be missing.
   void ReportSharedUuids();
@@ -87,21 +86,28 @@ class RunTable {
   void OnOver(VmRun* run);
 
  private:
-  void ForgetProcess(VmRun* run);
-  void ForgetUuid(VmRun* run);
+  // A run, with its source and its keys in the indexes.
+  struct Entry {
+    std::unique_ptr<VmRun> run;
+    RunSource* source = nullptr;
+    std::optional<Uuid> uuid = {};           // in by_uuid_
+    std::optional<ProcessKey> process = {};  // in by_process_
+  };
+
+  void ForgetUuid(const Uuid& uuid, VmRun* run);
   // Updates what the users of a UUID report, which depends on whether they are one, two or more.
   void UpdateUuidProblems(const Uuid& uuid);
-  std::string UuidProblem(const VmRun* run) const;
+  std::string UuidProblem(const std::optional<Uuid>& uuid, const VmRun* run) const;
 
   EventSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
   LateEnds late_ends_;
-  std::optional<HostShutdownState> host_;       // unset: not reported yet
-  absl::btree_multimap<Uuid, VmRun*> by_uuid_;  // VmRun::indexed_uuid_
+  std::optional<HostShutdownState> host_;  // unset: not reported yet
+  absl::btree_multimap<Uuid, VmRun*> by_uuid_;
   absl::flat_hash_map<ProcessKey, VmRun*> by_process_;
-  absl::flat_hash_map<absl::string_view, std::unique_ptr<VmRun>> runs_;  // RunInfo::run_id
-  std::vector<std::unique_ptr<VmRun>> ended_;                            // may be on the call stack
+  absl::flat_hash_map<absl::string_view, Entry> runs_;  // by RunInfo::run_id
+  std::vector<std::unique_ptr<VmRun>> ended_;           // may be on the call stack
 };
 
 }  // namespace vmeventd

@@ -11,7 +11,6 @@
 #include "base/compact.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
-#include "base/uuid.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"
@@ -26,7 +25,6 @@
 
 namespace vmeventd {
 
-class RunSource;
 class RunTable;
 
 // One VmSession with what it needs from the outside, the same for each source: the watch of its
@@ -140,7 +138,6 @@ class VmRun {
 
  private:
   friend class ProcessWatch;
-  friend class RunTable;
 
   void TouchShutdownFile(bool there);
   void OnFileTouched(const std::optional<absl::Status>& status, absl::Duration begun);
@@ -172,10 +169,6 @@ class VmRun {
   bool published_ = false;
   bool over_ = false;
   uint8_t file_changes_ = 0;  // of NAME.shutdown, under way; the last outcome counts
-  // The table's state:
-  RunSource* source_ = nullptr;
-  std::optional<Uuid> indexed_uuid_;
-  std::optional<ProcessKey> indexed_process_;
 };
 
 }  // namespace vmeventd
