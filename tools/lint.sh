@@ -78,7 +78,7 @@ tools/check_includes.py || complain "tools/include_rules.txt does not permit the
 say "documents"
 tools/version.py || complain "files name another version"
 tools/check_documents.py || complain "a document names a file or test that does not exist"
-
+tools/cause_table.py || complain "the table of causes is not that of the contract and the rules"
 tools/managers_table.py || complain "what was run under its manager is told otherwise"
 
 say "the defects that the simulation is tried with"

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Builds defects into a copy of the tree, one switch each, and lets the simulation look for them.
 
-usage: tests/simulation/mutations.py [--check | --saved | NAME...]
+usage: tests/simulation/mutations.py [--check | --saved | --rules | NAME...]
 
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
 or for as long as SECONDS_A_MUTATION says (600). Without the switch nothing may fail. A defect that has no effect in the
 simulation, or too seldom, names the unit test that fails with it; the simulation does not look for it unless its NAME is
 given.
-Then each field that is saved of a run is left out in turn: a unit test of the session must fail.
+Then each field that is saved of a run, and each rule of the classification, is left out in turn: a unit test of the session
+must fail.
 --check: only whether each of the pieces, and each of the unit tests, is there.
---saved: only the fields that are saved.
+--saved: only the fields that are saved. --rules: only the rules.
 """
 
 import concurrent.futures
@@ -26,6 +27,8 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "mutations"
 SAVED = "watcher/session/run_state.cc"
+CLASSIFY = "watcher/session/classification.cc"
+RULES = "watcher/session/classification_rules.h"
 SECONDS = int(os.environ.get("SECONDS_A_MUTATION", "600"))
 HEADER = """#pragma once
 #include <cstdlib>
@@ -36,10 +39,10 @@ inline bool Mutated(std::string_view name) {
   static const char* const chosen = std::getenv("VMEVENTD_MUTATION");
   return chosen != nullptr && name == chosen;
 }
-// Without a field of a struct.
-inline bool Mutated(std::string_view of, std::string_view field) {
+// Without a field of a struct, or a rule.
+inline bool Mutated(std::string_view of, std::string_view part) {
   static const bool any = std::getenv("VMEVENTD_MUTATION") != nullptr;
-  return any && Mutated(std::string(of) + "." + std::string(field));
+  return any && Mutated(std::string(of) + "." + std::string(part));
 }
 }  // namespace vmeventd
 """
@@ -452,6 +455,7 @@ def mutated_texts() -> dict[str, str]:
         text = texts.get(mutation.file) or (ROOT / mutation.file).read_text()
         texts[mutation.file] = mutated(text, mutation)
     texts[SAVED] = without_saved_field(texts[SAVED])
+    texts[CLASSIFY] = without_rule(texts[CLASSIFY])
     return texts
 
 
@@ -466,6 +470,22 @@ def without_saved_field(text: str) -> str:
     text = re.sub(r"(#define SAVE_[FOSMR]\(field\))", r"\1 if (!::vmeventd::Mutated(kOf, #field))", text)
     return text.replace("void Save(const Struct& from, Saved* to) {",
                         "void Save(const Struct& from, Saved* to) { constexpr char kOf[] = #Struct;")
+
+
+def rules() -> list[str]:
+    """The rules but the last, which always holds, as rule.ID."""
+    table = (ROOT / RULES).read_text().partition("constexpr Rule kTable[] = {\n")[2].partition("\n};")[0]
+    named = dict(re.findall(r'constexpr char (k\w+)\[\] = "([\w-]+)";', (ROOT / CLASSIFY).with_suffix(".h").read_text()))
+    ids = re.findall(r'^    \{(?:"([\w-]+)"|(k\w+)),', table, re.MULTILINE)
+    return [f"rule.{text or named[constant]}" for text, constant in ids][:-1]
+
+
+def without_rule(text: str) -> str:
+    """The code that applies the rules, with a switch for each of them."""
+    place = "while (!rule->holds(input)) ++rule;"
+    if text.count(place) != 1:
+        sys.exit(f"{CLASSIFY}: the place that applies the rules is there {text.count(place)} times, not once")
+    return text.replace(place, 'while (!rule->holds(input) || ::vmeventd::Mutated("rule", rule->id)) ++rule;')
 
 
 def check_unit_tests() -> None:
@@ -534,22 +554,30 @@ def run(simulate: pathlib.Path, name: str) -> str:
     return ""
 
 
-def look_for_saved_fields(watcher_test: pathlib.Path) -> int:
-    def fails(field: str) -> bool:
-        # RunStateTest would only find that the field is not saved, and not what that means.
-        command = [watcher_test, "--gtest_brief=1", "--gtest_fail_fast", "--gtest_filter=*VmSession*:*Story*"]
-        environment = dict(os.environ, VMEVENTD_MUTATION=field)
+def look_for(watcher_test: pathlib.Path, parts: list[str], gtest_filter: str, missing: str) -> int:
+    """Leaves out each of the parts; a unit test must fail."""
+    def fails(part: str) -> bool:
+        command = [watcher_test, "--gtest_brief=1", "--gtest_fail_fast", f"--gtest_filter={gtest_filter}"]
+        environment = dict(os.environ, VMEVENTD_MUTATION=part)
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode != 0
 
     if fails(""):
         sys.exit("the unit tests fail without a mutation")
-    fields = saved_fields()
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        missed = [field for field, failed in zip(fields, pool.map(fails, fields)) if not failed]
-    for field in missed:
-        print(f"NOT  {field}: no unit test of a session fails if it is not saved")
-    print(f"{len(fields) - len(missed)} of {len(fields)} saved fields found")
+        missed = [part for part, failed in zip(parts, pool.map(fails, parts)) if not failed]
+    for part in missed:
+        print(f"NOT  {part}: no unit test of a session fails {missing}")
+    print(f"{len(parts) - len(missed)} of {len(parts)} found")
     return 1 if missed else 0
+
+
+def look_for_saved_fields() -> int:
+    # RunStateTest would only find that the field is not saved, and not what that means.
+    return look_for(build("watcher_test"), saved_fields(), "*VmSession*:*Story*", "if it is not saved")
+
+
+def look_for_rules() -> int:
+    return look_for(build("watcher_test"), rules(), "*VmSession*:*Story*:ClassificationTest.*", "without it")
 
 
 def main() -> int:
@@ -558,9 +586,9 @@ def main() -> int:
         mutated_texts()
         check_unit_tests()
         return 0
-    if names == ["--saved"]:
+    if names in (["--saved"], ["--rules"]):
         copy_tree()
-        return look_for_saved_fields(build("watcher_test"))
+        return look_for_saved_fields() if names == ["--saved"] else look_for_rules()
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
@@ -580,7 +608,7 @@ def main() -> int:
         print(f"{'found' if found else 'NOT'}  {time.monotonic() - begin:5.0f} s  {mutation.name:40} {found}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} found")
     status = 0 if missed * 20 <= len(chosen) else 1
-    return status if names else max(status, look_for_saved_fields(build("watcher_test")))
+    return status if names else max(status, look_for_saved_fields(), look_for_rules())
 
 
 if __name__ == "__main__":

@@ -148,45 +148,6 @@ bool IsDecided(const Evidence& evidence) {
          evidence.down_before_attach == Fact::kStands;
 }
 
-absl::string_view CauseSentence(ShutdownCause cause) {
-  using enum ShutdownCause;
-  static constexpr std::pair<ShutdownCause, absl::string_view> kSentences[] = {
-      {kGuestPoweroff, "the guest powered itself off"},
-      {kGuestRebootExit,
-       "the guest rebooted, and QEMU runs with -no-reboot: its manager may start it again"},
-      {kGuestHibernate, "the guest hibernated (suspend to disk)"},
-      {kHostPowerdown, "the host pressed the power button and the guest obeyed"},
-      {kHostQuit, "the host sent QEMU a quit command"},
-      {kHostSignal, "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"},
-      {kHostUi, "QEMU's window was closed on the host"},
-      {kHostResetExit, "the host reset the VM, and QEMU runs with -no-reboot"},
-      {kMigratedAway, "the VM was migrated away, or its memory saved to a file"},
-      {kGuestPanic, "the guest's kernel panicked"},
-      {kWatchdog, "the guest stopped feeding its watchdog"},
-      {kHostError, "QEMU reported an error of the host"},
-      {kQemuKilled, "QEMU was killed (SIGKILL) by the kernel, by itself or by what it started"},
-      {kQemuCrashed, "QEMU crashed, or exited with an error"},
-      {kOutOfMemory, "QEMU was killed because memory ran out"},
-      {kProcessExited, "QEMU ended without reporting why"},
-      {kUnobserved, "what ended it is not known"},
-      {kHostRequest, "the host ended it; this QEMU does not report how"},
-      {kGuestRequest, "the guest ended the VM; it is not known how"},
-      {kHostDestroy, "the host destroyed the VM through its manager"},
-      {kHostSave, "the host saved the VM's memory to a file and ended QEMU"},
-      {kMigrationFailed, "an incoming migration or a restore failed before the VM ran here"},
-      {kNeverRan, "QEMU ended before its VM was seen running"},
-      {kMigrationUnfinished,
-       "QEMU ended while it finished a migration: the VM may live on elsewhere"},
-      {kHostKill, "a process of the host killed QEMU"},
-      {kHostShutdown, "the VM ended because its host shut down"},
-  };
-  static_assert(std::size(kSentences) == static_cast<int>(kLastShutdownCause));
-  for (const auto& [known, sentence] : kSentences) {
-    if (known == cause) return sentence;
-  }
-  return "";
-}
-
 std::string DescribeExit(const ExitStatus& status) {
   if (status.signal == 0) return absl::StrCat("exit code ", status.code);
   std::string text = absl::StrCat("exit signal ", status.signal);

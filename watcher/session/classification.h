@@ -157,9 +157,6 @@ bool EndsTheHost(const SignalSender& sender);
 // unless the VM comes to life again.
 bool IsDecided(const Evidence& evidence);
 
-// One sentence for people: "the guest powered itself off".
-absl::string_view CauseSentence(ShutdownCause cause);
-
 // "exit code 1", "exit signal 9 (SIGKILL)".
 std::string DescribeExit(const ExitStatus& status);
 

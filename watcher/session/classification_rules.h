@@ -11,8 +11,8 @@
 
 namespace vmeventd {
 
-// Programs that kill because memory runs out. The rules' conditions, the contract and
-// docs/answers.md list them, which a test compares.
+// Programs that kill because memory runs out. The rules' conditions and the contract list them,
+// which a test compares.
 inline constexpr absl::string_view kMemoryKillers[] = {"systemd-oomd", "earlyoom", "nohang",
                                                        "oomd"};
 

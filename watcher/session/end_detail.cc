@@ -244,7 +244,7 @@ std::string StoppedMessage(const v1::ShutdownDetail& detail, const SignalSender*
     default:
       break;
   }
-  return std::string(CauseSentence(cause));
+  return std::string(TraitsOf(cause).sentence);
 }
 
 }  // namespace vmeventd

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "watcher/core/causes.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {
@@ -21,7 +22,7 @@ absl::Status VmSession::CheckIntent(Instant now) const {
   return WithReason("END_IS_DECIDED", absl::FailedPreconditionError(absl::StrCat(
                                           "the intent would have no effect: what decides "
                                           "the end of the run was already seen: ",
-                                          CauseSentence(verdict.cause), " (rule ", verdict.rule,
+                                          TraitsOf(verdict.cause).sentence, " (rule ", verdict.rule,
                                           "); declare an intent before the VM is asked to end")));
 }
 

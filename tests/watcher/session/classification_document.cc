@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "vmeventd/contract/enums.h"
+#include "watcher/core/causes.h"
 #include "watcher/session/classification.h"
 #include "watcher/session/classification_rules.h"
 #include "watcher/session/evidence_log.h"
@@ -90,7 +91,7 @@ std::string ClassificationDocument() {
     absl::StrAppend(&document, "| `", rule.id, "` | ", rule.condition, " | ",
                     ShutdownClassName(rule.shutdown_class), " | ",
                     ShutdownClassName(rule.intended_class), " | ", ShutdownCauseName(rule.cause),
-                    ": ", CauseSentence(rule.cause), " |\n");
+                    ": ", TraitsOf(rule.cause).sentence, " |\n");
   }
   absl::StrAppend(&document, kClearingsHead, ClearingsTable());
   return document;

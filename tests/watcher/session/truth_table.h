@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "watcher/session/classification.h"
+
+// The verdicts of the rules on each combination of evidence, tests/golden/classification.txt.
+
+namespace vmeventd::truth_table {
+
+inline constexpr absl::Duration kWindow = absl::Minutes(10);  // for a POWERDOWN
+
+// One value of one kind of evidence, and its name in the table.
+struct Value {
+  std::string name;
+  std::function<void(Evidence*)> set;
+};
+using Dimension = std::vector<Value>;
+
+// The reason of the SHUTDOWN, or none.
+Dimension Reasons();
+// What surrounds a SHUTDOWN: a POWERDOWN, the monitor, the end of the process.
+std::vector<Dimension> OtherDimensions();
+// Whether the VM was seen running, and whether it was migrating.
+Dimension Lives();
+
+// Calls `visit` with each combination of one value of each dimension, as indexes.
+void ForEachChoice(const std::vector<Dimension>& dimensions,
+                   const std::function<void(const std::vector<size_t>&)>& visit);
+
+// The table: each combination has a line; evidence that does not matter for a reason is left out of
+// its lines.
+std::string Text();
+
+}  // namespace vmeventd::truth_table
