@@ -6,7 +6,6 @@
 #include "server/logging/log_line.h"
 #include "spdlog/spdlog.h"
 #include "vmeventd/contract/enums.h"
-#include "watcher/session/classification.h"
 
 namespace vmeventd {
 

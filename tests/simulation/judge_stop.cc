@@ -4,8 +4,8 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "tests/simulation/judge.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/proto_time.h"
-#include "watcher/session/classification.h"
 
 namespace vmeventd::simulation {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "tests/simulation/endings.h"
 #include "tests/simulation/kernel.h"
-#include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 
 namespace vmeventd::simulation {
 

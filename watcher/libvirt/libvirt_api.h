@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "watcher/core/labels.h"
 #include "watcher/core/qmp_message.h"
-#include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 #include "watcher/session/guest_agent_probe.h"
 
 // The part of libvirt's client library that vmeventd uses, in vmeventd's own types. LoadLibvirt()

@@ -1,32 +1,12 @@
 #include "watcher/session/classification.h"
 
-#include <csignal>
-#include <cstring>
-#include <iterator>
-#include <utility>
+#include <cstdint>
 
 #include "absl/algorithm/container.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
-#include "base/signal_name.h"
 #include "watcher/session/classification_rules.h"
 
 namespace vmeventd {
 namespace {
-
-// qapi/run-state.json. `none`, `subsystem-reset` and `snapshot-load` do not end a VM; should one
-// come with a SHUTDOWN all the same, its `guest` decides.
-constexpr std::pair<absl::string_view, ShutdownReason> kReasonNames[] = {
-    {"", ShutdownReason::kMissing},
-    {"host-error", ShutdownReason::kHostError},
-    {"host-qmp-quit", ShutdownReason::kHostQmpQuit},
-    {"host-qmp-system-reset", ShutdownReason::kHostQmpSystemReset},
-    {"host-signal", ShutdownReason::kHostSignal},
-    {"host-ui", ShutdownReason::kHostUi},
-    {"guest-shutdown", ShutdownReason::kGuestShutdown},
-    {"guest-reset", ShutdownReason::kGuestReset},
-    {"guest-panic", ShutdownReason::kGuestPanic},
-};
 
 // Returns whether the guest is down but its QEMU stays alive, so that a reset may start the guest
 // again.
@@ -106,13 +86,6 @@ bool DoubtMatters(const Evidence& evidence, absl::Duration powerdown_window) {
 
 }  // namespace
 
-ShutdownReason ParseShutdownReason(absl::string_view reason) {
-  for (const auto& [name, known] : kReasonNames) {
-    if (name == reason) return known;
-  }
-  return ShutdownReason::kOther;
-}
-
 Verdict Classify(const Evidence& evidence, absl::Duration powerdown_window) {
   const bool in_window = evidence.shutdown.has_value() &&
                          evidence.shutdown->powerdown_age.has_value() &&
@@ -146,54 +119,6 @@ bool IsDecided(const Evidence& evidence) {
          evidence.watchdog_ended == Fact::kStands || evidence.internal_error == Fact::kStands ||
          evidence.migrated == Fact::kStands || evidence.manager_end == ManagerEnd::kMigrated ||
          evidence.down_before_attach == Fact::kStands;
-}
-
-std::string DescribeExit(const ExitStatus& status) {
-  if (status.signal == 0) return absl::StrCat("exit code ", status.code);
-  std::string text = absl::StrCat("exit signal ", status.signal);
-  if (sigabbrev_np(status.signal) == nullptr) return text;
-  return absl::StrCat(text, " (", SignalName(status.signal), ")");
-}
-
-// "; logged in as alice, session 12, from 192.0.2.7"; empty: nobody had logged in.
-std::string DescribeLogin(const SignalSender& sender) {
-  if (!sender.login_uid.has_value()) return "";
-  std::string text = absl::StrCat("; logged in as ", sender.login_user);
-  if (sender.login_user.empty()) absl::StrAppend(&text, "uid ", *sender.login_uid);
-  if (sender.login_session.has_value()) {
-    absl::StrAppend(&text, ", session ", *sender.login_session);
-  }
-  if (!sender.remote_host.empty()) absl::StrAppend(&text, ", from ", sender.remote_host);
-  return text;
-}
-
-std::string DescribeSender(const SignalSender& sender) {
-  if (sender.first_process != 0) {
-    std::string first = absl::StrCat("the kernel, because the first process of its container (pid ",
-                                     sender.first_process, ") ended");
-    if (sender.first_signal == 0) return first;
-    SignalSender sent = sender;
-    sent.first_process = 0;
-    return absl::StrCat(first, " after a ", SignalName(sender.first_signal), " of ",
-                        DescribeSender(sent));
-  }
-  if (!sender.ended_with.empty()) return absl::StrCat("the kernel, because ", sender.ended_with);
-  if (sender.by_kernel) return "the kernel";
-  if (sender.from_last_words) {
-    return absl::StrCat(sender.command.empty() ? "a process" : sender.command, " (pid ", sender.pid,
-                        ", as QEMU reports)");
-  }
-  if (!sender.uid.has_value()) {
-    return absl::StrCat(sender.of_qemu ? "QEMU or a process of its own" : "a process that is gone",
-                        " (pid ", sender.pid, ")");
-  }
-  const bool nameless = absl::StripAsciiWhitespace(sender.command).empty();
-  return absl::StrCat(nameless ? "a process without a name" : sender.command, " (pid ", sender.pid,
-                      ", uid ", *sender.uid, sender.cgroup.empty() ? "" : ", ", sender.cgroup,
-                      sender.descent_unproven ? ", perhaps QEMU's own: what started it is gone"
-                      : sender.of_qemu        ? ", of QEMU's own"
-                                              : "",
-                      DescribeLogin(sender), ")");
 }
 
 }  // namespace vmeventd

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 
 // The one table of why a VM stopped. The first row whose condition holds decides; the last
 // row always holds. docs/internals/classification.md is generated from this table. Facts: QEMU's

@@ -9,6 +9,8 @@
 #include "base/signal_name.h"
 #include "watcher/core/causes.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/session/end_words.h"
+#include "watcher/session/evidence.h"
 #include "watcher/session/evidence_log.h"
 
 namespace vmeventd {

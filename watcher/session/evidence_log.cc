@@ -11,6 +11,7 @@
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/guest_panic.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/session/end_words.h"
 
 namespace vmeventd {
 namespace {

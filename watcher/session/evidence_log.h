@@ -16,6 +16,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/signal_sender.h"
 #include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 
 namespace vmeventd {
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "watcher/core/proto_time.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd {
 

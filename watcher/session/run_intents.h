@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/compact.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 
 namespace vmeventd {
 

@@ -13,7 +13,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/signal_sender.h"
-#include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 #include "watcher/session/guest_agent_probe.h"
 
 namespace vmeventd {

@@ -10,6 +10,7 @@
 #include "base/signal_name.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/label_rule.h"
+#include "watcher/session/end_words.h"
 
 // Inputs and time.
 

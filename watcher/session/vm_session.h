@@ -18,6 +18,7 @@
 #include "watcher/session/classification.h"
 #include "watcher/session/end_steps.h"
 #include "watcher/session/event_limiter.h"
+#include "watcher/session/evidence.h"
 #include "watcher/session/monitor_link.h"
 #include "watcher/session/run_state.h"
 #include "watcher/session/run_state_poll.h"

@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/proto_time.h"
-#include "watcher/session/classification.h"
 
 namespace vmeventd {
 namespace {

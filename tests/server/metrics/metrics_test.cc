@@ -21,8 +21,8 @@
 #include "tests/support/faulty_disk.h"
 #include "tests/support/test_events.h"
 #include "tests/support/wait.h"
+#include "vmeventd/contract/enums.h"
 #include "watcher/core/proto_time.h"
-#include "watcher/session/classification.h"
 
 namespace vmeventd {
 namespace {

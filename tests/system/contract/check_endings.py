@@ -37,7 +37,7 @@ for field in ("login_uid", "login_user", "login_session", "remote_host"):
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
     elsewhere(f"{SENDERS}.ARestartAndAResetKeepTheSender", f"SignalSender.{field}")
-elsewhere("tests/watcher/session/classification_test.cc:ClassificationTest.ASenderIsDescribedForPeople",
+elsewhere("tests/watcher/session/end_words_test.cc:EndWordsTest.ASenderIsDescribedForPeople",
           "SignalSender.uid")
 elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.ASenderThatIsGoneHasUserAndNameFromTheRecord",
           "SignalSender.uid")

@@ -108,32 +108,6 @@ TEST(ClassificationTest, ACrashThatOnlyLibvirtReportsIsUnknown) {
   EXPECT_EQ(Classify(evidence, kWindow).rule, "guest-panic");
 }
 
-TEST(ClassificationTest, AnExitIsDescribedForPeople) {
-  EXPECT_EQ(DescribeExit({0, 0}), "exit code 0");
-  EXPECT_EQ(DescribeExit({3, 0}), "exit code 3");
-  EXPECT_EQ(DescribeExit({0, SIGKILL}), "exit signal 9 (SIGKILL)");
-  EXPECT_EQ(DescribeExit({0, 34}), "exit signal 34");
-}
-
-TEST(ClassificationTest, ASenderIsDescribedForPeople) {
-  EXPECT_EQ(DescribeSender({.by_kernel = true}), "the kernel");
-  EXPECT_EQ(DescribeSender({.pid = 812}), "a process that is gone (pid 812)");
-  EXPECT_EQ(DescribeSender({.pid = 812, .of_qemu = true}),
-            "QEMU or a process of its own (pid 812)");
-  EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = std::string("bash")}),
-            "bash (pid 812, uid 0)");
-  for (const char* name : {"", "  "}) {
-    EXPECT_EQ(DescribeSender({.pid = 812, .uid = 0, .command = std::string(name)}),
-              "a process without a name (pid 812, uid 0)");
-  }
-  EXPECT_EQ(DescribeSender({.pid = 812,
-                            .uid = 107,
-                            .command = std::string("virtqemud"),
-                            .cgroup = std::string("/system.slice/virtqemud.service"),
-                            .of_qemu = true}),
-            "virtqemud (pid 812, uid 107, /system.slice/virtqemud.service, of QEMU's own)");
-}
-
 TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
   for (const char* name : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
     EXPECT_TRUE(IsMemoryKiller({.command = std::string(name)})) << name;
@@ -166,16 +140,6 @@ TEST(ClassificationTest, RuleIdsAreUnique) {
   for (const Rule& rule : kClassificationRules) {
     EXPECT_TRUE(ids.insert(rule.id).second) << rule.id;
   }
-}
-
-TEST(ClassificationTest, EveryReasonOfQemuIsKnown) {
-  // qapi/run-state.json of QEMU 7.2, without those that end no VM.
-  for (const char* reason : {"host-error", "host-qmp-quit", "host-qmp-system-reset", "host-signal",
-                             "host-ui", "guest-shutdown", "guest-reset", "guest-panic"}) {
-    EXPECT_NE(ParseShutdownReason(reason), ShutdownReason::kOther) << reason;
-  }
-  EXPECT_EQ(ParseShutdownReason(""), ShutdownReason::kMissing);
-  EXPECT_EQ(ParseShutdownReason("snapshot-load"), ShutdownReason::kOther);
 }
 
 TEST(ClassificationTest, TheDocumentIsGeneratedFromTheTable) {

@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/session/evidence.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {

@@ -19,6 +19,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
 #include "tests/watcher/session/session_driver.h"
+#include "watcher/session/end_words.h"
 
 namespace vmeventd {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "watcher/session/classification.h"
+#include "watcher/session/evidence.h"
 
 // The verdicts of the rules on each combination of evidence, tests/golden/classification.txt.
 
