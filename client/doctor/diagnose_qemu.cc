@@ -250,7 +250,7 @@ void DiagnoseQemu(const NodeProcess& qemu, Examination* exam) {
   const auto followed = absl::c_find_if(
       exam->facts().vms, [&](const v1::Vm& one) { return one.ref().pid() == qemu.pid; });
   const v1::Vm* const vm = followed == exam->facts().vms.end() ? nullptr : &*followed;
-  if (arguments.no_panic_device) HintAtPanicDevice(subject, qemu, vm, exam);
+  if (arguments.traits.no_panic_device) HintAtPanicDevice(subject, qemu, vm, exam);
   const bool is_well = vm != nullptr && vm->problems().empty();
   if (is_well) ++exam->diagnosis()->followed;
   if (qemu.stopped()) {

@@ -17,6 +17,7 @@
 #include "base/uuid.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/given_value.h"
+#include "watcher/core/labels.h"
 #include "watcher/core/qemu_program.h"
 
 namespace vmeventd {
@@ -193,20 +194,21 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
     const absl::string_view option = OptionOf(arguments[i]);
     reads_more |= option == "readconfig";
     result.incoming |= option == "incoming";
-    result.guest_can_exit |= absl::StartsWith(option, "semihosting");
-    result.stays_down |= option == "no-shutdown";
+    result.traits.guest_can_exit |= absl::StartsWith(option, "semihosting");
+    result.traits.stays_down |= option == "no-shutdown";
     if (option.empty() || i + 1 == arguments.size()) continue;
     absl::string_view value = arguments[i + 1];
     if (option == "device") {
-      result.guest_can_exit |= absl::StrContains(value, "isa-debug-exit");
+      result.traits.guest_can_exit |= absl::StrContains(value, "isa-debug-exit");
     } else if (option == "action" || option == "watchdog-action") {
-      result.stays_down |= absl::EndsWith(value, "pause") || absl::StrContains(value, "=pause,");
+      result.traits.stays_down |=
+          absl::EndsWith(value, "pause") || absl::StrContains(value, "=pause,");
     } else if (option == "name") {
       result.name = NameOf(value);
     } else if (option == "fw_cfg") {
       const Options options = ParseOptions(value, "name");
       if (Find(options, "name") == "opt/vmeventd/labels") {
-        result.labels = LabelsIn(Find(options, "string").value_or(""));
+        result.traits.labels = LabelsIn(Find(options, "string").value_or(""));
       }
     } else if (option == "id") {
       result.id = std::string(value);
@@ -239,8 +241,9 @@ QemuArguments ParseQemuArguments(const std::vector<std::string>& arguments) {
   if (IsQemu(arguments) && !result.monitors.empty() && !reads_more) {
     result.certain_name = CertainName(arguments);
     result.certain_uuid = CertainUuid(arguments);
-    result.no_panic_device = IsX86(arguments.front()) &&
-                             std::none_of(arguments.begin() + 1, arguments.end(), MayReportPanic);
+    result.traits.no_panic_device =
+        IsX86(arguments.front()) &&
+        std::none_of(arguments.begin() + 1, arguments.end(), MayReportPanic);
   }
   return result;
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "watcher/core/labels.h"
+#include "watcher/core/qemu_traits.h"
 
 // The command line of a QEMU. Pure.
 
@@ -26,15 +26,7 @@ struct QemuArguments {
   std::optional<std::string> certain_name;
   std::optional<std::string> certain_uuid;  // in lower case; empty: the VM has none
   bool incoming = false;                    // it has -incoming: its VM comes from elsewhere
-  bool guest_can_exit = false;  // its guest can end it with a code: isa-debug-exit, semihosting
-  // QEMU may stay alive when its guest is down: -no-shutdown, -action ...=pause.
-  bool stays_down = false;
-  // It emulates x86, its command line has no device that reports a guest's panic (pvpanic, the
-  // crash registers of Hyper-V), and it reads no further file (-readconfig).
-  bool no_panic_device = false;
-  // Labels from -fw_cfg name=opt/vmeventd/labels,string=KEY=VALUE,,KEY=VALUE. Invalid keys, and
-  // labels beyond the limits, are dropped.
-  Labels labels;
+  QemuTraits traits;
 };
 
 // Returns `uuid`, or "" for the null UUID, with which QEMU reports that the VM has none.

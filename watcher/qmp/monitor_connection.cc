@@ -308,10 +308,7 @@ absl::Duration MonitorConnection::UseCommandLine() {
   if (found != nullptr && !found->incoming && now < handshake_->quiet_start_ends)
     return handshake_->quiet_start_ends;
   if (found != nullptr) {
-    handshake_->info.guest_can_exit = found->guest_can_exit;
-    handshake_->info.stays_down = found->stays_down;
-    handshake_->info.no_panic_device = found->no_panic_device;
-    handshake_->info.labels = found->labels;
+    handshake_->info.traits = found->traits;
     if (const auto& name = found->certain_name; name.has_value() && name->size() <= kMaxTextBytes) {
       handshake_->info.qemu_name = *name;
       handshake_->name_known = true;

@@ -134,7 +134,8 @@ void QmpRun::EndWithProcess() {
     Feed(input::MonitorClosed{"the process is gone"});
   }
   const auto* const read = command_line_.get();
-  if (read != nullptr && read->done() && read->found() != nullptr && read->found()->stays_down) {
+  if (read != nullptr && read->done() && read->found() != nullptr &&
+      read->found()->traits.stays_down) {
     Feed(input::StaysDown{});
   }
   if (!over()) process().AwaitEnd();
@@ -180,7 +181,8 @@ void QmpRun::OnReady(const MonitorInfo& info) {
     Feed(input::OwnName{info.qemu_name});
   }
   source_->OnMonitorReady(this, info.uuid);
-  if (!info.labels.empty()) Feed(input::NewLabels{info.labels});  // before STARTED, which has them
+  // Before STARTED, which has them.
+  if (!info.traits.labels.empty()) Feed(input::NewLabels{info.traits.labels});
   Feed(input::MonitorReady{info});
 }
 

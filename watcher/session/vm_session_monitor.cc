@@ -11,9 +11,9 @@ namespace vmeventd {
 
 void VmSession::Handle(const input::MonitorReady& input, Instant now) {
   const MonitorInfo& info = input.info;
-  saved_.evidence.facts.guest_can_exit |= info.guest_can_exit;
-  saved_.evidence.facts.stays_down |= info.stays_down;
-  saved_.evidence.facts.no_panic_device |= info.no_panic_device;
+  saved_.evidence.facts.guest_can_exit |= info.traits.guest_can_exit;
+  saved_.evidence.facts.stays_down |= info.traits.stays_down;
+  saved_.evidence.facts.no_panic_device |= info.traits.no_panic_device;
   BeginListening(now);
   Listen(now);
   saved_.uuid = info.uuid;

@@ -18,7 +18,7 @@ using Arguments = std::vector<std::string>;
 
 TEST(QemuArgumentsTest, LabelsAreOfItsFwCfg) {
   const auto labels = [](const std::string& value) {
-    return ParseQemuArguments({"qemu-system-x86_64", "-fw_cfg", value}).labels;
+    return ParseQemuArguments({"qemu-system-x86_64", "-fw_cfg", value}).traits.labels;
   };
   EXPECT_EQ(labels("name=opt/vmeventd/labels,string=tier=db,,project=p"),
             (Labels{{"project", "p"}, {"tier", "db"}}));
@@ -158,9 +158,9 @@ TEST(QemuArgumentsTest, AGuestCanEndQemuByADeviceOrSemihosting) {
       {"-semihosting"},
       {"-semihosting-config", "enable=on,target=native"}};
   for (const auto& arguments : kCan) {
-    EXPECT_TRUE(ParseWithMonitor(arguments).guest_can_exit) << arguments[0];
+    EXPECT_TRUE(ParseWithMonitor(arguments).traits.guest_can_exit) << arguments[0];
   }
-  EXPECT_FALSE(ParseWithMonitor({"-append", "isa-debug-exit"}).guest_can_exit);
+  EXPECT_FALSE(ParseWithMonitor({"-append", "isa-debug-exit"}).traits.guest_can_exit);
 }
 
 TEST(QemuArgumentsTest, AQemuMayStayWhenItsGuestIsDown) {
@@ -170,20 +170,20 @@ TEST(QemuArgumentsTest, AQemuMayStayWhenItsGuestIsDown) {
                                                       {"-action", "panic=pause,reboot=shutdown"},
                                                       {"-watchdog-action", "pause"}};
   for (const auto& arguments : kMay) {
-    EXPECT_TRUE(ParseWithMonitor(arguments).stays_down) << arguments[0];
+    EXPECT_TRUE(ParseWithMonitor(arguments).traits.stays_down) << arguments[0];
   }
-  EXPECT_FALSE(ParseWithMonitor({"-action", "shutdown=poweroff,panic=none"}).stays_down);
-  EXPECT_FALSE(ParseWithMonitor({"-append", "no-shutdown"}).stays_down);
+  EXPECT_FALSE(ParseWithMonitor({"-action", "shutdown=poweroff,panic=none"}).traits.stays_down);
+  EXPECT_FALSE(ParseWithMonitor({"-append", "no-shutdown"}).traits.stays_down);
 }
 
 TEST(QemuArgumentsTest, TheLackOfAPanicDeviceIsKnownIfTheCommandLineIsComplete) {
-  EXPECT_TRUE(ParseWithMonitor({"-device", "virtio-net"}).no_panic_device);
+  EXPECT_TRUE(ParseWithMonitor({"-device", "virtio-net"}).traits.no_panic_device);
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"-device", "pvpanic"},
                                              {"-device", "{\"driver\":\"pvpanic-pci\"}"},
                                              {"-cpu", "host,hv-crash=on"},
                                              {"-readconfig", "file"}}) {
-    EXPECT_FALSE(ParseWithMonitor(arguments).no_panic_device) << arguments[1];
+    EXPECT_FALSE(ParseWithMonitor(arguments).traits.no_panic_device) << arguments[1];
   }
 }
 

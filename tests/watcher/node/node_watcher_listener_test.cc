@@ -216,7 +216,7 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
 }
 
 TEST_F(RenamedTest, TheGuestOfOneThatStaysMayBeDownWhereAnotherClientHasTheMonitor) {
-  command_lines_->arguments.stays_down = true;
+  command_lines_->arguments.traits.stays_down = true;
   const UniqueFd other = StartHeldByAnother(&qemu_);
   KillUntilStopped(&qemu_);
   EXPECT_EQ(Stopped().rule(), "down-unseen");

@@ -55,9 +55,7 @@ class SessionDriver {
     if (session_->NextTick() <= now_.monotonic) Apply(session_->On(input::Tick{}, now_));
   }
   void Ready(const std::string& run_state = "running") {
-    Apply(session_->On(input::MonitorReady{{"7.2.22", run_state, "uuid-1", "web1", guest_can_exit,
-                                            stays_down, no_panic_device}},
-                       now_));
+    Apply(session_->On(input::MonitorReady{{"7.2.22", run_state, "uuid-1", "web1", traits}}, now_));
     if (agent_answer.has_value()) Agent(*agent_answer);
   }
   // An event as QEMU would send it; `data` is JSON.
@@ -213,9 +211,7 @@ class SessionDriver {
   std::string threads;  // their states, as they can be read
   std::string frozen_by;
   bool dumps_core = false;
-  bool guest_can_exit = false;   // as its command line says at an attach
-  bool stays_down = false;       // the same
-  bool no_panic_device = false;  // the same
+  QemuTraits traits;  // as its command line says at an attach
   std::optional<GuestAgentInfo> agent_answer = GuestAgentInfo{};  // at an attach; unset: none comes
   v1::ShutdownDetail facts;                                       // the answer to ReadLastWords
   bool answers_words = true;                                      // at once

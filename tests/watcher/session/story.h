@@ -70,8 +70,8 @@ class Story {
                                           "/run/ctrl/web1.kvmd", age, start == "libvirt");
     const Words starts = {"new", "young", "old", "untracked", "libvirt"};
     const bool attached = std::find(starts.begin(), starts.end(), start) == starts.end();
-    vm_->stays_down = start == "stays-down";
-    vm_->no_panic_device = start == "no-panic-device";
+    vm_->traits.stays_down = start == "stays-down";
+    vm_->traits.no_panic_device = start == "no-panic-device";
     if (attached) vm_->Ready();
     Words all = absl::StrSplit(steps, "; ");
     if (!attached) all.erase(all.begin());
@@ -221,7 +221,7 @@ class Story {
                                                  : ManagerEnd::kFailed);
     }
     if (word == "can-exit") {
-      vm_->guest_can_exit = first == "yes";
+      vm_->traits.guest_can_exit = first == "yes";
       return;
     }
     if (before_ == Before::kRestart) return;
