@@ -95,7 +95,8 @@ TEST(QemuWordsTest, QemuNamesTheSenderOfASignal) {
   EXPECT_EQ(SenderInLastWords(Words("qemu: terminating on signal 1 from pid 7 (-bash)"))->command,
             "-bash");
   for (const char* text : {"terminating on signal 2", "terminating on signal x from pid 3",
-                           "terminating on signal 15 from pid 0 (a)", "signal 15 from pid 3"}) {
+                           "terminating on signal 15 from pid 0 (a)", "signal 15 from pid 3",
+                           "terminating: signal 15 of process 812 (/usr/sbin/virtqemud)"}) {
     EXPECT_FALSE(SenderInLastWords(Words(text)).has_value()) << text;
   }
 }

@@ -21,8 +21,8 @@
 namespace vmeventd {
 namespace {
 
-using truth_table::Dimension, truth_table::ForEachChoice, truth_table::kWindow, truth_table::Lives;
-using truth_table::OtherDimensions, truth_table::Reasons, truth_table::Value;
+using truth_table::Dimension, truth_table::Exits, truth_table::ForEachChoice, truth_table::kWindow;
+using truth_table::Lives, truth_table::OtherDimensions, truth_table::Reasons, truth_table::Value;
 
 TEST(ClassificationTest, TheTruthTableIsTheAgreedOne) {
   EXPECT_EQ(truth_table::Text(),
@@ -86,6 +86,75 @@ TEST(ClassificationTest, AVmThatNeverRanHereHasNotCrashed) {
       for (size_t d = 0; d < choice.size(); ++d) dimensions[d][choice[d]].set(&evidence);
       life.set(&evidence);
       EXPECT_NE(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kCrash) << life.name;
+    });
+  }
+}
+
+// The senders of a signal, as the kernel or only QEMU's last words show them.
+std::vector<SignalSender> Senders() {
+  std::vector<SignalSender> senders;
+  for (const char* command : {"bash", "earlyoom", "virtqemud"}) {
+    SignalSender sender{.signal = SIGTERM, .pid = 812, .command = std::string(command)};
+    senders.push_back(sender);
+    sender.from_last_words = true;
+    senders.push_back(sender);
+  }
+  senders.push_back({.signal = SIGTERM, .by_kernel = true});
+  senders.push_back({.signal = SIGTERM, .pid = 812, .of_qemu = true, .descent_unproven = true});
+  senders.push_back({.signal = SIGTERM, .by_kernel = true, .ended_with = std::string("bash (7)")});
+  return senders;
+}
+
+// As a QEMU would be judged whose words name nobody: qemu_words.h, SenderInLastWords.
+Evidence WithoutLastWords(Evidence evidence) {
+  evidence.words_name_signaller = false;
+  if (evidence.signaller.has_value() && evidence.signaller->from_last_words) {
+    evidence.signaller.reset();
+  }
+  return evidence;
+}
+
+// Who has QEMU's monitor, and what libvirt reports of the end.
+Dimension Managers() {
+  Dimension values = {{"plain", [](Evidence*) {}},
+                      {"stays-down", [](Evidence* e) { e->stays_down = true; }},
+                      {"managed", [](Evidence* e) { e->managed = true; }}};
+  for (const ManagerEnd end :
+       {ManagerEnd::kShutdown, ManagerEnd::kDestroyed, ManagerEnd::kFailed, ManagerEnd::kCrashed}) {
+    values.push_back({absl::StrCat("managed:", static_cast<int>(end)), [end](Evidence* e) {
+                        e->managed = true;
+                        e->manager_end = end;
+                      }});
+  }
+  return values;
+}
+
+TEST(ClassificationTest, WithoutQemusLastWordsTheClassIsTheSameOrUnknown) {
+  const std::vector<Dimension> dimensions = {
+      Reasons(),
+      Exits(),
+      Lives(),
+      Managers(),
+      {{"lost", [](Evidence*) {}}, {"monitored", [](Evidence* e) { e->monitored = true; }}},
+      {{"host-up", [](Evidence*) {}}, {"host-down", [](Evidence* e) { e->host_shutdown = true; }}}};
+  for (const SignalSender& sender : Senders()) {
+    ForEachChoice(dimensions, [&](const std::vector<size_t>& choice) {
+      Evidence evidence;
+      for (size_t d = 0; d < choice.size(); ++d) dimensions[d][choice[d]].set(&evidence);
+      // Words of a process that was killed or quit by another are not read for a sender.
+      if (evidence.signaller.has_value() || evidence.killer.has_value()) return;
+      evidence.signaller = sender;
+      evidence.words_name_signaller = !evidence.shutdown.has_value();
+      const Verdict with = Classify(evidence, kWindow);
+      const Verdict without = Classify(WithoutLastWords(evidence), kWindow);
+      // Of a memory killer's SIGTERM only the words show that QEMU obeyed it; what is left is that
+      // libvirt destroyed the VM, or that the host shut down.
+      const bool is_other_reason =
+          with.cause == ShutdownCause::kOutOfMemory &&
+          (evidence.manager_end == ManagerEnd::kDestroyed || evidence.host_shutdown);
+      ASSERT_TRUE(without.shutdown_class == with.shutdown_class || is_other_reason ||
+                  without.shutdown_class == ShutdownClass::kUnknown)
+          << with.rule << " becomes " << without.rule;
     });
   }
 }

@@ -79,6 +79,56 @@ Dimension Reasons() {
   return values;
 }
 
+Dimension Exits() {
+  return {
+      {"exit:-", [](Evidence*) {}},
+      Exit("exit:0", {0, 0}),
+      Exit("exit:1", {1, 0}),
+      Exit("exit:SIGHUP", {0, SIGHUP}),
+      Exit("exit:SIGINT", {0, SIGINT}),
+      Exit("exit:SIGTERM", {0, SIGTERM}),
+      Exit("exit:SIGKILL", {0, SIGKILL}),
+      {"exit:SIGKILL-oom",
+       [](Evidence* e) {
+         e->exit_status = {0, SIGKILL};
+         e->oom_killed = true;
+       }},
+      {"exit:SIGKILL-host", [](Evidence* e) { SetKiller(e, {.pid = 812}); }},
+      {"exit:SIGKILL-host-oom",
+       [](Evidence* e) {
+         SetKiller(e, {.pid = 812});
+         e->oom_killed = true;
+       }},
+      {"exit:SIGKILL-earlyoom",
+       [](Evidence* e) { SetKiller(e, {.pid = 812, .command = std::string("earlyoom")}); }},
+      {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
+      {"exit:SIGKILL-orphan",
+       [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true, .descent_unproven = true}); }},
+      {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
+      {"exit:SIGKILL-parent",
+       [](Evidence* e) { SetKiller(e, {.by_kernel = true, .ended_with = "bash (pid 7)"}); }},
+      {"exit:SIGKILL-container",
+       [](Evidence* e) { SetKiller(e, {.by_kernel = true, .first_process = 4700}); }},
+      {"exit:SIGKILL-kernel-victim",
+       [](Evidence* e) {
+         SetKiller(e, {.by_kernel = true});
+         e->oom_victim = true;
+       }},
+      {"exit:-host",
+       [](Evidence* e) {
+         SetKiller(e, {.pid = 812});
+         e->exit_status.reset();
+       }},
+      Exit("exit:SIGQUIT", {0, SIGQUIT}),
+      {"exit:SIGQUIT-host",
+       [](Evidence* e) {
+         e->exit_status = {0, SIGQUIT};
+         e->signaller = SignalSender{.signal = SIGQUIT, .pid = 812};
+       }},
+      Exit("exit:SIGABRT", {0, SIGABRT}),
+      Exit("exit:SIGSEGV", {0, SIGSEGV})};
+}
+
 std::vector<Dimension> OtherDimensions() {
   return {
       {OfShutdown("guest:-", [](ShutdownFact*) {}),
@@ -93,52 +143,7 @@ std::vector<Dimension> OtherDimensions() {
        {"hibernating:yes", [](Evidence* e) { e->hibernating = Fact::kStands; }}},
       {{"monitored:no", [](Evidence*) {}},
        {"monitored:yes", [](Evidence* e) { e->monitored = true; }}},
-      {{"exit:-", [](Evidence*) {}},
-       Exit("exit:0", {0, 0}),
-       Exit("exit:1", {1, 0}),
-       Exit("exit:SIGHUP", {0, SIGHUP}),
-       Exit("exit:SIGINT", {0, SIGINT}),
-       Exit("exit:SIGTERM", {0, SIGTERM}),
-       Exit("exit:SIGKILL", {0, SIGKILL}),
-       {"exit:SIGKILL-oom",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGKILL};
-          e->oom_killed = true;
-        }},
-       {"exit:SIGKILL-host", [](Evidence* e) { SetKiller(e, {.pid = 812}); }},
-       {"exit:SIGKILL-host-oom",
-        [](Evidence* e) {
-          SetKiller(e, {.pid = 812});
-          e->oom_killed = true;
-        }},
-       {"exit:SIGKILL-earlyoom",
-        [](Evidence* e) { SetKiller(e, {.pid = 812, .command = std::string("earlyoom")}); }},
-       {"exit:SIGKILL-own", [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true}); }},
-       {"exit:SIGKILL-orphan",
-        [](Evidence* e) { SetKiller(e, {.pid = 812, .of_qemu = true, .descent_unproven = true}); }},
-       {"exit:SIGKILL-kernel", [](Evidence* e) { SetKiller(e, {.by_kernel = true}); }},
-       {"exit:SIGKILL-parent",
-        [](Evidence* e) { SetKiller(e, {.by_kernel = true, .ended_with = "bash (pid 7)"}); }},
-       {"exit:SIGKILL-container",
-        [](Evidence* e) { SetKiller(e, {.by_kernel = true, .first_process = 4700}); }},
-       {"exit:SIGKILL-kernel-victim",
-        [](Evidence* e) {
-          SetKiller(e, {.by_kernel = true});
-          e->oom_victim = true;
-        }},
-       {"exit:-host",
-        [](Evidence* e) {
-          SetKiller(e, {.pid = 812});
-          e->exit_status.reset();
-        }},
-       Exit("exit:SIGQUIT", {0, SIGQUIT}),
-       {"exit:SIGQUIT-host",
-        [](Evidence* e) {
-          e->exit_status = {0, SIGQUIT};
-          e->signaller = SignalSender{.signal = SIGQUIT, .pid = 812};
-        }},
-       Exit("exit:SIGABRT", {0, SIGABRT}),
-       Exit("exit:SIGSEGV", {0, SIGSEGV})},
+      Exits(),
   };
 }
 

@@ -23,7 +23,9 @@ using Dimension = std::vector<Value>;
 
 // The reason of the SHUTDOWN, or none.
 Dimension Reasons();
-// What surrounds a SHUTDOWN: a POWERDOWN, the monitor, the end of the process.
+// How the process ended.
+Dimension Exits();
+// What surrounds a SHUTDOWN: a POWERDOWN, the monitor, Exits().
 std::vector<Dimension> OtherDimensions();
 // Whether the VM was seen running, and whether it was migrating.
 Dimension Lives();

@@ -122,6 +122,16 @@ const StoryCase kWords[] = {
      "CRASH QEMU_CRASHED"},
     {"AFileThatOthersMayWriteDecidesNothing", "words file " TERMINATING "; end 0",
      "UNKNOWN UNOBSERVED; no sender"},
+    {"OtherWordsOfALaterQemuAreUnknown",
+     "words journal terminating: signal 15 of process 812 (/usr/sbin/virtqemud); end 0",
+     "UNKNOWN UNOBSERVED; no sender"},
+    {"OtherWordsOfALaterQemuConfirmNoSender",
+     "held; words journal terminating: signal 15 of process 812 (bash); sent SIGTERM bash; end 0",
+     "UNKNOWN UNOBSERVED"},
+    {"OtherWordsOfALaterQemuChangeNoShutdown",
+     "words journal terminating: signal 15 of process 812 (/usr/bin/earlyoom); SHUTDOWN "
+     "host-signal; end 0",
+     "ADMIN HOST_SIGNAL; no sender"},
     {"AMemoryKillersNameInThemMakesNoCrash",
      "words journal terminating on signal 15 from pid 812 (/usr/bin/earlyoom); SHUTDOWN "
      "host-signal; end 0",
