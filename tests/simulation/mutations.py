@@ -330,14 +330,14 @@ MUTATIONS = [
     # Who is followed.
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
-    Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_connecting.cc",
+    Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_source.cc",
              "} else if (⟦peer.pid != 0 && !IsQemuAt(*context_, peer, slot)⟧) {", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/unfollowed_sockets.cc",
              "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxUnfollowed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",
-             "⟦BackOff(slot, first, limit);⟧\n    // Another slot", ";"),
-    Mutation("a-replaced-socket-stays-its-runs", "watcher/qmp/qmp_connecting.cc",
-             "if (slot->run == nullptr || ⟦slot->run->IsSocketOf(*slot, socket)⟧) return;", "true",
+             "⟦connector_.BackOff(slot, first, limit);⟧\n    // Another slot", ";"),
+    Mutation("a-replaced-socket-stays-its-runs", "watcher/qmp/qmp_source.cc",
+             "if (slot->run() == nullptr || ⟦slot->run()->IsSocketOf(*slot, socket)⟧) return;", "true",
              # The next QEMU comes after the end of the one before.
              unit_test="UntrackedRestartTest.AReplacedSocketIsTheEndAndANewRun"),
     Mutation("two-monitors-are-two-vms", "watcher/runs/run_table.cc",

@@ -48,7 +48,7 @@ const Manager* OwnerOfFile(const std::string& path) {
 
 ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, bool named_as_monitor,
                             SocketSlot* slot) {
-  if (slot->run != nullptr) return {};
+  if (slot->leads_to != nullptr) return {};
   if (owner != nullptr) return {ConnectVerdict::May::kManagersOwn, owner};
   CommandLines* const command_lines = context.options->command_lines.get();
   if (command_lines == nullptr || (named_as_monitor && !IsForeign(context, *slot))) return {};
@@ -74,6 +74,10 @@ Problem ManagersOwnProblem(const Manager& manager) {
 Problem NoMonitorProblem(const RunContext& context, const SocketSlot& slot) {
   return {ProblemCode::kNoMonitor,
           IsForeign(context, slot) ? ForeignListener(slot.listener->process.pid) : kNoMonitor};
+}
+
+Problem CannotConnect(ProblemCode code, absl::string_view why) {
+  return {code, absl::StrCat("cannot connect to the monitor: ", why)};
 }
 
 bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* slot) {

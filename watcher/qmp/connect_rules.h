@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/problem.h"
 #include "watcher/qmp/socket_slot.h"
@@ -41,6 +42,9 @@ Problem ManagersOwnProblem(const Manager& manager);
 
 // Returns the problem of a socket for which JudgeConnect() returned kNoMonitor.
 Problem NoMonitorProblem(const RunContext& context, const SocketSlot& slot);
+
+// Returns the problem of a connect that failed. `why` is for people.
+Problem CannotConnect(ProblemCode code, absl::string_view why);
 
 // Returns whether `peer`, which listens at the slot's socket, is a QEMU: by its name or, if it has
 // another name, by its command line. Begins to read that, for the next attempt.

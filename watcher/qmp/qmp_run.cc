@@ -30,6 +30,7 @@ constexpr char kNotAVm[] =
 QmpRun::QmpRun(RunContext* context, RunTable* table, QmpSource* source, VmSession session)
     : VmRun(context, table, std::move(session)),
       source_(source),
+      sockets_{.run = this},
       process_was_known_(tracked()),
       greeted_(VmRun::session().answered()) {}
 
@@ -103,11 +104,11 @@ void QmpRun::Ask(Question question) {
 
 std::function<bool()> QmpRun::OwnsName() const {
   const SocketSlot& home = *sockets_.home;
-  if (home.run != nullptr && home.run != this) return nullptr;
+  if (home.run() != nullptr && home.run() != this) return nullptr;
   if (!session().restored_unattached()) return [] { return true; };
   // A later run may be there and not be known yet.
   std::optional<InodeKey> inode;
-  if (home.run == this) inode = InodeOf(home.socket);
+  if (home.run() == this) inode = InodeOf(home.socket);
   return [path = home.path, socket = info().socket, inode] {
     SeenSocket there;
     return LookAtSocket(path, &there) != 0 || there.identity == socket ||

@@ -61,7 +61,8 @@ class QmpRun : public VmRun, public MonitorConnection::Delegate {
   // While the slot has the same inode, that shows it too: on a file system without birth times, a
   // chmod changes the socket's identity.
   bool IsSocketOf(const SocketSlot& slot, const SocketIdentity& socket) const {
-    return socket == info().socket || (slot.run == this && InodeOf(slot.socket) == InodeOf(socket));
+    return socket == info().socket ||
+           (slot.run() == this && InodeOf(slot.socket) == InodeOf(socket));
   }
   // The source's state of the run.
   RunSockets& sockets() { return sockets_; }

@@ -1,8 +1,8 @@
 #include "watcher/qmp/qmp_source.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -20,6 +20,9 @@
 namespace vmeventd {
 namespace {
 
+constexpr char kListenerGone[] =
+    "the process that listened on the monitor's socket is gone, and the socket still accepts";
+
 // Owner of a run whose socket is gone.
 constexpr uint32_t kUnknownOwner = ~0U;
 
@@ -35,8 +38,8 @@ QmpSource::QmpSource(RunContext* context, RunTable* table)
     : context_(context),
       table_(table),
       watches_(context->options->sources.watches),
-      path_check_(context, table, this, &unfollowed_),
-      attempts_(context, watches_.size(), this) {}
+      path_check_(context, table, this, &slots_.unfollowed()),
+      connector_(context, &slots_, &meters_, this) {}
 
 SourceKind QmpSource::Kind() {
   return {.key = kKey,
@@ -61,7 +64,7 @@ absl::StatusOr<std::unique_ptr<QmpSource>> QmpSource::Create(RunContext* context
 }
 
 void QmpSource::Restore(VmSession session) {
-  SocketSlot* const slot = SlotAt(session.run().raw_path);
+  SocketSlot* const slot = slots_.At(session.run().raw_path);
   for (int spec = static_cast<int>(watches_.size()) - 1; spec >= 0; --spec) {
     if (watches_[spec].VmName(slot->path).has_value()) slot->spec = spec;
   }
@@ -69,17 +72,17 @@ void QmpSource::Restore(VmSession session) {
   QmpRun* const run = AddRun(slot, kUnknownOwner,
                              std::make_unique<QmpRun>(context_, table_, this, std::move(session)));
   SetRun(slot, run);
-  SetSocket(run, slot, {socket, kUnknownOwner});
+  slots_.SetAttached(&run->sockets(), slot, {socket, kUnknownOwner});
 }
 
 void QmpSource::Start() {
   EndLostRuns(-1);
   directories_->Start();
-  attempts_.CheckFirstScan();
+  connector_.CheckFirstScan();
 }
 
 void QmpSource::OnRead(int spec) {
-  attempts_.OnRead(spec);
+  connector_.OnRead(spec);
   EndLostRuns(spec);
 }
 
@@ -90,8 +93,9 @@ void QmpSource::EndLostRuns(int spec) {
         sockets.HasPresentSocket()) {
       continue;
     }
-    if (sockets.home->run == run && spec >= 0) {
-      TryConnect(sockets.home);  // its directory may not have been read: no descriptor was left
+    if (sockets.home->run() == run && spec >= 0) {
+      connector_.TryConnect(
+          sockets.home);  // its directory may not have been read: no descriptor was left
     } else {
       run->End();
     }
@@ -108,7 +112,7 @@ void QmpSource::OnHangChange(int spec) {
 
 void QmpSource::EndTurn() {
   closed_connections_.clear();
-  dropped_slots_.clear();
+  slots_.FreeDropped();
 }
 
 // Slots
@@ -117,66 +121,41 @@ std::string QmpSource::RawVmName(const SocketSlot& slot) const {
   return watches_[slot.spec].VmName(slot.path).value_or(std::string(slot.path));
 }
 
-SocketSlot* QmpSource::FindSlot(const std::string& path) {
-  const auto it = slots_.find(path);
-  return it != slots_.end() ? it->second.get() : nullptr;
-}
-
-SocketSlot* QmpSource::SlotAt(const std::string& path) {
-  if (SocketSlot* const known = FindSlot(path)) return known;
-  auto made = std::make_unique<SocketSlot>();
-  made->path = path;
-  const absl::string_view key = made->path;
-  return slots_.try_emplace(key, std::move(made)).first->second.get();
-}
-
 void QmpSource::OnSocket(int spec, const std::string& below, const SeenSocket& socket) {
-  SocketSlot* const slot = SlotAt(std::string(watches_[spec].PathOf(below)));
+  SocketSlot* const slot = slots_.At(std::string(watches_[spec].PathOf(below)));
   if (slot->spec < 0) slot->spec = spec;
   slot->present = true;
-  if (slot->run != nullptr && slot->run->connected()) {
+  if (slot->run() != nullptr && slot->run()->connected()) {
     LeaveReplacedRun(slot, socket.identity);
-    if (slot->run != nullptr) {
-      slot->run->sockets().owner = socket.owner;
+    if (slot->run() != nullptr) {
+      slot->run()->sockets().owner = socket.owner;
       return;
     }
   }
   slot->backoff = absl::ZeroDuration();
-  Schedule(slot, absl::ZeroDuration());
+  connector_.Schedule(slot, absl::ZeroDuration());
 }
 
 void QmpSource::OnSocketGone(int spec, const std::string& below) {
-  SocketSlot* const slot = FindSlot(std::string(watches_[spec].PathOf(below)));
+  SocketSlot* const slot = slots_.Find(std::string(watches_[spec].PathOf(below)));
   if (slot == nullptr) return;
   slot->present = false;
-  context_->loop->CancelTimer(&slot->retry);
-  ForgetProblem(slot);
+  connector_.Cancel(slot);
+  slots_.ClearProblem(slot);
   EndUntrackedRun(slot);
   DropSlotIfUnused(slot);
 }
 
 void QmpSource::DropSlotIfUnused(SocketSlot* slot) {
   if (!slot->unused()) return;
-  SetRun(slot, nullptr);
-  context_->loop->CancelTimer(&slot->retry);
-  const auto it = slots_.find(slot->path);
-  if (it == slots_.end() || it->second.get() != slot) return;  // dropped already
-  dropped_slots_.push_back(std::move(it->second));
-  slots_.erase(it);
+  connector_.Cancel(slot);
+  slots_.Drop(slot);
 }
 
 void QmpSource::ReportProblem(SocketSlot* slot, const Problem& problem) {
-  if (slot->run != nullptr) return slot->run->ReportProblem(problem);
-  if (slot->problem == problem) return;
-  slot->problem = problem;
+  if (slot->run() != nullptr) return slot->run()->ReportProblem(problem);
+  if (!slots_.SetProblem(slot, RawVmName(*slot), problem, context_->loop->Now().wall)) return;
   spdlog::warn("not following {}: {}", absl::CHexEscape(slot->path), problem.text);
-  unfollowed_.Add(slot->path, RawVmName(*slot), problem, context_->loop->Now().wall);
-}
-
-void QmpSource::ForgetProblem(SocketSlot* slot) {
-  if (slot->problem.empty()) return;
-  slot->problem = {};
-  unfollowed_.Remove(slot->path);
 }
 
 std::vector<ServiceHealth> QmpSource::Health() const {
@@ -196,7 +175,7 @@ void QmpSource::Describe(v1::GetServerInfoResponse* info) const {
     const MutexLock lock(&mutex_);
     for (const v1::WatchedDirectory& directory : watched_) *info->add_directories() = directory;
   }
-  unfollowed_.Describe(info);
+  slots_.unfollowed().Describe(info);
 }
 
 std::vector<SourceMetric> QmpSource::Metrics() const {
@@ -266,57 +245,147 @@ RunInfo QmpSource::Describe(const SocketSlot& slot, const SeenSocket& seen,
   return info;
 }
 
-void QmpSource::ForgetSocket(QmpRun* run) {
-  std::optional<InodeKey>& inode = run->sockets().attached_inode;
-  if (!inode.has_value()) return;
-  const auto it = by_socket_.find(*inode);
-  // A later run may have been attached by a socket of that inode.
-  if (it != by_socket_.end() && it->second == run) by_socket_.erase(it);
-  inode.reset();
-}
-
-void QmpSource::SetSocket(QmpRun* run, SocketSlot* slot, const SeenSocket& seen) {
-  RunSockets& sockets = run->sockets();
-  ForgetSocket(run);
-  sockets.attached_inode = InodeOf(seen.identity);
-  by_socket_[*sockets.attached_inode] = run;
-  sockets.attached_by = slot;
-  sockets.owner = seen.owner;
-}
-
 void QmpSource::SetRun(SocketSlot* slot, QmpRun* run) {
-  if (slot->run == run) return;
-  if (slot->run != nullptr) {
-    RunSockets& before = slot->run->sockets();
-    before.slots.erase(std::find(before.slots.begin(), before.slots.end(), slot));
-    if (before.attached_by == slot) before.attached_by = nullptr;
-  }
-  slot->run = run;
-  if (run == nullptr) return;
-  run->sockets().slots.push_back(slot);
-  if (run->published()) ForgetProblem(slot);
+  if (slot->run() == run) return;
+  slots_.Lead(slot, run != nullptr ? &run->sockets() : nullptr);
+  if (run != nullptr && run->published()) slots_.ClearProblem(slot);
 }
 
 QmpRun* QmpSource::AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run) {
   QmpRun* const added = run.get();
-  RunSockets& sockets = added->sockets();
-  sockets.home = slot;
-  sockets.owner = owner;
-  ++slot->runs;
+  slots_.AddRun(slot, owner, &added->sockets());
   table_->Add(this, std::move(run));
   path_check_.OnBegun();
   return added;
 }
 
 void QmpSource::EndUntrackedRun(SocketSlot* slot) {
-  QmpRun* const run = slot->run;
+  QmpRun* const run = slot->run();
   if (run != nullptr && !run->tracked() && !run->connected()) run->End();
+}
+
+// Connections
+
+void QmpSource::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
+  if (slot->run() == nullptr || slot->run()->IsSocketOf(*slot, socket)) return;
+  EndUntrackedRun(slot);
+  SetRun(slot, nullptr);
+}
+
+bool QmpSource::OnSeen(SocketSlot* slot, const SeenSocket& seen) {
+  LeaveReplacedRun(slot, seen.identity);
+  if (slot->unused()) return false;
+  SlotTable::SetSeen(slot, seen.identity);
+  if (slot->left_alone) return false;
+  const RunSockets* const attached = slots_.AttachedBy(InodeOf(seen.identity));
+  if (attached == nullptr || !(attached->run->info().socket == seen.identity)) return true;
+  SetRun(slot, attached->run);  // the socket was renamed, or has several paths
+  return !slot->run()->connected();
+}
+
+void QmpSource::OnConnected(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket) {
+  PeerProcess peer;
+  if (context_->options->process_tracking) {
+    absl::StatusOr<PeerProcess> identified = IdentifyPeer(socket.get());
+    if (absl::IsResourceExhausted(identified.status())) {
+      return connector_.OnNotConnected(slot, EMFILE);
+    }
+    if (!identified.ok()) {
+      connector_.BackOff(slot, kFirstRetry, kMaxRetry);
+      return ReportProblem(slot, {ProblemCode::kCannotConnect,
+                                  absl::StrCat("cannot identify the process behind the monitor: ",
+                                               identified.status().message())});
+    }
+    peer = *std::move(identified);
+  }
+  const bool gone = peer.kind == PeerProcess::Kind::kGone;
+  const bool listener_seen = gone || peer.pid != 0;
+  if (gone) {
+    if (slot->run() != nullptr && slot->run()->process_ended()) {
+      // Usually a QEMU that ended in this moment; else a child of it that still has the socket.
+      connector_.BackOff(slot, kFirstRetry, kMaxRetry);
+      if (connector_.TriedForLong(*slot)) {
+        ReportProblem(slot, {ProblemCode::kNoMonitor, kListenerGone});
+      }
+      return;
+    }
+    peer = PeerProcess();
+  } else if (peer.pid != 0 && !IsQemuAt(*context_, peer, slot)) {
+    // A launcher, which may listen for many: the sender will show which VM it is.
+    peer = PeerProcess();
+  }
+  QmpRun* const run = RunFor(slot, seen, std::move(peer));
+  if (run == nullptr) return;
+  SetRun(slot, run);
+  // Another way to the same run: its monitor is connected already.
+  const RunSockets& sockets = run->sockets();
+  if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
+  if (const absl::Status status = run->Attach(std::move(socket), seen.identity); !status.ok()) {
+    connector_.BackOff(slot, kFirstRetry, kMaxRetry);
+    return ReportProblem(slot, CannotConnect(ProblemCode::kCannotConnect, status.message()));
+  }
+  slots_.SetAttached(&run->sockets(), slot, seen);
+  run->sockets().listener_seen = listener_seen;
+  connector_.Cancel(slot);  // what the end of the connection before may have left
+}
+
+QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer) {
+  const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
+  // The peer is who listened, which may be the launcher of the QEMU that has sent there; and
+  // before Linux 6.5, where that is gone, another process that has its id. So the run of that very
+  // socket comes first. An inode may be used again, but not with the same time.
+  QmpRun* known = slot->run();
+  if (known == nullptr || (tracked && !(known->info().socket == seen.identity))) {
+    known = Own(table_->FindByProcess(peer));
+  }
+  if (known != nullptr) {
+    if (!tracked || known->followed()) return known;
+    if (!known->tracked()) {
+      known->TrackInstead(std::move(peer)).IgnoreError();
+    } else if (known->info().pid == peer.pid && known->info().start_ticks == peer.start_ticks) {
+      known->Track(std::move(peer)).IgnoreError();  // else it is looked for again
+    }
+    return known;
+  }
+  // The socket is another process's than that of the run it led to, which has its own end.
+  EndUntrackedRun(slot);
+  SetRun(slot, nullptr);
+  if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
+    // The socket leads nowhere else as long as that process lives.
+    connector_.BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
+    ReportProblem(slot, {ProblemCode::kFollowedElsewhere,
+                         absl::StrCat("its process is followed as ", other->info().name, " of ",
+                                      other->info().source)});
+    return nullptr;
+  }
+  // The slot's run before may have needed fewer descriptors than a new one.
+  if (!connector_.HasDescriptors(slot, seen)) return nullptr;
+  spdlog::debug("following {} ({})", absl::CHexEscape(slot->path),
+                tracked ? absl::StrCat("pid ", peer.pid) : "process not known");
+  auto run = std::make_unique<QmpRun>(
+      context_, table_, this,
+      VmSession(Describe(*slot, seen, peer), &context_->options->session, context_->loop->Now()));
+  if (tracked) {
+    if (const absl::Status status = run->Track(std::move(peer)); !status.ok()) {
+      connector_.BackOff(slot, kFirstRetry, kMaxRetry);
+      ReportProblem(slot, CannotConnect(ProblemCode::kCannotConnect, status.message()));
+      return nullptr;
+    }
+  }
+  return AddRun(slot, seen.owner, std::move(run));
+}
+
+int QmpSource::CountRunsOf(uint32_t owner) const {
+  const std::vector<VmRun*> runs = table_->RunsOf(this);
+  return static_cast<int>(std::count_if(
+      runs.begin(), runs.end(), [&](VmRun* run) { return Own(run)->sockets().owner == owner; }));
 }
 
 // Reports of runs
 
 void QmpSource::OnMonitorReady(QmpRun* run, const std::string& uuid) {
-  for (SocketSlot* slot : run->sockets().slots) ForgetProblem(slot);  // the run's status has more
+  // The run's status has more.
+  for (SocketSlot* slot : run->sockets().slots) slots_.ClearProblem(slot);
   table_->SetUuid(run, uuid);
 }
 
@@ -327,13 +396,13 @@ void QmpSource::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Durati
   const absl::Duration limit = lost || held ? kMaxRetry : kMaxRefusedRetry;
   bool leads_back = false;
   for (SocketSlot* slot : run->sockets().slots) {
-    if (run->published()) ForgetProblem(slot);
+    if (run->published()) slots_.ClearProblem(slot);
     if (!slot->present) continue;
     leads_back = true;
     if (answered_for >= kSteadyMonitor) slot->backoff = absl::ZeroDuration();
-    BackOff(slot, first, limit);
+    connector_.BackOff(slot, first, limit);
     // Another slot may be the one that leads to the monitor that greets.
-    if (!lost && slot == run->sockets().attached_by) Schedule(slot, 2 * slot->backoff);
+    if (!lost && slot == run->sockets().attached_by) connector_.Schedule(slot, 2 * slot->backoff);
   }
   // The process's end will be seen, if it is tracked.
   if (!leads_back && !run->tracked()) run->End();
@@ -350,9 +419,9 @@ void QmpSource::OnNoVm(QmpRun* run, const Problem& problem) {
   }
   // A launcher may have listened for a QEMU that was slow to start, or that another client had.
   slot->silent_until = context_->loop->Now().monotonic + kMaxRefusedRetry;
-  BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
+  connector_.BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
   // A QEMU of another name is connected to again at once, by its process.
-  if (HasQemuCommandLine(*slot)) return Schedule(slot, absl::ZeroDuration());
+  if (HasQemuCommandLine(*slot)) return connector_.Schedule(slot, absl::ZeroDuration());
   ReportProblem(slot, problem);
 }
 
@@ -362,30 +431,25 @@ bool QmpSource::ReleaseToOther(QmpRun* run, const PeerProcess& sender) {
   SocketSlot* const slot = run->sockets().home;
   SetRun(slot, Own(other));
   run->Discard();
-  if (slot->present) BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
+  if (slot->present) connector_.BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
   return true;
 }
 
 void QmpSource::OnOver(VmRun* run) {
   QmpRun* const own = Own(run);
   RunSockets& sockets = own->sockets();
-  ForgetSocket(own);
   SocketSlot* const home = sockets.home;
   spdlog::debug("the VM at {} has ended", absl::CHexEscape(home->path));
-  --home->runs;
+  slots_.RemoveRun(&sockets, own->info().socket);
   path_check_.OnOver(home->runs > 0);
   // A run that repeatedly starts and ends is retried less often.
   const bool lasted =
       run->tracked() ||
       context_->loop->Now().monotonic - run->session().attached_at().monotonic >= kSteadyMonitor;
   for (SocketSlot* slot : sockets.slots) {
-    slot->run = nullptr;
-    slot->end_seen = slot->socket == own->info().socket;
-  }
-  for (SocketSlot* slot : sockets.slots) {
     // The file may stay, and be listened on once more.
     if (lasted) slot->backoff = absl::ZeroDuration();
-    if (slot->present) BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
+    if (slot->present) connector_.BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
     if (slot != home) DropSlotIfUnused(slot);
   }
   DropSlotIfUnused(home);

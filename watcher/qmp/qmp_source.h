@@ -7,14 +7,11 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/counter.h"
 #include "base/mutex.h"
 #include "base/receiving_socket.h"
-#include "watcher/core/managers.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/service_health.h"
@@ -22,11 +19,12 @@
 #include "watcher/qmp/directory_watcher.h"
 #include "watcher/qmp/monitor_connection.h"
 #include "watcher/qmp/path_check.h"
+#include "watcher/qmp/qmp_meters.h"
 #include "watcher/qmp/qmp_run.h"
-#include "watcher/qmp/socket_attempts.h"
+#include "watcher/qmp/slot_table.h"
+#include "watcher/qmp/socket_connector.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/qmp/socket_slot.h"
-#include "watcher/qmp/unfollowed_sockets.h"
 #include "watcher/runs/directory_thread.h"
 #include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"
@@ -39,14 +37,6 @@
 
 namespace vmeventd {
 
-// Counters of the monitors' connections. The loop thread counts, any thread reads.
-struct QmpMeters {
-  Counter connect_retries;     // after a connect was refused or found a full queue
-  Counter connects_put_off;    // delayed: too many sockets waited to be closed
-  Counter monitor_reconnects;  // monitors that answered again after their connection had ended
-  Counter protocol_errors;     // connections that were closed because what came was not QMP
-};
-
 // The source of a run whose monitor's socket was found at `monitor_path`, in a watched directory:
 // "qmp:" and that directory.
 std::string QmpSourceName(absl::string_view monitor_path);
@@ -54,14 +44,11 @@ std::string QmpSourceName(absl::string_view monitor_path);
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
 // connection to the run of the process behind it. A slot is a socket's path, a run is a process;
 // several slots may lead to one run. A run is made for a process whose name or command line is a
-// QEMU's, or else for the process that sends a QEMU's greeting.
-//
-// A slot without a connection to its run has a timer, and TryConnect() begins its one attempt: the
-// directory's thread looks at the socket, its run is found, the thread connects, or the slot waits
-// for longer than before. A directory that hangs does not delay the others. Loop thread.
+// QEMU's, or else for the process that sends a QEMU's greeting. SocketConnector connects to the
+// sockets; the source decides which run is behind each. Loop thread.
 class QmpSource : public RunSource,
                   private DirectoryWatcher::Delegate,
-                  private SocketAttempts::Delegate {
+                  private SocketConnector::Delegate {
  public:
   static constexpr char kKey[] = "qmp";  // SourceKind::key
   // Serves while each watched directory exists and can be read.
@@ -76,7 +63,7 @@ class QmpSource : public RunSource,
 
   void Restore(VmSession session) override;
   void Start() override;
-  bool first_scan_done() const override { return attempts_.first_scan_done(); }
+  bool first_scan_done() const override { return connector_.first_scan_done(); }
   void EndTurn() override;
   void OnOver(VmRun* run) override;
   // Returns whether a watched directory is there.
@@ -106,13 +93,11 @@ class QmpSource : public RunSource,
   }
 
   // The thread of the directory of spec number `spec`; -1: of all other directories.
-  DirectoryThread* ThreadOf(int spec) const { return attempts_.ThreadOf(spec); }
+  DirectoryThread* ThreadOf(int spec) const { return connector_.ThreadOf(spec); }
   const PathCheck& path_check() const { return path_check_; }
   QmpMeters& meters() { return meters_; }
 
  private:
-  static constexpr int kDescriptorsOfRun = 2;  // its connection and its pidfd
-
   QmpSource(RunContext* context, RunTable* table);
 
   void OnSocket(int spec, const std::string& below, const SeenSocket& socket) override;
@@ -122,47 +107,25 @@ class QmpSource : public RunSource,
     const MutexLock lock(&mutex_);
     watched_ = std::move(directories);
   }
-  SocketSlot* FindSlot(const std::string& path) override;
-  void TryAgain(SocketSlot* slot) override { Schedule(slot, absl::ZeroDuration()); }
+
+  bool OnSeen(SocketSlot* slot, const SeenSocket& seen) override;
+  void OnConnected(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket) override;
+  void OnNobodyListens(SocketSlot* slot) override { EndUntrackedRun(slot); }
+  // Reports a problem of the slot's run or, if it has none, of its socket.
+  void ReportProblem(SocketSlot* slot, const Problem& problem) override;
+  int CountRunsOf(uint32_t owner) const override;
   void OnHangChange(int spec) override;
 
   // Ends untracked runs of that spec, whose directory was read, to which no socket leads.
   void EndLostRuns(int spec);
 
-  // Slots.
-  // Finds the slot of that path, or makes it.
-  SocketSlot* SlotAt(const std::string& path);
   void DropSlotIfUnused(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
-  void ReportProblem(SocketSlot* slot, const Problem& problem);
-  void ForgetProblem(SocketSlot* slot);
 
-  // Connecting (qmp_connecting.cc).
-  void Schedule(SocketSlot* slot, absl::Duration delay);
-  // Schedules with twice the last wait, at least `first` and at most `limit`.
-  void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
-  // Returns whether it has been tried for so long that its problem is to be reported.
-  bool TriedForLong(const SocketSlot& slot) const;
-  // Returns the problem if no descriptors are left for the slot's run, or for a new one; null:
-  // there are enough.
-  const char* Shortage(const SocketSlot& slot, const SeenSocket& seen) const;
-  // Reports the shortage of descriptors, and tries again later.
-  void AwaitDescriptors(SocketSlot* slot, const char* shortage);
   // If `socket`, at the slot's path, is not the one of the slot's run: the slot has no run any
   // more. That run keeps its connection and its process.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
-  void TryConnect(SocketSlot* slot);
-  // Number of descriptors that the slot's run still lacks.
-  int DescriptorsFor(const SocketSlot& slot) const;
-  // `error`: the errno of the look at the slot's socket; 0: it was seen. `owner`: the manager that
-  // needs it, judged by its path after links; null: none.
-  void OnSeen(SocketSlot* slot, int error, const SeenSocket& seen, const Manager* owner);
-  // Returns whether a connect can harm nobody (connect_rules.h); if not, looks again later.
-  bool MayConnect(SocketSlot* slot, const Manager* owner);
-  void OnNotConnected(SocketSlot* slot, int error);
-  void Attach(SocketSlot* slot, const SeenSocket& seen, ReceivingSocket socket);
-
-  // Runs. Returns `run` if it belongs to this source; else null.
+  // Returns `run` if it belongs to this source; else null.
   static QmpRun* Own(VmRun* run);
   // The run of the process behind the slot's socket, made if need be. Null: it cannot be followed.
   QmpRun* RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer);
@@ -170,9 +133,6 @@ class QmpSource : public RunSource,
   QmpRun* AddRun(SocketSlot* slot, uint32_t owner, std::unique_ptr<QmpRun> run);
   // Makes `slot` lead to `run`; null: to no run.
   void SetRun(SocketSlot* slot, QmpRun* run);
-  // Stores by which socket, of which user, the run was attached.
-  void SetSocket(QmpRun* run, SocketSlot* slot, const SeenSocket& seen);
-  void ForgetSocket(QmpRun* run);
   // Ends an untracked run whose connection is closed and whose socket is gone: no input can follow.
   static void EndUntrackedRun(SocketSlot* slot);
 
@@ -180,16 +140,12 @@ class QmpSource : public RunSource,
   RunTable* const table_;
   QmpMeters meters_;
   const std::vector<WatchSpec>& watches_;
-  absl::flat_hash_map<absl::string_view, std::unique_ptr<SocketSlot>> slots_;  // SocketSlot::path
+  SlotTable slots_;
   MonitorBudget budget_;
-  // Slots that may be on the call stack until the turn of the loop ends.
-  std::vector<std::unique_ptr<SocketSlot>> dropped_slots_;
+  // Connections that may be on the call stack until the turn of the loop ends.
   std::vector<std::unique_ptr<MonitorConnection>> closed_connections_;
-  // The run that each socket was last used to attach.
-  absl::flat_hash_map<InodeKey, QmpRun*> by_socket_;
-  UnfollowedSockets unfollowed_;
   PathCheck path_check_;
-  SocketAttempts attempts_;
+  SocketConnector connector_;
   std::unique_ptr<DirectoryWatcher> directories_;
 
   mutable Mutex mutex_;

@@ -10,8 +10,9 @@
 
 namespace vmeventd {
 
-// The sockets of a run, as its source has them.
+// The sockets of a run, as SlotTable has them.
 struct RunSockets {
+  QmpRun* run = nullptr;
   SocketSlot* home = nullptr;  // the slot where it was first seen, which gives it its name
   // The slots that lead to it. `attached_by`: the one that it was attached by last; null: that slot
   // was removed.
@@ -29,5 +30,7 @@ struct RunSockets {
                        [](const SocketSlot* slot) { return slot->present; });
   }
 };
+
+inline QmpRun* SocketSlot::run() const { return leads_to != nullptr ? leads_to->run : nullptr; }
 
 }  // namespace vmeventd

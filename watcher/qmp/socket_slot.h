@@ -16,6 +16,7 @@
 namespace vmeventd {
 
 class QmpRun;
+struct RunSockets;
 
 // The watcher's state of one socket path, as long as the socket exists or a run that was found at
 // it lives.
@@ -29,8 +30,9 @@ struct SocketSlot {
   absl::Duration silent_until;
 
   // The run that this path leads to: the newest one found here. An older run, whose socket was
-  // replaced, may live on.
-  QmpRun* run = nullptr;
+  // replaced, may live on. SlotTable sets it; null: none.
+  RunSockets* leads_to = nullptr;
+  inline QmpRun* run() const;  // run_sockets.h
 
   TimerId retry;
   absl::Duration backoff;  // the last wait; zero: none yet
