@@ -43,7 +43,7 @@ namespace vmeventd {
 //   words journal|file TEXT    QEMU's last ones; others may write the file
 //   wait TIME, suspend TIME (of the node), declare [TIME], withdraw, host down|up, rebooted,
 //   victim, untrack, can-exit yes|no, no-panic-device, stays-down                 its command line
-//   has -no-shutdown reported destroyed|shutdown|failed|migrated    the end, by libvirt
+//   has -no-shutdown reported destroyed|saved|shutdown|failed|migrated   the end, by libvirt
 // Checks on the way:
 //   is STATE, paused for RUN_STATE|nothing, last TYPE [CLASS], events TYPE..., gap REASON (of
 //   the first one), problem CODE|TEXT, no problem, asked COUNT, file written|removed|none
@@ -216,6 +216,7 @@ class Story {
     if (word == "stays-down") return vm_->StaysDown();
     if (word == "reported") {
       return vm_->Reported(first == "destroyed"  ? ManagerEnd::kDestroyed
+                           : first == "saved"    ? ManagerEnd::kSaved
                            : first == "shutdown" ? ManagerEnd::kShutdown
                            : first == "migrated" ? ManagerEnd::kMigrated
                                                  : ManagerEnd::kFailed);

@@ -169,6 +169,12 @@ const StoryCase kDowns[] = {
     {"LibvirtThatReportsADestroyHasDestroyedIt",
      "libvirt; ready; sent SIGTERM virtqemud; reported destroyed; gone 0",
      "ADMIN HOST_DESTROY; file none"},
+    {"LibvirtThatReportsASaveHasSavedIt",
+     "libvirt; ready; sent SIGTERM virtqemud; SHUTDOWN host-signal; reported saved; gone 0",
+     "ADMIN HOST_SAVE; rule manager-saved"},
+    {"LibvirtThatReportsAnOrderlyEndDoesNotShowWhoseItWas",
+     "libvirt; ready; lost; reported shutdown; gone 0",
+     "UNKNOWN UNOBSERVED; rule manager-shutdown"},
     {"AKillByAnotherThanLibvirtIsTheHosts",
      "libvirt; ready; lost; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "
      "bash; gone 0",
