@@ -52,11 +52,11 @@ void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& mon
         "it is inside QEMU's container. Share it with the host at the container's next start.");
     steps.push_back({Place::kContainer,
                      absl::StrCat("-v ", place.spec.directory, ":", QuoteForShell(directory))});
-    if (!place.is_watched) exam->NeedWatch(place.spec.text());
+    if (!place.is_watched) exam->settings()->Need(kWatchSetting, place.spec.text());
     if (!place.is_watched) steps.push_back({Place::kConfiguration, ""});
     return exam->Add("unwatched", std::move(subject), what, std::move(steps));
   }
-  exam->NeedWatch(SpecOfSocket(monitor.path, subject.name, false).text());
+  exam->settings()->Need(kWatchSetting, SpecOfSocket(monitor.path, subject.name, false).text());
   steps.push_back({Place::kConfiguration, ""});
   if (exam->daemon() != nullptr && IsContained(*exam->daemon())) {
     absl::StrAppend(&what, "share it with vmeventd's container.");

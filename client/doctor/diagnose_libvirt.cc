@@ -37,10 +37,11 @@ void FollowLibvirt(const Subject& subject, const NodeProcess& qemu, const Manage
                    Examination* exam) {
   const std::string uri = LibvirtUri(qemu, manager, *exam);
   // Another finding reports a libvirt that is not reached.
-  if (exam->HasLibvirt(uri) || (uri == kSystemLibvirt && exam->FollowsLibvirt())) {
+  if (exam->settings()->Has(kLibvirtSetting, uri) ||
+      (uri == kSystemLibvirt && exam->FollowsLibvirt())) {
     return void(++exam->diagnosis()->usable);
   }
-  exam->NeedLibvirt(uri);
+  exam->settings()->Need(kLibvirtSetting, uri);
   const bool is_nova = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
     return absl::StrContains(argument, "manufacturer=OpenStack");
   });

@@ -66,8 +66,9 @@ void AddOwnMonitor(const char* kind, Subject subject, const std::string& what,
   }
   absl::c_move(advice.steps, std::back_inserter(steps));
   const std::string watch = advice.needs_place ? place.spec.text() : advice.watch;
-  if (!watch.empty() && !exam->HasWatch(watch)) exam->NeedWatch(watch);
-  if (!watch.empty() && exam->NeedsWatch(watch)) {
+  SourceSettings* const settings = exam->settings();
+  if (!watch.empty() && !settings->Has(kWatchSetting, watch)) settings->Need(kWatchSetting, watch);
+  if (!watch.empty() && settings->Needs(kWatchSetting, watch)) {
     steps.push_back({Place::kConfiguration, ""});
   }
   subject.name = advice.vm;
@@ -205,7 +206,7 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
                              spec.pattern.substr(1), ", where the VM's name belongs");
       continue;
     }
-    exam->NeedWatch(spec.text());
+    exam->settings()->Need(kWatchSetting, spec.text());
     return exam->Add("unwatched", subject, absl::StrCat(what, "."), {{Place::kConfiguration, ""}});
   }
   AddOwnMonitor("unwatched", subject, absl::StrCat(what, refused, "."), qemu, manager, "", exam);

@@ -55,9 +55,9 @@ void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
   const Subject subject = {place.spec.text()};
   if (const auto monitors = FindManagerMonitors(place.spec)) {
     if (monitors->manager->id == ManagerId::kLibvirt) {
-      exam->KeepLibvirt(kSystemLibvirt);
+      exam->settings()->Keep(kLibvirtSetting, kSystemLibvirt);
     } else {
-      exam->KeepWatch("/run/qemu:*.qmp");
+      exam->settings()->Keep(kWatchSetting, "/run/qemu:*.qmp");
     }
     exam->Add("manager", subject,
               absl::StrCat("This --watch takes a monitor, ", monitors->sockets, ", that ",

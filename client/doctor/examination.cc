@@ -11,7 +11,6 @@
 #include "absl/strings/strip.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/paths.h"
-#include "client/doctor/settings.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"
@@ -62,13 +61,13 @@ Examination::Examination(const NodeFacts& facts)
       taken_(facts.files) {
   for (const UnixSocket& socket : facts_.sockets) taken_.insert(socket.path);
   for (const WatchedPlace& place : facts_.watches) {
-    if (!FindManagerMonitors(place.spec)) watches_.push_back(place.spec.text());
+    if (!FindManagerMonitors(place.spec)) settings_.Keep(kWatchSetting, place.spec.text());
   }
   for (const NodeProcess& process : facts_.processes) {
     if (process.pid == facts_.daemon_pid) daemon_ = &process;
   }
   for (const v1::LibvirtConnection& connection : facts_.info.libvirt_connections()) {
-    libvirts_.push_back(connection.uri());
+    settings_.Keep(kLibvirtSetting, connection.uri());
   }
   for (const NodeProcess& process : facts_.processes) {
     if (!IsQemu(process.arguments)) continue;
@@ -118,35 +117,6 @@ void Examination::AddTo(std::vector<Finding>* list, const std::string& kind, Sub
   same->subjects.push_back(std::move(subject.text));
 }
 
-bool Examination::HasWatch(const std::string& watch) const {
-  return absl::c_linear_search(watches_, watch);
-}
-
-bool Examination::HasLibvirt(const std::string& uri) const {
-  return absl::c_linear_search(libvirts_, uri);
-}
-
-void Examination::Include(const std::string& value, std::vector<std::string>* values) {
-  if (!absl::c_linear_search(*values, value)) values->push_back(value);
-}
-
-std::string Examination::Settings() const {
-  std::vector<std::string> lines;
-  std::vector<std::string> watches = watches_;
-  std::vector<std::string> libvirts = libvirts_;
-  for (const std::string& watch : new_watches_) Include(watch, &watches);
-  for (const std::string& libvirt : new_libvirts_) Include(libvirt, &libvirts);
-  for (const auto& [name, values] :
-       {std::pair("watch", &watches), std::pair("libvirt", &libvirts)}) {
-    if (values->empty()) continue;
-    const auto quote = [](std::string* out, const std::string& value) {
-      *out += QuoteForFile(value);
-    };
-    lines.push_back(absl::StrCat(name, " = [", absl::StrJoin(*values, ", ", quote), "]"));
-  }
-  return absl::StrJoin(lines, "\n");
-}
-
 void Examination::Complete(Finding* finding) const {
   const bool is_one = finding->vms.size() == 1 && !finding->vms[0].empty();
   const std::string vm = is_one ? finding->vms[0] : "NAME";
@@ -154,7 +124,7 @@ void Examination::Complete(Finding* finding) const {
   std::vector<std::string> repeated;
   std::vector<Step> steps;
   for (Step& step : finding->steps) {
-    if (step.place == Place::kConfiguration) step.line = Settings();
+    if (step.place == Place::kConfiguration) step.line = settings_.Lines();
     if (!is_one && step.place == Place::kShell && absl::StrContains(step.line, kVm)) {
       repeated.push_back(WithVariable(step.line));
       continue;

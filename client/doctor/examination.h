@@ -11,9 +11,10 @@
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/finding.h"
 #include "client/doctor/node_facts.h"
+#include "client/doctor/source_settings.h"
 
-// Shared by the parts of a diagnosis (parts.h): the facts, conclusions that several parts need,
-// and the findings.
+// Shared by the parts of a diagnosis (diagnose_*.h): the facts, conclusions that several parts
+// need, and the findings.
 
 namespace vmeventd::client {
 
@@ -69,16 +70,9 @@ class Examination {
   bool IsTaken(const std::string& path) const { return taken_.contains(path); }
   void Take(const std::string& path) { taken_.insert(path); }
 
-  // The values of --watch and --libvirt: those to keep (in use now), and those that findings add.
-  // All go into one setting, because a setting replaces vmeventd's defaults and all values that the
-  // file has for it.
-  bool HasWatch(const std::string& watch) const;
-  bool HasLibvirt(const std::string& uri) const;
-  bool NeedsWatch(const std::string& watch) const { return new_watches_.contains(watch); }
-  void KeepWatch(const std::string& watch) { Include(watch, &watches_); }
-  void KeepLibvirt(const std::string& uri) { Include(uri, &libvirts_); }
-  void NeedWatch(const std::string& watch) { new_watches_.insert(watch); }
-  void NeedLibvirt(const std::string& uri) { new_libvirts_.insert(uri); }
+  // The settings that the daemon needs. Its lines are those of each step of
+  // Place::kConfiguration.
+  SourceSettings* settings() { return &settings_; }
 
   // Returns the diagnosis, with names, words and settings filled into its lines.
   Diagnosis Finish() &&;
@@ -86,10 +80,8 @@ class Examination {
  private:
   static void AddTo(std::vector<Finding>* list, const std::string& kind, Subject subject,
                     const std::string& what, std::vector<Step> steps);
-  static void Include(const std::string& value, std::vector<std::string>* values);
   // Completes the finding's lines. Shell lines that concern each of several VMs become one loop.
   void Complete(Finding* finding) const;
-  std::string Settings() const;
 
   const NodeFacts& facts_;
   const NodeProcess* daemon_ = nullptr;
@@ -97,10 +89,7 @@ class Examination {
   Diagnosis diagnosis_;
   std::set<int64_t> explained_;
   std::set<std::string> taken_;
-  std::vector<std::string> watches_;
-  std::vector<std::string> libvirts_;
-  std::set<std::string> new_watches_;
-  std::set<std::string> new_libvirts_;
+  SourceSettings settings_ = {kWatchSetting, kLibvirtSetting};
 };
 
 }  // namespace vmeventd::client
