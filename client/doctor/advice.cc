@@ -165,7 +165,7 @@ MonitorAdvice AdviseLima(const NodeProcess& qemu, const std::string& name, const
     absl::string_view home = DirectoryOf(monitor.path);  // of the instance
     home = DirectoryOf(absl::StripSuffix(home, "/"));
     absl::ConsumeSuffix(&home, "/");
-    if (!home.empty() && home != absl::StrCat(qemu.home, "/.lima")) {
+    if (!home.empty() && home != absl::StrCat(qemu.qemu->home, "/.lima")) {
       settings = absl::StrCat("LIMA_HOME=", QuoteForShell(home), " ");
     }
   }
@@ -202,7 +202,7 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, con
                            .steps = {{Place::kQemu, take(name)}},
                            .needs_place = true,
                            .vm = name};
-    if (qemu.own_root) {
+    if (qemu.qemu->own_root) {
       const std::string& directory = place.spec.directory;
       plain.what = "Give it one at its next start, in a directory that its container shares.";
       plain.steps.push_back({Place::kContainer, absl::StrCat("-v ", directory, ":", directory)});

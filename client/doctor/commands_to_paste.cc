@@ -36,7 +36,7 @@ std::optional<std::string> EngineCommand(const std::string& cgroup, absl::string
 }
 
 std::string ThawCommand(const NodeProcess& qemu) {
-  const std::string frozen = qemu.frozen_by;
+  const std::string frozen = qemu.qemu->frozen_by;
   const std::string unit(FileOf(frozen));
   if (const auto line = EngineCommand(frozen, "unpause")) return *line;
   const bool is_unit = absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope");

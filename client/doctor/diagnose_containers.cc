@@ -43,7 +43,7 @@ void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& mon
   const auto is_below = [&directory](absl::string_view above) {
     return absl::StartsWith(absl::StrCat(directory, "/"), above);
   };
-  if (qemu.own_root) {
+  if (qemu.qemu->own_root) {
     const OwnPlace place = PlaceFor(qemu, nullptr, *exam);
     if (!place.is_there)
       steps.push_back({Place::kShell, MakePlace(place, exam->facts().has_systemd)});

@@ -100,7 +100,7 @@ void DiagnoseLogs(Examination* exam) {
   // A user's own daemon follows VMs of that user, whose words the user may read.
   const std::string unit = exam->DaemonUnit();
   if (unit.empty() && daemon.uid != 0 && !IsContained(daemon)) return;
-  if (exam->FollowsLibvirt() && !daemon.reads_logs) {
+  if (exam->FollowsLibvirt() && !daemon.daemon->reads_logs) {
     exam->Add("words", subject,
               absl::StrCat("It cannot read ", kLibvirtLogs,
                            ", so a crash is reported without QEMU's last words: it needs "
@@ -109,7 +109,7 @@ void DiagnoseLogs(Examination* exam) {
               absl::StrCat("grep CapEff /proc/", daemon.pid, "/status; ls -ld /proc/", daemon.pid,
                            "/root", kLibvirtLogs));
   }
-  if (daemon.reads_journal) return;
+  if (daemon.daemon->reads_journal) return;
   const Step step =
       IsContained(daemon)
           ? Step{Place::kContainer, "--group-add \"$(getent group systemd-journal | cut -d: -f3)\""}

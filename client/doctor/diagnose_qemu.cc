@@ -176,7 +176,8 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
       }
       continue;
     }
-    if (qemu.own_tmp && (absl::StartsWith(path, "/tmp/") || absl::StartsWith(path, "/var/tmp/"))) {
+    if (qemu.qemu->own_tmp &&
+        (absl::StartsWith(path, "/tmp/") || absl::StartsWith(path, "/var/tmp/"))) {
       refused = absl::StrCat(": its monitor ", path,
                              " is in the private /tmp of its unit, which is new at each start");
       continue;
@@ -184,7 +185,7 @@ void AddUnwatched(const Subject& subject, const NodeProcess& qemu, const Manager
     const auto same_name = exam->directories().find(std::string(FileOf(path)));
     const WatchSpec spec = SpecOfSocket(
         path, subject.name, same_name != exam->directories().end() && same_name->second.size() > 1);
-    const bool is_inside = !monitor.is_seen && qemu.own_root;
+    const bool is_inside = !monitor.is_seen && qemu.qemu->own_root;
     if (!is_inside && !MayPropose(spec)) {
       refused =
           absl::StrCat(": vmeventd's configuration file takes no --watch for its monitor ", path);
@@ -259,22 +260,22 @@ void DiagnoseQemu(const NodeProcess& qemu, Examination* exam) {
                      "This QEMU is stopped by a signal (state T), so its monitor does not answer.",
                      absl::StrCat("kill -CONT ", kWords));
   }
-  if (!qemu.frozen_by.empty()) {
+  if (!qemu.qemu->frozen_by.empty()) {
     return exam->Add(
         "hung-monitor", subject,
-        absl::StrCat("This QEMU is frozen with its cgroup, ", qemu.frozen_by,
+        absl::StrCat("This QEMU is frozen with its cgroup, ", qemu.qemu->frozen_by,
                      ", so its monitor does not answer: docker pause and systemctl freeze "
                      "do that."),
         ThawCommand(qemu));
   }
-  if (qemu.dumps_core) {
+  if (qemu.qemu->dumps_core) {
     return exam->Add(
         "hung-monitor", subject,
         "This QEMU has crashed, and the kernel writes its core: it ends once that is done.",
         absl::StrCat("grep CoreDumping /proc/", qemu.pid, "/status"));
   }
   if (is_well) return;
-  if (!qemu.sees_network) {
+  if (!qemu.qemu->sees_network) {
     return exam->Add(
         "namespace", subject,
         "The sockets of this QEMU cannot be seen from here. Paste the line on the host, as "

@@ -6,7 +6,6 @@
 #include "client/doctor/diagnose_libvirt.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 
@@ -23,7 +22,7 @@ const NodeProcess* ListenerAt(const NodeFacts& facts, const std::string& path) {
   for (const UnixSocket& socket : facts.sockets) {
     if (!socket.listening || socket.path != path) continue;
     const auto qemu = absl::c_find_if(facts.processes, [&](const NodeProcess& one) {
-      return IsQemu(one.arguments) && HasSocket(one, socket.inode);
+      return one.qemu && HasSocket(one, socket.inode);
     });
     if (qemu != facts.processes.end()) return &*qemu;
   }
@@ -39,7 +38,7 @@ std::string UserEntry(const Examination& exam, const std::string& rights) {
 // the rights of the file are the reason.
 void AddMissingRights(const Subject& subject, const std::string& what, const std::string& line,
                       Examination* exam) {
-  if (exam->daemon() != nullptr && exam->daemon()->is_confined) {
+  if (exam->daemon() != nullptr && exam->daemon()->daemon->is_confined) {
     return exam->Add("rights", subject,
                      absl::StrCat(what,
                                   " Its AppArmor profile may deny that: the line shows what it "

@@ -15,7 +15,6 @@
 #include "client/doctor/finding.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
-#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 namespace {
@@ -45,7 +44,7 @@ Diagnosis Diagnose(const NodeFacts& facts) {
   DiagnoseHostShutdown(&exam);
   for (const WatchedPlace& place : facts.watches) DiagnoseWatch(place, &exam);
   for (const NodeProcess& process : facts.processes) {
-    if (IsQemu(process.arguments)) DiagnoseQemu(process, &exam);
+    if (process.qemu) DiagnoseQemu(process, &exam);
   }
   for (const NodeProcess& process : facts.processes) {
     DiagnoseKvmd(process, &exam);

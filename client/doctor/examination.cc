@@ -15,7 +15,6 @@
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_arguments.h"
-#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 namespace {
@@ -70,7 +69,7 @@ Examination::Examination(const NodeFacts& facts)
     settings_.Keep(kLibvirtSetting, connection.uri());
   }
   for (const NodeProcess& process : facts_.processes) {
-    if (!IsQemu(process.arguments)) continue;
+    if (!process.qemu) continue;
     for (const QmpMonitor& monitor : ParseQemuArguments(process.arguments).monitors) {
       directories_[std::string(FileOf(monitor.path))].emplace(DirectoryOf(monitor.path));
     }

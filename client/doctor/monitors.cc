@@ -69,7 +69,7 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
     Monitor monitor = {all[i].path};
     if (monitor.path.empty()) continue;
     monitor.owner = OwnerOf(manager, all, i);
-    monitor.is_lost = qemu.lost_paths.contains(monitor.path);
+    monitor.is_lost = qemu.qemu->lost_paths.contains(monitor.path);
     for (const UnixSocket& socket : exam.facts().sockets) {
       monitor.is_abstract |= socket.listening && socket.abstract_name == monitor.path;
       if (socket.path != monitor.path) continue;
@@ -88,7 +88,8 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
     monitor.is_abstract &= monitor.listener == nullptr;
     if (vm != nullptr && FileOf(vm->monitor_path()) == FileOf(monitor.path)) {
       monitor.path = vm->monitor_path();
-    } else if (const auto found = qemu.paths.find(monitor.path); found != qemu.paths.end()) {
+    } else if (const auto found = qemu.qemu->paths.find(monitor.path);
+               found != qemu.qemu->paths.end()) {
       monitor.is_seen = found->second.has_value();
       monitor.path = found->second.value_or(monitor.path);
     }

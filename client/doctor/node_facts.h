@@ -30,20 +30,9 @@ struct UnixSocket {
   std::string abstract_name = {};
 };
 
-// The facts of a process in /proc, except those that the reader may not see.
-struct NodeProcess {
-  int64_t pid = 0;
-  std::string program;                 // name of the process, at most 15 bytes
-  std::vector<std::string> arguments;  // the program first
-  char state = '?';                    // as `ps` shows it: R, S, D, T, ...
-  bool stopped() const { return state == 'T' || state == 't'; }
-  std::string user;                 // owner
-  uint32_t uid = 0;                 // uid of the owner
-  std::string home;                 // home directory of the owner, of a QEMU only; empty: not known
-  std::string cgroups;              // the text of its cgroup file
-  bool sees_descriptors = false;    // `sockets` is known
-  std::map<int, uint32_t> sockets;  // the inodes of its sockets, by descriptor
-  // Only of a QEMU:
+// The facts of a QEMU, in addition to those of its process.
+struct QemuFacts {
+  std::string home;          // home directory of its owner; empty: not known
   bool sees_network = true;  // the Unix sockets of its network namespace are known
   // Its root directory is not the host's: it runs in a container. A QEMU with -chroot does not: it
   // changes its root directory after it has made its sockets.
@@ -55,10 +44,29 @@ struct NodeProcess {
   // only where both differ. Unset: vmeventd cannot see the socket at any path.
   std::map<std::string, std::optional<std::string>> paths;
   std::set<std::string> lost_paths;  // paths where its socket no longer is
-  // Only of a vmeventd:
+};
+
+// The facts of a vmeventd, in addition to those of its process.
+struct DaemonFacts {
   bool reads_logs = true;     // it can read libvirt's logs, or the host has none
   bool reads_journal = true;  // it can read systemd's journal, or the host has none
   bool is_confined = false;   // its AppArmor profile, vmeventd, forbids what it does not permit
+};
+
+// The facts of a process in /proc, except those that the reader may not see.
+struct NodeProcess {
+  int64_t pid = 0;
+  std::string program;                 // name of the process, at most 15 bytes
+  std::vector<std::string> arguments;  // the program first
+  char state = '?';                    // as `ps` shows it: R, S, D, T, ...
+  bool stopped() const { return state == 'T' || state == 't'; }
+  std::string user;                   // owner
+  uint32_t uid = 0;                   // uid of the owner
+  std::string cgroups;                // the text of its cgroup file
+  bool sees_descriptors = false;      // `sockets` is known
+  std::map<int, uint32_t> sockets;    // the inodes of its sockets, by descriptor
+  std::optional<QemuFacts> qemu;      // set: it is a QEMU
+  std::optional<DaemonFacts> daemon;  // set: it is a vmeventd
 };
 // Returns whether the cgroup of the process is a container's.
 bool IsContained(const NodeProcess& process);

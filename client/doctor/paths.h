@@ -32,9 +32,7 @@ bool HasSocket(const NodeProcess& process, uint32_t inode);
 // "qemu-system-x86 (pid 42)".
 std::string DescribeProcess(const NodeProcess& process);
 
-inline bool IsDaemon(const NodeProcess* process) {
-  return process != nullptr && process->program == kDaemonProgram;
-}
+inline bool IsDaemon(const NodeProcess* process) { return process != nullptr && process->daemon; }
 inline bool IsLibvirt(const Manager& manager) {
   return manager.id == ManagerId::kLibvirt || manager.id == ManagerId::kLibvirtSession;
 }

@@ -115,26 +115,28 @@ void ReadSockets(const std::string& directory, NodeProcess* process) {
   }
 }
 
-// Reads the rights of a daemon, at `directory` of /proc.
-void ReadRights(const std::string& directory, NodeProcess* daemon) {
+// The rights of a daemon, at `directory` of /proc.
+DaemonFacts ReadRights(const std::string& directory) {
   constexpr uint64_t kReadsAll = 1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH;
   const std::string status = absl::StrCat(directory, "/status");
   const auto capabilities = WordsOf(status, "CapEff:");
   uint64_t bits = 0;
   const bool reads_all = capabilities.empty() || !absl::SimpleHexAtoi(capabilities[0], &bits) ||
                          (bits & kReadsAll) != 0;
+  DaemonFacts daemon;
   // Another profile, such as docker-default, permits all paths.
-  daemon->is_confined = absl::StripAsciiWhitespace(
-                            ReadSmallFile(absl::StrCat(directory, "/attr/current")).value_or("")) ==
-                        "vmeventd (enforce)";
+  daemon.is_confined = absl::StripAsciiWhitespace(
+                           ReadSmallFile(absl::StrCat(directory, "/attr/current")).value_or("")) ==
+                       "vmeventd (enforce)";
   const std::string inside = absl::StrCat(directory, "/root");  // of its container
-  daemon->reads_logs = reads_all && (!IsDirectory(kLibvirtLogs) || !IsDirectory(inside) ||
-                                     IsDirectory(absl::StrCat(inside, kLibvirtLogs)));
+  daemon.reads_logs = reads_all && (!IsDirectory(kLibvirtLogs) || !IsDirectory(inside) ||
+                                    IsDirectory(absl::StrCat(inside, kLibvirtLogs)));
   // NOLINTNEXTLINE(concurrency-mt-unsafe): this program reads no other group meanwhile.
   const group* const journal = getgrnam("systemd-journal");
-  daemon->reads_journal =
+  daemon.reads_journal =
       reads_all || journal == nullptr ||
       absl::c_linear_search(WordsOf(status, "Groups:"), absl::StrCat(journal->gr_gid));
+  return daemon;
 }
 
 // Returns whether a QEMU with these arguments changes its root directory (-chroot, -run-with
@@ -148,6 +150,19 @@ bool ChangesRoot(const std::vector<std::string>& arguments) {
     }
   }
   return false;
+}
+
+// The facts of a QEMU, at `directory` of /proc, without those about its sockets.
+QemuFacts ReadQemu(const NodeProcess& process, const std::string& directory) {
+  const std::string root = absl::StrCat(directory, "/root/");
+  const bool changes_root = ChangesRoot(process.arguments);
+  QemuFacts qemu;
+  qemu.home = HomeOf(process.uid);
+  qemu.own_root = !changes_root && !IsSameFile("/", root);
+  qemu.own_tmp = !changes_root && !qemu.own_root && !IsSameFile("/tmp", root + "tmp");
+  qemu.frozen_by = FrozenCgroup(process.pid);
+  qemu.dumps_core = DumpsCore(process.pid);
+  return qemu;
 }
 
 // False: it has ended, or is no process with a program.
@@ -168,16 +183,8 @@ bool ReadProcess(int64_t pid, NodeProcess* process) {
     process->uid = owner.st_uid;
   }
   process->cgroups = ReadSmallFile(absl::StrCat(directory, "/cgroup"), 64 << 10).value_or("");
-  if (IsQemu(process->arguments)) {
-    process->frozen_by = FrozenCgroup(pid);
-    process->dumps_core = DumpsCore(pid);
-    const std::string root = absl::StrCat(directory, "/root/");
-    const bool changes_root = ChangesRoot(process->arguments);
-    process->own_root = !changes_root && !IsSameFile("/", root);
-    process->own_tmp = !changes_root && !process->own_root && !IsSameFile("/tmp", root + "tmp");
-    process->home = HomeOf(process->uid);
-  }
-  if (process->program == kDaemonProgram) ReadRights(directory, process);
+  if (IsQemu(process->arguments)) process->qemu = ReadQemu(*process, directory);
+  if (process->program == kDaemonProgram) process->daemon = ReadRights(directory);
   ReadSockets(absl::StrCat(directory, "/fd"), process);
   return true;
 }
@@ -270,13 +277,12 @@ void ReadOtherNamespaces(NodeFacts* facts) {
   const std::string own = ReadLink("/proc/self/ns/net");
   std::map<std::string, bool> seen = {{own, true}};
   for (NodeProcess& process : facts->processes) {
-    const bool is_qemu = IsQemu(process.arguments);
-    if (!is_qemu && process.program != kDaemonProgram) continue;
+    if (!process.qemu && !process.daemon) continue;
     const std::string file = absl::StrCat("/proc/", process.pid, "/ns/net");
     const std::string name = ReadLink(file);
     // Without a capability a user sees that of no other user, and a container's root none at all.
     if (name.empty()) {
-      process.sees_network = !facts->is_root;
+      if (process.qemu) process.qemu->sees_network = !facts->is_root;
       continue;
     }
     const auto [known, is_new] = seen.emplace(name, false);
@@ -290,7 +296,7 @@ void ReadOtherNamespaces(NodeFacts* facts) {
         *sees = true;
       }).join();
     }
-    process.sees_network = known->second;
+    if (process.qemu) process.qemu->sees_network = known->second;
   }
 }
 
@@ -422,7 +428,7 @@ void ReadFiles(NodeFacts* facts) {
     if (!place.hangs && !place.spec.has_directories()) directories.insert(place.spec.directory);
   }
   for (const NodeProcess& process : facts->processes) {
-    if (!IsQemu(process.arguments)) continue;
+    if (!process.qemu) continue;
     directories.insert(absl::StrCat("/run/qemu-", process.user));
     directories.insert(absl::StrCat("/run/user/", process.uid, "/qemu"));
   }
@@ -433,16 +439,16 @@ void ReadFiles(NodeFacts* facts) {
   }
 }
 
-// Reads where vmeventd finds the sockets of a QEMU.
-void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
-  const std::string owner = absl::StrCat("/proc/", qemu->pid);
+// Reads where vmeventd finds the sockets of the QEMU `process`.
+void ReadPaths(const NodeFacts& facts, const NodeProcess& process, QemuFacts* qemu) {
+  const std::string owner = absl::StrCat("/proc/", process.pid);
   std::string viewer = absl::StrCat("/proc/", facts.daemon_pid);
   if (facts.daemon_pid == 0 || !IsThere(viewer + "/root/")) viewer = "/proc/self";
   if (!IsThere(owner + "/root/")) return;  // not permitted: paths count as they are written
   const std::string directory = ReadLink(owner + "/cwd");
   for (const UnixSocket& socket : facts.sockets) {
     const bool is_own = absl::c_any_of(
-        qemu->sockets, [&socket](const auto& one) { return one.second == socket.inode; });
+        process.sockets, [&socket](const auto& one) { return one.second == socket.inode; });
     if (!socket.listening || !is_own || socket.path.empty()) continue;
     std::string path = socket.path;
     if (path[0] != '/') path = absl::StrCat(directory, "/", path);
@@ -468,7 +474,7 @@ void ReadPaths(const NodeFacts& facts, NodeProcess* qemu) {
 int64_t FindDaemon(const NodeFacts& facts) {
   std::vector<int64_t> all;
   for (const NodeProcess& process : facts.processes) {
-    if (process.program != kDaemonProgram) continue;
+    if (!process.daemon) continue;
     all.push_back(process.pid);
     for (const auto& [descriptor, inode] : process.sockets) {
       const bool listens = absl::c_any_of(facts.sockets, [&, number = inode](const auto& socket) {
@@ -515,7 +521,7 @@ absl::Status ReadNode(NodeFacts* facts) {
   ReadOtherNamespaces(facts);
   facts->daemon_pid = FindDaemon(*facts);
   for (NodeProcess& process : facts->processes) {
-    if (IsQemu(process.arguments)) ReadPaths(*facts, &process);
+    if (process.qemu) ReadPaths(*facts, process, &*process.qemu);
   }
   ReadFiles(facts);
   return absl::OkStatus();

@@ -25,7 +25,7 @@ TEST_F(DiagnosisTest, ADirectoryThatTheUnitHidesIsShownByTheLine) {
   for (const auto& expected : kCases) {
     facts_.processes[0].arguments.back() = absl::StrCat("unix:", expected.path, ",server=on");
     facts_.sockets[0].path = expected.path;
-    facts_.processes[0].paths = {{expected.path, std::nullopt}};
+    facts_.processes[0].qemu->paths = {{expected.path, std::nullopt}};
     EXPECT_THAT(Only(facts_, "unwatched").line(),
                 AllOf(testing::StartsWith("watch = ["), HasSubstr(expected.setting)));
   }
@@ -39,12 +39,12 @@ TEST_F(DiagnosisTest, AMonitorInThePrivateTmpOfItsUnitIsNotWatched) {
   facts_.watches.clear();
   const std::string path = "/tmp/web1.qmp";
   facts_.processes[0].arguments.back() = absl::StrCat("unix:", path, ",server=on");
-  facts_.processes[0].own_tmp = true;
+  facts_.processes[0].qemu->own_tmp = true;
   facts_.sockets[0].path = path;
   for (const std::optional<std::string>& seen :
        {std::optional<std::string>("/tmp/systemd-private-1-web1.service-a/tmp/web1.qmp"),
         std::optional<std::string>()}) {
-    facts_.processes[0].paths = {{path, seen}};
+    facts_.processes[0].qemu->paths = {{path, seen}};
     const Finding finding = Only(facts_, "unwatched");
     EXPECT_THAT(finding.what, HasSubstr("new at each start"));
     EXPECT_THAT(finding.line(), testing::Not(HasSubstr("/tmp")));
@@ -54,12 +54,12 @@ TEST_F(DiagnosisTest, AMonitorInThePrivateTmpOfItsUnitIsNotWatched) {
 TEST_F(DiagnosisTest, AQemuInAContainerSharesItsDirectory) {
   facts_.processes[0].arguments.back() = "unix:/sock/web1.qmp,server=on";
   facts_.sockets[0].path = "/sock/web1.qmp";
-  facts_.processes[0].paths = {{"/sock/web1.qmp", std::nullopt}};
-  facts_.processes[0].own_root = true;
+  facts_.processes[0].qemu->paths = {{"/sock/web1.qmp", std::nullopt}};
+  facts_.processes[0].qemu->own_root = true;
   EXPECT_EQ(Only(facts_, "unwatched").line(), "-v /run/qemu:/sock");
-  facts_.processes[0].paths = {{"/sock/web1.qmp", "/srv/vms/web1.qmp"}};
+  facts_.processes[0].qemu->paths = {{"/sock/web1.qmp", "/srv/vms/web1.qmp"}};
   EXPECT_EQ(Only(facts_, "unwatched").line(), "watch = [\"/run/qemu:*.qmp\", \"/srv/vms:*.qmp\"]");
-  facts_.processes[0].sees_network = false;
+  facts_.processes[0].qemu->sees_network = false;
   facts_.client = "vmevents --server unix:/s";
   EXPECT_EQ(Only(facts_, "namespace").line(), "vmevents --server unix:/s doctor");
 }
@@ -78,11 +78,11 @@ TEST_F(DiagnosisTest, AFrozenQemuIsThawedAsItWasFrozen) {
       {"/sys/fs/cgroup/system.slice/vm.service/libpod-payload-0a1b", "podman unpause 0a1b"},
   };
   for (const auto& expected : kCases) {
-    facts_.processes[0].frozen_by = expected.cgroup;
+    facts_.processes[0].qemu->frozen_by = expected.cgroup;
     EXPECT_EQ(Only(facts_, "hung-monitor").line(), expected.line);
   }
-  facts_.processes[0].frozen_by = "";
-  facts_.processes[0].dumps_core = true;
+  facts_.processes[0].qemu->frozen_by = "";
+  facts_.processes[0].qemu->dumps_core = true;
   EXPECT_THAT(Only(facts_, "hung-monitor").what, HasSubstr("writes its core"));
 }
 

@@ -88,7 +88,7 @@ TEST_F(DiagnosisTest, AProblemThatTheDaemonReportsOfAFreeMonitorIsAFinding) {
 TEST_F(DiagnosisTest, AUsersOwnDaemonNeedsNoUnitOfTheSystem) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   NodeProcess* const daemon = &facts_.processes.back();
-  daemon->reads_journal = daemon->reads_logs = false;
+  daemon->daemon->reads_journal = daemon->daemon->reads_logs = false;
   facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty()) << "another one was asked";
   facts_.daemon_pid = 8;
@@ -104,13 +104,13 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   NodeProcess* const daemon = &facts_.processes.back();
   facts_.info.add_libvirt_connections()->set_connected(true);
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
-  daemon->reads_logs = false;
+  daemon->daemon->reads_logs = false;
   const Finding finding = Only(facts_, "words");
   EXPECT_THAT(finding.what, testing::HasSubstr("it needs CAP_DAC_OVERRIDE"));
   EXPECT_EQ(finding.line(), "grep CapEff /proc/8/status; ls -ld /proc/8/root/var/log/libvirt/qemu");
   facts_.info.clear_libvirt_connections();
   EXPECT_THAT(Diagnose(facts_).findings, testing::IsEmpty());
-  daemon->reads_journal = false;
+  daemon->daemon->reads_journal = false;
   EXPECT_THAT(Only(facts_, "words").line(),
               testing::HasSubstr("\\nSupplementaryGroups=systemd-journal"));
   daemon->cgroups = "0::/docker/0a1b";

@@ -55,7 +55,7 @@ TEST_F(DiagnosisTest, ASocketThatTheDaemonMayNotOpenGetsItsRights) {
 
 TEST_F(DiagnosisTest, ForAConfinedDaemonTheLineShowsTheDenialsOfItsProfile) {
   facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
-  facts_.processes.back().is_confined = true;
+  facts_.processes.back().daemon->is_confined = true;
   facts_.daemon_pid = 9;
   facts_.info.add_directories()->set_path("/run/qemu");
   const Finding directory = Only(facts_, "rights");

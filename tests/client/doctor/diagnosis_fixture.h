@@ -9,6 +9,7 @@
 #include "client/doctor/finding.h"
 #include "gtest/gtest.h"
 #include "tests/support/proto_text.h"
+#include "watcher/core/qemu_program.h"
 
 namespace vmeventd::client {
 
@@ -17,12 +18,15 @@ inline constexpr uint32_t kAccepted = 101;
 inline constexpr uint32_t kClient = 102;
 
 inline NodeProcess Process(int64_t pid, std::string program, std::vector<std::string> arguments) {
-  return {.pid = pid,
-          .program = std::move(program),
-          .arguments = std::move(arguments),
-          .state = 'S',
-          .user = "root",
-          .sees_descriptors = true};
+  NodeProcess process = {.pid = pid,
+                         .program = std::move(program),
+                         .arguments = std::move(arguments),
+                         .state = 'S',
+                         .user = "root",
+                         .sees_descriptors = true};
+  if (IsQemu(process.arguments)) process.qemu.emplace();
+  if (process.program == kDaemonProgram) process.daemon.emplace();
+  return process;
 }
 
 // A node with one QEMU, web1, whose monitor is free, and a daemon that watches its directory.

@@ -36,7 +36,8 @@ class DoctorLayoutsTest : public testing::Test {
                         .arguments = absl::StrSplit(arguments, ' '),
                         .state = 'S',
                         .user = "root",
-                        .sees_descriptors = true};
+                        .sees_descriptors = true,
+                        .qemu = QemuFacts()};
     for (const std::string& path : paths) {
       const auto inode = static_cast<uint32_t>(facts_.sockets.size()) + 100;
       qemu.sockets[static_cast<int>(inode)] = inode;
@@ -134,8 +135,8 @@ TEST_F(DoctorLayoutsTest, AContainersDirectoryIsNotSharedOverAnotherVmsMonitor) 
     const std::string path = absl::StrCat("/sock/", name, "/events.qmp");
     NodeProcess& qemu = AddQemu(
         absl::StrCat("qemu-system-x86_64 -name ", name, " -qmp unix:", path, ",server=on"), {path});
-    qemu.own_root = true;
-    qemu.paths = {{path, std::nullopt}};
+    qemu.qemu->own_root = true;
+    qemu.qemu->paths = {{path, std::nullopt}};
   }
   const std::vector<Finding> findings = Findings();
   ASSERT_EQ(findings.size(), 2);
@@ -146,7 +147,7 @@ TEST_F(DoctorLayoutsTest, AContainersDirectoryIsNotSharedOverAnotherVmsMonitor) 
 
 TEST_F(DoctorLayoutsTest, AMonitorWhoseDirectoryIsNotKnownNeedsAnother) {
   AddQemu("qemu-system-x86_64 -name web1 -daemonize -qmp unix:web1.qmp,server=on", {"web1.qmp"})
-      .lost_paths = {"web1.qmp"};
+      .qemu->lost_paths = {"web1.qmp"};
   const Finding finding = Found();
   EXPECT_THAT(finding.what, HasSubstr("web1.qmp, is relative, and its directory is not known"));
   EXPECT_THAT(finding.line(), HasSubstr("path=/run/qemu/web1.qmp,"));
@@ -183,13 +184,13 @@ TEST_F(DoctorLayoutsTest, LimaIsRunAsItsUserWithItsQemu) {
       "/usr/bin/qemu-system-aarch64 -name lima-a -qmp unix:/home/u/.lima/a/qmp.sock,server=on");
   qemu.uid = 1000;
   qemu.user = "u";
-  qemu.home = "/home/u";
+  qemu.qemu->home = "/home/u";
   const auto line = [this] { return Findings().back().line(); };
   EXPECT_THAT(line(), AllOf(HasSubstr("\nsudo -u u limactl stop a\n"),
                             HasSubstr("\nsudo -u u env QEMU_SYSTEM_AARCH64='/usr/bin/"
                                       "qemu-system-aarch64 -chardev "),
                             HasSubstr("' limactl start a\n")));
-  qemu.home = "/srv/u";
+  qemu.qemu->home = "/srv/u";
   EXPECT_THAT(line(), AllOf(HasSubstr("\nsudo -u u env LIMA_HOME=/home/u/.lima limactl stop a\n"),
                             HasSubstr(" env LIMA_HOME=/home/u/.lima QEMU_SYSTEM_AARCH64=")));
   facts_.is_root = false;
