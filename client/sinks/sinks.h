@@ -22,7 +22,8 @@
 #include "client/sinks/sink.h"
 #include "client/sources/servers.h"
 
-// The table of sinks. CONTRIBUTING.md lists what a new sink needs.
+// The sinks of `watch` and of `push`; ADR 36 says why these are two tables. CONTRIBUTING.md lists
+// what a new sink needs.
 
 namespace vmeventd::client {
 
