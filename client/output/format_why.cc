@@ -19,13 +19,24 @@
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/proto_time.h"
+#include "watcher/core/vm_source.h"
+#include "watcher/core/watch_spec.h"
 
 namespace vmeventd::client {
 namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
-constexpr char kGanetiControl[] = "/run/ganeti/kvm-hypervisor/ctrl";
 constexpr char kGanetiLogs[] = "/var/log/ganeti/kvm/";
+
+// Returns whether it is the libvirt of one of KubeVirt's pods, whose socket is in a volume of the
+// pod.
+bool IsOfPod(const VmSource& source) {
+  return source.key == kLibvirtKey && absl::StrContains(source.where, "/kubelet/pods/");
+}
+
+bool IsOfGaneti(const VmSource& source) {
+  return source.key == kQmpKey && IsGanetiControlDirectory(source.where);
+}
 
 std::string VerdictWords(const v1::ShutdownDetail& shutdown) {
   const char* doubt = shutdown.caveats_size() > 0 ? "?" : "";
@@ -298,12 +309,13 @@ class StoryWriter {
     // KubeVirt names a domain NAMESPACE_NAME, and no namespace has a "_".
     const std::vector<std::string> names = absl::StrSplit(end.vm().name(), absl::MaxSplits('_', 1));
     if (end.shutdown().shutdown_class() == v1::SHUTDOWN_CLASS_USER) return;
-    if (absl::StrContains(end.vm().source(), "/kubelet/pods/") && names.size() == 2) {
+    const VmSource source = ParseVmSource(end.vm().source());
+    if (IsOfPod(source) && names.size() == 2) {
       const std::string pod = absl::StrCat("-n ", QuoteForShell(names[0]),
                                            " -l vm.kubevirt.io/name=", QuoteForShell(names[1]));
       facts->Add("", absl::StrCat("kubectl describe pod ", pod));
       facts->Add("", absl::StrCat("kubectl logs ", pod, " -c compute --tail=50"));
-    } else if (absl::StrContains(end.vm().source(), kGanetiControl) &&
+    } else if (IsOfGaneti(source) &&
                end.shutdown().last_words().source() != v1::LAST_WORDS_SOURCE_JOURNAL) {
       // QEMU's standard error, which the unit's journal does not have where Ganeti started it.
       const std::string log = absl::StrCat(kGanetiLogs, end.vm().name(), ".log");

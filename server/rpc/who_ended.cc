@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "watcher/core/causes.h"
+#include "watcher/core/vm_source.h"
 
 namespace vmeventd {
 namespace {
@@ -34,10 +35,10 @@ std::string SenderOf(const v1::SignalSender& sender) {
   return uid != 0 ? absl::StrCat(name, " (uid ", uid, ")") : name;
 }
 
-// The source's name is the manager's: no other source reports such an end.
+// The source's key is the manager's name: no other source reports such an end.
 std::string ManagerNameOf(const v1::VmRef& vm) {
-  const absl::string_view source = vm.source();
-  return source.empty() ? "the manager" : std::string(source.substr(0, source.find(':')));
+  const std::string key = ParseVmSource(vm.source()).key;
+  return key.empty() ? "the manager" : key;
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "base/unix_address.h"
 #include "base/utf8.h"
 #include "watcher/core/source_specs.h"
+#include "watcher/core/vm_source.h"
 
 namespace vmeventd {
 namespace {
@@ -127,6 +128,8 @@ constinit const SourceSetting kLibvirtSetting = {
 
 bool IsContainerUri(absl::string_view uri) { return absl::StartsWith(uri, "lxc"); }
 
-std::string DomainSource(absl::string_view uri) { return absl::StrCat("libvirt:", uri); }
+std::string DomainSource(absl::string_view uri) {
+  return VmSource{kLibvirtKey, std::string(uri)}.text();
+}
 
 }  // namespace vmeventd

@@ -11,10 +11,10 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/strip.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/core/vm_source.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
 #include "watcher/runs/describe_process.h"
@@ -369,7 +369,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
 
 void LibvirtSource::Restore(VmSession session) {
   const std::string uuid = session.uuid();
-  const std::string uri(absl::StripPrefix(session.run().source, "libvirt:"));
+  const std::string uri = ParseVmSource(session.run().source).where;
   Adopt(LinkAt(uri), uuid, std::move(session));
 }
 

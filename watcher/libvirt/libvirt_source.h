@@ -25,6 +25,7 @@
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/service_health.h"
 #include "watcher/core/source_specs.h"
+#include "watcher/core/vm_source.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_link.h"
 #include "watcher/libvirt/libvirt_run.h"
@@ -49,7 +50,7 @@ class LibvirtSource : public RunSource, public FdHandler {
   // Kubernetes starts on a node, because each pod may have a libvirt that hangs.
   static constexpr int kMaxThreads = 256;
 
-  static constexpr char kKey[] = "libvirt";  // SourceKind::key
+  static constexpr const char* kKey = kLibvirtKey;  // SourceKind::key
   // Serves if the last attempt to connect succeeded for each libvirt that is configured or whose
   // socket matches a glob, and no directory of a glob hangs.
   static constexpr char kHealthService[] = "libvirt";

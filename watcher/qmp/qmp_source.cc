@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/watch_spec.h"
@@ -30,8 +29,11 @@ constexpr uint32_t kUnknownOwner = ~0U;
 
 std::string QmpSourceName(absl::string_view monitor_path) {
   const size_t slash = monitor_path.rfind('/');
-  if (slash == absl::string_view::npos) return "qmp:";
-  return absl::StrCat("qmp:", monitor_path.substr(0, std::max(slash, size_t{1})));
+  VmSource source = {kQmpKey, ""};
+  if (slash != absl::string_view::npos) {
+    source.where = std::string(monitor_path.substr(0, std::max(slash, size_t{1})));
+  }
+  return source.text();
 }
 
 QmpSource::QmpSource(RunContext* context, RunTable* table)

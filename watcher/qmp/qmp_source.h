@@ -15,6 +15,7 @@
 #include "watcher/core/problem.h"
 #include "watcher/core/run_info.h"
 #include "watcher/core/service_health.h"
+#include "watcher/core/vm_source.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/qmp/directory_watcher.h"
 #include "watcher/qmp/monitor_connection.h"
@@ -50,7 +51,7 @@ class QmpSource : public RunSource,
                   private DirectoryWatcher::Delegate,
                   private SocketConnector::Delegate {
  public:
-  static constexpr char kKey[] = "qmp";  // SourceKind::key
+  static constexpr const char* kKey = kQmpKey;  // SourceKind::key
   // Serves while each watched directory exists and can be read.
   static constexpr char kHealthService[] = "watch";
 

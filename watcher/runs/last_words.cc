@@ -21,6 +21,7 @@
 #include "base/unique_fd.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_words.h"
+#include "watcher/core/vm_source.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
@@ -174,7 +175,7 @@ bool IsGanetis(const RunInfo& run) {
 }
 
 bool IsLibvirts(const RunInfo& run) {
-  return run.has_manager && run.source_key == "libvirt" && !run.is_container;
+  return run.has_manager && run.source_key == kLibvirtKey && !run.is_container;
 }
 
 // Opens the log that libvirt or Ganeti has for the run; invalid: none, or it may not be read.
