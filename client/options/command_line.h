@@ -39,7 +39,8 @@ struct ProxyCommand {};
 struct FleetCommand {};
 
 // The parsed and checked command line.
-struct CommandLine : Servers {
+struct CommandLine {
+  Servers servers;
   // The variable or context that named the servers; empty: an option did, or nothing.
   std::string origin;
   OutputFormat format = OutputFormat::kTable;

@@ -98,7 +98,7 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
 
 void AddNode(CLI::App* app, Reading* reading) {
   AddList(app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
-          [=](const std::string& text) { reading->line.nodes.push_back(CheckText(text)); });
+          [=](const std::string& text) { reading->line.servers.nodes.push_back(CheckText(text)); });
 }
 
 std::vector<CLI::Option*> AddFollow(CLI::App* app, FollowCommand* command) {

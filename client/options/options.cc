@@ -251,8 +251,8 @@ absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionV
   Reading reading = {.context = std::move(context)};
   CommandLine& line = reading.line;
   line.format = OutputFormat::kJson;
-  static_cast<Servers&>(line) = servers;
-  line.nodes.clear();  // those of the query count first
+  line.servers = servers;
+  line.servers.nodes.clear();  // those of the query count first
   CLI::App app;
   Define(&app, &reading, AllSinks());
   CLI::App* const asked = app.get_subcommand(command);
@@ -263,7 +263,7 @@ absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionV
   }
   try {
     app.parse(std::vector<std::string>{command});
-    if (line.nodes.empty()) line.nodes = servers.nodes;
+    if (line.servers.nodes.empty()) line.servers.nodes = servers.nodes;
     CheckServers(*asked, line, "--server");
   } catch (const CLI::ParseError& error) {
     return absl::InvalidArgumentError(EscapeForTerminal(ExplainFault(app, error, "")));

@@ -64,8 +64,8 @@ void ReadAccess(CLI::App* app, Reading* reading) {
 }
 
 // The NATS servers of a fleet: each text may name several.
-void SetFleet(const Access& access, absl::string_view origin, CommandLine* line) {
-  line->fleet = NatsOptions{.credentials = access.credentials, .domain = access.nats_domain};
+void SetFleet(const Access& access, absl::string_view origin, Servers* servers) {
+  servers->fleet = NatsOptions{.credentials = access.credentials, .domain = access.nats_domain};
   for (const std::string& text : access.servers) {
     if (IsNatsUrl(text)) continue;
     Wrong(absl::StrCat(origin, ": ", text,
@@ -73,15 +73,15 @@ void SetFleet(const Access& access, absl::string_view origin, CommandLine* line)
   }
   for (const ServerAddress& server :
        Need(ParseNatsServers(absl::StrJoin(access.servers, ",")), origin)) {
-    line->fleet->servers.push_back(NatsUrl(server));
+    servers->fleet->servers.push_back(NatsUrl(server));
   }
 }
 
 void SetServers(const Access& access, absl::string_view origin, const OptionContext& context,
-                CommandLine* line) {
-  if (absl::c_any_of(access.servers, IsNatsUrl)) return SetFleet(access, origin, line);
+                Servers* servers) {
+  if (absl::c_any_of(access.servers, IsNatsUrl)) return SetFleet(access, origin, servers);
   if (access.servers.empty()) {
-    line->servers = {
+    servers->addresses = {
         DefaultServerAddress(context.uid, context.variable("XDG_RUNTIME_DIR"), context.may_exist)};
     return;
   }
@@ -89,17 +89,17 @@ void SetServers(const Access& access, absl::string_view origin, const OptionCont
   const std::vector<std::string> texts = absl::StrSplit(absl::StrJoin(access.servers, ","), ',');
   for (const std::string& text : texts) {
     const ServerAddress address = Need(ParseServerAddress(text), origin);
-    if (seen.insert(ToText(address)).second) line->servers.push_back(address);
+    if (seen.insert(ToText(address)).second) servers->addresses.push_back(address);
   }
 }
 
 // A Unix socket ignores the files of the environment and of a context, which may be for other
 // servers, but not those that are given.
-void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
+void SetTls(const TlsOptions& tls, bool given, Servers* servers) {
   if (tls == TlsOptions()) return;
-  bool used = line->fleet.has_value();
-  if (used) line->fleet->tls = tls;
-  for (ServerAddress& server : line->servers) {
+  bool used = servers->fleet.has_value();
+  if (used) servers->fleet->tls = tls;
+  for (ServerAddress& server : servers->addresses) {
     if (server.is_ssh() && given) {
       Wrong(absl::StrCat("--tls-*: ", ToText(server),
                          " is reached through SSH, not TLS; leave out the --tls options"));
@@ -113,7 +113,7 @@ void SetTls(const TlsOptions& tls, bool given, CommandLine* line) {
     used = true;
   }
   // The servers of a fleet may have certificates of the system's authorities.
-  if (used && tls.ca_file.empty() && !line->fleet) {
+  if (used && tls.ca_file.empty() && !servers->fleet) {
     Wrong(
         "TLS needs the CA of the server's certificate: give --tls-ca FILE, $VMEVENTS_TLS_CA or the "
         "context's tls-ca");
@@ -134,16 +134,16 @@ void CheckServers(const CLI::App& command, const CommandLine& line, absl::string
     last = last->get_subcommands().front();
     asks_fleets = asks_fleets || last->get_option_no_throw("--node") != nullptr;
   }
-  if (!line.fleet && (name == "fleet" || !line.nodes.empty())) {
+  if (!line.servers.fleet && (name == "fleet" || !line.servers.nodes.empty())) {
     Wrong("asks NATS servers; name them with --server nats://HOST[,HOST...]",
           name == "fleet" ? name : "--node");
   }
-  if (line.fleet && !asks_fleets) {
+  if (line.servers.fleet && !asks_fleets) {
     Wrong(absl::StrCat(origin, ": ", name,
                        " asks vmeventd itself, and these are NATS servers; name its nodes with "
                        "--server HOST[,HOST...]"));
   }
-  if (line.servers.size() == 1) return;
+  if (line.servers.addresses.size() == 1) return;
   const auto* push = std::get_if<PushCommand>(&line.command);
   const auto* follow = push ? &push->follow : std::get_if<FollowCommand>(&line.command);
   if (follow != nullptr && std::holds_alternative<FromSequence>(follow->watch.start)) {
@@ -157,26 +157,26 @@ void ReadServers(CLI::App* app, Reading* reading) {
   CommandLine* line = &reading->line;
   const auto paste = [&](absl::string_view option) {
     for (const std::string& text : app->get_option(std::string(option))->results()) {
-      absl::StrAppend(&line->client, " ", option, " ", QuoteForShell(text));
+      absl::StrAppend(&line->servers.client, " ", option, " ", QuoteForShell(text));
     }
   };
   paste("--context");
-  line->by_option = app->count("--server") > 0;
+  line->servers.by_option = app->count("--server") > 0;
   absl::c_for_each(kAccessOptions, paste);
   const auto* push = std::get_if<PushCommand>(&line->command);
   if (push != nullptr && push->status) return;  // it asks no server
   const Access given = reading->access;
   ReadAccess(app, reading);
   const std::string origin = line->origin.empty() ? "--server" : line->origin;
-  SetServers(reading->access, origin, reading->context, line);
-  if (!line->fleet && !(given.credentials.empty() && given.nats_domain.empty())) {
+  SetServers(reading->access, origin, reading->context, &line->servers);
+  if (!line->servers.fleet && !(given.credentials.empty() && given.nats_domain.empty())) {
     Wrong(absl::StrCat(given.credentials.empty() ? "--nats-domain" : "--credentials",
                        ": only NATS servers take it; name some with --server nats://HOST"));
   }
-  SetTls(reading->access.tls, given.tls != TlsOptions(), line);
+  SetTls(reading->access.tls, given.tls != TlsOptions(), &line->servers);
   CheckServers(*app->get_subcommands().front(), *line, origin);
   if (push != nullptr && push->follow.watch.durable_only &&
-      (line->fleet || line->servers.size() != 1)) {
+      (line->servers.fleet || line->servers.addresses.size() != 1)) {
     Wrong(absl::StrCat("push: ", push->sink->what,
                        " gets the events of one node; name its vmeventd with --server"));
   }

@@ -27,17 +27,19 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   StopSource& stop = StopBySignals(STDOUT_FILENO);
   v1::EventFilter& filter = command.watch.filter;
   if (!filter.vm_names().empty() && !command.watch.wait) {
-    const auto lists = ListsOf(line, line.is_json(), [](const std::string& /*sentence*/) {});
+    const auto lists =
+        ListsOf(line.servers, line.is_json(), [](const std::string& /*sentence*/) {});
     auto unknown = TakeUuids(lists.get(), &filter);
-    if (!unknown) unknown = CheckNames(filter, InvocationOf(line), lists.get());
+    if (!unknown) unknown = CheckNames(filter, InvocationOf(line.servers), lists.get());
     if (unknown && unknown->code == ExitCode::kUsage) return Fail(*unknown);
     // The watch explains every other failure.
     if (unknown && unknown->code == ExitCode::kNotFound) {
       PrintNote(absl::StrCat(unknown->sentence, " (waiting for it)"));
     }
   }
-  Delivery::Options options = {
-      .servers = CursorKeys(line), .count = command.count, .counts_gaps = command.asks_for_gaps()};
+  Delivery::Options options = {.servers = CursorKeys(line.servers),
+                               .count = command.count,
+                               .counts_gaps = command.asks_for_gaps()};
   std::unique_ptr<CursorFile> cursor;
   if (!command.cursor_file.empty()) {
     auto opened = CursorFile::Open(command.cursor_file, options.servers);
@@ -46,7 +48,8 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   }
   const CursorFile::Positions positions = cursor ? cursor->positions() : CursorFile::Positions();
   if (command.last) {
-    const auto failure = SetStart(line, positions, *command.last, PrintNote, &command.watch);
+    const auto failure =
+        SetStart(line.servers, positions, *command.last, PrintNote, &command.watch);
     if (failure) return Fail(*failure);
   }
   DescriptorOutput output(STDOUT_FILENO);
@@ -54,7 +57,7 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   command.watch.named = line.is_json() || command.sink != nullptr;
   const WatchSinkKind& kind = command.sink ? *command.sink : *AllSinks().of_watch.front();
   const auto sink = kind.make({command, formatter, &output, &stop, PrintNote});
-  const auto source = MakeSource(command.watch, line, positions, &stop, PrintNote);
+  const auto source = MakeSource(command.watch, line.servers, positions, &stop, PrintNote);
   options.consumer = sink.get();
   options.cursor = cursor.get();
   Delivery delivery(std::move(options));

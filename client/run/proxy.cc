@@ -27,14 +27,14 @@ bool CopySome(int from, int to) {
 }  // namespace
 
 ExitCode RunProxy(const CommandLine& line) {
-  if (line.servers.size() != 1 || !line.server().is_unix()) {
+  if (line.servers.addresses.size() != 1 || !line.servers.first().is_unix()) {
     return Fail(
         Failure{ExitCode::kUsage, absl::StrCat("proxy: it connects to one Unix socket of this host",
                                                line.origin.empty() ? "" : ", and ", line.origin,
                                                line.origin.empty() ? "" : " names other servers",
                                                "; name it with --server unix:PATH")});
   }
-  const ServerAddress& server = line.server();
+  const ServerAddress& server = line.servers.first();
   const UniqueFd daemon(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const auto address = UnixAddress::Open(server.path);
   if (!address.ok() || !daemon.valid() || address->Connect(daemon.get()) != 0) {

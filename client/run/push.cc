@@ -233,7 +233,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
   // Runs before anything that may start a thread. Nothing is printed on standard output.
   StopSource& stop = StopBySignals(/*output=*/-1);
   if (absl::Status made = MakeDirectory(*files); !made.ok()) return Fail(made);
-  const auto cursor = CursorFile::Open(files->cursor(), CursorKeys(line));
+  const auto cursor = CursorFile::Open(files->cursor(), CursorKeys(line.servers));
   if (!cursor.ok()) return Fail(cursor.status());
   auto state = ReadState(*files);
   if (!state.ok() && !absl::IsNotFound(state.status())) return Fail(state.status());
@@ -249,7 +249,7 @@ ExitCode RunPush(const PushCommand& command, const CommandLine& line, Output* ou
       .longest_pause = target.kind->longest_pause};
   environment.report(begin);
   PushLog log(std::move(begin), std::move(environment));
-  const PushRun push = {command, target, line, *files, *form, cursor->get(), &log, &stop};
+  const PushRun push = {command, target, line.servers, *files, *form, cursor->get(), &log, &stop};
   const auto sink = target.kind->make(push);
   return sink.ok() ? Deliver(push, line.zone, sink->get()) : Fail(sink.status());
 }

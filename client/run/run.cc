@@ -97,8 +97,8 @@ TableStyle StyleOf(const CommandLine& line) {
   style.color = HasColor(line);
   style.zone = line.zone;
   style.headings = line.headings;
-  style.nodes = line.servers.size() > 1 || line.fleet;
-  style.invocation = InvocationOf(line);
+  style.nodes = line.servers.addresses.size() > 1 || line.servers.fleet;
+  style.invocation = InvocationOf(line.servers);
   style.completes = line.completes;
   style.before = line.before;
   style.wide = line.format == OutputFormat::kWide;
@@ -131,7 +131,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   environment.wait = [&stop](absl::Duration duration) { return stop.WaitFor(duration); };
   // A frame shows which nodes are away.
   const auto lists =
-      ListsOf(line, line.is_json(), live ? [](const std::string& /*sentence*/) {} : note);
+      ListsOf(line.servers, line.is_json(), live ? [](const std::string& /*sentence*/) {} : note);
   const auto failure = RunTop(command, lists.get(), output, environment);
   screen.reset();  // the failure is for the terminal as it was
   return failure ? Fail(*failure) : ExitCode::kOk;
@@ -166,8 +166,8 @@ absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLi
   NodeFacts facts;
   facts.address = ToText(server);
   // The client of another user, by sudo, has neither this environment nor its contexts.
-  if (line.servers.size() == 1 && line.by_option) {
-    facts.client = line.client;
+  if (line.servers.addresses.size() == 1 && line.servers.by_option) {
+    facts.client = line.servers.client;
   } else if (server.path != kSystemSocket) {
     const std::string text = server.is_unix() ? absl::StrCat("unix:", server.path) : facts.address;
     absl::StrAppend(&facts.client, " --server ", QuoteForShell(text), TlsOptionsOf(server));
@@ -195,7 +195,7 @@ absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLi
 
 // `doctor`: prints what is wrong on each node, and fails where anything is.
 ExitCode RunDoctor(const CommandLine& line, Output* output) {
-  const std::vector<DaemonNode> nodes = NodesOf(line);
+  const std::vector<DaemonNode> nodes = NodesOf(line.servers);
   std::vector<absl::StatusOr<Diagnosis>> diagnoses(nodes.size());
   AskAll(nodes.size(), [&](size_t i) { diagnoses[i] = DiagnoseNode(nodes[i], line); });
   bool is_well = true;
@@ -215,7 +215,7 @@ ExitCode RunDoctor(const CommandLine& line, Output* output) {
 std::optional<Failure> ShowFleet(const CommandLine& line, Formatter* formatter, Output* output,
                                  const PrintSentence& note) {
   Formatter::Heartbeats nodes;
-  auto failure = FleetLists(FleetOf(line, note)).ReadNodes(&nodes);
+  auto failure = FleetLists(FleetOf(line.servers, note)).ReadNodes(&nodes);
   const absl::Time now = absl::Now();
   if (!failure) failure = PrintText(formatter->FormatFleet(nodes, now), output);
   if (failure || !std::holds_alternative<HealthCommand>(line.command)) return failure;
@@ -245,29 +245,32 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
     } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
       return RunDoctor(line, output);
     } else if constexpr (std::is_same_v<Command, WhyCommand>) {
-      failure = RunWhy(command, InvocationOf(line), ListsOf(line, line.is_json(), note).get(),
-                       formatter, output, absl::Now());
+      failure =
+          RunWhy(command, InvocationOf(line.servers),
+                 ListsOf(line.servers, line.is_json(), note).get(), formatter, output, absl::Now());
     } else if constexpr (std::is_same_v<Command, StatsCommand>) {
       std::string empty;
-      const auto lists = ListsOf(line, line.is_json(), note);
+      const auto lists = ListsOf(line.servers, line.is_json(), note);
       failure = RunList(command, lists.get(), line.zone, formatter, output, &empty);
       if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else if constexpr (std::is_same_v<Command, StatusCommand> ||
                          std::is_same_v<Command, IntentsCommand>) {
-      failure = RunList(command, ListsOf(line, line.is_json(), note).get(), formatter, output);
+      failure =
+          RunList(command, ListsOf(line.servers, line.is_json(), note).get(), formatter, output);
     } else if constexpr (std::is_same_v<Command, FleetCommand>) {
       failure = ShowFleet(line, formatter, output, note);
     } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
-      const auto connection = ConnectNats(*line.fleet);
+      const auto connection = ConnectNats(*line.servers.fleet);
       const absl::StatusOr<std::string> made =
           connection.ok() ? CreateFleet(connection->get(), command)
                           : absl::StatusOr<std::string>(connection.status());
-      failure = made.ok() ? PrintText(made, output)
-                          : std::optional<Failure>(ExplainFleetFailure(
-                                ToText(*line.fleet), InvocationOf(line), made.status()));
+      failure = made.ok()
+                    ? PrintText(made, output)
+                    : std::optional<Failure>(ExplainFleetFailure(
+                          ToText(*line.servers.fleet), InvocationOf(line.servers), made.status()));
     } else if constexpr (std::is_same_v<Command, EventsCommand> ||
                          std::is_same_v<Command, VmsCommand>) {
-      const auto lists = ListsOf(line, line.is_json(), note);
+      const auto lists = ListsOf(line.servers, line.is_json(), note);
       Command list = command;
       v1::EventFilter* filter = nullptr;
       std::string empty;
@@ -281,12 +284,13 @@ ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* out
       }
       failure = TakeUuids(lists.get(), filter);
       if (!failure) failure = RunList(list, lists.get(), formatter, output, &empty);
-      if (!failure) failure = CheckNames(*filter, InvocationOf(line), lists.get());
+      if (!failure) failure = CheckNames(*filter, InvocationOf(line.servers), lists.get());
       if (!failure && !empty.empty() && line.for_people()) note(empty);
     } else {
-      failure = line.fleet
-                    ? ShowFleet(line, formatter, output, note)
-                    : RunCommand(command, CommandContext(NodesOf(line), formatter, output, note));
+      failure =
+          line.servers.fleet
+              ? ShowFleet(line, formatter, output, note)
+              : RunCommand(command, CommandContext(NodesOf(line.servers), formatter, output, note));
     }
     if (!failure) return ExitCode::kOk;
     note(absl::StrCat(failure->sentence,

@@ -82,7 +82,7 @@ class FleetSink : public EventSink {
   // acknowledged, of which the stream gets a GAP if it has none.
   absl::Status Open() override {
     const PushCommand& command = push_.command;
-    daemon_.emplace(push_.servers.server());
+    daemon_.emplace(push_.servers.first());
     v1::GetServerInfoResponse info;
     if (const auto failure = ReadInfo(*daemon_, &info)) {
       return absl::UnavailableError(failure->sentence);

@@ -53,14 +53,14 @@ std::unique_ptr<Source> MakeSource(const WatchCommand& command, const Servers& s
     return WatchFleet(std::move(watches[0]), FleetOf(servers, note), {stop, note});
   }
   if (watches.size() == 1) {
-    return WatchDaemon(std::move(watches[0]), servers.server(), {stop, note});
+    return WatchDaemon(std::move(watches[0]), servers.first(), {stop, note});
   }
   const std::vector<DaemonNode> daemons = NodesOf(servers);
   std::vector<WatchedNode> nodes;
   for (size_t i = 0; i < watches.size(); ++i) {
     watches[i].wait = true;    // a node that is down does not end the watch
     watches[i].named = false;  // the names are those that `daemons` have
-    nodes.push_back({daemons[i].name, std::move(watches[i]), servers.servers[i]});
+    nodes.push_back({daemons[i].name, std::move(watches[i]), servers.addresses[i]});
   }
   return WatchNodes(std::move(nodes), stop, note);
 }

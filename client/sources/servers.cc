@@ -23,7 +23,7 @@ constexpr absl::Duration kNameWait = absl::Seconds(2);
 std::vector<DaemonNode> NodesOf(const Servers& servers, bool named) {
   std::vector<DaemonNode> nodes;
   const Invocation invocation = InvocationOf(servers);
-  for (const ServerAddress& server : servers.servers) nodes.emplace_back(server, invocation);
+  for (const ServerAddress& server : servers.addresses) nodes.emplace_back(server, invocation);
   if (nodes.size() == 1 && !named) return nodes;
   AskAll(nodes.size(), [&nodes](size_t i) {
     DaemonNode& node = nodes[i];
@@ -47,10 +47,10 @@ Invocation InvocationOf(const Servers& servers) {
   Invocation invocation = {.client = servers.client};
   if (servers.fleet) {
     invocation.where = " in the fleet";
-  } else if (servers.servers.size() > 1) {
-    invocation.where = absl::StrCat(" on the ", servers.servers.size(), " servers");
-  } else if (!servers.servers.empty()) {
-    const ServerAddress& server = servers.server();
+  } else if (servers.addresses.size() > 1) {
+    invocation.where = absl::StrCat(" on the ", servers.addresses.size(), " servers");
+  } else if (!servers.addresses.empty()) {
+    const ServerAddress& server = servers.first();
     invocation.where = absl::StrCat(" to vmeventd at ", ToText(server));
     invocation.is_here = server.is_unix() || IsLoopback(server.host);
   }
@@ -60,7 +60,7 @@ Invocation InvocationOf(const Servers& servers) {
 std::vector<std::string> CursorKeys(const Servers& servers) {
   if (servers.fleet) return {kFleetCursorKey};
   std::vector<std::string> keys;
-  for (const ServerAddress& server : servers.servers) keys.push_back(ToText(server));
+  for (const ServerAddress& server : servers.addresses) keys.push_back(ToText(server));
   return keys;
 }
 

@@ -17,14 +17,14 @@ namespace vmeventd::client {
 
 // The servers, or the NATS servers of a fleet.
 struct Servers {
-  std::vector<ServerAddress> servers;  // at least one, unless a fleet is asked
-  std::optional<NatsOptions> fleet;    // asked instead of `servers`, which is then empty
-  std::vector<std::string> nodes;      // globs of the fleet's nodes; empty: all nodes
+  std::vector<ServerAddress> addresses;  // at least one, unless a fleet is asked
+  std::optional<NatsOptions> fleet;      // asked instead of `addresses`, which is then empty
+  std::vector<std::string> nodes;        // globs of the fleet's nodes; empty: all nodes
   // The beginning of a command to paste: "vmevents" with the options that named the servers.
   std::string client = "vmevents";
   bool by_option = false;  // --server names them, and `client` has it
 
-  const ServerAddress& server() const { return servers.front(); }
+  const ServerAddress& first() const { return addresses.front(); }
 };
 
 // Returns the daemons, at least one. If there are several, or if `named`, each gets a name: that of

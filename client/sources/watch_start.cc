@@ -16,10 +16,10 @@ namespace vmeventd::client {
 std::optional<Failure> SetStart(const Servers& servers, const WatchPositions& positions,
                                 uint64_t last, const PrintSentence& note, WatchCommand* command) {
   Servers asked = servers;
-  std::erase_if(asked.servers, [&](const auto& one) { return positions.contains(ToText(one)); });
-  if (servers.fleet ? positions.contains(kFleetCursorKey) : asked.servers.empty())
+  std::erase_if(asked.addresses, [&](const auto& one) { return positions.contains(ToText(one)); });
+  if (servers.fleet ? positions.contains(kFleetCursorKey) : asked.addresses.empty())
     return std::nullopt;
-  const bool alone = asked.servers.size() <= 1;
+  const bool alone = asked.addresses.size() <= 1;
   EventsCommand list;
   *list.request.mutable_filter() = command->filter;
   if (const auto* from = std::get_if<FromTime>(&command->start)) {

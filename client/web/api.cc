@@ -106,7 +106,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
                                     .texts = true,
                                     .now = absl::Now});
   std::vector<std::string> servers;
-  const auto lists = ListsOf(query, query.is_json(), note, &servers);
+  const auto lists = ListsOf(query.servers, query.is_json(), note, &servers);
   std::string empty;  // the list itself reports that it is empty
   std::optional<Failure> failure;
   std::string run;
@@ -152,7 +152,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
   if (failure) note(failure->sentence);
   const absl::string_view list = absl::StripSuffix(output.text, "\n");
   const nlohmann::ordered_json head = {{"servers", servers},
-                                       {"fleet", query.fleet.has_value()},
+                                       {"fleet", query.servers.fleet.has_value()},
                                        {"zone", query.zone.name()},
                                        {"problems", problems}};
   const std::string members = JsonText(head);
@@ -250,7 +250,7 @@ absl::StatusOr<CommandLine> WebApi::Parse(const std::string& command, OptionValu
       values.emplace_back(name, value);
     }
   }
-  return ParseQuery(command, values, line_, context);
+  return ParseQuery(command, values, line_.servers, context);
 }
 
 WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
@@ -260,7 +260,7 @@ WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
   }
   watch.wait = true;
   watch.identify = true;
-  const std::vector<std::string> keys = CursorKeys(line_);
+  const std::vector<std::string> keys = CursorKeys(line_.servers);
   const auto positions =
       last_event_id.empty() ? StreamPositions() : ParseEventId(last_event_id, keys.size());
   if (!positions.ok()) {
@@ -277,7 +277,8 @@ WebAnswer WebApi::Follow(CommandLine query, const std::string& last_event_id) {
   const absl::TimeZone zone = query.zone;
   const auto make = [counted, behind, query = std::move(query)](StopSource* stop,
                                                                 const PrintSentence& note) {
-    return MakeSource(std::get<FollowCommand>(query.command).watch, query, behind, stop, note);
+    return MakeSource(std::get<FollowCommand>(query.command).watch, query.servers, behind, stop,
+                      note);
   };
   return {200, "text/event-stream", "",
           std::make_unique<EventStream>(make, *positions, zone, stop_)};

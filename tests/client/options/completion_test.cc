@@ -48,7 +48,7 @@ TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
   EXPECT_EQ(Parsed({"__complete", "vms", "a,"}).before, "") << "a NAME is no list";
   const CommandLine names =
       Parsed({"__complete", "vm", "--server", "unix:/s", "--utc", "-o", "json", ""});
-  EXPECT_EQ(names.server().path, "/s");
+  EXPECT_EQ(names.servers.first().path, "/s");
   EXPECT_EQ(names.format, OutputFormat::kName);
   EXPECT_TRUE(std::get<VmsCommand>(names.command).include_stopped);
   EXPECT_FALSE(As<VmsCommand>({"__complete", "intent", "declare", ""}).include_stopped);

@@ -22,20 +22,21 @@ constexpr char kConfig[] =
 
 TEST(ParseCommandLine, AContextHasServersAndTlsFiles) {
   OptionContext context = Configured(kConfig);
-  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/lab.sock");
+  EXPECT_EQ(Parsed({"info"}, context).servers.first().path, "/run/lab.sock");
   const CommandLine prod = Parsed({"--context", "prod", "vms"}, context);
-  ASSERT_EQ(prod.servers.size(), 2U);
-  EXPECT_EQ(prod.servers[1].port, "80");
-  EXPECT_EQ(prod.servers[0].tls->ca_file, "/c/ca.pem");
-  EXPECT_EQ(Parsed({"--context", "prod", "--tls-ca", "o", "vms"}, context).server().tls->ca_file,
-            "o");
-  EXPECT_EQ(Parsed({"--server", "node9", "vms"}, context).server().host, "node9");
+  ASSERT_EQ(prod.servers.addresses.size(), 2U);
+  EXPECT_EQ(prod.servers.addresses[1].port, "80");
+  EXPECT_EQ(prod.servers.addresses[0].tls->ca_file, "/c/ca.pem");
+  EXPECT_EQ(
+      Parsed({"--context", "prod", "--tls-ca", "o", "vms"}, context).servers.first().tls->ca_file,
+      "o");
+  EXPECT_EQ(Parsed({"--server", "node9", "vms"}, context).servers.first().host, "node9");
   const CommandLine one = Parsed({"--context", "prod", "--server", "node1", "info"}, context);
-  EXPECT_EQ(one.server().host, "node1");
-  EXPECT_EQ(one.server().tls->ca_file, "/c/ca.pem");
+  EXPECT_EQ(one.servers.first().host, "node1");
+  EXPECT_EQ(one.servers.first().tls->ca_file, "/c/ca.pem");
   context = Configured(kConfig, {{"VMEVENTS_SERVER", "node8"}});
-  EXPECT_EQ(Parsed({"vms"}, context).server().host, "node8");
-  EXPECT_EQ(Parsed({"--context", "lab", "vms"}, context).server().path, "/run/lab.sock");
+  EXPECT_EQ(Parsed({"vms"}, context).servers.first().host, "node8");
+  EXPECT_EQ(Parsed({"--context", "lab", "vms"}, context).servers.first().path, "/run/lab.sock");
 }
 
 TEST(ParseCommandLine, ContextComplaintsNameTheFix) {
@@ -53,10 +54,11 @@ TEST(ParseCommandLine, AContextMayBeAFleet) {
       "tls-ca = \"ca.pem\"\n",
       {{"VMEVENTS_CREDENTIALS", "other.creds"}});
   const CommandLine line = Parsed({"--context", "fleet", "vms"}, context);
-  EXPECT_THAT(line.fleet->servers, ElementsAre("tls://a:4222", "tls://b:4222"));
-  EXPECT_EQ(line.fleet->credentials, "/c/x.creds");
-  EXPECT_EQ(line.fleet->tls->ca_file, "/c/ca.pem");
-  EXPECT_EQ(Parsed({"--server", "nats://a", "vms"}, context).fleet->credentials, "other.creds");
+  EXPECT_THAT(line.servers.fleet->servers, ElementsAre("tls://a:4222", "tls://b:4222"));
+  EXPECT_EQ(line.servers.fleet->credentials, "/c/x.creds");
+  EXPECT_EQ(line.servers.fleet->tls->ca_file, "/c/ca.pem");
+  EXPECT_EQ(Parsed({"--server", "nats://a", "vms"}, context).servers.fleet->credentials,
+            "other.creds");
 }
 
 TEST(ParseCommandLine, TheConfigurationFileIsToml) {
@@ -65,12 +67,12 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
       "[contexts.a]\nservers = [\"node1\", # a comment\n 'node2']\n"
       "[contexts.\"node1.example\"]\nservers = \"node9\"\ntls-ca = \"/etc/ca of us.pem\"\n"
       "tls-cert = \"me.pem\"\ntls-key = \"me.key\"\ntls-server-name = \"vmeventd\"\n");
-  EXPECT_EQ(Parsed({"--context", "a", "vms"}, context).servers.size(), 2U);
+  EXPECT_EQ(Parsed({"--context", "a", "vms"}, context).servers.addresses.size(), 2U);
   const CommandLine line = Parsed({"vms"}, context);
-  EXPECT_EQ(line.server().host, "node9");
-  EXPECT_EQ(line.server().tls,
+  EXPECT_EQ(line.servers.first().host, "node9");
+  EXPECT_EQ(line.servers.first().tls,
             (TlsOptions{"/etc/ca of us.pem", "/c/me.pem", "/c/me.key", "vmeventd"}));
-  EXPECT_EQ(Parsed({"vms"}, Configured("")).server().path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"vms"}, Configured("")).servers.first().path, "/run/vmeventd/vmeventd.sock");
   const std::pair<const char*, const char*> faults[] = {
       {"[contexts.a]\nserver-list = \"x\"\n",
        "\"server-list\" of the context \"a\" is not known; the keys are servers, tls-ca"},
@@ -93,11 +95,12 @@ TEST(ParseCommandLine, AFaultOfAContextDoesNotAffectTheOthers) {
   const OptionContext context = Configured(
       "current = \"a\"\n[contexts.a]\nservers = \"node1\"\n[contexts.b]\ntls-ca = \"ca.pem\"\n"
       "[contexts.c]\nserver-list = \"x\"\n");
-  EXPECT_EQ(Parsed({"vms"}, context).server().host, "node1");
+  EXPECT_EQ(Parsed({"vms"}, context).servers.first().host, "node1");
   EXPECT_THAT(Answer({"--context", "b", "vms"}, context).err,
               StartsWith("/c/config.toml: the context \"b\" has no servers"));
-  EXPECT_EQ(Parsed({"--context", "b", "--server", "n", "vms"}, context).server().tls->ca_file,
-            "/c/ca.pem");
+  EXPECT_EQ(
+      Parsed({"--context", "b", "--server", "n", "vms"}, context).servers.first().tls->ca_file,
+      "/c/ca.pem");
   EXPECT_THAT(Answer({"--context", "c", "vms"}, context).err, HasSubstr("\"server-list\" of"));
 }
 

@@ -145,8 +145,8 @@ TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
   EXPECT_TRUE(top.once);
   EXPECT_EQ(top.window, absl::Hours(24));
   EXPECT_THAT(As<WhyCommand>({"status", "web1"}).filter.vm_names(), ElementsAre("web1"));
-  EXPECT_EQ(Parsed({"--server", "a,b", "status", "web1"}).servers.size(), 2);
-  EXPECT_EQ(Parsed({"--server", "a,b", "status"}).servers.size(), 2);
+  EXPECT_EQ(Parsed({"--server", "a,b", "status", "web1"}).servers.addresses.size(), 2);
+  EXPECT_EQ(Parsed({"--server", "a,b", "status"}).servers.addresses.size(), 2);
   EXPECT_TRUE(std::holds_alternative<StatusCommand>(Parsed({"status", "-o", "json"}).command));
 }
 
@@ -204,7 +204,7 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   const CommandLine line = Parsed({"--server", "a,b", "push", "https://x/y", "--format", "json",
                                    "--since", "@17", "--vm", "web*", "--class", "crash", "--batch",
                                    "7", "--timeout", "1m", "--state-dir", "/s"});
-  EXPECT_EQ(line.servers.size(), 2U);
+  EXPECT_EQ(line.servers.addresses.size(), 2U);
   const auto& push = std::get<PushCommand>(line.command);
   EXPECT_EQ(push.url, "https://x/y");
   EXPECT_EQ(push.format, PushFormat::kJson);
@@ -214,7 +214,7 @@ TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
   EXPECT_EQ(OptionOf(push.follow.sink_options, "--batch"), "7");
   EXPECT_EQ(OptionOf(push.follow.sink_options, "--timeout"), "1m");
   EXPECT_EQ(push.state_dir, "/s");
-  EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).fleet);
+  EXPECT_TRUE(Parsed({"--server", "nats://a", "push", "https://x"}).servers.fleet);
 }
 
 TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
@@ -287,8 +287,8 @@ TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
   const WebCommand named = web({"web", "--listen", "[::1]:9555", "--token-file", "t"});
   EXPECT_EQ(ToText(named.listen) + " " + named.token_file, "[::1]:9555 t");
   EXPECT_EQ(ToText(web({"web", "--listen", "localhost"}).listen), "localhost:9557");
-  EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.size(), 2);
-  EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).fleet.has_value());
+  EXPECT_EQ(Parsed({"web", "--server", "a,b"}).servers.addresses.size(), 2);
+  EXPECT_TRUE(Parsed({"web", "--server", "nats://a"}).servers.fleet.has_value());
 }
 
 }  // namespace

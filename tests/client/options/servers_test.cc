@@ -15,49 +15,53 @@ using testing::Not;
 using testing::StartsWith;
 
 TEST(ParseCommandLine, TheServerIsTheOptionThenTheVariableThenTheDefault) {
-  EXPECT_EQ(Parsed({"info"}).server().path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}).servers.first().path, "/run/vmeventd/vmeventd.sock");
   OptionContext context = TestContext({{"XDG_RUNTIME_DIR", "/tmp/rt"}});
   context.uid = 1000;
-  EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/rt/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}, context).servers.first().path, "/tmp/rt/vmeventd/vmeventd.sock");
   context.may_exist = [](const std::string& path) { return path == "/run/vmeventd/vmeventd.sock"; };
-  EXPECT_EQ(Parsed({"info"}, context).server().path, "/run/vmeventd/vmeventd.sock");
+  EXPECT_EQ(Parsed({"info"}, context).servers.first().path, "/run/vmeventd/vmeventd.sock");
   context = TestContext({{"VMEVENTS_SERVER", "unix:/tmp/v.sock"}});
-  EXPECT_EQ(Parsed({"info"}, context).server().path, "/tmp/v.sock");
+  EXPECT_EQ(Parsed({"info"}, context).servers.first().path, "/tmp/v.sock");
   EXPECT_EQ(Parsed({"info"}, context).origin, "$VMEVENTS_SERVER");
   EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).origin, "");
-  EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).server().path, "/tmp/o.sock");
+  EXPECT_EQ(Parsed({"--server", "unix:/tmp/o.sock", "info"}, context).servers.first().path,
+            "/tmp/o.sock");
 }
 
 TEST(ParseCommandLine, SeveralServersAreMerged) {
   const CommandLine line = Parsed({"--server", "node1,unix:/a", "watch", "--server", "unix:/s"});
-  ASSERT_EQ(line.servers.size(), 3U);
-  EXPECT_EQ(line.servers[0].host, "node1");
-  EXPECT_EQ(line.servers[1].path, "/a");
-  EXPECT_EQ(line.servers[2].path, "/s");
-  EXPECT_EQ(line.client, "vmevents --server node1,unix:/a --server unix:/s");
-  EXPECT_TRUE(line.by_option);
-  EXPECT_FALSE(Parsed({"watch"}, TestContext({{"VMEVENTS_SERVER", "node1"}})).by_option);
-  EXPECT_EQ(Parsed({"--server", "node1", "--server", "node1:9555", "vm", "a"}).servers.size(), 1U);
-  EXPECT_EQ(Parsed({"--server", "a,b", "vm", "web1"}).servers.size(), 2U);
-  EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.size(), 2U);
+  ASSERT_EQ(line.servers.addresses.size(), 3U);
+  EXPECT_EQ(line.servers.addresses[0].host, "node1");
+  EXPECT_EQ(line.servers.addresses[1].path, "/a");
+  EXPECT_EQ(line.servers.addresses[2].path, "/s");
+  EXPECT_EQ(line.servers.client, "vmevents --server node1,unix:/a --server unix:/s");
+  EXPECT_TRUE(line.servers.by_option);
+  EXPECT_FALSE(Parsed({"watch"}, TestContext({{"VMEVENTS_SERVER", "node1"}})).servers.by_option);
+  EXPECT_EQ(
+      Parsed({"--server", "node1", "--server", "node1:9555", "vm", "a"}).servers.addresses.size(),
+      1U);
+  EXPECT_EQ(Parsed({"--server", "a,b", "vm", "web1"}).servers.addresses.size(), 2U);
+  EXPECT_EQ(Parsed({"--server", "a,b", "watch", "--from", "oldest"}).servers.addresses.size(), 2U);
   EXPECT_THAT(Complaint({"--server", "a,b", "watch", "--from", "17"}),
               HasSubstr("for several nodes give oldest"));
-  EXPECT_EQ(Parsed({"--server", "a", "--server", "b", "info"}).servers.size(), 2U);
+  EXPECT_EQ(Parsed({"--server", "a", "--server", "b", "info"}).servers.addresses.size(), 2U);
 }
 
 TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
   const CommandLine line =
       Parsed({"--server", "nats://a,b:1", "watch", "--node", "rack7-*", "--node", "prod/n1"});
-  EXPECT_TRUE(line.servers.empty());
-  EXPECT_THAT(line.fleet->servers, ElementsAre("nats://a:4222", "nats://b:1"));
-  EXPECT_FALSE(line.fleet->tls.has_value());
-  EXPECT_THAT(line.nodes, ElementsAre("rack7-*", "prod/n1"));
-  EXPECT_THAT(Parsed({"--server", "nats://a", "--server", "nats://b", "vms"}).fleet->servers,
-              ElementsAre("nats://a:4222", "nats://b:4222"));
+  EXPECT_TRUE(line.servers.addresses.empty());
+  EXPECT_THAT(line.servers.fleet->servers, ElementsAre("nats://a:4222", "nats://b:1"));
+  EXPECT_FALSE(line.servers.fleet->tls.has_value());
+  EXPECT_THAT(line.servers.nodes, ElementsAre("rack7-*", "prod/n1"));
+  EXPECT_THAT(
+      Parsed({"--server", "nats://a", "--server", "nats://b", "vms"}).servers.fleet->servers,
+      ElementsAre("nats://a:4222", "nats://b:4222"));
   const CommandLine tls = Parsed({"--server", "tls://a", "--tls-cert", "c", "--tls-key", "k",
                                   "--credentials", "ops.creds", "fleet"});
-  EXPECT_EQ(tls.fleet->tls->cert_file, "c");
-  EXPECT_EQ(tls.fleet->credentials, "ops.creds");
+  EXPECT_EQ(tls.servers.fleet->tls->cert_file, "c");
+  EXPECT_EQ(tls.servers.fleet->credentials, "ops.creds");
   EXPECT_TRUE(std::holds_alternative<FleetCommand>(tls.command));
 }
 
@@ -70,22 +74,22 @@ TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
   const CommandLine line =
       Parsed({"--server", "node1:80", "info", "--tls-ca", "ca", "--tls-cert", "cert", "--tls-key",
               "key", "--tls-server-name", "node1.example"});
-  ASSERT_TRUE(line.server().tls.has_value());
-  EXPECT_EQ(line.server().tls->ca_file, "ca");
-  EXPECT_EQ(line.server().tls->cert_file, "cert");
-  EXPECT_EQ(line.server().tls->key_file, "key");
-  EXPECT_EQ(line.server().tls->server_name, "node1.example");
-  EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).server().tls.has_value());
+  ASSERT_TRUE(line.servers.first().tls.has_value());
+  EXPECT_EQ(line.servers.first().tls->ca_file, "ca");
+  EXPECT_EQ(line.servers.first().tls->cert_file, "cert");
+  EXPECT_EQ(line.servers.first().tls->key_file, "key");
+  EXPECT_EQ(line.servers.first().tls->server_name, "node1.example");
+  EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).servers.first().tls.has_value());
 }
 
 TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
   const OptionContext context = TestContext(
       {{"VMEVENTS_TLS_CA", "ca"}, {"VMEVENTS_TLS_CERT", "cert"}, {"VMEVENTS_TLS_KEY", "key"}});
-  EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).server().tls->key_file, "key");
+  EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).servers.first().tls->key_file, "key");
   const CommandLine given = Parsed({"info", "--server", "node1:80", "--tls-ca", "other"}, context);
-  EXPECT_EQ(given.server().tls->ca_file, "other");
-  EXPECT_EQ(given.server().tls->cert_file, "") << "all or none";
-  EXPECT_FALSE(Parsed({"info"}, context).server().tls.has_value());
+  EXPECT_EQ(given.servers.first().tls->ca_file, "other");
+  EXPECT_EQ(given.servers.first().tls->cert_file, "") << "all or none";
+  EXPECT_FALSE(Parsed({"info"}, context).servers.first().tls.has_value());
   const OptionContext incomplete = TestContext({{"VMEVENTS_TLS_CERT", "cert"}});
   EXPECT_THAT(Answer({"info", "--server", "node1:80"}, incomplete).err,
               HasSubstr("give --tls-ca FILE, $VMEVENTS_TLS_CA"));

@@ -117,7 +117,7 @@ void PushOntoAShelf() {
   ThirdSinkProgram program;
   CommandLine& line =
       program.Parsed({"push", "shelf:a", kShelf, "left", "--state-dir", directory / "state"});
-  line.servers = {server.address()};
+  line.servers.addresses = {server.address()};
   const ExitCode code = RunPush(std::get<PushCommand>(line.command), line, nullptr);
   const auto requests = server.service().WatchRequests();
   const bool begins_with_the_oldest = requests.size() == 1 && requests.front().from_oldest();

@@ -38,7 +38,7 @@ class WebApiTest : public testing::Test {
  protected:
   WebApiTest() {
     server_.Start();
-    line_.servers = {server_.address()};
+    line_.servers.addresses = {server_.address()};
     line_.zone = absl::UTCTimeZone();
     server_.service().list_vms = [](const v1::ListVmsRequest&, v1::ListVmsResponse*) {
       return grpc::Status::OK;
@@ -58,8 +58,8 @@ class WebApiTest : public testing::Test {
   }
   // Another node, which is away.
   void AddNode() {
-    line_.servers.emplace_back();
-    line_.servers.back().path = "/nowhere/vmeventd.sock";
+    line_.servers.addresses.emplace_back();
+    line_.servers.addresses.back().path = "/nowhere/vmeventd.sock";
   }
   WebAnswer Get(const std::string& path, const WebQuery& query = {}) {
     return WebApi(line_, stop_.get_token()).Answer(path, query, "");
@@ -94,7 +94,7 @@ TEST_F(WebApiTest, AVmOfNoNodeThatAnswersIsNotFoundAndTheOthersAreNamed) {
   ASSERT_EQ(body["problems"].size(), 1u);
   EXPECT_THAT(std::string(body["problems"][0]),
               testing::StartsWith("there is no socket /nowhere/vmeventd.sock"));
-  line_.servers.erase(line_.servers.begin());
+  line_.servers.addresses.erase(line_.servers.addresses.begin());
   EXPECT_EQ(Get("/api/v1/vms/nosuch").status, 503) << "no node answers";
 }
 
