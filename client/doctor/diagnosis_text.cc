@@ -7,6 +7,7 @@
 #include "absl/types/span.h"
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/finding.h"
+#include "client/output/count_text.h"
 #include "client/output/json.h"
 #include "client/output/painter.h"
 #include "client/output/terminal_text.h"
@@ -69,7 +70,7 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
     if (count > 0) absl::StrAppend(&summary, ", ", count, what);
   };
   if (diagnosis.qemus > 0) {
-    absl::StrAppend(&summary, Count(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
+    absl::StrAppend(&summary, CountText(diagnosis.qemus, "QEMU"), " here: ", diagnosis.followed,
                     " followed");
     add(diagnosis.followed_elsewhere, " followed by another vmeventd");
     add(diagnosis.usable, " that can be followed");
@@ -79,7 +80,7 @@ std::string DiagnosisText(const Diagnosis& diagnosis, size_t width, bool color) 
   } else if (diagnosis.examined) {
     summary += "No QEMU runs here. ";
   }
-  const std::string hints = Count(diagnosis.hints.size(), "hint");
+  const std::string hints = CountText(diagnosis.hints.size(), "hint");
   absl::StrAppend(&summary,
                   diagnosis.findings.empty() ? "No" : absl::StrCat(diagnosis.findings.size()),
                   diagnosis.findings.size() == 1 ? " finding" : " findings",

@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "client/doctor/advice.h"
 #include "client/doctor/paths.h"
+#include "client/output/count_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"
@@ -22,7 +23,7 @@ namespace {
 std::string Asked(const NodeFacts& facts) {
   return absl::StrCat(
       "Asked vmeventd ", facts.info.version(), " of ", facts.info.node(), " at ", facts.address,
-      ", which has ", Count(facts.vms.size(), "VM"),
+      ", which has ", CountText(facts.vms.size(), "VM"),
       facts.examined ? "" : ". Its QEMUs were not examined: run `vmevents doctor` there");
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "client/output/count_text.h"
 #include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/fact_list.h"
@@ -166,7 +167,7 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
     facts.Add("watched",
               absl::StrCat(directory.path(), ":", directory.pattern(), "  ",
                            directory.has_problem() ? directory.problem().text()
-                           : directory.present()   ? Count(directory.sockets(), "socket")
+                           : directory.present()   ? CountText(directory.sockets(), "socket")
                                                    : "missing"),
               directory.present() ? Color::kNone : Color::kYellow);
   }
@@ -181,7 +182,7 @@ absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoRespons
   }
   for (const v1::LibvirtConnection& connection : info.libvirt_connections()) {
     const std::string state =
-        connection.connected() ? Count(connection.domains(), "domain")
+        connection.connected() ? CountText(connection.domains(), "domain")
                                : absl::StrCat("not connected since ", SinceText(connection.since()),
                                               ": ", connection.problem().text());
     facts.Add("libvirt", absl::StrCat(connection.uri(), "  ", state),

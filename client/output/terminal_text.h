@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 // Text for a terminal: makes foreign text harmless, measures, cuts and wraps it. Pure.
@@ -29,12 +28,6 @@ std::string CutText(absl::string_view text, size_t width, bool middle = false);
 // ksh know that, and so does POSIX since 2024. A NUL, which no argument can have, ends the word
 // there.
 std::string QuoteForShell(absl::string_view word);
-
-// "1 QEMU", "2 QEMUs".
-template <typename Number>
-std::string Count(Number count, absl::string_view noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
 
 // Breaks `text` at blanks into lines of at most `width` columns; returns at least one line. A wider
 // word gets its own line.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "client/commands/names.h"
+#include "client/output/count_text.h"
 #include "client/output/time_text.h"
 #include "client/run/console.h"
 #include "client/run/run.h"
@@ -72,7 +73,7 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   pollfd reader = {STDOUT_FILENO, 0, 0};
   if (code == ExitCode::kInterrupted && poll(&reader, 1, 0) > 0) return ExitCode::kOk;
   if (!timed_out.get() || code != ExitCode::kInterrupted) return code;
-  PrintNote(absl::StrCat("--timeout: fewer than ", Count(*command.count, "event"),
+  PrintNote(absl::StrCat("--timeout: fewer than ", CountText(*command.count, "event"),
                          " came and were handled within ", DurationText(*command.timeout)));
   return ExitCode::kFailed;
 }

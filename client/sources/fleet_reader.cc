@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "client/fleet/fleet_message.h"
 #include "client/fleet/fleet_subjects.h"
+#include "client/output/count_text.h"
 #include "client/output/formatter.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
@@ -25,8 +26,8 @@ auto IgnoredIn(std::string where, const PrintSentence& note) {
     if (++count < next) return;
     next *= 10;
     note(absl::StrCat("ignoring the message ", EscapeForTerminal(message.subject), " of the ",
-                      where, ": ", EscapeForTerminal(why.message()), " (", Count(count, "message"),
-                      " so far)"));
+                      where, ": ", EscapeForTerminal(why.message()), " (",
+                      CountText(count, "message"), " so far)"));
   };
 }
 
