@@ -6,11 +6,11 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "client/output/cells.h"
 #include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
-#include "client/output/rows.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/proto_time.h"
 

@@ -4,10 +4,12 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -58,10 +60,8 @@ struct TableStyle {
 //   table  aligned columns, times in the style's zone, optional colour
 // For programs, one item after another:
 //   JSON   one object on each line, see ToJson()
-//   name   one name on each line, for a shell's loop: the name of each VM, of each event's VM, or
-//   of
-//          the node (CLUSTER/NODE in a fleet), or an intent's id. An event of the whole node has no
-//          line.
+//   name   one name on each line, for a shell's loop: of a VM, of an event's VM, of a node (in a
+//          fleet CLUSTER/NODE), or the id of an intent. An event of the whole node has no line.
 enum class Form { kTable, kJson, kName };
 
 // Health of a service. `node` is empty if only one node was asked; `service` is empty for the
@@ -157,6 +157,37 @@ class Formatter {
   bool several_clusters_ = false;
   bool shown_ = false;  // a table or a story was written before
 };
+
+template <typename List, typename NameOf, typename JsonOf, typename MakeRow>
+absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf& name_of,
+                                                  const JsonOf& json_of, const MakeRow& make_row,
+                                                  std::optional<ColumnLayout>* layout) {
+  using One = std::decay_t<decltype(*list.begin())>;
+  std::string lines;
+  if (form_ != Form::kTable) {
+    for (const One& one : list) {
+      auto line = form_ == Form::kName ? Line(name_of(one), "") : Line("", json_of(one));
+      if (!line.ok()) return line;
+      lines += *line;
+    }
+    return lines;
+  }
+  std::optional<ColumnLayout> own;
+  if (layout == nullptr) layout = &own;
+  std::vector<Row> rows;
+  rows.reserve(static_cast<size_t>(list.size()));
+  for (const One& one : list) rows.push_back(make_row(one));
+  if (!layout->has_value()) {
+    layout->emplace(make_row(One()).columns, painter_);
+    for (const Row& row : rows) (*layout)->Fit(row.cells);
+    const bool apart = std::exchange(shown_, true);
+    if (style_.headings) {
+      lines = absl::StrCat(apart ? "\n" : "", (*layout)->Heading(LineLimit()));
+    }
+  }
+  for (const Row& row : rows) lines += (*layout)->Line(row.cells, LineLimit());
+  return lines;
+}
 
 // The text of `why`: first the verdict, then the facts behind it, then the VM's present state.
 std::string StoryText(const VmStory& story, const TableStyle& style);

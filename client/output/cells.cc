@@ -1,7 +1,9 @@
-#include "client/output/rows.h"
+#include "client/output/cells.h"
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/output/event_text.h"
+#include "client/output/formatter.h"
 
 namespace vmeventd::client {
 
