@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "client/commands/names.h"
+#include "client/commands/label_hint.h"
 #include "client/commands/print.h"
 #include "client/output/node_event.h"
 #include "watcher/core/proto_time.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/event_filter.h"
-#include "client/commands/names.h"
+#include "client/commands/label_hint.h"
 #include "client/commands/print.h"
 #include "client/output/trouble.h"
 #include "client/output/vm_rows.h"

@@ -8,7 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "client/commands/names.h"
+#include "client/commands/unknown_names.h"
+#include "client/commands/uuid_names.h"
 #include "client/output/count_text.h"
 #include "client/output/time_text.h"
 #include "client/run/console.h"

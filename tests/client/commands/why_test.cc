@@ -5,7 +5,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_split.h"
-#include "client/commands/names.h"
+#include "client/commands/unknown_names.h"
 #include "client/output/formatter.h"
 #include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"

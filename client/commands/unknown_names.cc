@@ -1,6 +1,5 @@
-#include "client/commands/names.h"
+#include "client/commands/unknown_names.h"
 
-#include <cstddef>
 #include <iterator>
 
 #include "absl/algorithm/container.h"
@@ -9,36 +8,14 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/glob.h"
-#include "base/label_selector.h"
 #include "base/spelling.h"
-#include "base/uuid.h"
+#include "client/commands/not_found.h"
+#include "client/commands/some_of.h"
 #include "client/output/terminal_text.h"
 #include "client/output/wanted.h"
+#include "client/sources/events_command.h"
 
 namespace vmeventd::client {
-namespace {
-
-// "web1, web2", or the first ten "or 3 more"; escaped.
-std::string SomeOf(const std::set<std::string>& names) {
-  constexpr size_t kShown = 10;
-  std::vector<std::string> shown;
-  for (const std::string& name : names) {
-    if (shown.size() < kShown) shown.push_back(EscapeForTerminal(name));
-  }
-  return absl::StrCat(
-      absl::StrJoin(shown, ", "),
-      names.size() > kShown ? absl::StrCat(" or ", names.size() - kShown, " more") : "");
-}
-
-}  // namespace
-
-Failure NotFound(absl::string_view what, const Invocation& invocation, absl::string_view hint) {
-  return {ExitCode::kNotFound, absl::StrCat("no ", what, " is known", invocation.where, hint)};
-}
-
-std::string ListHint(const Invocation& invocation) {
-  return absl::StrCat("; ", invocation.Quoted("vms --all"), " lists those that are");
-}
 
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNames& known) {
   std::vector<std::string> unknown;
@@ -87,50 +64,6 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation
                   names.empty()     ? "; no VM is"
                   : nearest.empty() ? ListHint(invocation)
                                     : absl::StrCat("; did you mean ", nearest, "?"));
-}
-
-std::string ExplainLabels(const v1::EventFilter& filter, ListSource* source) {
-  std::vector<std::string> wanted;
-  for (const std::string& text : filter.labels()) {
-    const auto selector = LabelSelector::Parse(text);
-    if (selector.ok()) absl::c_copy(selector->wanted_keys(), std::back_inserter(wanted));
-  }
-  if (wanted.empty()) return "";
-  NodeVms all;
-  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
-  if (all.empty()) return "";
-  std::set<std::string> known;
-  for (const NodeVm& one : all) {
-    for (const auto& [key, value] : one.vm.ref().labels()) known.insert(key);
-  }
-  const auto unknown =
-      absl::c_find_if(wanted, [&known](const std::string& key) { return !known.contains(key); });
-  if (unknown == wanted.end()) return "";
-  const std::string none =
-      absl::StrCat("; no VM has a label \"", EscapeForTerminal(*unknown), "\"");
-  if (known.empty()) return absl::StrCat(none, ", or any other");
-  return absl::StrCat(none, DidYouMean({NearestName(*unknown, {known.begin(), known.end()})}),
-                      "; the labels are ", SomeOf(known));
-}
-
-std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
-  v1::EventFilter by_uuid;
-  for (const std::string& name : filter->vm_names()) {
-    if (ParseUuid(name)) by_uuid.add_uuids(name);
-  }
-  if (by_uuid.uuids().empty()) return std::nullopt;
-  NodeVms vms;
-  auto failure = source->ReadVms(by_uuid, /*stopped_too=*/true, &vms);
-  if (vms.empty()) return failure;
-  if (by_uuid.uuids_size() < filter->vm_names_size()) {
-    return Failure{ExitCode::kUsage,
-                   absl::StrCat("\"", by_uuid.uuids(0),
-                                "\" is a UUID, and not all others are: ask for names and for "
-                                "UUIDs with a command each")};
-  }
-  filter->clear_vm_names();
-  filter->mutable_uuids()->MergeFrom(by_uuid.uuids());
-  return std::nullopt;
 }
 
 std::optional<Failure> CheckNames(const v1::EventFilter& filter, const Invocation& invocation,
