@@ -26,7 +26,9 @@ struct OptionError : CLI::ParseError {
         option(std::move(of_option)),
         sentence(why) {}
 
-  std::string option;    // the option "--since" or the argument "NAME"; empty: `sentence` says it
+  // What is wrong: the option "--since", the argument "NAME", the command "push", or what gave the
+  // value, such as "$VMEVENTS_SERVER". Empty: `sentence` says it.
+  std::string option;
   std::string sentence;  // the fault and the correct form
 };
 
@@ -35,12 +37,11 @@ struct OptionError : CLI::ParseError {
   throw OptionError(option, sentence);
 }
 
-// Returns the value. An error is thrown as its sentence after "WHAT: ", or as the sentence alone if
-// `what` is empty.
+// Returns the value. An error is thrown with its sentence; `option`: see Wrong().
 template <typename T>
-T Need(absl::StatusOr<T> value, absl::string_view what = "") {
+T Need(absl::StatusOr<T> value, const std::string& option = "") {
   if (value.ok()) return *std::move(value);
-  Wrong(absl::StrCat(what, what.empty() ? "" : ": ", value.status().message()));
+  Wrong(std::string(value.status().message()), option);
 }
 
 // Checks that a text is not empty, and is UTF-8, as the protocol requires. Returns it.

@@ -113,13 +113,14 @@ Contexts ReadContexts(const CLI::App& app, const OptionContext& context) {
                        absl::IsFailedPrecondition(fault);
   if (missing && named.empty()) return {path};
   if (!fault.ok()) {
-    Wrong(absl::StrCat(named.empty() ? "" : "$VMEVENTS_CONFIG: ", fault.message(),
-                       named.empty() ? "" : "; name an existing file, or unset it"));
+    if (named.empty()) Wrong(std::string(fault.message()));
+    Wrong(absl::StrCat(fault.message(), "; name an existing file, or unset it"),
+          "$VMEVENTS_CONFIG");
   }
   try {
     return ReadFile(app, path, *content);
   } catch (const OptionError& error) {
-    Wrong(absl::StrCat(path, ": ", error.sentence));
+    Wrong(error.sentence, path);
   }
 }
 

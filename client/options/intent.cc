@@ -16,9 +16,9 @@ void AddIntent(CLI::App* program, Reading* reading) {
   intent->require_subcommand(1);
   const auto check = [=](DeclareIntentCommand* one) {
     if (one->actor.empty()) one->actor = reading->context.user;
-    if (one->actor.empty()) Wrong("--actor: name who is about to act");
-    if (!IsValidUtf8(one->actor)) Wrong("--actor: the user's name is not UTF-8; give another");
-    if (one->reason.empty()) Wrong("--reason: give the reason");
+    if (one->actor.empty()) Wrong("name who is about to act", "--actor");
+    if (!IsValidUtf8(one->actor)) Wrong("the user's name is not UTF-8; give another", "--actor");
+    if (one->reason.empty()) Wrong("give the reason", "--reason");
   };
   const auto [app, declare] =
       Add<DeclareIntentCommand>(intent, reading, "declare", "Declare an intent for a VM", check);

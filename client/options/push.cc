@@ -79,14 +79,15 @@ void CheckPush(const CLI::App& app, const OptionContext& context, const SinkTabl
     push->state_home = absl::StrCat(home, "/.local/state");
   }
   if (std::holds_alternative<FromSnapshot>(watch.start)) {
-    Wrong("--from: a snapshot has VMs and no events; begin with oldest, or with a time");
+    Wrong("a snapshot has VMs and no events; begin with oldest, or with a time", "--from");
   }
   if (!push->template_file.empty()) push->format = PushFormat::kTemplate;
   if (push->url.empty() && push->url_file.empty() &&
       (!push->only_asks() || push->state_dir.empty())) {
-    Wrong(absl::StrCat(
-        "push: ", push->only_asks() ? "which one?" : "where to?", " Write `vmevents push ",
-        Joined(sinks, "`, `vmevents push ", &PushSinkKind::example), "`, or --url-file"));
+    Wrong(absl::StrCat(push->only_asks() ? "which one?" : "where to?", " Write `vmevents push ",
+                       Joined(sinks, "`, `vmevents push ", &PushSinkKind::example),
+                       "`, or --url-file"),
+          "push");
   }
   push->sinks = &sinks;
   push->sink = ChooseSink(sinks, *push);

@@ -64,12 +64,12 @@ void ReadAccess(CLI::App* app, Reading* reading) {
 }
 
 // The NATS servers of a fleet: each text may name several.
-void SetFleet(const Access& access, absl::string_view origin, Servers* servers) {
+void SetFleet(const Access& access, const std::string& origin, Servers* servers) {
   servers->fleet = NatsOptions{.credentials = access.credentials, .domain = access.nats_domain};
   for (const std::string& text : access.servers) {
     if (IsNatsUrl(text)) continue;
-    Wrong(absl::StrCat(origin, ": ", text,
-                       " is not a NATS server, but the others are; name servers of one kind"));
+    Wrong(absl::StrCat(text, " is not a NATS server, but the others are; name servers of one kind"),
+          origin);
   }
   for (const ServerAddress& server :
        Need(ParseNatsServers(absl::StrJoin(access.servers, ",")), origin)) {
@@ -77,7 +77,7 @@ void SetFleet(const Access& access, absl::string_view origin, Servers* servers) 
   }
 }
 
-void SetServers(const Access& access, absl::string_view origin, const OptionContext& context,
+void SetServers(const Access& access, const std::string& origin, const OptionContext& context,
                 Servers* servers) {
   if (absl::c_any_of(access.servers, IsNatsUrl)) return SetFleet(access, origin, servers);
   if (access.servers.empty()) {
@@ -101,12 +101,14 @@ void SetTls(const TlsOptions& tls, bool given, Servers* servers) {
   if (used) servers->fleet->tls = tls;
   for (ServerAddress& server : servers->addresses) {
     if (server.is_ssh() && given) {
-      Wrong(absl::StrCat("--tls-*: ", ToText(server),
-                         " is reached through SSH, not TLS; leave out the --tls options"));
+      Wrong(absl::StrCat(ToText(server),
+                         " is reached through SSH, not TLS; leave out the --tls options"),
+            "--tls-*");
     }
     if (server.is_unix() && given) {
-      Wrong(absl::StrCat("--tls-*: a Unix socket (", ToText(server),
-                         ") has no TLS; name a server with --server HOST:PORT"));
+      Wrong(absl::StrCat("a Unix socket (", ToText(server),
+                         ") has no TLS; name a server with --server HOST:PORT"),
+            "--tls-*");
     }
     if (server.is_unix() || server.is_ssh()) continue;
     server.tls = tls;
@@ -119,14 +121,15 @@ void SetTls(const TlsOptions& tls, bool given, Servers* servers) {
         "context's tls-ca");
   }
   if (used && tls.cert_file.empty() != tls.key_file.empty()) {
-    Wrong(tls.key_file.empty() ? "--tls-cert: its private key is missing: give --tls-key FILE"
-                               : "--tls-key: its certificate is missing: give --tls-cert FILE");
+    if (tls.key_file.empty())
+      Wrong("its private key is missing: give --tls-key FILE", "--tls-cert");
+    Wrong("its certificate is missing: give --tls-cert FILE", "--tls-key");
   }
 }
 
 }  // namespace
 
-void CheckServers(const CLI::App& command, const CommandLine& line, absl::string_view origin) {
+void CheckServers(const CLI::App& command, const CommandLine& line, const std::string& origin) {
   const std::string& name = command.get_name();
   const CLI::App* last = &command;  // in "intent list": list
   bool asks_fleets = command.get_option_no_throw("--node") != nullptr;
@@ -139,9 +142,10 @@ void CheckServers(const CLI::App& command, const CommandLine& line, absl::string
           name == "fleet" ? name : "--node");
   }
   if (line.servers.fleet && !asks_fleets) {
-    Wrong(absl::StrCat(origin, ": ", name,
+    Wrong(absl::StrCat(name,
                        " asks vmeventd itself, and these are NATS servers; name its nodes with "
-                       "--server HOST[,HOST...]"));
+                       "--server HOST[,HOST...]"),
+          origin);
   }
   if (line.servers.addresses.size() == 1) return;
   const auto* push = std::get_if<PushCommand>(&line.command);
@@ -170,15 +174,16 @@ void ReadServers(CLI::App* app, Reading* reading) {
   const std::string origin = line->origin.empty() ? "--server" : line->origin;
   SetServers(reading->access, origin, reading->context, &line->servers);
   if (!line->servers.fleet && !(given.credentials.empty() && given.nats_domain.empty())) {
-    Wrong(absl::StrCat(given.credentials.empty() ? "--nats-domain" : "--credentials",
-                       ": only NATS servers take it; name some with --server nats://HOST"));
+    Wrong("only NATS servers take it; name some with --server nats://HOST",
+          given.credentials.empty() ? "--nats-domain" : "--credentials");
   }
   SetTls(reading->access.tls, given.tls != TlsOptions(), &line->servers);
   CheckServers(*app->get_subcommands().front(), *line, origin);
   if (push != nullptr && push->follow.watch.durable_only &&
       (line->servers.fleet || line->servers.addresses.size() != 1)) {
-    Wrong(absl::StrCat("push: ", push->sink->what,
-                       " gets the events of one node; name its vmeventd with --server"));
+    Wrong(absl::StrCat(push->sink->what,
+                       " gets the events of one node; name its vmeventd with --server"),
+          "push");
   }
 }
 

@@ -11,7 +11,8 @@ namespace vmeventd::client {
 
 void AddTop(CLI::App* program, Reading* reading) {
   const auto check = [=](TopCommand* /*top*/) {
-    if (!reading->line.for_people()) Wrong("--output: top is for people; use info, vms or events");
+    if (!reading->line.for_people())
+      Wrong("top is for people; use info, vms or events", "--output");
   };
   const auto [app, command] =
       Add<TopCommand>(program, reading, "top", "Watch the VMs of a node on a terminal", check);
