@@ -4,7 +4,7 @@
 #include "client/doctor/monitors.h"
 #include "client/doctor/node_facts.h"
 
-// What namespaces hide, and what a cgroup freezes.
+// Findings about QEMUs whose monitors are in another mount namespace, as in a container.
 
 namespace vmeventd::client {
 

@@ -2,7 +2,7 @@
 
 #include "client/doctor/examination.h"
 
-// Whether the daemon can see who sends a signal.
+// The finding of a daemon that cannot see who sends a signal.
 
 namespace vmeventd::client {
 

@@ -8,7 +8,7 @@
 
 namespace vmeventd::client {
 
-// How to connect to NATS servers.
+// Settings of a connection to NATS servers.
 struct NatsOptions {
   std::vector<std::string> servers;  // nats://HOST:PORT or tls://HOST:PORT, any of which is used
   std::string name = "vmevents";     // name of the client, which the server shows

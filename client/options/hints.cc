@@ -12,8 +12,8 @@
 namespace vmeventd::client {
 namespace {
 
-// Of several proposals for a word, the first counts whose option or command there is where the word
-// was typed, or that has no name.
+// Proposals for words of other programs. A word may have several. The first one counts that has no
+// name, or whose option or command exists where the word was typed.
 constexpr ForeignWords kWords[] = {
     {"show", {"list"}},
     {"remove del cancel abort", {"withdraw"}},

@@ -4,7 +4,7 @@
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/contract_rules.h"
 
-// What a filter asks for.
+// Questions about a filter.
 
 namespace vmeventd::client {
 

@@ -5,7 +5,7 @@
 #include "absl/status/status.h"
 #include "client/connect/failure.h"
 
-// What the commands print to standard error.
+// The commands' sentences on standard error.
 
 namespace vmeventd::client {
 
