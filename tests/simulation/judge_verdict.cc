@@ -133,11 +133,11 @@ std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemo
   });
   if (first == life.sayings.end()) return "it was never asked for its run state";
   for (auto it = life.sayings.begin(); it != life.sayings.end(); ++it) {
-    if (it->unsure) return "libvirt said it before its first list";
+    if (it->unsure) return "libvirt reported it before its first list";
     const bool matters = it > first
                              ? it->kind != kRunState && it->kind != kOther
                              : it->kind != kRunState && it->kind != kOther && it->kind != kResume;
-    if (matters && !it->is_known(daemon)) return "not all that it said was read, and written";
+    if (matters && !it->is_known(daemon)) return "not all that it reported was read and written";
   }
   if (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at) {
     return "a reset of it may have been missed";
