@@ -19,14 +19,4 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
-// A value that goes up and down. Any thread; orders no other memory access.
-class Level {
- public:
-  void Set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }
-  uint64_t value() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<uint64_t> value_{0};
-};
-
 }  // namespace vmeventd
