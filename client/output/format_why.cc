@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
 #include "client/output/enum_names.h"
@@ -18,6 +19,7 @@
 #include "client/output/names_to_paste.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
+#include "watcher/core/managers.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/vm_source.h"
 #include "watcher/core/watch_spec.h"
@@ -26,7 +28,6 @@ namespace vmeventd::client {
 namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
-constexpr char kGanetiLogs[] = "/var/log/ganeti/kvm/";
 
 // Returns whether it is the libvirt of one of KubeVirt's pods, whose socket is in a volume of the
 // pod.
@@ -139,7 +140,7 @@ class StoryWriter {
             problems.empty() ? "" : ": ", problems)),
         pause.empty() ? "" : ": ", pause);
   }
-  // Tells the VM from others of its name.
+  // What distinguishes the VM from others with its name.
   std::string Which() const {
     const v1::VmRef& vm = story_.ref();
     return EscapeForTerminal(vm.uuid().empty() ? absl::StrCat("run ", vm.run_id())
@@ -318,7 +319,7 @@ class StoryWriter {
     } else if (IsOfGaneti(source) &&
                end.shutdown().last_words().source() != v1::LAST_WORDS_SOURCE_JOURNAL) {
       // QEMU's standard error, which the unit's journal does not have where Ganeti started it.
-      const std::string log = absl::StrCat(kGanetiLogs, end.vm().name(), ".log");
+      const std::string log = absl::StrCat(kGanetiLogs, "/", end.vm().name(), ".log");
       add_on_node(absl::StrCat("tail ", QuoteForShell(log)));
     } else if (absl::EndsWith(unit, ".service") || absl::EndsWith(unit, ".scope")) {
       add_on_node(absl::StrCat("journalctl -u ", QuoteForShell(unit)));
