@@ -40,7 +40,7 @@ qemu             the guests once more, with the QEMU of the backports
 libvirt          the domains once more, with the libvirt of the backports
 nats             the fleet once more, with the NATS server of Debian unstable
 rabbitmq         the hook of nova on a real RabbitMQ
-clients          clients in Go, Java and Python, generated as docs/api.md says
+clients          clients in Go and Java, generated as docs/api.md says
 managers         Ganeti, Incus, LXD, nova and Podman (with quadlets) as they really run; writes docs/internals/managers.json [NAME...]; root
 kernel           the kernel, libvirt and systemd of Debian 13 in a virtual machine, with packages built there; root
 kubernetes       the manifests and the hook of KubeVirt on a real kube-apiserver, which it builds

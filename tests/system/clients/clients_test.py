@@ -74,7 +74,7 @@ class ClientsTest(world.WorldTest):
 
 
 class NodeTest(ClientsTest):
-    """grpc-js, which reads the contract at run time."""
+    """grpc-js, which reads the contract at run time, or takes generated code."""
 
     @classmethod
     def setUpClass(cls):
@@ -85,6 +85,21 @@ class NodeTest(ClientsTest):
         text = block("js").replace("/run/vmeventd/vmeventd.sock", str(self.world.socket))
         (self.folder / "client.js").write_text(text, encoding="utf-8")
         self.expect_the_end("node", "client.js", NODE_PATH=str(self.modules))
+
+    def test_generated_code(self):
+        (self.folder / "node_modules").symlink_to(self.modules)
+        shutil.copy(HERE / "watch.mjs", self.folder)
+        self.run_in_folder("bash", "-ec", block("", "--es_out"))
+        self.expect_the_end("node", "watch.mjs", f"unix:{self.world.socket}")
+
+
+class PythonTest(ClientsTest):
+    """Python without vmeventd's package."""
+
+    def test_generated_code(self):
+        shutil.copy(HERE / "watch.py", self.folder)
+        self.run_in_folder("bash", "-ec", block("", "--grpc_python_out"))
+        self.expect_the_end(sys.executable, "watch.py", f"unix:{self.world.socket}", PYTHONPATH="gen")
 
 
 def install_node_modules():
@@ -106,7 +121,7 @@ def install_node_modules():
 
 
 class ReflectionTest(ClientsTest):
-    """A client that has nothing but the server."""
+    """A client that has only the server's reflection."""
 
     def ask_reflection(self, channel, pool, symbol):
         """Adds the files that define the symbol."""
@@ -173,7 +188,7 @@ JAVA_LIBRARIES = ("grpc-*", "protobuf", "guava", "failureaccess", "geronimo-anno
 
 
 class GeneratedTest(ClientsTest):
-    """Code that protoc and buf generate, compiled."""
+    """Code that protoc generates, compiled, and what buf generates."""
 
     def setUp(self):
         super().setUp()
@@ -207,18 +222,16 @@ class GeneratedTest(ClientsTest):
         self.run_in_folder("javac", "-d", "classes", "-cp", jars, "Watch.java", *sources)
         self.expect_the_end("java", "-cp", f"classes:{jars}", "Watch", f"127.0.0.1:{self.port}")
 
-    def test_python_without_the_package(self):
-        shutil.copy(HERE / "watch.py", self.folder)
-        self.run_in_folder("bash", "-ec", block("", "--grpc_python_out"))
-        self.expect_the_end(sys.executable, "watch.py", f"unix:{self.world.socket}", PYTHONPATH="gen")
+
 
     def test_buf(self):
         (self.folder / "buf.gen.yaml").write_text(block("yaml"), encoding="utf-8")
+        (self.folder / "node_modules").symlink_to(install_node_modules())
         buf = ROOT / "build/buf/node_modules/.bin/buf"
         self.run_in_folder(buf, "generate", "proto", "--path", "proto/vmeventd/v1", PATH=self.path)
         made = {file.name for file in (self.folder / "gen").rglob("*") if file.is_file()}
         self.assertLessEqual({"vm_events.pb.go", "vm_events_grpc.pb.go", "vm_events_pb2.py", "vm_events_pb2_grpc.py",
-                              "VmEventServiceGrpc.java", "Event.java"}, made)
+                              "VmEventServiceGrpc.java", "Event.java", "vm_events_pb.js"}, made)
 
 
 if __name__ == "__main__":
