@@ -87,10 +87,11 @@ class SentencesTest(world.WorldTest):
         self.stream.wait_event("PAUSED", "vm3")
         world.wait_until("all is durable", lambda: all(event.durable for event in self.world.events()))
         for command in (("events",), ("events", "--class", "crash"), ("vms", "--all"), ("vms", "--trouble"), ("info",),
-                        ("health",), ("why", "vm1"), ("intent", "list"), ("stats", "--by", "class")):
+                        ("health",), ("why", "vm1"), ("intent", "list"), ("stats", "--by", "class"), ("streams",)):
             with self.subTest(command):
                 self.assertEqual(self.same("-o", "json", *command)[0], 0)
-        for command in (("status",), ("why", "vm1"), ("why", "vm3"), ("events", "-o", "wide"), ("why", "none"), ("health", "x")):
+        for command in (("status",), ("why", "vm1"), ("why", "vm3"), ("events", "-o", "wide"), ("top", "--once"), ("why", "none"),
+                        ("health", "x")):
             with self.subTest(command):
                 self.same(*command)
         self.assertEqual(self.same("why", "none")[0], 3)
