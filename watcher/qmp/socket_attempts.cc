@@ -15,15 +15,15 @@ SocketAttempts::SocketAttempts(RunContext* context, size_t specs, Delegate* dele
   }
 }
 
-void SocketAttempts::Begin(SocketSlot* slot, int descriptors, std::function<WithSlot()> work) {
+void SocketAttempts::Begin(SocketSlot* slot, int descriptors, std::function<WithSlot()> task) {
   const int spec = slot->spec;
   slot->attempt = ++last_attempt_;
   context_->vm_descriptors += descriptors;
   ++Of(spec).under_way;
   ThreadOf(spec)->Run(
       [this, path = slot->path, attempt = slot->attempt, spec, descriptors,
-       work = std::move(work)]() -> DirectoryThread::Then {
-        return [this, path, attempt, spec, descriptors, then = work()]() mutable {
+       task = std::move(task)]() -> DirectoryThread::Then {
+        return [this, path, attempt, spec, descriptors, then = task()]() mutable {
           context_->vm_descriptors -= descriptors;
           if (SocketSlot* const there = End(path, attempt, spec)) then(there);
         };

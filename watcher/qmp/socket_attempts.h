@@ -37,9 +37,9 @@ class SocketAttempts {
   // For the specs 0 to `specs` - 1, and -1: all other directories. The pointers outlive this.
   SocketAttempts(RunContext* context, size_t specs, Delegate* delegate);
 
-  // Calls `work` on the directory's thread, and then the function that it returned on the loop's
+  // Calls `task` on the directory's thread, and then the function that it returned on the loop's
   // thread. Until that function returns, `descriptors` count as held by VMs.
-  void Begin(SocketSlot* slot, int descriptors, std::function<WithSlot()> work);
+  void Begin(SocketSlot* slot, int descriptors, std::function<WithSlot()> task);
 
   // Call it when all sockets that were in the directories of the spec have a timer to be tried.
   void OnRead(int spec);

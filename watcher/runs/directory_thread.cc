@@ -21,18 +21,18 @@ constexpr int kLooks = 5;
 struct DirectoryThread::State {
   struct Waiting {
     uint64_t id;
-    Work work;
+    Task task;
   };
 
   Mutex mutex;
-  CondVar work_there;
-  CondVar work_done;
+  CondVar task_there;
+  CondVar task_done;
   std::deque<Waiting> waiting ABSL_GUARDED_BY(mutex);
   std::deque<Then> ended ABSL_GUARDED_BY(mutex);
-  bool busy ABSL_GUARDED_BY(mutex) = false;     // a work has begun
+  bool busy ABSL_GUARDED_BY(mutex) = false;     // a task has begun
   bool awaited ABSL_GUARDED_BY(mutex) = false;  // the loop's thread waits for `ended`
   uint64_t dropped_through ABSL_GUARDED_BY(mutex) = 0;
-  bool answers ABSL_GUARDED_BY(mutex) = false;  // a work that was dropped has ended
+  bool answers ABSL_GUARDED_BY(mutex) = false;  // a task that was dropped has ended
   // Null: it was destroyed. The loop's thread alone changes it.
   DirectoryThread* owner ABSL_GUARDED_BY(mutex) = nullptr;
 };
@@ -56,7 +56,7 @@ DirectoryThread::~DirectoryThread() {
     state_->owner = nullptr;
     waiting.swap(state_->waiting);
     busy = state_->busy;
-    state_->work_there.NotifyOne();
+    state_->task_there.NotifyOne();
   }
   if (!thread_.joinable()) return;
   if (busy) {
@@ -73,15 +73,15 @@ void DirectoryThread::Loop(const std::shared_ptr<State>& state) {
     {
       const MutexLock lock(&state->mutex);
       while (state->owner != nullptr && state->waiting.empty()) {
-        state->work_there.Wait(&state->mutex);
+        state->task_there.Wait(&state->mutex);
       }
       if (state->owner == nullptr) return;
       next = std::move(state->waiting.front());
       state->waiting.pop_front();
       state->busy = true;
     }
-    Then then = next.work();
-    next.work = nullptr;
+    Then then = next.task();
+    next.task = nullptr;
     const MutexLock lock(&state->mutex);
     state->busy = false;
     if (state->owner == nullptr) return;
@@ -91,7 +91,7 @@ void DirectoryThread::Loop(const std::shared_ptr<State>& state) {
       state->ended.push_back(std::move(then));
     }
     if (state->awaited) {
-      state->work_done.NotifyOne();
+      state->task_done.NotifyOne();
       continue;
     }
     // The loop's thread alone destroys the owner, and calls this.
@@ -121,22 +121,22 @@ bool DirectoryThread::HasThread() {
   }
 }
 
-void DirectoryThread::Run(Work work, Then dropped) {
+void DirectoryThread::Run(Task task, Then dropped) {
   if (hangs_) return dropped();
   // Better done here than never. Nothing else is under way: there has been no thread.
-  if (!HasThread()) return work()();
+  if (!HasThread()) return task()();
   const bool is_idle = pending_.empty();
   pending_.push_back({++last_id_, std::move(dropped)});
   const bool waits = is_idle && loop_->Now().monotonic >= slow_until_;
   bool ended = false;
   {
     const MutexLock lock(&state_->mutex);
-    state_->waiting.push_back({last_id_, std::move(work)});
-    state_->work_there.NotifyOne();
+    state_->waiting.push_back({last_id_, std::move(task)});
+    state_->task_there.NotifyOne();
     if (waits) {
       state_->awaited = true;
       ended = WaitUntil(
-          &state_->work_done, &state_->mutex, patience_,
+          &state_->task_done, &state_->mutex, patience_,
           [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) { return !state_->ended.empty(); });
       state_->awaited = false;
     }

@@ -12,21 +12,21 @@
 
 namespace vmeventd {
 
-// Runs work that the file system of a watched directory may block for any time, on its own thread:
+// Runs tasks that the file system of a watched directory may block for any time, on its own thread:
 // a directory that hangs blocks only its own thread. Only if the system permits no thread, which is
-// logged, does the loop's thread do the work. Works run one at a time, in order, and the
+// logged, does the loop's thread run them. Tasks run one at a time, in order, and the
 // functions that they return are called on the loop's thread in the same order. Loop thread.
 class DirectoryThread {
  public:
-  // The rest of a work, called on the loop's thread.
+  // The rest of a task, called on the loop's thread.
   using Then = absl::AnyInvocable<void()>;
   // Runs on the directory's thread, possibly after the destructor: it may refer only to what it
   // owns.
-  using Work = absl::AnyInvocable<Then()>;
+  using Task = absl::AnyInvocable<Then()>;
 
-  // A work that takes longer than this counts as hanging, and so does its directory.
+  // A task that takes longer than this counts as hanging, and so does its directory.
   static constexpr absl::Duration kHangs = absl::Seconds(5);
-  // Time for which Run() waits for a work, which usually takes microseconds; what it returns is
+  // Time for which Run() waits for a task, which usually takes microseconds; what it returns is
   // then called within Run(). A slower directory costs the loop this time at most once in kSlow.
   static constexpr absl::Duration kPatience = absl::Milliseconds(10);
   static constexpr absl::Duration kSlow = absl::Seconds(1);
@@ -37,12 +37,12 @@ class DirectoryThread {
   DirectoryThread(const DirectoryThread&) = delete;
   DirectoryThread& operator=(const DirectoryThread&) = delete;
 
-  // Does `work`, and then calls the function that it returned: within this call or, if the work
+  // Runs `task`, and then calls the function that it returned: within this call or, if the task
   // takes longer than the patience, from the loop. If the directory hangs, `dropped` is called
-  // instead, within this call or later; if such a work ever ends, its function is destroyed
+  // instead, within this call or later; if such a task ever ends, its function is destroyed
   // uncalled.
-  void Run(Work work, Then dropped);
-  // Returns whether a work has not ended for kHangs. Until it does, Run() drops.
+  void Run(Task task, Then dropped);
+  // Returns whether a task has not ended for kHangs. Until it does, Run() drops.
   bool hangs() const { return hangs_; }
 
  private:
@@ -55,9 +55,9 @@ class DirectoryThread {
   static void Loop(const std::shared_ptr<State>& state);
   // Starts the thread if there is none. Returns whether there is one; logs once if there is not.
   bool HasThread();
-  // Calls the functions that the ended works returned.
+  // Calls the functions that the ended tasks returned.
   void CallEnded();
-  // Call it when the oldest work has changed, or there is none.
+  // Call it when the oldest task has changed, or there is none.
   void WatchOldest();
   void OnSilence();
 
@@ -65,11 +65,11 @@ class DirectoryThread {
   const absl::Duration patience_;
   const std::function<void()> on_change_;
   const std::shared_ptr<State> state_;
-  std::thread thread_;  // of Loop(); none before the first work
+  std::thread thread_;  // of Loop(); none before the first task
   std::deque<Pending> pending_;
   uint64_t last_id_ = 0;
   absl::Duration slow_until_ = -absl::InfiniteDuration();
-  int silent_ = 0;  // seconds for which the oldest work has been running or waiting
+  int silent_ = 0;  // seconds for which the oldest task has been running or waiting
   TimerId silence_;
   bool hangs_ = false;
   bool lack_logged_ = false;  // no thread could be started

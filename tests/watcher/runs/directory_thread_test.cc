@@ -20,7 +20,7 @@ class DirectoryThreadTest : public testing::Test {
   void Start(absl::Duration patience) {
     thread_ = std::make_unique<DirectoryThread>(loop_.get(), patience, [this] { ++changes_; });
   }
-  // A work that returns its number once `wait` is over.
+  // A task that returns its number once `wait` is over.
   void Run(int number, std::shared_future<void> wait = {}) {
     thread_->Run(
         [this, number, wait]() -> DirectoryThread::Then {
