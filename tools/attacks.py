@@ -178,7 +178,7 @@ class Observer(threading.Thread):
 
 
 def shake_hands(monitor):
-    """As QEMU does on its monitor, up to the last answer."""
+    """Answers as QEMU does on its monitor, up to the last answer of the handshake."""
     monitor.sendall(b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}}}}\n')
     with monitor.makefile("rb") as lines:
         command = {}
@@ -352,7 +352,7 @@ def calls_without_request(target, _number):
 
 
 def silent(target, number):
-    """Connections that say nothing, from many addresses."""
+    """Connections that send nothing, from many addresses."""
     connections = [target.tcp(f"127.{1 + number}.{i % 200}.{1 + i // 200}") for i in range(400)]
     time.sleep(0.5)
     del connections
@@ -655,8 +655,8 @@ def main():
     parser.add_argument("programs", type=pathlib.Path, metavar="BIN_DIR")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--attack", action="append", choices=ATTACKS, metavar="NAME")
-    parser.add_argument("--any-time", action="store_true", help="calls may take any time")
-    parser.add_argument("--any-memory", action="store_true", help="the daemon may grow")
+    parser.add_argument("--any-time", action="store_true", help="do not limit the time of calls")
+    parser.add_argument("--any-memory", action="store_true", help="do not limit the daemon's memory")
     parser.add_argument("--list", action="store_true", help="print the attacks' names")
     options = parser.parse_args()
     if options.list:

@@ -86,7 +86,7 @@ COLORS = ["#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee"]
 
 
 def find(measured, pattern):
-    """What was measured under a name that matches; of several the last, which is the largest."""
+    """The value that was measured under a matching name; if there are several, the last, which is the largest."""
     found = [item for name, item in measured.items() if re.fullmatch(pattern, name)]
     return found[-1] if found else None
 
@@ -197,7 +197,7 @@ class Panel:
 
 
 def distributions(measured, lines):
-    """The share of the operations that took at most so long, of each the largest measured number."""
+    """The share of the operations that took at most so long, for the largest measured number of each."""
     found = [(label, find(measured, pattern)) for label, pattern in lines]
     return [(label, [(max(us, 1), percent) for percent, us in enumerate(item["percentiles"])])
             for label, item in found if item]

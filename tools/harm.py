@@ -94,7 +94,7 @@ class Qemu:
         return hung
 
     def tell_where(self):
-        """In which system call each of its threads waits."""
+        """Prints in which system call each of its threads waits."""
         for task in sorted(pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()):
             where = " ".join((task / name).read_text().strip() for name in ("comm", "wchan", "syscall"))
             print(f"hangs: {self.process.args[2]}, thread {task.name}: {where}", file=sys.stderr, flush=True)
@@ -222,11 +222,11 @@ def run_share(phase, program, rounds, seed):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin_dir", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=1000, help="QEMUs that end in each phase (1000)")
-    parser.add_argument("--phase", action="append", choices=list(PHASES), help="this one only; may be repeated")
-    parser.add_argument("--parallel", type=int, default=2, help="QEMUs at a time (2)")
+    parser.add_argument("--rounds", type=int, default=1000, help="number of QEMUs that end in each phase (default: 1000)")
+    parser.add_argument("--phase", action="append", choices=list(PHASES), help="run only this phase; may be repeated")
+    parser.add_argument("--parallel", type=int, default=2, help="number of QEMUs at a time (default: 2)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-control", action="store_true", help="not once more without vmeventd")
+    parser.add_argument("--no-control", action="store_true", help="do not repeat the phases without vmeventd")
     return parser.parse_args()
 
 
@@ -240,16 +240,16 @@ def main():
     print(f"{'phase':<8} {'vmeventd':<8} {'QEMUs':>6} {'followed':>8} {'hung':>5}", flush=True)
     harmed = 0
     for phase in arguments.phase or PHASES:
-        for beside in (program,) if arguments.no_control else (program, None):
+        for daemon in (program,) if arguments.no_control else (program, None):
             shares = [arguments.rounds // arguments.parallel + (i < arguments.rounds % arguments.parallel)
                       for i in range(arguments.parallel)]
             with concurrent.futures.ThreadPoolExecutor(arguments.parallel) as pool:
                 results = list(pool.map(
-                    lambda i, n, phase=phase, beside=beside: run_share(phase, beside, n, f"{arguments.seed} {phase} {i}"),
+                    lambda i, n, phase=phase, daemon=daemon: run_share(phase, daemon, n, f"{arguments.seed} {phase} {i}"),
                     range(arguments.parallel), shares))
             done, hung, followed = (sum(column) for column in zip(*results))
-            harmed += hung if beside else 0
-            print(f"{phase:<8} {'beside' if beside else 'none':<8} {done:>6} {followed:>8} {hung:>5}", flush=True)
+            harmed += hung if daemon else 0
+            print(f"{phase:<8} {'runs' if daemon else 'none':<8} {done:>6} {followed:>8} {hung:>5}", flush=True)
     return 1 if harmed else 0
 
 

@@ -92,7 +92,7 @@ class Api:
         self._client = client.ApiClient(settings)
 
     def call(self, method, path, query=(), body=None, seconds=CALL_SECONDS):
-        """The answer as it comes, unread."""
+        """The response, whose body is not read yet."""
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
@@ -419,17 +419,18 @@ def follow(options, reporter):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--node", default=os.environ.get("NODE_NAME"), help="default: $NODE_NAME")
-    parser.add_argument("--cursor", required=True, metavar="FILE", help="where it stores its position")
+    parser.add_argument("--node", default=os.environ.get("NODE_NAME"),
+                        help="name of this node in Kubernetes (default: $NODE_NAME)")
+    parser.add_argument("--cursor", required=True, metavar="FILE", help="file with its position")
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
-                        help="of a stop that is reported; default: 3600, as long as clusters keep Events")
-    parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock", help="of vmeventd")
-    parser.add_argument("--api", help="the API server; default: the pod's")
-    parser.add_argument("--ca", help="its certificate authority; default: the pod's")
-    parser.add_argument("--token-file", help="default: the pod's, or none with --api")
+                        help="largest age of a stop that is reported (default: 3600, the time for which clusters retain Events)")
+    parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock", help="address of vmeventd")
+    parser.add_argument("--api", help="URL of the API server (default: the pod's)")
+    parser.add_argument("--ca", help="file with its certificate authority (default: the pod's)")
+    parser.add_argument("--token-file", help="file with the token (default: the pod's; with --api none)")
     options = parser.parse_args()
     if not options.node:
-        parser.error("--node: the name of this node is needed, as Kubernetes has it")
+        parser.error("--node: the name of this node in Kubernetes is required")
     if not options.api:
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
         if not host:

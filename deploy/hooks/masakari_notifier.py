@@ -68,7 +68,7 @@ class Cursor:
 
 
 class Masakari:
-    """masakari's API. It waits until a notification is accepted or of no use."""
+    """masakari's API. It waits until a notification is accepted or cannot succeed."""
 
     def __init__(self, options):
         self._options, self._api = options, None
@@ -181,15 +181,15 @@ def follow(options, masakari):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock", help="of vmeventd")
-    parser.add_argument("--cursor", required=True, metavar="FILE", help="with its position")
+    parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock", help="address of vmeventd")
+    parser.add_argument("--cursor", required=True, metavar="FILE", help="file with its position")
     parser.add_argument("--hostname", default=socket.gethostname(),
-                        help="of this node in masakari's segment; default: as the kernel has it")
-    parser.add_argument("--endpoint", metavar="URL", help="of masakari, as http://HOST:15868/v1")
+                        help="name of this node in masakari's segment (default: the host name)")
+    parser.add_argument("--endpoint", metavar="URL", help="address of masakari's API, such as http://HOST:15868/v1")
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
-                        help="of a crash that is notified; default: 3600")
+                        help="largest age of a crash that is notified (default: 3600)")
     parser.add_argument("--unknown", choices=("leave", "restart"), default="leave",
-                        help="what to do with an instance of whose end nobody can say who wanted it; default: leave")
+                        help="what to do with an instance whose end is UNKNOWN (default: leave)")
     parser.add_argument("--dry-run", action="store_true", help="write what would be posted, post nothing")
     for kind in ("USER", "PROJECT"):
         os.environ.setdefault(f"OS_{kind}_DOMAIN_NAME", "Default")

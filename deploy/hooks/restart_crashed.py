@@ -229,27 +229,31 @@ class Restarter:
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", help="of vmeventd; VMEVENTS_SERVER is the default",
+    parser.add_argument("--server", help="address of vmeventd (default: $VMEVENTS_SERVER, else the system's socket)",
                         default=os.environ.get("VMEVENTS_SERVER") or "unix:/run/vmeventd/vmeventd.sock")
-    parser.add_argument("--state", required=True, metavar="FILE")
-    parser.add_argument("--vm", action="append", default=[], metavar="GLOB", help="only such VMs")
+    parser.add_argument("--state", required=True, metavar="FILE", help="file with its position and pending starts")
+    parser.add_argument("--vm", action="append", default=[], metavar="GLOB",
+                        help="only VMs whose name matches; may be repeated")
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--manager", choices=sorted(MANAGERS), help="how its VMs are started")
-    how.add_argument("--start", metavar="COMMAND", help="another way")
+    how.add_argument("--manager", choices=sorted(MANAGERS), help="start VMs with the command of this manager")
+    how.add_argument("--start", metavar="COMMAND", help="start VMs with this command")
     parser.add_argument("--unknown", choices=("leave", "restart"), default="leave",
-                        help="what to do with a VM of whose end nobody can say who wanted it; default: leave")
-    parser.add_argument("--gave-up", metavar="COMMAND", help="runs for a VM that crashes too often")
-    parser.add_argument("--first-delay", type=float, default=2, metavar="SECONDS", help="default: 2")
-    parser.add_argument("--max-delay", type=float, default=300, metavar="SECONDS", help="default: 300")
-    parser.add_argument("--max-starts", type=int, default=5, metavar="N", help="starts in a window; default: 5")
-    parser.add_argument("--window", type=float, default=3600, metavar="SECONDS", help="default: 3600")
+                        help="what to do with a VM whose end is UNKNOWN (default: leave)")
+    parser.add_argument("--gave-up", metavar="COMMAND", help="command to run for a VM that crashes too often")
+    parser.add_argument("--first-delay", type=float, default=2, metavar="SECONDS",
+                        help="delay of the first start in a window; doubled for each further one (default: 2)")
+    parser.add_argument("--max-delay", type=float, default=300, metavar="SECONDS", help="longest delay (default: 300)")
+    parser.add_argument("--max-starts", type=int, default=5, metavar="N",
+                        help="maximum number of starts in a window (default: 5)")
+    parser.add_argument("--window", type=float, default=3600, metavar="SECONDS",
+                        help="time in which crashes of a VM are counted (default: 3600)")
     parser.add_argument("--max-age", type=float, default=3600, metavar="SECONDS",
-                        help="of a crash after which a VM is started; default: 3600")
+                        help="largest age of a crash after which the VM is started (default: 3600)")
     parser.add_argument("--start-timeout", type=float, default=300, metavar="SECONDS",
-                        help="of a start command; default: 300")
+                        help="timeout of a start command (default: 300)")
     parser.add_argument("--dry-run", action="store_true", help="write what would run, run nothing")
     parser.add_argument("--ganeti-master", default=GANETI_MASTER, metavar="FILE",
-                        help="names the master of {master}")
+                        help="file with the name of the master node, for {master}")
     options = parser.parse_args()
     options.start = options.start or MANAGERS[options.manager]
     for template in (options.start, options.gave_up or ""):

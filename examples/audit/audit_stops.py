@@ -69,8 +69,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     into = parser.add_mutually_exclusive_group(required=True)
-    into.add_argument("--csv", metavar="FILE", help="replaces it")
-    into.add_argument("--database", metavar="FILE", help="adds to it (SQLite)")
+    into.add_argument("--csv", metavar="FILE", help="replace this file")
+    into.add_argument("--database", metavar="FILE", help="add to this SQLite database")
     options = parser.parse_args()
     try:
         events = [json.loads(line) for line in sys.stdin]

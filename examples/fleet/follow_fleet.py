@@ -150,7 +150,7 @@ def headers_of(text):
 
 
 def credentials_of(path, nonce):
-    """Logs in by a file of NATS's (.creds): its JWT, and the server's nonce signed by its key."""
+    """Logs in with a credentials file of NATS (.creds): its JWT, and the server's nonce signed by its key."""
     with open(path, encoding="ascii") as file:
         lines = [line.strip() for line in file]
     begins = [at for at, line in enumerate(lines) if line.startswith("-----BEGIN")]
@@ -274,17 +274,18 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", action="append", required=True, type=server_address, metavar="HOST:PORT",
                         help="a NATS server; may be repeated")
-    parser.add_argument("--record", required=True, metavar="FILE", help="the SQLite database")
-    parser.add_argument("--subject", default="vmevents.v1.>", help="which events")
+    parser.add_argument("--record", required=True, metavar="FILE", help="SQLite database of the events that were handled")
+    parser.add_argument("--subject", default="vmevents.v1.>", help="subject of the events to follow")
     parser.add_argument("--durable", default="follow_fleet", metavar="NAME",
-                        help="the consumer's name: another one for each program")
+                        help="name of the consumer, a different one for each program")
     parser.add_argument("--start", choices=["all", "new"], default="all",
-                        help="where a consumer that is not there yet begins")
-    parser.add_argument("--count", type=int, default=sys.maxsize, help="end after so many events")
-    parser.add_argument("--user", help="log in by this name and $NATS_PASSWORD")
-    parser.add_argument("--domain", metavar="NAME", help="of the JetStream that has the stream, behind leaf nodes")
-    parser.add_argument("--credentials", metavar="FILE", help="log in by this file (NATS's .creds)")
-    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS; the servers' authority (PEM)")
+                        help="where a new consumer begins")
+    parser.add_argument("--count", type=int, default=sys.maxsize, help="end after this number of new events")
+    parser.add_argument("--user", help="log in with this name and $NATS_PASSWORD")
+    parser.add_argument("--domain", metavar="NAME",
+                        help="JetStream domain that has the stream, if the servers are leaf nodes")
+    parser.add_argument("--credentials", metavar="FILE", help="log in with this credentials file (.creds)")
+    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS, with this authority of the servers (PEM)")
     parser.add_argument("--tls-cert", metavar="FILE")
     parser.add_argument("--tls-key", metavar="FILE")
     return parser.parse_args()

@@ -113,13 +113,14 @@ def print_user(directory, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keys", required=True, type=pathlib.Path, metavar="DIR", help="of the operator and its accounts")
+    parser.add_argument("--keys", required=True, type=pathlib.Path, metavar="DIR",
+                        help="directory with the keys of the operator and its accounts")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("server", help="print what the servers' configuration includes")
     user = commands.add_parser("user", help="print the credentials of a new user")
     user.add_argument("name")
-    user.add_argument("--publish", nargs="+", default=[], metavar="SUBJECT", help="where it may publish")
-    user.add_argument("--subscribe", nargs="+", default=[], metavar="SUBJECT", help="what it may receive")
+    user.add_argument("--publish", nargs="+", default=[], metavar="SUBJECT", help="subjects to which it may publish")
+    user.add_argument("--subscribe", nargs="+", default=[], metavar="SUBJECT", help="subjects that it may receive")
     options = parser.parse_args()
     if options.command == "server":
         print_server(options.keys)

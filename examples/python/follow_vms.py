@@ -119,11 +119,12 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description="Records every event of a node's VMs.")
     parser.add_argument("--server", default="unix:/run/vmeventd/vmeventd.sock",
                         help="unix:PATH or HOST:PORT")
-    parser.add_argument("--record", required=True, metavar="FILE", help="an SQLite database")
+    parser.add_argument("--record", required=True, metavar="FILE", help="SQLite database for the events and the position")
     parser.add_argument("--start", choices=("snapshot", "oldest"), default="snapshot",
-                        help="where to start without a position, or after OUT_OF_RANGE")
-    parser.add_argument("--vm", action="append", default=[], metavar="GLOB", help="only such VMs")
-    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS with a server of this CA")
+                        help="where to start if there is no position, or after OUT_OF_RANGE")
+    parser.add_argument("--vm", action="append", default=[], metavar="GLOB",
+                        help="only VMs whose name matches; may be repeated")
+    parser.add_argument("--tls-ca", metavar="FILE", help="use TLS, with this authority of the server (PEM)")
     parser.add_argument("--tls-cert", metavar="FILE", help="the client's certificate")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key")
     parser.add_argument("--tls-server-name", metavar="NAME",

@@ -113,7 +113,7 @@ class Domain:
             encoding="utf-8")
         libvirtd.virsh("create", xml)
         self.pid = libvirtd.pid_of(name)
-        # ganeti-kvmd gives up a VM whose socket it finds between QEMU's bind and its listen.
+        # ganeti-kvmd drops a VM whose socket it finds between QEMU's bind and its listen.
         for path, link in zip(listening, self.sockets):
             os.link(path, link)
         self.wait_ready()

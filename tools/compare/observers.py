@@ -52,7 +52,7 @@ class Observer:
             self.kill()
 
     def log(self):
-        """Of the process that runs."""
+        """The log of the process that runs."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
             log.seek(self._began)
             return log.read()
@@ -171,7 +171,7 @@ class LifecycleEvents(Observer):
             "--timestamp"])
 
     def is_ready(self):
-        # It does not say when it listens: until it reports the definition of a domain.
+        # It does not report when it listens, so this waits until it reports the definition of a domain.
         self._libvirtd.virsh("define", self._probe)
         self._libvirtd.virsh("undefine", "probe")
         return "'probe'" in self.log()

@@ -49,7 +49,7 @@ def _judge_one(who, truth):
 
 
 def _judge_names(answers, truths):
-    """A name is an answer if it is given to endings of one truth only."""
+    """A name counts as an answer if it is given only to endings with one truth."""
     truths_of = collections.defaultdict(set)
     for answer, truth in zip(answers, truths):
         truths_of[answer["said"]].add(truth)

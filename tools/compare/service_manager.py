@@ -16,7 +16,7 @@ PASS = 'exec {redirections}; LISTEN_PID=$$ exec "$@"'
 
 
 class ServiceManager:
-    """Of one service."""
+    """The service manager of one service."""
 
     def __init__(self, path):
         self._path = path

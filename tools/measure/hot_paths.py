@@ -41,7 +41,7 @@ def count_instructions(program):
             if name:
                 total = int(re.search(r"^(?:totals|summary): (\d+)", text, re.MULTILINE)[1])
                 each = total / int(name[2])
-                # The state of the C library's allocator is a tenth of an instruction here and there.
+                # The state of the C library's allocator changes some results by a tenth of an instruction.
                 counts[name[1]] = round(each) if each >= 100 else round(each, 1)
     return counts
 

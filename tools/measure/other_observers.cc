@@ -86,7 +86,7 @@ class StopTimes {
   std::vector<absl::Time> times_ ABSL_GUARDED_BY(mutex_);
 };
 
-// When which domain stopped, as a client of libvirt's event API hears it.
+// When each domain stopped, as a client of libvirt's event API is told.
 class LifecycleEvents {
  public:
   explicit LifecycleEvents(const std::string& uri) {
@@ -129,7 +129,7 @@ class LifecycleEvents {
   std::thread thread_;
 };
 
-// When which VM stopped, as a client of vmeventd hears it.
+// When each VM stopped, as a client of vmeventd receives it.
 class StoppedEvents {
  public:
   explicit StoppedEvents(e2e::Daemon* daemon)

@@ -262,7 +262,7 @@ class Rules:
             raise Refused(code, details)
         if code != grpc.StatusCode.OUT_OF_RANGE:
             return []
-        # (5) Without a position it is retention that deletes faster than the first messages come.
+        # (5) Without a position, retention deletes events faster than the first messages arrive.
         items: List[Item] = []
         self._take_back(items)
         self._position = None

@@ -113,7 +113,7 @@ class Follower:
                 try:
                     response = next(call, None)
                 finally:
-                    self._waits_since = None  # the caller's own work is no silence
+                    self._waits_since = None  # the time of the caller's own work does not count as silence
                 if response is None:
                     return
                 items = self._rules.take(response)

@@ -21,7 +21,7 @@ def follow(server: Union[str, Server], *, position: Optional[Position] = None, s
 
 
 async def _items(follower: _sync.Follower) -> AsyncGenerator[Item, None]:
-    """A thread of its own waits for the messages."""
+    """The messages; a thread of its own waits for them."""
     run = asyncio.get_running_loop().run_in_executor
     thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     try:
