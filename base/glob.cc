@@ -33,8 +33,8 @@ bool Glob::TakeElement(size_t* at, char c) const {
 // The part after a star matches at its first position: a later one would leave less text to match.
 bool Glob::Matches(absl::string_view text, size_t* steps) const {
   size_t at = 0;
-  size_t star = std::string::npos;  // behind the last one
-  size_t tried = 0;                 // place in the text of the part behind it
+  size_t star = std::string::npos;  // position after the last star of the pattern
+  size_t tried = 0;                 // position in the text at which the part after it was tried
   for (size_t i = 0; i < text.size() || at < pattern_.size();) {
     const size_t before = at;
     const bool left = at < pattern_.size();

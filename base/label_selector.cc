@@ -39,7 +39,7 @@ std::string Unescaped(absl::string_view text) {
 
 absl::StatusOr<LabelSelector> LabelSelector::Parse(absl::string_view text) {
   LabelSelector selector;
-  // A comma at the end stands before an empty condition.
+  // After a comma at the end there is one more condition, an empty one.
   bool more = true;
   while (more) {
     const size_t before = text.size();

@@ -48,8 +48,8 @@ ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
     return recvmsg(get(), &message, flags | MSG_DONTWAIT);
   };
   if (closer_ != nullptr) {
-    // A look takes references of its own, and drops none that is the last. It leaves what it sees
-    // elsewhere: `to` gets only what is taken from the socket.
+    // Peeking takes references of its own to passed descriptors, and never drops the last one. The
+    // peeked bytes go elsewhere: `to` gets only what is taken from the socket.
     std::array<char, kMaxLook> look;
     data = {look.data(), std::min(size, look.size())};
     const ssize_t seen = receive(MSG_PEEK);

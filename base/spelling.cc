@@ -33,7 +33,7 @@ size_t Distance(absl::string_view a, absl::string_view b) {
 }  // namespace
 
 std::string NearestName(absl::string_view typed, const std::vector<std::string>& names) {
-  constexpr size_t kLongestName = 40;  // a longer word is no name that was misspelled
+  constexpr size_t kLongestName = 40;  // a longer word is not a misspelled name
   if (typed.size() > kLongestName) return "";
   std::string nearest;
   size_t least = typed.size() > 4 ? 3 : 2;

@@ -32,7 +32,7 @@ constexpr char kStoredName[] = "vmeventd-handover";
 // connection, if there is one, and its process, if it is tracked.
 constexpr char kFormat[] = "vmeventd-handover-7";
 constexpr size_t kMaxText = 2 * HandedRun::kMaxUnhandled;
-constexpr size_t kMaxDescriptors = 64;  // of a message
+constexpr size_t kMaxDescriptors = 64;  // in one message
 // Maximum number of bytes in the queue. Without CAP_NET_ADMIN, net.core.wmem_max applies.
 constexpr int kQueueBytes = 32 << 20;
 // Longest wait for the service manager's answer.

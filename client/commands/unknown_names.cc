@@ -49,7 +49,7 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation
   NodeVms all;
   static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
   const VmNames names = VmNamesOf(all);
-  // The VMs whose names begin like that, else the one that is spelled alike.
+  // The VMs whose names begin with the word; if there are none, the VM with the nearest name.
   VmNames begun;
   absl::c_copy_if(names, std::inserter(begun, begun.end()),
                   [&](const std::string& name) { return absl::StartsWith(name, unknown.front()); });

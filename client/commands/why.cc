@@ -291,7 +291,7 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
     if (of_none.size() < all) return failure;
     return formatter->shows_nodes() ? OnNoNode("VM that matches", *failure) : failure;
   }
-  // VMs whose end is looked for however old it is, each after its node, which is empty where it is
+  // VMs whose end is wanted however old it is, as pairs of node and VM. The node is empty if it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
   for (const std::string& name : filter.vm_names()) {

@@ -46,7 +46,8 @@ std::string LengthText(const std::string& path) {
                       " at most, beyond which only vmeventd and vmevents can go)");
 }
 
-// The group whose members have this right of the group; that of root is for no user.
+// The file's group, if its members have this right; empty: they do not, or it is root's group,
+// which nobody should join.
 std::string GroupWith(mode_t right, const struct stat& info) {
   return (info.st_mode & right) == 0 || info.st_gid == 0 ? "" : GroupName(info.st_gid);
 }

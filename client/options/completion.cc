@@ -64,7 +64,7 @@ complete -c vmevents -f -a '(__vmevents_complete)'
 // Stands for the word at the cursor, which may be incomplete.
 constexpr char kCursor[] = "\x01";
 
-// The option or argument whose value is at the cursor; null: none is.
+// The option or argument whose value is at the cursor; null: there is none.
 const CLI::Option* AtCursor(const CLI::App* command) {
   for (; command != nullptr; command = command->get_parent()) {
     for (const CLI::Option* option : command->get_options()) {

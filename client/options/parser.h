@@ -11,8 +11,8 @@
 
 namespace vmeventd::client {
 
-// Defines all commands and options, with their help. They write to `reading`, which must outlive
-// `app`, as must `sinks`, whose options `watch` and `push` get.
+// Defines all commands and options, with their help. They write to `reading`. `watch` and `push`
+// get the options of `sinks`. `reading` and `sinks` must outlive `app`.
 void Define(CLI::App* app, Reading* reading, const SinkTable& sinks);
 
 // Parses the arguments; throws CLI11's errors and OptionErrors.

@@ -117,7 +117,7 @@ std::string Formatter::FormatTrouble(Vms vms, absl::Time now, size_t max) {
   std::vector<std::string> names;
   for (const NodeVm& one : shown) {
     const std::string& name = one.vm.ref().name();
-    if (!absl::c_linear_search(names, name)) names.push_back(name);  // of two UUIDs
+    if (!absl::c_linear_search(names, name)) names.push_back(name);  // two UUIDs may have one name
   }
   const std::string more =
       vms.size() == shown.size()

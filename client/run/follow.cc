@@ -70,7 +70,7 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
   });
   const ExitCode code = delivery.Run(source.get(), PrintNote);
   stop.Stop();
-  // A reader that has had enough is no interruption.
+  // A reader that closes its end is no interruption.
   pollfd reader = {STDOUT_FILENO, 0, 0};
   if (code == ExitCode::kInterrupted && poll(&reader, 1, 0) > 0) return ExitCode::kOk;
   if (!timed_out.get() || code != ExitCode::kInterrupted) return code;

@@ -15,7 +15,7 @@
 namespace vmeventd::client {
 namespace {
 
-// Copies what there is. False: the end, or a fault.
+// Copies the bytes that are available. False: the end of the input, or an error.
 bool CopySome(int from, int to) {
   char buffer[64 << 10];
   const ssize_t size = read(from, buffer, sizeof(buffer));

@@ -24,7 +24,7 @@
 namespace vmeventd::client {
 namespace {
 
-// Delay until a stop is noticed.
+// Longest delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr size_t kMaxOfBatch = 1000;
 // Messages before the position that a connection reads again: those behind it may repeat them.

@@ -15,7 +15,7 @@
 namespace vmeventd::client {
 namespace {
 
-// Patience for a node's name, which is not worth more.
+// Longest wait for a node's name, which is not worth a longer one.
 constexpr absl::Duration kNameWait = absl::Seconds(2);
 
 }  // namespace

@@ -245,7 +245,7 @@ std::vector<Flag> OwnFlags() {
           "tls-operator", "NAME", &Config::tls_operators, ReadOperator, Same,
           [](const std::string&) { return std::string(); },
           "A client whose certificate has this subject alternative name (DNS or URI) is an "
-          "operator, every other a reader; repeatable"),
+          "operator, all others are readers; repeatable"),
       Switch(
           "insecure-listen", &Config::insecure_listen,
           "Permit --listen and --metrics-listen without TLS on addresses beyond loopback: anyone "

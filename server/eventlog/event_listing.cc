@@ -50,7 +50,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
     const auto within = journal->Within(start_, end_, next_);
     if (!within.ok()) return within.status();
     within_ = *within;
-    // The events of the memory may be in the journal by the next turn.
+    // The events in memory may be in the journal by the next turn.
     for (const EventPtr& event : memory.events) {
       if (!IsInTime(*event)) continue;
       within_->first = std::min(within_->first, event->sequence);

@@ -7,7 +7,7 @@
 #include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
 
-// Recording: what the watcher pushes gets its sequences.
+// Recording: gives sequences to what the watcher pushes.
 
 namespace vmeventd {
 

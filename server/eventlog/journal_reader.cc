@@ -21,7 +21,7 @@ namespace vmeventd {
 namespace {
 
 constexpr uint64_t kMaxSequence = std::numeric_limits<int64_t>::max();
-constexpr size_t kMaxGapBytes = 512;  // a GAP of retention
+constexpr size_t kMaxGapBytes = 512;  // size of a GAP of reason RETENTION
 
 // SQLite does not notice all damage.
 absl::Status NotInOrder(uint64_t sequence) {
@@ -146,7 +146,7 @@ absl::StatusOr<uint64_t> JournalReader::Locate(absl::Time time) try {
         bounds.Uint(1));
   }
   const uint64_t first = FirstSince(time);
-  // The oldest that is retained; what was thinned out before it is gone too.
+  // The oldest retained event; events that were thinned out before it are gone too.
   if (time == absl::InfinitePast() && first != 0) return first;
   // Events deleted just before it may have been observed since then.
   SqliteQuery before(*database_,

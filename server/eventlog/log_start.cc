@@ -69,7 +69,7 @@ void ContinueJournal(const FoundMark& found, uint64_t newest, LogStart* start) {
 // Reserves the sequences after start->after.
 void Reserve(const std::string& path, const FoundMark& found, uint64_t used, LogStart* start) {
   const uint64_t reserved = start->after.through + kReservedSequences;
-  // The next life would give the same ones, if this one cannot reserve its own.
+  // The next daemon would give the same sequences if this one cannot reserve its own.
   const bool repeats =
       !found.is_readable || (found.mark.journal_id == start->after.journal_id &&
                              found.mark.through < reserved - kReservedSequences / 2);

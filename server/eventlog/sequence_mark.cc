@@ -42,7 +42,7 @@ absl::Status WriteMark(const std::string& journal_path, const SequenceMark& mark
   const UniqueFd fd(
       open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0640));
   if (!fd.valid()) return ErrnoStatus(path, "cannot be opened", errno);
-  // Has one length for all numbers: written over itself it needs no room on the disk.
+  // The text always has the same length: overwriting the old one needs no more room on the disk.
   const std::string text = absl::StrFormat("%-36s %020d\n", mark.journal_id, mark.through);
   if (pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     return ErrnoStatus(path, "cannot be written", errno);

@@ -25,7 +25,7 @@ absl::StatusOr<std::string> MakeIdFile(const std::string& path) {
   const UniqueFd fd(
       open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!fd.valid()) return ErrnoStatus(path, "cannot be created", errno);
-  errno = ENOSPC;  // a short write means this
+  errno = ENOSPC;  // the usual reason for a short write
   if (write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       fsync(fd.get()) != 0) {
     return ErrnoStatus(path, "cannot be written", errno);

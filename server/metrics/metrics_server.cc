@@ -73,8 +73,8 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Create(MetricsServ
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
   std::unique_ptr<MetricsServer> server(new MetricsServer(std::move(options), *std::move(loop)));
-  // The first attempt, so that the port that the kernel chose is known. Later ones are the
-  // thread's.
+  // The first attempt, so that the port that the kernel chose is known. The thread makes
+  // later ones.
   server->listener_.Listen().IgnoreError();  // it has been logged
   server->address_ = server->listener_.address();
   if (server->listener_.listening()) {

@@ -65,7 +65,7 @@ class MetricsServer {
   const MetricsServerOptions options_;
   ListenAddress address_;
 
-  // Belongs to the thread, once there is one.
+  // Used by the thread alone, once it runs.
   const std::unique_ptr<EventLoop> loop_;
   AcceptingSocket listener_;
   std::list<Connection> connections_;  // oldest first

@@ -170,7 +170,7 @@ class Queries::WaitingList {
     const MutexLock lock(&mutex_);
     return answer_ == nullptr || cancelled_();
   }
-  // Answers, unless that was done.
+  // Answers, unless it has answered before.
   void Finish(const absl::StatusOr<std::string>& answer) {
     Answer finish;
     {

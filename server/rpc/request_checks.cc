@@ -84,17 +84,17 @@ class Checker {
     }
   }
 
-  // Refuses more than `most` of what `unit` names.
-  bool AtMost(const std::string& field, size_t value, const char* unit, size_t most) {
-    if (value <= most) return true;
+  // Refuses more than `max` of what `unit` names.
+  bool AtMost(const std::string& field, size_t value, const char* unit, size_t max) {
+    if (value <= max) return true;
     Refuse(field, absl::StrCat(value, unit),
-           absl::StrCat("are too many, at most ", most, " are allowed"));
+           absl::StrCat("are too many, at most ", max, " are allowed"));
     return false;
   }
   // Checks the number of entries, then each of them by `check`, which gets its field.
   template <typename Entries, typename Check>
-  void Each(const std::string& field, const Entries& entries, size_t most, const Check& check) {
-    if (!AtMost(field, static_cast<size_t>(entries.size()), " entries", most)) return;
+  void Each(const std::string& field, const Entries& entries, size_t max, const Check& check) {
+    if (!AtMost(field, static_cast<size_t>(entries.size()), " entries", max)) return;
     for (int i = 0; i < entries.size(); ++i) check(absl::StrCat(field, "[", i, "]"), entries[i]);
   }
   void Globs(const std::string& field, const Texts& names, size_t max_globs) {

@@ -110,7 +110,7 @@ absl::Status ListenSocket::OpenTcp() {
   if (fd() < 0) return ErrnoStatus(text, "cannot make a socket", errno);
   const int one = 1;  // connections of the daemon before this one may linger
   setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  // Whatever net.ipv6.bindv6only is; fails on a socket of IPv4.
+  // Overrides net.ipv6.bindv6only; fails on an IPv4 socket, which does not matter.
   const int only = address_.ipv6_only ? 1 : 0;
   setsockopt(fd(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
   // With SO_REUSEADDR not bind but listen fails if there is another listener.

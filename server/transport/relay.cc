@@ -299,7 +299,7 @@ void Relay::MoveToServer(Connection* connection) {
       connection->client.HasPending()) {
     Arm(connection, now());
   }
-  // A GOAWAY goes out now.
+  // Sends a pending GOAWAY now.
   if (!connection->to_client.empty() || !connection->goodbye.empty()) {
     MoveToClient(connection);
   } else {

@@ -54,7 +54,7 @@ Options ParseOptions(absl::string_view text, absl::string_view first_key) {
   return options;
 }
 
-// The value that QEMU uses: of a key that comes twice, the last.
+// The value that QEMU uses: if a key is there twice, the last one.
 std::optional<std::string> Find(const Options& options, absl::string_view key) {
   const auto found = std::find_if(options.rbegin(), options.rend(),
                                   [key](const auto& option) { return option.first == key; });
@@ -158,7 +158,7 @@ bool MayReportPanic(absl::string_view argument) {
                      [&](absl::string_view text) { return absl::StrContains(argument, text); });
 }
 
-// "project=p,tier=db", by key; of a key that comes twice the first counts.
+// The labels in "project=p,tier=db". If a key is there twice, the first one counts.
 Labels LabelsIn(absl::string_view text) {
   std::map<std::string, std::string> labels;
   for (const absl::string_view one : absl::StrSplit(text, ',')) {

@@ -29,7 +29,7 @@ struct DomainProcess {
   bool no_descriptor = false;  // no descriptor was left for the look
 };
 
-// Place of the processes of one libvirt's domains.
+// Where to find the processes of one libvirt's domains.
 struct ProcessPlace {
   std::string pid_directory;                  // contains the pid files NAME.pid
   bool containers = false;                    // each domain's id is the pid of its process

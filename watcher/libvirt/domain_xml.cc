@@ -27,7 +27,7 @@ std::string ShortName(absl::string_view name) {
   if (separator == absl::string_view::npos) return std::string(name);
   const absl::string_view uri = name.substr(0, separator);
   const absl::string_view local = name.substr(separator + 1);
-  // nova's ends with a version.
+  // nova's URI ends with a version.
   if (absl::StartsWith(uri, "http://openstack.org/xmlns/libvirt/nova/")) {
     return absl::StrCat("nova:", local);
   }

@@ -24,7 +24,7 @@ struct DomainsListed {
   std::vector<ActiveDomain> domains;
 };
 struct ProcessFound {  // result of a look for the domain's process
-  DomainName domain;   // as it was asked for
+  DomainName domain;   // as in the request
   DomainProcess result;
 };
 struct DetailsKnown {

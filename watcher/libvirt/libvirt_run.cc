@@ -23,7 +23,7 @@ LibvirtRun::LibvirtRun(RunContext* context, RunTable* table, LibvirtSource* sour
 LibvirtRun::~LibvirtRun() { LibvirtRun::Disconnect(); }
 
 void LibvirtRun::OnListed(int64_t domain_id, const std::string& run_state) {
-  if (awaits_end_) return;  // libvirt has not noticed
+  if (awaits_end_) return;  // libvirt has not noticed the end yet
   if (domain_id != info().domain_id) Feed(input::NextId{domain_id});
   connected_ = was_connected_ = true;
   MonitorInfo info;
@@ -99,7 +99,7 @@ bool LibvirtRun::ResumeFrom(HandedRun* handed) {
 
 void LibvirtRun::OnLost(absl::string_view why) {
   if (!std::exchange(connected_, false)) return;
-  // Nothing of the VM's life was missed where its process was gone before.
+  // If its process was gone before, nothing of the VM's life was missed.
   if (process().gone()) return AwaitEnd();
   Feed(input::MonitorClosed{why});
 }

@@ -308,7 +308,7 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
     seen.opened = true;
     const auto type = has_directories ? DT_DIR : DT_SOCK;
     while (true) {
-      errno = 0;  // 0 as well at the end
+      errno = 0;  // it stays 0 at the end of the directory
       // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
       const dirent* const entry = readdir(stream);
       if (entry == nullptr) break;

@@ -143,7 +143,7 @@ bool MonitorConnection::ReadOnce(size_t max_bytes, bool to_the_end, size_t* tota
   if (size < 0) {
     if (errno == EINTR) return true;
     if (errno == EAGAIN) return false;
-    // A peer that had not read all of our commands when it ended.
+    // The peer ended before it had read all of our commands.
     const bool ended = errno == ECONNRESET;
     const bool passes = errno == EBADMSG;
     Fail(ended    ? "EOF"
@@ -244,7 +244,7 @@ void MonitorConnection::OnReply(const QmpReturn& reply) {
 }
 
 void MonitorConnection::OnReadyReply(const QmpObject& value) {
-  if (!asked_.has_value()) return;  // the daemon before this one asked, and it is asked again
+  if (!asked_.has_value()) return;  // the previous daemon asked; this one asks again
   if (asked_ == Question::kRunState) {
     if (!value.is_null()) delegate_->OnRunStateReply(TextMember(value, "status"));
     return;
@@ -285,7 +285,7 @@ void MonitorConnection::SendNext() {
       send(socket_.get(), command.data(), command.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (size == static_cast<ssize_t>(command.size())) return;
   // A peer that has closed may have left things to read, whose end reports the close. One that
-  // reads nothing has room for our few commands all the same.
+  // reads nothing still has room for our few commands.
   if (size < 0 && (errno == EPIPE || errno == ECONNRESET)) return;
   Fail("QEMU does not read its monitor", false);
 }

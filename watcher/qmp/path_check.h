@@ -47,7 +47,7 @@ class PathCheck {
   UnfollowedSockets* const unfollowed_;
   TimerId timer_;
   absl::Duration check_at_ = absl::InfiniteDuration();
-  // A read of all QEMUs' command lines, while the check waits for it until that time.
+  // The read of all QEMUs' command lines for which the check waits, at most until `qemus_due_`.
   std::shared_ptr<const NamedMonitors> qemus_;
   absl::Duration qemus_due_;
   bool has_conflicts_ = false;  // at the last check

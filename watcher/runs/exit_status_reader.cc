@@ -283,7 +283,7 @@ ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t 
   const bool by_pidfd = source_ == ExitStatusSource::kPidfd;
   std::optional<int> wait_status = by_pidfd ? WaitStatusFromPidfd(pidfd) : WaitStatusOf(pid);
   if (!wait_status.has_value()) wait_status = WaitStatusFromStat(pidfd, pid, start_ticks);
-  // Reaped between the two.
+  // It may have been reaped between the two reads.
   if (!wait_status.has_value() && by_pidfd) wait_status = WaitStatusFromPidfd(pidfd);
   if (wait_status.has_value()) return {Decoded(*wait_status), true};
   return {std::nullopt, source_ == ExitStatusSource::kNone};

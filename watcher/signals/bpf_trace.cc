@@ -120,7 +120,7 @@ std::optional<Member> FindMember(const btf* types, int structure, absl::string_v
     const absl::string_view its_name = btf__name_by_offset(types, each.name_off);
     if (its_name == name) return Member{offset, each.type};
     if (!its_name.empty()) continue;
-    // The members of one without a name are the structure's own.
+    // The members of an unnamed one belong to the structure itself.
     const std::optional<Member> inner =
         FindMember(types, btf__resolve_type(types, each.type), name);
     if (inner.has_value()) return Member{offset + inner->offset, inner->type};

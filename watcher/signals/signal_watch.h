@@ -49,8 +49,8 @@ class SignalWatch : public FdHandler {
   // Reports to `user` the signals to `pid`, which lives and began at `start_ticks`. `user` lives
   // until Unfollow. Call it once for each user; one user a process.
   void Follow(int64_t pid, uint64_t start_ticks, User* user);
-  // Reads again as which user and in which cgroup `user`'s process runs. Call it once the process
-  // does its own work: at first both are those of the process that started it.
+  // Reads the user and the cgroup of `user`'s process again. Call it once the process runs its own
+  // program: before that both are those of the process that started it.
   void RefreshOrigin(int64_t pid, const User* user);
   // No-op if `user` does not follow `pid`.
   void Unfollow(int64_t pid, User* user);
