@@ -23,7 +23,8 @@
 namespace vmeventd {
 namespace {
 
-constexpr size_t kVariants = 100;  // of all inputs of a target together, but one of each at least
+constexpr size_t kVariants =
+    100;  // variants of all inputs of a target together, at least one of each
 
 struct Target {
   const char* name;

@@ -12,7 +12,7 @@ namespace v1 = vmeventd::v1;
 void Fuzz_journal_row(absl::string_view input) {
   const std::string row(input);
   v1::Event event = vmeventd::Parsed<v1::Event>(row);
-  if (event.vm().ByteSizeLong() == 0) event.clear_vm();  // says nothing, and is not stored
+  if (event.vm().ByteSizeLong() == 0) event.clear_vm();  // has no content, and is not stored
   event.set_durable(true);
   const auto again = vmeventd::Parsed<v1::ListEventsResponse>(vmeventd::Logged(event)->field);
   // Not by their bytes: the order of labels in them differs.

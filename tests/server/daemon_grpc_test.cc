@@ -162,7 +162,7 @@ TEST(VmEventService, AnIntentMayBeForARunWhoseEndHasJustBecomePublic) {
   EXPECT_EQ(late.error_message(), "run-1");
 }
 
-// As a client that knows nothing of the services but what reflection says.
+// Reads what a client learns that knows only what reflection reports.
 TEST(Reflection, DescribesEachServiceInBothVersions) {
   TestServer server;
   for (const char* const version : {"v1", "v1alpha"}) {

@@ -46,7 +46,7 @@ constexpr const char* kPoints[] = {
     "a VM that is PAUSED is shown as that",
     "a VM that is SUSPENDED is shown as that",
     "a VM is listed while nobody is known who listens",
-    "a launcher goes before its QEMU has spoken",
+    "a launcher ends before its QEMU has sent anything",
     "a launcher listens and leaves",
     "a launcher listens and stays",
     "a launcher listens for several QEMUs",

@@ -38,7 +38,7 @@ bool Judge::DamageJournal() {
 }
 
 void Judge::TakeNewJournal(const Daemon& daemon) {
-  // One that cannot be opened now is replaced by a later start.
+  // A journal that cannot be opened now is replaced by a later start.
   damaged_ = !daemon.has_journal();
   if (!damaged_) {
     story_->Reach("a damaged journal is replaced at a start");

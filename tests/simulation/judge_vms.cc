@@ -261,7 +261,7 @@ void Judge::CheckFiles(int number) {
     if (life->attached == nullptr || life->daemons != std::set<int>{number}) continue;
     const Disk::FilePtr file =
         kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown"));
-    // One from before it was connected to is an earlier life's.
+    // A file from before the connection belongs to an earlier life.
     const bool there = file != nullptr && file->inode > life->earlier_inode;
     const Saying* runs = nullptr;  // null again if an end was sent since
     for (const Saying& saying : life->sayings) {

@@ -93,7 +93,7 @@ void Libvirtd::Stop() {
   runs_ = false;
   LoseSight();
   link_ = nullptr;
-  // A thread may take its place meanwhile; likewise below.
+  // A thread may take its place meanwhile; the same holds below.
   if (const Callback callback = callback_; callback != nullptr) {
     callback(LinkClosed{"libvirt closed the connection"});
   }

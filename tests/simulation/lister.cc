@@ -95,13 +95,13 @@ void Lister::AskVm(Daemon* daemon, const std::string& name) const {
   for (auto it = judge_->entries().rbegin(); it != judge_->entries().rend(); ++it) {
     const v1::Event& event = it->second.event;
     if (event.vm().name() != name) continue;
-    if (it->second.lost) return;  // it may be known still
+    if (it->second.lost) return;  // it may still be known
     if (answer.ok() && event.vm().run_id() == vm.ref().run_id()) {
       if (vm.last_sequence() < it->first) Fail("the VM's last event is not ", it->first);
       return;
     }
     if (event.type() != v1::EVENT_TYPE_STOPPED) continue;
-    // One whose events were all dropped has none.
+    // A VM whose events were all dropped has none.
     const bool is_later = vm.state() != v1::VM_STATE_STOPPED || vm.last_sequence() == 0;
     if (!answer.ok() || !is_later) Fail(name, " is not the run that stopped last");
     return;
@@ -126,7 +126,7 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
     return;
   }
   if (absl::IsUnavailable(answer.status())) return;  // tries again
-  // Its questions before that wait still.
+  // Its earlier requests still wait.
   if (absl::IsResourceExhausted(answer.status())) return;
   if (absl::IsOutOfRange(answer.status())) {
     // The place of its token is at the next event or before that.
@@ -197,7 +197,7 @@ void Lister::Skip(uint64_t above, uint64_t below, uint64_t oldest) {
   for (auto it = judge_->entries().lower_bound(std::max(above + 1, oldest));
        it != judge_->entries().end() && it->first < below; ++it) {
     if (it->second.lost || !IsListed(it->second.event) || judge_->MayBeThinned(it->first)) continue;
-    // It may be dropped, and its GAP comes later.
+    // The event may be dropped, and its GAP comes later.
     if (judge_->drops() && !it->second.event.durable()) continue;
     return Fail("it did not get the event ", it->first);
   }
@@ -213,7 +213,7 @@ bool Lister::IsListed(const v1::Event& event) const {
   }
   const absl::Time time = FromTimestamp(event.observe_time());
   if (question_.has_start_time() && time < FromTimestamp(question_.start_time())) return false;
-  // One that nobody saw when it happened may have been before.
+  // An end that nobody saw when it happened may have happened earlier.
   absl::Time since = time;
   if (event.shutdown().has_last_seen_time()) {
     since = std::min(time, FromTimestamp(event.shutdown().last_seen_time()));

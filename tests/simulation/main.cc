@@ -44,7 +44,7 @@ constexpr char kUsage[] =
     "usage: simulate [--seed N | --shrink N] [--first N] [--lives N]\n"
     "                [--processes N] [--failures N]\n"
     "  --seed N       one simulation, and its story\n"
-    "  --shrink N     likewise, with as much left out as a failure allows\n"
+    "  --shrink N     the same, with as much left out as a failure allows\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
     "  --processes N  that simulate at the same time, up to 64; 1 if not given\n"

@@ -319,7 +319,7 @@ MUTATIONS = [
     Mutation("a-run-was-last-seen-at-its-last-event", "watcher/session/vm_session_save.cc",
              "session.alive_at_ = ⟦std::max(options->last_watched, LastTimeIn(session.saved_))⟧;",
              "LastTimeIn(session.saved_)",
-             # Most ends in such a time say a SHUTDOWN, which is a sign of life.
+             # Most ends in such a time have a SHUTDOWN, which is a sign of life.
              unit_test="VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes"),
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
              "session.saved_.problems.MarkPublished();", "session.saved_.uuid.clear();"),
@@ -345,7 +345,7 @@ MUTATIONS = [
     # What one daemon hands over to the next.
     Mutation("what-is-handed-over-is-not-used", "watcher/runs/run_restorer.cc",
              "} else if (⟦TryResume(context, run, handed_runs)⟧) {", "false"),
-    Mutation("a-handed-monitor-begins-anew", "watcher/qmp/monitor_connection.cc",
+    Mutation("a-handed-monitor-begins-again", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
     Mutation("a-handed-stop-is-not-listed", "server/eventlog/recorder.cc", ": stops) ⟦unpublished_.vms.push_back(*vm);⟧", ";"),
@@ -410,7 +410,7 @@ MUTATIONS = [
              unit_test="LibvirtContainersTest.ARebootIsNoEnd"),
     Mutation("a-domains-next-process-is-the-one-before", "watcher/libvirt/libvirt_domains.cc",
              "if (run.tracked()) return ⟦process.pid == info.pid && process.start_ticks == info.start_ticks⟧;", "true",
-             # The next life is another one by its id, and the id begins anew only with another libvirtd.
+             # The next life is another one by its id, and the ids begin again only with another libvirtd.
              unit_test="LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
     Mutation("a-stop-to-migrate-is-a-pause", "watcher/session/evidence_log.cc",
              'if (⟦migrating == Fact::kNone⟧) return;\n  SawMigrationState("finish-migrate"', "true"),

@@ -205,14 +205,15 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
   // A stream that reads the journal waits for the disk, and so do its beats.
   if (disk_waits) return;
   if (waits > kProgressInterval + kTick + kClocksDiffer) {
-    story_->Fail(name_, " hears nothing, not even a beat");
+    story_->Fail(name_, " receives nothing, not even a heartbeat");
   }
   if (progress_durable_ < unconfirmed_ && unconfirmed_ <= log.range().durable) {
     story_->Fail(name_, " gets no Progress though the event ", unconfirmed_, " is durable now");
   }
   const uint64_t missing = FirstMissing();
   if (missing == 0 || (durable_only_ && missing > log.range().committed)) return;
-  // One that the queue for the disk has dropped waits for its GAP, which comes once the disk works.
+  // An event that the queue for the disk has dropped waits for its GAP, which comes once the disk
+  // works.
   const ReadResult read = log.Read(missing, 1);
   const bool is_there = read.in_journal_through.has_value() ||
                         (!read.events.empty() && read.events[0]->sequence <= missing);

@@ -522,7 +522,7 @@ class Simulation {
   bool stops_at_question_ = false;  // a stop waits until a QEMU that hangs is asked something
   bool settles_ = false;
   const uint64_t writer_stalls_one_in_;  // turns; a slow disk has often, and for seconds
-  const uint64_t loop_stalls_one_in_;    // likewise; a node without a free processor
+  const uint64_t loop_stalls_one_in_;    // the same; a node without a free processor
   std::vector<std::unique_ptr<Reader>> readers_;
   std::vector<std::unique_ptr<Lister>> listers_;
   std::vector<Who> who_;  // used by Step alone

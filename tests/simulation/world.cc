@@ -169,7 +169,7 @@ void World::BeginLauncher(Life* life) {
     if (launcher->state != Process::State::kLives) return;
     story_->Say(life->name, "its launcher ", launcher->pid, " is gone");
     if (!life->gone && life->daemons.empty()) {
-      story_->Reach("a launcher goes before its QEMU has spoken");
+      story_->Reach("a launcher ends before its QEMU has sent anything");
     }
     // The launcher is known by its id alone, if there is no SO_PEERPIDFD: nobody else has it
     // meanwhile.

@@ -264,7 +264,7 @@ void World::AnotherIsOutOfMemory(Life* life) {
   kernel_->CountOomKill(life->process->cgroup);
   life->others_oom_kill = now();
   if (!random_->OneIn(3)) return NextStep(life);
-  // It is killed for another reason, as somebody has announced.
+  // It is killed for another reason, which somebody has declared.
   In(absl::Milliseconds(1), absl::Seconds(10), life, [this, life] {
     Declare(life, absl::Hours(2));
     In(absl::Milliseconds(1), absl::Seconds(10), life, [this, life] { Kill(life); });

@@ -66,7 +66,7 @@ TEST_F(AccessTest, CertificatesAreReplacedUnderAStream) {
   ChildProcess watching({.arguments = TlsCommand(reader_, {"-o", "json", "watch"})});
   WaitUntil("the stream is open", [&] { return daemon().GetServerInfo().streams() == 1; });
 
-  // First half a replacement: the old pair stays in use.
+  // At first only half of the pair is replaced: the old pair stays in use.
   CertificateOptions next = ServerCertificate();
   next.common_name = "next";
   const CertificateFiles replacement = authority_->Issue(next);

@@ -16,7 +16,7 @@ class ChattyVm {
         monitor_(qemu_.AddMonitor(directory + "/" + name + ".kvmd")) {}
 
   // Waits for the daemon's connection, and sends `count` POWERDOWN events.
-  void Speak(int count) {
+  void Send(int count) {
     constexpr size_t kHandshake = 4;
     WaitUntil("the daemon is attached",
               [&] { return qemu_.CommandsOfClient(monitor_).size() >= kHandshake; });

@@ -52,7 +52,7 @@ class CliTest : public E2eTest {
     return types;
   }
 
-  std::string uuid_;  // of vm1
+  std::string uuid_;  // the UUID of vm1
 
  private:
   std::unique_ptr<Guest> running_;

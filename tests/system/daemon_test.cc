@@ -52,7 +52,7 @@ TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
   ExpectRefused(second, second.state_dir);
 }
 
-// As `rm -rf /run/vmeventd/*` does it, or a volume that is made again.
+// `rm -rf /run/vmeventd/*` removes it, and so does a volume that is created again.
 TEST_F(DaemonTest, ASocketThatIsRemovedIsMadeAgain) {
   StartDaemon();
   const std::string socket = Options().socket;
@@ -77,7 +77,7 @@ TEST_F(DaemonTest, AReadOnlyStateDirectoryIsRefused) {
   EXPECT_THAT(result.error, HasSubstr(options.state_dir + ": is not writable"));
 }
 
-// In a network namespace, where the address can come later.
+// Runs in a network namespace, to which the address is added later.
 TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
   DaemonOptions options = Options({"--listen", "192.0.2.55:9555", "--insecure-listen"});
   options.wrapper = {"unshare", "--net"};

@@ -88,7 +88,7 @@ class E2eTest : public testing::Test {
   // Waits for the STARTED of a VM, and until it is attached; for its STOPPED.
   v1::Event WaitFollowed(const std::string& name);
   v1::Event WaitStopped(const std::string& name = "vm1", int nth = 1);
-  // Waits for the STOPPED likewise, and expects this end.
+  // Waits for the STOPPED in the same way, and expects this end.
   v1::Event ExpectStopped(const VmEnd& end, const std::string& name = "vm1", int nth = 1);
   v1::Intent DeclareIntent(const std::string& name);
   // Whether NAME.shutdown existed when NAME's STOPPED arrived.

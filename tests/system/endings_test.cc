@@ -141,7 +141,7 @@ std::function<void(const Scene&)> Then(Steps... steps) {
 
 const std::vector<Ending>& Endings() {
   static const auto* const kEndings = new std::vector<Ending>{
-      // From inside the guest.
+      // Endings from inside the guest.
       {"GuestPoweroff", kGuestPoweroff, PowerOff},
       {.name = "GuestPoweroffOnAPrettyMonitor",
        .end = kGuestPoweroff,
@@ -184,7 +184,7 @@ const std::vector<Ending>& Endings() {
        },
        "SUSPENDED"},
 
-      // From the host.
+      // Endings by the host.
       {"PowerdownObeyed", kHostPowerdown, PressPowerButton, "POWERDOWN_REQUESTED"},
       {"PowerdownIgnoredThenPoweroff",
        kGuestPoweroff,

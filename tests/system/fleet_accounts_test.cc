@@ -113,7 +113,7 @@ class FleetAccountTest : public FleetSecurityTest {
   std::unique_ptr<NatsConnection> ConnectAs(const std::string& credentials) {
     return Connect({.servers = {nats_.url()}, .name = "a test", .credentials = credentials});
   }
-  // As the node of this name would, with its permissions and an inbox of its own.
+  // Connects as the node of this name, with its permissions and its own inbox.
   std::unique_ptr<NatsConnection> ConnectNode(const std::string& node) {
     return Connect({.servers = {nats_.url()},
                     .name = "a test",
@@ -161,7 +161,7 @@ class FleetAccountTest : public FleetSecurityTest {
       return absl::StrContains(answer.status().message(), "Permissions Violation");
     });
   }
-  // As NATS's own tools make buckets.
+  // NATS's own tools create buckets like this.
   void PermitRollups() {
     const std::unique_ptr<NatsConnection> connection = ConnectAs(admin_);
     for (const std::string& stream :
@@ -196,7 +196,7 @@ class FleetAccountTest : public FleetSecurityTest {
 TEST_F(FleetAccountTest, ANodeWithItsCredentialsPublishesAndItsLogHasNothingOfThem) {
   const std::string credentials = StartNode();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(10);
+  vm.Send(10);
   WaitForEvents(11);
   WaitUntil("the buckets have their values", [&] {
     return CountMessages(BucketStream(kVmsBucket)) > 0 &&
@@ -278,12 +278,12 @@ TEST_F(FleetAccountTest, ANodeCannotWipeTheKeysOfOthers) {
   }
 }
 
-// The stream drops a message whose Nats-Msg-Id it has seen, whoever sent it: events have none. A
-// reader takes what another node says of this one's journal for that other node's.
+// The stream drops a message whose Nats-Msg-Id it has seen, no matter who sent it: events have
+// none. A reader takes what another node says of this one's journal for that other node's.
 TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(1);
+  vm.Send(1);
   WaitForEvents(2);
   const std::string journal_id = daemon().GetServerInfo().journal_id();
   const auto own = LastOf(std::string(kFleetStream), NodeSubjectPrefix("test", ThisNode()) + ">");
@@ -302,7 +302,7 @@ TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
                         event.SerializeAsString()),
                 HasSubstr("\"seq\":"));
   }
-  vm.Speak(8);
+  vm.Send(8);
   WaitUntil("its events are in the stream", [&] { return CountMessages(kFleetStream) >= 18; });
   EXPECT_EQ(PublishedSequences(), UpTo(10));
 }
@@ -311,7 +311,7 @@ TEST_F(FleetAccountTest, ANodeCannotSuppressTheEventsOfAnother) {
 TEST_F(FleetAccountTest, AnAcknowledgementThatOverwritesAnotherNodesStateIsRepaired) {
   StartNode();
   auto vm = std::make_unique<ChattyVm>(watch_dir(), "vm1");
-  vm->Speak(2);
+  vm->Send(2);
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", ThisNode(), "vm1"));
   const auto state_of = [&] {
     const auto value = LastOf("KV_VMEVENTS_VMS", key);
@@ -339,7 +339,7 @@ TEST_F(FleetAccountTest, AnAcknowledgementThatOverwritesAnotherNodesStateIsRepai
   push().End(SIGKILL);
   push().Start();
   WaitUntil("the bucket has the state again", [&] { return state_of() == 3; });
-  vm->Speak(1);
+  vm->Send(1);
   WaitUntil("the bucket has the new state", [&] { return state_of() == 4; });
   EXPECT_EQ(PublishedSequences(), UpTo(4));
   EXPECT_THAT(AskAs(admin(), {"vms"}).output, HasSubstr(R"("last_sequence":"4")"));
@@ -390,7 +390,7 @@ TEST_F(FleetAccountTest, APushWithTheCredentialsOfAnotherNodeSaysWhatIsRefused) 
   const std::string credentials = MakeUser("b", PermissionsOf("b"));
   StartPublishing(nats().url(), {"--push-credentials", credentials});
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(1);
+  vm.Send(1);
   push().WaitLog("Permissions Violation");
   EXPECT_EQ(CountMessages(kFleetStream), 0u);
   EXPECT_EQ(CountMessages(BucketStream(kVmsBucket)), 0u);
@@ -400,7 +400,7 @@ TEST_F(FleetAccountTest, APushWithTheCredentialsOfAnotherNodeSaysWhatIsRefused) 
 TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(3);
+  vm.Send(3);
   WaitForEvents(4);
   WaitUntil("the bucket has the state after them", [&] {
     return absl::StrContains(AskAs(admin(), {"vms"}).output, R"("last_sequence":"4")");
@@ -428,7 +428,7 @@ TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
 TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelievesSubjects) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(2);
+  vm.Send(2);
   WaitForEvents(3);
   const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   EXPECT_THAT(Publish(b.get(), "vmevents.v1.test.b.vm1.stopped.crash",
@@ -437,7 +437,7 @@ TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelieve
                        {"ce-time", "2026-07-01T12:00:00Z"},
                        {"ce-type", "vmevents.v1.stopped.crash"}}),
               HasSubstr("\"seq\":4"));
-  vm.Speak(1);
+  vm.Send(1);
   ChildOptions child;
   child.arguments = {
       "/usr/bin/python3", absl::StrCat(VMEVENTD_SOURCE_DIR, "/examples/fleet/follow_fleet.py"),

@@ -130,7 +130,7 @@ class FleetClientTest : public JournalTestBase {
     return {.arguments = VmeventsCommand(nats().url(), arguments)};
   }
   std::vector<json> Ask(const std::vector<std::string>& arguments) {
-    constexpr int kUnavailable = 4;  // as of a server that has no turn for seconds
+    constexpr int kUnavailable = 4;  // the code of a server that does not respond for seconds
     CommandResult result;
     WaitUntil("the server answers in a command's time", [&] {
       result = RunCommand(Command(arguments));
@@ -172,24 +172,24 @@ TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersPushesAndDae
   ChildProcess watch(command);
   ChattyVm one(Watched("n1"), "web1");
   auto two = std::make_unique<ChattyVm>(Watched("n2"), "web.2");
-  one.Speak(100);
-  two->Speak(100);
+  one.Send(100);
+  two->Send(100);
   std::vector<json> events = Read(&watch, 202);
   WaitUntil("n1 has a position", [&] { return fs::exists(push("n1").cursor()); });
   fs::copy_file(push("n1").cursor(), dir() / "position");
   nats().Kill();
   push("n1").End(SIGKILL);
-  one.Speak(100);
+  one.Send(100);
   WaitUntil("n1 has recorded it", [&] { return Newest("n1") == 201; });
   nats().Start();
   push("n1").Start();
-  two->Speak(100);
+  two->Send(100);
   for (json& event : Read(&watch, 200)) events.push_back(std::move(event));
-  // Its position is that of before: it sends again what is in the stream.
+  // Its saved position is older: it publishes again what the stream already has.
   push("n1").End(SIGKILL);
   fs::copy_file(dir() / "position", push("n1").cursor(), fs::copy_options::overwrite_existing);
   push("n1").Start();
-  one.Speak(1);
+  one.Send(1);
   for (json& event : Read(&watch, 1)) events.push_back(std::move(event));
   EXPECT_GT(nats().last_sequence(), 403u) << "some came again";
   KillNode("n2");
@@ -210,13 +210,13 @@ TEST_F(FleetClientTest, AWatchSeesEveryEventOnceThroughKilledServersPushesAndDae
 
 TEST_F(FleetClientTest, ACursorFileContinuesAndReportsWhatIsMissing) {
   ChattyVm vm(Watched("n1"), "web1");
-  vm.Speak(9);
+  vm.Send(9);
   WaitPublished(10);
   std::vector<json> events = Lines(WatchOn("4").output);
   for (json& event : Lines(WatchOn("6").output)) events.push_back(std::move(event));
   EXPECT_THAT(events, SizeIs(10));
   ExpectEachOnceInOrder(events);
-  vm.Speak(5);
+  vm.Send(5);
   WaitPublished(15);
   json limited = nats().Ask("$JS.API.STREAM.INFO.VMEVENTS")["config"];
   limited["max_msgs"] = 2;
@@ -225,12 +225,12 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndReportsWhatIsMissing) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.error, HasSubstr("GAP: events may be missing: the stream no longer has"));
   EXPECT_EQ(Lines(result.output).at(0)["sequence"], "14");
-  // With the events of the last 5 minutes, which are all.
+  // It repeats the events of the last 5 minutes, which are all events.
   push("n1").End(SIGKILL);
   nats().DeleteStream("VMEVENTS");
   nats().CreateStream("VMEVENTS");
   push("n1").Start();
-  vm.Speak(1);
+  vm.Send(1);
   result = WatchOn("1");
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_THAT(result.error, HasSubstr("the position 14 is of another stream"));
@@ -241,7 +241,7 @@ TEST_F(FleetClientTest, SeveralNodesAndNames) {
   ChattyVm one(Watched("n1"), "web1");
   ChattyVm two(Watched("n2"), "db1");
   ChattyVm three(Watched("n2"), "db2");
-  for (ChattyVm* const vm : {&one, &two, &three}) vm->Speak(2);
+  for (ChattyVm* const vm : {&one, &two, &three}) vm->Send(2);
   WaitPublished(9);
   WaitUntil("the VMs are in the bucket", [&] { return Ask({"vms"}).size() == 3; });
   EXPECT_THAT(Ask({"events", "--node", "n1", "--node", "n2"}), SizeIs(9));
@@ -260,12 +260,12 @@ TEST_F(FleetClientTest, SeveralNodesAndNames) {
 
 TEST_F(FleetClientTest, TwoNodesOfOneNameAreNoticed) {
   ChattyVm one(Watched("n1"), "web1");
-  one.Speak(1);
+  one.Send(1);
   WaitPublished(2);
   push("n1").WaitPosition(2);
   StartNode("n3", "n1");
   ChattyVm other(Watched("n3"), "web2");
-  other.Speak(1);
+  other.Send(1);
   WaitPublished(4);
   // The first looks at its name at its next heartbeat, and at a start.
   push("n1").End(SIGTERM);
@@ -279,7 +279,7 @@ TEST_F(FleetClientTest, TwoNodesOfOneNameAreNoticed) {
 
 TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   ChattyVm vm(Watched("n1"), "web.1");
-  vm.Speak(9);
+  vm.Send(9);
   WaitPublished(10);
   const auto follow = [&](const std::string& count, const std::vector<std::string>& more = {}) {
     return FollowFleet(nats().port(), dir() / "record.db", count, more);
@@ -294,15 +294,15 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
   ChildProcess follower(child);
   for (int i = 0; i < 6; ++i) lines.push_back(follower.ReadUntil("\n"));
   nats().Kill();
-  vm.Speak(5);
+  vm.Send(5);
   nats().Start();
   for (int i = 0; i < 5; ++i) lines.push_back(follower.ReadUntil("\n"));
   follower.Signal(SIGTERM);
   EXPECT_EQ(follower.Wait(), 0);
   EXPECT_THAT(ReadFile(child.error_file), HasSubstr("trying again"));
-  // Nothing is left for one that begins again with the same record: all is done already.
+  // A program that starts again with the same record has nothing left to do.
   ChildProcess repeated(follow("1", {"--durable", "another"}));
-  vm.Speak(1);
+  vm.Send(1);
   repeated.ReadUntil("powerdown-requested");
   EXPECT_EQ(repeated.Wait(), 0);
 }
@@ -310,7 +310,7 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
 // A publisher can give its message any bytes as headers, the status of a server's word too.
 TEST_F(FleetClientTest, MessagesOfAHostileNodeStopNoReader) {
   ChattyVm vm(Watched("n1"), "web1");
-  vm.Speak(2);
+  vm.Send(2);
   WaitPublished(3);
   const std::string own =
       "NATS/1.0\r\nce-source: /vmevents/prod/evil/j\r\nce-type: vmevents.v1.reset\r\n";
@@ -322,7 +322,7 @@ TEST_F(FleetClientTest, MessagesOfAHostileNodeStopNoReader) {
               {"NATS/1.0\r\nce-id: \xff\xfe\r\n\r\n", "\xff"},
               {own + "\r\n", "\xff"},
               {own + "ce-id: 1\r\nce-subject: %1B%5B2J\r\n\r\n", "\xff"}});
-  vm.Speak(1);
+  vm.Send(1);
   WaitPublished(11);
   const auto of_n1 = [](const std::vector<json>& events) {
     return std::count_if(events.begin(), events.end(),
@@ -362,7 +362,7 @@ class LeafNodeTest : public JournalTestBase {
                          {"--push-domain", "hub"});
     {
       ChattyVm vm(watch_dir(), "web1");
-      vm.Speak(10);
+      vm.Send(10);
       WaitNewest(11);
     }
     WaitUntil("the hub has the events", [&] { return hub_.last_sequence() == 12; });

@@ -85,7 +85,7 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
   }
   StartPublishing(nats_.url(), {"--push-domain", "fleet"}, "prod", {"--node", "node7"});
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(2);
+  vm.Send(2);
   WaitUntil("the stream has the events", [&] { return StateOf(events).last == 3; });
   WaitUntil("the buckets have their values", [&] { return !IsEmpty(vms) && !IsEmpty(nodes); });
   const std::unique_ptr<NatsConnection> node8 = ConnectAs("node8", "fleet");
@@ -103,12 +103,12 @@ TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnot
       }
     }
   }
-  // Its requests are answered in their order.
+  // The server answers its requests in order.
   for (const std::string& subject :
        {std::string("$JS.API.STREAM.INFO.VMEVENTS"), own_event, own_key}) {
     ASSERT_TRUE(node8->Request({.subject = subject}).ok()) << subject;
   }
-  vm.Speak(1);
+  vm.Send(1);
   WaitUntil("the stream has the next event", [&] {
     const auto stored = ReadLastMessage(admin_.get(), events, "vmevents.v1.prod.node7.>");
     return stored.ok() && stored->message.header("ce-id") == "4";

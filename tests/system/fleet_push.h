@@ -30,7 +30,7 @@ class FleetPush {
   }
 
   void Start() { process_ = std::make_unique<ChildProcess>(command_); }
-  // Its wait status.
+  // Ends the push; returns its wait status.
   int End(int signal) {
     process_->Signal(signal);
     return process_->Wait();

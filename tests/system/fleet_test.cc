@@ -192,7 +192,7 @@ class FleetTest : public JournalTestBase {
   }
 
   void PublishFive(ChattyVm* vm) {
-    vm->Speak(4);
+    vm->Send(4);
     WaitNewest(5);
     WaitPublished();
     push().WaitPosition(5);
@@ -211,7 +211,7 @@ TEST_F(FleetTest, EveryEventIsInTheStreamInOrder) {
   StartPublishing();
   ChattyVm vm(watch_dir(), "web.1");
   for (int round = 1; round <= 5; ++round) {
-    vm.Speak(kBurst);
+    vm.Send(kBurst);
     WaitNewest(1 + round * kBurst);  // and STARTED
   }
   ExpectComplete();
@@ -235,7 +235,7 @@ TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
   };
   {
     ChattyVm vm(watch_dir(), "web.1");
-    vm.Speak(1);
+    vm.Send(1);
     WaitNewest(2);
   }
   WaitUntil("the bucket has the end", [&] { return class_of() == v1::SHUTDOWN_CLASS_UNKNOWN; });
@@ -253,7 +253,7 @@ TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "web.1");
-  vm.Speak(4);
+  vm.Send(4);
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
   const auto journal_of = [](const NatsMessage& message) {
     const std::string source = message.header("ce-source");
@@ -293,7 +293,7 @@ TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
         "KV_VMEVENTS_NODES", KeySubject(kNodesBucket, NodeBucketKey("test", "node7.example")));
   };
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(10);
+  vm.Send(10);
   WaitNewest(11);
   WaitUntil("the heartbeat has the newest event", [&] {
     const v1::NodeHeartbeat now = heartbeat();
@@ -312,7 +312,7 @@ TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
 TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(10);
+  vm.Send(10);
   push().WaitLog("there is no stream VMEVENTS: create it by `vmevents fleet create`");
   nats().CreateStream(std::string(kFleetStream));
   WaitNewest(11);
@@ -323,7 +323,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   push().WaitLog("cannot write into the bucket VMEVENTS_NODES: nobody takes the messages");
 }
 
-// Nothing says that such a bucket has a value, or has not.
+// Such a bucket does not report whether it has a value.
 TEST_F(FleetTest, BucketsThatDoNotAnswerHoldUpNoEventForLong) {
   nats().CreateStream(std::string(kFleetStream));
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
@@ -336,7 +336,7 @@ TEST_F(FleetTest, BucketsThatDoNotAnswerHoldUpNoEventForLong) {
   for (uint64_t newest = 1; newest <= 3; ++newest) {
     WaitNewest(newest);
     WaitPublished();
-    vm.Speak(1);
+    vm.Send(1);
   }
   push().WaitLog("cannot write into the bucket VMEVENTS_NODES: no answer from ");
   push().WaitLog("cannot write into the bucket VMEVENTS_VMS: no answer from ");
@@ -348,7 +348,7 @@ TEST_F(FleetTest, AnEventThatIsTooLargeForTheStreamIsAGap) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(1);
+  vm.Send(1);
   WaitNewest(2);
   WaitPublished();
   size_t largest = 0;
@@ -362,7 +362,7 @@ TEST_F(FleetTest, AnEventThatIsTooLargeForTheStreamIsAGap) {
   nats().Ask("$JS.API.STREAM.UPDATE.VMEVENTS", settings.dump());
   const ChattyVm large(watch_dir(), std::string(60, 'v'));  // each message has its name four times
   WaitNewest(3);
-  vm.Speak(1);
+  vm.Send(1);
   WaitNewest(4);
   WaitPublished();
   const NatsMessage third = nats().Messages().at(2);
@@ -384,7 +384,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   nats().Kill();
   fs::copy(dir() / "nats/js", dir() / "copy", fs::copy_options::recursive);
   nats().Start();
-  vm.Speak(5);
+  vm.Send(5);
   WaitNewest(10);
   WaitPublished();
   push().WaitPosition(10);
@@ -395,7 +395,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
   nats().Start();
   OthersPublish(20);
   push().Signal(SIGCONT);
-  vm.Speak(2);
+  vm.Send(2);
   WaitNewest(12);
   ExpectComplete();
   push().WaitLog("it has the events up to 5 of 10");
@@ -411,7 +411,7 @@ TEST_F(FleetTest, AStreamThatIsMadeAgainUnderTheConnectionGetsAGap) {
   nats().DeleteStream(stream);
   nats().CreateStream(stream);
   OthersPublish(20);
-  vm.Speak(1);
+  vm.Send(1);
   WaitNewest(6);
   WaitPublished();
   v1::Event gap;
@@ -433,7 +433,7 @@ TEST_F(FleetTest, MessagesDeletedByTheStreamsLimitsAreNoGap) {
   settings["max_msgs"] = 10;
   nats().Ask("$JS.API.STREAM.UPDATE.VMEVENTS", settings.dump());
   OthersPublish(20);
-  vm.Speak(1);
+  vm.Send(1);
   WaitNewest(6);
   WaitPublished();
   EXPECT_EQ(nats().last_sequence(), 26u) << "a GAP, or events that come again";
@@ -446,13 +446,13 @@ TEST_F(FleetTest, AServerAndAPushThatAreKilledLoseNothing) {
   ChattyVm vm(watch_dir(), "vm1");
   for (int round = 0; round < 3; ++round) {
     const uint64_t before = nats().last_sequence();
-    vm.Speak(kBurst);
+    vm.Send(kBurst);
     WaitUntil("some of it is in the stream", [&] { return nats().last_sequence() > before; });
     push().End(SIGKILL);
     nats().Kill();
     WaitNewest(1 + (2 * round + 1) * kBurst);
     push().Start();
-    vm.Speak(kBurst);
+    vm.Send(kBurst);
     WaitNewest(1 + (2 * round + 2) * kBurst);
     nats().Start();
     WaitPublished();
@@ -477,13 +477,13 @@ TEST_F(FleetTest, APushThatLostItsPositionContinuesBehindItsLastMessage) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(9);
+  vm.Send(9);
   WaitNewest(10);
   WaitPublished();
   EXPECT_EQ(push().End(SIGTERM), 0);
   fs::remove_all(dir() / "push");
   push().Start();
-  vm.Speak(1);
+  vm.Send(1);
   WaitNewest(11);
   ExpectComplete();
   EXPECT_EQ(nats().last_sequence(), 11u) << "nothing comes again";
@@ -495,15 +495,15 @@ TEST_F(FleetTest, AcknowledgementsThatAreLostHaveTheEventsSentAgain) {
   StartDaemon(Options());
   StartPush(absl::StrCat("nats://127.0.0.1:", dropper.port()));
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(10);
+  vm.Send(10);
   WaitNewest(11);
   WaitPublished();
   dropper.DropAfterPublish();
-  vm.Speak(kBurst);
+  vm.Send(kBurst);
   WaitUntil("the server has some of it, and its answer is lost",
             [&] { return dropper.dropped() > 0 && nats().last_sequence() > 11; });
   push().WaitLog("no answer from vmevents.v1.");
-  vm.Speak(10);
+  vm.Send(10);
   WaitNewest(21 + kBurst);
   ExpectComplete();
   EXPECT_GT(nats().last_sequence(), 21u + kBurst);

@@ -52,7 +52,7 @@ class FleetTlsTest : public FleetSecurityTest {
 TEST_F(FleetTlsTest, ANodePublishesAndAReaderReadsWithTheirCertificates) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
-  vm.Speak(3);
+  vm.Send(3);
   const CommandResult read =
       AskWithCertificate({"watch", "--wait", "--from", "oldest", "--count", "4"});
   EXPECT_EQ(read.exit_code, 0) << read.error;

@@ -109,15 +109,15 @@ TEST_F(FollowVmsTest, ARestartOfTheDaemonLosesAndRepeatsNothing) {
   auto vm = std::make_unique<ChattyVm>(watch_dir(), "vm1");
   StartDaemon();
   StartFollower();
-  vm->Speak(200);
+  vm->Send(200);
   WaitUntil("it has recorded some events", [this] { return Recorded() > 0; });
   KillDaemon();
   StartDaemon();
-  vm->Speak(200);
+  vm->Send(200);
   WaitCaughtUp();
   EndDaemon(SIGTERM);
   StartDaemon();
-  vm->Speak(200);
+  vm->Send(200);
   vm.reset();
   WaitUntil("its end is published, and so all of it",
             [this] { return daemon().ListEvents().back().type() == v1::EVENT_TYPE_STOPPED; });
@@ -131,7 +131,7 @@ TEST_F(FollowVmsTest, AKilledFollowerResumesAtItsPosition) {
   StartDaemon();
   for (int round = 0; round < 5; ++round) {
     const uint64_t before = Recorded();
-    vm.Speak(1000);
+    vm.Send(1000);
     StartFollower();
     WaitUntil("it has recorded some events", [&] { return Recorded() > before; });
     follower().Signal(SIGKILL);
@@ -168,7 +168,7 @@ TEST_F(FollowVmsTest, UsesTlsWithAClientCertificate) {
   WaitUntil("it reports the missing key",
             [&] { return ReadFile(errors()).find("No such file") != std::string::npos; });
   fs::rename(own.key + ".later", own.key);
-  vm.Speak(10);
+  vm.Send(10);
   WaitNewest(11);
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
@@ -182,13 +182,13 @@ class FollowVmsFullDiskTest : public OnSmallDisk<FollowVmsTest> {
   void FillUntilNotDurable(ChattyVm* vm) {
     WaitUntil("something is not durable", [&] {
       std::ofstream(filler(), std::ios::app) << std::string(1 << 20, 'x');
-      vm->Speak(100);
-      spoken_ += 100;
+      vm->Send(100);
+      sent_ += 100;
       return !Query("SELECT 1 FROM events WHERE provisional LIMIT 1").empty();
     });
   }
 
-  uint64_t spoken_ = 0;
+  uint64_t sent_ = 0;
 };
 
 TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {
@@ -203,7 +203,7 @@ TEST_F(FollowVmsFullDiskTest, EventsAreReadAgainOnceTheyAreDurable) {
   fs::remove(filler());
   WaitUntil("the journal is written again",
             [this] { return daemon().GetServerInfo().journal_writable(); });
-  WaitNewest(spoken_ + 1);
+  WaitNewest(sent_ + 1);
   WaitCaughtUp();
   ExpectRecordIsTheJournal();
   EXPECT_THAT(Gaps(), IsEmpty());

@@ -52,7 +52,7 @@ class FullDiskTest : public OnSmallDisk<JournalTestBase> {
   void FillUntilNotWritable(ChattyVm* vm) {
     FillDisk();
     WaitUntil("the journal cannot be written", [&] {
-      vm->Speak(1000);
+      vm->Send(1000);
       FillDisk();
       return !daemon().GetServerInfo().journal_writable();
     });
@@ -70,7 +70,7 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   ChattyVm vm(watch_dir(), "vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   FillUntilNotWritable(&vm);
-  vm.Speak(100);
+  vm.Send(100);
   const auto guest = StartEmptyGuest("vm2");
   const v1::Event last = stream().Wait("vm2", v1::EVENT_TYPE_STARTED);
   ASSERT_FALSE(last.durable());
@@ -159,7 +159,7 @@ TEST_F(FullDiskTest, RetentionKeepsAFloodWithinASmallDisk) {
   constexpr int kRounds = 16;  // more than the rest holds, at 295 bytes an event
   constexpr int kBurst = 2000;
   for (int i = 1; i <= kRounds; ++i) {
-    vm.Speak(kBurst);
+    vm.Send(kBurst);
     WaitNewest(static_cast<uint64_t>(i) * kBurst);
     ASSERT_TRUE(daemon().GetServerInfo().journal_writable()) << "after " << i * kBurst << " events";
   }

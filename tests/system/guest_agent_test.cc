@@ -13,7 +13,7 @@ using testing::HasSubstr;
 
 class GuestAgentTest : public E2eTest {
  protected:
-  // `device`: properties of the agent's port besides its chardev and its name.
+  // `device`: properties of the agent's port other than its chardev and its name.
   std::unique_ptr<Guest> StartGuestWithPort(const std::string& device = ",id=channel0") {
     GuestOptions options = {.boot = Boot::kLinux};
     options.arguments = {

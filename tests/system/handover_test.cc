@@ -91,8 +91,8 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
             [&] { return manager_.Count("FDSTOREREMOVE=1\nFDNAME=vmeventd-handover") == 1; });
 }
 
-// It leaves nothing to a service manager, and finds nothing: it connects, as the service does after
-// it.
+// It hands nothing over to a service manager, and gets nothing from one: it connects again, and so
+// does the service after it.
 TEST_F(HandoverTest, ADaemonStartedByHandConnectsAgain) {
   Begin();
   FakeQemu qemu(TestProgramPath("fake_qemu"));

@@ -71,7 +71,7 @@ class HangTest : public E2eTest, public testing::WithParamInterface<std::string>
     std::filesystem::create_directories(directory_);
   }
   void Start() { Start(Options({"--watch", directory_ + ":*.kvmd"})); }
-  // The directory is that of a socket on which it listens, beside the one of the test.
+  // The directory of a second socket on which it listens, in addition to the test's own.
   void StartListening() { Start(Options({"--listen", "unix:" + directory_ + "/run/s.sock"})); }
   void Start(DaemonOptions options) {
     options.wrapper = {"env", absl::StrCat("NOTIFY_SOCKET=", dir() / "notify"),

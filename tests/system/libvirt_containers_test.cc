@@ -52,7 +52,7 @@ class LibvirtContainerTest : public LibvirtTest {
 struct ContainerEnding {
   std::string name;
   VmEnd end;
-  std::string evidence;  // that it must name
+  std::string evidence;  // text that the evidence must contain
   std::function<void(Libvirtd&)> act;
 };
 
@@ -142,7 +142,7 @@ TEST_F(LibvirtContainerTest, ARunningContainerIsFoundAndFollowedAfterRestarts) {
 // The driver of QEMUs and that of containers are asked by URIs of their own.
 TEST_F(LibvirtContainerTest, ALibvirtIsFollowedForItsQemusAndItsContainers) {
   const std::string qemus = "qemu+unix:///system?socket=" + containers().socket();
-  // Before it is followed: it may take more than one start.
+  // Starts it before it is followed: that may take more than one attempt.
   ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");
   Follow({containers().uri(), qemus});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);

@@ -31,7 +31,7 @@ struct Ending {
   std::string name;
   VmEnd end;
   std::function<void(Libvirtd&)> act;
-  std::string evidence{};  // that it must name
+  std::string evidence{};  // text that the evidence must contain
   DomainOptions domain{};
 };
 
@@ -118,7 +118,7 @@ std::vector<Ending> Endings() {
   };
 }
 
-// All endings have one libvirtd.
+// All endings use one libvirtd.
 class LibvirtEndingTest : public LibvirtTest, public testing::WithParamInterface<Ending> {
  protected:
   static void TearDownTestSuite() {

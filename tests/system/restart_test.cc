@@ -131,7 +131,7 @@ TEST_F(DrainTest, StopDoesNotWaitForAClientThatNeverReadsAndItResumesAtItsPositi
   StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const auto watch = StartStoppedWatch();
-  vm_.Speak(kBurst);
+  vm_.Send(kBurst);
   stream().Wait("the burst", [](const v1::Event& event) { return event.sequence() > kBurst; });
   EXPECT_EQ(EndDaemon(SIGTERM), 0);  // while that client still does not read
   StartDaemon();

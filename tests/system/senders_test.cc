@@ -157,7 +157,7 @@ TEST_F(SendersTest, ASignalOfAProgramThatQemuStartedIsQemusOwn) {
 }
 
 TEST_F(SendersTest, AVmWhoseMemoryCgroupIsFullIsTheKernelsVictim) {
-  constexpr size_t kLimit = size_t{16} << 20;  // of what it takes from then on
+  constexpr size_t kLimit = size_t{16} << 20;  // limit of the memory that it takes from then on
   const MemoryCgroup cgroup(kLimit);
   if (!cgroup.made()) GTEST_SKIP() << "no memory cgroup can be made here";
   const auto guest = StartGuest({.boot = Boot::kLinux});
@@ -169,7 +169,7 @@ TEST_F(SendersTest, AVmWhoseMemoryCgroupIsFullIsTheKernelsVictim) {
   EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("the kernel named it as its OOM victim")));
 }
 
-// With a service manager that stores the records.
+// The service manager stores the records.
 class SendersOverARestartTest : public SendersTest {
  protected:
   void Begin() override {

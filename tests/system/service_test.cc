@@ -50,7 +50,7 @@ class ServiceTest : public E2eTest {
          // The preloaded library comes before AddressSanitizer's, and is independent of it.
          "ASAN_OPTIONS=verify_asan_link_order=0", absl::StrCat("HUNG_DISK_WHILE=", hang())});
   }
-  // One that waits for it as it is stopped.
+  // Starts a daemon that waits for a hanging disk, and stops it.
   std::unique_ptr<ChildProcess> StopOnHungDisk() {
     auto process = StartOnHungDisk();
     manager_.Next("READY=1");
@@ -204,7 +204,7 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
     const std::vector<pid_t> tids = ThreadsOf(*process, name);  // there are two pumps
     ASSERT_FALSE(tids.empty()) << name;
     const size_t before = Log().size();
-    // Beside it may be one that is only slow.
+    // A thread that is only slow may be named as well.
     const auto is_named = [&] {
       const std::vector<std::string> lines = absl::StrSplit(Log().substr(before), '\n');
       return std::any_of(lines.begin(), lines.end(), [&](const std::string& line) {
@@ -286,7 +286,7 @@ TEST_F(ServiceTest, EveryThreadHasAName) {
   }
 }
 
-// Also those that it watches signals with, in each of its threads.
+// This includes the capabilities by which it watches signals, in each of its threads.
 TEST_F(ServiceTest, KeepsOnlyTheCapabilitiesItNeeds) {
   DaemonOptions options = Options();
   options.signal_senders = "auto";

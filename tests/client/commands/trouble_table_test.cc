@@ -21,7 +21,7 @@ const absl::Time kTableTime = absl::FromUnixSeconds(1'800'000'000);
 struct LastEnd {
   const char* name;
   v1::ShutdownClass shutdown_class;
-  bool is_old = false;  // it is no trouble any more
+  bool is_old = false;  // the end is too old to count as trouble
 };
 constexpr LastEnd kLastEnds[] = {{"none", v1::SHUTDOWN_CLASS_UNSPECIFIED},
                                  {"USER", v1::SHUTDOWN_CLASS_USER},

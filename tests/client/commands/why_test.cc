@@ -43,7 +43,7 @@ NodeVm RunIn(const std::string& name, v1::VmState state, int64_t age,
   return {vm, {.name = node}};
 }
 
-// It has lists alone.
+// A source that only has lists.
 class ListsAlone : public ListSource {
  public:
   std::optional<Failure> ReadReports(const ReportQuestion& /*question*/,
@@ -213,7 +213,7 @@ TEST_F(StoriesTest, VmsOfDifferentUuidsHaveAStoryEach) {
   EXPECT_EQ(Stories().size(), 2u) << "no end disappears";
 }
 
-// As after a rebuild of db1, whose new QEMU has a UUID of its own.
+// db1 was rebuilt, and its new QEMU has another UUID.
 TEST_F(StoriesTest, ANewVmWithTheNameOfAnOldOneIsNotItsHeir) {
   lists_.ends = {EndOf("db1", 100, v1::SHUTDOWN_CLASS_CRASH, "old")};
   lists_.ends[0].event.mutable_vm()->set_uuid("1111");

@@ -89,7 +89,8 @@ std::string SentenceOf(const std::string& answer) {
   const UniqueFd listener = e2e::ListenOnLoopback(&port);
   address.port = std::to_string(port);
   std::jthread serving([&listener, &answer] {
-    for (int connections = 2; connections > 0; --connections) {  // the first asks nothing
+    for (int connections = 2; connections > 0;
+         --connections) {  // the first connection sends no request
       const UniqueFd client(accept(listener.get(), nullptr, nullptr));
       if (connections == 1) send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
       char preface[64];

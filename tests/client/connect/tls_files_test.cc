@@ -95,7 +95,7 @@ TEST_F(TlsFilesTest, ExplainsAKeyOfAnotherCertificate) {
 }
 
 TEST_F(TlsFilesTest, ExplainsAKeyWithAPassphrase) {
-  // Of `openssl genpkey -algorithm ED25519 -aes256 -pass pass:secret`.
+  // Made by `openssl genpkey -algorithm ED25519 -aes256 -pass pass:secret`.
   options_.key_file = Write(R"(-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAjMsesLgONoogICCAAw
 DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEE83eDvy59vKJOel9eP+Md0EQOTW

@@ -63,7 +63,7 @@ class TlsFixture : public testing::Test {
     EXPECT_THAT(fault, testing::HasSubstr(server_.address().port)) << "the address";
     return fault;
   }
-  // With TLS and without.
+  // Returns whether the server was silent: the sentence says so, or there is none.
   static bool IsOfSilence(const std::string& sentence) {
     return sentence.empty() || absl::StrContains(sentence, "no answer in time");
   }

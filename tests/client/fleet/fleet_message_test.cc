@@ -276,7 +276,8 @@ TEST(FleetFilter, MatchesAsTheDaemonDoes) {
 // No server filters a fleet's stream: an option that FleetMatcher does not know would be ignored.
 TEST(FleetFilter, EveryFieldOfAListThatSelectsEventsIsApplied) {
   const std::set<std::string> applied = {"filter", "start_time", "end_time"};
-  const std::set<std::string> others = {"newest_first", "page_size", "page_token"};  // of the order
+  const std::set<std::string> others = {"newest_first", "page_size",
+                                        "page_token"};  // fields that only concern the order
   const auto* const request = v1::ListEventsRequest::descriptor();
   for (int i = 0; i < request->field_count(); ++i) {
     const std::string& name = request->field(i)->name();

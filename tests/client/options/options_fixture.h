@@ -11,7 +11,7 @@ namespace vmeventd::client {
 
 using Variables = std::map<std::string, std::string>;
 
-// With these variables of the environment.
+// A context with these variables of the environment.
 inline OptionContext TestContext(const Variables& variables = {}) {
   OptionContext context = {.now = absl::FromUnixSeconds(1782907200), .zone = absl::UTCTimeZone()};
   context.variable = [variables](const char* name) {
@@ -21,7 +21,7 @@ inline OptionContext TestContext(const Variables& variables = {}) {
   return context;
 }
 
-// With a configuration file.
+// A context with a configuration file.
 inline OptionContext Configured(const std::string& content, Variables variables = {}) {
   variables["VMEVENTS_CONFIG"] = "/c/config.toml";
   OptionContext context = TestContext(variables);

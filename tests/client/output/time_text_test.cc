@@ -117,7 +117,7 @@ TEST(ParseTimeAfter, AddsADuration) {
   EXPECT_EQ(*ParseTimeAfter("+1h30m", kNoonOfJuly), kNoonOfJuly + absl::Minutes(90));
   EXPECT_EQ(ParseTimeAfter("+soon", kNoonOfJuly).status().message(),
             "\"+soon\" is not a duration; use 30s, 10m, 1h30m");
-  const absl::Time last = absl::FromUnixSeconds(253402300799);  // of the year 9999
+  const absl::Time last = absl::FromUnixSeconds(253402300799);  // the last second of the year 9999
   EXPECT_EQ(ParseTimeAfter("+1s", last).status().message(),
             "the time \"+1s\" lies outside the years 1 to 9999");
 }

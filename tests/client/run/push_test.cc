@@ -149,7 +149,7 @@ PushState FullState() {
   return state;
 }
 
-// Its push ends as it begins, and its state is saved.
+// A sink whose push ends when it begins; its state is saved.
 PushSinkKind FullShelfSink() {
   PushSinkKind kind = kShelfSink;
   kind.make = [](const PushRun& push) -> absl::StatusOr<std::unique_ptr<EventSink>> {

@@ -21,7 +21,7 @@
 namespace vmeventd::client {
 namespace {
 
-// As of a shell with job control, whatever runs the tests ignores.
+// Sets the signals as a shell with job control does, whatever the caller of the tests ignores.
 void TakeSignalsByDefault() {
   for (const int one : {SIGINT, SIGTERM, SIGHUP}) signal(one, SIG_DFL);
 }
@@ -52,7 +52,7 @@ void LeaveAnIgnoredSignalAlone() {
   _exit(sigismember(&blocked, SIGHUP) == 0 && sigismember(&blocked, SIGTERM) == 1 ? 0 : 1);
 }
 
-// As under nohup(1).
+// nohup(1) starts programs like this.
 TEST(StopSignals, AnIgnoredSignalStaysIgnored) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(LeaveAnIgnoredSignalAlone(), testing::ExitedWithCode(0), "");
@@ -99,7 +99,7 @@ TEST(StopSignals, SignalsThatComeTogetherAreOne) {
   EXPECT_EXIT(TakeSignalsThatComeTogether(), testing::KilledBySignal(SIGINT), "");
 }
 
-// In processes of their own: each stops for good.
+// Run in processes of their own, because each stops for good.
 void StopOnceTheReaderHasGone() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) _exit(1);
@@ -123,7 +123,7 @@ TEST(StopSignals, AReaderThatGoesAwayStopsAndSoDoesAQ) {
   EXPECT_EXIT(StopByAKey(), testing::ExitedWithCode(0), "");
 }
 
-// As `vmevents watch -n 5 | true`.
+// Watches like `vmevents watch -n 5 | true`.
 void WatchForNobody(const ServerAddress& server) {
   signal(SIGPIPE, SIG_IGN);
   int ends[2];

@@ -189,7 +189,7 @@ class CommandRunnerTest : public testing::Test {
   std::vector<std::string> notes_;
   bool stop_ = false;
   bool gaps_ = true;
-  bool of_the_node_ = false;  // the events are, as GAPs
+  bool of_the_node_ = false;  // the events concern the whole node, like GAPs
   std::optional<WatchPosition> position_;
 };
 

@@ -61,7 +61,7 @@ PushState AtX() {
 // The epoch: it does not fail.
 absl::Time FailingSince(const PushState& state) { return FromTimestamp(state.failing_since()); }
 
-// Its receiver gives these answers in turn, and then 200.
+// A pusher whose receiver gives these answers in turn, and then 200.
 class TestPusher : public Pusher {
  public:
   TestPusher(std::deque<HttpAnswer> answers, PushLog* log)
@@ -271,7 +271,7 @@ TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("it wants no more events; delivery ends here")));
 }
 
-// As of a push into a fleet's stream, which has nothing to deliver when the servers are back.
+// A push into a fleet's stream has nothing to deliver when the servers are back.
 TEST(PushLogTest, AReceiverThatCanBeReachedAgainIsNoLongerFailing) {
   PushState state;
   std::vector<std::string> notes;

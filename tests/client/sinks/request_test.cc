@@ -271,14 +271,14 @@ TEST(PushAnswerTest, RetryAfterIsANumberOrADate) {
             absl::ZeroDuration());
 }
 
-// Whatever happens to its body: a receiver that has the events must not get them for ever.
+// The body does not matter: a receiver that has the events must not get them for ever.
 TEST(PushAnswerTest, AnAnswerIsValidOnceItsHeadersAreComplete) {
   const std::string ok = "HTTP/1.1 200 OK\r\n";
   const std::string bodies[] = {
       ok + "Content-Length: 10\r\n\r\nhalf",                   // cut
       ok + "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",  // without a last chunk
       ok + "Content-Length: 10\r\n\r\n",                       // none at all
-      ok + "\r\n",                                             // of no length
+      ok + "\r\n",                                             // without a length
       "HTTP/1.1 100 Continue\r\n\r\n" + ok + "Content-Length: 10\r\n\r\nhalf",
   };
   for (const std::string& response : bodies) {

@@ -90,7 +90,7 @@ class DaemonSourceTest : public testing::Test {
     return sequences;
   }
 
-  // From now on the watch keeps its position in a file.
+  // From now on the watch saves its position in a file.
   void KeepCursor() {
     cursor_.reset();  // it has the lock
     cursor_ = *CursorFile::Open(directory_ / "cursor", {"server"});
@@ -265,7 +265,7 @@ TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChang
   EXPECT_THAT(waits_, SizeIs(1)) << "a gap needs no wait";
 }
 
-// From the oldest it would come to the same place, again and again.
+// From the oldest event it would reach the damaged position again and again.
 TEST_F(DaemonSourceTest, ContinuesWithNewEventsWhereTheJournalIsDamaged) {
   Serve({ProgressMessage(10), EventsMessage({11})},
         WithInfo(grpc::StatusCode::OUT_OF_RANGE, "any words", "JOURNAL_DAMAGED"));
@@ -457,7 +457,7 @@ TEST_F(DaemonSourceTest, ASilentStreamIsOpenedAgain) {
 TEST_F(DaemonSourceTest, ASlowOutputIsNoSilence) {
   output_.after_write = [this] {
     time_ += 2 * absl::ToInt64Milliseconds(silence_limit_);
-    stop_.WaitFor(2 * silence_limit_);  // so that the time would be looked at
+    stop_.WaitFor(2 * silence_limit_);  // longer than the limit, so that a check would fail
   };
   Serve({ProgressMessage(10), EventsMessage({11}), EventsMessage({12})});
   EXPECT_EQ(Run(Count(2)), ExitCode::kOk);

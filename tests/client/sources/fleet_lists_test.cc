@@ -244,7 +244,7 @@ TEST_F(FleetListsTest, AValueIsOfTheNodeOfItsKey) {
   EXPECT_EQ(Names(VmsCommand{.include_stopped = true}), "");
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("whose subject this is not")));
   EXPECT_EQ(NodeNames(), "prod/n1\n") << "whatever name its sender writes into it";
-  // As the server writes it that acknowledges a message whose reply subject is a key.
+  // A server writes this when it acknowledges a message whose reply subject is a key.
   nats_.Add("KV_VMEVENTS_VMS", vm, {}, R"({"stream":"VMEVENTS","seq":7})");
   nats_.Add("KV_VMEVENTS_NODES", heartbeat, {}, R"({"stream":"VMEVENTS","seq":7})");
   EXPECT_EQ(Names(VmsCommand{.include_stopped = true}), "");
@@ -278,7 +278,7 @@ TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
   TableFormatter table({.nodes = true});
   EXPECT_FALSE(Run(OfNames({"web1"}), &table).has_value());
   EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale)"));
-  // Nobody else has it: its last state is all there is.
+  // No other node has the VM: only its last state is known.
   EXPECT_FALSE(Run(Why("db1"), &table).has_value());
   EXPECT_THAT(output_.text,
               HasSubstr("PAUSED (stale: the node was last seen at Thu 1970-01-01 00:16:35 UTC)"));

@@ -64,7 +64,7 @@ class FleetWatchTest : public testing::Test {
     }
   }
 
-  // Until it ends, at the latest where nothing more comes.
+  // Runs until the source ends, at the latest when nothing more arrives.
   ExitCode Run() {
     WatchCommand command = command_;
     StopSource stop;

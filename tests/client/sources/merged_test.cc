@@ -219,7 +219,7 @@ TEST_F(MergedListsTest, ANodeThatIsDownIsReportedAndTheOthersAreListed) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr(servers_[1].address().path)));
 }
 
-// It has newer events than the other, and fails behind its first page.
+// The failing server has newer events than the other, and fails after its first page.
 TEST_F(MergedListsTest, AServerThatFailsMeanwhileBeginsWhereTheOthersBegin) {
   Serve(0, {7, 8, 9});
   Serve(1, {1, 2, 3});
@@ -405,8 +405,8 @@ class MergedSourceTest : public testing::Test {
     return delivery.Run(source.get(), note);
   }
 
-  // Any thread. It stands still, so that no event gives up waiting for one of the other node; once
-  // the test has its note, each look at it takes long.
+  // Any thread. The time stands still, so that no event stops waiting for one of the other node.
+  // Once the test has its note, each call adds the whole window.
   absl::Time Now() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (passes_after_a_note_ && !notes_.empty()) now_ += EventMerger::Order().window;

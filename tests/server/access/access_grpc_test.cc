@@ -198,7 +198,7 @@ TEST(Limits, HeadersOfACallBeyond8KiBEndTheConnection) {
   TestServer server;
   const auto call = [&server](size_t bytes) {
     grpc::ClientContext context;
-    // As a JSON Web Token looks, which HPACK compresses a little.
+    // Looks like a JSON Web Token, which HPACK compresses a little.
     std::string token = "Bearer ";
     while (token.size() < bytes) token += "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9-_";
     context.AddMetadata("authorization", token);

@@ -31,7 +31,7 @@ constexpr size_t kTurn = 8 << 10;  // more than the largest turn takes
 // What is on the disk.
 struct Disk {
   std::set<uint64_t> events;
-  std::vector<Hole> named;            // by the GAPs among the events
+  std::vector<Hole> named;            // the holes that the GAPs among the events name
   uint64_t refused = 0;               // sum of the GAPs that count
   std::map<std::string, int> states;  // the saved state of each run
   Hole hole;                          // the journal's own, that no GAP names
@@ -339,7 +339,7 @@ class Story {
   std::set<uint64_t> needed_by_task_;  // the same, as the task began
   uint64_t refused_ = 0;
   uint64_t refused_before_ = 0;  // under earlier daemons
-  uint64_t counted_ = 0;         // by GAPs, or lost with a daemon
+  uint64_t counted_ = 0;         // events that GAPs count, or that were lost with a daemon
   bool dropped_ = false;
   int state_ = 0;
   std::map<std::string, int> states_;       // the newest state of each run

@@ -297,7 +297,7 @@ TEST_F(BacklogTest, NothingIsWrittenToADamagedJournal) {
     Add();
     return backlog_.Begin(now_, false);
   }();
-  backlog_.Fail(absl::DataLossError("garbled"), now_);  // as a reader found meanwhile
+  backlog_.Fail(absl::DataLossError("garbled"), now_);  // a reader found the damage meanwhile
   End(task);
   EXPECT_TRUE(absl::IsDataLoss(backlog_.status()));
   Add();

@@ -83,7 +83,7 @@ TEST(EventLog, AfterACrashNoSequenceIsReusedAndAGapNamesTheMissingOnes) {
   EXPECT_EQ(state.log().range().durable, events[2].sequence());
 }
 
-// Has a start fail to write the file of the reserved sequences, which it can read.
+// Restarts: the start can read the file of the reserved sequences, but not write it.
 void RestartWithoutMark(PumpedState* state) {
   const std::filesystem::path path =
       std::filesystem::path(state->journal_options().path).parent_path() / "sequence";
@@ -112,7 +112,7 @@ TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEve
   EXPECT_EQ(state.log().identity().journal_id, journal_id) << "the mark was written meanwhile";
 }
 
-// Has a start find a file of the reserved sequences that it can neither read nor write.
+// Restarts: the start can neither read nor write the file of the reserved sequences.
 void RestartWithUnreadableMark(PumpedState* state, const TakeHanded& take_handed = nullptr) {
   const std::filesystem::path path =
       std::filesystem::path(state->journal_options().path).parent_path() / "sequence";
@@ -239,7 +239,7 @@ TEST_F(HandedLogTest, EventsThatTheHungDiskWroteAfterAllAreNotWrittenTwice) {
   ExpectAll(/*durable=*/true);
 }
 
-// It had begun as that one, and could not store it.
+// The previous daemon began the journal with that id, and could not store it.
 TEST_F(HandedLogTest, TheHandedJournalIdTakesPrecedenceOverTheFile) {
   disk_.Fail(SQLITE_OK);
   HandedLog handed = state_.log().HandOver();
@@ -267,7 +267,7 @@ TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
   EXPECT_LT(left.size(), 12u);
 }
 
-// More of them waited than may.
+// More events waited than may wait.
 TEST_F(HandedLogTest, AGapNamesEventsThatAreNeitherWrittenNorHandedOver) {
   HandedLog handed = state_.log().HandOver();
   handed.unwritten.events.erase(handed.unwritten.events.begin());
@@ -365,7 +365,7 @@ TEST(EventLog, DamageThatTheNextStartDoesNotFindIsIgnored) {
   EXPECT_EQ(events[1].missing().first(), 2u);
 }
 
-// It may be whole, and still it is not to be written.
+// The file may be undamaged, and must not be written all the same.
 TEST(EventLog, AReportThatNamesNoDamageNeedsNoCheck) {
   for (const absl::Status& why :
        {absl::DataLossError(""), WithoutCheck(absl::DataLossError("the file was removed"))}) {
@@ -378,7 +378,7 @@ TEST(EventLog, AReportThatNamesNoDamageNeedsNoCheck) {
   }
 }
 
-// It passes a check without the events that only the -wal had.
+// The file passes a check without the events that only the -wal had.
 TEST(EventLog, DamageOfAFileWhoseLogIsGoneNeedsNoCheck) {
   PumpedState state;
   state.PushEach("a", 1);
@@ -435,7 +435,7 @@ TEST(EventLog, ACopyOfTheFilesIsAnotherJournalWithTheSameEvents) {
   EXPECT_FALSE(state.log().previous().runs_are_known);
 }
 
-// Has the next start find no journal that it can open, until it is repaired.
+// The next start cannot open the journal until it is repaired.
 void Break(const PumpedState& state) {
   const std::string path = state.journal_options().path;
   std::filesystem::rename(path, path + ".away");

@@ -369,7 +369,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   EXPECT_THAT(Listed(until), ElementsAre(65, 67));
 }
 
-// Nobody saw the end when it happened: it may have been at any time in between.
+// Nobody saw the end when it happened: it may have happened at any time in between.
 TEST(EventLog, AListHasAnEndByEachTimeAtWhichItMayHaveHappened) {
   PumpedState state;
   VmUpdate end = Stopped("a", "run-a", ShutdownClass::kUnknown);

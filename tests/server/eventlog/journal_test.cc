@@ -511,7 +511,7 @@ TEST(Journal, TheLastStoppedVmsAreRemembered) {
   EXPECT_TRUE(FindVm(state.log(), {"vm2", "run2", ""})->stopped());
 }
 
-// One whose commit ended with an error may have done it.
+// A commit that ended with an error may have written its events.
 TEST(Journal, WhatIsAppendedOnceMoreIsThereOnce) {
   const TemporaryDirectory directory;
   const auto opened = Journal::Open({.path = directory / "journal.db"}, At(0));

@@ -15,7 +15,7 @@
 namespace vmeventd {
 namespace {
 
-// As the watcher publishes it.
+// An event with every field, as the watcher publishes it.
 v1::Event FullEvent() {
   return FromText<v1::Event>(R"(
       type: EVENT_TYPE_STOPPED

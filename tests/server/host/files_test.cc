@@ -58,8 +58,8 @@ TEST(Directories, ADirectoryInWhichOthersCanReplaceFilesIsRefused) {
     mode_t mode;
     uid_t uid;
     gid_t gid;
-    const char* own;         // the fault of one for files of its own; empty: none
-    const char* of_sockets;  // of one in which a socket is, beside files of others
+    const char* own;         // fault of a directory for own files; empty: none
+    const char* of_sockets;  // fault of one that has a socket next to files of others
   } rows[] = {{0750, 0, 0, "", ""},
               {0777, 0, 0, "chmod o-w", "chmod o-w"},
               {01777, 0, 0, "chmod o-w", ""},  // like /tmp

@@ -273,7 +273,7 @@ TEST_F(MetricsServerTest, StalledConnectionsLockNobodyOut) {
 
 TEST_F(MetricsServerTest, ARequestHasOneDeadlineInTotal) {
   server_ = Start(any_port_, absl::Milliseconds(200));
-  for (int i = 0; i < 2; ++i) {  // the second: it goes on after the first
+  for (int i = 0; i < 2; ++i) {  // the second scrape works after the first one
     const UniqueFd slow = Connect();
     // Sends often, but never completes the request.
     while (send(slow.get(), "x", 1, MSG_NOSIGNAL) == 1) {

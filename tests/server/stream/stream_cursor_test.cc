@@ -245,7 +245,7 @@ TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
   EXPECT_EQ(cursor.sequence(), 10);
 }
 
-// Where a stream since `time` begins, and what it is sent of what is there now.
+// The sequence at which a stream since `time` begins, and those of the events that it is sent now.
 std::vector<uint64_t> SentSince(PumpedState* pumped, absl::Time time) {
   StreamCursor cursor = Cursor(pumped->log(), Since{time});
   EXPECT_TRUE(NextFromJournal(pumped, &cursor).has_progress());

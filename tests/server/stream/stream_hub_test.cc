@@ -56,7 +56,7 @@ class Call final : public StreamCall {
     const MutexLock lock(&mutex_);
     return writes_;
   }
-  // Until there are more than `before`.
+  // Waits until there are more than `before`.
   void WaitForMore(int before) {
     const MutexLock lock(&mutex_);
     while (writes_ <= before) changed_.Wait(&mutex_);
@@ -72,7 +72,7 @@ class Call final : public StreamCall {
   CondVar changed_;
   WatchStream* stream_ = nullptr;
   int writes_ = 0;
-  int lost_ = 0;  // whose end nobody would hear of
+  int lost_ = 0;  // writes whose end would not be reported
   bool ended_ = false;
 };
 

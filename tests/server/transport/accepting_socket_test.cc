@@ -60,7 +60,8 @@ TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
   EXPECT_TRUE(socket.listening());
 }
 
-// As after `rm -rf /run/vmeventd/*`, systemd-tmpfiles, or a volume that was made again.
+// The path is gone after `rm -rf /run/vmeventd/*`, systemd-tmpfiles, or a volume that was made
+// again.
 TEST(AcceptingSocket, ListensAgainWhereItsPathWasRemovedOrReplaced) {
   const TemporaryDirectory directory;
   const std::string path = directory / "run/s";

@@ -115,7 +115,7 @@ class ArrivalsTest : public ::testing::Test {
     Shake(Client(socket, true, own));
     return !arrived_.empty();
   }
-  // Both sides go on until nothing more happens.
+  // Runs both sides until nothing more happens.
   void Shake(const SslPtr& client) {
     for (int i = 0; i < 10; ++i) {
       SSL_do_handshake(client.get());
@@ -304,7 +304,7 @@ TEST_F(ArrivalsTest, OverAPlainConnectionEachStrangerHasAReason) {
   EXPECT_EQ(refusals_.value(Refusal::kFrames), 2);
 }
 
-// As load balancers do to see whether the port is open.
+// Load balancers do this to see whether the port is open.
 TEST_F(ArrivalsTest, AProbeThatSendsNothingIsNoRefusal) {
   Open();
   for (SSL_CTX* const context : {material_.context.get(), static_cast<SSL_CTX*>(nullptr)}) {

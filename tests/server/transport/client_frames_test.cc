@@ -91,7 +91,7 @@ TEST_F(ClientFramesTest, SettingsComeFirst) {
 
 TEST_F(ClientFramesTest, AFrameHasAtMost16KiB) {
   EXPECT_EQ(Read(kConnectionStart + Data(1, std::string(16'384, 'x'))), "");
-  // Its header says it: nothing more has to come.
+  // The header is enough: no more bytes have to arrive.
   EXPECT_THAT(Read(Data(1, std::string(16'385, 'x')).substr(0, 9)),
               HasSubstr("a frame of 16385 bytes; at most 16384"));
 }

@@ -41,12 +41,12 @@ class ConnectionAcceptorTest : public ::testing::Test {
   ListenerState State(size_t listener) const { return acceptor_->listeners()[listener]; }
 
   // Sends what shows that it speaks HTTP/2.
-  static UniqueFd Speak(UniqueFd fd) {
+  static UniqueFd SendPreface(UniqueFd fd) {
     EXPECT_EQ(send(fd.get(), kHttp2Preface.data(), kHttp2Preface.size(), 0), kHttp2Preface.size());
     return fd;
   }
-  UniqueFd ConnectTcp(const char* from) { return Speak(ConnectSilently(from)); }
-  UniqueFd ConnectUnix() { return Speak(ConnectUnixSilently()); }
+  UniqueFd ConnectTcp(const char* from) { return SendPreface(ConnectSilently(from)); }
+  UniqueFd ConnectUnix() { return SendPreface(ConnectUnixSilently()); }
 
   UniqueFd ConnectSilently(const char* from) {
     UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -35,7 +35,7 @@ class RelayTest : public ::testing::Test {
                                      [this](Relay::Id id) { ended_.push_back(id); });
   }
 
-  // Both ends have sent what comes first.
+  // Connects; both ends have sent what HTTP/2 begins with.
   Connected Connect(const std::string& peer = "user 1") {
     Connected out = Add(peer);
     SendBytes(out.server, Frame(FrameType::kSettings, 0, ""));
@@ -127,7 +127,7 @@ class RelayTest : public ::testing::Test {
   FakeClock clock_;
   RefusalCounters refusals_;
   std::vector<Relay::Id> ended_;
-  std::map<int, size_t> sent_;  // bytes, by the descriptor
+  std::map<int, size_t> sent_;  // bytes sent to each descriptor
   SocketCloser closer_;
   const std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::unique_ptr<Relay> relay_;
@@ -170,7 +170,7 @@ TEST_F(RelayTest, AClientThatSendsTooMuchWaits) {
 }
 
 TEST_F(RelayTest, AClientThatCallsTooOftenWaits) {
-  Open({.calls = {20, 40}});  // of the connection half of it
+  Open({.calls = {20, 40}});  // a connection may have half of it
   const Connected flood = Connect();
   const std::string call = Frame(FrameType::kHeaders, 1, std::string(300, 'x'), 5);
   size_t sent = 0;

@@ -18,7 +18,7 @@ readonly modules="acpi/button input/evdev misc/pvpanic/pvpanic misc/pvpanic/pvpa
   misc/pvpanic/pvpanic-pci watchdog/watchdog watchdog/i6300esb virtio/virtio virtio/virtio_ring
   virtio/virtio_pci_modern_dev virtio/virtio_pci_legacy_dev virtio/virtio_pci char/virtio_console"
 
-# The kernel that is kept is as good as a newer one: only what this repository and busybox
+# The saved kernel is as good as a newer one: only what this repository and busybox
 # contribute leads to a new image.
 inputs=$(sha256sum "$here/init" "$here/outw.cc" "$here/make_guest.sh" /bin/busybox | cut -d' ' -f1 | sha256sum)
 if [[ -s $out/vmlinux && -s $out/vmlinuz && -s $out/initrd &&

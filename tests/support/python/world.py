@@ -421,7 +421,7 @@ def reason(error):
 
 
 def facts(error):
-    """What the ErrorInfo of a call that failed has besides its reason."""
+    """What the ErrorInfo of a call that failed has in addition to its reason."""
     return dict(details(error)["ErrorInfo"].metadata)
 
 

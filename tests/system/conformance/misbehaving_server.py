@@ -59,7 +59,7 @@ class Crash:
 
 
 class Silence:
-    """Nothing comes any more, and no end."""
+    """The server sends nothing more, and does not end the stream."""
 
 
 class Server(rpc.VmEventServiceServicer):

@@ -115,7 +115,7 @@ def cut_to_its_half(journal):
 
 
 def overwrite_pages(journal):
-    """So many that some are of the events, and not of an index that no reader needs."""
+    """Overwrites so many pages that some are of the events, and not of an index that no reader needs."""
     with open(journal, "r+b") as file:
         file.seek(journal.stat().st_size // 8192 * 4096)
         file.write(b"x" * 4096 * 16)
@@ -147,7 +147,7 @@ def damages(world):
                 journal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         damage(world.state / "journal.db")
         world.start()
-        # A read finds what the start has not found, and the next start replaces the journal.
+        # A read finds damage that the start has not found, and the next start replaces the journal.
         last = world.info().newest_sequence
         whole = world.oldest()
         whole.wait("it has the newest event, or ends", lambda s=whole, n=last: s.error or sequences(s)[-1:] >= [n])

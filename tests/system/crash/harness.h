@@ -20,7 +20,7 @@ struct HarnessOptions {
   int vms = 14;
   int subscribers = 9;       // at least; one of each kind, the rest plain
   std::string directory;     // must be empty; holds all files
-  std::string fake_program;  // the fake QEMU's
+  std::string fake_program;  // path of the fake QEMU
 };
 
 // Kills the daemon again and again while VMs start, send events and end, and clients follow. The

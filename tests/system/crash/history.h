@@ -51,7 +51,7 @@ struct ClientHistory {
 };
 
 struct History {
-  int lives = 0;  // of the daemon
+  int lives = 0;  // number of lives of the daemon
   std::vector<RunHistory> runs;
   std::vector<ClientHistory> clients;
   // ListEvents of a daemon that has just begun: what is on the disk.

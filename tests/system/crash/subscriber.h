@@ -57,7 +57,7 @@ class Subscriber {
   std::condition_variable changed_;
   // All below is guarded by mutex_.
   ClientHistory history_;
-  grpc::ClientContext* context_ = nullptr;  // of the open stream
+  grpc::ClientContext* context_ = nullptr;  // context of the open stream
   bool hurry_ = false;
   bool stop_ = false;
   std::thread thread_;

@@ -134,7 +134,7 @@ class DoctorTest(DoctorCase):
         self.world.start()
         self.expect_silence("web1")
         finding = self.only(f"(pid {hung.pid})", "hung-monitor")
-        # Beside this QEMU it names those that other tests have stopped: they stay so, and may end meanwhile.
+        # In addition to this QEMU it names those that other tests have stopped: they stay stopped, and may end meanwhile.
         self.assertRegex(line_of(finding), rf"^kill -CONT( [0-9]+)*? {hung.pid}( [0-9]+)*$")
         subprocess.run(f"kill -CONT {hung.pid}", shell=True, check=True)
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)

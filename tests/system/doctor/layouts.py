@@ -1,4 +1,4 @@
-"""QEMUs in layouts, and what vmevents doctor says of them, for the tests beside this file."""
+"""QEMUs in layouts, and what vmevents doctor reports about them, for the tests in this folder."""
 
 import json
 import os

@@ -85,7 +85,7 @@ class LayoutsTest(LayoutTest):
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
     def test_a_units_private_tmp(self):
-        """systemd makes it anew, with another name, at each start of the unit."""
+        """systemd creates it with another name at each start of the unit."""
         private = pathlib.Path(tempfile.mkdtemp(prefix="systemd-private-0123-web1.service-", dir="/tmp"))
         self.addCleanup(shutil.rmtree, private)
         (private / "tmp").mkdir()
@@ -115,13 +115,13 @@ class LayoutsTest(LayoutTest):
         self.assertRegex(done.stdout, rf"(?m)^/proc/[0-9]+/mountinfo:.* {re.escape(str(sock))} .* tmpfs ")
 
     def test_qemus_that_were_started_by_other_names(self):
-        """Where a socket is not called NAME.qmp, only that of a QEMU is connected to."""
+        """A socket that is not called NAME.qmp is connected to only if it is a QEMU's."""
         watched = self.directory("named")
         self.configuration.write_text(f'watch = ["{watched}:*.sock"]\n', encoding="utf-8")
         program = shutil.which(QEMU[0])
         for name in ("kvm-spice", "qemu"):
             (self.tools / name).symlink_to(program)
-        # A QEMU looks for its modules beside its program, which is then the loader.
+        # A QEMU looks for its modules next to its program, which is then the loader.
         modules = "QEMU_MODULE_DIR=/usr/lib/x86_64-linux-gnu/qemu"
         starts = {"exec": ["bash", "-c", 'exec -a "vm of exec" "$@"', "bash", program],
                   "loader": ["env", modules, "/lib64/ld-linux-x86-64.so.2", program],

@@ -74,7 +74,7 @@ class KubevirtApiServerTest(HookTest):
         return [each for each in found if each["involvedObject"]["name"].endswith(name)]
 
     def expect_written(self, name, reason):
-        """An Event on each of the three, with its uid, and a condition beside that of KubeVirt."""
+        """An Event on each of the three, with its uid, and a condition in addition to KubeVirt's."""
         world.wait_until(f"three Events; the log: {self.log}", lambda: len(self.events(name)) == 3)
         objects = {"VirtualMachine": f"{KUBEVIRT}/virtualmachines/{name}", "Pod": f"{CORE}/tenant/pods/virt-launcher-{name}",
                    "VirtualMachineInstance": f"{KUBEVIRT}/virtualmachineinstances/{name}"}

@@ -105,7 +105,7 @@ class Masakari:
         world.wait_until("masakari-api answers", self._answers)
         segment = self._call("segments", {"segment": {
             "name": "s", "recovery_method": "auto", "service_type": "compute"}})["segment"]["uuid"]
-        # Not by the API: it asks nova whether it has such a host.
+        # Not through the API, which would ask nova whether it has such a host.
         self._query(
             "INSERT INTO hosts (uuid, name, reserved, type, control_attributes, on_maintenance,"
             " failover_segment_id, deleted) VALUES (?, ?, 0, 'COMPUTE', 'SSH', 0, ?, 0)",

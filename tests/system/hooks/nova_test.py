@@ -94,7 +94,7 @@ class Nova:
         self.request = self._context.request_id
 
     def ask_itself(self):
-        """As of a periodic task."""
+        """Asks as a periodic task of nova does."""
         self._ask(is_admin=True)
 
     def close(self):

@@ -115,12 +115,12 @@ class RecipesTest(PasteTest):
         events = [stopped(1, sender={"command": "virtqemud", "uid": 0}),
                   stopped(2, sender={"kernel": True}), stopped(3),
                   {"type": "EVENT_TYPE_GAP", "observe_time": "2026-06-01T00:00:00Z", "node": "n1",
-                   "sequence": "4", "message": "10 events were given up"}]
+                   "sequence": "4", "message": "10 events were dropped"}]
         done = subprocess.run([ROOT / "examples/audit/audit_stops.py", "--database", self.world.path / "a.db"],
                               input="".join(json.dumps(each) + "\n" for each in events), check=True, text=True,
                               stderr=subprocess.PIPE)
         self.assertEqual(done.stderr, "audit_stops: stops may be missing before 2026-06-01T00:00:00Z n1: "
-                                      "10 events were given up\n")
+                                      "10 events were dropped\n")
         with contextlib.closing(sqlite3.connect(self.world.path / "a.db")) as database:
             self.assertEqual(database.execute("SELECT who FROM stops ORDER BY vm").fetchall(),
                              [("virtqemud (uid 0)",), ("the kernel",), ("the host",)])

@@ -28,7 +28,7 @@ class HostileLocalTest : public HostileTest {
   int Sockets() { return daemon().GetServerInfo().directories(0).sockets(); }
 };
 
-// Whatever replaces a followed socket does not affect the VM.
+// A file that replaces a followed socket does not affect the VM.
 TEST_F(HostileLocalTest, ReplacedSocketIsFollowedToItsEnd) {
   StartDaemonAndStream();
   FakeQemu elsewhere(TestProgramPath("fake_qemu"));
@@ -83,7 +83,7 @@ TEST_F(HostileLocalTest, ThousandsOfSocketsComeAndGo) {
 
 struct HostileName {
   std::string raw;
-  std::string escaped;  // as events and queries have it
+  std::string escaped;  // the name in events and queries
 };
 
 std::vector<HostileName> HostileNames() {
@@ -172,7 +172,8 @@ TEST_P(HostileNameTest, AreEscapedEverywhereAndFoundAgain) {
     EXPECT_EQ(Exists(PathOf(name.raw + ".shutdown")), fits) << name.escaped;
   }
   ExpectServes("vm1");
-  if (format == "text") ExpectHarmlessOutput({seen.begin(), seen.end()});  // the same with both
+  if (format == "text")
+    ExpectHarmlessOutput({seen.begin(), seen.end()});  // the same for both formats
   ExpectHarmlessLog(format == "json");
 }
 

@@ -22,7 +22,7 @@ namespace {
 
 constexpr char kBeginOfCalls[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-// Those that pass descriptors, and wait for what they have closed.
+// Peers that pass descriptors, and wait until these are closed.
 class Passed {
  public:
   void Pass(int socket, const std::string& bytes) {
@@ -40,7 +40,7 @@ class Passed {
 
 class PassedDescriptorsTest : public HostileTest {
  protected:
-  // Some are met by a read, the others wait in the socket when it is closed.
+  // Some descriptors are met by a read, the others are in the socket when it is closed.
   void AttackMonitors() {
     std::vector<std::unique_ptr<RogueMonitor>> rogues;
     rogues.reserve(8);

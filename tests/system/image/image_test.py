@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks the built image, and runs it beside real QEMU guests; tools/test_image.sh calls this.
+"""Checks the built image, and runs it next to real QEMU guests; tools/test_image.sh calls this.
 
 Says PASS or FAIL for each check; its exit code is 1 if any failed.
 """
@@ -502,7 +502,7 @@ def check_libvirt(report, node):
 
 
 def check_client(report, node, rootfs, image):
-    """The client's image beside the daemon's."""
+    """The client's image, next to the daemon's container."""
     report.check(not (rootfs / 'usr/bin/vmeventd').exists(), 'client: the daemon is not in its image')
     report.check(image.get('Entrypoint') == ['vmevents'], 'client: the entry point is vmevents', image)
     daemon = node.container('served', {'/vms': node.directory('vms', node.user)},
@@ -520,7 +520,7 @@ def check_client(report, node, rootfs, image):
 
 
 def check_kubevirt(report, node, rootfs, image):
-    """The container of the component kubevirt-hook beside the daemon's, with an API server that is away."""
+    """The container of the component kubevirt-hook next to the daemon's, with an API server that is away."""
     path = ROOT / 'deploy/kubernetes/components/kubevirt-hook/daemonset.yaml'
     (specification,) = yaml.safe_load(path.read_text())['spec']['template']['spec']['containers']
     report.check([pathlib.Path(word).name for word in specification['command']] == image.get('Entrypoint'),

@@ -43,7 +43,7 @@ class GanetiReaderTest(world.WorldTest):
         self.stream = self.world.oldest()
         disk = self.world.path / "disk"
         disk.write_bytes(POWEROFF.ljust(1 << 20, b"\0"))
-        # As Ganeti starts it: its own monitor, kvmd's, a file with the pid. Paused.
+        # Started as Ganeti does it: its own monitor, kvmd's, a file with the pid; paused.
         # pylint: disable=consider-using-with
         self.qemu = subprocess.Popen(
             ["qemu-system-x86_64", "-name", "web1", "-m", "32", "-smp", "1", "-S", "-machine", "q35",
@@ -70,7 +70,7 @@ class GanetiReaderTest(world.WorldTest):
                     pass
 
     def first_look(self):
-        """What Ganeti says at the first look that finds the process gone."""
+        """What Ganeti reports when it first finds the process gone."""
         self.qemu.wait()
         return self.ganeti.GetInstanceInfo("web1")
 
@@ -123,7 +123,7 @@ def main():
     # pylint: disable=import-error,import-outside-toplevel
     from ganeti.hypervisor import hv_base, hv_kvm
     GanetiReaderTest.hypervisor, GanetiReaderTest.states = hv_kvm.KVMHypervisor, hv_base.HvInstanceState
-    # Ganeti leaves its monitor to the collector of garbage.
+    # Ganeti leaves its monitor to the garbage collector.
     unittest.main(argv=sys.argv[:1] + rest, verbosity=2, warnings="ignore")
 
 

@@ -33,7 +33,7 @@ from patience import patience  # noqa: E402  # pylint: disable=wrong-import-posi
 
 KUBERNETES = ROOT / 'deploy/kubernetes'
 COMPONENTS = sorted(path.name for path in (KUBERNETES / 'components').iterdir())
-# A vmeventd that is not root can be in neither: components/non-root says why. openshift is last, as it says.
+# A vmeventd that is not root can use neither: components/non-root explains why. openshift comes last, as its file requires.
 PRIVILEGED = ('host-network', 'kubevirt', 'kubevirt-hook')
 ORDER = sorted(COMPONENTS, key=lambda name: name == 'openshift')
 EVERYTHING = tuple(name for name in ORDER if name != 'non-root')
@@ -81,7 +81,7 @@ def built(*components):
 
 
 def hooks(*components):
-    """The same of what connects it with KubeVirt."""
+    """The same for the hook that connects it with KubeVirt."""
     return {manifest['kind']: manifest for manifest in parsed('kubevirt-hook', *components)
             if manifest['metadata']['name'].startswith('vmeventd-kubevirt')}
 
@@ -148,7 +148,7 @@ ADDED = {
     'openshift': {'others': {'SecurityContextConstraints'}},
     'prometheus-operator': {'others': {'PodMonitor'}},
 }
-# What every rendering has beside that.
+# What every rendering has in addition.
 ALWAYS = {'Namespace', 'ResourceQuota', 'ServiceAccount', 'ConfigMap', 'Service', 'DaemonSet', 'NetworkPolicy', 'ClusterRole',
           'ClusterRoleBinding'}
 
@@ -331,7 +331,7 @@ class Kubernetes(unittest.TestCase):
             for path in re.findall(r'"(?:unix:)?(/[^":,]*)', config):
                 holders = [mount for mount in mounts if (path + '/').startswith(mount + '/')]
                 self.assertTrue(holders, path)
-            if '.kvmd' in config:  # beside which shutdown files are written
+            if '.kvmd' in config:  # shutdown files are written next to these
                 self.assertFalse(mounts['/run/qemu'].get('readOnly'))
 
     def test_the_flags_exist(self):
@@ -392,9 +392,9 @@ class Kubernetes(unittest.TestCase):
             for container in pod['containers']:
                 self.assertIn('memory', container['resources']['limits'])
                 self.assertIn('cpu', container['resources']['requests'])
-            for beside in pod['containers'][1:]:
-                self.assertEqual(beside['securityContext']['capabilities'], {'drop': ['ALL']})
-                self.assertIs(beside['securityContext']['runAsNonRoot'], True)
+            for other in pod['containers'][1:]:
+                self.assertEqual(other['securityContext']['capabilities'], {'drop': ['ALL']})
+                self.assertIs(other['securityContext']['runAsNonRoot'], True)
 
     def test_one_memory_limit_everywhere(self):
         unit = (ROOT / 'deploy/systemd/vmeventd.service').read_text(encoding='utf-8')

@@ -143,7 +143,7 @@ def dashboard(options):
 
 
 def dashboard_panels(board):
-    """All of them, those of collapsed rows as well."""
+    """All panels, those of collapsed rows as well."""
     return [each for panel in board["panels"] for each in (panel, *panel.get("panels", []))]
 
 

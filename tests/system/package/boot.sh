@@ -10,7 +10,7 @@ log_has() { daemon_log | grep "$1"; }
 
 service() { systemctl show --value -p "$1" vmeventd.service; }
 
-# Of the process that runs now.
+# The log of the process that runs now.
 status_line() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(service MainPID)/status"; }
 
 # As Ganeti's daemon-util does, for its watcher and for the start of an instance, where Ganeti has no units.
@@ -46,7 +46,7 @@ check_nothing_configured() {
 }
 
 check_beside_kvmd() {
-  step "beside a kvmd"
+  step "next to a kvmd"
   command install -m 0755 fake_kvmd.pl /usr/sbin/ganeti-kvmd
   echo 'KVMD_ARGS=""' >/etc/default/ganeti
   ganeti_starts_kvmd
@@ -62,14 +62,14 @@ check_beside_kvmd() {
   cp "$kept" /etc/vmeventd/vmeventd.conf
 }
 
-# The page, beside a kvmd that Ganeti started itself or by a unit; back, and the page again.
+# The page, while a kvmd runs that Ganeti started itself or by a unit; back, and the page again.
 check_ganeti() {
   step "the page: $1"
   local start_kvmd=$2
   follow 2
   follow 3
   wait_for "the VM is followed" vm_says web0 RUNNING
-  kvmd_is_gone || fail "a kvmd is there beside vmeventd"
+  kvmd_is_gone || fail "a kvmd runs in addition to vmeventd"
   "$start_kvmd"
   wait_for "kvmd ends at once" kvmd_is_gone
   systemctl stop vmeventd.service
@@ -152,7 +152,7 @@ check_service() {
   wait_for "the service is up" systemctl is-active vmeventd.service
   vmevents info >/dev/null
   same "the user" "$(stat -c %U "/proc/$(service MainPID)")" vmeventd
-  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN; CAP_BPF and CAP_PERFMON were given up.
+  # CAP_DAC_OVERRIDE and CAP_NET_ADMIN; CAP_BPF and CAP_PERFMON were dropped.
   local set
   for set in CapPrm CapEff; do
     same "$set" "$(status_line "$set")" 0000000000001002
@@ -397,7 +397,7 @@ STOP
   done
 }
 
-# A normal user's own daemon, with that user's service manager, beside the system's.
+# A normal user's own daemon, with that user's service manager, in addition to the system's.
 check_user_instance() {
   step "a user's instance"
   useradd --create-home --uid 1000 alice
@@ -498,7 +498,7 @@ XML
   virsh -q define domain.xml
   virsh -q start domain
   wait_for "the domain is followed" vm_says domain RUNNING
-  wait_for "its guest hears the power button" grep -q GUEST-READY serial
+  wait_for "its guest notices the power button" grep -q GUEST-READY serial
   systemctl start host.target libvirt-guests.service
   systemctl stop host.target  # waits for the target alone
   wait_for "vmeventd has stopped" has_stopped

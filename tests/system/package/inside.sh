@@ -5,9 +5,9 @@ set -euo pipefail
 readonly unit=/usr/lib/systemd/system/vmeventd.service
 # shellcheck disable=SC2034  # those who source this use it
 readonly push_unit=/usr/lib/systemd/system/vmevents-push@.service
-# shellcheck disable=SC2034  # likewise
+# shellcheck disable=SC2034  # the same
 readonly web_unit=/usr/lib/systemd/system/vmevents-web.service
-# shellcheck disable=SC2034  # likewise
+# shellcheck disable=SC2034  # the same
 readonly monitors=/run/ganeti/kvm-hypervisor/ctrl
 readonly nobody=65534
 readonly apt_options=(-qq -y --no-install-recommends -o Dpkg::Use-Pty=0)

@@ -165,7 +165,7 @@ check_group() {
   ! setpriv --reuid="$nobody" --regid="$nobody" --clear-groups env -i \
     /usr/bin/vmevents info 2>/root/denied || fail "everybody is served"
   grep -q 'permission denied on /run/vmeventd above the socket /run/vmeventd/vmeventd.sock' /root/denied ||
-    fail "who is not of the group hears: $(cat /root/denied)"
+    fail "a user outside the group can connect: $(cat /root/denied)"
   stop
 }
 

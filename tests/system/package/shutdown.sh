@@ -67,7 +67,7 @@ seen() { wait_for "$1 is over" vm_says "$1" STOPPED; }
 # ends NAME CLASS CAUSE RULE; the last two are regular expressions.
 ends() {
   local event
-  # Beside the GAP of the time in which the host was down.
+  # In addition to the GAP of the time in which the host was down.
   event=$(vmevents -o jsonl events --vm "$1" --type stopped | grep -v '"type":"EVENT_TYPE_GAP"')
   same "the ends of $1" "$(wc -l <<<"$event")" 1
   grep -Eq "\"shutdown_class\":\"SHUTDOWN_CLASS_$2\",\"cause\":\"SHUTDOWN_CAUSE_($3)\"" <<<"$event" || fail "$1: $event"

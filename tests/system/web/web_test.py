@@ -252,7 +252,7 @@ class ApiTest(WebTest):
         listed = self.get("/api/v1/vms?all")
         self.assertIn(str(other.socket), " ".join(listed["problems"]))
         self.assertIn("vm1", {one["ref"]["name"] for one in listed["vms"]})
-        # None of those that answer is an answer too; none of no daemon is none.
+        # No VM on the nodes that answer is an answer; no answer of any node is not.
         for path in ("counts?by=class&class=user", "events?class=user"):
             answer = self.get("/api/v1/" + path)
             self.assertEqual(answer[path.split("?", maxsplit=1)[0]], [])
@@ -441,7 +441,7 @@ class NginxTest(WebTest):
 
 
 class PageTest(WebTest):
-    """The page in Chromium. No test leaves a complaint in the console, as of a violation of the page's policy."""
+    """The page in Chromium. No test leaves a complaint in the console, such as a violation of the page's policy."""
 
     def setUp(self):
         super().setUp()

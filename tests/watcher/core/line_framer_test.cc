@@ -51,7 +51,7 @@ TEST_F(LineFramerTest, TakesALineOfTheGreatestLengthAndRefusesALongerOneBeforeIt
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("1 MiB"));
 }
 
-// As QEMU's -qmp-pretty and -mon pretty=on send it.
+// An event as QEMU sends it with -qmp-pretty and -mon pretty=on.
 constexpr char kSpreadEvent[] =
     "{\r\n    \"timestamp\": {\r\n        \"seconds\": 1795697559,\r\n"
     "        \"microseconds\": 376973\r\n    },\r\n    \"event\": \"SHUTDOWN\",\r\n"

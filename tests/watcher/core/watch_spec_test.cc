@@ -43,7 +43,7 @@ struct DirectoriesSpec {
   const char* text;
   const char* canonical;
   const char* root;
-  const char* socket;  // of the VM "web1"
+  const char* socket;  // the socket of the VM "web1"
   const char* other;   // a path that is none
 };
 

@@ -17,7 +17,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// A HostShutdownApi that says what a test has it say. One thread.
+// A HostShutdownApi that reports what a test sets. One thread.
 class FakeHostShutdown : public HostShutdownApi {
  public:
   // The loop wakes for it, unless `silent`.

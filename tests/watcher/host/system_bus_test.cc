@@ -1,4 +1,4 @@
-// With a real bus of its own, and stand-ins for systemd-logind and systemd on it.
+// The tests start a real bus of their own, with stand-ins for systemd-logind and systemd.
 
 #include "watcher/host/system_bus.h"
 
@@ -109,7 +109,7 @@ class SystemBusTest : public testing::Test {
     setenv("DBUS_SYSTEM_BUS_ADDRESS", address_.c_str(), 1);
     source_ = ListenOnSystemBus().value();
   }
-  // Has everybody take in and answer what comes until the source says that.
+  // Runs all clients of the bus until the source reports such a state.
   HostShutdownState Until(const std::function<bool(const HostShutdownState&)>& wanted) {
     while (true) {
       for (Client* client : {logind_.get(), systemd_.get()}) {
@@ -194,7 +194,7 @@ TEST_F(SystemBusTest, AnotherClientsWordIsNotBelieved) {
   UntilKnown();
   Client liar(address_);
   Prepare(&liar, true);
-  // To each client alone, past its rules.
+  // Sent to each client directly, in spite of its match rules.
   for (int i = 0; i < 20; ++i) {
     sd_bus_message* lie = nullptr;
     sd_bus_message_new_signal(liar.get(), &lie, kLogindPath, kLogindInterface,
@@ -238,7 +238,7 @@ TEST_F(SystemBusTest, TheLastReportCountsWhileTheBusIsGone) {
   const HostShutdownState state =
       Until([](const HostShutdownState& now) { return !now.problem.empty(); });
   EXPECT_TRUE(state.shutting_down);
-  // It is listened to again once it is back, without another input.
+  // The source listens to the bus again once it is back, without another input.
   StartBus();
   StartLogind(/*preparing=*/false);
   EXPECT_EQ(UntilShuttingDown(false).problem, "");

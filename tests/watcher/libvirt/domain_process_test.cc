@@ -26,7 +26,7 @@
 namespace vmeventd {
 namespace {
 
-// A UUID of its own: tests that run beside have processes with theirs.
+// The UUID of this process's test: tests that run at the same time have others.
 const DomainName kWeb1 = {"web1", absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
 
 // A QEMU of the domain, as far as its arguments say so.
@@ -42,7 +42,7 @@ std::unique_ptr<Child> StartQemu() {
   return qemu;
 }
 
-// One process keeps its command line to itself.
+// The command line of one process cannot be read.
 class OneHeldCommandLine : public CommandLines {
  public:
   std::shared_ptr<const CommandLineRead> Begin(int64_t pid) override {

@@ -23,12 +23,12 @@ class LibvirtContainersTest : public LibvirtSourceTest {
         ParseLibvirtUri("lxc+unix:///system?socket=" + directory_.Path("libvirt-sock")).value()};
     StartController();
   }
-  // Its libvirt_lxc, in place of the one before, which has ended.
+  // Starts its libvirt_lxc, which replaces the previous one; that has ended.
   void StartController(const std::string& name = "web1") {
     controller_.reset();
     controller_ = StartSleeping("libvirt_lxc", "--name", name);
   }
-  // Nobody has reaped it: its exit status is there at once.
+  // Nobody has reaped it, so its exit status can be read at once.
   void KillController() const {
     kill(controller_->pid(), SIGKILL);
     controller_->AwaitEnd();

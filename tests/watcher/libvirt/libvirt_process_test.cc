@@ -67,7 +67,8 @@ TEST_F(LibvirtProcessTest, AnEndThatNothingExplainsWaitsForLibvirtsReport) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   ReportDestroyed();
   ExpectEnd(ShutdownCause::kHostDestroy);
-  // One whose cause was seen waits for a shorter time, and none for a libvirt that is lost.
+  // An end whose cause was seen waits for a shorter time, and none waits for a libvirt that is
+  // lost.
   for (const bool lost : {false, true}) {
     StartProcess();
     StartDomain(LifeWithId(lost ? 5 : 4));
@@ -153,7 +154,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
   EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
-// Its end was published by its process, and libvirt reports it later.
+// The end was published because its process ended; libvirt reports it later.
 TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
   EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
@@ -204,7 +205,7 @@ TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) 
     return problems.size() == 1 && problems[0].code() == v1::PROBLEM_CODE_OUT_OF_DESCRIPTORS &&
            problems[0].text() == kOutOfDescriptorsProblem;
   }));
-  // Its process is looked for each 5 s by now.
+  // By now its process is looked for every 5 s.
   for (int retry = 0; retry < 15; ++retry) {
     clock_.Advance(absl::Seconds(5));
     Step();
@@ -275,7 +276,7 @@ TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-// It may have ended before libvirt has noticed that.
+// The process may have ended before libvirt noticed it.
 TEST_F(LibvirtProcessTest, ADomainWithoutAVisibleProcessIsFollowedIfTheNextListHasItStill) {
   process_.reset();
   libvirt_->SetActive({{kDomain, "running"}});

@@ -114,7 +114,7 @@ TEST_F(LibvirtUnattendedTest, AnEndedLifeThatIsStillListedBeginsNoRun) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 2) << "that of the other domain";
 }
 
-// It may have been libvirt, from which nothing was received yet.
+// libvirt may have sent the signal: nothing was received from it yet.
 TEST_F(LibvirtUnattendedTest, AKillBeforeTheListIsUnknown) {
   FollowAndStop();
   libvirt_->SetOpenError(absl::UnavailableError("it is away"));
@@ -151,7 +151,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
     libvirt_->SetActive({});
     Resume();
   }
-  // Of a process that was reaped.
+  // Whether the exit status of a reaped process can be read.
   static bool HasExitStatus() { return WhyNoPidfdExitStatus().empty(); }
   void ExpectHandedOver() {
     EXPECT_EQ(watcher_->counters().handovers, 1u);

@@ -47,7 +47,7 @@ inline constexpr char kHostSignal[] = R"({"guest":false,"reason":"host-signal"})
 // A process with these arguments, which it has when this returns.
 inline std::unique_ptr<Child> StartSleeping(const char* program, const char* option,
                                             const std::string& value) {
-  // Before its exec it looks like this test.
+  // Before its exec the process looks like this test.
   int running[2];
   EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
   auto process = std::make_unique<Child>([&] {
@@ -69,9 +69,9 @@ class ShiftedClock : public Clock {
     return {now.wall + shift_, now.monotonic + shift_};
   }
   void Advance(absl::Duration step) { shift_ += step; }
-  // From now on they move by Advance alone.
+  // From now on only Advance moves the clocks.
   void Stop() { stopped_ = real_.Now(); }
-  // They go on from where they stopped.
+  // The clocks resume where they stopped.
   void Resume() {
     shift_ -= real_.Now().monotonic - stopped_->monotonic;
     stopped_.reset();
@@ -116,7 +116,7 @@ class LibvirtSourceTest : public testing::Test {
       return done();
     });
   }
-  // All that is due is handled.
+  // Handles everything that is due.
   void Step() {
     for (int turn = 0; turn < 10; ++turn) watcher_->RunOnce(absl::ZeroDuration());
   }
@@ -149,7 +149,7 @@ class LibvirtSourceTest : public testing::Test {
     StartConnected();
     StartDomain();
   }
-  // Starts beside a domain that runs already.
+  // Starts the source while a domain runs already.
   void FindDomain() {
     libvirt_->SetActive({{kDomain, "running"}});
     StartConnected();

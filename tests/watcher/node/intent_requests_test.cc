@@ -10,7 +10,7 @@ class IntentRequestsTest : public RunTableFixture {};
 
 // Each makes two events, which no limit of events holds back.
 TEST_F(IntentRequestsTest, IntentsBeyondTheNodesRateAreRefused) {
-  options_.event_limits = false;  // nor one of the run's
+  options_.event_limits = false;  // nor does the limit of a run
   FakeRun* const run = Add("vm1", "run-1");
   IntentRequests intents(loop_.get(), &table_, &sink_, true);
   const auto declare = [&] {

@@ -37,8 +37,9 @@ class NodeWatcherFixture : public testing::Test {
   NodeWatcherFixture() {
     directory_.MakeDirectory("ctrl");
     options_.sources.watches = {Spec("ctrl")};
-    options_.greeting_timeout = absl::Minutes(2);    // a slow machine's fake is not held
-    options_.directory_patience = absl::Minutes(1);  // nor is its directory
+    options_.greeting_timeout =
+        absl::Minutes(2);  // on a slow machine a fake does not count as held
+    options_.directory_patience = absl::Minutes(1);  // nor does its directory count as hanging
   }
 
   WatchSpec Spec(const std::string& name) const { return {directory_.Path(name), "*.kvmd"}; }
@@ -56,7 +57,7 @@ class NodeWatcherFixture : public testing::Test {
   void Start() { StartWithClock(&clock_); }
   void StartWithManualClock() { StartWithClock(&manual_clock_); }
   void Turn() { watcher_->RunOnce(absl::Milliseconds(10)); }
-  // Turns in which nothing is due any more.
+  // Runs turns until nothing is due any more.
   void Turns() {
     for (int i = 0; i < 20; ++i) watcher_->RunOnce(absl::ZeroDuration());
   }
@@ -201,7 +202,8 @@ class RestartTest : public NodeWatcherFixture {
     return monitor;
   }
 
-  // Its last questions, about the guest agent, are answered and saved, of each VM that is followed.
+  // Waits until each followed VM has answered the last questions, about the guest agent, and the
+  // answers are saved.
   bool UntilAgentsKnown() {
     return Until([this] {
       const auto saved = SavedRuns();
@@ -212,7 +214,7 @@ class RestartTest : public NodeWatcherFixture {
   }
 
   void Die() { watcher_.reset(); }
-  // Nothing but `texts` was saved.
+  // Starts a watcher for which nothing but `texts` was saved.
   void StartWith(std::vector<std::string> texts) {
     Die();
     previous_.saved = std::move(texts);
@@ -250,7 +252,7 @@ class RestartTest : public NodeWatcherFixture {
   const v1::ShutdownDetail& Stopped() const {
     return sink_.Last(EventType::kStopped)->update.event->shutdown();
   }
-  // One end comes, and no run is saved.
+  // Expects one end, and that no run is saved.
   void ExpectStopped(ShutdownClass shutdown_class, const std::string& rule) {
     ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
     EXPECT_EQ(sink_.Count(EventType::kStopped), 1);

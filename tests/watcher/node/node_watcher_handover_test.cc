@@ -48,7 +48,7 @@ class HandoverTest : public RestartTest {
   std::vector<HandedRun> handed_;
 };
 
-// Where the kernel says how a process ended in messages alone, as Linux does before 6.15.
+// The kernel reports how a process ended only by messages, as Linux does before 6.15.
 class ConnectorHandoverTest : public HandoverTest {
  protected:
   void SetUp() override {

@@ -49,7 +49,7 @@ class NodeWatcherIntentTest : public RestartTest {
     TellAll();
     return result;
   }
-  // The sink makes public what it has.
+  // The sink publishes what it has.
   void TellAll() {
     for (; told_ < sink_.entries().size(); ++told_) {
       const VmUpdate& update = sink_.entries()[told_].update;

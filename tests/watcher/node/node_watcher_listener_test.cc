@@ -34,13 +34,13 @@ using testing::Not;
 // A launcher may hand over its listening socket while another client holds the monitor.
 class ListenerTest : public RestartTest {
  protected:
-  // Has another client, such as the VM's manager, be served by `monitor` of `qemu` at `vm`.
+  // Connects another client, such as the VM's manager, to `monitor` of `qemu` at `vm`.
   UniqueFd HoldMonitor(FakeQemu* qemu, int monitor, const std::string& vm = "vm1") const {
     UniqueFd other(e2e::ConnectUnix(Socket(vm)));
     EXPECT_TRUE(StepUntil([] {}, [&] { return qemu->HasClient(monitor); }));
     return other;
   }
-  // Starts beside another client of `qemu`, which keeps its monitor.
+  // Starts while another client of `qemu` holds its monitor.
   UniqueFd StartHeldByAnother(FakeQemu* qemu) {
     options_.greeting_timeout = absl::Milliseconds(30);
     UniqueFd other = HoldMonitor(qemu, qemu->AddMonitor(Socket("vm1")));
@@ -74,7 +74,7 @@ TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-// The kernel knows who listened by its id alone, before Linux 6.5.
+// Before Linux 6.5 the kernel identifies the listener by its pid alone.
 TEST_F(ListenerTest, AReusedLauncherPidDoesNotMixUpTwoVms) {
   FakeQemu launcher;
   launcher.Rename("libvirtd");
@@ -117,7 +117,7 @@ TEST_F(ListenerTest, AQmpServerWithoutAVmIsNotFollowed) {
   EXPECT_TRUE(UntilState("vm1", VmState::kRunning));
 }
 
-// One that is no QEMU says nothing of the VMs that it listens for.
+// A launcher that is not a QEMU is no evidence of the VMs that it listens for.
 class LauncherTest : public ListenerTest {
  protected:
   LauncherTest() {
@@ -231,7 +231,7 @@ class ForeignListenerTest : public ListenerTest {
     command_lines_->of_qemus = false;
     qemu_.Rename("virtiofsd");
   }
-  // This process listens at `path`, as no QEMU.
+  // This process, which is not a QEMU, listens at `path`.
   void Listen(const std::string& path) {
     listener_ = UniqueFd(e2e::ListenUnix(path));
     ASSERT_EQ(fcntl(listener_.get(), F_SETFL, O_NONBLOCK), 0);
@@ -296,7 +296,7 @@ TEST_F(ForeignListenerTest, AMonitorThatAManagerNeedsIsLeftToItWhereverItIs) {
   EXPECT_TRUE(UntilInTime([&] { return CountConnections() == 1; }));
 }
 
-// As where a container has the manager's directory at a path of its own.
+// A container may have the manager's directory at another path.
 TEST_F(ListenerTest, AMonitorThatItsCommandLineShowsAsAManagersIsGivenBackToIt) {
   const auto command_lines = std::make_shared<FakeCommandLines>();
   options_.command_lines = command_lines;
@@ -373,7 +373,7 @@ TEST_F(SeveralSocketsTest, ASocketThatGreetsLaterIsFound) {
   Start();
   ASSERT_TRUE(UntilCount(EventType::kStarted, 1));
   qemu_.SetBehavior(second, {});
-  // It has the name of the socket that was tried as it was published.
+  // The run has the name of the socket that was being tried when it was published.
   const std::string name = sink_.Latest("vm1") != nullptr ? "vm1" : "vm2";
   ASSERT_TRUE(UntilState(name, VmState::kRunning));
   PowerOff(&qemu_, second);

@@ -14,7 +14,7 @@ namespace {
 
 class SharedPathTest : public RestartTest {
  protected:
-  // Both are followed, and have the problem.
+  // Waits until both are followed and have the problem.
   void FollowBoth() {
     first_monitor_ = qemu_.AddMonitor(Socket("vm1"));
     if (watcher_ == nullptr) StartWithManualClock();

@@ -29,7 +29,7 @@ class NodeWatcherProcessTest : public RestartTest {
   }
 };
 
-// A launcher may listen, be connected to, hand its socket over and leave.
+// A launcher may listen, accept a connection, pass its socket to a QEMU and end.
 TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSentIsNoEndOfTheVm) {
   qemu_.Rename("libvirtd");
   const int monitor = qemu_.AddMonitor(Socket("vm1"), {.greet = false});
@@ -42,7 +42,8 @@ TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSentIsNoEndOfTheVm) {
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));
   EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), real);
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted));
-  // From now on that process is the run's: a closed monitor is no end, and its end is one.
+  // From now on the run has that process: a closed monitor does not end it, the end of the process
+  // does.
   qemu_.SetBehavior(monitor, {});
   qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
@@ -61,7 +62,7 @@ TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
   EXPECT_THAT(sink_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
 }
 
-// Nobody knows whether who has listened was the QEMU.
+// It is not known whether the listener was the QEMU.
 TEST_F(NodeWatcherProcessTest, AQemuThatEndsAsItIsConnectedToIsARunWithoutAProcess) {
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   const BeforePeerCredentials end([&] {

@@ -137,7 +137,7 @@ TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
   EXPECT_EQ(sink_.Latest("vm1")->monitor_path(), Socket("vm1"));
 }
 
-// Without descriptors.
+// Restarts without free descriptors.
 
 TEST_F(RestartTest, AFullDescriptorTableEndsNoRun) {
   FakeQemu lives;
@@ -253,7 +253,7 @@ TEST_F(RestartTest, ARestartPublishesWhatIsSavedOfEachOpenRunForAJournalThatLack
   EXPECT_EQ(published, saved);
 }
 
-// Without the processes.
+// Restarts where processes are not tracked.
 
 class UntrackedRestartTest : public RestartTest {
  protected:

@@ -50,7 +50,7 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));
 }
 
-// Without a handover as with one.
+// The same holds with and without a handover.
 TEST_F(NodeWatcherTest, EventsThatAFloodDroppedAreReportedAsTheDaemonStops) {
   constexpr int kEvents = EventLimiter::kBurst + 300;
   const int monitor = FollowWithManualClock();

@@ -428,7 +428,7 @@ TEST(ThirdSettingTest, TheTextsAndTheDefaultHaveItLikeTheOthers) {
   EXPECT_EQ(specs.text(settings), "third /third");
 }
 
-// A library is loaded at the start for what is named only.
+// At the start a library is loaded only for sources that are named.
 TEST(SourceLibrariesTest, NoLibraryIsNeededForAnOptionalSource) {
   SourceSpecs specs;
   EXPECT_FALSE(LibvirtSource::NeedsLibrary(specs));

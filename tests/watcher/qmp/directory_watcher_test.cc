@@ -98,7 +98,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::map<int, std::set<std::string>> present_;
   std::vector<v1::WatchedDirectory> directories_;
-  absl::Duration patience_ = absl::Minutes(1);  // the loop waits for each look
+  absl::Duration patience_ = absl::Minutes(1);  // the loop waits for each read of a directory
   std::vector<std::unique_ptr<DirectoryThread>> threads_;
   std::unique_ptr<DirectoryWatcher> watcher_;
   int tellings_ = 0;
@@ -481,7 +481,7 @@ TEST_F(DirectoryWatcherTest, NoticesWhatIsMountedOverTheDirectory) {
   EXPECT_TRUE(UntilPresent({"below.kvmd"}));
 }
 
-// As the host's directory is mounted into a container, and the host makes it again.
+// A directory of the host is mounted into a container, and the host creates it again.
 TEST_F(DirectoryWatcherTest, ADirectoryThatIsRemovedWhereItIsMountedFromIsMissing) {
   if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     GTEST_SKIP() << "may not mount";

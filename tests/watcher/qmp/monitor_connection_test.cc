@@ -133,7 +133,7 @@ TEST_F(MonitorConnectionTest, ARepliesShapeMayBeAnyAndAnErrorLeavesItsFieldEmpty
   EXPECT_EQ(info_->qemu_version, "7.2.22");
 }
 
-// As a QEMU with one port, the agent's, answers.
+// A monitor that answers like a QEMU whose one port is the agent's.
 FakeMonitor WithAgentPort() {
   FakeMonitor behavior;
   behavior.replies = {
@@ -169,7 +169,7 @@ TEST_F(MonitorConnectionTest, FindsTheGuestAgentBetweenTheRunStates) {
 }
 
 TEST_F(MonitorConnectionTest, AQemuThatCannotReportAnAgentHasNone) {
-  ConnectUntilReady();  // its answers have no such shape
+  ConnectUntilReady();  // its answers are not in the expected form
   EXPECT_EQ(info_->uuid, "") << "the null UUID is none";
   connection_->Request(Question::kGuestAgent);
   ASSERT_TRUE(Until([&] { return agents_.size() == 1; }));
@@ -269,7 +269,7 @@ TEST_F(MonitorConnectionTest, CloseCallsNoDelegate) {
 // The time that a monitor may take for its greeting, its first answers and a line, by a clock that
 // only the test moves.
 
-// Its reads are finished by the test, unless there is one that is finished at once.
+// Reads that the test finishes, unless one is set to finish at once.
 class HeldCommandLines : public CommandLines {
  public:
   std::shared_ptr<const CommandLineRead> Begin(int64_t) override {

@@ -103,7 +103,7 @@ TEST_P(ExitStatusReaderTest, AnotherUsersZombieHasNoStatusBeforeItIsReaped) {
   child.AwaitEnd();
   const AsNobody nobody;
   if (!nobody.possible()) GTEST_SKIP() << "needs root";
-  // Not followed, so that a connector does not know it either.
+  // The process is not followed, so the connector does not know it either.
   ExitStatusReader::Answer answer = Ask(child, pidfd);
   EXPECT_FALSE(answer.status.has_value()) << "0 is what it sees, and no status";
   EXPECT_EQ(answer.final, !TellsReaped());
@@ -123,7 +123,7 @@ TEST_P(ExitStatusReaderTest, AReusedProcessIdHasNoStatus) {
   gone.Reap();
   Child other([] { return 7; });
   other.AwaitEnd();
-  // As if the number had been given to `other`, which is a zombie.
+  // This is as if the pid had been given to `other`, which is a zombie.
   const ExitStatusReader::Answer answer = Ask(other, pidfd);
   EXPECT_FALSE(answer.status.has_value() && answer.status->code == 7);
   reader_->Unfollow(pid);

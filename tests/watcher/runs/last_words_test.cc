@@ -39,7 +39,7 @@ class LastWordsTest : public testing::Test {
     run_.process_start = ProcessStartTime(run_.start_ticks) + started_later_;
     trail_ = reader_.Begin(run_);
   }
-  // Has it say its last words, and reads them.
+  // Lets it write its last words, and reads them.
   v1::ShutdownDetail End(const std::string& words, const ExitStatus& status = {}) {
     e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
     child_->Write(words + "\n");
@@ -116,7 +116,7 @@ TEST_F(LastWordsTest, ACoreIsNamedBeforeAnythingIsRead) {
   child_->Wait();
 }
 
-// As Ganeti starts a QEMU with -D and -daemonize, whose descriptors vmeventd's user may not see.
+// Ganeti starts a QEMU with -D and -daemonize; vmeventd's user may not see its descriptors.
 TEST_F(LastWordsTest, TheWordsOfAQemuOfGanetiAreReadFromItsLog) {
   std::filesystem::create_directories(ganeti_logs_);
   run_.name = run_.raw_name = "web1";

@@ -72,7 +72,7 @@ TEST_F(ProcConnectorTest, MessagesThatWaitWhenAPidIsFollowedBelongToAnEarlierPro
   connector_->Follow(marker.pid());
   kill(marker.pid(), SIGKILL);
   ASSERT_TRUE(Learn(marker.pid()).has_value());
-  // As if its number had been given to a new process.
+  // This is as if its pid had been given to a new process.
   connector_->Follow(earlier.pid());
   EXPECT_EQ(connector_->WaitStatusOf(earlier.pid()), std::nullopt);
 }

@@ -176,7 +176,7 @@ TEST_F(RunTableTest, AnExitStatusThatWasReadIsHandedOver) {
   run->Discard();
 }
 
-// Its QEMU may come to another socket meanwhile.
+// Its QEMU may have another socket meanwhile.
 TEST_F(RunTableTest, ARestoredRunIsFoundByItsProcessWithoutADescriptor) {
   FakeQemu qemu;
   const PeerProcess process = IdentifyByPid(qemu.pid()).value();

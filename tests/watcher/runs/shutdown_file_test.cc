@@ -69,7 +69,7 @@ TEST_F(ShutdownFileTest, ALinkInItsPlaceIsNotFollowed) {
 TEST_F(ShutdownFileTest, AFifoInItsPlaceIsRefusedAtOnce) {
   ASSERT_EQ(mkfifo(directory_.Path("vm.shutdown").c_str(), 0600), 0);
   EXPECT_FALSE(Create("vm").ok());
-  // With a reader the open succeeds: its kind is looked at as well.
+  // With a reader the open succeeds, so the file's type is checked as well.
   const int reader = open(directory_.Path("vm.shutdown").c_str(), O_RDONLY | O_NONBLOCK);
   EXPECT_THAT(std::string(Create("vm").message()), HasSubstr("not a regular file"));
   close(reader);

@@ -56,7 +56,7 @@ TEST_F(RunStatePollTest, AQemuWhoseVmIsPausedIsAskedLessAndLessOften) {
 TEST_F(RunStatePollTest, AMigrationThatFinishesIsFollowedClosely) {
   poll_.AskSoon(now_);
   EXPECT_THAT(MillisecondsBetween(6, "finish-migrate"), ElementsAre(10, 10, 20, 40, 80, 100));
-  // It has failed, and the VM is still paused.
+  // The migration has failed, and the VM is still paused.
   poll_.OnAnswer("paused", now_);
   EXPECT_THAT(MillisecondsBetween(2, "paused"), ElementsAre(1000, 2000));
 }

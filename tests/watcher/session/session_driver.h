@@ -19,7 +19,7 @@ namespace vmeventd {
 
 // The end of a process that this signal killed.
 inline ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
-// That of one that exited with this code.
+// The end of a process that exited with this code.
 inline ProcessEnd Exited(int code) { return {ExitStatus{code, 0}, false}; }
 
 // Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
@@ -45,7 +45,7 @@ class SessionDriver {
     session_ = std::make_unique<VmSession>(run, &options_, now_);
   }
 
-  // As if the timer were late.
+  // Advances the clock as if the timer were late.
   void AdvanceWithoutTick(absl::Duration time) {
     now_.wall += time;
     now_.monotonic += time;
@@ -88,7 +88,7 @@ class SessionDriver {
   void Closed(const std::string& why = "EOF") {
     Apply(session_->On(input::MonitorClosed{why}, now_));
   }
-  // Its monitor accepts a connection, on which it has sent nothing yet.
+  // The monitor accepts a connection, and has sent nothing on it yet.
   void Accepted() { Apply(session_->On(input::Socket{}, now_)); }
   void Reported(ManagerEnd end) { Apply(session_->On(input::ReportedEnd{end, "libvirt"}, now_)); }
   void Gone(const ProcessEnd& end = {}) { Apply(session_->On(input::ProcessGone{end}, now_)); }
@@ -288,7 +288,7 @@ class SessionDriver {
   std::vector<std::string> published_problems_;
 };
 
-// One whose VM runs, and whose monitor is attached.
+// A session whose VM runs, and whose monitor is attached.
 struct RunningVm : SessionDriver {
   explicit RunningVm(SessionOptions options = {}, bool process_tracked = true,
                      const std::string& monitor_path = "/run/ctrl/web1.kvmd")

@@ -108,7 +108,7 @@ const StoryCase kAgents[] = {
     {"APanicHasNoCaveat", "agent open; SHUTDOWN guest-panic; end", "CRASH GUEST_PANIC"},
     {"APressHasNoCaveat", "agent open; POWERDOWN; SHUTDOWN guest-shutdown; end",
      "ADMIN HOST_POWERDOWN"},
-    // It can ask for a reboot and for a suspend to disk as well.
+    // The agent can also carry out a reboot and a suspend to disk.
     {"ARebootHasTheCaveat", "agent open; SHUTDOWN guest-reset; end",
      "USER GUEST_REBOOT_EXIT; caveat GUEST_AGENT_CONNECTED"},
     {"AHibernationHasTheCaveat", "agent open; SUSPEND_DISK; SHUTDOWN guest-shutdown; end",

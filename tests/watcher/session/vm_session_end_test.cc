@@ -140,7 +140,7 @@ const StoryCase kWatchdogs[] = {
      "USER GUEST_POWEROFF"},
     {"AResetIsAliveAgain", "WATCHDOG action=reset; RESET guest=true; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF"},
-    // It has pressed the power button: the guest runs until it obeys.
+    // The host has pressed the power button: the guest runs until it obeys.
     {"ARestartLeavesAShutdownInDoubt",
      "WATCHDOG action=shutdown; POWERDOWN; attach; SHUTDOWN guest-shutdown; end",
      "UNKNOWN UNOBSERVED; rule snapshot; seen WATCHDOG action=shutdown, POWERDOWN"},

@@ -111,7 +111,7 @@ TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIs
 TEST_F(VmSessionIntentTest, AnExpiredIntentIsSavedAsExpiredEvenAfterAnIgnoredEvent) {
   vm_.Declare(absl::Seconds(5));
   vm_.AdvanceWithoutTick(absl::Seconds(5));
-  vm_.Event("RTC_CHANGE");  // the driver checks what is kept
+  vm_.Event("RTC_CHANGE");  // the driver checks what is saved
   EXPECT_EQ(vm_.Last().type(), EventType::kIntentEnded);
   vm_.Restart();
   EXPECT_EQ(vm_.OpenIntent(), "");

@@ -91,7 +91,7 @@ const StoryCase kMigrations[] = {
      "new; ready paused; answer paused; answer paused; answer finish-migrate; wait 10ms; asked 1; "
      "end",
      "UNKNOWN MIGRATION_UNFINISHED"},
-    // Its guest was shut down at the source, and no event shows it here.
+    // The guest was shut down at the source, and no event shows that here.
     {"AVmThatArrivesWithItsGuestDownIsDown",
      "new; ready inmigrate; is PAUSED; wait 1s; asked 1; answer inmigrate; wait 2s; asked 2; "
      "answer "
@@ -121,7 +121,8 @@ const StoryCase kMigrations[] = {
      "closed; ready finish-migrate; wait 10ms; asked 1; answer postmigrate; SHUTDOWN "
      "host-qmp-quit; end",
      "ADMIN MIGRATED_AWAY"},
-    // The source, or the file, still has the VM: whoever restarts it after a CRASH runs it twice.
+    // The source, or the file, still has the VM: a program that restarts it after a CRASH runs it
+    // twice.
     {"AnArrivalThatFailsIsNoCrash", "new; ready inmigrate; end 1",
      "ADMIN MIGRATION_FAILED; rule incoming-failed; seen query-status inmigrate; unseen MIGRATION "
      "status=failed; never ran"},
@@ -137,7 +138,7 @@ const StoryCase kMigrations[] = {
     {"AResetBeforeTheVmRanIsNoLife", "new; ready prelaunch; RESET; end SIGSEGV",
      "UNKNOWN NEVER_RAN"},
     {"AnEndBeforeTheVmRanIsNoCrash", "new; ready prelaunch; end", "UNKNOWN NEVER_RAN"},
-    // As of a QEMU whose file of saved memory is bad: it gives up within milliseconds.
+    // A QEMU whose file of saved memory is damaged gives up within milliseconds.
     {"AnErrorBeforeTheRunStateIsNoCrash", "new; end 1",
      "UNKNOWN NEVER_RAN; seen monitor closed before QEMU reported its run state"},
     {"ASegvBeforeTheRunStateIsNoCrash", "new; end SIGSEGV", "UNKNOWN NEVER_RAN"},
@@ -174,7 +175,7 @@ const StoryCase kMigrations[] = {
     {"AMigrationThatFailedIsNone",
      "MIGRATION status=active; MIGRATION status=failed; SHUTDOWN host-qmp-quit; end 0",
      "ADMIN HOST_QUIT"},
-    // It may have been complete a millisecond later.
+    // The migration may have been complete a millisecond later.
     {"AnEndInItsLastPassIsUnknown",
      "STOP; wait 10ms; answer finish-migrate; answer finish-migrate; end SIGKILL",
      "UNKNOWN MIGRATION_UNFINISHED; may still run; rule migration-unfinished; seen query-status "

@@ -288,7 +288,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   EXPECT_EQ(restored->Status().qemu_version(), "7.2\x7f\x01");
 }
 
-// Its text is the same, the place of its last event is not.
+// The saved text is the same, but the sequence of the last event is not.
 TEST_F(VmSessionSaveTest, EachEventSavesTheRun) {
   for (const char* name : {"BLOCK_IO_ERROR", "MEMORY_FAILURE", "MIGRATION"}) {
     const Effects effects = vm_.session().On(input::Event{QmpEvent{.name = name}}, vm_.now());

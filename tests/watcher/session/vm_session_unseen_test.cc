@@ -8,7 +8,7 @@ namespace {
 
 STORY_SUITE(UnseenStoryTest);
 
-// Nobody listens for a time, in which a reset may have come.
+// Nobody listens for a time in which the VM may have been reset.
 const StoryCase kUnseenResets[] = {
     {"APanicBeforeMayBeOver",
      "GUEST_PANICKED action=run; lost; ready; SHUTDOWN host-qmp-quit; end 0",
@@ -65,7 +65,7 @@ const StoryCase kUnseenResets[] = {
      "STOP; answer postmigrate; lost; SHUTDOWN host-qmp-quit; gone 0", "ADMIN MIGRATED_AWAY"},
     {"AMigrationThatLibvirtReportedIsFinal", "libvirt; ready; reported migrated; restart; gone",
      "ADMIN MIGRATED_AWAY; file none"},
-    // It may have failed, and what is complete then is a snapshot.
+    // The migration may have failed, and what completes later may be a snapshot.
     {"AMigrationThatWasActiveMayHaveFailed",
      "MIGRATION status=active; lost; ready; MIGRATION status=completed; end SIGSEGV",
      "UNKNOWN UNOBSERVED; rule snapshot; seen MIGRATION status=completed"},

@@ -1,4 +1,4 @@
-// Against the kernel's own tracepoints: needs root.
+// These tests use the kernel's own tracepoints, and need root.
 
 #include "watcher/signals/bpf_trace.h"
 
@@ -144,7 +144,7 @@ TEST_F(BpfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
   }
   kill(victim.pid(), SIGTERM);
   victim.AwaitEnd();
-  // It is a zombie: a further signal is ignored.
+  // The process is a zombie: a further signal is ignored.
   kill(victim.pid(), SIGKILL);
   const std::vector<SignalRecord> records = Of(victim.pid());
   ASSERT_EQ(records.size(), 1U);
@@ -189,7 +189,7 @@ TEST_F(BpfTraceTest, ATimersSignalIsNotAttributedToTheProcessThatRanThen) {
         return Sleep();
       });
       victim.AwaitEnd();
-      // One in some hundreds of those in an interrupt has no record.
+      // Of the signals that are sent in an interrupt, one in some hundreds has no record.
       for (const SignalRecord& record : Of(victim.pid())) {
         ++recorded;
         EXPECT_EQ(record.signal, signal);
@@ -271,7 +271,7 @@ TEST_F(BpfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
   constexpr uint64_t kSent = 50'000;
   Child deaf([] { return SignalItself(kSent); });
   deaf.AwaitEnd();
-  // It is counted before the process is gone.
+  // A lost record is counted before the process is gone.
   const uint64_t lost = trace_->lost();
   const size_t recorded = Of(deaf.pid()).size();
   EXPECT_GT(recorded, 0U);
@@ -474,7 +474,7 @@ TEST(TraceRecordTest, TheKernelIsKnownByTheCodeOrByHavingNoProcess) {
                 {812, SI_USER, false, false},
                 {812, SI_QUEUE, false, false},
                 {812, SI_TKILL, false, false},
-                // In an interrupt, or by rt_sigqueueinfo(2).
+                // Sent in an interrupt, or by rt_sigqueueinfo(2).
                 {812, SI_TIMER, false, true},
                 {812, SI_MESGQ, false, true},
                 {812, SI_ASYNCIO, false, true},

@@ -52,7 +52,7 @@ class SenderTest : public testing::Test {
     std::filesystem::create_symlink(process.executable, directory + "/exe");
   }
 
-  // Of a signal sent at the start of a process with `ticks`, and read `later`.
+  // The sender of a signal that was sent when the process with `ticks` started, and read `later`.
   SignalSender Sender(int64_t pid, uint64_t ticks = 9000,
                       absl::Duration later = absl::Milliseconds(1)) {
     const SignalRecord record{
@@ -225,7 +225,7 @@ TEST_F(SenderTest, ADescendantIsItsOwnAndAnOrphanMayBe) {
       {"a child of an older one",
        {.pid = 4820, .parent = 4600, .uid = 107, .cgroup = kScope},
        Qemus::kNo},
-      // As the init of a container, or a user's systemd.
+      // The init of a container, or a user's systemd.
       {"one that takes orphans on",
        {.pid = 4000, .session = 4000, .start_ticks = 4000, .comm = "tini"},
        Qemus::kNo},
@@ -254,7 +254,7 @@ TEST_F(SenderTest, AChildAtTheTimeOfTheSignalIsItsOwnAlsoIfItIsAnOrphanOrGoneBef
   EXPECT_EQ(OfQemu(reader_.SenderOf(record, qemu, record.time)), Qemus::kShown);
 }
 
-// As a script of a login from which QEMU was started with -daemonize.
+// The sender is a script of a login from which QEMU was started with -daemonize.
 TEST_F(SenderTest, AnOrphanOfAnotherSessionThatIsOlderIsNotQemus) {
   const FakeProcess shell = {
       .pid = 4500, .session = 4500, .start_ticks = 4000, .uid = 107, .cgroup = kScope};
@@ -284,7 +284,7 @@ TEST_F(SenderTest, AnOrphanOfAnotherSessionThatIsOlderIsNotQemus) {
   EXPECT_EQ(OfQemu(Sender(4810)), Qemus::kNotExcluded) << "QEMU's own session";
 }
 
-// As ganeti-noded after its restart (KillMode=process), and its worker.
+// The senders are ganeti-noded after its restart (KillMode=process), and its worker.
 TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFromThem) {
   Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = kService});
   const struct {

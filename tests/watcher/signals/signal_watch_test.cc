@@ -183,7 +183,7 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne)
   EXPECT_EQ(qemu_.signals.size(), 1U);
 }
 
-// Its end is not noticed yet: neither is it the new one's, nor lost.
+// The end of that process is not noticed yet: its record is neither the new process's nor lost.
 TEST_F(SignalWatchTest, ARecordOfTheProcessThatStillHasTheNumberIsItsOwn) {
   Hearer next;
   watch_.Follow(4711, 5000, &qemu_);
@@ -310,7 +310,7 @@ TEST_F(SignalWatchTest, ASenderThatIsGoneIsReportedOnlyIfTheRecordProvesItIsNotQ
         << expected.sender.uid << " " << expected.qemu.uid;
     EXPECT_EQ(qemu_.unclear.size(), expected.proven ? 0U : 1U);
   }
-  // Nor where the record does not have it.
+  // The same holds if the record does not have it.
   SignalRecord record = Before({}, {});
   record.target_mark.reset();
   RecordAndTurn(record);
@@ -392,7 +392,7 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsAKillOfTheVm) 
   EXPECT_EQ(qemu_.signals[0].pid, 812);
 }
 
-// As bubblewrap asks for it with --die-with-parent.
+// bubblewrap requests this with --die-with-parent.
 TEST_F(SignalWatchTest, AFirstProcessThatTheKernelEndedWithItsParentIsNobodys) {
   FollowInContainer();
   SignalRecord death = KernelsKill(4700, 0);
@@ -452,12 +452,12 @@ TEST_F(SignalWatchTest, AKillIsAttributedToAFirstProcessOnlyIfItLedANamespace) {
   std::ofstream(root_ / "proc/4700/status") << "NSpid:\t4700\t1\n";
   RecordAndTurn(KernelsKill(4711, 4700));
   EXPECT_EQ(qemu_.signals.back().pid, 812);
-  // Its own, as of a full cgroup.
+  // A kill in its own context, for example because its cgroup is full.
   RecordAndTurn(KernelsKill(4711, 4711));
   EXPECT_EQ(qemu_.signals.back().first_process, 0);
 }
 
-// As a tracer that had asked for it (PTRACE_O_EXITKILL).
+// The kernel kills it with a tracer that had requested that (PTRACE_O_EXITKILL).
 TEST_F(SignalWatchTest, AProcessThatIsGoneIsNotTakenForTheFirstOfAContainer) {
   watch_.Follow(4711, 5000, &qemu_);
   SignalRecord kill = KernelsKill(4711, 4700);

@@ -162,7 +162,7 @@ for finding in map(json.loads, sys.stdin):
         print(*(step["line"] for step in finding["steps"] if step["place"] == "shell"), sep="\n")' "$1"
 }
 
-# A VM of the same name in a project, by the lines that doctor prints, beside the first one.
+# A VM of the same name in a project, by the lines that doctor prints, while the first one exists.
 check_project() {
   local lines
   step "a VM of the same name in a project"
@@ -182,7 +182,7 @@ check_project() {
   guest 'poweroff -f' tenant
   ended "tenant_$vm" USER GUEST_POWEROFF "poweroff in a VM of the same name in a project"
   "$client" stop --force "$vm"
-  ended "$vm" ADMIN HOST_QUIT "$client stop --force beside it"
+  ended "$vm" ADMIN HOST_QUIT "$client stop --force of the other one"
 }
 
 check() {

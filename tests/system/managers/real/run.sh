@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A manager of VMs as it really runs, with vmeventd's packages beside it: in a system that systemd-nspawn boots, or a virtual
+# A manager of VMs as it really runs, together with vmeventd's packages: in a system that systemd-nspawn boots, or a virtual
 # machine with Debian's own kernel. Its checks follow the pages by the commands that stand there.
 #
 #   run.sh MANAGER PACKAGE_DIR GUEST_DIR CACHE_DIR
