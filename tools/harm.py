@@ -19,7 +19,6 @@ import argparse
 import concurrent.futures
 import functools
 import json
-import os
 import pathlib
 import random
 import signal
@@ -101,20 +100,20 @@ class Qemu:
 
 
 class Watch:
-    """vmeventd on a directory; without a program, nobody."""
+    """vmeventd, from `programs`, on a directory; without programs, nobody."""
 
-    def __init__(self, program, directory):
-        self.program = program
+    def __init__(self, programs, directory):
+        self.programs = programs
         self.directory = directory
         self.process = None
         self.log = open(directory / "log", "ab")  # closed with the process
 
     def start(self):
-        if self.program is None:
+        if self.programs is None:
             return
         self.process = subprocess.Popen(
-            [self.program, f"--watch={self.directory}:*.kvmd", f"--listen=unix:{self.directory}/api.sock",
-             f"--state-dir={self.directory}/state", "--log-level=debug"],
+            [self.programs / "vmeventd", f"--watch={self.directory}:*.kvmd", f"--listen=unix:{self.directory}/api.sock",
+             f"--state-dir={self.directory}/state"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def kill(self):
@@ -125,7 +124,7 @@ class Watch:
 
     def wait_until_it_listens(self):
         socket_path = self.directory / "api.sock"
-        for _ in range(PATIENCE * 1000 if self.program else 0):
+        for _ in range(PATIENCE * 1000 if self.programs else 0):
             try:
                 with socket.socket(socket.AF_UNIX) as probe:
                     probe.connect(str(socket_path))
@@ -133,22 +132,27 @@ class Watch:
             except OSError:
                 time.sleep(0.001)
 
-    def wait_for(self, text, since):
-        """Waits until its log says `text` after the place `since`."""
-        if self.program is None:
-            return
-        for _ in range(PATIENCE * 1000):
-            with open(self.directory / "log", "rb") as log:
-                log.seek(since)
-                if text.encode() in log.read():
-                    return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.001)
-        raise SystemExit(f"harm: vmeventd did not say {text!r}; its log is {self.directory}/log")
+    def ask(self, *command):
+        """The objects that vmevents prints. None: it has no answer."""
+        done = subprocess.run([self.programs / "vmevents", "--server", f"unix:{self.directory}/api.sock", "-o", "json", *command],
+                              check=False, capture_output=True, text=True)
+        return [json.loads(line) for line in done.stdout.splitlines()] if done.returncode == 0 else None
 
-    def log_size(self):
-        return os.path.getsize(self.directory / "log")
+    def wait_until_attached(self, name):
+        """Waits until the VM has answered all first questions."""
+        end = time.monotonic() + PATIENCE
+        while self.programs is not None and not any(vm["attached"] for vm in self.ask("vms", name) or ()):
+            if time.monotonic() > end:
+                raise SystemExit(f"harm: vmeventd has not attached {name}; its log:\n{(self.directory / 'log').read_text()}")
+
+    def followed(self):
+        """How many VMs it has followed."""
+        if self.programs is None:
+            return 0
+        events = self.ask("events", "--type", "started")
+        if events is None:
+            raise SystemExit(f"harm: vmeventd does not list its events; its log:\n{(self.directory / 'log').read_text()}")
+        return len(events)
 
 
 def starts(watch, name, dice):
@@ -177,10 +181,9 @@ def restarts(watch, name, dice):
 
 
 def ends_while_followed(watch, name, dice, pause):
-    since = watch.log_size()
     qemu = Qemu(watch.directory, name)
     manager = qemu.manager()
-    watch.wait_for(f"{name} has answered everything", since)
+    watch.wait_until_attached(name)
     if pause:
         manager.execute("stop")
     else:
@@ -198,12 +201,12 @@ PHASES = {"start": starts, "restart": restarts, "stop": functools.partial(ends_w
           "pause": functools.partial(ends_while_followed, pause=True)}
 
 
-def run_share(phase, program, rounds, seed):
+def run_share(phase, programs, rounds, seed):
     """`rounds` ends of one phase, one after the other: how many that were, hung, and were followed."""
     dice = random.Random(seed)
     hung = done = 0
     with tempfile.TemporaryDirectory(prefix="harm.") as directory:
-        watch = Watch(program, pathlib.Path(directory))
+        watch = Watch(programs, pathlib.Path(directory))
         try:
             if phase != "restart":
                 watch.start()
@@ -212,10 +215,10 @@ def run_share(phase, program, rounds, seed):
                 for one in PHASES[phase](watch, f"vm{done}", dice):
                     done += 1
                     hung += one
+            followed = watch.followed()
         finally:
             watch.kill()
             watch.log.close()
-        followed = (watch.directory / "log").read_text().count("following ")
     return done, hung, followed
 
 
@@ -232,24 +235,24 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
-    program = arguments.bin_dir / "vmeventd"
-    if not program.exists():
-        raise SystemExit(f"harm: no program {program}; build it with ./dev build")
+    for program in ("vmeventd", "vmevents"):
+        if not (arguments.bin_dir / program).exists():
+            raise SystemExit(f"harm: no program {arguments.bin_dir / program}; build it with ./dev build")
     version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     print(f"{version}; at most {arguments.parallel} at a time, seed {arguments.seed}")
     print(f"{'phase':<8} {'vmeventd':<8} {'QEMUs':>6} {'followed':>8} {'hung':>5}", flush=True)
     harmed = 0
     for phase in arguments.phase or PHASES:
-        for daemon in (program,) if arguments.no_control else (program, None):
+        for programs in (arguments.bin_dir,) if arguments.no_control else (arguments.bin_dir, None):
             shares = [arguments.rounds // arguments.parallel + (i < arguments.rounds % arguments.parallel)
                       for i in range(arguments.parallel)]
             with concurrent.futures.ThreadPoolExecutor(arguments.parallel) as pool:
                 results = list(pool.map(
-                    lambda i, n, phase=phase, daemon=daemon: run_share(phase, daemon, n, f"{arguments.seed} {phase} {i}"),
+                    lambda i, n, phase=phase, programs=programs: run_share(phase, programs, n, f"{arguments.seed} {phase} {i}"),
                     range(arguments.parallel), shares))
             done, hung, followed = (sum(column) for column in zip(*results))
-            harmed += hung if daemon else 0
-            print(f"{phase:<8} {'runs' if daemon else 'none':<8} {done:>6} {followed:>8} {hung:>5}", flush=True)
+            harmed += hung if programs else 0
+            print(f"{phase:<8} {'runs' if programs else 'none':<8} {done:>6} {followed:>8} {hung:>5}", flush=True)
     return 1 if harmed else 0
 
 
