@@ -25,7 +25,7 @@ struct DaemonParts {
   StreamHub* hub;
   VmEventService* service;
   NodeWatcher* watcher;
-  std::thread* watcher_thread;  // of the watcher's loop, which was asked to end
+  std::thread* watcher_thread;  // runs the watcher's loop, which was asked to end
   const SignalTrace* trace;     // null: none
   std::unique_ptr<GrpcServer>* server;
   std::unique_ptr<MetricsServer>* metrics_server;  // points to null: not configured

@@ -146,7 +146,7 @@ absl::StatusOr<std::string> MakeFrame(const NodeReports& reports, const TopComma
 
 std::optional<Failure> RunTop(const TopCommand& command, ListSource* source, Output* output,
                               const TopEnvironment& environment) {
-  std::string frame;  // of the last answer
+  std::string frame;  // made of the last answer
   std::optional<Failure> away;
   while (true) {
     const auto [style, height] = environment.style();

@@ -111,7 +111,7 @@ bool IsWatched(const Examination& exam, const Monitor& monitor) {
 Finding ObstacleAt(const Examination& exam, const Monitor& monitor, const v1::Vm* vm) {
   const NodeProcess* const client = monitor.client;
   const std::string directory = QuoteForShell(DirectoryOf(monitor.path));
-  // One that only root sees may be vmeventd, which has the VM.
+  // A holder that only root sees may be vmeventd, which follows the VM.
   const bool is_own =
       IsDaemon(client) || (vm != nullptr && client == nullptr && !exam.facts().is_root);
   const auto found = [&monitor](const char* kind, const std::string& what,

@@ -67,7 +67,7 @@ bool IsDirectory(const std::string& path) {
   return std::filesystem::is_directory(path, error);
 }
 
-// True as well where one cannot be seen.
+// Also true if one of them cannot be seen.
 bool IsSameFile(const std::string& a, const std::string& b) {
   struct stat of_a {};
   struct stat of_b {};
@@ -300,7 +300,7 @@ void ReadOtherNamespaces(NodeFacts* facts) {
   }
 }
 
-// A mount, as a process has it.
+// A mount in the namespace of a process.
 struct Mount {
   std::string device;  // "0:25"
   std::string root;    // the directory of the file system

@@ -336,7 +336,7 @@ class StoryWriter {
   const Painter painter_;
   const size_t width_;
   const absl::Time now_;
-  const MessageNode& node_;  // of the VM as it is now
+  const MessageNode& node_;  // node of the VM as it is now
   const bool moved_;         // the end was on another node
 };
 

@@ -46,7 +46,7 @@
 namespace vmeventd::client {
 namespace {
 
-constexpr mode_t kForAll = 0644;  // of the file with metrics
+constexpr mode_t kForAll = 0644;  // mode of the file with metrics
 
 absl::StatusOr<std::string> ParseUrlFile(const std::string& content) {
   const absl::string_view text = absl::StripAsciiWhitespace(content);

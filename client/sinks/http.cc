@@ -115,7 +115,7 @@ constexpr absl::Duration kBodyTime = absl::Seconds(1);
 struct HttpClient {
   std::unique_ptr<CURL, CurlFree> easy;
   std::stop_token stop;
-  absl::Time end = absl::InfiniteFuture();  // of requests, after a stop
+  absl::Time end = absl::InfiniteFuture();  // when requests end, after a stop
   // Time at which the answer's head was whole; in the future: it is not.
   absl::Time head = absl::InfiniteFuture();
   std::string body;
@@ -233,7 +233,7 @@ absl::StatusOr<HttpPost> MakeHttpPost(const std::string& url, const TlsOptions& 
     set(CURLOPT_CAINFO, tls.ca_file.c_str());
     set(CURLOPT_CAPATH, static_cast<char*>(nullptr));  // the system's authorities do not count
   }
-  set(CURLOPT_CA_CACHE_TIMEOUT, 0L);     // or a CA that was replaced is noticed a day later
+  set(CURLOPT_CA_CACHE_TIMEOUT, 0L);     // otherwise a replaced CA is noticed a day later
   set(CURLOPT_SSL_SESSIONID_CACHE, 0L);  // a session that is resumed reads no file
   if (!tls.cert_file.empty()) {
     set(CURLOPT_SSLCERT, tls.cert_file.c_str());

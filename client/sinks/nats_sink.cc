@@ -67,7 +67,7 @@ constexpr absl::Duration kLeaveTimeout = absl::Milliseconds(500);
 // Options that only this sink takes.
 constexpr char kCluster[] = "--cluster";
 constexpr char kCredentials[] = "--push-credentials";  // path of the file; empty: none
-constexpr char kDomain[] = "--push-domain";            // of the JetStream; empty: the servers' own
+constexpr char kDomain[] = "--push-domain";  // domain of the JetStream; empty: the servers' own
 
 // Publishes the events of one node into the fleet's stream, at least once and in order; and, behind
 // them, the last state of each VM and the node's heartbeat into the buckets. Each Open() makes a

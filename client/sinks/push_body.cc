@@ -135,7 +135,7 @@ absl::StatusOr<std::string> CheckTemplate(const std::string& form) {
     return absl::InvalidArgumentError(
         absl::StrCat("is not JSON: a fault in line ", absl::c_count(before, '\n') + 1));
   }
-  constexpr char kPlaceholder[] = "REPLACE-";  // of the examples
+  constexpr char kPlaceholder[] = "REPLACE-";  // in the templates of the examples
   if (const size_t at = form.find(kPlaceholder); at != form.npos) {
     return absl::InvalidArgumentError(absl::StrCat(
         "has \"", EscapeForTerminal(form.substr(at, std::min(kMaxShown, form.find('"', at) - at))),

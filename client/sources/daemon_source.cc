@@ -350,7 +350,7 @@ class DaemonSource : public ReconnectingSource {
   const Silence silence_;
   std::unique_ptr<v1::VmEventService::StubInterface> stub_;
   std::unique_ptr<WatchStream> stream_;
-  absl::Duration silent_;              // of the stream, while it was read
+  absl::Duration silent_;              // how long the stream has been silent while it was read
   std::optional<WatchCursor> cursor_;  // unset until the journal of --from SEQ is known
   NodeVms snapshot_;                   // the received part of an incomplete one
   bool opened_ = false;                // its Opened is among the items

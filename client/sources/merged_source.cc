@@ -101,11 +101,11 @@ class MergedSource : public Source {
 
   const std::vector<WatchedNode> nodes_;
   const PrintSentence note_;
-  StopSource stop_;  // of the nodes' sources
+  StopSource stop_;  // stops the nodes' sources
   EventMerger merger_;
   std::deque<Item> ready_;
   size_t reading_;                 // number of nodes that have not ended
-  ExitCode code_ = ExitCode::kOk;  // of the first node that failed
+  ExitCode code_ = ExitCode::kOk;  // code of the first node that failed
   const std::stop_callback<std::function<void()>> on_stop_;
   std::vector<std::jthread> threads_;
 };

@@ -43,7 +43,7 @@ namespace {
 constexpr unsigned kMaxConnections = WebApi::kMaxStreams + 64;
 constexpr size_t kConnectionBytes = 32 << 10;  // memory of a connection, with its headers
 constexpr unsigned kIdleSeconds = 10;
-constexpr unsigned kStreamSeconds = 60;  // of a stream that is not read
+constexpr unsigned kStreamSeconds = 60;  // time-out of a stream that is not read
 constexpr size_t kBlock = 16 << 10;      // limit of what is sent at once
 constexpr size_t kMinToken = 16;
 

@@ -128,7 +128,7 @@ class Endpoint:
         status, _, error = vmevents(host, "intent", "declare", uuid, "--actor", ACTOR, "--reason", reason, "--ttl", "10m",
                                     "--started-before", f"{began}Z", "--request-id", f"{request}/{operation}/{uuid}")
         if status == NOT_FOUND:
-            # nova itself stops what has ended already; shelving and deleting go on after a stop
+            # nova itself stops what has ended already; shelving and deleting continue after a stop
             if who and instance.get("power_state") != "shutdown":
                 log(f"{host}: {uuid} had ended before the intent came: {reason}")
         elif status != 0:

@@ -28,7 +28,7 @@ enum class CallKind { kStream, kOther, kRefused };
 struct CallLimits {
   int streams = 2'000;  // WatchEvents
   int streams_of_peer = 1'000;
-  int other_calls = 1'000;  // of all other methods
+  int other_calls = 1'000;  // limit for all other methods together
   int other_calls_of_peer = 500;
   // Limit of the memory that calls hold until they are done: answers that a client has not read,
   // and filters of streams.

@@ -147,7 +147,7 @@ class ConfigFile : public CLI::ConfigTOML {
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::string text;
     List list;
-    std::map<std::string, size_t> lines;  // of the settings
+    std::map<std::string, size_t> lines;  // line of each setting
     size_t number = 0;
     for (std::string line; std::getline(input, line);) {
       if (!list.open) list = {.line = number + 1};
@@ -216,7 +216,7 @@ class ConfigFile : public CLI::ConfigTOML {
       list->open = (*line)[at] == '[';
       at += list->open ? 1 : 0;
     }
-    bool at_start = true;  // of a value: elsewhere a quotation mark is an ordinary character
+    bool at_start = true;  // of a value; elsewhere a quotation mark is an ordinary character
     for (; at < line->size(); ++at) {
       const char c = (*line)[at];
       if (absl::ascii_isspace(c)) continue;

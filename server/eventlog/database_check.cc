@@ -37,7 +37,7 @@ bool IsUnreadable(const SqliteDatabase& database, absl::Time end) {
 
 absl::Status QuickCheck(const std::string& path, const absl::Status& damage) try {
   SqliteDatabase database(path);
-  constexpr int kSteps = 10'000;  // of SQLite's machine, between two looks at the time
+  constexpr int kSteps = 10'000;  // steps of SQLite's machine between two checks of the time
   absl::Time end = SteadyNow() + kMaxCheck;
   sqlite3_progress_handler(
       database.getHandle(), kSteps,

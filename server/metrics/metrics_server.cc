@@ -64,7 +64,7 @@ struct MetricsServer::Connection : FdHandler {
   const UniqueFd fd;
   TimerId timer;
   std::string request;
-  std::string unsent;  // of the answer
+  std::string unsent;  // rest of the answer
   bool answered = false;
 };
 

@@ -14,7 +14,7 @@ namespace vmeventd {
 // Counts of events by a key, for one page of CountEvents. One thread at a time.
 class EventCounts {
  public:
-  static constexpr size_t kMaxCounts = 1'000;  // of a response
+  static constexpr size_t kMaxCounts = 1'000;  // in a response
   // Keys in memory; events of further keys are counted together.
   static constexpr size_t kMaxKeys = 10'000;
 

@@ -45,7 +45,7 @@ class Queries {
   using Finish = std::function<std::string(const EventListing&, const std::string& next_token)>;
   struct Page {
     std::string question;
-    std::string token;  // of the request
+    std::string token;  // page token of the request
     v1::ListEventsRequest list;
     EventListing::Count count;
     Finish finish;

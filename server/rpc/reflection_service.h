@@ -11,7 +11,7 @@
 
 namespace vmeventd {
 
-inline constexpr size_t kMaxReflectionBytes = 4'096;  // of a request, which the answer repeats
+inline constexpr size_t kMaxReflectionBytes = 4'096;  // size of a request, which the answer repeats
 
 // Returns the response; an error is part of it. Pure.
 grpc::reflection::v1::ServerReflectionResponse AnswerReflection(

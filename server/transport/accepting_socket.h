@@ -74,7 +74,7 @@ class AcceptingSocket : private FdHandler {
   const absl::Duration patience_;
   std::unique_ptr<ListenSocket> socket_;  // null: it does not listen
   bool lost_path_ = false;                // it has listened, and its path was removed or replaced
-  absl::Status failure_;                  // of the last attempt
+  absl::Status failure_;                  // failure of the last attempt
   absl::Duration backoff_;
   DetachedThreads threads_;
   PendingCall<Opened> opening_;

@@ -32,7 +32,7 @@ struct EvidenceEntry {
   absl::Time time;
   std::string what;
   EvidenceId id = EvidenceId::kOther;
-  int signal = 0;  // of kSignalSent; 0: it is about an OOM victim
+  int signal = 0;  // of kSignalSent: the signal; 0: it is about an OOM victim
 };
 
 }  // namespace vmeventd

@@ -41,7 +41,7 @@ struct RunInfo : ProcessInfo {
   std::string monitor_path;    // raw_path, escaped; empty for a domain of libvirt
   std::string raw_path;        // path of the monitor's socket as the kernel knows it
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
-  SocketIdentity socket;       // the one connected to last
+  SocketIdentity socket;       // the socket that was connected to last
   // False: the run ends with the monitor's EOF, or by the manager's report if it has a manager.
   bool process_tracked = true;
   // The source is a manager, called `source_key`, that has QEMU's monitor. It reports the run state

@@ -148,7 +148,7 @@ class DomainReader {
     labels_.emplace(key, std::string(Utf8Prefix(line, kMaxLabelValueBytes)));
   }
 
-  std::string path_;  // of the innermost element
+  std::string path_;  // path of the innermost element
   std::string text_;  // the innermost one's since its last child
   std::string name_;  // the domain's
   bool is_kubevirt_ = false;

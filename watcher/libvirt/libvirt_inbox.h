@@ -55,7 +55,7 @@ class LibvirtInbox {
 
   const std::shared_ptr<const UniqueFd> wake_;
   Mutex mutex_;
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;     // of its messages
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;     // size of its messages
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;  // LinkClosed is its last message
   std::deque<LibvirtMessage> messages_ ABSL_GUARDED_BY(mutex_);
 };

@@ -171,7 +171,7 @@ DomainName NameOf(virDomainPtr domain) {
 }
 
 struct EndCode {
-  int detail;  // of VIR_DOMAIN_EVENT_STOPPED
+  int detail;  // detail of VIR_DOMAIN_EVENT_STOPPED
   ManagerEnd end;
   const char* text;  // virsh's
 };
@@ -194,7 +194,7 @@ DomainLifecycle StoppedEvent(int detail) {
 }
 
 struct PauseCode {
-  int detail;  // of VIR_DOMAIN_EVENT_SUSPENDED
+  int detail;  // detail of VIR_DOMAIN_EVENT_SUSPENDED
   const char* run_state;
 };
 constexpr PauseCode kPauseCodes[] = {

@@ -57,7 +57,7 @@ struct LibvirtLink::Shared {
 
   std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
   std::shared_ptr<LibvirtInbox> inbox;                 // the connection's
-  ProcessPlace place;                                  // of its domains' processes
+  ProcessPlace place;                                  // where its domains' processes are
   CommandLines command_lines;
 
   // Connects, and looks where the processes are.

@@ -24,7 +24,7 @@ class SocketGlobWatcher {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
   // Limits of one look.
-  static constexpr size_t kMaxEntries = 32'768;  // of all listed directories together
+  static constexpr size_t kMaxEntries = 32'768;  // in all listed directories together
   static constexpr size_t kMaxSockets = 1'024;
 
   struct Change {
@@ -64,7 +64,7 @@ class SocketGlobWatcher {
     bool operator==(const Socket&) const = default;
   };
   using Sockets = std::map<std::string, Socket>;  // by path
-  // One look, on the thread.
+  // One search for sockets, on the thread.
   class Look;
 
   void Scan();

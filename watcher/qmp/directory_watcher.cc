@@ -188,7 +188,7 @@ void DirectoryWatcher::OnFdReady(uint32_t) {
 
 void DirectoryWatcher::Dispatch(absl::string_view bytes) {
   std::vector<int> changed;
-  std::map<int, std::set<std::string>> names;  // of entries, by directory
+  std::map<int, std::set<std::string>> names;  // names of entries, by directory
   bool overflow = false;
   inotify_event event;
   while (bytes.size() >= sizeof(event)) {

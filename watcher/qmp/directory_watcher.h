@@ -107,10 +107,11 @@ class DirectoryWatcher : public FdHandler {
     bool link_logged = false;  // it was logged that links to sockets are not followed
     bool left_out = false;     // the directory has more entries than `entries`
     std::string problem;       // last one logged
-    absl::flat_hash_set<std::string> entries;       // its sockets, or the directories in a root
-    absl::flat_hash_map<std::string, int> numbers;  // of the directories in a root, by entry
-    int sockets = 0;                                // of a root: the number of sockets of its spec
-    std::string unmatched;                          // of a root: a socket that does not match
+    absl::flat_hash_set<std::string> entries;  // its sockets, or the directories in a root
+    absl::flat_hash_map<std::string, int>
+        numbers;            // numbers of the directories in a root, by entry
+    int sockets = 0;        // in a root: the number of sockets of its spec
+    std::string unmatched;  // in a root: a socket that does not match
 
     bool present() const { return watch >= 0 && !unreadable; }
   };
@@ -121,7 +122,7 @@ class DirectoryWatcher : public FdHandler {
   struct Look;
   struct Entry {
     std::string name;
-    SeenSocket socket;  // of a directory: nothing
+    SeenSocket socket;  // empty for a directory
   };
   // The looks of a spec.
   struct Progress {

@@ -65,7 +65,7 @@ class DirectoryThread {
   const absl::Duration patience_;
   const std::function<void()> on_change_;
   const std::shared_ptr<State> state_;
-  std::thread thread_;  // of Loop(); none before the first task
+  std::thread thread_;  // runs Loop(); none before the first task
   std::deque<Pending> pending_;
   uint64_t last_id_ = 0;
   absl::Duration slow_until_ = -absl::InfiniteDuration();

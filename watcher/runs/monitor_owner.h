@@ -13,6 +13,7 @@ namespace vmeventd {
 using SocketInode = std::pair<dev_t, ino_t>;
 // The program that needs a monitor for itself; null: none.
 using MonitorOwner = const Manager*;
-using MonitorOwners = std::vector<std::pair<SocketInode, MonitorOwner>>;  // by the monitor's socket
+using MonitorOwners =
+    std::vector<std::pair<SocketInode, MonitorOwner>>;  // by the socket of the monitor
 
 }  // namespace vmeventd

@@ -79,7 +79,7 @@ bool TryResume(RunContext* context, VmRun* run, HandedRuns* handed_runs) {
   const auto it = handed_runs->find(run->info().run_id);
   if (it == handed_runs->end()) return false;
   HandedRun handed = std::move(it->second);
-  constexpr int kDescriptors = 2;  // of its connection and its process
+  constexpr int kDescriptors = 2;  // one for its connection, one for its process
   const bool possible = run->info().pid_namespace == context->pid_namespace &&
                         (context->options->process_tracking || !run->tracked()) &&
                         context->vm_descriptors + kDescriptors <= context->max_vm_descriptors;

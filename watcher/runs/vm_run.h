@@ -161,14 +161,14 @@ class VmRun {
   RunTable* const table_;
   VmSession session_;
   ProcessWatch process_;
-  std::shared_ptr<const LastWordsReader::Trail> trail_;  // of its process; null: none
+  std::shared_ptr<const LastWordsReader::Trail> trail_;  // trail of its process; null: none
   Rare<WordsWait> words_;
   TimerId tick_timer_;
   TimerId find_timer_;
   uint64_t limited_events_ = 0;  // the session's count at the last look
   bool published_ = false;
   bool over_ = false;
-  uint8_t file_changes_ = 0;  // of NAME.shutdown, under way; the last outcome counts
+  uint8_t file_changes_ = 0;  // changes of NAME.shutdown under way; the last outcome counts
 };
 
 }  // namespace vmeventd

@@ -11,7 +11,7 @@ namespace vmeventd {
 // The stat file of a process or a thread in /proc.
 struct ProcessStat {
   int64_t pid = 0;
-  std::string name;  // of the command; may hold anything
+  std::string name;  // name of the command; may contain any bytes
   char state = 0;    // as proc(5) has them
   int64_t parent = 0;
   int64_t session = 0;

@@ -456,7 +456,7 @@ check_formats() {
     bash -c 'journalctl -q -u vmeventd.service | grep -A1 "journal has format 7" | grep "was moved to /var/lib/vmeventd/journal.db.2"'
   follow 2 install.md "Upgrade, downgrade, backup, removal"
   wait_for "the service is up" systemctl is-active vmeventd.service
-  # A journal that was restored says so by an event.
+  # An event reports that the journal was restored.
   new=$(events)
   same "the events" "$(head -n "$(wc -l <<<"$old")" <<<"$new")" "$old"
   rm -r /var/lib/vmeventd.*
