@@ -257,7 +257,7 @@ def many_fields(target, number):
 
 
 def headers_in_pieces(target, _number):
-    """One frame of headers whose bytes come one by one, of many calls."""
+    """Many calls, each with one frame of headers whose bytes come one by one."""
     connection, stream = started(target), 1
     while True:
         block = call_headers(SERVICE + "GetServerInfo") + field(b"a", b"b" * 7000)

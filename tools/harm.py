@@ -171,7 +171,7 @@ def restarts(watch, name, dice):
     for qemu in qemus:
         qemu.manager().close()
     watch.start()
-    # It attaches once it has opened its journal and listens.
+    # vmeventd attaches QEMUs once it has opened its journal and listens.
     watch.wait_until_it_listens()
     began = time.monotonic()
     for at, qemu in sorted(((dice.uniform(0, 0.12), qemu) for qemu in qemus), key=lambda pair: pair[0]):

@@ -198,7 +198,7 @@ class Declarer:
 
     def __init__(self, node, server):
         self._node, self._server = node, server
-        self.vmis = {}       # that run on the node, by namespace and name
+        self.vmis = {}       # those that run on the node, by namespace and name
         self.requested = {}  # of a VM that is to stop, by the same: the UID of its VMI, why, and since when
         self.evicted = {}    # the same, of a VMI whose pod is deleted
         self._declared = collections.deque(maxlen=MAX_DECLARED)  # UIDs of VMIs for which that was tried

@@ -42,7 +42,7 @@ from vmeventd.v1 import vm_events_pb2_grpc as rpc
 LOG = logging.getLogger("masakari_notifier")
 CALL_SECONDS = 10
 FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
-MAX_RUNS = 1000  # of which the cursor knows that they were notified
+MAX_RUNS = 1000  # number of notified runs that the cursor stores
 
 
 class Cursor:

@@ -42,7 +42,7 @@ CALL_SECONDS = 10
 MAX_AGE_SECONDS = 60  # of a notification
 MAX_OVER = 1000  # operations of which it is known that they are over: more than begin while one is declared
 NOT_FOUND = 3  # exit status of vmevents
-QUEUE = "vmeventd"  # of its own, next to those of other listeners
+QUEUE = "vmeventd"  # its own queue, next to those of other listeners
 
 
 def log(text):

@@ -49,7 +49,7 @@ MANAGERS = {
 GANETI_MASTER = "/var/lib/ganeti/ssconf_master_node"
 CALL_SECONDS = 10
 ASK_AGAIN_SECONDS = 1
-MAX_RUNS = 1000  # that are known to have been handled
+MAX_RUNS = 1000  # number of handled runs that the state stores
 
 
 class State:
@@ -213,7 +213,7 @@ class Restarter:
             LOG.error("%s: %s: %r", name, shlex.join(command), error)
             return False
         finally:
-            # Also where a further crash cancels it: no two starts of a VM run at a time.
+            # Also if a further crash cancels it: a VM has one start at a time.
             if process is not None and not ended:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

@@ -155,7 +155,7 @@ def credentials_of(path, nonce):
         lines = [line.strip() for line in file]
     begins = [at for at, line in enumerate(lines) if line.startswith("-----BEGIN")]
     jwt, seed = (lines[at + 1] for at in begins)
-    # Two bytes that say what it is, the 32 of an Ed25519 key, and a checksum; openssl reads PKCS #8.
+    # Two bytes that name its kind, the 32 of an Ed25519 key, and a checksum; openssl reads PKCS #8.
     raw = base64.b32decode(seed + "=" * (-len(seed) % 8))[2:34]
     key = bytes.fromhex("302e020100300506032b657004220420") + raw
     with tempfile.NamedTemporaryFile() as text:
@@ -178,7 +178,7 @@ def is_of_its_subject(subject, headers):
 
 
 def printable(text):
-    """Without what a terminal would obey."""
+    """The text without characters that a terminal would obey."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 

@@ -546,7 +546,7 @@ def run(simulate: pathlib.Path, name: str) -> str:
         if not line or not name:
             return line
         seed = line.split()[1].rstrip(":")
-        # One that fails without the defect as well has not found it.
+        # A seed that fails without the defect as well has not found it.
         plain = subprocess.run([simulate, "--seed", seed], stdout=subprocess.DEVNULL, check=False)
         if plain.returncode == 0:
             return line

@@ -159,7 +159,7 @@ class Domain:
         self._ask(command, "\n")
 
     def boot_id(self):
-        """Of the guest's kernel; empty until its shell answers."""
+        """The boot id of the guest's kernel; empty until its shell answers."""
         answer = self._ask("echo BOOT=$(cat /proc/sys/kernel/random/boot_id)=", r"BOOT=([-0-9a-f]+)=")
         return answer[1] if answer else ""
 

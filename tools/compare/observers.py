@@ -79,7 +79,7 @@ class Observer:
 
 
 class Vmeventd(Observer):
-    """As a service, for which systemd keeps descriptors."""
+    """vmeventd as a service, for which systemd stores descriptors."""
 
     def __init__(self, directory, label, programs, flags):
         self._manager = ServiceManager(directory / f"{label}.notify")
@@ -191,7 +191,7 @@ class LifecycleEvents(Observer):
 
 
 def versions(programs):
-    """Of everything that takes part, as it names itself."""
+    """The versions of all programs that take part, as they print them."""
     def first_line(*command):
         return output_of(*command).splitlines()[0].strip()
 

@@ -190,7 +190,7 @@ def _text(x, y, text, kind=""):
 
 
 def _lines_of(x, y, text, width, kind=""):
-    """One or two lines around y."""
+    """Splits a text into one or two lines, placed around y."""
     lines = textwrap.wrap(text, width)
     top = y - 8 * (len(lines) - 1)
     return [_text(x, top + 16 * number, line, kind) for number, line in enumerate(lines)]

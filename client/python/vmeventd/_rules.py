@@ -22,7 +22,7 @@ FINAL = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.UNIMPLEMENTED,
 )
-DETAILS_KEY = "grpc-status-details-bin"  # of a google.rpc.Status, with the contract's reason
+DETAILS_KEY = "grpc-status-details-bin"  # key of a google.rpc.Status, with the contract's reason
 
 Start = Union[str, datetime.datetime]
 
@@ -268,7 +268,7 @@ class Rules:
         self._position = None
         self._lost_position = True
         if self._start != "snapshot":
-            # From the oldest it would come to the damaged place again.
+            # From the oldest event it would reach the damaged position again.
             self._start = "now" if reason_of(metadata) == "JOURNAL_DAMAGED" else "oldest"
         items.append(Gap(None, details))
         return items

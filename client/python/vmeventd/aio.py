@@ -15,7 +15,7 @@ from .v1 import vm_events_pb2 as pb
 def follow(server: Union[str, Server], *, position: Optional[Position] = None, start: Start = "snapshot",
            filter: Optional[pb.EventFilter] = None,  # pylint: disable=redefined-builtin
            provisional: bool = False, progress_interval: float = 5.0) -> AsyncGenerator[Item, None]:
-    """As vmeventd.follow(): `async for item in aio.follow(...)`. It ends with its task, or by aclose()."""
+    """Like vmeventd.follow(): `async for item in aio.follow(...)`. It ends with its task, or by aclose()."""
     return _items(_sync.follow(server, position=position, start=start, filter=filter, provisional=provisional,
                                progress_interval=progress_interval))
 

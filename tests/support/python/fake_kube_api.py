@@ -147,7 +147,7 @@ class FakeKubeApi:
         return local_http.send_json(handler, 200, body) if body else self._fail(handler, 404, "not found")
 
     def _patch(self, handler, path, key, of_status):
-        """As KubeVirt's definitions have it: a VirtualMachine's status is a subresource, an instance's is not."""
+        """Patches as KubeVirt's definitions permit: a VirtualMachine's status is a subresource, an instance's is not."""
         patch = local_http.body_of(handler)
         assert handler.headers["Content-Type"] == "application/merge-patch+json" and set(patch) == {"metadata", "status"}
         if of_status != path.endswith("/virtualmachines"):
@@ -162,7 +162,7 @@ class FakeKubeApi:
         return local_http.send_json(handler, 200, {})
 
     def objects(self, path):
-        """All of a kind, oldest first."""
+        """All objects of a kind, oldest first."""
         with self._changed:
             return list(self._objects.get(path, {}).values())
 

@@ -67,7 +67,7 @@ class KubeApiServer:
             return False
 
     def call(self, method, path, body=None, kind="application/json", read=json.loads):
-        """As the admin; raises HTTPError."""
+        """Calls as the admin; raises HTTPError."""
         request = urllib.request.Request(
             self.url + path, None if body is None else json.dumps(body).encode(), method=method,
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": kind})

@@ -252,7 +252,7 @@ def await_closed(channel):
 
 
 def play(scenario, client):
-    """Has a client follow the scenario's server; what is wrong with what it made of it."""
+    """Lets a client follow the scenario's server; returns what is wrong with its result."""
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         server = Server(directory / "sock", scenario.streams, scenario.journal_writable,

@@ -174,7 +174,7 @@ def stream(rng, server, client, steps):
 
 
 def live(seed):
-    """One life; raises AssertionError if the record is wrong at its end."""
+    """Runs one life; raises AssertionError if the record is wrong at its end."""
     rng = random.Random(seed)
     server = Server(rng)
     client = Client(provisional=rng.random() < 0.5)

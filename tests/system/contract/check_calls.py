@@ -204,7 +204,7 @@ def an_intent_of_an_earlier_run(world):
     assert world.declare(started_before={"seconds": started.seconds + 1}).intent_id
     qemu.exit()
     stream.wait_event("STOPPED")
-    # Not in its life: of one that lived then it is INTENT_LATE.
+    # Before its life: an intent for a run that lived then is INTENT_LATE.
     world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request, started_before={"seconds": started.seconds + 3600})
 
 

@@ -147,7 +147,7 @@ class DoctorTest(DoctorCase):
         qemu = self.monitored("web1", elsewhere)
         finding = self.only(f"(pid {qemu.pid})", "unwatched")
         self.assertEqual(finding["steps"][0]["place"], "vmeventd.conf")
-        # It may name what other tests run, too.
+        # It may also name what other tests run.
         self.world.watches = [each for each in line_of(finding).split('"')[1::2] if str(self.world.path) in each]
         self.assertEqual(len(self.world.watches), 2)
         self.world.stop()
@@ -383,7 +383,7 @@ class RightsTest(DoctorCase):
             self.assertIn("needs the package acl", finding["what"])
             subprocess.run(line_of(finding), shell=True, check=True)
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
-        # One that starts later, as the finding says.
+        # A QEMU that starts later, as the finding requires.
         before = os.umask(0o007)
         try:
             self.monitored("web2")

@@ -93,7 +93,7 @@ class LayoutTest(world.WorldTest):
             elif step["place"] == "qemu":
                 arguments += shlex.split(step["line"])
             elif step["place"] == "vmeventd.conf":
-                # It may name what other tests run, too, as their libvirt in a line of its own.
+                # It may also name what other tests run, such as their libvirt in a separate line.
                 proposed = tomllib.loads(step["line"])["watch"]
                 watches = [one for one in proposed if str(self.path) in one]
                 text = "watch = [" + ", ".join(json.dumps(one) for one in watches) + "]"
@@ -110,7 +110,7 @@ class LayoutTest(world.WorldTest):
         world.wait_until(f"{name} is followed; {self.world.log()}", is_followed)
 
     def expect_process_followed(self, pid):
-        """By any name: where a QEMU of another test has its name, doctor proposes a longer one."""
+        """Expects it by any name: if a QEMU of another test has its name, doctor proposes a longer one."""
         world.wait_until(f"pid {pid} is followed; {self.world.log()}", lambda: [
             vm for vm in self.world.call("ListVms").vms if vm.ref.pid == pid and vm.qemu_version])
 

@@ -61,7 +61,7 @@ class LayoutsTest(LayoutTest):
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
     def test_a_directory_that_a_container_shares(self):
-        """Its mount namespace, network and processes are its own."""
+        """The container has its own mount namespace, network and processes."""
         shared = self.directory("shared")
         sock = self.directory("inside")
         self.begin()
@@ -102,7 +102,7 @@ class LayoutsTest(LayoutTest):
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
     def test_a_directory_that_a_container_has_for_itself(self):
-        """It is never proposed as it is called in there."""
+        """The directory is never proposed by its name in the container."""
         sock = self.directory("inside")
         self.begin()
         launcher = self.monitored(sock / "web1.qmp", before=[
@@ -477,7 +477,7 @@ esac
             self.expect_followed(name)
             self.assertEqual(self.findings(f"pid {qemu.pid})"), [])
             if tried == 1:
-                # One that is followed already.
+                # A QEMU that is followed already.
                 (cgroup / control).write_text(text, encoding="utf-8")
                 self.expect_codes(name, world.pb.PROBLEM_CODE_FROZEN)
                 self.paste(self.only(qemu, "hung-monitor"))

@@ -19,7 +19,7 @@ class PathsTest(LayoutTest):
         self.expect_watched_by_the_line(self.monitored("web1.qmp", cwd=self.directory("of-web1")))
 
     def test_a_directory_with_a_backslash(self):
-        """As systemd escapes names."""
+        """systemd escapes names like this."""
         path = self.directory("vms\\x2dof\\x2dweb") / "web1.qmp"
         self.begin()
         self.expect_watched_by_the_line(self.monitored(path))
@@ -38,7 +38,7 @@ class PathsTest(LayoutTest):
 
     @unittest.skipUnless(os.geteuid() == 0, "changes the root directory")
     def test_a_qemu_that_changes_its_root_directory(self):
-        """As Ganeti's use_chroot has it: the paths of its sockets are the host's."""
+        """Ganeti's use_chroot does this: the paths of its sockets are the host's."""
         path = self.directory("elsewhere") / "web1.qmp"
         self.begin()
         self.expect_watched_by_the_line(self.monitored(path, "-chroot", str(self.directory("jail"))))

@@ -72,7 +72,7 @@ class GanetiTest(HookTest):
             self.assertTrue(results, "it is not installed for this operation")
             return {"node1": mock.MagicMock(fail_msg="", offline=False, payload=results)}
 
-        # Of the instance the hook has its name.
+        # The hook gets only the name of the instance.
         with mock.patch.object(module, "BuildInstanceHookEnvByObject", lambda *_, **__: {"INSTANCE_NAME": instance}), \
                 mock.patch.object(unit_class, "BuildHooksNodes", lambda _: (["node1"], ["node1"])):
             # Raises where a hook fails: that would stop the operation.

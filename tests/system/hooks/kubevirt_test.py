@@ -83,7 +83,7 @@ class KubevirtTest(HookTest):
         return self.stream.wait_event("INTENT_DECLARED", VM)
 
     def expect_none(self):
-        """Nothing that was put before led to an intent: what is put now does."""
+        """Expects that no object that was put before led to an intent: the one that is put now does."""
         self.assertEqual(self.world.get(VM).intent.actor, "")
         other = self.world.started_vm(self.stream, "tenant_other")
         self.put_vmi("other")
@@ -338,7 +338,7 @@ class KubevirtTest(HookTest):
         hook.kill()
         hook.wait()
         self.crash("tenant_other")
-        # As after a crash between the Event and the cursor.
+        # The state after a crash between the Event and the cursor.
         (self.world.path / "cursor").write_text(f"{self.world.info().journal_id}:0\n")
         self.start()
         self.wait_reported(4)

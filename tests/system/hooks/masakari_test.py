@@ -51,7 +51,7 @@ user_domain_name = Default
 project_domain_name = Default
 token_cache_time = -1
 """
-# As the package masakari-api has it, for its API of version 1.
+# The configuration of the package masakari-api, for its API of version 1.
 PASTE = """
 [composite:masakari_api]
 use = call:masakari.api.urlmap:urlmap_factory

@@ -134,7 +134,7 @@ class Nova:
                 pass
 
     def notify(self, action, vm_uuid, host, phase="START", power_state=1):
-        """As nova.compute.manager calls it; of an instance that runs."""
+        """Notifies as nova.compute.manager does, about an instance that runs."""
         # pylint: disable=import-outside-toplevel,import-error
         from nova.compute import utils
         from nova.objects import fields
@@ -215,7 +215,7 @@ class NovaTest(HookTest):
         now = datetime.datetime.utcnow()
         for age in (hook.MAX_AGE_SECONDS + 1, 0):
             self.assertNotIn("INTENT_DECLARED", self.stream.types())
-            # As oslo.messaging writes the time.
+            # The time as oslo.messaging writes it.
             hook.Endpoint().info({}, "nova-compute:node1", "instance.power_off.start", payload,
                                  {"timestamp": str(now - datetime.timedelta(seconds=age))})
         self.stream.wait_event("INTENT_DECLARED")
@@ -225,7 +225,7 @@ class NovaTest(HookTest):
         _, vm_uuid = self.started("vm1")
         started = self.world.get().start_time.ToDatetime()
         payload = {"nova_object.data": {"host": self.server, "uuid": vm_uuid}}
-        for seconds in (-1, 1):  # of the notification, after the start of the run
+        for seconds in (-1, 1):  # time of the notification, after the start of the run
             self.assertNotIn("INTENT_DECLARED", self.stream.types())
             hook.Endpoint().info({"request_id": "req-1"}, "nova-compute:node1", "instance.reboot.start", payload,
                                  {"timestamp": str(started + datetime.timedelta(seconds=seconds))})

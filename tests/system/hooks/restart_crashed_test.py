@@ -56,7 +56,7 @@ class RestartCrashedTest(HookTest):
         self.assertEqual(self.calls, list(calls))
 
     def plan_and_kill(self):
-        """Has a start planned, which the hook does not live to make."""
+        """Lets the hook plan a start, and kills the hook before it makes it."""
         hook = self.start("--first-delay", "1000", "--max-delay", "1000")
         self.crash()
         world.wait_until("it is planned", lambda: json.loads(

@@ -65,7 +65,7 @@ class Guest:
                     pass
 
     def monitor(self):
-        """Its monitor, once it listens."""
+        """Connects to its monitor, once that listens."""
         began = time.monotonic()
         while True:
             connection = socket.socket(socket.AF_UNIX)

@@ -80,7 +80,7 @@ class ManagersTest(world.WorldTest):
     def test_a_stop_soon_gives_up_on_a_guest_that_ignores_the_button(self):
         self.assertRegex(setting("TimeoutStopSec"), "^[1-3]?[0-9]s$")
         self.assertIn("in 30 seconds", PAGE.read_text(encoding="utf-8"))
-        # It waits for the guest alone: it is over as soon as that has obeyed.
+        # The stop waits only for the guest: it is over as soon as the guest has obeyed.
         wait = setting("ExecStop").split(";")[1].strip().rstrip("'").replace("$MAINPID", "{}")
         with subprocess.Popen(["sleep", "infinity"]) as guest:
             with subprocess.Popen(shlex.split(wait.format(guest.pid))) as waits:

@@ -52,7 +52,7 @@ class ProxyTest(world.WorldTest):
         self.run_beside(["haproxy", "-db", "-f", self.path / "haproxy.cfg"])
 
     def make_certificates(self):
-        """Those of a CA, and front.pem and client.pem with their keys, as haproxy wants them."""
+        """Makes a CA, and front.pem and client.pem with their keys, in the form that haproxy reads."""
         world.make_certificate(self.path, "ca")
         for name in ("node", "front", "client"):
             world.make_certificate(self.path, name, "subjectAltName=IP:127.0.0.1", authority="ca")

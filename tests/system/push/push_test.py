@@ -96,7 +96,7 @@ class PushTest(world.WorldTest):
         return json.loads(done.stdout)
 
     def sequence(self):
-        """Of the cursor; 0: there is none."""
+        """The sequence of the cursor; 0: there is none."""
         positions = self.status()["positions"]
         return int(positions[0]["sequence"]) if positions else 0
 
@@ -359,7 +359,7 @@ class PushTest(world.WorldTest):
         self.wait_delivered([event for event in expected if event not in bad])
         world.wait_until("the rest is set aside", lambda: self.status()["set_aside_now"] == 2)
         retry = self.command("--retry-set-aside")
-        # One is refused still.
+        # One event is still refused.
         bad = bad[1:]
         done = subprocess.run(retry, check=True, capture_output=True, text=True)
         self.assertIn("are sent again by the push that runs", done.stderr)
@@ -367,7 +367,7 @@ class PushTest(world.WorldTest):
         world.wait_until("the other is set aside again", lambda: self.status()["set_aside_now"] == 1)
         world.wait_until("all is done", lambda: not (self.path / "push/retry.jsonl").exists())
         self.end(push)
-        # By the next push, and what is no event stays.
+        # The next push sends them; a line that is no event stays.
         with open(self.path / "push/set-aside.jsonl", "a", encoding="utf-8") as file:
             file.write("by hand\n")
         bad = []
@@ -429,7 +429,7 @@ class PushTest(world.WorldTest):
         self.crash()
         self.start("--push-ca", in_use, url=receiver.url)
         self.wait_delivered(self.expected(), receiver)
-        self.certificates()  # of another CA
+        self.certificates()  # of another CA than the one in use
         context.load_cert_chain(self.path / "right.pem", self.path / "right.key")
         self.crash("vm2")
         self.wait_log("SSL certificate problem")

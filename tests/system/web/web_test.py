@@ -244,7 +244,7 @@ class ApiTest(WebTest):
             one.get("durable", False) for one in self.get("/api/v1/events?type=started")["events"]) == 2)
         events = self.follow("?from=oldest&type=started")
         ids = [events.next()[0] for _ in range(2)]
-        # One position for each daemon: behind the second event there is nothing more.
+        # One position for each daemon: there is nothing after the second event.
         self.crash("vm3")
         again = self.follow("?type=started", Last_Event_ID=ids[1])
         self.assertEqual(again.next()[1]["vm"]["name"], "vm3")
@@ -751,11 +751,11 @@ class PageTest(WebTest):
                          [('a,"b"', "STOPPED", "CRASH", "QEMU_CRASHED"), ("'=cmd", "STOPPED", "CRASH", "QEMU_CRASHED")])
 
     def numbers(self):
-        """Those of the classes' buttons in the view of events."""
+        """The numbers on the classes' buttons in the view of events."""
         return self.browser.texts("#log-classes button b")
 
     def begin_other(self):
-        """Another daemon, whose node the page has too."""
+        """Starts another daemon, whose node the page shows too."""
         other = world.World()
         self.addCleanup(other.close)
         other.begin()
@@ -824,7 +824,7 @@ class PageTest(WebTest):
         rows = lambda: self.browser.texts("#node-rows .row")  # noqa: E731
         self.wait("both", lambda: len(rows()) == 2 and "1 (CRASH 1)" in rows()[0])
         self.assertIn("2 nodes", self.browser.text("header"))
-        # Nothing is cut, be the window as narrow as it may.
+        # Nothing is cut, however narrow the window is.
         for width in (360, 720, 1280):
             self.browser.look(width, 800)
             self.assertEqual(self.browser.run("""return [...document.querySelectorAll('#node-rows [role=cell]')]
