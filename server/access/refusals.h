@@ -16,7 +16,7 @@ enum class Refusal {
   kDescriptors,         // no descriptor left in the process or the system
   kStreams,             // limit of open WatchEvents calls
   kStreamsPerPeer,      // limit of open WatchEvents calls of one peer
-  kListRate,            // ListEvents or ListVms called too often
+  kListRate,            // lists or counts requested too often
   kRequestSize,         // a request of too many bytes
   kRole,                // a reader called a method for operators
   kInboundRate,   // a connection sent too much, or made or reset too many calls, and has to wait
