@@ -194,14 +194,14 @@ TEST_F(EventLoopTest, AFunctionPostedByAPostedFunctionRunsInALaterTurn) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(EventLoopTest, APostedFunctionGoesUncalledWithItsLoop) {
+TEST_F(EventLoopTest, APostedFunctionIsNotCalledOnceItsLoopIsGone) {
   const auto held = std::make_shared<int>();
   loop_->Post([held] { ADD_FAILURE(); });
   loop_.reset();
   EXPECT_EQ(held.use_count(), 1);
 }
 
-TEST_F(EventLoopTest, AWatchMayBeForOtherEvents) {
+TEST_F(EventLoopTest, ModifyChangesTheEventsThatAreWatched) {
   Pipe pipe(loop_.get());
   pipe.Fill();
   loop_->Modify(pipe.fd(), 0);

@@ -94,7 +94,7 @@ TEST_F(UnixAddressTest, TheAddressOfALongerPathLivesAsLongAsItsObject) {
   EXPECT_FALSE(IsSocket(text));
 }
 
-TEST_F(UnixAddressTest, ANameMayBeAsLongAsEveryDescriptorPermits) {
+TEST_F(UnixAddressTest, TheFileNameInALongerPathHasALimit) {
   ExpectBindAndConnect(PathOf(300, std::string(UnixAddress::kMaxNameOfLongerPath, 'n')));
   const std::string name(UnixAddress::kMaxNameOfLongerPath + 1, 'n');
   const std::string path = PathOf(300, name);
@@ -122,7 +122,7 @@ TEST_F(UnixAddressTest, AMissingSocketAndOneWithoutAListenerAreTheErrnoOfConnect
   EXPECT_EQ(address.Connect(NewSocket().get()), ECONNREFUSED);
 }
 
-TEST_F(UnixAddressTest, WithoutADescriptorALongerPathIsRefusedForThat) {
+TEST_F(UnixAddressTest, ALongerPathFailsWithoutAFreeDescriptor) {
   const std::string path = PathOf(155);
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);

@@ -27,7 +27,7 @@ class AttachTest : public E2eTest {
   v1::VmState StateOf(const std::string& name) { return daemon().GetVm(name).state(); }
 };
 
-TEST_F(AttachTest, VmsThatRanBeforeTheDaemon) {
+TEST_F(AttachTest, VmsThatRanBeforeTheDaemonAreFollowed) {
   const auto first = StartEmptyGuest("vm1");
   const auto second = StartEmptyGuest("vm2");
   const auto booted = StartGuest({.name = "vm3"});

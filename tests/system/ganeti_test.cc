@@ -42,7 +42,7 @@ class KvmdTest : public E2eTest, public testing::WithParamInterface<KvmdEnding> 
   }
 };
 
-TEST_P(KvmdTest, BothLeaveTheSameFile) {
+TEST_P(KvmdTest, VmeventdAndKvmdLeaveTheSameFile) {
   const auto kvmd = StartReadyKvmd();
   if (HasFailure()) return;
   StartDaemonAndStream();

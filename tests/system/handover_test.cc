@@ -115,7 +115,7 @@ TEST_F(HandoverTest, ADaemonStartedByHandConnectsAgain) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
-TEST_F(HandoverTest, AStartThatFailsLeavesThemToTheNextOne) {
+TEST_F(HandoverTest, AFailedStartLeavesTheMonitorsToTheNextOne) {
   Begin();
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);

@@ -44,7 +44,7 @@ class LibvirtHandoverTest : public LibvirtTest {
   FakeServiceManager manager_{dir() / "notify"};
 };
 
-TEST_F(LibvirtHandoverTest, ProcessesAreFollowedOn) {
+TEST_F(LibvirtHandoverTest, ProcessesAreFollowedAcrossAHandover) {
   FollowAll({"crashes", "killed", "stays"});
   End();
   EndDomain("crashes", SIGSEGV);

@@ -58,7 +58,7 @@ TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
   EXPECT_EQ(events.front().SerializeAsString(), started.SerializeAsString());
 }
 
-TEST_P(RestartTest, PowerdownBeforeItMayBeVoidAfterIt) {
+TEST_P(RestartTest, APowerdownBeforeARestartMayBeVoidAfterIt) {
   StartDaemonAndStream();
   const auto guest = StartGuest({.obeys_power_button = false});
   guest->manager().Execute("system_powerdown");

@@ -214,7 +214,7 @@ TEST_F(StoriesTest, VmsOfDifferentUuidsHaveAStoryEach) {
 }
 
 // db1 was rebuilt, and its new QEMU has another UUID.
-TEST_F(StoriesTest, ANewVmWithTheNameOfAnOldOneIsNotItsHeir) {
+TEST_F(StoriesTest, ANewVmDoesNotInheritTheEndsOfAnOldOneOfItsName) {
   lists_.ends = {EndOf("db1", 100, v1::SHUTDOWN_CLASS_CRASH, "old")};
   lists_.ends[0].event.mutable_vm()->set_uuid("1111");
   lists_.runs = {RunIn("db1", v1::VM_STATE_STOPPED, 100, "old"),

@@ -298,7 +298,7 @@ TEST(FleetFilter, AnEntryThatEqualsANameMatchesIt) {
   EXPECT_TRUE(FleetMatcher(Filter({"prod/[n1]"})).PassesNode("prod", "[n1]"));
 }
 
-TEST(FleetFilter, AGapOfANodePassesButForItsNode) {
+TEST(FleetFilter, AGapOfANodePassesUnlessTheFilterNamesOtherNodes) {
   const MessageNode origin{"n1", "prod", "j"};
   const v1::Event gap = Event(v1::EVENT_TYPE_GAP, "");
   const FleetFilter crashes = Filter({}, "vm_names: 'web1' classes: SHUTDOWN_CLASS_CRASH");

@@ -271,7 +271,7 @@ TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
   EXPECT_EQ(As<WithdrawIntentCommand>({"intent", "withdraw", "i1"}).intent_id, "i1");
 }
 
-TEST(ParseCommandLine, Health) {
+TEST(ParseCommandLine, HealthTakesAServiceAndATimeout) {
   EXPECT_EQ(As<HealthCommand>({"health"}).service, "");
   EXPECT_EQ(As<HealthCommand>({"health"}).timeout, absl::Seconds(5));
   const auto health = As<HealthCommand>({"health", "a.B", "--timeout", "1s"});

@@ -263,7 +263,7 @@ TEST_F(PusherTest, AResponseThatIsNotAboutOneEventIsRetriedAndShownAsFailing) {
   }
 }
 
-TEST_F(PusherTest, GoneEndsItBeforeTheEvent) {
+TEST_F(PusherTest, AResponse410EndsTheDeliveryBeforeTheEvent) {
   const absl::Status status = Run(1, {{.status = 410}});
   EXPECT_TRUE(absl::IsCancelled(status));
   EXPECT_EQ(position_, std::nullopt);
@@ -337,7 +337,7 @@ TEST_F(SetAsideTest, LinesAreAddedForTheOwnerAlone) {
   EXPECT_EQ(found.st_mode & 0777, 0600);
 }
 
-TEST_F(SetAsideTest, ATornLineStandsAlone) {
+TEST_F(SetAsideTest, ALineThatWasCutOffDoesNotSpoilTheNext) {
   ASSERT_TRUE(Append("a\n").ok());
   std::ofstream(Path(), std::ios::app) << "to";
   EXPECT_TRUE(Append("b\n").ok());

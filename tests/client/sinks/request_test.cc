@@ -59,7 +59,7 @@ class PushFormatTest : public testing::Test {
   NodeEvents events_;
 };
 
-TEST_F(PushFormatTest, AStructuredCloudEvent) {
+TEST_F(PushFormatTest, AnEventIsAStructuredCloudEvent) {
   Add(42, v1::EVENT_TYPE_MONITOR_LOST, "web 1")->set_message("m");
   const PushBody body = Body(PushFormat::kCloudEvents);
   EXPECT_EQ(body.content_type, "application/cloudevents+json; charset=utf-8");

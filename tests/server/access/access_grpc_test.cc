@@ -61,7 +61,7 @@ void ExpectReader(const std::shared_ptr<grpc::Channel>& channel, const std::stri
 
 ListenAddress Address(const std::string& text) { return ParseListenAddress(text).value(); }
 
-TEST(Roles, AreTheListeners) {
+TEST(Roles, AClientHasTheRoleOfItsListener) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {Address("unix:" + (directory / "all")),
                                    Address("unix:" + (directory / "readers") + ",role=reader"),

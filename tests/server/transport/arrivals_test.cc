@@ -139,7 +139,7 @@ class ArrivalsTest : public ::testing::Test {
   std::unique_ptr<Arrivals> arrivals_;
 };
 
-TEST_F(ArrivalsTest, ThePeerWithTheMostLosesItsOldest) {
+TEST_F(ArrivalsTest, ThePeerWithTheMostHandshakesLosesItsOldest) {
   Open({.at_once = 4});
   const UniqueFd honest = Connect("honest");
   std::vector<UniqueFd> flood;
@@ -183,7 +183,7 @@ TEST_F(ArrivalsTest, AClosedArrivalIsNotWatched) {
   EXPECT_FALSE(IsWatchedByEpoll(still_open.get()));
 }
 
-TEST_F(ArrivalsTest, TheTimeIsLimited) {
+TEST_F(ArrivalsTest, AHandshakeHasALimitedTime) {
   Open();
   const UniqueFd silent = Connect("a", 0, material_.context.get());
   clock_.Advance(absl::Seconds(9));

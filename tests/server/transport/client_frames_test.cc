@@ -134,7 +134,7 @@ TEST_F(ClientFramesTest, FramesThatCostMoreThanTheirBytesAreCounted) {
   EXPECT_EQ(counts.resets, 1);
 }
 
-TEST_F(ClientFramesTest, AReaderMaySendMore) {
+TEST_F(ClientFramesTest, AClientThatIsSentMessagesMaySendMoreControlFrames) {
   EXPECT_EQ(Read(kConnectionStart), "");
   frames_.TakeCounts();
   for (int i = 0; i < 1'000; ++i) {

@@ -229,7 +229,7 @@ TEST_F(HostileMonitorTest, OddInputIsAccepted) {
   ExpectHarmlessLog(false);
 }
 
-TEST_F(HostileMonitorTest, OddHandshakes) {
+TEST_F(HostileMonitorTest, OddHandshakesAreServedAndEscaped) {
   StartDaemonAndStream();
   FakeQemu odd_qemu(TestProgramPath("fake_qemu"));
   FakeMonitor odd;

@@ -181,7 +181,7 @@ TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
   EXPECT_TRUE(AnswersTcp());
 }
 
-TEST_F(HostileNetworkTest, Garbage) {
+TEST_F(HostileNetworkTest, GarbageHarmsNoOtherClient) {
   std::mt19937 random(20'181);
   std::vector<std::string> inputs = {
       "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",

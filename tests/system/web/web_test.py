@@ -494,7 +494,7 @@ class PageTest(WebTest):
         self.assertIn("vm1 has ended: CRASH", self.browser.text("#news"))
         self.assertTrue(self.browser.run("return window.sameDocument"))
 
-    def test_a_new_vm_with_the_name_of_an_old_one_is_not_its_heir(self):
+    def test_a_new_vm_does_not_inherit_the_ends_of_an_old_one_of_its_name(self):
         old, new = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
         self.world.started_vm(self.stream, uuid=old).kill(signal.SIGABRT)
         self.stream.wait_event("STOPPED")

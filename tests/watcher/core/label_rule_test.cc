@@ -43,7 +43,7 @@ TEST(LabelRuleTest, AFaultIsNamed) {
   }
 }
 
-TEST(LabelRuleTest, TheVmsOwnCountBeforeThoseOfRulesAndTheFirstRuleBeforeTheNext) {
+TEST(LabelRuleTest, TheVmsOwnLabelsOutrankRulesAndAnEarlierRuleALaterOne) {
   const std::vector<LabelRule> rules = {LabelRuleOf("web*:app=web,tier=front"),
                                         LabelRuleOf("web1:tier=back,x=1"),
                                         LabelRuleOf("db1:app=db")};

@@ -87,7 +87,7 @@ TEST_F(LineFramerTest, BracketsInStringsOpenAndCloseNothing) {
   EXPECT_THAT(lines_, ElementsAre(object, "next"));
 }
 
-TEST_F(LineFramerTest, ABeginThatNothingClosesEndsAtTheLimit) {
+TEST_F(LineFramerTest, ABracketThatIsNeverClosedEndsAtTheLimit) {
   ASSERT_TRUE(Feed("{\n").ok());
   EXPECT_TRUE(absl::IsResourceExhausted(Feed(std::string(LineFramer::kMaxLineBytes, '\n'))));
   EXPECT_TRUE(lines_.empty());

@@ -16,7 +16,7 @@ using testing::ElementsAre;
 
 using Arguments = std::vector<std::string>;
 
-TEST(QemuArgumentsTest, LabelsAreOfItsFwCfg) {
+TEST(QemuArgumentsTest, LabelsAreReadFromFwCfg) {
   const auto labels = [](const std::string& value) {
     return ParseQemuArguments({"qemu-system-x86_64", "-fw_cfg", value}).traits.labels;
   };
@@ -144,7 +144,7 @@ TEST(QemuArgumentsTest, TheNameIsNotCertainWithoutAMonitorOrOutsideQemu) {
             std::nullopt);
 }
 
-TEST(QemuArgumentsTest, AVmThatComesFromElsewhereIsKnown) {
+TEST(QemuArgumentsTest, AnIncomingVmIsRecognized) {
   EXPECT_TRUE(ParseWithMonitor({"-incoming", "defer"}).incoming);
   EXPECT_TRUE(ParseWithMonitor({"-incoming"}).incoming);
   EXPECT_FALSE(ParseWithMonitor({"-append", "incoming"}).incoming);

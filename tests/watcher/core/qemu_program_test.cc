@@ -42,7 +42,7 @@ TEST(QemuProgramTest, AQemuThatWasStartedByAnotherNameIsRecognized) {
   EXPECT_EQ(first({"vim", qemu}, "/usr/bin/vim", "vim"), "vim " + qemu);
 }
 
-TEST(GivenContainerTest, IsThatOfALibvirtLxcAlone) {
+TEST(GivenContainerTest, OnlyLibvirtLxcNamesAContainer) {
   EXPECT_EQ(GivenContainer({"/usr/lib/libvirt/libvirt_lxc", "--name", "web 1", "--console", "26"}),
             "web 1");
   EXPECT_EQ(GivenContainer({"/usr/lib/libvirt/libvirt_lxc", "--console", "26"}), "");

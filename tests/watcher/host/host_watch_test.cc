@@ -56,7 +56,7 @@ class HostWatchTest : public testing::Test {
   std::vector<bool> said_;
 };
 
-TEST_F(HostWatchTest, TheFirstAnswerAndEachChangeAreHandedOut) {
+TEST_F(HostWatchTest, TheFirstAnswerAndEachChangeAreReported) {
   EXPECT_FALSE(watch_.settled());
   source_->Say(Says(false));
   Turn();
@@ -77,7 +77,7 @@ TEST_F(HostWatchTest, DrainHandlesReportsWithoutATurnOfTheLoop) {
   EXPECT_TRUE(watch_.state().shutting_down);
 }
 
-TEST_F(HostWatchTest, WithoutAnAnswerNothingIsHandedOutAndTheStartContinues) {
+TEST_F(HostWatchTest, WithoutAnAnswerNothingIsReportedAndTheStartContinues) {
   source_->Say({.known = true, .problem = "no system bus"});
   Turn();
   EXPECT_TRUE(watch_.settled());
@@ -108,7 +108,7 @@ TEST_F(HostWatchTest, AShutdownContinuesIfTheBusIsGone) {
   EXPECT_TRUE(watch_.state().shutting_down);
 }
 
-TEST(HostWatchWithoutASourceTest, IsSettled) {
+TEST(HostWatchWithoutASourceTest, DoesNotDelayTheStart) {
   const ManualClock clock;
   const auto loop = EventLoop::Create(&clock).value();
   HostWatch watch(loop.get(), nullptr, "nobody wanted it");

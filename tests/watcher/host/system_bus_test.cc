@@ -162,7 +162,7 @@ TEST_F(SystemBusTest, AShutdownThatIsUnderWayAtTheStartIsKnown) {
   EXPECT_TRUE(UntilKnown().shutting_down);
 }
 
-TEST_F(SystemBusTest, SystemdsJobIsAShutdownPastLogind) {
+TEST_F(SystemBusTest, AShutdownThatBypassesLogindIsKnownFromSystemd) {
   StartBus();
   StartSystemd();
   Listen();
@@ -186,7 +186,7 @@ TEST_F(SystemBusTest, AStoppingSystemdIsKnownAtTheStart) {
   EXPECT_TRUE(UntilKnown().shutting_down);
 }
 
-TEST_F(SystemBusTest, AnotherClientsWordIsNotBelieved) {
+TEST_F(SystemBusTest, SignalsOfOtherBusClientsAreIgnored) {
   StartBus();
   StartLogind();
   StartSystemd();

@@ -64,7 +64,7 @@ TEST_F(LibvirtContainersTest, AFailureOrAShutdownMayBeADestroy) {
   }
 }
 
-TEST_F(LibvirtContainersTest, AFailureAloneIsWhatTheKernelSays) {
+TEST_F(LibvirtContainersTest, AFailureWithoutADestroyIsJudgedByTheExitStatus) {
   StartConnected();
   StartDomain(Container());
   const DomainName container = Container();

@@ -192,7 +192,7 @@ TEST_F(NodeWatcherIntentTest, WaitsForTheFirstScan) {
   EXPECT_TRUE(absl::IsNotFound(outcome.intent.status()));
 }
 
-TEST_F(NodeWatcherIntentTest, TooManyThatWaitAreRefused) {
+TEST_F(NodeWatcherIntentTest, RequestsBeyondTheQueueAreRefused) {
   Start();
   std::vector<Outcome> outcomes(kMaxIntentRequests + 1);
   for (Outcome& outcome : outcomes) Ask(Of("vm1"), &outcome);
@@ -204,7 +204,7 @@ TEST_F(NodeWatcherIntentTest, TooManyThatWaitAreRefused) {
   EXPECT_TRUE(absl::IsNotFound(Declare(Of("vm1")).status())) << "there is room again";
 }
 
-TEST_F(NodeWatcherIntentTest, TheEndOfTheWatcherAnswersWhatWaits) {
+TEST_F(NodeWatcherIntentTest, RequestsThatWaitAreAnsweredAsTheWatcherEnds) {
   Start();
   Outcome declared;
   Ask(Of("vm1"), &declared);

@@ -191,9 +191,9 @@ class FakeCommandLines : public CommandLines {
 };
 
 // A QEMU that was given another name: -name process=.
-class RenamedTest : public ListenerTest {
+class RenamedQemuTest : public ListenerTest {
  protected:
-  RenamedTest() {
+  RenamedQemuTest() {
     options_.command_lines = command_lines_;
     qemu_.Rename("web1");
   }
@@ -201,7 +201,7 @@ class RenamedTest : public ListenerTest {
   const std::shared_ptr<FakeCommandLines> command_lines_ = std::make_shared<FakeCommandLines>();
 };
 
-TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
+TEST_F(RenamedQemuTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   const UniqueFd other = StartHeldByAnother(&qemu_);
   ASSERT_EQ(sink_.Latest("vm1")->ref().pid(), qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
@@ -215,7 +215,7 @@ TEST_F(RenamedTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(RenamedTest, TheGuestOfOneThatStaysMayBeDownWhereAnotherClientHasTheMonitor) {
+TEST_F(RenamedQemuTest, TheGuestOfOneThatStaysMayBeDownWhereAnotherClientHasTheMonitor) {
   command_lines_->arguments.traits.stays_down = true;
   const UniqueFd other = StartHeldByAnother(&qemu_);
   KillUntilStopped(&qemu_);

@@ -421,7 +421,7 @@ TEST_F(DirectoryWatcherTest, AFullDirectoryForgetsNoSocketThatItKnows) {
   EXPECT_EQ(before.count("known.kvmd"), 1u);
 }
 
-TEST_F(DirectoryWatcherTest, AttribOfASocketReportsItAgain) {
+TEST_F(DirectoryWatcherTest, AnAttributeChangeOfASocketReportsItAgain) {
   BindSocket(Watched() + "/x.kvmd");
   Watch({Watched()});
   const int tellings = tellings_;

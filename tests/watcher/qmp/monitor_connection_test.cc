@@ -102,7 +102,7 @@ class MonitorConnectionTest : public MonitorFixture<SystemClock> {
   }
 };
 
-TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
+TEST_F(MonitorConnectionTest, TheHandshakeAsksForUuidNameAndRunState) {
   FakeMonitor behavior{
       .status = "paused", .uuid = "550e8400-e29b-41d4-a716-446655440000", .name = "guest"};
   ConnectUntilReady(behavior);
@@ -116,7 +116,7 @@ TEST_F(MonitorConnectionTest, LeadsTheHandshake) {
                           "{\"execute\":\"query-name\"}", "{\"execute\":\"query-status\"}"));
 }
 
-TEST_F(MonitorConnectionTest, HandsOnEventsBetweenTheReplies) {
+TEST_F(MonitorConnectionTest, EventsBetweenTheRepliesArePassedOn) {
   ConnectUntilReady({.before_replies = kEvent});
   EXPECT_THAT(events_, ElementsAre("X", "X", "X", "X"));
   EXPECT_FALSE(ready_at_event_);
@@ -448,7 +448,7 @@ class HandedConnectionTest : public MonitorHandshakeTest {
   }
 };
 
-TEST_F(HandedConnectionTest, ItsPositionIsHandedOverAgainAsItCame) {
+TEST_F(HandedConnectionTest, WhatWasHandedOverIsHandedOverAgainUnchanged) {
   ConnectUntilReady();
   HandedRun first;
   ASSERT_TRUE(connection_->HandOver(&first));

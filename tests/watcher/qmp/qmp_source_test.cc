@@ -5,7 +5,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(QmpSourceTest, IsTheDirectoryOfTheSocket) {
+TEST(QmpSourceTest, IsNamedAfterTheDirectoryOfTheSocket) {
   EXPECT_EQ(QmpSourceName("/run/ctrl/web1.kvmd"), "qmp:/run/ctrl");
   EXPECT_EQ(QmpSourceName("/web1.kvmd"), "qmp:/");
   EXPECT_EQ(QmpSourceName("web1.kvmd"), "qmp:");

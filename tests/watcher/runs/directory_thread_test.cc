@@ -53,7 +53,7 @@ TEST_F(DirectoryThreadTest, TheReturnedFunctionIsCalledAtOnceIfTheWorkIsQuick) {
   EXPECT_THAT(done_, ElementsAre(1));
 }
 
-TEST_F(DirectoryThreadTest, OrFromTheLoopInTheOrderOfTheWorks) {
+TEST_F(DirectoryThreadTest, TheReturnedFunctionsOfSlowWorkAreCalledFromTheLoopInItsOrder) {
   Start(absl::ZeroDuration());
   std::promise<void> first;
   Run(1, first.get_future().share());

@@ -81,7 +81,7 @@ TEST_P(ExitStatusReaderTest, AParentThatReapsAtOnceHidesNothing) {
   }
 }
 
-TEST_P(ExitStatusReaderTest, AZombiesStatusIsHadAtOnce) {
+TEST_P(ExitStatusReaderTest, AZombiesStatusIsReadAtOnce) {
   for (const bool well : {true, false}) {
     Child child([well] { return well ? 0 : Sleep(); });
     const UniqueFd pidfd = child.OpenPidfd();

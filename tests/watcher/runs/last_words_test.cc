@@ -160,7 +160,7 @@ TEST_F(LibvirtLogTest, TextThatLibvirtWritesLateIsWaitedFor) {
   EXPECT_THAT(read->facts.last_words().lines(), ElementsAre("late"));
 }
 
-TEST_F(LibvirtLogTest, OfAQemuThatIsKilledNothingIsWaitedFor) {
+TEST_F(LibvirtLogTest, NobodyWaitsForTheLogOfAKilledQemu) {
   Start("2>/dev/null");
   EXPECT_FALSE(End("", {.signal = SIGKILL}).has_last_words());
 }

@@ -209,7 +209,7 @@ TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {
   EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
 }
 
-TEST_F(RunTableTest, TwoUsersOfAUuidNameEachOtherAndMoreAreSeveral) {
+TEST_F(RunTableTest, TwoVmsOfOneUuidNameEachOtherAndMoreAreCalledSeveral) {
   table_.ReportSharedUuids();
   std::vector<FakeRun*> runs;
   for (const char* number : {"1", "2", "3", "4"}) {

@@ -99,7 +99,7 @@ TEST_F(MonitorLinkTest, AQemuMayLiveOnThatShowsItSinceItsMonitorClosed) {
   EXPECT_FALSE(link_.may_live_on());
 }
 
-TEST_F(MonitorLinkTest, AnEndShowsInAConnectionThatWasThere) {
+TEST_F(MonitorLinkTest, AnAttachedConnectionShowsTheEnd) {
   EXPECT_FALSE(link_.ShowsEnd(/*has_manager=*/false, now_.monotonic));
   link_.Attach();
   EXPECT_TRUE(link_.ShowsEnd(/*has_manager=*/true, now_.monotonic));

@@ -34,7 +34,7 @@ TEST(RunProblemsTest, WhatWasPublishedIsNoChange) {
   EXPECT_TRUE(problems.changed());
 }
 
-TEST(RunProblemsTest, AllButOneAreRemoved) {
+TEST(RunProblemsTest, LeaveOnlyRemovesTheOtherSubjects) {
   RunProblems problems;
   problems.Set(ProblemSubject::kMonitor, {ProblemCode::kNoGreeting, "held"});
   problems.Set(ProblemSubject::kFile, {ProblemCode::kShutdownFile, "full"});

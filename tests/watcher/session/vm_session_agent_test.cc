@@ -68,7 +68,7 @@ STORY_SUITE(AgentStoryTest);
 const StoryCase kAgents[] = {
     {"AConnectedOneIsACaveat", "agent open; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF; caveat GUEST_AGENT_CONNECTED; seen guest agent connected"},
-    {"APortThatNobodyOpensIsNone", "agent closed; SHUTDOWN guest-shutdown; end",
+    {"APortThatNobodyOpensHasNoAgent", "agent closed; SHUTDOWN guest-shutdown; end",
      "USER GUEST_POWEROFF; unseen agent"},
     // A guest that shuts down in order ends its agent first.
     {"AnAgentThatLeftInTheWindowCounts",

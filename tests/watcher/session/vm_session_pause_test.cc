@@ -19,7 +19,7 @@ const StoryCase kPauses[] = {
      "ADMIN HOST_QUIT"},
     {"APauseByAWatchdogIsTheWatchdogs",
      "WATCHDOG action=pause; STOP; paused for watchdog; end SIGTERM", "CRASH WATCHDOG"},
-    {"ADebuggersIsAnEvent",
+    {"APauseByADebuggerIsAnEvent",
      "STOP; answer debug; paused for debug; events STARTED PAUSED STATE_CHANGED; answer debug; "
      "events STARTED PAUSED STATE_CHANGED; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT"},
@@ -27,12 +27,12 @@ const StoryCase kPauses[] = {
      "young; ready inmigrate; paused for inmigrate; events STARTED; answer inmigrate; answer "
      "paused; paused for paused; is PAUSED; events STARTED; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT; never ran"},
-    {"AMigrationsEndNeedsNoEvent",
+    {"APauseAtTheEndOfAMigrationNeedsNoEvent",
      "MIGRATION status=active; STOP; paused for finish-migrate; answer finish-migrate; MIGRATION "
      "status=completed; answer postmigrate; paused for postmigrate; last MIGRATION; SHUTDOWN "
      "host-qmp-quit; end",
      "ADMIN MIGRATED_AWAY"},
-    {"AResetOfOneThatIsHeldHasQemuAsked",
+    {"QemuIsAskedAfterAResetOfAVmThatIsHeld",
      "STOP; answer paused; SUSPEND; WAKEUP; paused for nothing; asked 0; wait 10ms; asked 1; "
      "answer "
      "paused; paused for paused; end SIGTERM",

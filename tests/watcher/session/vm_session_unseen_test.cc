@@ -14,13 +14,13 @@ const StoryCase kUnseenResets[] = {
      "GUEST_PANICKED action=run; lost; ready; SHUTDOWN host-qmp-quit; end 0",
      "UNKNOWN UNOBSERVED; rule snapshot; seen the VM was not followed for a time: it may have been "
      "reset"},
-    {"APanicThatTheRunStateShowsIsNot",
+    {"APanicThatTheRunStateShowsIsNotOver",
      "GUEST_PANICKED action=pause; restart; attach guest-panicked; SHUTDOWN host-qmp-quit; end 0",
      "CRASH GUEST_PANIC"},
     {"AWatchdogBeforeMayBeOver", "WATCHDOG action=reset; restart; gone",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"AWatchdogThatEndedQemuIsNot", "WATCHDOG action=poweroff; lost; gone 0", "CRASH WATCHDOG"},
-    {"AWatchdogThatEndedQemuIsNotOverARestart", "WATCHDOG action=poweroff; restart; gone",
+    {"AWatchdogThatEndedQemuIsNotOver", "WATCHDOG action=poweroff; lost; gone 0", "CRASH WATCHDOG"},
+    {"AWatchdogThatEndedQemuIsNotOverAfterARestart", "WATCHDOG action=poweroff; restart; gone",
      "CRASH WATCHDOG"},
     {"APressBeforeMayBeVoid", "POWERDOWN; restart; attach; SHUTDOWN guest-shutdown; end 0",
      "UNKNOWN UNOBSERVED; rule snapshot"},
@@ -30,7 +30,7 @@ const StoryCase kUnseenResets[] = {
      "stays-down; WATCHDOG action=pause; STOP; answer watchdog; lost; ready paused; SHUTDOWN "
      "guest-shutdown; STOP; lost; gone SIGSEGV",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"APauseByTheWatchdogThatIsFoundAgainIsNot",
+    {"APauseByTheWatchdogThatIsFoundAgainIsNotOver",
      "WATCHDOG action=pause; STOP; answer watchdog; lost; ready watchdog; SHUTDOWN host-qmp-quit; "
      "end 0",
      "CRASH WATCHDOG"},
@@ -39,7 +39,7 @@ const StoryCase kUnseenResets[] = {
     {"AHibernationBeforeMayBeOverWhereAnAgentIsAsked",
      "SUSPEND_DISK; lost; ready; agent open; host down; SHUTDOWN guest-shutdown; end 0",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"AHibernationOfAGuestThatIsFoundDownIsNot",
+    {"AHibernationOfAGuestThatIsFoundDownIsNotOver",
      "stays-down; SUSPEND_DISK; SHUTDOWN guest-shutdown; STOP; lost; ready shutdown; SHUTDOWN "
      "host-qmp-quit; end 0",
      "USER GUEST_HIBERNATE"},
@@ -49,7 +49,7 @@ const StoryCase kUnseenResets[] = {
      "USER GUEST_POWEROFF; caveat POWERDOWN_UNSEEN"},
     {"AnInternalErrorBeforeMayBeOver", "STOP; answer internal-error; restart; gone",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"AnInternalErrorBeforeAQuitIsNot",
+    {"AnInternalErrorBeforeAQuitIsNotOver",
      "stays-down; STOP; answer internal-error; SHUTDOWN host-qmp-quit; restart; gone",
      "CRASH HOST_ERROR"},
     // `cont` resumes a VM whose migration is complete.
@@ -58,7 +58,7 @@ const StoryCase kUnseenResets[] = {
     {"AMigrationThatQemuReportedMayBeOver",
      "MIGRATION status=active; STOP; MIGRATION status=completed; restart; gone 0",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"AMigrationThatIsFoundAgainIsNot",
+    {"AMigrationThatIsFoundAgainIsNotOver",
      "STOP; answer postmigrate; restart; ready postmigrate; SHUTDOWN host-qmp-quit; end 0",
      "ADMIN MIGRATED_AWAY"},
     {"AMigrationBeforeAQuitChangesNoClass",
@@ -69,7 +69,7 @@ const StoryCase kUnseenResets[] = {
     {"AMigrationThatWasActiveMayHaveFailed",
      "MIGRATION status=active; lost; ready; MIGRATION status=completed; end SIGSEGV",
      "UNKNOWN UNOBSERVED; rule snapshot; seen MIGRATION status=completed"},
-    {"AMigrationThatIsActiveAgainHasNot",
+    {"AMigrationThatIsActiveAgainHasNotFailed",
      "MIGRATION status=active; lost; ready; MIGRATION status=active; MIGRATION status=completed; "
      "end SIGSEGV",
      "ADMIN MIGRATED_AWAY"},
@@ -111,7 +111,7 @@ const StoryCase kUnseenResets[] = {
 STORIES(UnseenStoryTest, UnseenResets, kUnseenResets);
 
 const StoryCase kRestarts[] = {
-    {"APressBeforeIsInDoubtAfter",
+    {"APressBeforeALossIsInDoubtAfterIt",
      "POWERDOWN; attach; events STARTED POWERDOWN_REQUESTED; SHUTDOWN guest-shutdown; end",
      "UNKNOWN UNOBSERVED; rule snapshot; seen vmeventd restarted"},
     {"AnEndMeanwhileIsJudgedByWhatWasSaved", "SHUTDOWN guest-shutdown; restart; gone",

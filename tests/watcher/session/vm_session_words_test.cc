@@ -109,7 +109,7 @@ STORY_SUITE(WordsStoryTest);
 
 #define TERMINATING "terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)"
 const StoryCase kWords[] = {
-    {"ASignalThatOnlyTheyTellOfIsTheHosts", "words journal " TERMINATING "; end 0",
+    {"ASignalThatOnlyLastWordsNameIsTheHosts", "words journal " TERMINATING "; end 0",
      "ADMIN HOST_SIGNAL; rule host-signal-words; sender virtqemud"},
     {"TheKernelsSenderOutranksLastWords",
      "words journal " TERMINATING "; sent SIGTERM bash pid=813; end 0",
@@ -132,7 +132,7 @@ const StoryCase kWords[] = {
      "words journal terminating: signal 15 of process 812 (/usr/bin/earlyoom); SHUTDOWN "
      "host-signal; end 0",
      "ADMIN HOST_SIGNAL; no sender"},
-    {"AMemoryKillersNameInThemMakesNoCrash",
+    {"AMemoryKillersNameInLastWordsMakesNoCrash",
      "words journal terminating on signal 15 from pid 812 (/usr/bin/earlyoom); SHUTDOWN "
      "host-signal; end 0",
      "ADMIN HOST_SIGNAL; sender earlyoom"},
@@ -155,16 +155,16 @@ const StoryCase kDowns[] = {
      "ADMIN HOST_KILL"},
     {"AQemuThatDoesNotStayWasNotDown", "lost; sent SIGKILL bash; gone SIGKILL", "ADMIN HOST_KILL"},
     {"ACrashIsACrash", "stays-down; lost; gone SIGSEGV", "CRASH QEMU_CRASHED"},
-    {"LibvirtEndsOneThatItFinds",
+    {"LibvirtEndsAQemuThatItFinds",
      "libvirt; ready; lost; words file " TERMINATING "; sent SIGTERM virtqemud; gone 0",
      "UNKNOWN UNOBSERVED; rule down-unseen; sender virtqemud"},
-    {"LibvirtThatIsBackEndsOneThatItFinds",
+    {"LibvirtThatIsBackEndsAQemuThatItFinds",
      "libvirt; ready; lost; words file " TERMINATING
      "; sent SIGTERM virtqemud; ready; reported shutdown; gone 0",
      "UNKNOWN UNOBSERVED; rule down-unseen"},
     {"LibvirtIsNamedByWordsAlone", "libvirt; ready; lost; words journal " TERMINATING "; gone 0",
      "UNKNOWN UNOBSERVED; rule down-unseen"},
-    {"LibvirtKillsOneThatItFinds", "libvirt; ready; lost; sent SIGKILL libvirtd; gone SIGKILL",
+    {"LibvirtKillsAQemuThatItFinds", "libvirt; ready; lost; sent SIGKILL libvirtd; gone SIGKILL",
      "UNKNOWN UNOBSERVED; rule down-unseen"},
     {"LibvirtThatReportsADestroyHasDestroyedIt",
      "libvirt; ready; sent SIGTERM virtqemud; reported destroyed; gone 0",

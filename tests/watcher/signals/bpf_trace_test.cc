@@ -511,7 +511,7 @@ TEST(TraceRecordTest, AKernelsKillInAnExitingProcessNamesThatProcess) {
   EXPECT_EQ(Decode(record).ended_with, "") << "its own, as of a core";
 }
 
-TEST(TraceRecordTest, ACommMayFillItsPlace) {
+TEST(TraceRecordTest, ACommandNameMayFillItsWholeField) {
   TraceRecord record = Signal(SI_USER);
   std::memset(record.sender_comm, 'x', sizeof(record.sender_comm));
   EXPECT_EQ(Decode(record).sender_comm, std::string(16, 'x'));

@@ -172,7 +172,7 @@ TEST_F(SenderTest, ACgroupIsBounded) {
   EXPECT_EQ(Sender(812).cgroup.size(), 512U);
 }
 
-TEST_F(SenderTest, SystemdsOwnHierarchyStandsForAnEmptyUnifiedOne) {
+TEST_F(SenderTest, SystemdsHierarchyNamesTheCgroupIfTheUnifiedOneIsEmpty) {
   Write({.pid = 812,
          .start_ticks = 100,
          .cgroup = "4:memory:/\n1:name=systemd:/system.slice/x.service\n0::/\n"});

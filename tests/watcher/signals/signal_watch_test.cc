@@ -160,7 +160,7 @@ TEST_F(SignalWatchTest, SignalsToAFollowedProcessAreHandedOut) {
   EXPECT_EQ(qemu_.signals.size(), 2U) << "without a turn of the loop";
 }
 
-TEST_F(SignalWatchTest, AVictimIsNamed) {
+TEST_F(SignalWatchTest, AnOomVictimIsReportedWithItsMemory) {
   watch_.Follow(4711, 5000, &qemu_);
   RecordAndTurn({.kind = SignalRecord::Kind::kOomVictim,
                  .time = SinceBoot() + absl::Hours(1),
@@ -393,7 +393,7 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsAKillOfTheVm) 
 }
 
 // bubblewrap requests this with --die-with-parent.
-TEST_F(SignalWatchTest, AFirstProcessThatTheKernelEndedWithItsParentIsNobodys) {
+TEST_F(SignalWatchTest, AContainerThatEndsWithItsParentIsKilledByTheKernelForThat) {
   FollowInContainer();
   SignalRecord death = KernelsKill(4700, 0);
   death.ended_with = "bash (pid 812)";
@@ -405,7 +405,7 @@ TEST_F(SignalWatchTest, AFirstProcessThatTheKernelEndedWithItsParentIsNobodys) {
   EXPECT_EQ(qemu_.signals[0].ended_with, "bash (pid 812)");
 }
 
-TEST_F(SignalWatchTest, AFirstProcessThatEndedByItselfIsTheKernelsReason) {
+TEST_F(SignalWatchTest, AContainerThatEndsByItselfIsKilledByTheKernel) {
   FollowInContainer();
   trace_->Record(Signal(4700, SIGHUP));
   trace_->Record(Signal(4701));
