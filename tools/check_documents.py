@@ -5,8 +5,7 @@ It checks README.md, CONTRIBUTING.md and docs/: links to files of the repository
 backticks paths below a folder of the repository and tests (`Suite.Test`, and after it on the same line `.Other` of the
 same suite; both may have * in them). Decisions (docs/internals/adr/) may name files and tests that no longer
 exist, but not link to them. The thread table of docs/internals/ARCHITECTURE.md has the names that the sources set,
-docs/troubleshooting.md the problem codes of the contract, and docs/internals/testing.md the faults of the
-simulation's judge.
+and docs/troubleshooting.md the problem codes of the contract.
 """
 
 import fnmatch
@@ -122,21 +121,6 @@ def code_problems():
         yield f"a table has the problem code {code}, which the contract does not have"
 
 
-def fault_problems():
-    """What differs between the faults of the simulation's judge and those in docs/internals/testing.md."""
-    with open("tests/simulation/judge_verdict.cc", encoding="utf-8") as source:
-        bodies = re.findall(r"^std::string Judge::FaultOf\w*\(.*?^}$", source.read(), re.M | re.S)
-    # Each is returned, directly or by a conditional expression.
-    faults = {text for body in bodies for text in re.findall(r'(?:return|[?:])\s+"([^"]* [^"]*)"', body)}
-    with open("docs/internals/testing.md", encoding="utf-8") as document:
-        table = document.read().split("\n| fault | why |\n|---|---|\n")[1].split("\n\n")[0]
-    listed = {row.split("|")[1].strip() for row in table.splitlines()}
-    for fault in sorted(faults - listed):
-        yield f"the table of faults does not have \"{fault}\""
-    for fault in sorted(listed - faults):
-        yield f"the table of faults has \"{fault}\", which the judge does not have"
-
-
 def main():
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     tests = defined_tests()
@@ -151,9 +135,6 @@ def main():
         count += 1
     for problem in code_problems():
         print(f"docs/troubleshooting.md: {problem}", file=sys.stderr)
-        count += 1
-    for problem in fault_problems():
-        print(f"docs/internals/testing.md: {problem}", file=sys.stderr)
         count += 1
     print(f"{len(documents)} documents, {count} problems")
     return 1 if count else 0

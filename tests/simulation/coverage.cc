@@ -1,5 +1,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "tests/simulation/faults.h"
 #include "tests/simulation/simulation.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/session/classification_rules.h"
@@ -104,6 +105,7 @@ std::vector<std::string> NotReached(const std::map<std::string, uint64_t>& reach
     }
   }
   for (const char* point : kPoints) want(point);
+  for (const FaultText& fault : kFaults) want(absl::StrCat("fault: ", fault.sentence));
   return missing;
 }
 

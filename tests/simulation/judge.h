@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/simulation/daemon.h"
+#include "tests/simulation/faults.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/life.h"
 #include "tests/simulation/story.h"
@@ -148,10 +149,10 @@ class Judge {
   // Marks which sayings daemons have read by now, and whether their effects are in the journal.
   void MarkKept(const Daemon& daemon);
   // Returns a fault that may have hidden part of the life's end from the daemon that reports it.
-  // Empty: there is none, so the class must be the true one, and not UNKNOWN.
-  std::string FaultOf(const Life& life, const v1::Event& stopped, int daemon) const;
+  // kNone: the class must be the true one, and not UNKNOWN.
+  Fault FaultOf(const Life& life, const v1::Event& stopped, int daemon) const;
   // Like FaultOf(), for an ending that only the process's end shows (Ending::By::kProcess).
-  std::string FaultOfProcess(const Life& life, int daemon) const;
+  Fault FaultOfProcess(const Life& life, int daemon) const;
   // Returns the last time at which the daemon has certainly read the counter of kills for memory in
   // the cgroup of the life: as it began to follow it, or as an intent was declared.
   absl::Duration CountedAt(const Life& life) const;
@@ -163,8 +164,7 @@ class Judge {
   // Compares the class of an end with the true one.
   void CheckClass(const Life& life, const v1::Event& stopped, int daemon);
   // Checks the rest of the STOPPED: cause, sender, exit status, panic, evidence.
-  void CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
-                   int daemon) const;
+  void CheckDetail(const Life& life, const v1::Event& stopped, Fault fault, int daemon) const;
   void CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const;
 
   void CheckInTime(const v1::Event& event) const;

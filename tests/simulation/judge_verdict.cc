@@ -92,75 +92,75 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) 
          is == ShutdownClass::kAdmin && !asked;
 }
 
-std::string Judge::FaultOfProcess(const Life& life, int daemon) const {
-  if (life.ended_under != daemon) return "its process ended while no daemon or another one ran";
+Fault Judge::FaultOfProcess(const Life& life, int daemon) const {
+  if (life.ended_under != daemon) return Fault::kEndedUnattended;
   // A parent that reaps late leaves no status in time.
   const bool reads_exit = kernel_->features().pidfd_exit &&
                           life.process->reaped_at < life.gone_at + absl::Milliseconds(50);
-  if (!reads_exit) return "its exit status cannot be read";
+  if (!reads_exit) return Fault::kStatusUnreadable;
   const bool killed = life.sender != -1;
   // The counter of its cgroup shows a kill for memory, too.
   if (killed && life.kill_seen_by != daemon && life.ending != &endings::kRunsOutOfMemory) {
-    return "nobody recorded who sent its signal";
+    return Fault::kSenderUnrecorded;
   }
   if (life.uuid.empty()) {
-    return life.gone_at - life.left_daemon_at < kMonitorGrace ? ""
-                                                              : "its monitor was not followed then";
+    return life.gone_at - life.left_daemon_at < kMonitorGrace ? Fault::kNone
+                                                              : Fault::kMonitorUnfollowed;
   }
-  return "";
+  return Fault::kNone;
 }
 
-std::string Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
+Fault Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
   using enum Saying::Kind;
   // A process that is not known has an end that shows nothing: its QEMU has never sent anything.
-  if (life.ending == nullptr) return "it lives";
+  if (life.ending == nullptr) return Fault::kLives;
   const Ending& ending = *life.ending;
-  if (ending.truth == ShutdownClass::kUnknown) return "nobody knows who ended it";
-  if (stopped.vm().pid() != life.process->pid) return "its process was not known";
+  if (ending.truth == ShutdownClass::kUnknown) return Fault::kNobodyKnows;
+  if (stopped.vm().pid() != life.process->pid) return Fault::kProcessUnknown;
   if (&ending == &endings::kKilledInMigration || &ending == &endings::kDomainKilledInMigration) {
-    return "it may live on where it was migrated to";
+    return Fault::kMayHaveMigrated;
   }
-  if (&ending == &endings::kCrashes && life.guest_can_exit) return "its guest may have ended it";
+  if (&ending == &endings::kCrashes && life.guest_can_exit) return Fault::kGuestMayEndIt;
   // Nothing that comes after it changes the class.
   if (absl::c_any_of(life.sayings, [&](const Saying& saying) {
         return EndsQemu(life, saying) && saying.is_known(daemon) && !saying.unsure;
       })) {
-    return "";
+    return Fault::kNone;
   }
   // Reports from before a daemon asked for the run state count only if they still stand.
   const auto first = absl::c_find_if(life.sayings, [](const Saying& saying) {
     return saying.kind == kRunState && saying.was_read();
   });
-  if (first == life.sayings.end()) return "it was never asked for its run state";
+  if (first == life.sayings.end()) return Fault::kNeverAsked;
   for (auto it = life.sayings.begin(); it != life.sayings.end(); ++it) {
-    if (it->unsure) return "libvirt reported it before its first list";
+    if (it->unsure) return Fault::kBeforeFirstList;
     const bool matters = it > first
                              ? it->kind != kRunState && it->kind != kOther
                              : it->kind != kRunState && it->kind != kOther && it->kind != kResume;
-    if (matters && !it->is_known(daemon)) return "not all that it reported was read and written";
+    if (matters && !it->is_known(daemon)) return Fault::kNotAllRead;
   }
   if (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at) {
-    return "a reset of it may have been missed";
+    return Fault::kResetMissed;
   }
-  if (life.resumed_since) return "it may have returned to a snapshot";
+  if (life.resumed_since) return Fault::kSnapshot;
   if (&ending == &endings::kMigrated || &ending == &endings::kInternalError) {
     const bool answered = absl::c_any_of(life.sayings, [&](const Saying& saying) {
       return saying.kind == kRunState && saying.is_known(daemon) &&
              saying.text == (&ending == &endings::kMigrated ? "postmigrate" : "internal-error");
     });
-    if (!answered) return "its run state was not asked for in time";
+    if (!answered) return Fault::kAskedLate;
   }
   const bool reported = absl::c_any_of(life.sayings, [&](const Saying& saying) {
     return saying.kind == kManager && saying.was_read() && saying.daemon == daemon;
   });
-  if (!life.uuid.empty() && !reported) return "libvirt has not reported its end";
+  if (!life.uuid.empty() && !reported) return Fault::kNotReported;
   if (ending.by == Ending::By::kProcess) return FaultOfProcess(life, daemon);
   const bool followed = life.uuid.empty() ? life.gone_at - life.left_daemon_at < kMonitorGrace
                                           : life.unseen_at < life.sayings.back().at;
   if (life.no_shutdown && (life.ended_under != daemon || !followed)) {
-    return "it may have come up again";
+    return Fault::kMayBeUpAgain;
   }
-  return "";
+  return Fault::kNone;
 }
 
 bool Judge::KnowsOfMigration(const Life& life, int daemon) const {
@@ -187,8 +187,9 @@ bool Judge::KnowsOfMigration(const Life& life, int daemon) const {
 void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
   const v1::ShutdownDetail& detail = stopped.shutdown();
   const auto is = static_cast<ShutdownClass>(detail.shutdown_class());
-  const std::string fault = FaultOf(life, stopped, daemon);
-  story_->Reach(fault.empty() ? "an end without faults" : absl::StrCat("fault: ", fault));
+  const Fault fault = FaultOf(life, stopped, daemon);
+  const bool has_fault = fault != Fault::kNone;
+  story_->Reach(has_fault ? absl::StrCat("fault: ", SentenceOf(fault)) : "an end without faults");
   std::set<ShutdownClass> allowed;
   for (const bool is_intended : MayBeIntended(life)) {
     const auto add = [&](ShutdownClass each) {
@@ -199,7 +200,7 @@ void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
       continue;
     }
     if (life.ending != nullptr) add(life.ending->truth);
-    if (!fault.empty()) add(ShutdownClass::kUnknown);
+    if (has_fault) add(ShutdownClass::kUnknown);
   }
   if (!allowed.contains(is) && (life.ending == nullptr || !IsException(life, stopped, daemon))) {
     std::vector<std::string> names;
@@ -207,14 +208,14 @@ void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
     for (const ShutdownClass each : allowed) names.emplace_back(ShutdownClassName(each));
     story_->Fail("life ", life.number, " (", life.ending == nullptr ? "" : life.ending->what,
                  ") is classified ", ShutdownClassName(is), " by ", detail.rule(), "; it may be ",
-                 absl::StrJoin(names, " or "), fault.empty() ? "" : absl::StrCat(", as ", fault));
+                 absl::StrJoin(names, " or "),
+                 has_fault ? absl::StrCat(", as ", SentenceOf(fault)) : "");
   }
   if (life.ending != nullptr) CheckDetail(life, stopped, fault, daemon);
   CheckEvidence(life, detail, daemon);
 }
 
-void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::string& fault,
-                        int daemon) const {
+void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault, int daemon) const {
   const v1::ShutdownDetail& detail = stopped.shutdown();
   const Ending& ending = *life.ending;
   const auto wrong = [&](const auto&... what) {
@@ -238,7 +239,7 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
   if (static_cast<ShutdownClass>(detail.shutdown_class()) == ending.truth && !others && !doubtful &&
       !legacy_press) {
     const auto known = absl::c_find(ending.causes, cause);
-    const bool exact = fault.empty() && life.major >= 4;
+    const bool exact = fault == Fault::kNone && life.major >= 4;
     if (known == ending.causes.end() || (exact && known != ending.causes.begin())) {
       wrong("its cause is said to be ", ShutdownCauseName(cause));
     }
@@ -249,7 +250,8 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, const std::s
     const bool waited = life.handed_to == daemon && IsSaidBefore(life, started_at_);
     if (sender != life.sender && !(waited && &ending == &endings::kSignal))
       wrong("sender ", sender, " instead of ", life.sender);
-  } else if (fault.empty() && life.major >= 4 && life.kill_seen_by == daemon && life.sender != -1 &&
+  } else if (fault == Fault::kNone && life.major >= 4 && life.kill_seen_by == daemon &&
+             life.sender != -1 &&
              (ending.by == Ending::By::kProcess || &ending == &endings::kSignal)) {
     wrong("its sender ", life.sender, " is missing");
   }

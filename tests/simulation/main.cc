@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <fstream>
 #include <iterator>
 #include <map>
 #include <string>
@@ -16,10 +17,12 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "tests/simulation/faults.h"
 #include "tests/simulation/simulation.h"
 #include "tests/simulation/worker.h"
 
@@ -42,13 +45,14 @@ struct Flags {
 
 constexpr char kUsage[] =
     "usage: simulate [--seed N | --shrink N] [--first N] [--lives N]\n"
-    "                [--processes N] [--failures N]\n"
+    "                [--processes N] [--failures N] | --faults FILE\n"
     "  --seed N       one simulation, and its story\n"
     "  --shrink N     the same, with as much left out as a failure allows\n"
     "  --first N      the first of the seeds to try, which follow one another; 1 if not given\n"
     "  --lives N      ends after so many lives of VMs; 10000 if not given\n"
     "  --processes N  that simulate at the same time, up to 64; 1 if not given\n"
-    "  --failures N   ends after so many failures; 1000 if not given\n";
+    "  --failures N   ends after so many failures; 1000 if not given\n"
+    "  --faults FILE  writes the judge's table of faults; fails if the file does not have it\n";
 
 constexpr size_t kMaxProcesses = 64;
 // Interval of the seeds that are simulated once more, after all others: each must be the same
@@ -230,9 +234,21 @@ class Batch {
   std::map<std::string, uint64_t> reached_;
 };
 
+// Writes the table of faults. Returns 1 if the document does not have it.
+int CompareFaults(const char* document) {
+  const std::string table = vmeventd::simulation::FaultTable();
+  absl::PrintF("%s", table);
+  std::ifstream file(document);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (absl::StrContains(text, table)) return 0;
+  absl::FPrintF(stderr, "%s does not have this table\n", document);
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 3 && argv[1] == absl::string_view("--faults")) return CompareFaults(argv[2]);
   FixAddresses(argv);
   Flags flags;
   if (!Parse(argc, argv, &flags)) {
