@@ -240,7 +240,7 @@ class Server {
 
   json Do(const json& request) {
     const std::string& what = request.at("do").get_ref<const std::string&>();
-    if (what == "exit") _exit(0);
+    if (what == "exit") _exit(request.value("code", 0));
     if (what == "fork") return ForkHolder();
     if (what == "rename") {
       prctl(PR_SET_NAME, request.at("name").get<std::string>().c_str());
@@ -429,7 +429,7 @@ pid_t FakeQemu::HandOver(bool stay) {
 
 void FakeQemu::Rename(const std::string& name) { Request({{"do", "rename"}, {"name", name}}); }
 
-void FakeQemu::Exit() { SendRequest({{"do", "exit"}}); }
+void FakeQemu::Exit(int code) { SendRequest({{"do", "exit"}, {"code", code}}); }
 
 void FakeQemu::SendAndExit(int monitor, const std::string& bytes) {
   SendRequest({{"do", "send and exit"}, {"monitor", monitor}, {"bytes", bytes}});

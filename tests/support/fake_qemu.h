@@ -80,7 +80,7 @@ class FakeQemu {
   pid_t HandOver(bool stay = false);
 
   // Makes the process exit: its sockets close, their files stay. Does not reap it.
-  void Exit();
+  void Exit(int code = 0);
   // Sends to the client and exits, without serving anything in between. Returns before this is
   // done.
   void SendAndExit(int monitor, const std::string& bytes);

@@ -135,9 +135,9 @@ void QmpRun::EndWithProcess() {
     Feed(input::MonitorClosed{"the process is gone"});
   }
   const auto* const read = command_line_.get();
-  if (read != nullptr && read->done() && read->found() != nullptr &&
-      read->found()->traits.stays_down) {
-    Feed(input::StaysDown{});
+  const QemuArguments* const found = read != nullptr && read->done() ? read->found() : nullptr;
+  if (found != nullptr) {
+    Feed(input::ArgumentsRead{found->traits.stays_down, found->traits.guest_can_exit});
   }
   if (!over()) process().AwaitEnd();
 }

@@ -68,9 +68,12 @@ struct ShutdownMissed {};
 struct ProcessFound {
   const ProcessInfo& process;
 };
-// The command line of a QEMU that has not answered shows that it stays alive when its guest is
-// down.
-struct StaysDown {};
+// The command line of a QEMU that has not answered was read: whether it stays alive when its guest
+// is down, and whether its guest can end it by a device.
+struct ArgumentsRead {
+  bool stays_down = false;
+  bool guest_can_exit = false;
+};
 // The process cannot be followed any more: the end of the monitor is the end of the run.
 struct TrackingLost {};
 // RunInfo::oom_kills, read again while the process lives.
@@ -172,7 +175,7 @@ using Input =
     std::variant<input::Socket, input::TakenOver, input::OwnName, input::MonitorReady,
                  input::MonitorHeld, input::MonitorProblem, input::Event, input::StateAnswer,
                  input::AgentAnswer, input::MonitorClosed, input::ShutdownMissed,
-                 input::ProcessFound, input::StaysDown, input::TrackingLost, input::OomKills,
+                 input::ProcessFound, input::ArgumentsRead, input::TrackingLost, input::OomKills,
                  input::SignalSent, input::NamedOomVictim, input::Threads, input::ProcessGone,
                  input::WordsRead, input::NewLabels, input::NextId, input::ReportedPause,
                  input::ReportedEnd, input::FileDone, input::HostShutdown, input::HostRebooted,

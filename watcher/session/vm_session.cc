@@ -89,7 +89,10 @@ Effects VmSession::On(const Input& input, Instant now) {
         saved_.run.name = EscapeName(in.name);
       },
       [&](const input::ShutdownMissed&) { evidence.facts.monitored = false; },
-      [&](const input::StaysDown&) { evidence.facts.stays_down = true; },
+      [&](const input::ArgumentsRead& in) {
+        evidence.facts.stays_down |= in.stays_down;
+        evidence.facts.guest_can_exit |= in.guest_can_exit;
+      },
       [&](const input::MonitorProblem& in) {
         if (in.problem.code == ProblemCode::kOutOfDescriptors) link_.SawThatItMayLiveOn();
         SetMonitorProblem(in.problem, now);

@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
+#include "tests/support/machine_probe.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/core/managers.h"
@@ -220,6 +221,26 @@ TEST_F(RenamedQemuTest, TheGuestOfOneThatStaysMayBeDownWhereAnotherClientHasTheM
   const UniqueFd other = StartHeldByAnother(&qemu_);
   KillUntilStopped(&qemu_);
   EXPECT_EQ(Stopped().rule(), "down-unseen");
+}
+
+TEST_F(RenamedQemuTest, AnExitByTheGuestsDeviceIsTheGuestsWhereAnotherClientHasTheMonitor) {
+  if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
+  // The QEMU has run for so long that it is not starting.
+  struct LateClock : SystemClock {
+    Instant Now() const override {
+      const Instant now = SystemClock::Now();
+      return {now.wall + absl::Hours(1), now.monotonic + absl::Hours(1)};
+    }
+  };
+  static const LateClock clock;
+  command_lines_->arguments.traits.guest_can_exit = true;
+  options_.greeting_timeout = absl::Milliseconds(30);
+  const UniqueFd other = HoldMonitor(&qemu_, qemu_.AddMonitor(Socket("vm1")));
+  StartWithClock(&clock);
+  ASSERT_TRUE(UntilProblem("vm1", "held by another client"));
+  qemu_.Exit(3);
+  qemu_.Reap();
+  ExpectStopped(ShutdownClass::kUser, "guest-exit");
 }
 
 // Programs that are no QEMU, such as virtiofsd and swtpm, which serve one client.

@@ -130,7 +130,7 @@ class SessionDriver {
     facts.mutable_last_words()->set_source(static_cast<v1::LastWordsSource>(source));
   }
   void AnswerWords() { Apply(session_->On(input::WordsRead{facts}, now_)); }
-  void StaysDown() { Apply(session_->On(input::StaysDown{}, now_)); }
+  void StaysDown() { Apply(session_->On(input::ArgumentsRead{.stays_down = true}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
   // The daemon is started again: all that is left is what was kept of the run.
