@@ -108,6 +108,8 @@ class Host {
   }
   // Returns whether descriptors have been available long enough for all VMs to be followed.
   bool has_descriptors() const;
+  // Paths whose opening has failed since the last shortage of descriptors began.
+  const std::set<std::string>& unopened() const { return shortages_.unopened(); }
   // Time until which the disk hangs: nothing is written.
   absl::Duration disk_hangs_until() const { return disk_hangs_until_; }
 

@@ -59,6 +59,9 @@ class Judge {
   void AfterPump(Daemon* daemon, int number);
   // Checks after a stop in order, with a healthy disk, that the journal has all public events.
   void AfterStop();
+  // Sets the paths whose opening has failed since the last shortage of descriptors began; they
+  // outlive the judge.
+  void set_unopened(const std::set<std::string>* paths) { unopened_ = paths; }
   // Sets whether the running daemon was started with few descriptors.
   void set_short_of_descriptors(bool is) { short_of_descriptors_ = is; }
   // After some time without descriptors, in which these paths could not be opened: checks that the
@@ -126,7 +129,7 @@ class Judge {
   void CheckOrder(const Life& life, const v1::Event& stopped, int daemon) const;
   void CheckUnattendedEnd(const Life& life, const std::string& rule) const;
   void CheckReboot(const Life& life, const v1::Event& stopped, bool by_reboot) const;
-  void CheckShutdownFile(const Life& life, const v1::Event& stopped) const;
+  void CheckShutdownFile(const Life& life, const v1::Event& stopped, int daemon) const;
   // Returns whether the end may be an intended one: false, true, or both.
   std::set<bool> MayBeIntended(const Life& life) const;
   // Check that the end of a domain has waited for libvirt's report, and that no intent of an
@@ -221,6 +224,7 @@ class Judge {
   // The daemons that started without the open runs of earlier daemons, and the times of these
   // starts.
   std::map<int, absl::Duration> without_runs_;
+  const std::set<std::string>* unopened_ = nullptr;  // see set_unopened()
   bool short_of_descriptors_ = false;
   bool had_journal_ = false;  // at the last look, the running daemon had opened the journal
   uint64_t deleted_ = 0;      // all events up to this sequence are deleted

@@ -59,7 +59,7 @@ void Judge::CheckStop(const v1::Event& event, int daemon) {
   const bool by_reboot = rule == "host-rebooted" || rule == "host-shutdown-unseen";
   if (by_reboot || daemon == number_) CheckReboot(*life, event, by_reboot);
   if (!by_reboot) CheckClass(*life, event, daemon);
-  CheckShutdownFile(*life, event);
+  CheckShutdownFile(*life, event, daemon);
 }
 
 // A withdrawal's event comes before that of the end, whatever the disk does.
@@ -129,18 +129,27 @@ void Judge::CheckReboot(const Life& life, const v1::Event& stopped, bool by_rebo
   }
 }
 
-void Judge::CheckShutdownFile(const Life& life, const v1::Event& stopped) const {
+void Judge::CheckShutdownFile(const Life& life, const v1::Event& stopped, int daemon) const {
   if (!life.uuid.empty() || !IsLatest(life)) return;  // a domain has no file
   if (life.listed_as != life.name) return;            // the file is its other name's
   const auto is = static_cast<ShutdownClass>(stopped.shutdown().shutdown_class());
   const uint64_t sequence = stopped.sequence();
-  const bool there =
-      kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life.name, ".shutdown")) != nullptr;
-  if (stopped.shutdown().shutdown_file_written() && !there) {
+  const std::string path = absl::StrCat(kWatchedDirectory, "/", life.name, ".shutdown");
+  const bool there = kernel_->disk().Find(path) != nullptr;
+  const bool written = stopped.shutdown().shutdown_file_written();
+  // A daemon was killed after it had taken the file back, and before it had written that.
+  const bool may_be_taken_back =
+      is == ShutdownClass::kUnknown && absl::c_any_of(life.sayings, [&](const Saying& saying) {
+        const bool revives = saying.kind == Saying::Kind::kReset ||
+                             saying.kind == Saying::Kind::kResume ||
+                             saying.kind == Saying::Kind::kRunState;
+        return revives && saying.was_read() && !saying.is_known(daemon);
+      });
+  if (written && !there && !may_be_taken_back) {
     story_->Fail("STOPPED ", sequence, " says that ", life.name,
                  ".shutdown was written, and it is not there");
   }
-  if (is == ShutdownClass::kUser && !there) {
+  if (is == ShutdownClass::kUser && !there && (written || !unopened_->contains(path))) {
     story_->Fail("STOPPED ", sequence, " of a USER's end came before ", life.name, ".shutdown");
   }
   if ((is == ShutdownClass::kAdmin || is == ShutdownClass::kCrash) && there) {

@@ -48,7 +48,9 @@ bool EndsQemu(const Life& life, const Saying& saying) {
 absl::Duration Judge::CountedAt(const Life& life) const {
   absl::Duration at = started_at_;
   for (const Declared& intent : life.intents) {
-    if (intent.answered < absl::InfiniteDuration()) at = std::max(at, intent.asked);
+    if (intent.answered < absl::InfiniteDuration() && !intent.counter_refused) {
+      at = std::max(at, intent.asked);
+    }
   }
   return at;
 }
@@ -78,7 +80,7 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) 
       std::find_if(life.sayings.rbegin(), life.sayings.rend(),
                    [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
   const bool asked = absl::c_any_of(life.sayings, [&](const Saying& saying) {
-    return saying.kind == Saying::Kind::kRunState && saying.was_read() &&
+    return saying.kind == Saying::Kind::kRunState && saying.is_known(daemon) &&
            (error == life.sayings.rend() || saying.at >= error->at);
   });
   const bool was_stricken =

@@ -238,9 +238,13 @@ ProcessPtr Kernel::Living(int64_t pid) const {
   return it == processes_.end() ? nullptr : it->second;
 }
 
+std::string Kernel::OomCounterOf(const std::string& cgroup) {
+  return absl::StrCat(kCgroups, cgroup, "/memory.events");
+}
+
 void Kernel::CountOomKill(const std::string& cgroup) {
   ++oom_kills_[cgroup];
-  Notify(absl::StrCat(kCgroups, cgroup, "/memory.events"), IN_MODIFY);
+  Notify(OomCounterOf(cgroup), IN_MODIFY);
 }
 
 // Sockets

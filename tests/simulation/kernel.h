@@ -144,8 +144,9 @@ class Kernel : public Clock {
   // Returns whether at some time from `from` to `to` the host was (not) shutting down, as
   // `shutting_down` says.
   bool HostWas(bool shutting_down, absl::Duration from, absl::Duration to) const;
-  // Counts an OOM kill in the cgroup.
+  // Counts an OOM kill in the cgroup. OomCounterOf(): path of the file that shows the count.
   void CountOomKill(const std::string& cgroup);
+  static std::string OomCounterOf(const std::string& cgroup);
 
   // Sockets, on QEMU's side.
   ListenerPtr Bind(const std::string& path, const ProcessPtr& process);

@@ -65,6 +65,7 @@ struct Declared {
   absl::Duration asked;
   absl::Duration answered = absl::InfiniteDuration();  // time of an OK answer
   absl::Duration ttl;
+  bool counter_refused = false;  // there was no descriptor to read the counter of kills for memory
   bool withdrawn = false;
   absl::Duration withdrawn_at = absl::InfiniteDuration();  // time of an OK withdrawal
   int asked_daemon = 0;  // daemon that was asked to withdraw it; 0: none, or it has answered

@@ -132,6 +132,7 @@ class Simulation {
     world_.set_after_overflow([this] {
       if (daemon_ != nullptr && host_.has_descriptors()) judge_.CheckFollowed(number_);
     });
+    judge_.set_unopened(&host_.unopened());
     threads_.set_main_waits([this](absl::Duration until) { WaitForThreads(until); });
     world_.set_intents([this](Life* life, size_t index) { Declare(life, index); },
                        [this](Life* life, size_t index) { Withdraw(life, index); });
@@ -298,6 +299,8 @@ class Simulation {
       story_.Say(life->name, "the intent is declared");
       story_.Reach("intent declared");
       life->intents[index].answered = kernel_.monotonic();
+      life->intents[index].counter_refused =
+          host_.unopened().contains(Kernel::OomCounterOf(life->process->cgroup));
     };
     daemon_->watcher().DeclareIntent(std::move(request), done);
   }
