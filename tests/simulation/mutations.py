@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds defects into a copy of the tree, one switch each, and lets the simulation look for them.
 
-usage: tests/simulation/mutations.py [--check | --saved | --rules | NAME...]
+usage: tests/simulation/mutations.py [--check | --units | --saved | --rules | NAME...]
 
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
@@ -11,6 +11,7 @@ given.
 Then each field that is saved of a run, and each rule of the classification, is left out in turn: a unit test of the session
 must fail.
 --check: only whether each of the pieces, and each of the unit tests, is there.
+--units: only the unit tests that defects name.
 --saved: only the fields that are saved. --rules: only the rules.
 """
 
@@ -29,6 +30,8 @@ COPY = ROOT / "build" / "mutations"
 SAVED = "watcher/session/run_state.cc"
 CLASSIFY = "watcher/session/classification.cc"
 RULES = "watcher/session/classification_rules.h"
+# Folders with unit tests, and their programs.
+UNIT_TESTS = {"tests/watcher": "watcher_test", "tests/server": "server_test", "tests/client": "client_test"}
 SECONDS = int(os.environ.get("SECONDS_A_MUTATION", "600"))
 HEADER = """#pragma once
 #include <cstdlib>
@@ -257,7 +260,9 @@ MUTATIONS = [
     Mutation("resume-keeps-what-goes-with-a-fact", "watcher/session/evidence_log.cc",
              "for (Fact Evidence::*const fact : {row.fact, ⟦row.other⟧}) {", "nullptr"),
     Mutation("an-earlier-press-is-of-the-hosts-shutdown", "watcher/session/evidence_log.cc",
-             "⟦powerdown_at->monotonic >= host_shutdown_at->monotonic⟧", "true"),
+             "⟦powerdown_at->monotonic >= host_shutdown_at->monotonic⟧", "true",
+             # A host that shuts down presses the buttons of all again.
+             unit_test="HostShutdownStoryTest.APressBeforeIsTheCause"),
     Mutation("a-press-while-a-monitor-was-lost-is-no-doubt", "watcher/session/monitor_link.h",
              "return ⟦ready()⟧ || (state_ == State::kNone && new_qemu);", "ready() || lost()"),
     Mutation("a-doubtful-press-counts", "watcher/session/classification.cc",
@@ -348,7 +353,9 @@ MUTATIONS = [
     Mutation("a-handed-monitor-begins-again", "watcher/qmp/monitor_connection.cc",
              "phase_ = Phase::kReady;\n  handshake_.reset();\n  ⟦unhandled_ = handed.unhandled();⟧",
              "phase_ = Phase::kUuid; handshake_ = std::make_unique<Handshake>();"),
-    Mutation("a-handed-stop-is-not-listed", "server/eventlog/recorder.cc", ": stops) ⟦unpublished_.vms.push_back(*vm);⟧", ";"),
+    Mutation("a-handed-stop-is-not-listed", "server/eventlog/recorder.cc", ": stops) ⟦unpublished_.vms.push_back(*vm);⟧", ";",
+             # It takes a VM that is asked for within a second after its end and a handover.
+             unit_test="HandedLogTest.HandedEventsStillWaitForAFullDisk"),
     Mutation("a-handed-question-is-not-known", "watcher/qmp/monitor_connection.cc",
              "state.set_answer_due(⟦pacer_.outstanding()⟧);", "false"),
     Mutation("half-a-line-is-not-handed-over", "watcher/qmp/monitor_connection.cc",
@@ -358,7 +365,9 @@ MUTATIONS = [
     Mutation("a-domains-handed-process-is-not-taken", "watcher/libvirt/libvirt_run.cc",
              "return ⟦session().restored_unattached() && tracked() && handed->process.valid() &&\n"
              "         !handed->connection.valid() && TrackHanded(std::move(handed->process)).ok()⟧;", "false"),
-    Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";"),
+    Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";",
+             # Nobody declares an intent by a UUID.
+             unit_test="HandoverTest.AnIntentFindsARunThatWasHandedOverByItsUuid"),
     # Streams.
     Mutation("a-position-within-a-snapshot", "server/stream/stream_cursor.cc",
              "ProgressAt(⟦snapshot_ != nullptr ? 0 : sequence_⟧)", "sequence_"),
@@ -391,7 +400,9 @@ MUTATIONS = [
              "if (⟦time > absl::InfinitePast()⟧ && deleted_until", "false"),
     # Answers.
     Mutation("a-token-outlives-its-journal", "server/rpc/queries.cc",
-             "if (⟦bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)⟧) {", "false"),
+             "if (⟦bytes.substr(kHashBytes, kHashBytes) != Hash(journal_id)⟧) {", "false",
+             # A journal is seldom replaced between two pages.
+             unit_test="QueriesTest.ATokenIsValidForOneJournal"),
     Mutation("a-name-means-any-life", "server/rpc/queries.cc", "⟦vm->last_sequence > stopped->last_sequence⟧", "true"),
     Mutation("a-status-has-no-last-event", "server/eventlog/event_log_recording.cc", "return ⟦record == nullptr⟧ ? 0 :", "true"),
     # The domains of libvirt.
@@ -488,13 +499,15 @@ def without_rule(text: str) -> str:
     return text.replace(place, 'while (!rule->holds(input) || ::vmeventd::Mutated("rule", rule->id)) ++rule;')
 
 
-def check_unit_tests() -> None:
-    wanted = {mutation.unit_test for mutation in MUTATIONS if mutation.unit_test}
-    texts = "".join(path.read_text() for path in (ROOT / "tests").rglob("*_test.cc"))
-    for test in wanted:
-        suite, _, name = test.partition(".")
-        if not re.search(rf"^TEST(_F|_P)?\({suite},\s+{name}\)", texts, re.MULTILINE):
-            sys.exit(f"no such unit test: {test}")
+def file_of(unit_test: str) -> str:
+    """The file of a unit test, SUITE.TEST, or of a row of a table of stories, SUITE.ROW."""
+    suite, _, name = unit_test.partition(".")
+    for path in (path for folder in UNIT_TESTS for path in sorted((ROOT / folder).rglob("*_test.cc"))):
+        text = path.read_text()
+        is_story = f"STORY_SUITE({suite});" in text and re.search(rf'^ *\{{"{name}",', text, re.MULTILINE)
+        if is_story or re.search(rf"^TEST(_F|_P)?\({suite},\s+{name}\)", text, re.MULTILINE):
+            return str(path.relative_to(ROOT))
+    sys.exit(f"no such unit test: {unit_test}")
 
 
 def copy_tree() -> None:
@@ -554,6 +567,40 @@ def run(simulate: pathlib.Path, name: str) -> str:
     return ""
 
 
+def result_of(program: pathlib.Path, test: str, mutation: str) -> str:
+    """What becomes of a unit test: "failed", "passed", "skipped" or "missing"."""
+    patterns = [pattern.format(*test.split(".", 1)) for pattern in ("{}.{}", "*/{}.{}/*", "*/{}.*/{}")]
+    done = subprocess.run([program, f"--gtest_filter={':'.join(patterns)}"], check=False, text=True, errors="replace",
+                          env=dict(os.environ, VMEVENTD_MUTATION=mutation), stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL)
+    if done.returncode != 0:
+        return "failed"
+    return "skipped" if "[  SKIPPED ]" in done.stdout else "passed" if "[       OK ]" in done.stdout else "missing"
+
+
+def look_with_unit_tests(wanted: list[tuple[str, str, str]]) -> int:
+    """Each of wanted is a mutation, the file of a unit test and the test, which must fail with it."""
+    missed = 0
+    programs: dict[str, pathlib.Path] = {}
+    for mutation, file, test in wanted:
+        name = UNIT_TESTS["/".join(file.split("/")[:2])]
+        if name not in programs:
+            programs[name] = build(name)
+        with_it = result_of(programs[name], test, mutation)
+        without = result_of(programs[name], test, "") if with_it == "failed" else ""
+        if with_it == "failed" and without == "passed":
+            continue
+        missed += with_it != "skipped"
+        print(f"{'skip' if with_it == 'skipped' else 'NOT '}  {mutation}: {test} {with_it}"
+              + (f", and {without} without it" if without else ""), flush=True)
+    print(f"{len(wanted) - missed} of {len(wanted)} unit tests fail with what they are named for")
+    return 1 if missed else 0
+
+
+def units() -> list[tuple[str, str, str]]:
+    return [(each.name, file_of(each.unit_test), each.unit_test) for each in MUTATIONS if each.unit_test]
+
+
 def look_for(watcher_test: pathlib.Path, parts: list[str], gtest_filter: str, missing: str) -> int:
     """Leaves out each of the parts; a unit test must fail."""
     def fails(part: str) -> bool:
@@ -584,31 +631,33 @@ def main() -> int:
     names = sys.argv[1:]
     if names == ["--check"]:
         mutated_texts()
-        check_unit_tests()
+        units()
         return 0
+    if names == ["--units"]:
+        copy_tree()
+        return look_with_unit_tests(units())
     if names in (["--saved"], ["--rules"]):
         copy_tree()
         return look_for_saved_fields() if names == ["--saved"] else look_for_rules()
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
-    chosen = [mutation for mutation in MUTATIONS if not names or mutation.name in names]
+    chosen = [each for each in MUTATIONS if each.name in names or (not names and not each.unit_test)]
     copy_tree()
     simulate = build("simulate")
     if problem := run(simulate, ""):
         sys.exit(f"without a mutation: {problem}")
     missed = 0
     for mutation in chosen:
-        if mutation.unit_test and not names:
-            print(f"unit          {mutation.name:40} {mutation.unit_test}", flush=True)
-            continue
         begin = time.monotonic()
         found = run(simulate, mutation.name)
         missed += not found
         print(f"{'found' if found else 'NOT'}  {time.monotonic() - begin:5.0f} s  {mutation.name:40} {found}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} found")
     status = 0 if missed * 20 <= len(chosen) else 1
-    return status if names else max(status, look_for_saved_fields(), look_for_rules())
+    if names:
+        return status
+    return max(status, look_with_unit_tests(units()), look_for_saved_fields(), look_for_rules())
 
 
 if __name__ == "__main__":

@@ -100,6 +100,22 @@ TEST_F(QueriesTest, ATokenIsValidForOneMethod) {
   EXPECT_TRUE(absl::IsInvalidArgument(queries_.ListVms(vms).status()));
 }
 
+TEST_F(QueriesTest, ATokenIsValidForOneJournal) {
+  pumped_.PushEach("a", 2);
+  v1::ListEventsRequest request = FromText<v1::ListEventsRequest>("page_size: 1");
+  request.set_page_token(Events(request).next_page_token());
+  PumpedState replaced;
+  replaced.PushEach("a", 2);
+  GarbleJournal(replaced.journal_options().path);
+  replaced.Restart(/*in_order=*/false);
+  Queries queries(&replaced.log());
+  absl::Status status;
+  queries.ListEvents(
+      request, "peer", [] { return false; },
+      [&status](const absl::StatusOr<std::string>& answer) { status = answer.status(); });
+  EXPECT_THAT(status.message(), HasSubstr("before the journal was replaced"));
+}
+
 class SmallRingQueriesTest : public QueriesTest {
  protected:
   SmallRingQueriesTest() : QueriesTest(RingOf(5)) {}

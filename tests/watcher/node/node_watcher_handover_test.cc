@@ -6,12 +6,16 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/uuid.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
+#include "watcher/node/intent_request.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
 
@@ -165,6 +169,22 @@ TEST_F(HandoverTest, AnUntrackedRunIsFollowedFurther) {
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
   Resume();
   ExpectEnd(ShutdownClass::kUser);
+}
+
+// QEMU is not asked for its UUID again.
+TEST_F(HandoverTest, AnIntentFindsARunThatWasHandedOverByItsUuid) {
+  const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
+  qemu_.AddMonitor(Socket("vm1"), {.uuid = uuid});
+  Start();
+  ASSERT_TRUE(UntilAgentsKnown());
+  Stop();
+  Resume();
+  ASSERT_EQ(watcher_->counters().handovers, 1u);
+  IntentRequest request{.vm_name = "", .intent_id = "id-1", .ttl = absl::Minutes(10)};
+  request.uuid = ParseUuid(uuid);
+  watcher_->DeclareIntent(request, [](const absl::StatusOr<v1::Intent>&) {});
+  Turn();
+  EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 1);
 }
 
 TEST_F(HandoverTest, AMonitorInItsHandshakeIsNotHandedOver) {
