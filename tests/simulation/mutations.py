@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds defects into a copy of the tree, one switch each, and lets the simulation look for them.
 
-usage: tests/simulation/mutations.py [--check | --units | --saved | --rules | NAME...]
+usage: tests/simulation/mutations.py [--check | --units | --saved | --rules | --elsewhere | NAME...]
 
 A defect is a piece of a file and what it becomes. All are compiled at once, each behind a switch that an
 environment variable sets, so that one build serves all. For each the simulation runs until a seed fails,
@@ -10,9 +10,11 @@ simulation, or too seldom, names the unit test that fails with it; the simulatio
 given.
 Then each field that is saved of a run, and each rule of the classification, is left out in turn: a unit test of the session
 must fail.
+Then each element of the contract that tests outside of tests/system/contract hold is left out of what is published, and
+each of these tests must fail.
 --check: only whether each of the pieces, and each of the unit tests, is there.
 --units: only the unit tests that defects name.
---saved: only the fields that are saved. --rules: only the rules.
+--saved: only the fields that are saved. --rules: only the rules. --elsewhere: only the elements of the contract.
 """
 
 import concurrent.futures
@@ -49,6 +51,64 @@ inline bool Mutated(std::string_view of, std::string_view part) {
 }
 }  // namespace vmeventd
 """
+# Leaves an element of the contract out of a message and of those in it: "MESSAGE.field" is cleared, "ENUM.VALUE" becomes
+# another value.
+PUBLISHER_HEADER = """#pragma once
+#include <vector>
+#include "base/mutation.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+namespace vmeventd {
+inline int Published(const google::protobuf::EnumValueDescriptor* value) {
+  const google::protobuf::EnumDescriptor* const of = value->type();
+  if (!Mutated(of->name(), value->name())) return value->number();
+  return of->value(value->index() + 1 < of->value_count() ? value->index() + 1 : 1)->number();
+}
+inline void LeaveOut(google::protobuf::Message* message) {
+  using Field = google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection* const reflection = message->GetReflection();
+  std::vector<const Field*> fields;
+  reflection->ListFields(*message, &fields);
+  for (const Field* field : fields) {
+    const int count = field->is_repeated() ? reflection->FieldSize(*message, field) : 0;
+    if (Mutated(message->GetDescriptor()->name(), field->name())) {
+      reflection->ClearField(message, field);
+    } else if (field->cpp_type() == Field::CPPTYPE_ENUM && !field->is_repeated()) {
+      reflection->SetEnumValue(message, field, Published(reflection->GetEnum(*message, field)));
+    } else if (field->cpp_type() == Field::CPPTYPE_ENUM) {
+      for (int i = 0; i < count; ++i) {
+        const int value = Published(reflection->GetRepeatedEnum(*message, field, i));
+        reflection->SetRepeatedEnumValue(message, field, i, value);
+      }
+    } else if (field->cpp_type() == Field::CPPTYPE_MESSAGE && !field->is_repeated()) {
+      LeaveOut(reflection->MutableMessage(message, field));
+    } else if (field->cpp_type() == Field::CPPTYPE_MESSAGE && !field->is_map()) {
+      for (int i = 0; i < count; ++i) LeaveOut(reflection->MutableRepeatedMessage(message, field, i));
+    }
+  }
+}
+template <typename Message>
+Message WithoutElement(Message message) {
+  LeaveOut(&message);
+  return message;
+}
+}  // namespace vmeventd
+"""
+# Where messages are published: a text that is there once, and the message's expression in it between marks.
+PUBLISHERS = [
+    ("watcher/session/vm_session_publish.cc", "  update.event = ⟦std::move(event)⟧;"),
+    ("watcher/session/vm_session_publish.cc", "  status.set_attached(link_.answered_all());\n  return ⟦status⟧;"),
+    ("watcher/core/vm_event.cc", "  return ⟦gap⟧;"),
+    ("watcher/core/problem.cc", "  return ⟦out⟧;"),
+    ("watcher/core/qemu_words.cc", "words.mutable_lines()->end());\n  return ⟦words⟧;"),
+    ("watcher/node/node_watcher.cc", "  return ⟦gap⟧;"),
+    ("watcher/node/node_watcher.cc", "source->Describe(&info);\n    return ⟦info⟧;"),
+    ("server/eventlog/recorder.cc", "  batch_.Put(Logged(⟦std::move(event)⟧));"),
+    ("server/eventlog/journal_reader.cc", "  return Logged(⟦std::move(gap)⟧);"),
+    ("server/rpc/event_counts.cc", "  return ⟦response⟧;"),
+    ("server/stream/stream_hub.cc", "  *stream.mutable_open_time() = ToTimestamp(now);\n  return ⟦stream⟧;"),
+    ("server/rpc/vm_event_service.cc", "  return ⟦info⟧.SerializeAsString();"),
+]
 
 
 class Mutation(NamedTuple):
@@ -467,6 +527,12 @@ def mutated_texts() -> dict[str, str]:
         texts[mutation.file] = mutated(text, mutation)
     texts[SAVED] = without_saved_field(texts[SAVED])
     texts[CLASSIFY] = without_rule(texts[CLASSIFY])
+    for file, place in PUBLISHERS:
+        text = texts.get(file) or (ROOT / file).read_text()
+        plain = place.replace("⟦", "").replace("⟧", "")
+        if text.count(plain) != 1:
+            sys.exit(f"{file}: {plain!r} is there {text.count(plain)} times, not once")
+        texts[file] = text.replace(plain, place.replace("⟦", "::vmeventd::WithoutElement(").replace("⟧", ")"))
     return texts
 
 
@@ -515,8 +581,11 @@ def copy_tree() -> None:
     COPY.mkdir(parents=True, exist_ok=True)
     files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
                            check=True, capture_output=True, text=True).stdout.split("\0")
-    texts = {file: '#include "base/mutation.h"\n' + text for file, text in texts.items()}
+    publishing = {file for file, _ in PUBLISHERS}
+    texts = {file: f'#include "base/{"publisher" if file in publishing else "mutation"}.h"\n{text}'
+             for file, text in texts.items()}
     texts["base/mutation.h"] = HEADER
+    texts["base/publisher.h"] = PUBLISHER_HEADER
     for file in filter(None, files):
         if file not in texts and (ROOT / file).exists():
             write_if_changed(COPY / file, (ROOT / file).read_bytes(), ROOT / file)
@@ -601,6 +670,15 @@ def units() -> list[tuple[str, str, str]]:
     return [(each.name, file_of(each.unit_test), each.unit_test) for each in MUTATIONS if each.unit_test]
 
 
+def elements_elsewhere() -> list[tuple[str, str, str]]:
+    """The elements of the contract that unit tests hold, with the file and the name of each test."""
+    listed = subprocess.run([ROOT / "tests/system/contract/contract_test.py", "--list-elsewhere"],
+                            check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = [tuple(line.split()) for line in listed.splitlines()]
+    # A method's promise is no part of a message.
+    return [row for row in rows if row[1].startswith(tuple(UNIT_TESTS)) and "." in row[0]]
+
+
 def look_for(watcher_test: pathlib.Path, parts: list[str], gtest_filter: str, missing: str) -> int:
     """Leaves out each of the parts; a unit test must fail."""
     def fails(part: str) -> bool:
@@ -639,6 +717,9 @@ def main() -> int:
     if names in (["--saved"], ["--rules"]):
         copy_tree()
         return look_for_saved_fields() if names == ["--saved"] else look_for_rules()
+    if names == ["--elsewhere"]:
+        copy_tree()
+        return look_with_unit_tests(elements_elsewhere())
     unknown = set(names) - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}")
@@ -657,7 +738,8 @@ def main() -> int:
     status = 0 if missed * 20 <= len(chosen) else 1
     if names:
         return status
-    return max(status, look_with_unit_tests(units()), look_for_saved_fields(), look_for_rules())
+    return max(status, look_with_unit_tests(units()), look_for_saved_fields(), look_for_rules(),
+               look_with_unit_tests(elements_elsewhere()))
 
 
 if __name__ == "__main__":

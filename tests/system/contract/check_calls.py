@@ -125,8 +125,6 @@ def what_an_intent_decides(world):
 
 elsewhere("tests/watcher/session/vm_session_intent_test.cc:IntentStoryTest.ARebootIsNoEndThatWasSeen",
           "DeclareIntent", "2")
-elsewhere("tests/watcher/session/vm_session_intent_test.cc:VmSessionIntentTest.IntentsBeyondTheRunsRateAreRefused",
-          "DeclareIntent", "RESOURCE_EXHAUSTED")
 
 
 @promise("DeclareIntent", "4")
@@ -255,7 +253,7 @@ def the_same_actor_replaces_its_intent(world):
     world.refused("NOT_FOUND", "WithdrawIntent", intent_id=first.intent_id)
 
 
-@promise("DeclareIntent", "ALREADY_EXISTS")
+@promise("DeclareIntent", "ALREADY_EXISTS", "RESOURCE_EXHAUSTED")
 @promise("ErrorReason.ERROR_REASON_INTENT_IS_OPEN")
 @promise("ErrorReason.ERROR_REASON_TOO_MANY_INTENTS")
 def one_intent_a_run(world):
@@ -377,13 +375,14 @@ def host_shutdown(world):
     assert host.active != host.HasField("problem") and not host.shutting_down, host
 
 
-elsewhere("tests/watcher/host/system_bus_test.cc:SystemBusTest.LogindReportsAShutdownAndItsCancellation",
+elsewhere("tests/watcher/node/node_watcher_test.cc:NodeWatcherTest.ItsDescriptionHasTheHostsShutdown",
           "HostShutdownWatch.shutting_down")
 
 
-for source in ("PIDFD", "PROC_CONNECTOR"):
-    elsewhere("tests/watcher/runs/exit_status_reader_test.cc:ExitStatusSourceTest.TheBestIsTakenWhereNoneIsForced",
-              f"ExitStatusSource.EXIT_STATUS_SOURCE_{source}")
+EXITS = "tests/watcher/node/node_watcher_exit_test.cc:NodeWatcherExitTest"
+elsewhere(f"{EXITS}.ItsDescriptionNamesPidfdsAsTheSourceOfExitStatuses", "ExitStatusSource.EXIT_STATUS_SOURCE_PIDFD")
+elsewhere(f"{EXITS}.ItsDescriptionNamesTheProcConnectorAsTheSourceOfExitStatuses",
+          "ExitStatusSource.EXIT_STATUS_SOURCE_PROC_CONNECTOR")
 
 
 @promise("GetServerInfoResponse.exit_status_source")

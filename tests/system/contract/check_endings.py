@@ -3,6 +3,7 @@
 import pathlib
 import re
 import signal
+import time
 
 from elsewhere_tests import has_word, spellings
 from promises import CHECKS, elsewhere, promise
@@ -31,23 +32,15 @@ elsewhere(f"{SENDER_STORIES}.AKillByTheKernelIsACrash", "ShutdownCause.SHUTDOWN_
 elsewhere(f"{SENDER_STORIES}.AKillByAnotherProcessIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
 elsewhere(f"{SENDER_STORIES}.AKillOfTheContainerIsAHostKill", "ShutdownCause.SHUTDOWN_CAUSE_HOST_KILL")
 elsewhere(f"{SENDER_STORIES}.AKillByAnotherProcessIsAHostKill", "ShutdownDetail.sender")
-elsewhere(f"{SENDER_STORIES}.TheReasonWhyTheSenderIsUnknownIsEvidence", "ShutdownDetail.sender")
 for field in ("login_uid", "login_user", "login_session", "remote_host"):
     elsewhere(f"{SENDER_STORIES}.ASenderWhoLoggedInIsNamed", f"SignalSender.{field}")
 SENDERS = "tests/watcher/session/vm_session_sender_test.cc:VmSessionSenderTest"
 for field in ("signal", "pid", "uid", "executable", "cgroup", "command"):
     elsewhere(f"{SENDERS}.ARestartAndAResetKeepTheSender", f"SignalSender.{field}")
-elsewhere("tests/watcher/session/end_words_test.cc:EndWordsTest.ASenderIsDescribedForPeople",
-          "SignalSender.uid")
-elsewhere("tests/watcher/signals/signal_watch_test.cc:SignalWatchTest.ASenderThatIsGoneHasUserAndNameFromTheRecord",
-          "SignalSender.uid")
 elsewhere(f"{SENDER_STORIES}.AKillByTheKernelIsACrash", "SignalSender.kernel")
 for field in ("container_pid", "container_signal"):
     elsewhere(f"{SENDER_STORIES}.AKillOfTheContainerIsAHostKill", f"SignalSender.{field}")
 elsewhere(f"{SENDER_STORIES}.AKernelsKillForItsParentIsUnknown", "SignalSender.parent_ended")
-elsewhere(f"{MIGRATION_STORIES}.AnEndInItsLastPassIsUnknown", "ShutdownDetail.may_still_run")
-elsewhere("tests/watcher/session/vm_session_end_test.cc:VmSessionEndTest.OfAProcessThatIsNotTracked",
-          "ShutdownDetail.may_still_run")
 elsewhere(f"{SENDERS}.ASenderThatMayBeQemusChildIsNotAttributedToQemu", "SignalSender.of_qemu")
 WORDS = "tests/watcher/session/vm_session_words_test.cc:VmSessionWordsTest"
 elsewhere(f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", "SignalSender.from_last_words")
@@ -56,10 +49,9 @@ for test, fields in (
         (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),
         (f"{WORDS}.ACrashHasLastWords", ("ShutdownDetail.numbers", "ShutdownDetail.last_words")),
         ("tests/watcher/runs/last_words_test.cc:LastWordsTest.AFileThatIsItsOwnIsReadFromItsBeginning",
-         ("LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR",)),
+         ("LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR", "LastWords.source")),
         (f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
         (f"{WORDS}.AFailedStartHasLastWords", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
-        (f"{LAST_WORDS}.AnAssertionThatFailsIsQuoted", ("EndNumbers.ran_for", "LastWords.source")),
         (f"{LAST_WORDS}.AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit", ("EndNumbers.peak_memory_bytes",
                                                                            "EndNumbers.memory_limit_bytes")),
         ("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes",
@@ -68,8 +60,6 @@ for test, fields in (
         elsewhere(test, field)
 elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionSaveTest.ARunComesBackWithRawNamesAndOddText",
           "VmRef.unit")
-elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes",
-          "ShutdownDetail.last_seen_time")
 elsewhere(f"{HOST_SHUTDOWN_STORIES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
 elsewhere(f"{HOST_SHUTDOWN_STORIES}.AGuestThatPowersItselfOffHasACaveat",
           "ShutdownCaveat.SHUTDOWN_CAVEAT_HOST_SHUTTING_DOWN")
@@ -109,15 +99,12 @@ def guest_panic(world):
     assert not stopped["reset"].HasField("panic")
 
 
-for name in ("USER", "CRASH"):
-    elsewhere(f"{REAL_GUESTS}:EndingTest.HasTheRightVerdict", f"ShutdownClass.SHUTDOWN_CLASS_{name}")
-for cause in ("HOST_DESTROY", "HOST_SAVE"):
-    elsewhere("tests/system/libvirt_test.cc:LibvirtEndingTest.IsClassifiedAndPublishedOnce",
-              f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
-for cause, test in (("MIGRATION_FAILED", "AnArrivalThatFailsIsNoCrash"),
-                    ("NEVER_RAN", "AnEndBeforeTheVmRanIsNoCrash"),
-                    ("MIGRATION_UNFINISHED", "AnEndInItsLastPassIsUnknown")):
-    elsewhere(f"{MIGRATION_STORIES}.{test}", f"ShutdownCause.SHUTDOWN_CAUSE_{cause}")
+elsewhere("tests/watcher/libvirt/libvirt_process_test.cc:"
+          "LibvirtProcessTest.TheRunEndsWithItsProcessOnceLibvirtHasReported",
+          "ShutdownCause.SHUTDOWN_CAUSE_HOST_DESTROY")
+elsewhere("tests/watcher/libvirt/libvirt_source_test.cc:LibvirtSourceTest.TheNextLifeOfADomainIsAnotherRun",
+          "ShutdownCause.SHUTDOWN_CAUSE_HOST_SAVE")
+elsewhere(f"{MIGRATION_STORIES}.AnArrivalThatFailsIsNoCrash", "ShutdownCause.SHUTDOWN_CAUSE_MIGRATION_FAILED")
 
 
 @promise("ShutdownDetail.never_ran")
@@ -139,6 +126,7 @@ def a_vm_that_was_only_held(world):
 @promise("ShutdownClass.SHUTDOWN_CLASS_ADMIN")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_HOST_POWERDOWN")
 @promise("ShutdownDetail.powerdown_age")
+@promise("EndNumbers.ran_for")
 def host_powerdown(world):
     stream = world.begin()
     pressed = world.started_vm(stream, "pressed")
@@ -153,23 +141,50 @@ def host_powerdown(world):
     stopped = stream.wait_event("STOPPED", "pressed")
     expect(stopped, ADMIN, "HOST_POWERDOWN")
     assert stopped.shutdown.HasField("powerdown_age")
+    assert stopped.shutdown.numbers.ran_for.ToNanoseconds() > 0, stopped
     stopped = stream.wait_event("STOPPED", "alone")
     expect(stopped, USER, "GUEST_POWEROFF")
     assert not stopped.shutdown.HasField("powerdown_age")
     expect(stream.wait_event("STOPPED", "intended"), ADMIN, "GUEST_POWEROFF")
 
-elsewhere("tests/system/migration_test.cc:MigrationTest.SourceMigratesAndTheVmContinuesAtItsDestination",
-          "ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY")
+
+@promise("ShutdownCause.SHUTDOWN_CAUSE_MIGRATED_AWAY")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_NEVER_RAN")
+@promise("ShutdownCause.SHUTDOWN_CAUSE_MIGRATION_UNFINISHED")
+@promise("ShutdownDetail.may_still_run")
+def ends_of_vms_that_moved(world):
+    stream = world.begin()
+    for status, class_name, cause, may_run in (("postmigrate", ADMIN, "MIGRATED_AWAY", False),
+                                               ("inmigrate", UNKNOWN, "NEVER_RAN", True),
+                                               ("finish-migrate", UNKNOWN, "MIGRATION_UNFINISHED", True)):
+        world.started_vm(stream, status, status=status).exit()
+        stopped = stream.wait_event("STOPPED", status)
+        expect(stopped, class_name, cause)
+        assert stopped.shutdown.may_still_run == may_run, stopped
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNKNOWN")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_UNOBSERVED")
+@promise("ShutdownDetail.last_seen_time")
+@promise("GapReason.GAP_REASON_NOT_WATCHED")
+@promise("Event.gap_reason")
+@promise("Event.unwatched")
+@promise("TimeRange.start")
+@promise("TimeRange.end")
 def unobserved(world):
-    stream, qemu = world.follow()
+    _, qemu = world.follow()
     world.stop()
+    stopped_at = time.time_ns()
     qemu.exit()
     world.start()
-    expect(world.oldest().wait_event("STOPPED"), UNKNOWN, "UNOBSERVED")
+    stream = world.oldest()
+    stopped = stream.wait_event("STOPPED")
+    expect(stopped, UNKNOWN, "UNOBSERVED")
+    assert 0 < stopped.shutdown.last_seen_time.ToNanoseconds() <= stopped_at, stopped
+    gap = stream.wait_event("GAP", "")
+    assert gap.gap_reason == pb.GAP_REASON_NOT_WATCHED, gap
+    unwatched = gap.unwatched
+    assert 0 < unwatched.start.ToNanoseconds() <= stopped_at < unwatched.end.ToNanoseconds(), gap
 
 
 elsewhere("tests/watcher/node/node_watcher_exit_test.cc:NodeWatcherExitTest.WithoutASourceAReapedProcessIsNotKnown",
@@ -182,11 +197,22 @@ ENDS = (
     (shutdown(False, "host-error"), None, CRASH, "HOST_ERROR", "shutdown-host-error"),
     (qmp("SHUTDOWN", {"guest": False}), None, ADMIN, "HOST_REQUEST", "legacy-host"),
     (qmp("SHUTDOWN", {"guest": True}), None, USER, "GUEST_REQUEST", "legacy-guest"),
+    (shutdown(True, "guest-shutdown"), None, USER, "GUEST_POWEROFF", "guest-poweroff"),
+    (shutdown(True, "guest-reset"), None, USER, "GUEST_REBOOT_EXIT", "guest-reboot-exit"),
+    (qmp("SUSPEND_DISK") + shutdown(True, "guest-shutdown"), None, USER, "GUEST_HIBERNATE", "guest-hibernate"),
+    (shutdown(True, "guest-panic"), None, CRASH, "GUEST_PANIC", "shutdown-guest-panic"),
+    (shutdown(False, "host-qmp-quit"), None, ADMIN, "HOST_QUIT", "host-quit"),
+    (shutdown(False, "host-signal"), None, ADMIN, "HOST_SIGNAL", "host-signal"),
+    (shutdown(False, "host-qmp-system-reset"), None, ADMIN, "HOST_RESET_EXIT", "host-reset-exit"),
+    (qmp("WATCHDOG", {"action": "poweroff"}), None, CRASH, "WATCHDOG", "watchdog"),
+    ("", signal.SIGSEGV, CRASH, "QEMU_CRASHED", "qemu-crashed"),
     ("", signal.SIGKILL, UNKNOWN, "UNOBSERVED", "killed-unseen"),
     ("", None, UNKNOWN, "UNOBSERVED", "clean-exit"))
 
 
 @promise("ShutdownClass.SHUTDOWN_CLASS_UNSPECIFIED")
+@promise("ShutdownClass.SHUTDOWN_CLASS_USER")
+@promise("ShutdownClass.SHUTDOWN_CLASS_CRASH")
 @promise("ShutdownCause.SHUTDOWN_CAUSE_UNSPECIFIED")
 @promise("ShutdownDetail.shutdown_class")
 @promise("ShutdownDetail.cause")

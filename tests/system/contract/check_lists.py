@@ -327,8 +327,8 @@ def patterns_of_sources(world):
         assert "filter.sources" in message, message
 
 
-elsewhere("tests/system/libvirt_test.cc:LibvirtTest.LabelsSayWhoseADomainIs", "VmRef.labels")
-elsewhere("tests/watcher/libvirt/domain_xml_test.cc:DomainLabelsTest.LabelsInTheMetadataAreBounded", "VmRef.labels")
+elsewhere("tests/watcher/libvirt/libvirt_source_test.cc:"
+          "LibvirtSourceTest.LabelsComeWithTheDetailsAndStandInTheNextEvent", "VmRef.labels")
 
 
 # With labels: LibvirtTest.LabelsSayWhoseADomainIs.

@@ -71,14 +71,19 @@ def main():
     parser.add_argument("--hung-disk", help="the library of tests/support/hung_disk.cc")
     parser.add_argument("--promises", action="store_true")
     parser.add_argument("--elsewhere", action="store_true")
+    parser.add_argument("--list-elsewhere", action="store_true", help="lists them: element, file, test")
     parser.add_argument("--ctest", help="the program ctest")
     parser.add_argument("--build", help="the tree of which ctest runs the tests")
     parser.add_argument("--only", help="a check's name")
     parser.add_argument("modules", nargs="*", metavar="MODULE or PROGRAM")
     arguments = parser.parse_args()
-    modules = MODULES if arguments.elsewhere else arguments.modules or MODULES
+    modules = MODULES if arguments.elsewhere or arguments.list_elsewhere else arguments.modules or MODULES
     for module in modules:
         importlib.import_module(module)
+    if arguments.list_elsewhere:
+        for element, file, test in elsewhere_tests.named_tests():
+            print(element, file, test)
+        return 0
     if arguments.elsewhere:
         return 1 if elsewhere_tests.check(arguments.modules, arguments.ctest, arguments.build) else 0
     if arguments.promises:

@@ -1,7 +1,5 @@
 #include "watcher/host/host_watch.h"
 
-#include <sys/eventfd.h>
-
 #include <memory>
 #include <utility>
 #include <vector>
@@ -9,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/test_util.h"
+#include "tests/watcher/host/fake_host_shutdown.h"
 #include "watcher/host/host_shutdown_api.h"
 
 namespace vmeventd {
@@ -16,27 +15,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-// A HostShutdownApi that reports what a test sets. One thread.
-class FakeHostShutdown : public HostShutdownApi {
- public:
-  // The loop wakes for it, unless `silent`.
-  void Say(HostShutdownState state, bool silent = false) {
-    state_ = std::move(state);
-    if (!silent) eventfd_write(fd_.get(), 1);
-  }
-
-  int fd() const override { return fd_.get(); }
-  HostShutdownState Read() override {
-    eventfd_t ignored = 0;
-    eventfd_read(fd_.get(), &ignored);
-    return state_;
-  }
-
- private:
-  UniqueFd fd_{eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-  HostShutdownState state_;
-};
 
 class HostWatchTest : public testing::Test {
  protected:

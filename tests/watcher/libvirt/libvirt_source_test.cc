@@ -223,6 +223,18 @@ TEST_F(LibvirtSourceTest, AnErrorIsShownAndTheConnectionTriedAgain) {
   EXPECT_EQ(sink_.Count(EventType::kGap), 0) << "it was never connected before";
 }
 
+TEST_F(LibvirtSourceTest, ALostLibvirtIsAProblemOfItsDomainsAndThenAGap) {
+  FindDomain();
+  libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
+  libvirt_->Close("libvirt closed the connection");
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kMonitorLost) == 1; }));
+  ASSERT_EQ(sink_.Latest("web1")->problems_size(), 1);
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).code(), v1::PROBLEM_CODE_LIBVIRT_LOST);
+  libvirt_->SetOpenError(absl::OkStatus());
+  ASSERT_TRUE(UntilInTime([&] { return sink_.Count(EventType::kGap) == 1; }));
+  EXPECT_EQ(sink_.Last(EventType::kGap)->update.event->gap_reason(), v1::GAP_REASON_LIBVIRT_LOST);
+}
+
 TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
   FindDomain();
   options_.sources.libvirts.clear();

@@ -45,6 +45,20 @@ TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
   ExpectSignal(SIGABRT);
 }
 
+TEST_F(NodeWatcherExitTest, ItsDescriptionNamesPidfdsAsTheSourceOfExitStatuses) {
+  if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
+  options_.exit_status_source = ExitStatusSource::kPidfd;
+  Start();
+  EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_PIDFD);
+}
+
+TEST_F(NodeWatcherExitTest, ItsDescriptionNamesTheProcConnectorAsTheSourceOfExitStatuses) {
+  if (const std::string why = WhyNoProcConnector(); !why.empty()) GTEST_SKIP() << why;
+  options_.exit_status_source = ExitStatusSource::kProcConnector;
+  Start();
+  EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_PROC_CONNECTOR);
+}
+
 TEST_F(NodeWatcherExitTest, AnIntentDuringAPendingEndIsPublishedAsLate) {
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   FollowWithManualClock();
@@ -95,6 +109,7 @@ TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
   EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_NONE);
   qemu_.KillAndReap();
   ExpectStopped(ShutdownClass::kUnknown, "process-exited");
+  EXPECT_EQ(Stopped().cause(), ShutdownCause::kProcessExited);
   EXPECT_TRUE(Stopped().exit_unknown());
 }
 

@@ -2,12 +2,14 @@
 
 #include <atomic>
 #include <csignal>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/watcher/host/fake_host_shutdown.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/session/event_limiter.h"
 
@@ -85,6 +87,15 @@ TEST_F(NodeWatcherTest, ASocketThatTheSameProcessCreatedAgainIsTheSameRun) {
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
+}
+
+TEST_F(NodeWatcherTest, ItsDescriptionHasTheHostsShutdown) {
+  const auto host = std::make_shared<FakeHostShutdown>();
+  options_.host_shutdown.source = host;
+  Start();
+  host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  Turns();
+  EXPECT_TRUE(watcher_->Describe().host_shutdown().shutting_down());
 }
 
 TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {

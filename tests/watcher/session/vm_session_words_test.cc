@@ -54,6 +54,7 @@ TEST_F(VmSessionWordsTest, AFailedStartHasLastWords) {
   vm.End(Exited(1));
   ExpectVerdict(vm, ShutdownClass::kUnknown, ShutdownCause::kNeverRan);
   EXPECT_THAT(vm.Stopped().last_words().lines(), ElementsAre(HasSubstr("write")));
+  EXPECT_EQ(vm.Stopped().last_words().source(), v1::LAST_WORDS_SOURCE_LIBVIRT_LOG);
 }
 
 TEST_F(VmSessionWordsTest, LastWordsNameTheSenderIfTheKernelDidNot) {
@@ -64,6 +65,7 @@ TEST_F(VmSessionWordsTest, LastWordsNameTheSenderIfTheKernelDidNot) {
   ASSERT_TRUE(vm_.Stopped().has_sender());
   EXPECT_EQ(vm_.Stopped().sender().pid(), 812);
   EXPECT_TRUE(vm_.Stopped().sender().from_last_words());
+  EXPECT_EQ(vm_.Stopped().last_words().source(), v1::LAST_WORDS_SOURCE_JOURNAL);
   EXPECT_THAT(EvidenceOf(vm_.Stopped()),
               HasSubstr("SIGTERM sent by virtqemud (pid 812, as QEMU reports)"));
 }
@@ -102,6 +104,7 @@ TEST_F(VmSessionWordsTest, ACoreIsEvidence) {
   vm_.facts.set_core("coredumpctl info 4711");
   vm_.End({ExitStatus{0, SIGSEGV, true}, false});
   EXPECT_TRUE(vm_.Stopped().exit_signal().core_dumped());
+  EXPECT_EQ(vm_.Stopped().core(), "coredumpctl info 4711");
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), HasSubstr("core dumped: coredumpctl info 4711"));
 }
 

@@ -36,6 +36,8 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
+#include "vmeventd/v1/vm_events.pb.h"
+#include "watcher/core/problem.h"
 #include "watcher/signals/boot_clock.h"
 #include "watcher/signals/process_reader.h"
 #include "watcher/signals/signal_trace.h"
@@ -387,22 +389,22 @@ TEST_F(BpfTraceTest, WithoutACapabilityTheErrorNamesIt) {
   const AsNobody nobody;
   const SignalTracing begun = BeginTrace();
   ASSERT_EQ(begun.trace, nullptr);
-  EXPECT_EQ(begun.problem.code, ProblemCode::kNoCapability);
+  EXPECT_EQ(ToProto(begun.problem).code(), v1::PROBLEM_CODE_NO_CAPABILITY);
   EXPECT_THAT(begun.problem.text, HasSubstr("(vmeventd has no CAP_BPF and CAP_PERFMON)"));
 }
 
 // Returns the code of the problem that a child has after `prepare` in it.
 template <typename Prepare>
-ProblemCode CodeAfter(const std::string& root, const Prepare& prepare) {
+v1::ProblemCode CodeAfter(const std::string& root, const Prepare& prepare) {
   const pid_t child = fork();
   if (child == 0) {
     prepare();
-    _exit(static_cast<int>(BeginTrace(root).problem.code));
+    _exit(ToProto(BeginTrace(root).problem).code());
   }
   int status = 0;
   EXPECT_EQ(waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status)) << status;
-  return static_cast<ProblemCode>(WEXITSTATUS(status));
+  return static_cast<v1::ProblemCode>(WEXITSTATUS(status));
 }
 
 // From now on, bpf(2) fails with `error` in this process.
@@ -418,27 +420,27 @@ void ForbidBpf(int error) {
 }
 
 TEST_F(BpfTraceTest, EachReasonHasItsCode) {
-  EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EPERM); }), ProblemCode::kSeccomp);
-  EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EINVAL); }), ProblemCode::kCannotTrace);
+  EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EPERM); }), v1::PROBLEM_CODE_SECCOMP);
+  EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EINVAL); }), v1::PROBLEM_CODE_CANNOT_TRACE);
   EXPECT_EQ(CodeAfter("",
                       [] {
                         if (unshare(CLONE_NEWUSER) != 0) std::abort();
                       }),
-            ProblemCode::kUserNamespace);
+            v1::PROBLEM_CODE_USER_NAMESPACE);
   TemporaryDirectory root;
   std::filesystem::create_symlink("pid:[4026531836]", root.MakeDirectory("proc/self/ns") + "/pid");
   std::filesystem::create_symlink("/sys/kernel/btf/vmlinux",
                                   root.MakeDirectory("sys/kernel/btf") + "/vmlinux");
   std::ofstream(root.MakeDirectory("sys/kernel/security") + "/lockdown")
       << "none integrity [confidentiality]";
-  EXPECT_EQ(CodeAfter(root.path(), [] { ForbidBpf(EINVAL); }), ProblemCode::kKernelLockdown);
+  EXPECT_EQ(CodeAfter(root.path(), [] { ForbidBpf(EINVAL); }), v1::PROBLEM_CODE_KERNEL_LOCKDOWN);
 }
 
 TEST(BpfTraceErrorTest, AKernelWithoutBtfIsNamedInTheError) {
   TemporaryDirectory root;
   std::filesystem::create_symlink("pid:[4026531836]", root.MakeDirectory("proc/self/ns") + "/pid");
   const Problem missing = BeginTrace(root.path()).problem;
-  EXPECT_EQ(missing.code, ProblemCode::kNoKernelTypes);
+  EXPECT_EQ(ToProto(missing).code(), v1::PROBLEM_CODE_NO_KERNEL_TYPES);
   EXPECT_THAT(missing.text,
               HasSubstr(root / "sys/kernel/btf/vmlinux: No such file or directory (it needs a "
                                "kernel with CONFIG_DEBUG_INFO_BTF)"));
@@ -453,7 +455,7 @@ TEST(BpfTraceErrorTest, AForeignPidNamespaceIsRefused) {
   std::filesystem::create_symlink("pid:[4026532000]", root.MakeDirectory("proc/self/ns") + "/pid");
   const SignalTracing begun = BeginTrace(root.path());
   ASSERT_EQ(begun.trace, nullptr);
-  EXPECT_EQ(begun.problem.code, ProblemCode::kPidNamespace);
+  EXPECT_EQ(ToProto(begun.problem).code(), v1::PROBLEM_CODE_PID_NAMESPACE);
   EXPECT_THAT(begun.problem.text, HasSubstr("host's PID namespace"));
 }
 
