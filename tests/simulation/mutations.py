@@ -356,6 +356,32 @@ MUTATIONS = [
              "file_ = ⟦failed && !gone_⟧ ?", "false",
              # A shortage at the SHUTDOWN that is over at the end is too rare.
              unit_test="VmSessionOrderTest.AShutdownFileThatFailedIsTriedOnceMoreWhenTheProcessIsGone"),
+    Mutation("a-reset-keeps-the-time-in-which-nobody-listened", "watcher/session/vm_session_events.cc",
+             "  ⟦saved_.unseen_until.reset();⟧\n  saved_.agent.SawReset();", ";",
+             # A caveat too many is not judged.
+             unit_test="VmSessionEndTest.DoNotMatterAfterAReset"),
+    Mutation("a-monitor-that-closed-keeps-its-shutdown", "watcher/session/monitor_link.cc",
+             "  ⟦down_in_handshake_ = listens_ = false;⟧\n  if (!ready()", "listens_ = false;",
+             # A handshake seldom breaks off after a SHUTDOWN of a QEMU that lives on.
+             unit_test="MonitorLinkTest.AShutdownInTheHandshakeIsKnownUntilItIsOver"),
+    Mutation("a-press-that-waited-came-as-it-was-read", "watcher/session/vm_session_events.cc",
+             "SawPowerdown(⟦of->SentAt(sent, now)⟧, now);", "now",
+             # No daemon is away for as long as a press counts.
+             unit_test="VmSessionRestartTest.APowerdownDuringAHandoverHasTheTimeAtWhichItWasSent"),
+    Mutation("a-reset-keeps-the-wait-for-the-exit", "watcher/session/vm_session_events.cc",
+             "  ReconsiderIntent();\n  ⟦ForgetExit();⟧\n  saved_.problems", ";",
+             # A VM whose guest was down and was reset seldom runs on for long enough.
+             unit_test="VmSessionHangTest.NoExitIsExpectedOfAVmThatWasReset"),
+    Mutation("a-migration-that-failed-goes-on", "watcher/session/evidence_log.cc",
+             "const Fact was = ⟦std::exchange(migrating, Fact::kNone)⟧;", "migrating",
+             # The run state is asked for soon after each STOP.
+             unit_test="MigrationStoryTest.AStopAfterAMigrationThatFailedIsNoPartOfIt"),
+    Mutation("a-signal-after-the-end-is-of-the-process", "watcher/runs/process_watch.cc",
+             "if (⟦gone_⟧ || (sender.signal == SIGKILL", "false",
+             # Its number is seldom used again while libvirt's report is waited for.
+             unit_test="RunTableTest.ASignalAfterTheEndOfTheProcessIsNotItsOwn"),
+    Mutation("a-kill-for-memory-before-an-intent-is-after-it", "watcher/runs/vm_run.cc",
+             "  ⟦ReadOomKills();⟧  // one before it", ";"),
     # What state a VM is in.
     Mutation("a-guest-that-is-down-is-paused", "watcher/session/vm_session_events.cc",
              "  saved_.evidence.SawStop(now);\n  if (⟦saved_.evidence.facts.shutdown.has_value()⟧) {", "false"),
@@ -428,6 +454,15 @@ MUTATIONS = [
     Mutation("a-handed-run-has-no-uuid", "watcher/runs/run_restorer.cc", "⟦table->SetUuid(run, run->session().uuid());⟧", ";",
              # Nobody declares an intent by a UUID.
              unit_test="HandoverTest.AnIntentFindsARunThatWasHandedOverByItsUuid"),
+    Mutation("an-end-before-a-handover-was-seen", "watcher/runs/vm_run.cc", "  ⟦process_.NoteFound();⟧", ";"),
+    Mutation("an-end-before-a-handover-is-of-the-hosts-shutdown", "watcher/runs/run_restorer.cc",
+             "if (table->Find(run_id) == run && ⟦!run->process_ended()⟧)", "true",
+             # The host seldom begins to shut down between an end and a start.
+             unit_test="HandoverTest.AShutdownOfTheHostThatBeganAfterAnEndIsNotItsCause"),
+    Mutation("a-shutdown-of-the-host-that-was-cancelled-in-a-handover-goes-on", "watcher/runs/run_restorer.cc",
+             "    ⟦table->ApplyHostCancel(run);⟧\n", ";",
+             # The host seldom cancels its shutdown in a handover.
+             unit_test="HandoverTest.AShutdownOfTheHostThatWasCancelledMeanwhileIsNotTheCause"),
     # Streams.
     Mutation("a-position-within-a-snapshot", "server/stream/stream_cursor.cc",
              "ProgressAt(⟦snapshot_ != nullptr ? 0 : sequence_⟧)", "sequence_"),
@@ -466,6 +501,14 @@ MUTATIONS = [
     Mutation("a-name-means-any-life", "server/rpc/queries.cc", "⟦vm->last_sequence > stopped->last_sequence⟧", "true"),
     Mutation("a-status-has-no-last-event", "server/eventlog/event_log_recording.cc", "return ⟦record == nullptr⟧ ? 0 :", "true"),
     # The domains of libvirt.
+    Mutation("what-waits-of-a-life-is-of-the-next", "watcher/libvirt/libvirt_domains.cc",
+             "    ⟦TakeLife(link, domain);⟧\n    domain->life.id = id;", ";",
+             # A process is found before the next life of its domain begins.
+             unit_test="LibvirtLookTest.ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOwn"),
+    Mutation("a-process-that-is-found-late-is-the-next-lifes", "watcher/libvirt/libvirt_domains.cc",
+             "if (!domain.life.is_looked_for || ⟦domain.life.id != message.domain.id⟧) {", "false",
+             # The same.
+             unit_test="LibvirtLookTest.ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOwn"),
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
     Mutation("any-process-is-the-domains", "watcher/libvirt/domain_process.cc",

@@ -125,6 +125,19 @@ TEST_F(LibvirtLookTest, AFoundProcessMayBelongToTheNextLife) {
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), 0);
 }
 
+TEST_F(LibvirtLookTest, ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOwn) {
+  StartUnseen();
+  const DomainName next = LifeWithId(4);
+  libvirt_->Qmp(next, "RESUME");
+  libvirt_->Started(next);
+  libvirt_->Hang(false);
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  libvirt_->Qmp(next, "STOP");
+  Step();
+  EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kPaused);
+  EXPECT_EQ(sink_.Count(EventType::kGuestShutdown), 0) << "that was the last one's";
+}
+
 TEST_F(LibvirtLookTest, AConnectionThatIsLostMeanwhileIsMadeAgain) {
   StartUnseen();
   libvirt_->SetActive({{kDomain, "running"}});

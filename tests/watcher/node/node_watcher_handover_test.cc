@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
+#include "tests/watcher/host/fake_host_shutdown.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/node/intent_request.h"
@@ -125,6 +127,34 @@ TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
   Resume();
   ExpectEnd(ShutdownClass::kAdmin);
+}
+
+TEST_F(HandoverTest, AShutdownOfTheHostThatWasCancelledMeanwhileIsNotTheCause) {
+  const auto host = std::make_shared<FakeHostShutdown>();
+  options_.host_shutdown.source = host;
+  host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  const int monitor = Follow(&qemu_);
+  Stop();
+  qemu_.SendAndExit(monitor,
+                    EventLine("SHUTDOWN", "{\"guest\": false, \"reason\": \"host-signal\"}"));
+  host->Say({.known = true, .shutting_down = false, .by = "systemd-logind"});
+  Resume();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(Stopped().cause(), ShutdownCause::kHostSignal);
+}
+
+TEST_F(HandoverTest, AShutdownOfTheHostThatBeganAfterAnEndIsNotItsCause) {
+  const auto host = std::make_shared<FakeHostShutdown>();
+  options_.host_shutdown.source = host;
+  host->Say({.known = true, .shutting_down = false, .by = "systemd-logind"});
+  Follow(&qemu_);
+  Stop();
+  qemu_.Kill(SIGTERM);
+  AwaitEnd(qemu_.pid());
+  host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  Resume();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_NE(Stopped().cause(), ShutdownCause::kHostShutdown);
 }
 
 TEST_F(HandoverTest, ARunThatNobodyKnowsIsClosed) {

@@ -25,6 +25,8 @@ namespace vmeventd {
 class FakeRun : public VmRun {
  public:
   using VmRun::VmRun;
+  // A signal to its process was recorded.
+  void Signal(const SignalSender& sender) { process().OnSignal(sender); }
   void BecomeReady() { Feed(input::MonitorReady{{"7.2", "running", "", ""}}); }
 
   bool connected() const override { return true; }
@@ -37,13 +39,14 @@ class FakeRun : public VmRun {
   void ReadNow() override { restored = true; }
   int agent_questions = 0;
   int process_ends = 0;
+  bool awaits_report = false;  // of the end of its process, as a domain's run does
   bool disconnected = false;
   bool restored = false;
 
  private:
   void OnProcessGone() override {
     ++process_ends;
-    process().AwaitEnd();
+    if (!awaits_report) process().AwaitEnd();
   }
   void Ask(Question question) override { agent_questions += question == Question::kGuestAgent; }
   void Disconnect() override { disconnected = true; }

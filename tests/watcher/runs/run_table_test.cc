@@ -73,6 +73,23 @@ TEST_F(RunTableTest, ADiscardedRunReleasesItsProcessAtOnce) {
   EXPECT_EQ(run->process_ends, 0);
 }
 
+// While a manager's report is waited for, another process may get the number.
+TEST_F(RunTableTest, ASignalAfterTheEndOfTheProcessIsNotItsOwn) {
+  FakeQemu qemu;
+  RunInfo info = Info("vm1", "run-1");
+  info.process_tracked = true;
+  info.pid = qemu.pid();
+  FakeRun* const run = Add(std::move(info));
+  run->awaits_report = true;
+  ASSERT_TRUE(run->Track(IdentifyByPid(qemu.pid()).value()).ok());
+  qemu.KillAndReap();
+  ASSERT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
+                        [&] { return run->process_ends == 1; }));
+  run->Signal({.signal = SIGKILL, .pid = 812, .command = "bash"});
+  run->End({.status = ExitStatus{0, SIGKILL}});
+  EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown().has_sender());
+}
+
 // A helper of QEMU's that was killed weeks before does not make an admin's kill a crash.
 TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
   const auto count = [&](int kills) {

@@ -58,6 +58,13 @@ std::vector<std::string> HangProblems(const SessionDriver& vm) {
 
 using VmSessionHangTest = RunningVmTest;
 
+TEST_F(VmSessionHangTest, NoExitIsExpectedOfAVmThatWasReset) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("RESET");
+  for (int second = 0; second < 15; ++second) vm_.Advance(absl::Seconds(1));
+  EXPECT_THAT(HangProblems(vm_), IsEmpty());
+}
+
 TEST_F(VmSessionHangTest, TheProblemOfAQemuThatDoesNotExitIsUpdatedRarely) {
   vm_.Shutdown("host-qmp-quit");
   vm_.Closed();

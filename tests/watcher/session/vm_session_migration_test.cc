@@ -175,6 +175,9 @@ const StoryCase kMigrations[] = {
     {"AMigrationThatFailedIsNone",
      "MIGRATION status=active; MIGRATION status=failed; SHUTDOWN host-qmp-quit; end 0",
      "ADMIN HOST_QUIT"},
+    {"AStopAfterAMigrationThatFailedIsNoPartOfIt",
+     "MIGRATION status=active; MIGRATION status=failed; STOP; sent SIGKILL bash; end SIGKILL",
+     "ADMIN HOST_KILL"},
     // The migration may have been complete a millisecond later.
     {"AnEndInItsLastPassIsUnknown",
      "STOP; wait 10ms; answer finish-migrate; answer finish-migrate; end SIGKILL",
