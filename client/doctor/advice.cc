@@ -228,7 +228,7 @@ MonitorAdvice AdviseMonitor(const Manager* manager, const NodeProcess& qemu, con
       return {.what =
                   "Ganeti gives each instance NAME.kvmd for a follower, from the instance's "
                   "next start on.",
-              .watch = absl::StrCat(kGanetiControlDirectory, ":*.kvmd"),
+              .watch = absl::StrCat(kGanetiControlDirectory, ":*", kGanetiMonitorSuffix),
               .vm = name};
     case ManagerId::kLima:
       return AdviseLima(qemu, name, place, exam);

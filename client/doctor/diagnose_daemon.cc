@@ -9,6 +9,7 @@
 #include "client/doctor/paths.h"
 #include "client/output/event_text.h"
 #include "client/output/terminal_text.h"
+#include "watcher/core/manager_logs.h"
 #include "watcher/core/proc_texts.h"
 
 namespace vmeventd::client {

@@ -220,7 +220,7 @@ OwnPlace PlaceFor(const NodeProcess& qemu, const Manager* manager, const Examina
       manager != nullptr && (manager->id == ManagerId::kIncus || manager->id == ManagerId::kLxd ||
                              manager->id == ManagerId::kProxmox);
   for (const WatchedPlace& place : exam.facts().watches) {
-    const bool is_ganetis = absl::EndsWith(place.spec.pattern, kGanetiPattern);
+    const bool is_ganetis = absl::EndsWith(place.spec.pattern, kGanetiMonitorSuffix);
     if (FindManagerMonitors(place.spec) || is_ganetis || place.spec.has_directories()) continue;
     // QEMU cannot bind a longer path.
     if (place.spec.text().size() + kNameBytes > UnixAddress::kMaxPath) continue;

@@ -6,6 +6,7 @@
 #include "client/doctor/diagnose_libvirt.h"
 #include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
+#include "watcher/core/watch_spec.h"
 
 namespace vmeventd::client {
 
@@ -92,7 +93,7 @@ void DiagnoseWatch(const WatchedPlace& place, Examination* exam) {
 void DiagnoseKvmd(const NodeProcess& process, Examination* exam) {
   if (process.program != kKvmdProgram) return;
   const bool watches_ganeti = absl::c_any_of(exam->facts().watches, [](const auto& place) {
-    return absl::EndsWith(place.spec.pattern, kGanetiPattern);
+    return absl::EndsWith(place.spec.pattern, kGanetiMonitorSuffix);
   });
   if (!watches_ganeti) return;
   exam->Add("manager", {DescribeProcess(process)},

@@ -11,9 +11,7 @@ namespace vmeventd::client {
 void DiagnoseWatch(const WatchedPlace& place, Examination* exam);
 void DiagnoseKvmd(const NodeProcess& process, Examination* exam);
 void DiagnoseUnfollowedSockets(Examination* exam);
-// The suffix of Ganeti's sockets, the name of its watcher, and the line that stops this watcher and
-// prevents its start.
-inline constexpr char kGanetiPattern[] = ".kvmd";
+// The name of Ganeti's watcher, and the line that stops it and prevents its start.
 inline constexpr char kKvmdProgram[] = "ganeti-kvmd";
 extern const char kDisableKvmd[];
 

@@ -71,7 +71,6 @@ struct NodeProcess {
 // Returns whether the cgroup of the process is a container's.
 bool IsContained(const NodeProcess& process);
 inline constexpr char kDaemonProgram[] = "vmeventd";
-inline constexpr char kLibvirtLogs[] = "/var/log/libvirt/qemu";
 
 // A --watch, and the state of its directory.
 struct WatchedPlace {

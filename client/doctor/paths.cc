@@ -41,7 +41,7 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 }
 
 bool IsForFollowers(absl::string_view path) {
-  return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, ".kvmd") ||
+  return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, kGanetiMonitorSuffix) ||
          FileOf(path) == kExtraMonitor;
 }
 

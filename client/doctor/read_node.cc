@@ -36,6 +36,7 @@
 #include "base/standstill.h"
 #include "base/unique_fd.h"
 #include "client/doctor/node_facts.h"
+#include "watcher/core/manager_logs.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_program.h"
 

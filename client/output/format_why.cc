@@ -19,7 +19,7 @@
 #include "client/output/names_to_paste.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
-#include "watcher/core/managers.h"
+#include "watcher/core/manager_logs.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/vm_source.h"
 #include "watcher/core/watch_spec.h"

@@ -15,9 +15,6 @@
 
 namespace vmeventd {
 
-// The directory in which Ganeti has a NAME.log for each QEMU, with its standard error.
-inline constexpr char kGanetiLogs[] = "/var/log/ganeti/kvm";
-
 enum class ManagerId {
   kEve,
   kGaneti,

@@ -33,7 +33,7 @@ std::string WatchSpec::PathOf(absl::string_view below) const {
 }
 
 bool WatchSpec::names_monitors() const {
-  return absl::EndsWith(pattern, ".qmp") || absl::EndsWith(pattern, ".kvmd");
+  return absl::EndsWith(pattern, ".qmp") || absl::EndsWith(pattern, kGanetiMonitorSuffix);
 }
 
 bool WatchSpec::TakesFile(absl::string_view file_name) const {
@@ -94,8 +94,11 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
     if (part != ".") absl::StrAppend(&spec.directory, "/", part);
   }
   if (spec.directory.empty()) spec.directory = "/";
+  std::string usual;  // the text of `pattern` if none is given
   if (!pattern.has_value()) {
-    pattern = IsGanetiControlDirectory(spec.directory) ? "*.kvmd" : "*.qmp";
+    usual =
+        absl::StrCat("*", IsGanetiControlDirectory(spec.directory) ? kGanetiMonitorSuffix : ".qmp");
+    pattern = usual;
   }
   const std::vector<absl::string_view> halves = absl::StrSplit(*pattern, '*');
   const bool one_file = stars == 1 && halves.size() == 1 && !halves[0].empty();

@@ -10,7 +10,7 @@
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/managers.h"
+#include "watcher/core/manager_logs.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/run_info.h"
 
@@ -28,7 +28,7 @@ class LastWordsReader {
 
   // Directories in which managers have a NAME.log for each QEMU.
   struct Logs {
-    std::string libvirt = "/var/log/libvirt/qemu";
+    std::string libvirt = kLibvirtLogs;
     std::string ganeti = kGanetiLogs;
   };
 

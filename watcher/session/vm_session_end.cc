@@ -10,6 +10,7 @@
 #include "watcher/core/causes.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/qemu_words.h"
+#include "watcher/core/watch_spec.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -158,7 +159,7 @@ Verdict VmSession::CurrentVerdict() const {
 
 bool VmSession::RequestShutdownFile() {
   // Only Ganeti reads it, and a directory of others need not be writable.
-  if (!absl::EndsWith(saved_.run.raw_path, ".kvmd") || saved_.run.has_manager) {
+  if (!absl::EndsWith(saved_.run.raw_path, kGanetiMonitorSuffix) || saved_.run.has_manager) {
     return false;
   }
   const ShutdownClass file_class = CurrentVerdict().file_class;
