@@ -17,6 +17,7 @@
 #include "client/options/filter.h"
 #include "client/options/reading.h"
 #include "client/sinks/push_command.h"
+#include "client/sinks/sink_options.h"
 #include "client/sinks/sinks.h"
 
 namespace vmeventd::client {

@@ -15,7 +15,6 @@
 #include "client/options/contexts.h"
 #include "client/options/reading.h"
 #include "client/output/terminal_text.h"
-#include "client/sinks/sinks.h"
 
 namespace vmeventd::client {
 namespace {

@@ -26,7 +26,8 @@
 #include "client/output/terminal_text.h"
 #include "client/output/write_fully.h"
 #include "client/sinks/event_variables.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_options.h"
+#include "client/sinks/watch_sink.h"
 
 namespace vmeventd::client {
 namespace {

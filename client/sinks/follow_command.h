@@ -1,27 +1,17 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <optional>
 #include <string>
 
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/output/wanted.h"
+#include "client/sinks/sink_options.h"
 #include "client/sources/watch_command.h"
 
 namespace vmeventd::client {
 
 struct WatchSinkKind;
-
-// The texts of the options that only one sink takes, by the option, such as "--exec". A text that
-// is empty or missing: the option is not given.
-using SinkOptions = std::map<std::string, std::string, std::less<>>;
-inline std::string OptionOf(const SinkOptions& options, absl::string_view option) {
-  const auto found = options.find(option);
-  return found == options.end() ? "" : found->second;
-}
 
 // `watch` and `events -f`.
 struct FollowCommand {

@@ -27,10 +27,11 @@
 #include "client/sinks/http.h"
 #include "client/sinks/push_body.h"
 #include "client/sinks/push_files.h"
+#include "client/sinks/push_sink.h"
 #include "client/sinks/pusher.h"
 #include "client/sinks/set_aside_line.h"
 #include "client/sinks/signature.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_options.h"
 
 namespace vmeventd::client {
 namespace {

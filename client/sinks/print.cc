@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "client/sinks/sinks.h"
+#include "client/sinks/watch_sink.h"
 
 namespace vmeventd::client {
 

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "client/output/enum_names.h"
 #include "client/sinks/follow_command.h"
+#include "client/sinks/sink_options.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/options/options_fixture.h"

@@ -21,6 +21,7 @@
 #include "client/sinks/push_files.h"
 #include "client/sinks/push_log.h"
 #include "client/sinks/push_status.h"
+#include "client/sinks/sink_options.h"
 #include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
