@@ -174,7 +174,7 @@ const StoryCase kDowns[] = {
      "ADMIN HOST_DESTROY; file none"},
     {"LibvirtThatReportsASaveHasSavedIt",
      "libvirt; ready; sent SIGTERM virtqemud; SHUTDOWN host-signal; reported saved; gone 0",
-     "ADMIN HOST_SAVE; rule manager-saved"},
+     "ADMIN HOST_SAVE; rule manager-saved; file none"},
     {"LibvirtThatReportsAnOrderlyEndDoesNotShowWhoseItWas",
      "libvirt; ready; lost; reported shutdown; gone 0",
      "UNKNOWN UNOBSERVED; rule manager-shutdown"},
