@@ -54,11 +54,11 @@ absl::Status CheckDirectory(const std::string& path, absl::string_view instead_o
 // A flag with one value, which `parse` reads and `print` writes. `print` returns "" if there is no
 // value.
 template <typename Value, typename Parse, typename Print>
-Flag One(std::string name, std::string argument, Value Config::*field, Parse parse, Print print,
-         std::string help, Flag::Kind kind = Flag::Kind::kText) {
-  return {.name = std::move(name),
-          .argument = std::move(argument),
-          .help = std::move(help),
+Flag One(const std::string& name, const std::string& argument, Value Config::*field, Parse parse,
+         Print print, const std::string& help, Flag::Kind kind = Flag::Kind::kText) {
+  return {.name = name,
+          .argument = argument,
+          .help = help,
           .kind = kind,
           .read = [field, parse](const Texts& texts, Config* config) -> absl::Status {
             absl::StatusOr<Value> value = parse(texts.back());
@@ -75,13 +75,13 @@ Flag One(std::string name, std::string argument, Value Config::*field, Parse par
 
 std::string Same(const std::string& text) { return text; }
 
-Flag Switch(std::string name, bool Config::*field, std::string help) {
+Flag Switch(const std::string& name, bool Config::*field, const std::string& help) {
   return One(
-      std::move(name), "", field, [](const std::string& text) { return text == "true"; },
-      [](bool on) { return on ? "true" : ""; }, std::move(help), Flag::Kind::kSwitch);
+      name, "", field, [](const std::string& text) { return text == "true"; },
+      [](bool on) { return on ? "true" : ""; }, help, Flag::Kind::kSwitch);
 }
 
-Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string help,
+Flag Number(const std::string& name, int64_t Config::*field, int64_t max, const std::string& help,
             int64_t min = 1) {
   const auto parse = [min, max](const std::string& text) -> absl::StatusOr<int64_t> {
     int64_t out = 0;
@@ -89,24 +89,24 @@ Flag Number(std::string name, int64_t Config::*field, int64_t max, std::string h
     return InvalidText(text, absl::StrCat("is not a number from ", min, " to ", max));
   };
   return One(
-      std::move(name), "NUMBER", field, parse, [](int64_t value) { return absl::StrCat(value); },
-      std::move(help), Flag::Kind::kNumber);
+      name, "NUMBER", field, parse, [](int64_t value) { return absl::StrCat(value); }, help,
+      Flag::Kind::kNumber);
 }
 
-Flag Time(std::string name, absl::Duration Config::*field, std::string help) {
+Flag Time(const std::string& name, absl::Duration Config::*field, const std::string& help) {
   const auto parse = [](const std::string& text) -> absl::StatusOr<absl::Duration> {
     const auto duration = ParseDuration(text);
     if (duration > absl::ZeroDuration() && duration < absl::InfiniteDuration()) return *duration;
     return InvalidText(
         text, "is not a positive duration with a unit, such as 500ms, 3s, 10m, 1h30m or 30d");
   };
-  return One(std::move(name), "DURATION", field, parse, PrintDuration, std::move(help));
+  return One(name, "DURATION", field, parse, PrintDuration, help);
 }
 
 // A flag that accepts one of a few words; each word stands for a value.
 template <typename Value>
-Flag Word(std::string name, std::string argument, Value Config::*field,
-          std::vector<std::pair<std::string, Value>> words, std::string help) {
+Flag Word(const std::string& name, const std::string& argument, Value Config::*field,
+          std::vector<std::pair<std::string, Value>> words, const std::string& help) {
   const auto parse = [words](const std::string& text) -> absl::StatusOr<Value> {
     for (const auto& [word, value] : words) {
       if (text == word) return value;
@@ -119,17 +119,17 @@ Flag Word(std::string name, std::string argument, Value Config::*field,
                         [value](const auto& row) { return row.second == value; })
         ->first;
   };
-  return One(std::move(name), std::move(argument), field, parse, print, std::move(help));
+  return One(name, argument, field, parse, print, help);
 }
 
 // A flag with a list of values, which `parse` reads and `print` writes. Refuses two values with the
 // same `key`, unless the key is empty.
 template <typename Spec, typename Parse, typename Print, typename Key>
-Flag List(std::string name, std::string argument, std::vector<Spec> Config::*field, Parse parse,
-          Print print, Key key, std::string help) {
-  return {.name = std::move(name),
-          .argument = std::move(argument),
-          .help = std::move(help),
+Flag List(const std::string& name, const std::string& argument, std::vector<Spec> Config::*field,
+          Parse parse, Print print, Key key, const std::string& help) {
+  return {.name = name,
+          .argument = argument,
+          .help = help,
           .repeatable = true,
           .read = [field, parse, key](const Texts& texts, Config* config) -> absl::Status {
             std::vector<Spec>& specs = config->*field;
