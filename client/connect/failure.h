@@ -19,6 +19,7 @@ enum class ExitCode {
 struct Failure {
   ExitCode code = ExitCode::kFailed;
   std::string sentence;
+  bool some_answered = false;  // several daemons were asked, and one at least answered
 };
 
 }  // namespace vmeventd::client

@@ -2,7 +2,7 @@
 
 #include "CLI/CLI.hpp"
 #include "client/options/reading.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_table.h"
 
 // Add the commands and their options; each is in the file of its name, `help` in help_command.cc
 // and `completion` in completion_command.cc. Define() calls each function once; `reading` must

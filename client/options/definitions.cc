@@ -3,7 +3,7 @@
 #include "client/options/help.h"
 #include "client/options/parser.h"
 #include "client/options/reading.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_table.h"
 
 // The program: its commands in the order of the help.
 

@@ -5,7 +5,7 @@
 
 #include "CLI/CLI.hpp"
 #include "client/options/reading.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_table.h"
 
 // The parser of the command line, by CLI11.
 

@@ -18,7 +18,7 @@
 #include "client/options/reading.h"
 #include "client/sinks/push_command.h"
 #include "client/sinks/sink_options.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_table.h"
 
 namespace vmeventd::client {
 namespace {

@@ -5,7 +5,7 @@
 #include "client/options/filter.h"
 #include "client/options/reading.h"
 #include "client/sinks/follow_command.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_table.h"
 #include "client/sources/watch_command.h"
 
 namespace vmeventd::client {

@@ -40,7 +40,7 @@
 #include "client/sinks/push_metrics.h"
 #include "client/sinks/push_status.h"
 #include "client/sinks/sink_options.h"
-#include "client/sinks/sinks.h"
+#include "client/sinks/sink_table.h"
 #include "client/sources/make_source.h"
 #include "client/sources/servers.h"
 

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <thread>
 
+#include "absl/algorithm/container.h"
+
 namespace vmeventd::client {
 
 void AskAll(size_t count, const std::function<void(size_t)>& ask, size_t at_once) {
@@ -28,7 +30,10 @@ std::optional<Failure> ReportFailures(const std::vector<std::optional<Failure>>&
   for (const auto& failure : failures) {
     if (failure && &failure != result) note(failure->sentence);
   }
-  return result == nullptr ? std::nullopt : *result;
+  if (result == nullptr) return std::nullopt;
+  Failure reported = **result;
+  reported.some_answered = absl::c_linear_search(failures, std::nullopt);
+  return reported;
 }
 
 }  // namespace vmeventd::client

@@ -17,8 +17,8 @@ namespace vmeventd::client {
 inline constexpr size_t kAskedAtOnce = 64;
 void AskAll(size_t count, const std::function<void(size_t)>& ask, size_t at_once = kAskedAtOnce);
 
-// Returns the first failure of an unreachable node, or else the first failure. Reports all others
-// to `note`.
+// Returns the first failure of an unreachable node, or else the first failure, and whether some
+// nodes answered. Reports all others to `note`.
 std::optional<Failure> ReportFailures(const std::vector<std::optional<Failure>>& failures,
                                       const PrintSentence& note);
 

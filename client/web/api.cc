@@ -131,7 +131,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
                      absl::Now());
   }
   // If some nodes answered, an empty list is a valid result; an unknown VM is not.
-  const bool some_answered = problems.size() + 1 < servers.size();
+  const bool some_answered = failure && failure->some_answered;
   const bool is_story = std::holds_alternative<WhyCommand>(query.command);
   if (failure && output.text.empty() && is_story && some_answered &&
       failure->code == ExitCode::kUnreachable) {
