@@ -9,6 +9,7 @@
 #include "vmeventd/contract/enums.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"
+#include "watcher/session/classification.h"
 
 namespace vmeventd::truth_table {
 namespace {
