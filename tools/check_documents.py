@@ -104,6 +104,17 @@ def thread_problems():
         yield f"the thread table has `{name}`, a name that no source sets"
 
 
+def folder_problems():
+    """What differs between the table of folders and the folders of the daemon."""
+    with open("docs/internals/ARCHITECTURE.md", encoding="utf-8") as document:
+        listed = set(re.findall(r"^\| `((?:server|watcher)/\w+)/`", document.read(), re.M))
+    folders = {os.path.dirname(path) for f in ("server", "watcher") for path in glob.glob(f"{f}/*/*.h")}
+    for name in sorted(folders - listed):
+        yield f"the table of folders does not have `{name}/`"
+    for name in sorted(listed - folders):
+        yield f"the table of folders has `{name}/`, which does not exist"
+
+
 def code_problems():
     """What differs between the contract's problem codes and those in the columns `code` of docs/troubleshooting.md."""
     with open("proto/vmeventd/v1/vm_events.proto", encoding="utf-8") as contract:
@@ -130,7 +141,7 @@ def main():
         for number, problem in problems_of(path, tests):
             print(f"{path}:{number}: {problem}", file=sys.stderr)
             count += 1
-    for problem in thread_problems():
+    for problem in [*thread_problems(), *folder_problems()]:
         print(f"docs/internals/ARCHITECTURE.md: {problem}", file=sys.stderr)
         count += 1
     for problem in code_problems():

@@ -40,7 +40,7 @@ inline constexpr FaultText kFaults[] = {
     {Fault::kLives, "it lives",
      "its process is not known, and the end of its socket or of its launcher counts"},
     {Fault::kNobodyKnows, "nobody knows who ended it",
-     "QEMU exits with 0 and says nothing, or the host goes down"},
+     "QEMU exits with 0 and reports nothing, or the host goes down"},
     {Fault::kProcessUnknown, "its process was not known",
      "a launcher listened for it, and it sent nothing; or it had ended before it was found"},
     {Fault::kMayHaveMigrated, "it may live on where it was migrated to",
@@ -67,7 +67,7 @@ inline constexpr FaultText kFaults[] = {
     {Fault::kSenderUnrecorded, "nobody recorded who sent its signal",
      "the kernel has no records, or no daemon read them then"},
     {Fault::kMonitorUnfollowed, "its monitor was not followed then",
-     "what it said at its end is not known"},
+     "what it reported at its end is not known"},
     {Fault::kMayBeUpAgain, "it may have come up again",
      "its QEMU stays when its guest is down, and was not followed to its end"},
 };

@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// The keys of the sources, as the contract has them.
+// Keys of sources that other parts ask for, as the contract has them.
 inline constexpr char kQmpKey[] = "qmp";
 inline constexpr char kLibvirtKey[] = "libvirt";
 
