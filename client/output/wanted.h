@@ -15,7 +15,7 @@ bool IsWanted(const List& list, const Value& value) {
 }
 
 // Returns whether the filter asks for GAPs of the whole node, which pass every filter: an empty one
-// asks for all events. Only then they count, and run a command.
+// asks for all events. Only then do they count and run a command.
 inline bool AsksForGaps(const v1::EventFilter& filter) {
   return filter.ByteSizeLong() == 0 || NamesGaps(filter);
 }

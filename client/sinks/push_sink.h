@@ -41,7 +41,7 @@ struct PushSinkKind {
   // The prefixes of its URLs, the second one of those without TLS. Empty: there are no such URLs.
   absl::string_view scheme;
   absl::string_view plain_scheme;
-  // An option of its own that chooses it where the URL is in a file; empty: none.
+  // The option that selects this sink if the URL is in a file; empty: it has none.
   absl::string_view flag = "";
   // Takes all events of one node as they are, when they are durable; begins with the oldest by
   // default. The options of a filter and of a form exclude `flag`, as those of other sinks do.

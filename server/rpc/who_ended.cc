@@ -35,7 +35,8 @@ std::string SenderOf(const v1::SignalSender& sender) {
   return uid != 0 ? absl::StrCat(name, " (uid ", uid, ")") : name;
 }
 
-// The source's key is the manager's name: no other source reports such an end.
+// The key of a source that is a manager is the manager's name, and only a manager reports such an
+// end.
 std::string ManagerNameOf(const v1::VmRef& vm) {
   const std::string key = ParseVmSource(vm.source()).key;
   return key.empty() ? "the manager" : key;

@@ -105,7 +105,7 @@ TEST_F(LibvirtIncomingTest, ATargetThatIsFoundInTheMiddleIsNoCrashEither) {
   ExpectSourceRuns();
 }
 
-TEST_F(LibvirtIncomingTest, ASourceThatIsKilledIsACrashAndItsTargetNone) {
+TEST_F(LibvirtIncomingTest, ASourceThatIsKilledEndsUnobservedAndItsTargetFails) {
   FollowBoth();
   BeginMigration();
   kill(libvirtd().Pid("vm1"), SIGKILL);

@@ -12,7 +12,7 @@ namespace vmeventd {
 // Identity of one run of one QEMU process.
 struct RunIdentity {
   std::string boot_id;       // /proc/sys/kernel/random/boot_id
-  std::string monitor_path;  // two sockets of one process are two runs
+  std::string monitor_path;  // of the monitor at which the run was found first
   int64_t pid = 0;           // 0: the process cannot be seen, the socket file stands for it
   uint64_t start_ticks = 0;  // field 22 of /proc/PID/stat
   // Used if the process cannot be seen: then only the time of the first sight distinguishes the

@@ -44,7 +44,7 @@ class SlotTable {
   // Returns the run that was attached last by a socket with that inode; null: none that is open.
   RunSockets* AttachedBy(const InodeKey& inode) const;
 
-  // `socket` is at the slot's path now. What was found out about another one there counts no more.
+  // `socket` is at the slot's path now. Discards what is known about a previous one there.
   static void SetSeen(SocketSlot* slot, const SocketIdentity& socket);
 
   // Stores the problem of a slot that leads to no run, and lists it as unfollowed: named after the

@@ -75,8 +75,8 @@ struct Evidence {
   Rare<ShutdownFact> shutdown;
   Fact panic = Fact::kNone;            // of the guest's kernel
   Fact watchdog = Fact::kNone;         // it expired, and its action is `reset` or `shutdown`
-  Fact watchdog_paused = Fact::kNone;  // or `pause`, which a resume makes void as well
-  // Or `poweroff`. QEMU ends at once, so an unwatched time does not put it in doubt.
+  Fact watchdog_paused = Fact::kNone;  // its action is `pause`; a resume makes it void as well
+  // Its action is `poweroff`. QEMU ends at once, so an unwatched time does not put it in doubt.
   Fact watchdog_ended = Fact::kNone;
   Fact powerdown = Fact::kNone;            // the last POWERDOWN
   Fact internal_error = Fact::kNone;       // run state internal-error: only a reset leads out of it
@@ -85,8 +85,8 @@ struct Evidence {
   // The VM was not seen running: its run state was `inmigrate` or `prelaunch`, or its monitor
   // closed before QEMU reported one; no RESUME since.
   Fact never_ran = Fact::kNone;
-  Fact incoming = Fact::kNone;  // never_ran, and the run state was `inmigrate`
-  // As query-status reported at attach: its SHUTDOWN was not seen.
+  Fact incoming = Fact::kNone;  // it never ran, and its run state was `inmigrate`
+  // query-status reported at attach that the guest was down; its SHUTDOWN was not seen.
   Fact down_before_attach = Fact::kNone;
   Fact paused = Fact::kNone;  // STOP, no RESUME since
   // A STOP came since query-status was answered: the VM may be at the end of a migration.

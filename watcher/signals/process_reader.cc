@@ -138,7 +138,7 @@ ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
   // A process that was left by its parent has init as its parent, or another process that takes
   // such on: it is in another session than that, which it does not lead. In QEMU's cgroup and of
   // its user it may be QEMU's then, unless something on the way up is older than QEMU, or is what
-  // systemd began a service with, as of a manager that was restarted while its QEMUs lived on in
+  // systemd began a service with, such as a manager that was restarted while its QEMUs lived on in
   // its service.
   const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
   const auto is_others = [&](const ProcessStat& each) {

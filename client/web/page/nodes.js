@@ -1,4 +1,4 @@
-// The view of several nodes: a row each, as of `vmevents status`.
+// The view of several nodes: a row for each, as `vmevents status` has it.
 
 let nodesTimer = 0;
 

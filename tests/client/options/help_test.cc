@@ -40,7 +40,7 @@ TEST(ParseCommandLine, OnlyArgumentsHaveDotsInTheHelp) {
               AllOf(HasSubstr("[NAME...]"), HasSubstr("--vm GLOB "), Not(HasSubstr("GLOB ..."))));
 }
 
-TEST(ParseCommandLine, HelpIsShownBesideAWrongValue) {
+TEST(ParseCommandLine, HelpIsShownDespiteAWrongValue) {
   EXPECT_EQ(Answer({"watch", "--type", "bogus", "-h"}).out, Answer({"watch", "-h"}).out);
   EXPECT_EQ(Answer({"--color", "red", "intent", "declare", "-h"}).out,
             Answer({"intent", "declare", "-h"}).out);

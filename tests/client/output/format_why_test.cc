@@ -285,7 +285,7 @@ TEST(EndSentence, HasEachCaveat) {
   }
 }
 
-TEST(FormatWhy, AnIntentThatCameTooLateIsBesideTheEvidence) {
+TEST(FormatWhy, AnIntentThatCameTooLateFollowsTheEvidence) {
   VmStory story = Crashed();
   v1::Event late;
   late.set_type(v1::EVENT_TYPE_INTENT_LATE);

@@ -73,7 +73,7 @@ TEST_F(CursorFileTest, ASinglePositionIsFoundByAnyAddress) {
   EXPECT_EQ(file->Find("unix:/run/vmeventd/vmeventd.sock"), (WatchPosition{7, "journal-a"}));
 }
 
-TEST_F(CursorFileTest, LeavesItsLockAloneBesideIt) {
+TEST_F(CursorFileTest, LeavesItsLockFileNextToIt) {
   std::ofstream(directory_ / ".cursor.new") << "of a crash";
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   std::vector<std::string> names;

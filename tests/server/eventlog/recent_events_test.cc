@@ -40,7 +40,7 @@ TEST(RecentEventsTest, AnEventCanBeReadOnceItIsPublic) {
   EXPECT_FALSE(recent.Publish(5, absl::Seconds(8))) << "nothing new";
 }
 
-TEST(RecentEventsTest, AReadHasAtLeastOneEventAndAboutSoManyBytes) {
+TEST(RecentEventsTest, AReadHasAtLeastOneEventAndEndsSoonAfterItsLimitOfBytes) {
   RecentEvents recent(1 << 20, 0);
   recent.Add({EventAt(1), EventAt(2), EventAt(3)});
   recent.Publish(3, absl::ZeroDuration());

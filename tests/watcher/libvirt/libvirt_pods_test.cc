@@ -120,7 +120,7 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
   EXPECT_FALSE(Serves(*watcher_, "sources"));
 }
 
-TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemBesideOthersThatAreConnected) {
+TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemAlsoIfOthersAreConnected) {
   options_.sources.watches.clear();
   options_.sources.libvirts = {
       ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*/*")).value()};

@@ -160,7 +160,7 @@ TEST_F(SenderTest, ASenderThatHasEndedInTheRootCgroupHasNoCgroup) {
   EXPECT_EQ(Sender(813).cgroup, "/system.slice/x");
 }
 
-TEST_F(SenderTest, ANameHoldsNoLineAndNothingThatIsNotText) {
+TEST_F(SenderTest, ANameHasNoLineBreakAndNoInvalidText) {
   Write({.pid = 812, .start_ticks = 100, .comm = "a\nb) R 1 \\\x01\xff\xc2\x85"});
   const SignalSender sender = Sender(812);
   EXPECT_EQ(sender.command, "a\\x0ab) R 1 \\x5c\\x01\\xff\\xc2\\x85");
