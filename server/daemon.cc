@@ -546,8 +546,6 @@ void TuneLibraries() {
   // Debian's Abseil, built without NDEBUG, checks at each of gRPC's locks whether their order could
   // make a deadlock, and then ends the process.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  // vmeventd observes: to look at qemu:///session must not start a libvirt.
-  setenv("LIBVIRT_AUTOSTART", "0", 1);
 }
 
 int CannotStart(const absl::Status& status) {
@@ -564,6 +562,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Tuning& tuning) 
     return parsed.exit_code;
   }
   TuneLibraries();
+  NodeWatcher::PrepareProcess();
   bool dropped = DropCapabilities();
   UniqueFd parcel = TakeParcel();
   std::string note;

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <istream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -32,6 +34,7 @@
 #include "server/config/flags.h"
 #include "server/config/version.h"
 #include "watcher/core/managers.h"
+#include "watcher/core/source_specs.h"
 
 namespace vmeventd {
 namespace {
@@ -95,12 +98,10 @@ constexpr ForeignWords kWords[] = {
     {"-v --verbose -d --debug --loglevel", {"--log-level", " debug"}},
     {"-q --quiet", {"--log-level", " warn"}},
     {"-l --bind --address --addr --host --port -p --socket --sock", {"--listen"}},
-    {"-w --dir --directory --path --qmp --monitor --sockets --glob", {"--watch"}},
     {"-c -f --config-file --conf", {"--config"}},
     {"-t --test --dry-run --validate --check --configtest check test configtest validate",
      {"--check-config"}},
     {"--data-dir --datadir --data --state --db --database --journal", {"--state-dir"}},
-    {"--uri --connect --virsh", {"--libvirt"}},
     {"--metrics --prometheus --metrics-port", {"--metrics-listen"}},
     {"--cert --tls", {"--tls-cert"}},
     {"--key", {"--tls-key"}},
@@ -117,9 +118,27 @@ constexpr ForeignWords kWords[] = {
      {"", "", "that is for the client: vmevents"}},
 };
 
+// kWords, and the words for the settings of the sources.
+const std::vector<ForeignWords>& AllWords() {
+  struct Words {
+    std::deque<std::string> names;  // which `rows` refer to
+    std::vector<ForeignWords> rows;
+  };
+  static const auto* const kAll = [] {
+    auto* const all = new Words{.names = {}, .rows = {std::begin(kWords), std::end(kWords)}};
+    for (const SourceSetting* setting : kSourceSettings) {
+      if (*setting->foreign_words == '\0') continue;
+      all->names.push_back(absl::StrCat("--", setting->name));
+      all->rows.push_back({setting->foreign_words, {all->names.back()}});
+    }
+    return all;
+  }();
+  return kAll->rows;
+}
+
 // The proposal for a typed word. A misspelling refers to `names`. Empty: no name is similar.
 Proposal ProposalFor(absl::string_view typed, const std::vector<std::string>& names) {
-  const Proposal known = FindProposal(kWords, typed, [](const Proposal&) { return true; });
+  const Proposal known = FindProposal(AllWords(), typed, [](const Proposal&) { return true; });
   if (!known.empty()) return known;
   const std::string nearest = NearestName(typed, names);
   const auto named = std::find(names.begin(), names.end(), nearest);
@@ -445,17 +464,19 @@ ParsedConfig HostError(absl::string_view message, bool check_config) {
   return {std::nullopt, kFailed, absl::StrCat("vmeventd: cannot start: ", message, "\n")};
 }
 
-// Explains the arguments that belong to no flag. `extras` are in the order in which they were
-// typed.
-std::string ExplainExtras(const std::vector<std::string>& extras, bool has_watch) {
+// Explains the arguments of `app` that belong to no flag.
+std::string ExplainExtras(const CLI::App& app) {
+  const std::vector<std::string> extras = app.remaining();  // in the order in which they were typed
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const std::string& word) {
     return absl::StartsWith(word, "-");
   });
   if (flag == extras.end()) {
-    if (has_watch && absl::StrContains(extras.front(), '/')) {
-      return absl::StrCat(Quote(extras.front()),
-                          " is not a flag: the shell has replaced the pattern of --watch by the "
-                          "sockets; quote it, as in --watch '/run/vms/*/qmp.sock'");
+    if (absl::StrContains(extras.front(), '/')) {
+      for (const SourceSetting* setting : kSourceSettings) {
+        const bool is_given = app.count(absl::StrCat("--", setting->name)) > 0;
+        if (!is_given || *setting->replaced_pattern == '\0') continue;
+        return absl::StrCat(Quote(extras.front()), " is not a flag: ", setting->replaced_pattern);
+      }
     }
     const std::string hint = DidYouMean(ProposalFor(extras.front(), {}));
     return absl::StrCat(Quote(extras.front()), " is not a flag",
@@ -505,8 +526,7 @@ std::optional<TlsPaths> Config::tls() const {
 ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
                          const Environment& environment) {
   const Config defaults = DefaultConfig(environment);
-  CLI::App app("Follows the QMP sockets of this node's QEMUs, and reports who ended each VM",
-               "vmeventd");
+  CLI::App app("Follows the QEMUs of this node, and reports who ended each VM", "vmeventd");
   DefineFlags(&app, defaults);
   absl::StatusOr<Config> config = defaults;
   try {
@@ -518,7 +538,7 @@ ParsedConfig ParseConfig(const std::vector<std::string>& arguments,
   } catch (const CLI::CallForVersion& version) {
     return {std::nullopt, 0, absl::StrCat(version.what(), "\n")};
   } catch (const CLI::ExtrasError&) {
-    return UsageError(ExplainExtras(app.remaining(), app.count("--watch") > 0));
+    return UsageError(ExplainExtras(app));
   } catch (const CLI::FileError&) {
     return HostError(ExplainUnreadable(app.get_config_ptr()->as<std::string>()),
                      app.count("--check-config") > 0);

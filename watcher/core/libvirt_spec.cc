@@ -115,6 +115,7 @@ constinit const SourceSetting kLibvirtSetting = {
         "qemu+unix:///system?socket=PATH, where PATH may have wildcards (* ? [a-z]), or "
         "lxc:///system for libvirt's containers; repeatable. Needs the package libvirt0",
     .log_prefix = "libvirt ",
+    .foreign_words = "--uri --connect --virsh",
     .read = [](const std::vector<std::string>& texts,
                SourceSpecs* specs) { return ReadEach(texts, ParseLibvirtUri, &specs->libvirts); },
     .print =

@@ -23,6 +23,11 @@ struct SourceSetting {
   const char* argument = "";    // name of a value in --help; empty: a switch
   const char* help;             // sentences, without the default and without the last full stop
   const char* log_prefix = "";  // what the log writes before each value
+  // Options of other programs that mean the same, separated by blanks: "--uri --connect".
+  const char* foreign_words = "";
+  // A sentence about an argument with a slash that no flag takes, if this flag is given: the shell
+  // has replaced the pattern in its value. Empty: its values have no pattern.
+  const char* replaced_pattern = "";
 
   // Sets the setting's field of `specs`: to a value for each of `texts`, or, of a switch, by "true"
   // or "false". INVALID_ARGUMENT gives the text and the rule, not the flag.

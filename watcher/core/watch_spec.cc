@@ -135,6 +135,10 @@ constinit const SourceSetting kWatchSetting = {
         "Follow the QMP sockets in DIR whose name matches PATTERN, in which one * stands for "
         "the VM's name (by default *.qmp, in Ganeti's directory *.kvmd). If each VM has a "
         "directory of its own, write /run/vms/*/qmp.sock. Repeatable",
+    .foreign_words = "-w --dir --directory --path --qmp --monitor --sockets --glob",
+    .replaced_pattern =
+        "the shell has replaced the pattern of --watch by the sockets; quote it, as in --watch "
+        "'/run/vms/*/qmp.sock'",
     .read = [](const std::vector<std::string>& texts,
                SourceSpecs* specs) { return ReadEach(texts, ParseWatchSpec, &specs->watches); },
     .print = [](const SourceSpecs& specs) { return TextOfEach(specs.watches, &WatchSpec::text); },

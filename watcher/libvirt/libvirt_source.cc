@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <utility>
 #include <variant>
 
@@ -59,6 +60,8 @@ SourceKind LibvirtSource::Kind(std::shared_ptr<LibvirtApi> api) {
   const auto library = std::make_shared<std::shared_ptr<LibvirtApi>>(std::move(api));
   return {.key = kKey,
           .health_service = kHealthService,
+          // vmeventd observes: to look at qemu:///session must not start a libvirt.
+          .prepare_process = [] { setenv("LIBVIRT_AUTOSTART", "0", 1); },
           .load_library = [library](const SourceSpecs& specs) -> absl::Status {
             if (*library != nullptr || !NeedsLibrary(specs)) return absl::OkStatus();
             absl::StatusOr<std::shared_ptr<LibvirtApi>> loaded = LoadLibvirt();

@@ -280,6 +280,12 @@ class NodeWatcherImpl : public NodeWatcher {
 
 SourceTable NodeWatcher::AllSources() { return {QmpSource::Kind(), LibvirtSource::Kind()}; }
 
+void NodeWatcher::PrepareProcess(const SourceTable& sources) {
+  for (const SourceKind& source : sources) {
+    if (source.prepare_process != nullptr) source.prepare_process();
+  }
+}
+
 absl::Status NodeWatcher::LoadLibraries(const SourceSpecs& specs, const SourceTable& sources) {
   for (const SourceKind& source : sources) {
     if (source.load_library == nullptr) continue;

@@ -30,6 +30,9 @@ class NodeWatcher {
   // The table of sources; tests have others. It has the libraries that were loaded into it.
   static SourceTable AllSources();
 
+  // Prepares the program for the sources. Call it at the start, while there is one thread.
+  static void PrepareProcess(const SourceTable& sources = AllSources());
+
   // Loads the libraries without which the sources cannot follow what `specs` names. The error
   // names the library that is missing. Call it before Create, while a failed start still loses
   // nothing that the previous daemon handed over. Blocks while the files are read.

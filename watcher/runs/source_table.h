@@ -22,6 +22,8 @@ struct SourceKind {
   // RunInfo::source_key of its runs, by which a restart finds their source. Not of another source.
   const char* key;
   const char* health_service;  // null: none of its own
+  // Prepares the program, such as its environment, while it has one thread. Null: nothing to do.
+  void (*prepare_process)() = nullptr;
   // Loads the library without which the source cannot follow what `specs` names, for `make`. The
   // error names the library that is missing. Blocks while the files are read. Null: it needs none.
   std::function<absl::Status(const SourceSpecs& specs)> load_library;
