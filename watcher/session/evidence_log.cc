@@ -199,8 +199,10 @@ void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   Saw(absl::StrCat(event.name, reported.action().empty() ? "" : " action=", reported.action(),
                    description.empty() ? "" : ", reported by the guest: ", description),
       now, EvidenceId::kPanic);
+  const bool ends_qemu = reported.action() == "poweroff";
   // A crash kernel that was loaded has less than the panic before it.
   if (!panic.has_value() || !description.empty()) panic = std::move(reported);
+  if (ends_qemu) panic->set_action("poweroff");
 }
 
 void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
