@@ -33,6 +33,7 @@
 #include "prometheus/text_serializer.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_record.h"
+#include "server/stream/stream_lag.h"
 #include "server/stream/stream_meters.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/runs/peer_process.h"

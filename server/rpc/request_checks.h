@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/stream/stream_hub.h"
+#include "server/stream/checked_requests.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/node/intent_request.h"
 

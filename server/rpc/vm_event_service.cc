@@ -12,6 +12,7 @@
 #include "server/events/vm_record.h"
 #include "server/rpc/parse_message.h"
 #include "server/rpc/request_checks.h"
+#include "server/stream/checked_requests.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/shutting_down.h"

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,7 +17,9 @@
 #include "base/turn_queue.h"
 #include "server/access/clients.h"
 #include "server/eventlog/event_log.h"
+#include "server/stream/checked_requests.h"
 #include "server/stream/stream_cursor.h"
+#include "server/stream/stream_lag.h"
 #include "server/stream/stream_meters.h"
 #include "server/stream/watch_stream.h"
 
@@ -29,26 +30,6 @@ struct StreamOptions {
   absl::Duration write_timeout = absl::Seconds(60);      // time after which a pending write ends it
   // Limit of a message while few are in flight.
   size_t message_bytes = StreamCursor::kMaxMessageBytes;
-};
-
-// A checked WatchEventsRequest, without its filter.
-struct WatchRequest {
-  WatchStart start;
-  std::optional<absl::Duration> progress_interval{};  // unset: the server's default
-  bool durable_only = false;
-};
-
-// A checked ListStreamsRequest.
-struct StreamPage {
-  int size = 0;
-  std::string after{};  // id of the last stream of the previous page; empty: this is the first page
-};
-
-// Distance of the open streams from the newest event.
-struct StreamLag {
-  int behind = 0;  // streams that are not at the newest event
-  uint64_t max_events = 0;
-  uint64_t summed_events = 0;
 };
 
 // All open WatchEvents streams. Owns them; outlives the gRPC server. Any thread, unless stated
