@@ -18,6 +18,8 @@
 #include "base/passed_descriptors.h"
 #include "base/unique_fd.h"
 #include "google/protobuf/io/zero_copy_stream_impl.h"
+#include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "server/host/service.h"
 #include "spdlog/spdlog.h"
 #include "watcher/session/vm_session.h"

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/hung_disk.h"
 #include "server/eventlog/journal.h"
+#include "server/events/logged_event.h"
 #include "server/events/vm_registry.h"
 
 namespace vmeventd {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {

@@ -12,6 +12,7 @@
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/events/event_page.h"
+#include "server/events/event_record.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

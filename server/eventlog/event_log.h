@@ -32,7 +32,6 @@
 #include "server/eventlog/recent_events.h"
 #include "server/eventlog/recorder.h"
 #include "server/eventlog/stream_start.h"
-#include "server/events/event_codec.h"
 #include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
 #include "watcher/core/event_sink.h"
@@ -41,7 +40,7 @@
 #include "watcher/core/service_health.h"
 
 // The node's event log. Other folders include only this header, with the types that it includes,
-// and event_listing.h.
+// event_listing.h and stream_start.h.
 
 namespace vmeventd {
 

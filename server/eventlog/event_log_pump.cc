@@ -10,7 +10,6 @@
 #include "absl/strings/strip.h"
 #include "base/thread_name.h"
 #include "server/eventlog/event_log.h"
-#include "server/events/event_codec.h"
 #include "server/events/vm_record.h"
 #include "spdlog/spdlog.h"
 

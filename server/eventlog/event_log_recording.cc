@@ -3,7 +3,7 @@
 
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/evidence_types.h"
-#include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 
 // The retained events: their bounds, and the result of a read of them.
 

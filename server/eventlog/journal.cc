@@ -22,6 +22,7 @@
 #include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
+#include "server/events/logged_event.h"
 #include "server/events/vm_registry.h"
 #include "spdlog/spdlog.h"
 

@@ -10,7 +10,7 @@
 
 #include "server/eventlog/hole.h"
 #include "server/eventlog/saved_runs.h"
-#include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

@@ -12,9 +12,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "server/eventlog/sqlite.h"
-#include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
 #include "server/events/event_page.h"
+#include "server/events/event_record.h"
+#include "server/events/logged_event.h"
 
 namespace vmeventd {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "server/eventlog/sqlite.h"
-#include "server/events/event_codec.h"
+#include "server/events/event_record.h"
 
 // The form of the journal's rows, which Journal writes and JournalReader reads.
 

@@ -7,7 +7,7 @@
 
 #include "absl/time/time.h"
 #include "server/eventlog/hole.h"
-#include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 
 namespace vmeventd {
 

@@ -13,7 +13,7 @@
 #include "server/eventlog/journal_batch.h"
 #include "server/eventlog/node_gap.h"
 #include "server/eventlog/unpublished_turn.h"
-#include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "watcher/core/event_sink.h"
 
 namespace vmeventd {

@@ -4,8 +4,6 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "watcher/core/contract_rules.h"
-#include "watcher/core/proto_time.h"
 
 namespace vmeventd {
 
@@ -30,7 +28,7 @@ std::string Serialized(const google::protobuf::MessageLite& message) {
 
 namespace {
 
-constexpr absl::string_view kDurable("\x50\x01", 2);  // the field `durable`, true
+constexpr absl::string_view kDurable("\x50\x01", kDurableBytes);  // the field `durable`, true
 static_assert(v1::Event::kDurableFieldNumber == 10);
 
 // Appends the tag and the length of a field whose contents follow.
@@ -57,30 +55,6 @@ size_t AppendEvent(const EventRecord& record, std::string* out) {
   const size_t at = out->size();
   absl::StrAppend(out, record.event, vm, record.vm_ref, kDurable);
   return at;
-}
-
-LoggedEvent::LoggedEvent(const EventRecord& record) : EventRecord(record) {
-  const size_t at = AppendEvent(record, &field);
-  const absl::string_view bytes = field;
-  event = bytes.substr(at, record.event.size());
-  vm_ref =
-      bytes.substr(bytes.size() - kDurable.size() - record.vm_ref.size(), record.vm_ref.size());
-}
-
-EventPtr Logged(v1::Event event) {
-  const absl::Time since = EarliestTimeOf(event);
-  const std::string vm_ref = Serialized(event.vm());
-  event.clear_vm();
-  event.clear_durable();
-  const std::string rest = Serialized(event);
-  return std::make_shared<const LoggedEvent>(
-      EventRecord{.sequence = event.sequence(),
-                  .type = event.type(),
-                  .shutdown_class = event.shutdown().shutdown_class(),
-                  .observe_time = FromTimestamp(event.observe_time()),
-                  .since = since,
-                  .event = rest,
-                  .vm_ref = vm_ref});
 }
 
 }  // namespace vmeventd

@@ -5,7 +5,7 @@
 
 #include "base/event_filter.h"
 #include "base/name_matcher.h"
-#include "server/events/event_codec.h"
+#include "server/events/event_record.h"
 #include "server/events/vm_record.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/contract_rules.h"

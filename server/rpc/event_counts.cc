@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "server/events/event_codec.h"
 #include "server/rpc/who_ended.h"
 
 namespace vmeventd {

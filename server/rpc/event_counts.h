@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
-#include "server/events/event_codec.h"
+#include "server/events/event_record.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

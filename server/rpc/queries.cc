@@ -19,6 +19,7 @@
 #include "server/eventlog/event_listing.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
+#include "server/events/event_record.h"
 #include "server/events/vm_record.h"
 #include "server/rpc/event_counts.h"
 #include "server/rpc/request_checks.h"

@@ -15,7 +15,6 @@
 #include "base/quote.h"
 #include "base/uuid.h"
 #include "server/eventlog/stream_start.h"
-#include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
 #include "watcher/core/proto_time.h"
 

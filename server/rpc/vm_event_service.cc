@@ -8,7 +8,6 @@
 #include "absl/strings/str_join.h"
 #include "base/error_reason.h"
 #include "base/uuid.h"
-#include "server/events/event_codec.h"
 #include "server/events/vm_record.h"
 #include "server/rpc/parse_message.h"
 #include "server/rpc/request_checks.h"

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/proto_time.h"
 

@@ -10,6 +10,7 @@
 #include "server/eventlog/event_log.h"
 #include "server/events/event_matcher.h"
 #include "server/events/event_page.h"
+#include "server/events/event_record.h"
 #include "server/events/vm_snapshot.h"
 
 namespace vmeventd {

@@ -6,6 +6,7 @@
 
 #include "google/protobuf/util/message_differencer.h"
 #include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 
 namespace v1 = vmeventd::v1;
 

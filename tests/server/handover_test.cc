@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "server/events/event_codec.h"
+#include "server/events/logged_event.h"
 #include "tests/support/test_events.h"
 #include "watcher/runs/handed_run.h"
 

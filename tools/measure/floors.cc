@@ -15,7 +15,6 @@
 
 #include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
-#include "server/events/event_codec.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 #include "tools/measure/bench_events.h"

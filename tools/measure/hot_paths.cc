@@ -22,7 +22,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
-#include "server/events/event_codec.h"
+#include "server/events/event_record.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_events.h"

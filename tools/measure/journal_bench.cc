@@ -20,6 +20,8 @@
 #include "server/eventlog/journal.h"
 #include "server/eventlog/journal_reader.h"
 #include "server/events/event_codec.h"
+#include "server/events/event_record.h"
+#include "server/events/logged_event.h"
 #include "server/stream/stream_cursor.h"
 #include "tests/support/child_process.h"
 #include "tests/support/open_call.h"

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/eventlog/backlog.h"
+#include "server/events/logged_event.h"
 
 namespace vmeventd {
 namespace {

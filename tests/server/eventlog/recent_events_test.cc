@@ -7,6 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/events/logged_event.h"
 
 namespace vmeventd {
 namespace {

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/events/event_record.h"
+#include "server/events/logged_event.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 #include "vmeventd/contract/enums.h"
