@@ -17,8 +17,8 @@
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
-#include "watcher/core/contract_rules.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/core/unfollowed_limit.h"
 
 namespace vmeventd::client {
 namespace {

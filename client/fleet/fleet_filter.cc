@@ -9,7 +9,8 @@
 #include "base/glob.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/output/enum_names.h"
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_time.h"
+#include "watcher/core/event_types.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {

@@ -20,8 +20,8 @@
 #include "client/output/time_text.h"
 #include "client/output/trouble.h"
 #include "nlohmann/json.hpp"
-#include "watcher/core/contract_rules.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/core/unfollowed_limit.h"
 
 // Nodes: one, several, and those of a fleet; and the streams of one.
 

@@ -2,7 +2,7 @@
 
 #include "absl/algorithm/container.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_types.h"
 
 // Questions about a filter.
 

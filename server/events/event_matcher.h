@@ -8,7 +8,7 @@
 #include "server/events/event_record.h"
 #include "server/events/vm_record.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_types.h"
 
 namespace vmeventd {
 

@@ -2,7 +2,7 @@
 
 #include "absl/strings/string_view.h"
 #include "server/events/event_codec.h"
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_time.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {

@@ -24,7 +24,7 @@
 #include "server/rpc/event_counts.h"
 #include "server/rpc/request_checks.h"
 #include "server/stream/read_error.h"
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_types.h"
 #include "watcher/node/several_vms_run.h"
 
 namespace vmeventd {

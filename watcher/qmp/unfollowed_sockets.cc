@@ -2,9 +2,9 @@
 
 #include <utility>
 
-#include "watcher/core/contract_rules.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/core/unfollowed_limit.h"
 
 namespace vmeventd {
 

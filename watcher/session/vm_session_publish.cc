@@ -9,7 +9,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_types.h"
 #include "watcher/core/label_rule.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/session/end_detail.h"

@@ -15,8 +15,8 @@
 #include "tests/support/fake_server.h"
 #include "tests/support/golden_file.h"
 #include "tests/support/status_matchers.h"
-#include "watcher/core/contract_rules.h"
 #include "watcher/core/proto_time.h"
+#include "watcher/core/unfollowed_limit.h"
 
 namespace vmeventd::client {
 namespace {

@@ -1,8 +1,7 @@
-#include "watcher/core/contract_rules.h"
+#include "watcher/core/event_time.h"
 
 #include <algorithm>
 
-#include "absl/algorithm/container.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {
@@ -16,12 +15,6 @@ absl::Time EarliestTimeOf(const v1::Event& event) {
     return std::min(observed, FromTimestamp(event.unwatched().start()));
   }
   return observed;
-}
-
-bool HasEnd(v1::EventType type) { return absl::c_linear_search(kTypesWithEnd, type); }
-
-bool NamesGaps(const v1::EventFilter& filter) {
-  return absl::c_linear_search(filter.types(), v1::EVENT_TYPE_GAP);
 }
 
 }  // namespace vmeventd
