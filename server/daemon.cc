@@ -29,6 +29,7 @@
 #include "server/host/files.h"
 #include "server/host/node_id.h"
 #include "server/host/privileges.h"
+#include "server/host/pulse.h"
 #include "server/host/service.h"
 #include "server/host/watchdog.h"
 #include "server/logging/logging.h"

@@ -1,6 +1,5 @@
 #include "server/host/watchdog.h"
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -13,12 +12,6 @@ namespace {
 constexpr std::array<const char*, Watchdog::kThreads> kNames = {"watcher", "pump", "acceptor"};
 
 }  // namespace
-
-bool Pulse::Ask() {
-  unanswered_ = answered_ == asked_ ? 0 : std::min(unanswered_ + 1, kQuestions);
-  if (unanswered_ == 0) ++asked_;
-  return unanswered_ == kQuestions;
-}
 
 bool Watchdog::Turn(absl::Duration now) {
   std::vector<std::string> silent;
