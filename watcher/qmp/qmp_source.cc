@@ -11,6 +11,7 @@
 #include "watcher/core/watch_spec.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/retry_pauses.h"
+#include "watcher/qmp/socket_problems.h"
 #include "watcher/runs/describe_process.h"
 #include "watcher/runs/peer_process.h"
 #include "watcher/runs/run_context.h"

@@ -13,6 +13,7 @@
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/qmp_run.h"
 #include "watcher/qmp/retry_pauses.h"
+#include "watcher/qmp/socket_problems.h"
 #include "watcher/runs/process.h"
 
 namespace vmeventd {

@@ -5,7 +5,8 @@
 #include <sys/sysmacros.h>
 
 #include <cerrno>
-#include <string>
+#include <filesystem>
+#include <system_error>
 
 #include "base/passed_descriptors.h"
 #include "base/unix_address.h"
@@ -54,6 +55,13 @@ int ConnectTo(const SocketFile& file, UniqueFd* connection) {
   if (setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return errno;
   *connection = std::move(socket);
   return 0;
+}
+
+const Manager* OwnerOfFile(const std::string& path) {
+  const std::filesystem::path file(path);
+  std::error_code error;
+  const std::filesystem::path directory = std::filesystem::canonical(file.parent_path(), error);
+  return error ? nullptr : OwnerOfPath((directory / file.filename()).string());
 }
 
 }  // namespace vmeventd

@@ -4,10 +4,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/run_info.h"
 
 namespace vmeventd {
@@ -41,5 +43,8 @@ int LookAtSocket(absl::string_view path, SeenSocket* seen, int directory = AT_FD
 // Connects to it without waiting. Messages read from `connection` name their sender; read them
 // through a ReceivingSocket. Returns 0 or the errno.
 int ConnectTo(const SocketFile& file, UniqueFd* connection);
+
+// Returns the manager that needs the monitor at `path`, after following links; null: none.
+const Manager* OwnerOfFile(const std::string& path);
 
 }  // namespace vmeventd
