@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "tests/simulation/judge.h"
 #include "watcher/session/classification.h"
+#include "watcher/session/monitor_link.h"
 
 namespace vmeventd::simulation {
 namespace {

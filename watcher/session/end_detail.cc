@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/signal_name.h"
 #include "watcher/core/causes.h"
 #include "watcher/core/proto_time.h"
@@ -15,6 +16,10 @@
 
 namespace vmeventd {
 namespace {
+
+// If a monitor is attached this long after its process started, events that matter may have been
+// missed.
+constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
 // Returns whether the VM was followed from its start and held until now.
 bool NeverRan(const RunState& state, bool restored_unattached) {

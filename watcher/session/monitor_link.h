@@ -9,6 +9,9 @@
 
 namespace vmeventd {
 
+// Age of a QEMU from which its guest may obey a press of the power button.
+inline constexpr absl::Duration kGuestObeys = absl::Seconds(3);
+
 // The connection of a run to QEMU's monitor, or to the manager that has it: attached, closed, lost,
 // or not attached since the daemon's restart. It shows from when a closed one counts as lost, what
 // nobody may have listened to, and whether QEMU may live on after it. Only whether it is lost is
@@ -81,7 +84,7 @@ class MonitorLink {
     return lost() && now >= closed_at_.monotonic + kLostGrace;
   }
   // Returns whether somebody has listened to QEMU until now. `new_qemu`: its guest cannot have
-  // obeyed anything yet.
+  // obeyed anything yet (kGuestObeys).
   bool MissedNothing(bool new_qemu) const {
     return ready() || (state_ == State::kNone && new_qemu);
   }

@@ -4,7 +4,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/compact.h"
 #include "watcher/core/labels.h"
@@ -17,13 +16,6 @@
 #include "watcher/session/vm_state_record.h"
 
 namespace vmeventd {
-
-// If a monitor is attached this long after its process started, events that matter may have been
-// missed.
-inline constexpr absl::Duration kLateAttach = absl::Seconds(10);
-
-// Age of a QEMU from which its guest may obey a press of the power button.
-inline constexpr absl::Duration kGuestObeys = absl::Seconds(3);
 
 // Everything about an open run that outlives the daemon. Its parts say which of their members do
 // not. Its saved form is a message (proto/vmeventd/internal/run_state.proto).
