@@ -1,5 +1,6 @@
 #include "watcher/session/end_detail.h"
 
+#include <algorithm>
 #include <csignal>
 #include <optional>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/signal_name.h"
 #include "watcher/core/causes.h"
+#include "watcher/core/evidence_entry.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/session/end_words.h"
 #include "watcher/session/evidence.h"
@@ -20,6 +22,14 @@ namespace {
 // If a monitor is attached this long after its process started, events that matter may have been
 // missed.
 constexpr absl::Duration kLateAttach = absl::Seconds(10);
+
+// Inserts `entry` by its time, after entries of the same time.
+void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline) {
+  const auto later =
+      std::find_if(timeline->begin(), timeline->end(),
+                   [&](const EvidenceEntry& other) { return other.time > entry.time; });
+  timeline->insert(later, std::move(entry));
+}
 
 // Returns whether the VM was followed from its start and held until now.
 bool NeverRan(const RunState& state, bool restored_unattached) {

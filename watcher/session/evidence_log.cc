@@ -1,6 +1,5 @@
 #include "watcher/session/evidence_log.h"
 
-#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -25,17 +24,6 @@ bool NeedsReset(absl::string_view run_state) {
   return absl::c_linear_search(kStates, run_state);
 }
 
-// A fact that a VM's new life makes void.
-struct Clearable {
-  const char* what;  // text for the document
-  EvidenceId id;     // the id of its entries in the timeline
-  EvidenceLog::Clearing by;
-  bool leaves_trace;  // the timeline shows that it was cleared
-  Fact Evidence::*fact = nullptr;
-  Fact Evidence::*other = nullptr;  // a fact that is cleared with it
-};
-
-// The one table of what clears evidence.
 constexpr Clearable kClearables[] = {
     {"POWERDOWN", EvidenceId::kPowerdown, kReset, true, &Evidence::powerdown},
     {"SHUTDOWN", EvidenceId::kShutdown, kBoth, true},
@@ -79,21 +67,7 @@ bool Doubt(Fact* fact) {
 
 }  // namespace
 
-std::string ClearingsTable() {
-  constexpr const char* kNames[] = {"RESET", "RESUME", "RESET, RESUME"};
-  std::string table = "| seen | cleared by |\n|---|---|\n";
-  for (const Clearable& row : kClearables) {
-    absl::StrAppend(&table, "| ", row.what, " | ", kNames[row.by - 1], " |\n");
-  }
-  return table;
-}
-
-void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline) {
-  const auto later =
-      std::find_if(timeline->begin(), timeline->end(),
-                   [&](const EvidenceEntry& other) { return other.time > entry.time; });
-  timeline->insert(later, std::move(entry));
-}
+absl::Span<const Clearable> Clearables() { return kClearables; }
 
 void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   const auto is_cleared = [clearing](const Clearable& row) { return (row.by & clearing) != 0; };

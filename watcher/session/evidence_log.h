@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/compact.h"
 #include "vmeventd/v1/vm_events.pb.h"
@@ -118,10 +119,16 @@ struct EvidenceLog {
   void AddSignal(const SignalSender& sender, Instant now);
 };
 
-// Inserts `entry` by its time, after entries of the same time.
-void InsertByTime(EvidenceEntry entry, std::vector<EvidenceEntry>* timeline);
-
-// The rows of a Markdown table: what was seen, and what clears it.
-std::string ClearingsTable();
+// A fact that a VM's new life makes void.
+struct Clearable {
+  const char* what;  // text for the document
+  EvidenceId id;     // the id of its entries in the timeline
+  EvidenceLog::Clearing by;
+  bool leaves_trace;  // the timeline shows that it was cleared
+  Fact Evidence::*fact = nullptr;
+  Fact Evidence::*other = nullptr;  // a fact that is cleared with it
+};
+// The one table of what clears evidence.
+absl::Span<const Clearable> Clearables();
 
 }  // namespace vmeventd

@@ -81,6 +81,8 @@ paused although a guest's SHUTDOWN was in force, because only a reset takes a QE
 the panic of a guest nor a watchdog's press of the power button (action shutdown); but in both cases the VM may have returned
 to a snapshot, as above.
 
+| seen | cleared by |
+|---|---|
 )";
 
 }  // namespace
@@ -93,7 +95,11 @@ std::string ClassificationDocument() {
                     ShutdownClassName(rule.intended_class), " | ", ShutdownCauseName(rule.cause),
                     ": ", TraitsOf(rule.cause).sentence, " |\n");
   }
-  absl::StrAppend(&document, kClearingsHead, ClearingsTable());
+  absl::StrAppend(&document, kClearingsHead);
+  constexpr const char* kClearings[] = {"RESET", "RESUME", "RESET, RESUME"};  // in the enum's order
+  for (const Clearable& row : Clearables()) {
+    absl::StrAppend(&document, "| ", row.what, " | ", kClearings[row.by - 1], " |\n");
+  }
   return document;
 }
 
