@@ -13,7 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/unix_address.h"
-#include "client/doctor/paths.h"
+#include "client/doctor/monitor_paths.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/given_value.h"

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "client/doctor/paths.h"
+#include "client/doctor/monitor_paths.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

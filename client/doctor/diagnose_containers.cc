@@ -6,29 +6,15 @@
 #include <utility>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/commands_to_paste.h"
 #include "client/doctor/diagnose_qemu.h"
-#include "client/doctor/paths.h"
+#include "client/doctor/monitor_paths.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
-namespace {
-
-// Programs that run containers, as the cgroups of these name them.
-constexpr absl::string_view kContainers[] = {"docker",     "libpod", "kubepods",
-                                             "containerd", "crio",   "lxc.payload"};
-
-}  // namespace
-
-bool IsContained(const NodeProcess& process) {
-  return absl::c_any_of(kContainers, [&process](absl::string_view name) {
-    return absl::StrContains(process.cgroups, name);
-  });
-}
 
 void DiagnoseUnseen(Subject subject, const NodeProcess& qemu, const Monitor& monitor,
                     Examination* exam) {

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/commands_to_paste.h"
-#include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

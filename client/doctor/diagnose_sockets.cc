@@ -4,7 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/doctor/diagnose_libvirt.h"
-#include "client/doctor/paths.h"
+#include "client/doctor/monitor_paths.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/watch_spec.h"
 

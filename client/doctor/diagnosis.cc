@@ -13,7 +13,6 @@
 #include "client/doctor/diagnose_sockets.h"
 #include "client/doctor/examination.h"
 #include "client/doctor/finding.h"
-#include "client/doctor/paths.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

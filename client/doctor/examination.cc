@@ -10,7 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "client/doctor/advice.h"
-#include "client/doctor/paths.h"
+#include "client/doctor/monitor_paths.h"
 #include "client/output/count_text.h"
 #include "client/output/terminal_text.h"
 #include "watcher/core/managers.h"

@@ -4,13 +4,12 @@
 #include <vector>
 
 #include "client/doctor/examination.h"
-#include "client/doctor/finding.h"
 #include "client/doctor/node_facts.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/qemu_arguments.h"
 
-// The monitors of a QEMU, and the obstacles between vmeventd and a monitor.
+// The monitors of a QEMU, as vmeventd can reach them.
 
 namespace vmeventd::client {
 
@@ -34,10 +33,5 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
 
 // Returns whether vmeventd connects to the monitor: a --watch matches its path.
 bool IsWatched(const Examination& exam, const Monitor& monitor);
-
-// Returns the obstacle between vmeventd and the monitor, whose path is the subject. An empty kind:
-// there is no obstacle. `vm`: vmeventd's own record of the QEMU, with its problems; null: it has
-// none.
-Finding ObstacleAt(const Examination& exam, const Monitor& monitor, const v1::Vm* vm);
 
 }  // namespace vmeventd::client

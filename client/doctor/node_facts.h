@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/watch_spec.h"
 
@@ -68,9 +67,18 @@ struct NodeProcess {
   std::optional<QemuFacts> qemu;      // set: it is a QEMU
   std::optional<DaemonFacts> daemon;  // set: it is a vmeventd
 };
+inline constexpr char kDaemonProgram[] = "vmeventd";
+
 // Returns whether the cgroup of the process is a container's.
 bool IsContained(const NodeProcess& process);
-inline constexpr char kDaemonProgram[] = "vmeventd";
+
+inline bool IsDaemon(const NodeProcess* process) { return process != nullptr && process->daemon; }
+
+// Returns whether the process has a descriptor of this socket.
+bool HasSocket(const NodeProcess& process, uint32_t inode);
+
+// "qemu-system-x86 (pid 42)".
+std::string DescribeProcess(const NodeProcess& process);
 
 // A --watch, and the state of its directory.
 struct WatchedPlace {
@@ -102,9 +110,5 @@ struct NodeFacts {
 
   std::string client = "vmevents";  // begins a command: with the options that name the same daemon
 };
-
-// Adds the facts of this node after its daemon has answered. Does not connect to any socket. An
-// error names what could not be read.
-absl::Status ReadNode(NodeFacts* facts);
 
 }  // namespace vmeventd::client

@@ -1,3 +1,5 @@
+#include "client/doctor/read_node.h"
+
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -35,7 +37,6 @@
 #include "base/small_file.h"
 #include "base/standstill.h"
 #include "base/unique_fd.h"
-#include "client/doctor/node_facts.h"
 #include "watcher/core/manager_logs.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_program.h"

@@ -26,6 +26,7 @@
 #include "client/connect/tls_probe.h"
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/diagnosis_text.h"
+#include "client/doctor/read_node.h"
 #include "client/fleet/fleet.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"

@@ -43,6 +43,10 @@ struct Manager {
   absl::string_view way;
 };
 
+inline bool IsLibvirt(const Manager& manager) {
+  return manager.id == ManagerId::kLibvirt || manager.id == ManagerId::kLibvirtSession;
+}
+
 // Monitors of one manager that a watch may match. FindManagerMonitors() returns those of the first
 // such manager, judged by the paths alone; unset: the watch matches none.
 struct ManagerMonitors {

@@ -8,6 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "base/unique_fd.h"
 #include "client/doctor/node_facts.h"
+#include "client/doctor/read_node.h"
 #include "gtest/gtest.h"
 #include "tests/support/temporary_directory.h"
 

@@ -1,9 +1,8 @@
-#include "client/doctor/paths.h"
+#include "client/doctor/monitor_paths.h"
 
 #include <algorithm>
 #include <cstddef>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -43,15 +42,6 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 bool IsForFollowers(absl::string_view path) {
   return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, kGanetiMonitorSuffix) ||
          FileOf(path) == kExtraMonitor;
-}
-
-bool HasSocket(const NodeProcess& process, uint32_t inode) {
-  return absl::c_any_of(process.sockets,
-                        [inode](const auto& socket) { return socket.second == inode; });
-}
-
-std::string DescribeProcess(const NodeProcess& process) {
-  return absl::StrCat(process.program, " (pid ", process.pid, ")");
 }
 
 }  // namespace vmeventd::client

@@ -1,14 +1,11 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "client/doctor/node_facts.h"
-#include "watcher/core/managers.h"
 #include "watcher/core/watch_spec.h"
 
-// Helpers for paths of monitors, and for the processes that own the sockets.
+// The parts of a monitor's path, and what its names show. Pure.
 
 namespace vmeventd::client {
 
@@ -25,16 +22,5 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 
 // Returns whether the file's name shows that a socket is made for programs that follow the VM.
 bool IsForFollowers(absl::string_view path);
-
-// Returns whether the process has a descriptor of this socket.
-bool HasSocket(const NodeProcess& process, uint32_t inode);
-
-// "qemu-system-x86 (pid 42)".
-std::string DescribeProcess(const NodeProcess& process);
-
-inline bool IsDaemon(const NodeProcess* process) { return process != nullptr && process->daemon; }
-inline bool IsLibvirt(const Manager& manager) {
-  return manager.id == ManagerId::kLibvirt || manager.id == ManagerId::kLibvirtSession;
-}
 
 }  // namespace vmeventd::client
