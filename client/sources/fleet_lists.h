@@ -11,7 +11,7 @@
 #include "client/output/node_report.h"
 #include "client/output/node_vm.h"
 #include "client/sources/events_command.h"
-#include "client/sources/fleet_reader.h"
+#include "client/sources/fleet_environment.h"
 #include "client/sources/list_source.h"
 #include "client/sources/stats_command.h"
 #include "vmeventd/v1/vm_events.pb.h"

@@ -1,35 +1,23 @@
 #include "client/sources/fleet_reader.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <tuple>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "client/fleet/fleet_message.h"
 #include "client/fleet/fleet_subjects.h"
-#include "client/output/count_text.h"
-#include "client/output/formatter.h"
 #include "client/output/node_state.h"
 #include "client/output/terminal_text.h"
+#include "client/sources/ignored_messages.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
-
-// Returns a function for the messages that are not what vmeventd writes there: it counts them, and
-// reports the first, the tenth, the hundredth and so on. `where` names the stream or bucket.
-auto IgnoredIn(std::string where, const PrintSentence& note) {
-  return [note, where = std::move(where), count = uint64_t{0}, next = uint64_t{1}](
-             const NatsMessage& message, const absl::Status& why) mutable {
-    if (++count < next) return;
-    next *= 10;
-    note(absl::StrCat("ignoring the message ", EscapeForTerminal(message.subject), " of the ",
-                      where, ": ", EscapeForTerminal(why.message()), " (",
-                      CountText(count, "message"), " so far)"));
-  };
-}
 
 // Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
 constexpr absl::Duration kPatience = absl::Seconds(5);
@@ -70,34 +58,6 @@ std::string SharedName(const v1::NodeHeartbeat& node) {
 }
 
 }  // namespace
-
-FleetEvents::FleetEvents(const PrintSentence& note)
-    : ignore_(IgnoredIn(absl::StrCat("stream ", kFleetStream), note)) {}
-
-bool FleetEvents::IsNew(const MessageNode& node, uint64_t sequence) {
-  if (sequence == 0) return true;  // a GAP that no journal has
-  const std::pair key(node.cluster, node.name);
-  if (newest_.size() >= kMaxNodes && !newest_.contains(key)) return true;
-  auto& [journal_id, newest] = newest_[key];
-  if (std::exchange(journal_id, node.journal_id) != node.journal_id) newest = 0;
-  return std::exchange(newest, std::max(newest, sequence)) < sequence;
-}
-
-std::optional<NodeEvent> FleetEvents::Parse(const StoredMessage& stored,
-                                            const FleetMatcher& filter) {
-  NodeEvent event;
-  absl::StatusOr<MessageNode> origin = ParseFleetMessage(stored.message, &event.event);
-  if (!origin.ok()) {
-    ignore_(stored.message, origin.status());
-    return std::nullopt;
-  }
-  event.node = *std::move(origin);
-  event.resume_after.position = {stored.stream_sequence, "", stored.time};
-  if (!IsNew(event.node, event.event.sequence()) || !filter.Passes(event.node, event.event)) {
-    return std::nullopt;
-  }
-  return event;
-}
 
 absl::Status ReadStored(NatsConnection* connection, const std::string& stream,
                         const std::vector<std::string>& subjects, const ReadStart& start,

@@ -15,10 +15,13 @@
 #include "client/fleet/fleet.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_subjects.h"
+#include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/stream_reader.h"
 #include "client/output/terminal_text.h"
 #include "client/output/time_text.h"
+#include "client/sources/fleet_events.h"
+#include "client/sources/fleet_reader.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {

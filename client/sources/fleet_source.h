@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "absl/time/time.h"
-#include "client/sources/fleet_reader.h"
+#include "client/sources/fleet_environment.h"
 #include "client/sources/reconnecting_source.h"
 #include "client/sources/source.h"
 #include "client/sources/watch_command.h"

@@ -6,7 +6,7 @@
 
 #include "client/connect/stop_source.h"
 #include "client/output/print_sentence.h"
-#include "client/sources/fleet_reader.h"
+#include "client/sources/fleet_environment.h"
 #include "client/sources/list_source.h"
 #include "client/sources/servers.h"
 #include "client/sources/source.h"
