@@ -18,6 +18,7 @@
 #include "base/unix_address.h"
 #include "client/connect/probe_socket.h"
 #include "client/connect/tls_probe.h"
+#include "client/output/shell_quote.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "base/unix_address.h"
+#include "client/output/shell_quote.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

@@ -14,7 +14,7 @@
 #include "absl/strings/strip.h"
 #include "base/unix_address.h"
 #include "client/doctor/monitor_paths.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/given_value.h"
 #include "watcher/core/qemu_arguments.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/doctor/monitor_paths.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 

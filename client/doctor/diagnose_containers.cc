@@ -12,7 +12,7 @@
 #include "client/doctor/commands_to_paste.h"
 #include "client/doctor/diagnose_qemu.h"
 #include "client/doctor/monitor_paths.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 

@@ -9,7 +9,7 @@
 #include "client/doctor/monitor_paths.h"
 #include "client/doctor/node_facts.h"
 #include "client/output/event_text.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 #include "watcher/core/manager_logs.h"
 #include "watcher/core/proc_texts.h"
 

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/commands_to_paste.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 namespace {

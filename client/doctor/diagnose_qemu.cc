@@ -20,7 +20,7 @@
 #include "client/doctor/monitors.h"
 #include "client/doctor/settings.h"
 #include "client/output/event_text.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/core/watch_spec.h"
 

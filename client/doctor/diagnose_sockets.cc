@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/doctor/diagnose_libvirt.h"
 #include "client/doctor/monitor_paths.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 #include "watcher/core/watch_spec.h"
 
 namespace vmeventd::client {

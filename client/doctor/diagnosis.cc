@@ -13,7 +13,7 @@
 #include "client/doctor/diagnose_sockets.h"
 #include "client/doctor/examination.h"
 #include "client/doctor/finding.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 namespace {

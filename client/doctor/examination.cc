@@ -12,7 +12,7 @@
 #include "client/doctor/advice.h"
 #include "client/doctor/monitor_paths.h"
 #include "client/output/count_text.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_arguments.h"

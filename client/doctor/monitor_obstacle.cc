@@ -6,7 +6,7 @@
 #include "client/doctor/diagnose_sockets.h"
 #include "client/doctor/monitor_paths.h"
 #include "client/doctor/node_facts.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 

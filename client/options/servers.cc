@@ -14,7 +14,7 @@
 #include "client/nats/url.h"
 #include "client/options/contexts.h"
 #include "client/options/reading.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 namespace {

@@ -17,6 +17,7 @@
 #include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/output/names_to_paste.h"
+#include "client/output/shell_quote.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/manager_logs.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/glob.h"
-#include "client/output/terminal_text.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 

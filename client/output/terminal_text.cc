@@ -4,13 +4,9 @@
 #include <clocale>
 #include <cstdint>
 #include <cwchar>
-#include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/utf8.h"
 
@@ -21,35 +17,6 @@ std::string EscapeCharacter(uint32_t code_point) {
   if (code_point < 0x80) return absl::StrFormat("\\x%02x", code_point);
   if (code_point <= 0xFFFF) return absl::StrFormat("\\u%04x", code_point);
   return absl::StrFormat("\\U%08x", code_point);
-}
-
-// The word as $'...'.
-std::string QuoteWithEscapes(absl::string_view word) {
-  std::string out = "$'";
-  bool behind_byte = false;  // a shell may take a hexadecimal digit after it for a part of it
-  while (!word.empty()) {
-    const Utf8Character character = DecodeUtf8(word);
-    const absl::string_view one = word.substr(0, std::max<size_t>(character.length, 1));
-    word.remove_prefix(one.size());
-    const bool was_behind_byte = std::exchange(behind_byte, false);
-    if (one == "\n") {
-      out += "\\n";
-    } else if (one == "\t") {
-      out += "\\t";
-    } else if (one == "\\" || one == "'") {
-      absl::StrAppend(&out, "\\", one);
-    } else if (character.length == 0 || IsHiddenCharacter(character.code_point) || one == "!") {
-      // An interactive shell may take an exclamation mark for one of its history.
-      for (const char byte : one) {
-        absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(byte));
-      }
-      behind_byte = true;
-    } else {
-      const bool is_digit = absl::ascii_isxdigit(static_cast<unsigned char>(one[0]));
-      absl::StrAppend(&out, was_behind_byte && is_digit ? "'$'" : "", one);
-    }
-  }
-  return out + "'";
 }
 
 // The bytes of the characters at the beginning that take at most `width` columns.
@@ -109,15 +76,6 @@ std::string CutText(absl::string_view text, size_t width, bool middle) {
     from += std::max<size_t>(DecodeUtf8(text.substr(from)).length, 1);
   }
   return absl::StrCat(text.substr(0, BytesOf(text, width - 1 - tail)), "\u2026", text.substr(from));
-}
-
-std::string QuoteForShell(absl::string_view word) {
-  if (EscapeForTerminal(word) != word) return QuoteWithEscapes(word);
-  const bool harmless = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
-    return absl::ascii_isalnum(c) || !absl::ascii_isascii(c) || absl::StrContains("_-./:@%+=,", c);
-  });
-  if (harmless) return std::string(word);
-  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
 }
 
 std::vector<std::string> WrapText(absl::string_view text, size_t width) {

@@ -23,12 +23,6 @@ size_t DisplayWidth(absl::string_view text);
 // which may differ only at their ends.
 std::string CutText(absl::string_view text, size_t width, bool middle = false);
 
-// The word, quoted for a shell: one line that EscapeForTerminal() does not change. A word with
-// characters that it would escape is quoted as $'...', with \n, \t, \xNN, \\ and \': bash, zsh and
-// ksh know that, and so does POSIX since 2024. A NUL, which no argument can have, ends the word
-// there.
-std::string QuoteForShell(absl::string_view word);
-
 // Breaks `text` at blanks into lines of at most `width` columns; returns at least one line. A wider
 // word gets its own line.
 std::vector<std::string> WrapText(absl::string_view text, size_t width);

@@ -29,6 +29,7 @@
 #include "client/doctor/read_node.h"
 #include "client/fleet/fleet.h"
 #include "client/output/node_state.h"
+#include "client/output/shell_quote.h"
 #include "client/output/terminal_text.h"
 #include "client/output/write_fully.h"
 #include "client/run/console.h"
