@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "base/quote.h"
 #include "client/nats/connection.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/domain.h"
 #include "nlohmann/json.hpp"
 
 // Sends requests of JetStream's API and parses the answers. Only for the files of this folder.

@@ -14,7 +14,7 @@
 #include "base/mutex.h"
 #include "base/shared_library.h"
 #include "base/uuid.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/domain.h"
 #include "client/nats/message.h"
 #include "client/nats/options.h"
 #include "client/nats/url.h"

@@ -5,9 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -81,26 +79,6 @@ StoredMessage MessageIn(const json& answer) {
 }
 
 }  // namespace
-
-std::string InDomain(absl::string_view domain, absl::string_view subject) {
-  absl::string_view rest = subject;
-  const bool moves = absl::ConsumePrefix(&rest, "$JS.API.") || absl::StartsWith(subject, "$KV.");
-  if (domain.empty() || !moves) return std::string(subject);
-  return absl::StrCat("$JS.", domain, ".API.", rest);
-}
-
-absl::Status CheckDomain(absl::string_view domain) {
-  const bool fits = !domain.empty() && std::all_of(domain.begin(), domain.end(), [](char c) {
-    return absl::ascii_isgraph(c) && c != '.' && c != '*' && c != '>';
-  });
-  if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "is not a domain of JetStream: use visible ASCII without \".\", \"*\" and \">\"");
-}
-
-std::string ApiSubject(absl::string_view request, absl::string_view stream) {
-  return absl::StrCat("$JS.API.", request, ".", stream);
-}
 
 absl::StatusOr<std::string> MakeStream(NatsConnection* connection, const std::string& stream,
                                        const std::string& settings, int replicas) {

@@ -16,16 +16,6 @@
 
 namespace vmeventd::client {
 
-// The subject for a request of JetStream's API: "$JS.API.STREAM.INFO.VMEVENTS".
-std::string ApiSubject(absl::string_view request, absl::string_view stream);
-
-// Maps `subject` to the JetStream of another domain, such as one behind a leaf node:
-// "$JS.DOMAIN.API.STREAM.INFO.VMEVENTS", "$JS.DOMAIN.API.$KV.BUCKET.KEY". Other subjects, and all
-// of them without a domain, are returned unchanged.
-std::string InDomain(absl::string_view domain, absl::string_view subject);
-// Checks that a domain can be part of a subject. The error says what a domain is.
-absl::Status CheckDomain(absl::string_view domain);
-
 // Creates a stream with these settings, which are JSON. If the stream exists, turns off its unsafe
 // settings and sets the number of its replicas. `replicas` 0: 1 for a new stream, unchanged for an
 // existing one. Returns one line for people on what was done. FAILED_PRECONDITION: the server

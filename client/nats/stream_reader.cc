@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/nats/api.h"
+#include "client/nats/domain.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {

@@ -3,7 +3,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/time/time.h"
 #include "client/cli/option.h"
-#include "client/nats/jetstream.h"
+#include "client/nats/domain.h"
 #include "client/options/commands.h"
 #include "client/options/common.h"
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/fleet/create_fleet.h"
 #include "client/fleet/fleet_subjects.h"
+#include "client/nats/domain.h"
 #include "client/nats/jetstream.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"

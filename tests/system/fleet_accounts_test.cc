@@ -19,6 +19,7 @@
 #include "client/fleet/create_fleet.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
+#include "client/nats/domain.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/message.h"
 #include "client/nats/options.h"

@@ -9,6 +9,7 @@
 #include "client/fleet/create_fleet.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
+#include "client/nats/domain.h"
 #include "client/nats/jetstream.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"

@@ -22,6 +22,7 @@
 #include "client/fleet/fleet_message.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
+#include "client/nats/domain.h"
 #include "client/nats/jetstream.h"
 #include "client/nats/message.h"
 #include "client/output/time_text.h"
