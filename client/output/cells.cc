@@ -2,8 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/output/colors.h"
 #include "client/output/event_text.h"
-#include "client/output/formatter.h"
 
 namespace vmeventd::client {
 

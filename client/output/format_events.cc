@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "client/output/cells.h"
+#include "client/output/colors.h"
 #include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "client/output/cells.h"
+#include "client/output/colors.h"
 #include "client/output/enum_names.h"
 #include "client/output/event_text.h"
 #include "client/output/formatter.h"

@@ -13,34 +13,6 @@
 
 namespace vmeventd::client {
 
-Color ColorOf(v1::VmState state) {
-  switch (state) {
-    case v1::VM_STATE_RUNNING:
-      return Color::kGreen;
-    case v1::VM_STATE_UNREACHABLE:
-      return Color::kYellow;
-    case v1::VM_STATE_STOPPED:
-      return Color::kDim;
-    default:
-      return Color::kCyan;
-  }
-}
-
-Color ColorOf(v1::ShutdownClass shutdown_class) {
-  switch (shutdown_class) {
-    case v1::SHUTDOWN_CLASS_USER:
-      return Color::kGreen;
-    case v1::SHUTDOWN_CLASS_ADMIN:
-      return Color::kBlue;
-    case v1::SHUTDOWN_CLASS_CRASH:
-      return Color::kRed;
-    case v1::SHUTDOWN_CLASS_UNKNOWN:
-      return Color::kYellow;
-    default:
-      return Color::kNone;
-  }
-}
-
 // Milliseconds are for wide tables. On a terminal a time of this year has no year.
 std::string Formatter::TimeText(absl::Time time) const {
   if (style_.wide) return LocalTimeText(time, style_.zone);

@@ -189,14 +189,7 @@ absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf
   return lines;
 }
 
-// The text of `why`: first the verdict, then the facts behind it, then the VM's present state.
-std::string StoryText(const VmStory& story, const TableStyle& style);
-
 // The event as JSON, with the additional members "detail" (the text in the table) and "pause_text".
 absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone);
-
-// The colours of states and classes.
-Color ColorOf(v1::VmState state);
-Color ColorOf(v1::ShutdownClass shutdown_class);
 
 }  // namespace vmeventd::client
