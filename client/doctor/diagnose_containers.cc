@@ -13,6 +13,7 @@
 #include "client/doctor/diagnose_qemu.h"
 #include "client/doctor/monitor_paths.h"
 #include "client/output/shell_quote.h"
+#include "watcher/core/watch_spec.h"
 
 namespace vmeventd::client {
 

@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "client/doctor/commands_to_paste.h"
 #include "client/output/shell_quote.h"
+#include "watcher/core/libvirt_spec.h"
 
 namespace vmeventd::client {
 namespace {

@@ -68,7 +68,7 @@ void AddOwnMonitor(const char* kind, Subject subject, const std::string& what,
   }
   absl::c_move(advice.steps, std::back_inserter(steps));
   const std::string watch = advice.needs_place ? place.spec.text() : advice.watch;
-  SourceSettings* const settings = exam->settings();
+  ProposedSettings* const settings = exam->settings();
   if (!watch.empty() && !settings->Has(kWatchSetting, watch)) settings->Need(kWatchSetting, watch);
   if (!watch.empty() && settings->Needs(kWatchSetting, watch)) {
     steps.push_back({Place::kConfiguration, ""});

@@ -13,9 +13,11 @@
 #include "client/doctor/monitor_paths.h"
 #include "client/output/count_text.h"
 #include "client/output/shell_quote.h"
+#include "watcher/core/libvirt_spec.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/qemu_arguments.h"
+#include "watcher/core/watch_spec.h"
 
 namespace vmeventd::client {
 namespace {

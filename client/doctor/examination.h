@@ -11,7 +11,7 @@
 #include "client/doctor/diagnosis.h"
 #include "client/doctor/finding.h"
 #include "client/doctor/node_facts.h"
-#include "client/doctor/source_settings.h"
+#include "client/doctor/proposed_settings.h"
 
 // Shared by the parts of a diagnosis (diagnose_*.h): the facts, conclusions that several parts
 // need, and the findings.
@@ -72,7 +72,7 @@ class Examination {
 
   // The settings that the daemon needs. Its lines are those of each step of
   // Place::kConfiguration.
-  SourceSettings* settings() { return &settings_; }
+  ProposedSettings* settings() { return &settings_; }
 
   // Returns the diagnosis, with names, words and settings filled into its lines.
   Diagnosis Finish() &&;
@@ -89,7 +89,7 @@ class Examination {
   Diagnosis diagnosis_;
   std::set<int64_t> explained_;
   std::set<std::string> taken_;
-  SourceSettings settings_ = {kWatchSetting, kLibvirtSetting};
+  ProposedSettings settings_;
 };
 
 }  // namespace vmeventd::client
