@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -23,6 +22,12 @@ std::string SenderName(const v1::SignalSender& sender) {
   if (sender.kernel()) return "the kernel";
   return sender.command().empty() ? absl::StrCat("pid ", sender.pid())
                                   : EscapeForTerminal(sender.command());
+}
+
+// Returns whether a STOPPED's message begins with the sender's command, or with "QEMU".
+bool BeginsWithName(const v1::ShutdownDetail& shutdown) {
+  return TraitsOf(static_cast<ShutdownCause>(shutdown.cause())).begins_with_sender &&
+         !absl::StripAsciiWhitespace(shutdown.sender().command()).empty();
 }
 
 std::string CaveatSentence(int caveat, const v1::ShutdownDetail& shutdown) {
@@ -138,8 +143,7 @@ std::string EndedBetween(const v1::ShutdownDetail& shutdown, absl::Time noticed,
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message) {
   std::string text = message.empty() ? CauseWords(shutdown.cause()) : EscapeForTerminal(message);
   // The name of a process stays as it is.
-  const std::string& command = shutdown.sender().command();
-  const bool is_name = !command.empty() && absl::StartsWith(message, command);
+  const bool is_name = !message.empty() && BeginsWithName(shutdown);
   if (!is_name) text[0] = absl::ascii_toupper(static_cast<unsigned char>(text[0]));
   text += ".";
   if (shutdown.never_ran()) text += " The VM never ran in this QEMU.";

@@ -25,6 +25,8 @@ struct CauseTraits {
   // The sender of a signal, if there is one, ended the VM, and texts name it. False: a signal only
   // followed the cause.
   bool by_sender = false;
+  // The message of STOPPED begins with that sender's command, where it has one, or with "QEMU".
+  bool begins_with_sender = false;
   // The VM may run elsewhere after such an end: it was migrated, may have been migrated, or never
   // ran here.
   bool may_still_run = false;
@@ -36,6 +38,10 @@ struct CauseTraits {
 inline constexpr CauseTraits ByTheSender(ShutdownCause cause, absl::string_view sentence,
                                          Ender ender = Ender::kOfClass) {
   return {.cause = cause, .sentence = sentence, .ender = ender, .by_sender = true};
+}
+inline constexpr CauseTraits BeginsWithSender(CauseTraits traits) {
+  traits.begins_with_sender = true;
+  return traits;
 }
 inline constexpr CauseTraits MayStillRun(ShutdownCause cause, absl::string_view sentence) {
   return {.cause = cause, .sentence = sentence, .may_still_run = true};
@@ -56,16 +62,16 @@ inline constexpr CauseTraits kTable[] = {
     {kGuestHibernate, "the guest hibernated (suspend to disk)"},
     {kHostPowerdown, "the host pressed the power button and the guest obeyed"},
     {kHostQuit, "the host sent QEMU a quit command"},
-    ByTheSender(kHostSignal, "the host sent QEMU a SIGTERM, SIGINT or SIGHUP"),
+    BeginsWithSender(ByTheSender(kHostSignal, "the host sent QEMU a SIGTERM, SIGINT or SIGHUP")),
     {kHostUi, "QEMU's window was closed on the host"},
     {kHostResetExit, "the host reset the VM, and QEMU runs with -no-reboot"},
     MayStillRun(kMigratedAway, "the VM was migrated away, or its memory saved to a file"),
     {kGuestPanic, "the guest's kernel panicked", Ender::kGuest},
     {kWatchdog, "the guest stopped feeding its watchdog", Ender::kGuest},
     {kHostError, "QEMU reported an error of the host"},
-    ByTheSender(kQemuKilled,
-                "QEMU was killed (SIGKILL) by the kernel, by itself or by what it started"),
-    {kQemuCrashed, "QEMU crashed, or exited with an error", Ender::kQemu},
+    BeginsWithSender(ByTheSender(
+        kQemuKilled, "QEMU was killed (SIGKILL) by the kernel, by itself or by what it started")),
+    BeginsWithSender({kQemuCrashed, "QEMU crashed, or exited with an error", Ender::kQemu}),
     ByTheSender(kOutOfMemory, "QEMU was killed because memory ran out"),
     {kProcessExited, "QEMU ended without reporting why"},
     {kUnobserved, "what ended it is not known"},
@@ -78,7 +84,7 @@ inline constexpr CauseTraits kTable[] = {
     FailedStart(kNeverRan, "QEMU ended before its VM was seen running"),
     MayStillRun(kMigrationUnfinished,
                 "QEMU ended while it finished a migration: the VM may live on elsewhere"),
-    ByTheSender(kHostKill, "a process of the host killed QEMU"),
+    BeginsWithSender(ByTheSender(kHostKill, "a process of the host killed QEMU")),
     ByTheSender(kHostShutdown, "the VM ended because its host shut down"),
 };
 static_assert(std::size(kTable) == static_cast<int>(kLastShutdownCause));

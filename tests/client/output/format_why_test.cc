@@ -264,12 +264,26 @@ std::string Sentence(const std::string& shutdown, const std::string& message = "
 
 TEST(EndSentence, IsTheMessageAsASentence) {
   EXPECT_EQ(Sentence("", "the guest powered itself off"), "The guest powered itself off.");
-  EXPECT_EQ(Sentence("sender { command: 'bash' }", "bash (pid 7, uid 0) sent QEMU SIGTERM"),
-            "bash (pid 7, uid 0) sent QEMU SIGTERM.");
-  EXPECT_EQ(Sentence("sender { kernel: true }", "the kernel sent QEMU SIGKILL"),
-            "The kernel sent QEMU SIGKILL.");
   EXPECT_EQ(Sentence("", "any other words\033"), "Any other words\\x1b.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_KILL"), "Host kill.");
+}
+
+TEST(EndSentence, KeepsTheNameOfTheProcessWithWhichItBegins) {
+  for (const char* cause : {"HOST_SIGNAL", "HOST_KILL", "QEMU_KILLED", "QEMU_CRASHED"}) {
+    EXPECT_EQ(Sentence(absl::StrCat("sender { command: 'bash' } cause: SHUTDOWN_CAUSE_", cause),
+                       "bash (pid 7, uid 0) sent QEMU SIGTERM"),
+              "bash (pid 7, uid 0) sent QEMU SIGTERM.");
+  }
+  EXPECT_EQ(Sentence("sender { kernel: true } cause: SHUTDOWN_CAUSE_QEMU_KILLED",
+                     "the kernel sent QEMU SIGKILL"),
+            "The kernel sent QEMU SIGKILL.");
+  EXPECT_EQ(Sentence("sender { command: ' ' } cause: SHUTDOWN_CAUSE_HOST_KILL",
+                     "a process without a name (pid 7, uid 0) sent QEMU SIGKILL"),
+            "A process without a name (pid 7, uid 0) sent QEMU SIGKILL.");
+  EXPECT_EQ(Sentence("sender { command: 'the' } cause: SHUTDOWN_CAUSE_HOST_SHUTDOWN",
+                     "the VM ended because its host shut down"),
+            "The VM ended because its host shut down.");
+  EXPECT_EQ(Sentence("sender { command: 'bash' } cause: SHUTDOWN_CAUSE_HOST_KILL"), "Host kill.");
 }
 
 TEST(EndSentence, HasEachCaveat) {
