@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "watcher/libvirt/domain_xml.h"
+#include "watcher/libvirt/passed_on_event.h"
 
 namespace vmeventd::simulation {
 namespace {

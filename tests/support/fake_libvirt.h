@@ -8,7 +8,9 @@
 
 #include "absl/status/status.h"
 #include "base/mutex.h"
+#include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/libvirt/passed_on_event.h"
 
 namespace vmeventd {
 

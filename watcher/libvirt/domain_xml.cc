@@ -1,4 +1,4 @@
-// The guest agent and the labels in a domain's XML.
+#include "watcher/libvirt/domain_xml.h"
 
 #include <expat.h>
 
@@ -7,13 +7,11 @@
 #include <string>
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/labels.h"
 #include "watcher/core/foreign_text.h"
-#include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {
 namespace {

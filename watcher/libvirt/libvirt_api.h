@@ -9,11 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "watcher/core/labels.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/libvirt/domain_xml.h"
 #include "watcher/session/evidence.h"
-#include "watcher/session/guest_agent_probe.h"
 
 // The part of libvirt's client library that vmeventd uses, in vmeventd's own types. LoadLibvirt()
 // returns the real library; tests use a fake.
@@ -45,19 +43,6 @@ struct DomainLifecycle {
   std::string paused_for = {};
 };
 
-// Contents of a running domain's XML, as virDomainGetXMLDesc writes it.
-struct DomainDetails {
-  GuestAgentInfo agent;  // its virtio-serial ports: <channel> in <devices>
-  // From its <metadata>: OpenStack's nova:instance, KubeVirt's kubevirt, and urn:vmeventd:labels,
-  // which people set. Untrusted: anybody who may define domains, or name instances, writes this
-  // text. Invalid keys, and labels beyond the limits, are dropped.
-  Labels labels;
-};
-
-// Parses a domain's XML. Pure. Malformed metadata, such as one with an undeclared prefix, is
-// ignored. INVALID_ARGUMENT: the rest is malformed too.
-absl::StatusOr<DomainDetails> DetailsIn(absl::string_view domain_xml);
-
 // Events of a connection.
 struct DomainEvent {
   DomainName domain;
@@ -76,11 +61,6 @@ struct LinkClosed {  // the connection can no longer be used, or was never opene
   bool forbidden = false;  // vmeventd is not permitted to connect
 };
 using LibvirtEvent = std::variant<DomainEvent, DomainChanged, DetailsChanged, LinkClosed>;
-
-// QEMU's event as libvirt passes it on: its name, its time ({-1, -1}: QEMU did not know), its
-// `data` as JSON ("" if it has none). Unset: it is malformed. Pure.
-std::optional<QmpEvent> PassedOnEvent(const std::string& name, int64_t seconds,
-                                      uint32_t microseconds, const std::string& data);
 
 class LibvirtApi {
  public:

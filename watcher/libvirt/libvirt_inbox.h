@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "watcher/libvirt/domain_process.h"
+#include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {

@@ -18,7 +18,9 @@
 #include "base/shared_library.h"
 #include "base/thread_name.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
+#include "watcher/libvirt/passed_on_event.h"
 
 namespace vmeventd {
 namespace {

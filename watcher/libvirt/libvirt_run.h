@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "watcher/core/qmp_message.h"
+#include "watcher/libvirt/domain_xml.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/peer_process.h"

@@ -1,10 +1,11 @@
+#include "watcher/libvirt/domain_xml.h"
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "base/labels.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {
 namespace {
