@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "vmeventd/contract/enums.h"
 
 // The input of a session: the run and its process.
 
@@ -38,7 +39,7 @@ struct RunInfo : ProcessInfo {
   std::string run_id;
   std::string source_key;      // SourceKind::key of the source that follows it
   std::string source;          // VmRef::source, which begins with the key: "qmp:/run/qemu"
-  std::string monitor_path;    // raw_path, escaped; empty for a domain of libvirt
+  std::string monitor_path;    // raw_path, escaped; empty if a manager has the monitor
   std::string raw_path;        // path of the monitor's socket as the kernel knows it
   uint64_t pid_namespace = 0;  // namespace of `pid`; 0: not known
   SocketIdentity socket;       // the socket that was connected to last
@@ -49,7 +50,9 @@ struct RunInfo : ProcessInfo {
   // shutdown file.
   bool has_manager = false;
   bool is_container = false;  // no QEMU: its process is the container's, which the manager ends
-  int64_t domain_id = 0;      // libvirt's number of the running domain; 0: not libvirt's
+  // The problem of a run that has lost its monitor, or its manager.
+  ProblemCode lost_problem = ProblemCode::kMonitorLost;
+  int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
 
   // Makes `process` the run's process, which is tracked.
   void SetProcess(const ProcessInfo& process) {

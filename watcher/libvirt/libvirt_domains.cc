@@ -354,6 +354,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   info.source = EscapeNonUtf8(DomainSource(link->uri));
   info.has_manager = true;
   info.is_container = link->containers;
+  info.lost_problem = ProblemCode::kLibvirtLost;
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;

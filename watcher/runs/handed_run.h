@@ -18,7 +18,7 @@ struct HandedRun {
   static constexpr size_t kMaxUnhandled = 64 << 10;
 
   internal::HandedRunState state;
-  UniqueFd connection;  // none: libvirt reports it
+  UniqueFd connection;  // none: its manager has the monitor
   UniqueFd process;     // none: the process is not tracked
 };
 

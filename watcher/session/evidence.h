@@ -50,10 +50,10 @@ struct ShutdownFact {
   std::optional<ShutdownCaveat> caveat;
 };
 
-// Libvirt's reason for the stop of a domain.
+// A manager's reason for the stop of a VM.
 enum class ManagerEnd {
   kShutdown = 1,   // orderly, whether or not it was requested
-  kDestroyed = 2,  // libvirt ended it, and kills QEMU if it must
+  kDestroyed = 2,  // the manager ended it, and kills QEMU if it must
   kSaved = 3,      // its memory is in a file, from which it can be restored
   kMigrated = 4,
   kFailed = 5,   // QEMU ended without reporting why
@@ -121,7 +121,7 @@ struct Evidence {
   bool guest_can_exit = false;
   bool stays_down = false;       // QEMU was started to stay alive when its guest is down
   bool no_panic_device = false;  // QEMU was started without a device that reports a guest's panic
-  bool managed = false;          // libvirt has its monitor: it ends a QEMU whose guest is down
+  bool managed = false;          // a manager has its monitor: it ends a QEMU whose guest is down
 
   // Certain, because intents are declared to vmeventd itself. An intent to end the run was open
   // when the deciding evidence was seen, or, where nothing but the end of the process decides, at

@@ -86,7 +86,7 @@ struct EvidenceLog {
   // stays alive after a SHUTDOWN, so a reset may also have followed that.
   void LostSight(bool stays, Instant now);
   // Records `run_state`. `by` names what reported it: a RESUME, the answer to query-status, or
-  // libvirt. A run state that `shutdown` leads to only through a reset clears a guest's SHUTDOWN,
+  // a manager. A run state that `shutdown` leads to only through a reset clears a guest's SHUTDOWN,
   // as RESUME does.
   void SawRunState(absl::string_view run_state, absl::string_view by, Instant now);
   // The same, if the SHUTDOWN, which stands, came while `run_state` was asked for: a VM that is

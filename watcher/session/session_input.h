@@ -105,7 +105,7 @@ struct WordsRead {
   const v1::ShutdownDetail& facts;
 };
 
-// libvirt. If the process can be seen, a ProcessGone follows each end, once the process is gone.
+// A manager. If the process can be seen, a ProcessGone follows each end, once the process is gone.
 
 struct NewLabels {
   const Labels& labels;

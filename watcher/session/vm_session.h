@@ -208,7 +208,7 @@ class VmSession {
   // Returns whether the end of the connection to the monitor is not the end of the run.
   bool OutlivesMonitor() const;
   // Returns whether the VM may have lived on, unseen, after its monitor had closed: the monitor was
-  // libvirt's, which did not report the end, or nobody knows how long after it the process ended.
+  // a manager's, which did not report the end, or nobody knows how long after it the process ended.
   bool MayHaveOutlivedMonitor(const ProcessEnd& end) const;
   // "query-status paused", "libvirt: state paused".
   std::string StateReport(absl::string_view run_state) const;

@@ -63,9 +63,9 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   if (input.end.unseen && !input.end.status.has_value()) {
     saved_.evidence.facts.monitored = false;
   }
-  // If libvirt has not reported how it ended, a SHUTDOWN may not have been passed on either. Where
-  // it reports "failed", its monitor ended without one; but a QEMU that exits with input unread, as
-  // after a quit, resets that connection, and takes along what it had sent
+  // If the manager has not reported how it ended, a SHUTDOWN may not have been passed on either.
+  // Where it reports "failed", its monitor ended without one; but a QEMU that exits with input
+  // unread, as after a quit, resets that connection, and takes along what it had sent
   // (docs/internals/libvirt.md).
   const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts.manager_end;
   const RunInfo& run = saved_.run;
@@ -77,11 +77,11 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.Saw(EndOfUnseen(run, /*reported=*/manager_end.has_value()), now);
   } else {
     if (link_.closed()) saved_.evidence.Saw(ReporterClosed(run), link_.closed_at());
-    // libvirt ends the libvirt_lxc of a container that has stopped: how that ended is no evidence.
-    const bool may_be_libvirt =
+    // The manager ends the process of a container that has stopped: how that ended is no evidence.
+    const bool may_be_manager =
         manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : input.end.unseen;
-    const bool by_libvirt = run.is_container && may_be_libvirt;
-    saved_.evidence.SawProcessEnd(by_libvirt ? ProcessEnd{} : input.end, now);
+    const bool by_manager = run.is_container && may_be_manager;
+    saved_.evidence.SawProcessEnd(by_manager ? ProcessEnd{} : input.end, now);
   }
   Conclude(now);
 }

@@ -160,9 +160,9 @@ void VmSession::Handle(const input::MonitorClosed& input, Instant now) {
   const bool in_first_handshake = link_.state() == MonitorLink::State::kNone;
   link_.Close(input.why, now);
   if (in_first_handshake) {
-    SetMonitorProblem({ProblemCode::kMonitorLost,
-                       absl::StrCat("monitor closed before it was ready: ", input.why)},
-                      now);
+    SetMonitorProblem(
+        {saved_.run.lost_problem, absl::StrCat("monitor closed before it was ready: ", input.why)},
+        now);
   }
   // Ganeti reads the file as soon as the process is gone: it must be there before that, wherever
   // in its handshake the connection ended.
@@ -188,7 +188,7 @@ void VmSession::DeclareLost(Instant now) {
   if (saved_.problems.Of(Subject::kMonitor).empty()) {
     saved_.problems.Set(
         Subject::kMonitor,
-        {saved_.run.has_manager ? ProblemCode::kLibvirtLost : ProblemCode::kMonitorLost,
+        {saved_.run.lost_problem,
          never_attached ? absl::StrCat("vmeventd has not connected to ", name, " since it started")
                         : absl::StrCat(name, " was lost: ", link_.close_reason())});
   }

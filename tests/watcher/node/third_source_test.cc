@@ -125,6 +125,8 @@ class ThirdSource : public RunSource {
     info.name = info.raw_name = name;
     info.source_key = kThirdKey;
     info.source = "third:";
+    info.has_manager = is_manager;
+    if (is_manager) info.lost_problem = ProblemCode::kCannotConnect;
     info.pid_namespace = context_->pid_namespace;
     info.SetProcess(DescribeProcess(process, context_->oom_counters));
     info.run_id = context_->NewRunId(info, name, 0);
@@ -142,6 +144,7 @@ class ThirdSource : public RunSource {
   bool scanned = false;
   bool open = false;
   bool waiting = false;
+  bool is_manager = false;
   std::string trouble;
   int turns = 0;
   std::vector<std::string> restored;
@@ -243,6 +246,33 @@ TEST_F(ThirdSourceTest, ItsRunsMonitorIsLostAndReturns) {
   run->Begin();
   ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kMonitorRestored) == 1; }));
   EXPECT_THAT(sink_.Latest("web1")->problems(), IsEmpty());
+}
+
+// It sets a code that no lost monitor has by itself.
+TEST_F(ThirdSourceTest, AsAManagerItIsNamedByItsKeyAndSetsTheProblemOfItsLoss) {
+  Child qemu(Sleep);
+  source_->is_manager = true;
+  source_->Find("web1", qemu);
+  Turn();
+  watcher_.reset();
+  Start({}, Previous());
+  clock_.Advance(absl::Seconds(20));
+  ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kMonitorLost) == 1; }));
+  ASSERT_THAT(sink_.Latest("web1")->problems(), SizeIs(1));
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).code(), v1::PROBLEM_CODE_CANNOT_CONNECT);
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).text(),
+            "vmeventd has not connected to third since it started");
+
+  ThirdRun* const run = source_->Run("web1");
+  run->Begin();
+  ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kMonitorRestored) == 1; }));
+  EXPECT_THAT(sink_.Latest("web1")->problems(), IsEmpty());
+  run->LoseMonitor();
+  clock_.Advance(absl::Seconds(20));
+  ASSERT_TRUE(Until([this] { return sink_.Count(EventType::kMonitorLost) == 2; }));
+  ASSERT_THAT(sink_.Latest("web1")->problems(), SizeIs(1));
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).code(), v1::PROBLEM_CODE_CANNOT_CONNECT);
+  EXPECT_EQ(sink_.Latest("web1")->problems(0).text(), "third was lost: EOF");
 }
 
 TEST_F(ThirdSourceTest, ItsRunHasTheProblemsThatItReports) {

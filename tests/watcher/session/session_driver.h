@@ -42,6 +42,7 @@ class SessionDriver {
     run.process_tracked = process_tracked;
     run.process_start = now_.wall - process_age;
     run.has_manager = of_libvirt;
+    if (of_libvirt) run.lost_problem = ProblemCode::kLibvirtLost;
     session_ = std::make_unique<VmSession>(run, &options_, now_);
   }
 

@@ -258,6 +258,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   run.domain_id = 9;
   run.has_manager = true;
   run.is_container = true;
+  run.lost_problem = ProblemCode::kLibvirtLost;
   run.pid_namespace = 10;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -281,6 +282,7 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   EXPECT_EQ(restored->run().domain_id, run.domain_id);
   EXPECT_TRUE(restored->run().has_manager);
   EXPECT_TRUE(restored->run().is_container);
+  EXPECT_EQ(restored->run().lost_problem, run.lost_problem);
   EXPECT_EQ(restored->run().pid_namespace, run.pid_namespace);
   EXPECT_EQ(restored->run().socket, run.socket);
   EXPECT_EQ(restored->Status().ref().unit(), run.unit);
