@@ -19,14 +19,15 @@ const StoryCase kUnseenResets[] = {
      "CRASH GUEST_PANIC"},
     {"AWatchdogBeforeMayBeOver", "WATCHDOG action=reset; restart; gone",
      "UNKNOWN UNOBSERVED; rule snapshot"},
-    {"APanicThatEndedQemuIsNotOver", "GUEST_PANICKED action=poweroff; lost; gone 0",
+    {"APanicThatEndedQemuIsNotOver", "GUEST_PANICKED action=poweroff; closed; wait 1m; gone 0",
      "CRASH GUEST_PANIC"},
     // The first one may be over since the VM was resumed, the second one not.
     {"ASecondPanicThatEndedQemuIsNotOver",
-     "GUEST_PANICKED action=run; STOP; RESUME; GUEST_PANICKED action=poweroff; lost; gone 0",
+     "GUEST_PANICKED action=run; STOP; RESUME; GUEST_PANICKED action=poweroff; closed; wait 1m; "
+     "gone 0",
      "CRASH GUEST_PANIC"},
     {"ASecondPanicThatEndedNothingMayBeOver",
-     "GUEST_PANICKED action=run; STOP; RESUME; GUEST_PANICKED action=run; lost; gone 0",
+     "GUEST_PANICKED action=run; STOP; RESUME; GUEST_PANICKED action=run; closed; wait 1m; gone 0",
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"AWatchdogThatEndedQemuIsNotOver", "WATCHDOG action=poweroff; lost; gone 0", "CRASH WATCHDOG"},
     {"AWatchdogThatEndedQemuIsNotOverAfterARestart", "WATCHDOG action=poweroff; restart; gone",
