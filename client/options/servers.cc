@@ -15,6 +15,7 @@
 #include "client/options/contexts.h"
 #include "client/options/reading.h"
 #include "client/output/shell_quote.h"
+#include "client/sinks/push_sink.h"
 
 namespace vmeventd::client {
 namespace {
