@@ -32,6 +32,7 @@
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tools/measure/measuring.h"
+#include "watcher/core/proto_time.h"
 
 namespace vmeventd::e2e {
 namespace {
@@ -65,7 +66,7 @@ std::string NodeName(int node) { return absl::StrCat("node", node); }
 NatsMessage MessageOf(int node, int vm, v1::EventType kind, uint64_t sequence) {
   v1::Event event;
   event.set_sequence(sequence);
-  *event.mutable_observe_time() = client::ToProto(absl::Now());
+  *event.mutable_observe_time() = ToTimestamp(absl::Now());
   event.set_type(kind);
   event.mutable_vm()->set_name(absl::StrCat("vm", vm));
   event.mutable_vm()->set_run_id(
