@@ -191,7 +191,7 @@ class LayoutsTest(LayoutTest):
         command = shlex.join([*QEMU[1:], "-chardev", f"socket,id=char-qmp,path={home}/qmp.sock,server=on,wait=off",
                               "-qmp", "chardev:char-qmp", "-name", "lima-web1"])
         self.tool("limactl", f"""case "$*" in
-  "stop web1") kill "$(cat {self.path}/pid)";;
+  "stop web1") pid=$(cat {self.path}/pid); kill "$pid"; tail --pid="$pid" -f /dev/null;;
   "start web1") ${{QEMU_SYSTEM_X86_64:-{QEMU[0]}}} {command} -daemonize -pidfile {self.path}/pid;;
   *) echo "$*" >&2; exit 1
 esac
