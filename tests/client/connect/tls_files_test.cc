@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 
 namespace vmeventd::client {
