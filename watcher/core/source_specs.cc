@@ -43,7 +43,7 @@ std::string Enumerated(std::vector<std::string> texts, absl::string_view last) {
 std::string Defaults(SourceSettings settings, const char* SourceSetting::Default::*text) {
   std::vector<std::string> texts;
   for (const SourceSetting* setting : settings) {
-    if (setting->by_default.has_value()) texts.push_back((*setting->by_default).*text);
+    if (setting->by_default.has_value()) texts.emplace_back((*setting->by_default).*text);
   }
   std::ranges::reverse(texts);
   return Enumerated(std::move(texts), " and ");
