@@ -26,8 +26,8 @@ struct OptionError : CLI::ParseError {
         option(std::move(of_option)),
         sentence(why) {}
 
-  // What is wrong: the option "--since", the argument "NAME", the command "push", or what gave the
-  // value, such as "$VMEVENTS_SERVER". Empty: `sentence` says it.
+  // Name of the faulty part: the option "--since", the argument "NAME", the command "push", or the
+  // origin of the value, such as "$VMEVENTS_SERVER". Empty: `sentence` names it.
   std::string option;
   std::string sentence;  // the fault and the correct form
 };

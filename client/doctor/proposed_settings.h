@@ -22,7 +22,7 @@ class ProposedSettings {
   // have values.
   explicit ProposedSettings(SourceSettings settings = kSourceSettings) : settings_(settings) {}
 
-  // Returns whether a value is kept.
+  // Returns whether the value is among those to keep.
   bool Has(const SourceSetting& setting, absl::string_view value) const;
   // Returns whether a finding adds the value.
   bool Needs(const SourceSetting& setting, absl::string_view value) const;

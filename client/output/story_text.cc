@@ -140,7 +140,7 @@ class StoryWriter {
             problems.empty() ? "" : ": ", problems)),
         pause.empty() ? "" : ": ", pause);
   }
-  // What distinguishes the VM from others with its name.
+  // Returns the UUID or the run that distinguishes the VM from others with its name.
   std::string Which() const {
     const v1::VmRef& vm = story_.ref();
     return EscapeForTerminal(vm.uuid().empty() ? absl::StrCat("run ", vm.run_id())

@@ -6,7 +6,7 @@
 #include "absl/time/time.h"
 #include "server/eventlog/stream_start.h"
 
-// What the hub takes of requests that were checked (server/rpc/request_checks.h).
+// Input of the stream hub: requests that server/rpc/request_checks.h has checked.
 
 namespace vmeventd {
 

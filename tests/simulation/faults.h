@@ -6,8 +6,7 @@
 
 namespace vmeventd::simulation {
 
-// What may hide part of a life's end from the daemon that reports it: its class may then be
-// UNKNOWN.
+// Reasons for which a daemon may not see all of a life's end; its class may then be UNKNOWN.
 enum class Fault {
   kNone,
   kLives,

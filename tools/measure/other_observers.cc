@@ -86,7 +86,7 @@ class StopTimes {
   std::vector<absl::Time> times_ ABSL_GUARDED_BY(mutex_);
 };
 
-// When each domain stopped, as a client of libvirt's event API is told.
+// Times at which libvirt's event API reported that a domain stopped.
 class LifecycleEvents {
  public:
   explicit LifecycleEvents(const std::string& uri) {

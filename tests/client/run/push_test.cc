@@ -170,7 +170,7 @@ void PushAgainOntoAFullShelf() {
   ThirdSinkProgram program(&sink);
   CommandLine& line = program.Parsed({"push", "shelf:a", "--state-dir", directory.path()});
   RunPush(std::get<PushCommand>(line.command), line, nullptr);
-  // What this push knows itself.
+  // Fields that this push sets itself.
   state.set_target("shelf:a");
   state.set_format("cloudevents");
   state.set_ended("the shelf is full");

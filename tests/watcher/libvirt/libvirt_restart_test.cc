@@ -151,7 +151,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
     libvirt_->SetActive({});
     Resume();
   }
-  // Whether the exit status of a reaped process can be read.
+  // Returns whether the exit status of a reaped process can be read.
   static bool HasExitStatus() { return WhyNoPidfdExitStatus().empty(); }
   void ExpectHandedOver() {
     EXPECT_EQ(watcher_->counters().handovers, 1u);

@@ -147,8 +147,8 @@ TEST(ClassificationTest, WithoutQemusLastWordsTheClassIsTheSameOrUnknown) {
       evidence.words_name_signaller = !evidence.shutdown.has_value();
       const Verdict with = Classify(evidence, kWindow);
       const Verdict without = Classify(WithoutLastWords(evidence), kWindow);
-      // Of a memory killer's SIGTERM only the words show that QEMU obeyed it; what is left is that
-      // libvirt destroyed the VM, or that the host shut down.
+      // Only the words show that QEMU obeyed a memory killer's SIGTERM. Without them the reason is
+      // that libvirt destroyed the VM, or that the host shut down.
       const bool is_other_reason =
           with.cause == ShutdownCause::kOutOfMemory &&
           (evidence.manager_end == ManagerEnd::kDestroyed || evidence.host_shutdown);

@@ -23,7 +23,7 @@ using Dimension = std::vector<Value>;
 
 // The reason of the SHUTDOWN, or none.
 Dimension Reasons();
-// How the process ended.
+// The end of the process: its exit code or signal, or none.
 Dimension Exits();
 // What surrounds a SHUTDOWN: a POWERDOWN, the monitor, Exits().
 std::vector<Dimension> OtherDimensions();
