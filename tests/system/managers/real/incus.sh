@@ -25,6 +25,14 @@ prepare() {
   printf '127.0.0.1 localhost node1\n' >"$root/etc/hosts"
 }
 
+# Of both daemons: an end of the VM may be the manager's.
+daemon_log() {
+  journalctl --no-pager -q -u vmeventd.service | tail -n 60
+  journalctl --no-pager -q -u "$daemon_unit" | tail -n 40
+  "$client" list
+  "$client" info "$vm" --show-log | tail -n 20
+}
+
 same_state() { wait_for "$client list shows $1" bash -c "[[ \$($client list --format csv --columns s $vm) == $1 ]]"; }
 qemu_pid() { cat "$run/$vm/qemu.pid"; }
 
