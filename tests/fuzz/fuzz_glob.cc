@@ -24,7 +24,7 @@ void Fuzz_glob(absl::string_view input) {
   const absl::string_view text = input.substr(cut + 1);
   const bool matches = Matches(pattern, text);
   // A pattern without a wildcard is a name, and an additional star at an end matches no less.
-  if (!IsGlob(pattern) && matches != (pattern == text)) {
+  if (!vmeventd::IsGlob(pattern) && matches != (pattern == text)) {
     std::abort();
   }
   if (!Matches("*", text)) std::abort();
