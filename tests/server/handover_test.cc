@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,9 +14,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/passed_descriptors.h"
 #include "gtest/gtest.h"
 #include "server/events/event_codec.h"
 #include "server/events/logged_event.h"
+#include "tests/support/filled_message.h"
+#include "tests/support/saved_messages.h"
 #include "tests/support/test_events.h"
 #include "watcher/runs/handed_run.h"
 
@@ -57,6 +61,39 @@ std::vector<HandedRun> ThreeRuns() {
     runs[i].process = NewSocket();
   }
   return runs;
+}
+
+// The file of the log in a parcel, which stays in it.
+UniqueFd ContentsFile(const UniqueFd& parcel) {
+  std::array<char, 256> text{};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(16 * sizeof(int))> control{};
+  iovec data{text.data(), text.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  EXPECT_GT(recvmsg(parcel.get(), &message, MSG_PEEK | MSG_CMSG_CLOEXEC), 0);
+  return std::move(TakeDescriptors(&message).at(0));
+}
+std::string Contents(const UniqueFd& parcel) {
+  const UniqueFd file = ContentsFile(parcel);
+  struct stat status {};
+  EXPECT_EQ(fstat(file.get(), &status), 0);
+  std::string bytes(static_cast<size_t>(status.st_size), 0);
+  EXPECT_EQ(pread(file.get(), bytes.data(), bytes.size(), 0), status.st_size);
+  return bytes;
+}
+void ReplaceContents(const UniqueFd& parcel, const std::string& bytes) {
+  const UniqueFd file = ContentsFile(parcel);
+  EXPECT_EQ(ftruncate(file.get(), 0), 0);
+  EXPECT_EQ(pwrite(file.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+}
+
+// A list with the event of an update.
+std::string EncodedEvent(VmUpdate update) {
+  CompleteEvent(&*update.status, 9, &*update.event);
+  return Logged(*update.event)->field;
 }
 
 TEST(HandoverTest, RunsComeWithTheirDescriptors) {
@@ -167,6 +204,49 @@ TEST(HandoverTest, UnwrittenEventsAreHandedOverUnchanged) {
   EXPECT_EQ(unwritten.bytes, contents.log.unwritten.bytes);
   ASSERT_EQ(unwritten.stops.size(), 1u);
   EXPECT_EQ(unwritten.stops.at(6)->SerializeAsString(), stopped.status->SerializeAsString());
+}
+
+TEST(HandoverTest, EachFieldOfTheContentsIsReadAndPackedAgain) {
+  SavedMessages messages;
+  for (const bool flag : {true, false}) {
+    const auto packed = messages.New("Handover");
+    Fill(flag, packed.get());
+    // The two maps are of the same runs, and the events are those of a list.
+    internal::Handover valid;
+    ASSERT_TRUE(valid.ParseFromString(packed->SerializeAsString()));
+    valid.clear_last_sequences();
+    for (const auto& [run_id, state] : valid.states()) {
+      (*valid.mutable_last_sequences())[run_id] = valid.last_sequences_size() + 1;
+    }
+    valid.set_events(EncodedEvent(Update("a", EventType::kReset)));
+    ASSERT_TRUE(packed->ParseFromString(valid.SerializeAsString()));
+
+    const UniqueFd parcel = PackHandover({}).value();
+    ReplaceContents(parcel, packed->SerializeAsString());
+    const std::optional<HandedLog> log =
+        LogIn(parcel, {valid.journal_file(), valid.stored(), valid.newest()});
+    ASSERT_TRUE(log.has_value());
+    const auto again = messages.New("Handover");
+    ASSERT_TRUE(again->ParseFromString(Contents(PackHandover({.log = *log}).value())));
+    EXPECT_EQ(Differences(*packed, *again), "");
+  }
+}
+
+TEST(HandoverTest, EachFieldOfARunComes) {
+  SavedMessages messages;
+  const auto filled = messages.New("HandedRunState");
+  Fill(true, filled.get());
+  HandoverContents contents = {.log = {.end = kEndOfJournal}, .open = {.runs = ThreeRuns()}};
+  for (HandedRun& run : contents.open.runs) {
+    ASSERT_TRUE(run.state.ParseFromString(filled->SerializeAsString()));
+  }
+  const Unpacked read = Unpack(contents);
+  ASSERT_EQ(read.runs.size(), 3u);
+  for (const HandedRun& run : read.runs) {
+    const auto found = messages.New("HandedRunState");
+    ASSERT_TRUE(found->ParseFromString(run.state.SerializeAsString()));
+    EXPECT_EQ(Differences(*filled, *found), "");
+  }
 }
 
 TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {

@@ -24,10 +24,10 @@
 #include "client/sinks/sink_options.h"
 #include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
-#include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
+#include "tests/support/filled_message.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {
@@ -131,22 +131,9 @@ TEST(RunPush, AThirdSinkNeedsOnlyItsRow) {
               "left: web1; left: end; .*the shelf is full");
 }
 
-// Returns a state in which each field has a value of its own.
 PushState FullState() {
   PushState state;
-  for (int i = 0; i < PushState::descriptor()->field_count(); ++i) {
-    const auto* const field = PushState::descriptor()->field(i);
-    const auto* const reflection = state.GetReflection();
-    if (field->cpp_type() == field->CPPTYPE_STRING) {
-      reflection->SetString(&state, field, absl::StrCat("a ", std::string(field->name())));
-    } else if (field->cpp_type() == field->CPPTYPE_UINT32) {
-      reflection->SetUInt32(&state, field, static_cast<uint32_t>(field->number()));
-    } else {
-      google::protobuf::Timestamp time;
-      time.set_seconds(field->number());
-      reflection->MutableMessage(&state, field)->CopyFrom(time);
-    }
-  }
+  Fill(true, &state);
   return state;
 }
 
@@ -175,12 +162,9 @@ void PushAgainOntoAFullShelf() {
   state.set_format("cloudevents");
   state.set_ended("the shelf is full");
   const PushState saved = ReadState(files).value_or(PushState());
-  google::protobuf::util::MessageDifferencer differences;
-  std::string text;
-  differences.ReportDifferencesToString(&text);
-  const bool same = differences.Compare(state, saved);
-  std::cerr << text;
-  _exit(same ? 0 : 1);
+  const std::string differences = Differences(state, saved);
+  std::cerr << differences;
+  _exit(differences.empty() ? 0 : 1);
 }
 
 TEST(RunPush, EachFieldOfItsStateOutlivesARestart) {

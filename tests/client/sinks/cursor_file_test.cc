@@ -8,11 +8,15 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "client/output/json.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
+#include "tests/support/filled_message.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
+#include "vmeventd/internal/cursor.pb.h"
 
 namespace vmeventd::client {
 namespace {
@@ -122,6 +126,20 @@ TEST_F(CursorFileTest, IsJsonForOtherPrograms) {
             "\"journal-a\",\"sequence\":\"7\",\"message_time\":\"1970-01-01T00:00:01.500Z\"}]}\n");
   EXPECT_EQ(Open()->Find("node1:9555"),
             (WatchPosition{7, "journal-a", absl::FromUnixMillis(1500)}));
+}
+
+TEST_F(CursorFileTest, EachFieldOfTheOtherPositionsIsWrittenAgain) {
+  internal::Cursor cursor;
+  Fill(true, &cursor);
+  cursor.set_vmevents_cursor(1);
+  Write(ToJson(cursor).value());
+  // Its name sorts after those of the others, which are numbers.
+  EXPECT_TRUE(Open({"a", "b"})->Save("node1:9555", {7, "journal-a"}).ok());
+  internal::Cursor again;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(e2e::ReadFile(path()), &again).ok());
+  ASSERT_EQ(again.positions_size(), cursor.positions_size() + 1);
+  again.mutable_positions()->RemoveLast();
+  EXPECT_EQ(Differences(cursor, again), "");
 }
 
 TEST_F(CursorFileTest, RefusesLinksAndOtherKindsOfFiles) {

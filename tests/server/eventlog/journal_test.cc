@@ -20,6 +20,7 @@
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/files.h"
+#include "tests/support/filled_message.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_events.h"
 #include "watcher/core/proto_time.h"
@@ -40,6 +41,28 @@ std::vector<std::string> Rows(PumpedState* state) {
         absl::StrCat(event.sequence(), " ", event.has_missing() ? "gap" : event.vm().name()));
   }
   return out;
+}
+
+TEST(JournalRows, EachFieldOfAnEventAndOfAStoppedVmOutlivesARestart) {
+  v1::Vm vm;
+  Fill(true, &vm);
+  vm.set_state(v1::VM_STATE_STOPPED);
+  v1::Event event;
+  Fill(true, &event);
+  event.set_type(v1::EVENT_TYPE_STOPPED);
+  *event.mutable_observe_time() = ToTimestamp(At(0));
+  PumpedState state;
+  state.Push({{.status = vm, .event = event}});
+  state.Restart(/*in_order=*/true);
+
+  CompleteEvent(&vm, 1, &event);
+  const std::vector<v1::Event> events = JournalEvents(state.reader()).value();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(Differences(event, events[0]), "");
+  vm.set_last_sequence(1);
+  const std::vector<VmRecordPtr> vms = VmsIn(state.log());
+  ASSERT_EQ(vms.size(), 1u);
+  EXPECT_EQ(Differences(vm, Parsed<v1::Vm>(vms[0]->encoded)), "");
 }
 
 TEST(Retention, ANoisyVmLosesItsOwnEventsAndNoEvidence) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/event_record.h"
 #include "server/events/logged_event.h"
+#include "tests/support/filled_message.h"
 #include "tests/support/proto_text.h"
 #include "tests/support/test_events.h"
 #include "vmeventd/contract/enums.h"
@@ -17,7 +18,7 @@
 namespace vmeventd {
 namespace {
 
-// An event with every field, as the watcher publishes it.
+// An event as the watcher publishes it.
 v1::Event FullEvent() {
   return FromText<v1::Event>(R"(
       type: EVENT_TYPE_STOPPED
@@ -107,6 +108,12 @@ TEST(EventCodec, AnEventIsReadAsItWasLogged) {
       EXPECT_EQ(EventOf(copy, durable).DebugString(), event.DebugString());
     }
   }
+}
+
+TEST(EventCodec, EachFieldOfAnEventIsReadAsItWasLogged) {
+  v1::Event event;
+  Fill(true, &event);
+  EXPECT_EQ(Differences(event, EventOf(LoggedEvent(EventRecord{*Logged(event)}))), "");
 }
 
 TEST(EventCodec, ALongMessageIsReadAsWell) {

@@ -13,7 +13,9 @@
 #include "base/uuid.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/filled_message.h"
 #include "tests/support/machine_probe.h"
+#include "tests/support/saved_messages.h"
 #include "tests/watcher/host/fake_host_shutdown.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "tests/watcher/runs/child.h"
@@ -115,6 +117,34 @@ TEST_F(HandoverTest, ARunThatIsHandedOverTwiceIsFollowedFurther) {
   EXPECT_EQ(qemu_.Commands(monitor), asked);
   qemu_.SendAndExit(monitor, kGuestShutdownLine);
   ExpectEnd(ShutdownClass::kUser);
+}
+
+// Not the run id and the pid: they are those of this QEMU.
+TEST_F(HandoverTest, EachFieldOfARunThatIsHandedOverIsHandedOverAgain) {
+  const bool has_connector = WhyNoProcConnector().empty();
+  if (has_connector) options_.exit_status_source = ExitStatusSource::kProcConnector;
+  Follow(&qemu_);
+  Stop();
+  SavedMessages messages;
+  for (const bool flag : {true, false}) {
+    ASSERT_THAT(handed_, SizeIs(1));
+    const auto filled = messages.New("HandedRunState");
+    Fill(flag, filled.get());
+    internal::HandedRunState state;
+    ASSERT_TRUE(state.ParseFromString(filled->SerializeAsString()));
+    state.set_run_id(handed_[0].state.run_id());
+    state.set_pid(handed_[0].state.pid());
+    handed_[0].state = state;
+    Resume();
+    Stop();
+    ASSERT_THAT(handed_, SizeIs(1));
+    if (!has_connector) state.clear_wait_status();  // no other source reads it before the end
+    const auto expected = messages.New("HandedRunState");
+    const auto found = messages.New("HandedRunState");
+    ASSERT_TRUE(expected->ParseFromString(state.SerializeAsString()));
+    ASSERT_TRUE(found->ParseFromString(handed_[0].state.SerializeAsString()));
+    EXPECT_EQ(Differences(*expected, *found), "");
+  }
 }
 
 TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
