@@ -10,7 +10,7 @@
 namespace vmeventd::client {
 
 void Define(CLI::App* app, Reading* reading, const SinkTable& sinks) {
-  app->formatter(MakeHelpFormatter());
+  app->formatter(MakeHelpFormatter(sinks));
   app->description("Shows who ended the virtual machines of a node, and how vmeventd knows.");
   app->set_version_flag("--version", absl::StrCat("vmevents ", VMEVENTD_VERSION));
   app->require_subcommand(1);

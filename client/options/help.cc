@@ -1,9 +1,10 @@
 #include "client/options/help.h"
 
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
@@ -39,8 +40,15 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
 5 push: the receiver answered 410 Gone.)";
 
-// The texts by the command's name.
-constexpr std::pair<absl::string_view, absl::string_view> kFooters[] = {
+// What stands below the options of a command. Between `text` and `examples` stand the paragraphs of
+// its sinks.
+struct Footer {
+  absl::string_view command;
+  absl::string_view text;
+  absl::string_view examples = "";
+};
+
+constexpr Footer kFooters[] = {
     {"watch",
      R"(A TIME is 2026-07-01T12:00:00Z, "2026-07-01 12:00:00" (local time), 2026-07-01,
 12:00, 8pm, noon, today, yesterday, monday, "last monday 14:00", boot, @SECONDS,
@@ -50,13 +58,10 @@ GAP on standard error. A GAP of the whole node passes every filter, in JSON too.
 It runs the command of --exec and counts for --count only if there is no filter
 or --type includes gap.
 
-With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
-event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
-on standard input. With --cursor-file it continues after the last event that was
-printed, or whose command ended with 0; after a crash of vmevents, the last
-events may be repeated.
-
-Examples:
+With --cursor-file it continues after the last event that was printed, or whose
+command ended with 0; after a crash of vmevents, the last events may be
+repeated.)",
+     R"(Examples:
   vmevents watch --from snapshot          the VMs as they are, then what follows
   vmevents watch 'web*' --type stopped --class user,admin
   vmevents watch web1 --type stopped --count 1 --timeout 5m    until web1 has
@@ -66,19 +71,11 @@ Examples:
   vmevents -o json watch --from 4711 --journal JOURNAL_ID)"},
     {"push",
      R"(It follows events as watch does, without end, and saves its position once the
-receiver has answered 2xx: each event is delivered at least once, those of a
-node in order. It retries what fails. The response 410 ends it. An event to
-which the receiver responds 400, 413 or 422 is set aside, in the file
-set-aside.jsonl of the state directory. A GAP of the whole node is sent only if
+receiver has accepted them: each event is delivered at least once, those of a
+node in order. It retries what fails. A GAP of the whole node is sent only if
 there is no filter or --type includes gap. docs/act.md has the formats and
-templates.
-
-nats://HOST:PORT, or tls:// with TLS, is a NATS server of a fleet: push
-publishes the events of this node in the fleet's stream, by default from the
-oldest on, together with the state of each VM and a heartbeat
-(docs/many-nodes.md).
-
-Examples:
+templates.)",
+     R"(Examples:
   vmevents push https://events.example/vms --secret-file secret
   vmevents push --template slack.json --url-file slack.url --class crash
   vmevents push --template slack.json --url-file slack.url --test
@@ -236,10 +233,23 @@ Examples:
   vmevents crashes --since 'last week'    the ends of class crash, newest first
   vmevents -o json events --vm web1 --since 2026-07-01T00:00:00Z --until 1d)"}};
 
+// The paragraphs of the sinks of one kind.
+template <typename Kind>
+std::string OfSinks(const std::vector<const Kind*>& sinks) {
+  std::string out;
+  for (const Kind* const sink : sinks) {
+    if (!sink->help.empty()) absl::StrAppend(&out, sink->help, "\n\n");
+  }
+  return out;
+}
+
 // Breaks lines, which CLI11 does not, and leaves out the options that one excludes: the complaint
 // names them.
 class HelpFormatter : public CLI::Formatter {
  public:
+  explicit HelpFormatter(const SinkTable& sinks)
+      : of_sinks_({{"watch", OfSinks(sinks.of_watch)}, {"push", OfSinks(sinks.of_push)}}) {}
+
   std::string make_option_desc(const CLI::Option* option) const override {
     constexpr size_t kWidth = 50;  // of 80 columns, of which CLI11 uses 30 for the names
     return absl::StrJoin(WrapText(option->get_description(), kWidth), "\n");
@@ -257,21 +267,29 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_footer(const CLI::App* app) const override {
     if (app->get_parent() == nullptr) return absl::StrCat(kProgram, "\n");
     const auto find = [](absl::string_view name) {
-      return absl::c_find_if(kFooters, [name](const auto& one) { return one.first == name; });
+      return absl::c_find_if(kFooters, [name](const Footer& one) { return one.command == name; });
     };
-    const auto* footer = find(app->get_name());
+    const Footer* footer = find(app->get_name());
     if (footer == std::end(kFooters)) footer = find("events");  // crashes, tail
-    return absl::StrCat(
+    std::string below = absl::StrCat(
         "The options of vmevents itself, such as --server and -o, go before or after\n"
         "the command: see vmevents --help.\n\n",
-        footer->second, "\n");
+        footer->text, "\n");
+    if (footer->examples.empty()) return below;
+    const auto sinks = of_sinks_.find(footer->command);
+    absl::StrAppend(&below, "\n", sinks == of_sinks_.end() ? "" : sinks->second, footer->examples,
+                    "\n");
+    return below;
   }
+
+ private:
+  std::map<absl::string_view, std::string> of_sinks_;  // by the command
 };
 
 }  // namespace
 
-std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter() {
-  return std::make_shared<HelpFormatter>();
+std::shared_ptr<CLI::FormatterBase> MakeHelpFormatter(const SinkTable& sinks) {
+  return std::make_shared<HelpFormatter>(sinks);
 }
 
 }  // namespace vmeventd::client

@@ -53,6 +53,11 @@ constexpr char kExec[] = "--exec";
 constexpr char kOnFailure[] = "--exec-on-failure";
 constexpr char kAction[] = "ACTION";
 
+constexpr char kExecHelp[] =
+    R"(With --exec it runs COMMAND with /bin/sh for each event, one at a time: the
+event's fields are in $VMEVENTS_TYPE, _VM, _CLASS, _CAUSE and so on, its JSON is
+on standard input.)";
+
 void AddExecOptions(CLI::App* watch, SinkOptions* options) {
   CLI::Option* exec =
       AddValue(watch, kExec, "COMMAND",
@@ -88,6 +93,6 @@ std::unique_ptr<EventSink> MakeExecSink(const WatchRun& run) {
 }  // namespace
 
 extern const WatchSinkKind kExecSink = {
-    .flag = kExec, .options = AddExecOptions, .make = MakeExecSink};
+    .flag = kExec, .help = kExecHelp, .options = AddExecOptions, .make = MakeExecSink};
 
 }  // namespace vmeventd::client

@@ -198,11 +198,17 @@ absl::StatusOr<std::string> SendHttpTest(const PushCommand& command, const PushT
   return summary + "\n";
 }
 
+constexpr char kHttpHelp[] =
+    R"(A web server accepts events with a response 2xx. Its response 410 ends the push.
+An event to which it responds 400, 413 or 422 is set aside, in the file
+set-aside.jsonl of the state directory.)";
+
 }  // namespace
 
 extern const PushSinkKind kHttpSink = {.what = "a web server",
                                        .url = "https://",
                                        .example = "https://HOST/PATH",
+                                       .help = kHttpHelp,
                                        .scheme = "https://",
                                        .plain_scheme = "http://",
                                        .parse = ParseHttpTarget,

@@ -451,11 +451,18 @@ absl::StatusOr<std::unique_ptr<EventSink>> MakeNatsSink(const PushRun& push) {
   return std::make_unique<FleetSink>(push);
 }
 
+constexpr char kNatsHelp[] =
+    R"(nats://HOST:PORT, or tls:// with TLS, is a NATS server of a fleet: push
+publishes the events of this node in the fleet's stream, by default from the
+oldest on, together with the state of each VM and a heartbeat
+(docs/many-nodes.md).)";
+
 }  // namespace
 
 extern const PushSinkKind kNatsSink = {.what = "a NATS server",
                                        .url = "nats:// into a fleet",
                                        .example = "nats://HOST",
+                                       .help = kNatsHelp,
                                        .scheme = "tls://",
                                        .plain_scheme = "nats://",
                                        .flag = kCluster,

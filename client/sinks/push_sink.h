@@ -38,6 +38,8 @@ struct PushSinkKind {
   absl::string_view what;     // what receives the events, as "a NATS server"
   absl::string_view url;      // which URLs it takes, for the help
   absl::string_view example;  // a URL
+  // A paragraph of the command's --help, in lines of at most 80 columns; empty: none.
+  absl::string_view help = "";
   // The prefixes of its URLs, the second one of those without TLS. Empty: there are no such URLs.
   absl::string_view scheme;
   absl::string_view plain_scheme;

@@ -26,6 +26,8 @@ struct WatchRun {
 // A sink of `watch`.
 struct WatchSinkKind {
   absl::string_view flag;  // the option that chooses it; empty: no option does
+  // A paragraph of the command's --help, in lines of at most 80 columns; empty: none.
+  absl::string_view help = "";
   // Adds the options that only this sink takes to `watch`. They write to `options`, which must
   // outlive `watch`. Null: it has none.
   void (*options)(CLI::App* watch, SinkOptions* options);
