@@ -19,6 +19,8 @@ namespace vmeventd {
 namespace {
 
 constexpr char kWithoutCheck[] = "vmeventd.without-check";
+// The first line: what the next start does. Without it, it replaces the journal.
+constexpr absl::string_view kCheck = "check\n";
 constexpr absl::string_view kReplace = "replace\n";
 
 std::string ReportPath(const std::string& journal_path) { return journal_path + ".damaged"; }
@@ -36,7 +38,7 @@ void ReportDamage(const std::string& journal_path, const absl::Status& damage, b
                          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640));
   if (!fd.valid()) return;
   const bool replace = damage.GetPayload(kWithoutCheck).has_value() || (is_connected && !has_log);
-  const std::string why = absl::StrCat(replace ? kReplace : "", damage.message());
+  const std::string why = absl::StrCat(replace ? kReplace : kCheck, damage.message());
   // The file is enough, without the reason too.
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
@@ -49,10 +51,11 @@ absl::Status CheckReportedDamage(const std::string& journal_path) {
   const absl::StatusOr<std::string> report = ReadSmallFile(ReportPath(journal_path));
   if (!report.ok()) return absl::OkStatus();
   absl::string_view why = *report;
-  const bool replace = absl::ConsumePrefix(&why, kReplace) || why.empty();
+  const bool check = absl::ConsumePrefix(&why, kCheck);
+  if (!check) absl::ConsumePrefix(&why, kReplace);
   const absl::Status damage =
       absl::DataLossError(why.empty() ? absl::StrCat(journal_path, ": reported as damaged") : why);
-  if (replace || access(journal_path.c_str(), F_OK) != 0) return damage;
+  if (!check || access(journal_path.c_str(), F_OK) != 0) return damage;
   if (absl::Status found = QuickCheck(journal_path, damage); !found.ok()) return found;
   spdlog::warn("{}; the file now passes a check and stays in use", std::string(damage.message()));
   RemoveDamageReport(journal_path);

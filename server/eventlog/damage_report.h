@@ -4,9 +4,8 @@
 
 #include "absl/status/status.h"
 
-// The file `journal.db.damaged`: why a running vmeventd stopped to use its journal, for people. It
-// begins with a line "replace" if no check can make the journal usable. It outlives vmeventd, so
-// that the next start decides whether the journal is replaced.
+// The file `journal.db.damaged`. Its first line is "check" or "replace": what the next start does
+// with the journal. Below is why a running vmeventd stopped using it, for people.
 
 namespace vmeventd {
 

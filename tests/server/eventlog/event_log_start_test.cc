@@ -342,6 +342,16 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
   EXPECT_TRUE(state.reported_writable());
 }
 
+// A reason is for people: what it begins with decides nothing.
+TEST(EventLog, AReasonThatReadsLikeADecisionIsChecked) {
+  PumpedState state;
+  state.PushEach("a", 1);
+  ReportDamage(state.journal_options().path, absl::DataLossError("replace\nit"),
+               /*is_connected=*/false);
+  state.Restart(/*in_order=*/false);
+  EXPECT_EQ(state.log().identity().journal_id, kJournal);
+}
+
 // Reads were garbled for a while, also those of the check.
 TEST(EventLog, DamageThatTheNextStartDoesNotFindIsIgnored) {
   FaultyDisk disk;
@@ -366,14 +376,19 @@ TEST(EventLog, DamageThatTheNextStartDoesNotFindIsIgnored) {
 }
 
 // The file may be undamaged, and must not be written all the same.
-TEST(EventLog, AReportThatNamesNoDamageNeedsNoCheck) {
-  for (const absl::Status& why :
-       {absl::DataLossError(""), WithoutCheck(absl::DataLossError("the file was removed"))}) {
+TEST(EventLog, AReportThatSaysReplaceOrNothingNeedsNoCheck) {
+  for (const bool replace : {true, false}) {
     PumpedState state;
     state.PushEach("a", 1);
-    ReportDamage(state.journal_options().path, why, /*is_connected=*/true);
+    const std::string journal = state.journal_options().path;
+    if (replace) {
+      ReportDamage(journal, WithoutCheck(absl::DataLossError("the file was removed")),
+                   /*is_connected=*/true);
+    } else {
+      const std::ofstream empty(journal + ".damaged");  // the disk was full
+    }
     state.Restart(/*in_order=*/false);
-    EXPECT_NE(state.log().identity().journal_id, kJournal) << why;
+    EXPECT_NE(state.log().identity().journal_id, kJournal) << replace;
     EXPECT_FALSE(std::filesystem::exists(state.journal_options().path + ".damaged"));
   }
 }
