@@ -78,7 +78,7 @@ make_vm() {
   cp -r /root/guest /srv/guest
   "$package" admin init --minimal 2>/dev/null || "$package" init --minimal
   init_vm
-  "$client" start "$vm"
+  wait_for "$vm is started" started "$vm"
   guest true  # it is up, and reacts to the power button
 }
 
@@ -92,8 +92,20 @@ follow_page() {
   systemctl enable --now vmeventd
 }
 
+# started VM [OPTION...]: the VM is started, with options of the client. LXD 5.0 cannot always do it, also after a guest's
+# reboot: a helper of the former QEMU may still have the folder of a disk device, or a call of `ip` fails. It is asked again.
+started() {
+  local name=$1
+  shift
+  "$client" "$@" start "$name" || {
+    [[ $client != incus ]] || return
+    umount --lazy --quiet "/var/lib/lxd/devices/$name/disk.first.mnt" || true
+    [[ $("$client" "$@" list --format csv --columns s "$name") == RUNNING ]]
+  }
+}
+
 start_vm() {
-  "$client" start "$vm"
+  wait_for "$vm is started" started "$vm"
   followed "$vm"
 }
 
@@ -130,6 +142,7 @@ check_ends() {
   start_vm
   guest 'reboot -f'
   ended "$vm" USER GUEST_REBOOT_EXIT "a guest's reboot"
+  [[ $client == incus ]] || wait_for "$vm is started again" started "$vm"
   followed "$vm"
   passed "a guest's reboot: a new QEMU, RUNNING"
 }
@@ -155,7 +168,7 @@ check_copy() {
   step "a copy"
   "$client" copy "$vm" web2
   follow 3 connect.md "Incus and LXD"
-  "$client" start web2
+  wait_for "web2 is started" started web2
   followed web2
   "$client" stop --force web2
   ended web2 ADMIN HOST_QUIT "a copy, on a path of its own"
@@ -174,14 +187,11 @@ for finding in map(json.loads, sys.stdin):
 check_project() {
   local lines
   step "a VM of the same name in a project"
-  # LXD leaves the mount of a VM's disk device after a crash of QEMU, and cannot start it again.
-  umount --lazy --quiet "/var/lib/lxd/devices/$vm/disk.first.mnt" || true
-  "$client" start "$vm"
-  followed "$vm"
+  start_vm
   "$client" project create tenant -c features.images=false -c features.profiles=false
   init_vm --project tenant
   "$client" --project tenant config device add "$vm" eth0 none  # a network has each name once
-  "$client" --project tenant start "$vm"
+  wait_for "$vm is started in the project" started "$vm" --project tenant
   guest true tenant
   lines=$(doctor_lines "(pid $(cat "$run/tenant_$vm/qemu.pid"))")
   printf '%s\n' "$lines"
