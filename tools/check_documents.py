@@ -19,7 +19,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 TEST = re.compile(r"[A-Z]\w*\*?\.[A-Z*][\w*]*")
 # TEST(Suite, Name), also with its arguments on the next line.
 DEFINED = re.compile(r"\b(?:TYPED_)?TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)")
-# A suite of stories, whose tests tests/watcher/session/story.h defines.
+# A suite of stories, whose tests tests/watcher/session/story_suite.h defines.
 STORIES = re.compile(r"\bSTORY_SUITE\((\w+)\);")
 FOLDERS = ("base", "client", "debian", "deploy", "dev", "docs", "examples", "proto", "server", "tests", "tools", "watcher")
 

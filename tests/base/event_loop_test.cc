@@ -11,7 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/test_util.h"
+#include "tests/support/manual_clock.h"
 
 namespace vmeventd {
 namespace {

@@ -16,6 +16,7 @@
 
 #include "base/passed_descriptors.h"
 #include "base/socket_closer.h"
+#include "tests/support/lingering_connection.h"
 #include "tests/support/passed_descriptor.h"
 
 namespace vmeventd {

@@ -20,7 +20,7 @@
 #include "server/events/logged_event.h"
 #include "tests/support/filled_message.h"
 #include "tests/support/saved_messages.h"
-#include "tests/support/test_events.h"
+#include "tests/support/vm_updates.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {

@@ -1,7 +1,8 @@
+#include "tests/simulation/coverage.h"
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "tests/simulation/faults.h"
-#include "tests/simulation/simulation.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/session/classification_rules.h"
 

@@ -2,8 +2,9 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "tests/simulation/handover_store.h"
 #include "tests/simulation/world.h"
+#include "tests/support/event_log_for_tests.h"
 #include "tests/support/sources_with_libvirt.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/command_lines.h"
@@ -59,17 +60,8 @@ class SignalRings : public SignalTrace {
 
 }  // namespace
 
-std::set<std::string> Store::RunIds() const {
-  std::set<std::string> run_ids;
-  for (const Run& run : runs) {
-    internal::HandedRunState state;
-    if (state.ParseFromString(run.text)) run_ids.insert(state.run_id());
-  }
-  return run_ids;
-}
-
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Kernel* kernel, const Options& options,
-                                                      Store* store,
+                                                      HandoverStore* store,
                                                       std::function<void()> on_published) {
   absl::StatusOr<std::unique_ptr<EventLog>> log =
       EventLog::Open({.journal = {.path = kJournalPath,
@@ -109,11 +101,11 @@ Daemon::Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog>
   });
 }
 
-absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
+absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(HandoverStore* store) {
   const bool fits = std::exchange(store->log, std::nullopt).has_value();
   std::vector<HandedRun> runs;
   absl::Status status;
-  for (const Store::Run& stored : std::exchange(store->runs, {})) {
+  for (const HandoverStore::Run& stored : std::exchange(store->runs, {})) {
     HandedRun run;
     if (!run.state.ParseFromString(stored.text)) status.Update(absl::DataLossError("a stored run"));
     run.connection = UniqueFd(stored.connection);
@@ -128,7 +120,7 @@ absl::StatusOr<std::vector<HandedRun>> Daemon::TakeRuns(Store* store) {
   return runs;
 }
 
-absl::Status Daemon::Watch(const Options& options, Store* store) {
+absl::Status Daemon::Watch(const Options& options, HandoverStore* store) {
   WatcherOptions watcher_options;
   absl::StatusOr<WatchSpec> watch = ParseWatchSpec(std::string(kWatchedDirectory) + ":*.kvmd");
   if (!watch.ok()) return watch.status();
@@ -196,7 +188,7 @@ absl::Duration Daemon::pump_due() const {
   return wrote_ || next == absl::ZeroDuration() ? kernel_->monotonic() : next;
 }
 
-void Daemon::Stop(Store* store) {
+void Daemon::Stop(HandoverStore* store) {
   stops_ = true;
   watcher_->RunOnce(absl::ZeroDuration());
   watcher_->PublishRest();

@@ -14,6 +14,7 @@
 #include "server/handover.h"
 #include "server/rpc/queries.h"
 #include "server/stream/stream_hub.h"
+#include "tests/simulation/handover_store.h"
 #include "tests/simulation/kernel.h"
 #include "tests/support/event_log_for_tests.h"
 #include "watcher/libvirt/libvirt_api.h"
@@ -29,21 +30,6 @@ inline constexpr absl::Duration kTick = absl::Seconds(1);  // interval at which 
 
 inline constexpr char kStateDirectory[] = "/var/lib/vmeventd";
 inline constexpr char kJournalPath[] = "/var/lib/vmeventd/journal.db";
-
-// The service manager's store for a stopped daemon, as in server/handover.h: runs as texts, and
-// their descriptors.
-struct Store {
-  struct Run {
-    std::string text;
-    int connection = -1;  // -1: libvirt reports it
-    int process = -1;     // -1: the process is not tracked
-  };
-  std::optional<HandedLog> log;  // unset: nothing is stored
-  std::vector<Run> runs;
-  int daemon = 0;  // number of the daemon that stopped
-
-  std::set<std::string> RunIds() const;
-};
 
 // One run of the daemon: its real parts, put together as in server/daemon.cc. The simulation steps
 // the loop, and the log's pump, writer and history; the hub and its matching of events use the
@@ -65,7 +51,7 @@ class Daemon {
   // is called at each step that makes events public, before anyone else is notified. `store` is
   // empty afterwards, unless the start ended before it was read.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Kernel* kernel, const Options& options,
-                                                       Store* store,
+                                                       HandoverStore* store,
                                                        std::function<void()> on_published);
   ~Daemon();
   Daemon(const Daemon&) = delete;
@@ -102,7 +88,7 @@ class Daemon {
   // Stops in two steps. Stop() handles and writes everything that has arrived, and stores the
   // handover in `store`, unless that is null. EndStreams() then ends each stream after its last
   // event.
-  void Stop(Store* store);
+  void Stop(HandoverStore* store);
   void EndStreams();
 
   bool stops() const { return stops_; }
@@ -127,9 +113,9 @@ class Daemon {
 
  private:
   Daemon(Kernel* kernel, const Options& options, std::unique_ptr<EventLog> log);
-  absl::Status Watch(const Options& options, Store* store);
+  absl::Status Watch(const Options& options, HandoverStore* store);
   // Does the work of UnpackHandover().
-  absl::StatusOr<std::vector<HandedRun>> TakeRuns(Store* store);
+  absl::StatusOr<std::vector<HandedRun>> TakeRuns(HandoverStore* store);
 
   Kernel* const kernel_;
   const std::unique_ptr<EventLog> log_;

@@ -1,11 +1,11 @@
 #include "tests/simulation/host.h"
 
-#include <cerrno>
 #include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/simulation/plan.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -28,100 +28,7 @@ std::string KindOf(const std::string& killed_in) {
   return call;
 }
 
-// Limit of refusals in a shortage: each VM and directory is tried again after longer and longer, up
-// to five seconds, and the search for the QEMU of a socket asks once for each process. A caller
-// that does not wait between is refused more often by far.
-constexpr uint64_t kMaxRefused = 3'000;
-
-// Name of what a descriptor was for.
-std::string UseOf(absl::string_view call, const std::string& path) {
-  if (call != "open") return std::string(call);
-  if (absl::StartsWith(path, "/proc/")) return "open of a file of /proc";
-  if (absl::StartsWith(path, "/sys/")) return "open of a file of /sys";
-  if (absl::StartsWith(path, kStateDirectory)) {
-    return absl::StrCat("open of ", path.substr(path.rfind('/') + 1));
-  }
-  if (path == kWatchedDirectory) return "open of the directory";
-  if (absl::EndsWith(path, ".shutdown")) return "open of the shutdown file";
-  if (absl::EndsWith(path, ".kvmd")) return "open of a socket";
-  return absl::StrCat("open of ", path);
-}
-
 }  // namespace
-
-DiskFaults::DiskFaults(Kernel* kernel, Random* random, Story* story)
-    : random_(random), story_(story) {
-  kernel->set_call_fault(
-      [this](absl::string_view call, const std::string& path) { return Ask(call, path); });
-}
-
-void DiskFaults::Begin() {
-  if (active()) return;
-  error_ = random_->OneIn(2) ? ENOSPC : EIO;
-  // The file that is written and synced only where the log is merged into it.
-  database_only_ = error_ == EIO && random_->OneIn(3);
-  syncs_only_ = error_ == EIO && random_->OneIn(3);
-  reads_too_ = error_ == EIO && !syncs_only_ && random_->OneIn(2);
-  // The mark is written over itself, which needs no room in most file systems.
-  mark_too_ = random_->OneIn(error_ == ENOSPC ? 3 : 2);
-  one_in_ = random_->OneIn(2) ? 1 : static_cast<uint64_t>(random_->Between(2, 20));
-  story_->Say("disk", error_ == ENOSPC ? "is full" : "has errors",
-              database_only_ ? ", in journal.db" : "", syncs_only_ ? ", of syncs" : "",
-              reads_too_ ? ", of reads too" : "", mark_too_ ? ", also for the sequence mark" : "",
-              one_in_ > 1 ? absl::StrCat(", in one of ", one_in_, " calls") : "");
-}
-
-void DiskFaults::End() {
-  if (!active()) return;
-  error_ = 0;
-  story_->Say("disk", "works again");
-}
-
-int DiskFaults::Ask(absl::string_view call, const std::string& path) {
-  if (!active() || !absl::StartsWith(path, kStateDirectory)) return 0;
-  if (database_only_ && !absl::EndsWith(path, "/journal.db")) return 0;
-  if (!mark_too_ && absl::EndsWith(path, "/sequence")) return 0;
-  const bool sync = call == "fsync";
-  const bool write = call == "write" || call == "truncate";
-  const bool read = call == "read";
-  const bool fails = syncs_only_ ? sync : write || (error_ == EIO && sync) || (reads_too_ && read);
-  if (!fails || !random_->OneIn(one_in_)) return 0;
-  story_->Reach("fault ", error_ == ENOSPC ? "ENOSPC" : "EIO", " in ", call, " of ",
-                path.substr(path.rfind('/') + 1));
-  return error_;
-}
-
-Shortages::Shortages(Kernel* kernel, Random* random, Story* story)
-    : kernel_(kernel), random_(random), story_(story) {
-  kernel->set_descriptor_fault(
-      [this](absl::string_view call, const std::string& path) { return Ask(call, path); });
-}
-
-void Shortages::Begin(bool at_start) {
-  if (active()) return;
-  error_ = random_->OneIn(3) ? ENFILE : EMFILE;
-  const auto room = static_cast<size_t>(random_->OneIn(2) ? 0 : random_->Between(1, 6));
-  max_ = at_start ? random_->Below(30) : kernel_->descriptors() + room;
-  refused_ = 0;
-  unopened_.clear();
-  ++begun_;
-  story_->Say("host", error_ == ENFILE ? "the system" : "the daemon",
-              " may open no descriptor beyond ", max_);
-}
-
-void Shortages::End() {
-  if (!active()) return;
-  error_ = 0;
-  story_->Say("host", "there are descriptors again; ", refused_, " were refused");
-}
-
-int Shortages::Ask(absl::string_view call, const std::string& path) {
-  if (!active() || kernel_->descriptors() < max_) return 0;
-  if (++refused_ > kMaxRefused) story_->Fail("descriptors are asked for without a pause");
-  story_->Reach("no descriptor in ", UseOf(call, path));
-  if (call == "open") unopened_.insert(path);
-  return error_;
-}
 
 Host::Host(const Plan& plan, Kernel* kernel, Random* random, Story* story, World* world,
            Hooks hooks)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/simulation/daemon.h"
+#include "tests/simulation/declared.h"
 #include "tests/simulation/faults.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/life.h"

@@ -7,8 +7,8 @@
 #include "server/events/event_record.h"
 #include "server/events/logged_event.h"
 #include "tests/simulation/judge.h"
-#include "tests/support/event_log_for_tests.h"
-#include "tests/support/test_events.h"
+#include "tests/simulation/saying.h"
+#include "tests/support/client_events.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::simulation {

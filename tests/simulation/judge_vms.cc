@@ -6,8 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/vm_record.h"
 #include "tests/simulation/judge.h"
-#include "tests/support/event_log_for_tests.h"
+#include "tests/simulation/saying.h"
 #include "tests/support/health.h"
+#include "tests/support/log_vms.h"
 #include "watcher/session/qemu_run_state.h"
 
 namespace vmeventd::simulation {

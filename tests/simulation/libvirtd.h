@@ -13,6 +13,7 @@
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/life.h"
 #include "tests/simulation/random.h"
+#include "tests/simulation/saying.h"
 #include "tests/simulation/story.h"
 #include "watcher/libvirt/libvirt_api.h"
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
@@ -7,70 +8,13 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "tests/simulation/declared.h"
 #include "tests/simulation/endings.h"
 #include "tests/simulation/kernel.h"
+#include "tests/simulation/saying.h"
 #include "watcher/session/evidence.h"
 
 namespace vmeventd::simulation {
-
-// Something that QEMU, or libvirt about it, reported, or would have reported if anyone had
-// listened.
-struct Saying {
-  enum class Kind {
-    kPowerdown,
-    kShutdown,  // `text` is the reason
-    kStop,
-    kResume,
-    kReset,
-    kPanic,  // `text` is the action, also for kWatchdog
-    kWatchdog,
-    kHibernate,
-    kOther,     // no evidence
-    kRunState,  // an answer to query-status, or libvirt's; `text` is the state
-    kManager,   // libvirt reports the end
-  };
-  Kind kind = Kind::kOther;
-  std::string text;
-  std::optional<bool> guest;  // `guest` of a SHUTDOWN
-  ManagerEnd manager = ManagerEnd::kShutdown;
-  absl::Duration at;    // monotonic
-  int64_t wall_us = 0;  // QEMU's timestamp; 0: an answer, which has none
-  // The connection that got it (null: nobody listened), and where it begins and ends in the bytes
-  // that were sent on it.
-  ConnectionPtr heard_by;
-  uint64_t begin = 0;
-  uint64_t end = 0;
-  int daemon = 0;  // number of the daemon that got it
-  // Libvirt reported it before the connection's first list, which may be older or newer.
-  bool unsure = false;
-  // Time by which it was read; `kept`: whether its effects are certainly in the journal.
-  absl::Duration read_by = absl::InfiniteDuration();
-  bool kept = false;
-
-  // Return whether it was sent to a daemon, and whether that daemon has read it.
-  bool was_sent() const { return heard_by != nullptr && heard_by->of_daemon; }
-  bool was_read() const { return was_sent() && heard_by->handed_out >= end; }
-  // Returns whether this daemon certainly knows it.
-  bool is_known(int to) const { return was_read() && (kept || daemon == to); }
-};
-
-// Returns whether it is an end of the VM that QEMU reports.
-inline bool IsEnd(const Saying& saying) {
-  return saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
-         saying.kind == Saying::Kind::kWatchdog;
-}
-
-// An intent for a life, as the client that declared it knows it.
-struct Declared {
-  absl::Duration asked;
-  absl::Duration answered = absl::InfiniteDuration();  // time of an OK answer
-  absl::Duration ttl;
-  bool counter_refused = false;  // there was no descriptor to read the counter of kills for memory
-  bool withdrawn = false;
-  absl::Duration withdrawn_at = absl::InfiniteDuration();  // time of an OK withdrawal
-  int asked_daemon = 0;  // daemon that was asked to withdraw it; 0: none, or it has answered
-  absl::Duration asked_daemon_at;  // time of that request
-};
 
 // The true state of one QEMU process, from start to end.
 struct Life {

@@ -22,8 +22,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "tests/simulation/coverage.h"
 #include "tests/simulation/faults.h"
+#include "tests/simulation/plan.h"
 #include "tests/simulation/simulation.h"
+#include "tests/simulation/sqlite_files.h"
 #include "tests/simulation/worker.h"
 
 namespace {

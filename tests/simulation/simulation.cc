@@ -12,11 +12,14 @@
 #include "spdlog/sinks/base_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/simulation/daemon.h"
+#include "tests/simulation/declared.h"
+#include "tests/simulation/handover_store.h"
 #include "tests/simulation/host.h"
 #include "tests/simulation/judge.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/libvirtd.h"
 #include "tests/simulation/lister.h"
+#include "tests/simulation/plan.h"
 #include "tests/simulation/random.h"
 #include "tests/simulation/reader.h"
 #include "tests/simulation/story.h"
@@ -520,7 +523,7 @@ class Simulation {
   Host host_;
   const bool hands_over_;  // a service manager stores what a daemon leaves that stops
   int64_t damages_;        // damages left
-  Store store_;
+  HandoverStore store_;
   bool stops_in_line_ = false;      // a stop waits until a line is read in part
   bool stops_at_question_ = false;  // a stop waits until a QEMU that hangs is asked something
   bool settles_ = false;
@@ -542,35 +545,6 @@ class Simulation {
 };
 
 }  // namespace
-
-Plan PlanOf(uint64_t seed) {
-  Random random(seed ^ 0x706c616e);
-  Plan plan{.seed = seed};
-  plan.names = random.Between(1, 6);
-  plan.lives = random.Between(5, 40);
-  plan.kills = random.OneIn(3) ? 0 : random.Between(1, 8);
-  plan.power_losses = random.OneIn(2) ? 0 : random.Between(0, plan.kills);
-  plan.faults = random.OneIn(2) ? 0 : random.Between(1, 5);
-  plan.clock_steps = random.OneIn(3) ? random.Between(1, 4) : 0;
-  plan.stops = random.OneIn(2) ? random.Between(1, 4) : 0;
-  plan.readers = random.Between(0, 3);
-  plan.calm = random.OneIn(4) ? 1 : 0;
-  plan.listers = random.OneIn(2) ? 0 : random.Between(1, 2);
-  plan.shortages = random.OneIn(2) ? 0 : random.Between(1, 4);
-  // Answers that lists get of two journals are not judged.
-  if (random.OneIn(6)) {
-    plan.damages = random.Between(1, 3);
-    plan.listers = 0;
-    plan.stops += 2;  // a start finds it
-    plan.kills += 2;
-  }
-  if (plan.shortages == 0 && random.OneIn(2)) {
-    plan.domains = random.Between(1, 4);
-    plan.libvirtd_ends = random.Between(0, 6);
-  }
-  plan.handover = random.OneIn(2) ? 1 : 0;
-  return plan;
-}
 
 Result Simulate(const Plan& plan) { return Simulation(plan).Run(); }
 

@@ -1,3 +1,5 @@
+#include "tests/simulation/sqlite_files.h"
+
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -6,7 +8,6 @@
 #include <cstdarg>
 
 #include "tests/simulation/kernel.h"
-#include "tests/simulation/simulation.h"
 
 // NOLINTBEGIN(bugprone-reserved-identifier): the linker makes these names of --wrap.
 extern "C" {

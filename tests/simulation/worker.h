@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "tests/simulation/plan.h"
 #include "tests/simulation/simulation.h"
 
 namespace vmeventd::simulation {

@@ -15,8 +15,9 @@
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/libvirtd.h"
 #include "tests/simulation/life.h"
+#include "tests/simulation/plan.h"
 #include "tests/simulation/random.h"
-#include "tests/simulation/simulation.h"
+#include "tests/simulation/saying.h"
 #include "tests/simulation/story.h"
 
 namespace vmeventd::simulation {

@@ -2,14 +2,14 @@
 
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
-#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "tests/support/call_deadline.h"
+#include "tests/support/fail.h"
 #include "tests/support/files.h"
-#include "tests/support/open_call.h"
+#include "tests/support/is_serving.h"
 #include "tests/support/programs.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
@@ -42,13 +42,6 @@ ChildOptions DaemonCommand(const DaemonOptions& options) {
   child.error_file = options.log_file;
   child.max_descriptors = options.max_descriptors;
   return child;
-}
-
-std::string CopyProgram(const std::string& directory) {
-  const std::string copy = directory + "/vmeventd";
-  std::filesystem::copy_file(ProgramPath("vmeventd"), copy);
-  std::filesystem::permissions(copy, std::filesystem::perms(0755));
-  return copy;
 }
 
 Daemon::Daemon(const DaemonOptions& options, bool wait)
@@ -136,18 +129,6 @@ v1::GetServerInfoResponse Daemon::GetServerInfo() {
   v1::GetServerInfoResponse response;
   Check(stub_->GetServerInfo(&context, {}, &response), "GetServerInfo");
   return response;
-}
-
-bool IsServing(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
-  // A HealthCheckRequest for that service, and a HealthCheckResponse with status SERVING.
-  const std::string request =
-      service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
-  std::string response;
-  const grpc::Status status = RawCall(channel, "/grpc.health.v1.Health/Check", request, &response);
-  // A start that waits for its disk closes its connections when the daemon itself listens.
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) return false;
-  Check(status, "Check");
-  return response == "\x08\x01";
 }
 
 }  // namespace vmeventd::e2e

@@ -30,10 +30,6 @@ struct DaemonOptions {
   std::vector<std::string> tuning;
 };
 
-// Makes a copy of vmeventd in `directory` that every user can execute, even if the build tree is
-// not accessible. Returns its path.
-std::string CopyProgram(const std::string& directory);
-
 // The command that starts a daemon with these options.
 ChildOptions DaemonCommand(const DaemonOptions& options);
 
@@ -77,8 +73,4 @@ class Daemon {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::VmEventService::Stub> stub_;
 };
-
-// Returns whether the service at a channel is SERVING, by grpc.health.v1.
-bool IsServing(const std::shared_ptr<grpc::Channel>& channel, const std::string& service = "");
-
 }  // namespace vmeventd::e2e

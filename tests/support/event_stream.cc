@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "tests/support/fail.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {

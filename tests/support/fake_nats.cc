@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "client/fleet/fleet_subjects.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/subject_matches.h"
 
 namespace vmeventd::client {
 namespace {
@@ -204,17 +205,6 @@ class FakeConnection : public NatsConnection {
 };
 
 }  // namespace
-
-bool SubjectMatches(absl::string_view pattern, absl::string_view subject) {
-  const std::vector<absl::string_view> wanted = absl::StrSplit(pattern, '.');
-  const std::vector<absl::string_view> tokens = absl::StrSplit(subject, '.');
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (i >= tokens.size()) return false;
-    if (wanted[i] == ">") return true;
-    if (wanted[i] != "*" && wanted[i] != tokens[i]) return false;
-  }
-  return wanted.size() == tokens.size();
-}
 
 FakeNats::FakeNats() {
   for (const char* name : {"VMEVENTS", "KV_VMEVENTS_VMS", "KV_VMEVENTS_NODES"}) streams[name];

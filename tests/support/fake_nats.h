@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/nats/connection.h"
 #include "google/protobuf/message.h"
@@ -68,8 +67,4 @@ class FakeNats {
   absl::Time clock = absl::UnixEpoch() + absl::Hours(1);
   absl::Time stored = absl::FromUnixSeconds(1'782'907'200);  // time of the next message
 };
-
-// Returns whether a subject matches a pattern with * and >.
-bool SubjectMatches(absl::string_view pattern, absl::string_view subject);
-
 }  // namespace vmeventd::client

@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "base/passed_descriptors.h"
 #include "base/unique_fd.h"
+#include "tests/support/fail.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::e2e {

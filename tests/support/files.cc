@@ -7,7 +7,7 @@
 #include <iterator>
 #include <system_error>
 
-#include "tests/support/wait.h"
+#include "tests/support/fail.h"
 
 namespace vmeventd::e2e {
 
@@ -22,7 +22,7 @@ void Touch(const std::string& path) {
 
 bool Exists(const std::string& path) {
   std::error_code error;  // a name may be too long to exist
-  return std::filesystem::exists(path, error);
+  return std::filesystem::exists(std::filesystem::symlink_status(path, error));
 }
 
 mode_t ModeOf(const std::string& path) {

@@ -6,44 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
-#include "nlohmann/json.hpp"
 #include "tests/support/child_process.h"
+#include "tests/support/qemu_command.h"
+#include "tests/support/qmp_client.h"
 
 namespace vmeventd::e2e {
-
-// A client of a QMP monitor that acts like a manager, such as Ganeti or libvirt.
-class QmpClient {
- public:
-  // Waits for the socket and the greeting, and leaves the negotiation mode.
-  explicit QmpClient(const std::string& path);
-
-  // Returns the command's "return" member. An error reply throws.
-  nlohmann::json Execute(const std::string& command,
-                         const nlohmann::json& arguments = nlohmann::json::object());
-  // Waits for the next event with this name that no earlier call has returned.
-  nlohmann::json WaitEvent(const std::string& name);
-
- private:
-  nlohmann::json ReadMessage();
-
-  const std::string path_;
-  UniqueFd socket_;
-  std::string unread_;
-  std::vector<nlohmann::json> events_;
-};
-
-enum class Boot {
-  kSector,         // a boot sector that obeys the power button and the methods of Guest
-  kLinux,          // a kernel with a shell on the serial line; takes ten times as long
-  kLinuxFromBios,  // like kLinux, but slower, and able to wake up from suspend to RAM
-  kNothing,        // a machine without memory and processor, for a cheap QEMU
-};
-
-// The kernel skips initializations that no test needs; they take a fifth of the boot time.
-inline constexpr char kGuestKernelArguments[] =
-    "console=ttyS0 quiet nokaslr mitigations=off no_timer_check rodata=off cryptomgr.notests "
-    "initcall_blacklist=load_system_certificate_list,init_kprobe_trace";
 
 struct GuestOptions {
   std::string name = "vm1";
@@ -102,14 +69,5 @@ class Guest {
   std::unique_ptr<ChildProcess> process_;
   std::unique_ptr<QmpClient> manager_;
 };
-
-// The command line of a QEMU with this boot method, without monitors, serial line and UUID, and for
-// kSector without its disk.
-std::vector<std::string> QemuCommand(Boot boot, const std::string& kernel_arguments = "");
-
-// Contents of a disk that boots an 8086 program instead of an operating system.
-std::string BootSector(const std::vector<unsigned char>& program);
-// Contents of the disk for Boot::kSector.
-std::string GuestSector(bool obeys_power_button, bool reboots_after_panic);
 
 }  // namespace vmeventd::e2e

@@ -3,11 +3,7 @@
 #include <sys/inotify.h>
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <string>
-
-#include "absl/strings/match.h"
 
 namespace vmeventd {
 
@@ -29,15 +25,4 @@ inline std::string EncodeInotifyEvent(const InotifyEvent& event) {
   bytes.resize(sizeof(header) + header.len, '\0');
   return bytes;
 }
-
-// Counts the inotify watches that this process holds.
-inline int InotifyWatches() {
-  int count = 0;
-  for (const auto& info : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
-    std::ifstream in(info.path());
-    for (std::string line; std::getline(in, line);) count += absl::StartsWith(line, "inotify wd:");
-  }
-  return count;
-}
-
 }  // namespace vmeventd

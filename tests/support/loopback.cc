@@ -4,7 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "tests/support/wait.h"
+#include "tests/support/fail.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -11,6 +11,7 @@
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/domain.h"
 #include "client/nats/jetstream.h"
+#include "tests/support/fail.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/wait.h"
@@ -117,28 +118,4 @@ void NatsServer::CreateBuckets() {
     CreateStream(BucketStream(bucket));
   }
 }
-
-std::string NatsOperator::Print(const std::vector<std::string>& arguments) const {
-  ChildOptions script;
-  script.arguments = {VMEVENTD_NATS_CREDS, "--keys", keys_.path()};
-  script.arguments.insert(script.arguments.end(), arguments.begin(), arguments.end());
-  const CommandResult result = RunCommand(script);
-  if (result.exit_code != 0) Fail("nats_creds.py: " + result.error);
-  return result.output;
-}
-
-std::string NatsOperator::Configuration() const { return Print({"server"}); }
-
-std::string NatsOperator::MakeCredentials(const std::string& name,
-                                          const NatsPermissions& permissions) const {
-  std::vector<std::string> arguments = {"user", name};
-  for (const auto& [option, subjects] : {std::pair("--publish", permissions.publish),
-                                         std::pair("--subscribe", permissions.subscribe)}) {
-    if (subjects.empty()) continue;
-    arguments.emplace_back(option);
-    arguments.insert(arguments.end(), subjects.begin(), subjects.end());
-  }
-  return Print(arguments);
-}
-
 }  // namespace vmeventd::e2e

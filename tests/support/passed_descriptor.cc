@@ -1,9 +1,7 @@
 #include "tests/support/passed_descriptor.h"
 
-#include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -13,7 +11,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "tests/support/wait.h"
+#include "tests/support/fail.h"
 
 namespace vmeventd::e2e {
 
@@ -32,33 +30,6 @@ int PassDescriptor(int socket, const std::string& bytes, int passed, int flags) 
   header->cmsg_len = CMSG_LEN(sizeof(int));
   std::memcpy(CMSG_DATA(header), &passed, sizeof(passed));
   return sendmsg(socket, &message, flags | MSG_NOSIGNAL) < 0 ? errno : 0;
-}
-
-LingeringConnection MakeLingering() {
-  LingeringConnection made;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  auto* const any = reinterpret_cast<sockaddr*>(&address);
-  socklen_t size = sizeof(address);
-  made.listener = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  made.socket = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  // Small, so that many of them take little memory.
-  const int buffer = 4096;
-  setsockopt(made.socket.get(), SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
-  setsockopt(made.listener.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
-  const linger hour{1, 3600};
-  if (bind(made.listener.get(), any, size) != 0 || listen(made.listener.get(), 1) != 0 ||
-      getsockname(made.listener.get(), any, &size) != 0 ||
-      connect(made.socket.get(), any, size) != 0 ||
-      setsockopt(made.socket.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)) != 0) {
-    FailErrno("a connection that lingers");
-  }
-  made.peer = UniqueFd(accept4(made.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  const std::string bytes(1 << 16, 'x');
-  while (send(made.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-  }
-  return made;
 }
 
 void ForgetPassRights() {

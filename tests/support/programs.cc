@@ -20,6 +20,13 @@ std::string TestProgramPath(const std::string& name) {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
 }
 
+std::string CopyProgram(const std::string& directory) {
+  const std::string copy = directory + "/vmeventd";
+  std::filesystem::copy_file(ProgramPath("vmeventd"), copy);
+  std::filesystem::permissions(copy, std::filesystem::perms(0755));
+  return copy;
+}
+
 bool ProgramsAreSanitized() {
 #ifdef VMEVENTD_SANITIZED
   return std::getenv(kFolder) == nullptr;

@@ -5,10 +5,11 @@
 #include <csignal>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/token_bucket.h"
 #include "google/rpc/status.pb.h"
 #include "server/config/listen_address.h"
+#include "tests/support/own_channel.h"
+#include "tests/support/test_time.h"
 
 namespace vmeventd {
 
@@ -64,63 +65,4 @@ std::shared_ptr<grpc::Channel> TestServer::NewChannel() const { return ChannelOf
 std::unique_ptr<v1::VmEventService::Stub> TestServer::NewStub() const {
   return v1::VmEventService::NewStub(NewChannel());
 }
-
-TestStream::TestStream(v1::VmEventService::Stub* stub, const v1::WatchEventsRequest& request) {
-  context_.set_deadline(CallDeadline());
-  reader_ = stub->WatchEvents(&context_, request);
-}
-
-TestStream::~TestStream() {
-  if (finished_) return;
-  context_.TryCancel();
-  End();
-}
-
-v1::WatchEventsResponse TestStream::Next() {
-  v1::WatchEventsResponse response;
-  EXPECT_TRUE(reader_->Read(&response)) << End().error_message();
-  return response;
-}
-
-std::vector<uint64_t> TestStream::NextSequences(size_t count) {
-  std::vector<uint64_t> out;
-  while (out.size() < count && !::testing::Test::HasFailure()) {
-    const v1::WatchEventsResponse message = Next();
-    for (const v1::Event& event : message.events()) out.push_back(event.sequence());
-  }
-  return out;
-}
-
-grpc::Status TestStream::End() {
-  if (finished_) return grpc::Status::OK;
-  v1::WatchEventsResponse response;
-  while (reader_->Read(&response)) {
-  }
-  finished_ = true;
-  return reader_->Finish();
-}
-
-std::map<std::string, std::string> FactsOf(const grpc::Status& status) {
-  google::rpc::Status details;
-  google::rpc::ErrorInfo info;
-  details.ParseFromString(status.error_details());
-  if (!details.details().empty()) details.details(0).UnpackTo(&info);
-  return {info.metadata().begin(), info.metadata().end()};
-}
-
-std::string ReasonOf(const grpc::Status& status) {
-  google::rpc::Status details;
-  google::rpc::ErrorInfo info;
-  if (!details.ParseFromString(status.error_details()) || details.details().empty() ||
-      !details.details(0).UnpackTo(&info)) {
-    return "none";
-  }
-  EXPECT_EQ(details.code(), static_cast<int>(status.error_code()));
-  EXPECT_EQ(details.message(), status.error_message());
-  EXPECT_EQ(info.domain(), "vmeventd");
-  v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
-  EXPECT_TRUE(v1::ErrorReason_Parse(absl::StrCat("ERROR_REASON_", info.reason()), &reason));
-  return info.reason();
-}
-
 }  // namespace vmeventd

@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/unix_address.h"
-#include "tests/support/wait.h"
+#include "tests/support/fail.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -3,12 +3,11 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <thread>
 
 #include "absl/time/clock.h"
+#include "tests/support/fail.h"
 
 namespace vmeventd {
 namespace {
@@ -47,10 +46,5 @@ void WaitUntil(const std::string& what, const std::function<bool()>& condition) 
     Fail("timed out waiting until " + what);
   }
 }
-
-void Fail(const std::string& what) { throw std::runtime_error(what); }
-
-void FailErrno(const std::string& what) { Fail(what + ": " + std::strerror(errno)); }
-
 }  // namespace e2e
 }  // namespace vmeventd

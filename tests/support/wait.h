@@ -1,13 +1,11 @@
 #pragma once
 
 #include <functional>
-#include <stdexcept>
 #include <string>
 
 #include "absl/time/time.h"
 
-// Waits for tests. The functions in e2e fail by std::runtime_error, which GoogleTest reports as the
-// test's failure after everything is cleaned up.
+// Waits for tests.
 
 namespace vmeventd {
 
@@ -27,12 +25,8 @@ namespace e2e {
 
 using vmeventd::Patience;
 
-// Returns when `condition` is true; throws an error with `what` after Patience().
+// Returns when `condition` is true; fails with `what` after Patience().
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
-
-[[noreturn]] void Fail(const std::string& what);
-// Like Fail(), and adds the text of errno.
-[[noreturn]] void FailErrno(const std::string& what);
 
 }  // namespace e2e
 }  // namespace vmeventd

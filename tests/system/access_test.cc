@@ -11,6 +11,7 @@
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

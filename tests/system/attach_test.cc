@@ -10,8 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "tests/support/problem_texts.h"
+#include "tests/support/qemu_command.h"
+#include "tests/support/qmp_client.h"
 #include "tests/support/wait.h"
+#include "tests/system/daemon_waits.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

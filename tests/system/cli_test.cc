@@ -7,7 +7,10 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/guest.h"
+#include "tests/support/qemu_command.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

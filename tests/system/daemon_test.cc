@@ -14,6 +14,8 @@
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
+#include "tests/system/vmevents_command.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::e2e {

@@ -1,6 +1,5 @@
 #include "tests/system/e2e_test.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
@@ -9,24 +8,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "tests/support/programs.h"
+#include "tests/support/fail.h"
+#include "tests/support/guest.h"
+#include "tests/support/qemu_command.h"
 #include "tests/support/wait.h"
+#include "tests/support/watch_requests.h"
+#include "tests/system/daemon_waits.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
-
-void ExpectEnd(const v1::Event& stopped, const VmEnd& end) {
-  const v1::ShutdownDetail& is = stopped.shutdown();
-  EXPECT_EQ(v1::ShutdownClass_Name(is.shutdown_class()), v1::ShutdownClass_Name(end.shutdown_class))
-      << stopped.vm().name() << ": " << stopped.message();
-  EXPECT_EQ(v1::ShutdownCause_Name(is.cause()), v1::ShutdownCause_Name(end.cause))
-      << stopped.vm().name() << ": " << stopped.message();
-}
-
-std::vector<std::string> EvidenceOf(const v1::Event& stopped) {
-  std::vector<std::string> what;
-  for (const v1::Evidence& entry : stopped.shutdown().evidence()) what.push_back(entry.what());
-  return what;
-}
 
 E2eTest::E2eTest() { std::filesystem::create_directory(watch_dir()); }
 
@@ -63,7 +53,7 @@ std::string E2eTest::LoopbackAddress() {
 void E2eTest::OpenStream() {
   stream_.reset();
   stream_ = std::make_unique<EventStream>(
-      daemon_->channel(), FromOldest(), [this](const v1::Event& event) {
+      daemon_->channel(), FromTheOldest(), [this](const v1::Event& event) {
         if (event.type() != v1::EVENT_TYPE_STOPPED) return;
         const std::string& name = event.vm().name();
         const bool exists = Exists(watch_dir() + "/" + name + ".shutdown");
@@ -134,31 +124,6 @@ v1::Intent E2eTest::DeclareIntent(const std::string& name) {
 bool E2eTest::FileAtStop(const std::string& name) {
   const std::lock_guard<std::mutex> lock(mutex_);
   return file_at_stop_.at(name);
-}
-
-v1::WatchEventsRequest FromOldest() {
-  v1::WatchEventsRequest request;
-  request.set_from_oldest(true);
-  return request;
-}
-
-std::vector<std::string> VmeventsCommand(const std::string& server,
-                                         const std::vector<std::string>& arguments) {
-  std::vector<std::string> command = {ProgramPath("vmevents"), "--server", server};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return command;
-}
-
-void WaitUntilAttached(Daemon& daemon, const std::string& name) {
-  WaitUntil(name + " is attached", [&] {
-    const std::vector<v1::Vm> vms = daemon.ListVms(/*include_stopped=*/false);
-    return std::any_of(vms.begin(), vms.end(),
-                       [&](const v1::Vm& vm) { return vm.ref().name() == name && vm.attached(); });
-  });
-}
-
-void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name) {
-  daemon.WaitLog(name + " was migrated away");
 }
 
 }  // namespace vmeventd::e2e

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <csignal>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -14,38 +13,9 @@
 #include "tests/support/files.h"
 #include "tests/support/guest.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
-
-// Who ended a VM, and how.
-struct VmEnd {
-  v1::ShutdownClass shutdown_class;
-  v1::ShutdownCause cause;
-};
-inline constexpr VmEnd kGuestPoweroff = {v1::SHUTDOWN_CLASS_USER,
-                                         v1::SHUTDOWN_CAUSE_GUEST_POWEROFF};
-inline constexpr VmEnd kGuestRebootExit = {v1::SHUTDOWN_CLASS_USER,
-                                           v1::SHUTDOWN_CAUSE_GUEST_REBOOT_EXIT};
-inline constexpr VmEnd kHostQuit = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_QUIT};
-inline constexpr VmEnd kHostPowerdown = {v1::SHUTDOWN_CLASS_ADMIN,
-                                         v1::SHUTDOWN_CAUSE_HOST_POWERDOWN};
-inline constexpr VmEnd kHostSignal = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SIGNAL};
-inline constexpr VmEnd kHostDestroy = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_DESTROY};
-inline constexpr VmEnd kHostSave = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_SAVE};
-inline constexpr VmEnd kHostKill = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_HOST_KILL};
-inline constexpr VmEnd kMigratedAway = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_MIGRATED_AWAY};
-inline constexpr VmEnd kMigrationFailed = {v1::SHUTDOWN_CLASS_ADMIN,
-                                           v1::SHUTDOWN_CAUSE_MIGRATION_FAILED};
-inline constexpr VmEnd kQemuKilled = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_KILLED};
-inline constexpr VmEnd kQemuCrashed = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_QEMU_CRASHED};
-inline constexpr VmEnd kGuestPanic = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_GUEST_PANIC};
-inline constexpr VmEnd kOutOfMemory = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_OUT_OF_MEMORY};
-inline constexpr VmEnd kNeverRan = {v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_NEVER_RAN};
-inline constexpr VmEnd kUnobserved = {v1::SHUTDOWN_CLASS_UNKNOWN, v1::SHUTDOWN_CAUSE_UNOBSERVED};
-
-void ExpectEnd(const v1::Event& stopped, const VmEnd& end);
-// The texts of its evidence.
-std::vector<std::string> EvidenceOf(const v1::Event& stopped);
 
 // A watched directory and everything that a daemon needs, in one temporary directory. Prints the
 // daemon's log if a test failed.
@@ -102,25 +72,5 @@ class E2eTest : public testing::Test {
   std::map<std::string, bool> file_at_stop_;  // guarded by mutex_
   std::unique_ptr<EventStream> stream_;
 };
-
-// Name the tests of a suite: after the `name` of their parameter; after the signal that it is.
-inline constexpr auto kByName = [](const auto& test) { return test.param.name; };
-inline constexpr auto kBySignal = [](const testing::TestParamInfo<int>& test) {
-  return std::string(test.param == SIGKILL ? "Kill" : "Term");
-};
-
-v1::WatchEventsRequest FromOldest();
-
-// The command line of vmevents for a server.
-std::vector<std::string> VmeventsCommand(const std::string& server,
-                                         const std::vector<std::string>& arguments);
-
-// Waits until the daemon has no command under way: QEMU 7.2 may hang if it is ended over one
-// (docs/internals/qemu.md).
-void WaitUntilAttached(Daemon& daemon, const std::string& name);
-
-// Waits until the daemon has seen that the VM was migrated away, which its log says. QEMU's own
-// `completed` is too early: a QEMU that is ended at once may not have answered the daemon yet.
-void WaitUntilMigratedAway(const Daemon& daemon, const std::string& name);
 
 }  // namespace vmeventd::e2e

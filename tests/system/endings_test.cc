@@ -14,8 +14,14 @@
 
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
+#include "tests/support/boot_sector.h"
 #include "tests/support/child_process.h"
+#include "tests/support/guest.h"
+#include "tests/support/qemu_command.h"
+#include "tests/system/daemon_waits.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/test_names.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -25,6 +25,8 @@
 #include "client/nats/options.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/fail.h"
+#include "tests/support/nats_operator.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"

@@ -26,6 +26,7 @@
 #include "tests/system/chatty_vm.h"
 #include "tests/system/fleet_push.h"
 #include "tests/system/journal_test_base.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -12,6 +12,7 @@
 #include "tests/support/files.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 

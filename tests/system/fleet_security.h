@@ -10,9 +10,11 @@
 #include "absl/strings/match.h"
 #include "client/nats/connection.h"
 #include "client/nats/options.h"
+#include "tests/support/fail.h"
 #include "tests/support/wait.h"
 #include "tests/system/fleet_push.h"
 #include "tests/system/journal_test_base.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 

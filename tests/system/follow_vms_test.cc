@@ -16,6 +16,7 @@
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/journal_test_base.h"
+#include "tests/system/small_disk.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -13,10 +13,14 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "tests/support/fail.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/is_serving.h"
 #include "tests/support/wait.h"
+#include "tests/support/watch_requests.h"
 #include "tests/system/chatty_vm.h"
 #include "tests/system/journal_test_base.h"
+#include "tests/system/small_disk.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -13,7 +13,9 @@
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/ganeti_kvmd.h"
+#include "tests/support/guest.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/test_names.h"
 
 namespace vmeventd::e2e {
 namespace {

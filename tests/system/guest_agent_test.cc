@@ -3,7 +3,10 @@
 #include <string>
 
 #include "gmock/gmock.h"
+#include "tests/support/guest.h"
+#include "tests/support/qemu_command.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -12,10 +12,12 @@
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/guest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

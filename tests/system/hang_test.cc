@@ -15,11 +15,14 @@
 #include "tests/support/child_process.h"
 #include "tests/support/fake_qemu.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/is_serving.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/programs.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

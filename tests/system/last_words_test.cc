@@ -12,7 +12,9 @@
 #include "tests/support/child_process.h"
 #include "tests/support/unix_socket.h"
 #include "tests/system/e2e_test.h"
-#include "tests/watcher/runs/child.h"
+#include "tests/system/vm_end.h"
+#include "tests/system/vmevents_command.h"
+#include "tests/watcher/runs/memory_cgroup.h"
 #include "watcher/core/proc_texts.h"
 
 namespace vmeventd::e2e {

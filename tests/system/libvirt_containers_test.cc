@@ -8,6 +8,8 @@
 #include "gmock/gmock.h"
 #include "tests/support/wait.h"
 #include "tests/system/libvirt_test.h"
+#include "tests/system/test_names.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

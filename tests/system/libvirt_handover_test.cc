@@ -10,6 +10,7 @@
 #include "tests/support/machine_probe.h"
 #include "tests/support/wait.h"
 #include "tests/system/libvirt_test.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -15,10 +15,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
+#include "tests/support/fail.h"
 #include "tests/support/files.h"
 #include "tests/support/libvirt/libvirtd.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
+#include "tests/system/test_names.h"
+#include "tests/system/vm_end.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -11,6 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "tests/support/fake_qemu.h"
+#include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/e2e_test.h"
 

@@ -6,9 +6,13 @@
 #include <memory>
 #include <string>
 
+#include "tests/support/guest.h"
+#include "tests/support/qemu_command.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
+#include "tests/system/daemon_waits.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

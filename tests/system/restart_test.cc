@@ -6,9 +6,14 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/guest.h"
 #include "tests/support/wait.h"
 #include "tests/system/chatty_vm.h"
+#include "tests/system/daemon_waits.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/test_names.h"
+#include "tests/system/vm_end.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
 namespace {

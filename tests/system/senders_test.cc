@@ -15,9 +15,14 @@
 #include "gmock/gmock.h"
 #include "tests/support/child_process.h"
 #include "tests/support/fake_service_manager.h"
+#include "tests/support/guest.h"
 #include "tests/support/machine_probe.h"
+#include "tests/support/qemu_command.h"
+#include "tests/system/daemon_waits.h"
 #include "tests/system/e2e_test.h"
+#include "tests/system/vm_end.h"
 #include "tests/watcher/runs/child.h"
+#include "tests/watcher/runs/memory_cgroup.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -16,9 +16,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "tests/support/fail.h"
 #include "tests/support/unix_socket.h"
-#include "tests/support/wait.h"
-#include "tools/measure/bench_events.h"
+#include "tools/measure/monitor_lines.h"
 
 namespace vmeventd::bench {
 namespace {

@@ -27,11 +27,12 @@
 #include "client/nats/message.h"
 #include "client/output/time_text.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/fail.h"
 #include "tests/support/nats_server.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
-#include "tools/measure/measuring.h"
+#include "tools/measure/process_costs.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::e2e {

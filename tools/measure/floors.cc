@@ -15,9 +15,9 @@
 
 #include "base/mutex.h"
 #include "grpcpp/grpcpp.h"
+#include "tests/support/fail.h"
 #include "tests/support/unix_socket.h"
-#include "tests/support/wait.h"
-#include "tools/measure/bench_events.h"
+#include "tools/measure/paused_event.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 
 namespace vmeventd::bench {

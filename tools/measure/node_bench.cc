@@ -30,11 +30,13 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
-#include "tools/measure/bench_events.h"
 #include "tools/measure/fake_fleet.h"
+#include "tools/measure/file_counter.h"
 #include "tools/measure/floors.h"
-#include "tools/measure/measuring.h"
+#include "tools/measure/monitor_lines.h"
 #include "tools/measure/other_observers.h"
+#include "tools/measure/process_costs.h"
+#include "tools/measure/record.h"
 #include "tools/measure/subscribers.h"
 
 namespace vmeventd::bench {

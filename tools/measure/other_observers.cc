@@ -21,12 +21,16 @@
 #include "tests/support/child_process.h"
 #include "tests/support/daemon.h"
 #include "tests/support/event_stream.h"
+#include "tests/support/fail.h"
 #include "tests/support/files.h"
 #include "tests/support/ganeti_kvmd.h"
 #include "tests/support/libvirt/libvirtd.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 #include "tools/measure/fake_fleet.h"
+#include "tools/measure/file_counter.h"
+#include "tools/measure/process_costs.h"
+#include "tools/measure/record.h"
 
 namespace vmeventd::bench {
 namespace {

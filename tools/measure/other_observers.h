@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tools/measure/measuring.h"
+#include "tools/measure/record.h"
 
 // Measures the cost of other programs that watch QEMUs, in the same way as vmeventd's. Each
 // function reports if the machine lacks a requirement: root, for a mount namespace, or the Debian

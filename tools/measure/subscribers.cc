@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/io/coded_stream.h"
+#include "tests/support/fail.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::bench {

@@ -27,8 +27,12 @@
 #include "gtest/gtest.h"
 #include "tests/support/documented_services.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/fake_service.h"
 #include "tests/support/files.h"
+#include "tests/support/formatters.h"
 #include "tests/support/proto_text.h"
+#include "tests/support/server_messages.h"
+#include "tests/support/string_output.h"
 #include "tests/support/unix_socket.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 

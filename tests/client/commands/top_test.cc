@@ -10,6 +10,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/proto_text.h"
+#include "tests/support/server_messages.h"
+#include "tests/support/string_output.h"
 
 namespace vmeventd::client {
 namespace {

@@ -12,6 +12,10 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
+#include "tests/support/formatters.h"
+#include "tests/support/proto_text.h"
+#include "tests/support/server_messages.h"
+#include "tests/support/string_output.h"
 
 namespace vmeventd::client {
 namespace {

@@ -12,6 +12,8 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
 #include "tests/support/files.h"
+#include "tests/support/formatters.h"
+#include "tests/support/string_output.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/wait.h"
 

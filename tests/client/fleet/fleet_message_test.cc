@@ -16,6 +16,7 @@
 #include "tests/support/fake_nats.h"
 #include "tests/support/filled_message.h"
 #include "tests/support/proto_text.h"
+#include "tests/support/subject_matches.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/proto_time.h"
 

@@ -13,8 +13,10 @@
 #include "client/output/vm_rows.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/fake_server.h"
+#include "tests/support/formatters.h"
 #include "tests/support/golden_file.h"
+#include "tests/support/proto_text.h"
+#include "tests/support/server_messages.h"
 
 namespace vmeventd::client {
 namespace {

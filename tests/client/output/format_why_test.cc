@@ -7,7 +7,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/support/fake_server.h"
+#include "tests/support/formatters.h"
+#include "tests/support/proto_text.h"
 
 namespace vmeventd::client {
 namespace {

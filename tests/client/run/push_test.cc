@@ -28,6 +28,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
 #include "tests/support/filled_message.h"
+#include "tests/support/server_messages.h"
 #include "tests/support/temporary_directory.h"
 
 namespace vmeventd::client {

@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
 #include "tests/support/files.h"
+#include "tests/support/server_messages.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/wait.h"
 

@@ -11,7 +11,7 @@
 #include "client/sinks/event_variables.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/fake_server.h"
+#include "tests/support/server_messages.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 

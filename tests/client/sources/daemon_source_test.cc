@@ -24,7 +24,11 @@
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/fake_service.h"
 #include "tests/support/files.h"
+#include "tests/support/formatters.h"
+#include "tests/support/server_messages.h"
+#include "tests/support/string_output.h"
 
 namespace vmeventd::client {
 namespace {

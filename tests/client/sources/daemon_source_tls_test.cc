@@ -9,7 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/connect/tls_fixture.h"
-#include "tests/support/fake_server.h"
+#include "tests/support/server_messages.h"
 #include "tests/support/test_certificates.h"
 
 namespace vmeventd::client {

@@ -29,7 +29,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_server.h"
+#include "tests/support/formatters.h"
 #include "tests/support/proto_text.h"
+#include "tests/support/server_messages.h"
+#include "tests/support/string_output.h"
+#include "tests/support/vm_paths.h"
 #include "tests/support/wait.h"
 
 namespace vmeventd::client {

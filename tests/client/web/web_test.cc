@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/fake_server.h"
+#include "tests/support/server_messages.h"
 
 namespace vmeventd::client {
 namespace {

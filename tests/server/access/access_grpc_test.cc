@@ -12,9 +12,12 @@
 #include "server/config/listen_address.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
+#include "tests/support/own_channel.h"
 #include "tests/support/proto_text.h"
+#include "tests/support/raw_call.h"
 #include "tests/support/test_certificates.h"
 #include "tests/support/test_server.h"
+#include "tests/support/test_stream.h"
 
 // Who may call which methods, and how often, over live connections.
 
@@ -97,7 +100,7 @@ class Tls : public ::testing::Test {
   const std::unique_ptr<CertificateAuthority> authority_ =
       MakeCertificateAuthority(directory_.path());
   const CertificateFiles files_ = authority_->Issue(ServerCertificate());
-  FakeClock clock_;
+  ManualClock clock_;
   const std::unique_ptr<TlsFiles> tls_ =
       TlsFiles::Open({files_.certificate, files_.key, authority_->certificate()}, &clock_).value();
   TestServer server_{GrpcServerOptions{.addresses = {Address("127.0.0.1:0")},

@@ -11,10 +11,10 @@
 #include <utility>
 
 #include "base/openssl_ptr.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
-#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
@@ -42,7 +42,7 @@ class TlsFilesTest : public ::testing::Test {
   }
 
   const TemporaryDirectory directory_;
-  FakeClock clock_;
+  ManualClock clock_;
   const std::unique_ptr<CertificateAuthority> authority_ =
       MakeCertificateAuthority(directory_.path());
   const absl::Time begin_ = absl::FromUnixSeconds(1'700'000'000);

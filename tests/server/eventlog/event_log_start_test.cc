@@ -16,11 +16,18 @@
 
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/event_log.h"
-#include "tests/server/eventlog/event_log_test.h"
-#include "tests/support/event_log_for_tests.h"
+#include "tests/server/eventlog/overflow.h"
+#include "tests/support/client_events.h"
+#include "tests/support/database_file.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/journal_events.h"
+#include "tests/support/log_vms.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/pumped_state.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/test_events.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 
 namespace vmeventd {
 namespace {
@@ -282,7 +289,7 @@ TEST_F(HandedLogTest, AGapNamesEventsThatAreNeitherWrittenNorHandedOver) {
 
 TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
   const auto overwrite = [](const std::string& path) {
-    GarbleJournal(path);
+    GarbleDatabase(path);
     for (const char* suffix : {"-wal", "-shm"}) std::filesystem::remove(path + suffix);
   };
   const auto age = [](const std::string& path) {
@@ -329,7 +336,7 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
   FaultyDisk disk;
   PumpedState state;
   state.PushEach("a", 1);
-  GarbleJournal(state.journal_options().path);
+  GarbleDatabase(state.journal_options().path);
   disk.Fail(SQLITE_CORRUPT);
   state.Push({Reset()});
   EXPECT_FALSE(state.reported_writable());
@@ -428,7 +435,7 @@ TEST(EventLog, AnotherProgramsDatabaseIsLeftAlone) {
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
   ASSERT_TRUE(ExecuteSql(path, "CREATE TABLE mine(x)").ok());
-  FakeClock clock;
+  ManualClock clock;
   EXPECT_TRUE(
       absl::IsFailedPrecondition(EventLog::Open({.journal = {.path = path}}, &clock).status()));
 }
@@ -509,7 +516,7 @@ TEST(UnopenedJournal, WithoutTheUsedSequencesNothingBegins) {
   FaultyDisk disk;
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
-  FakeClock clock;
+  ManualClock clock;
   ASSERT_TRUE(Journal::Open({.path = path}, At(0)).ok());
   std::filesystem::create_directory(directory / "sequence");
   disk.FailReads(SQLITE_IOERR_READ);

@@ -13,11 +13,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_listing.h"
-#include "tests/server/eventlog/event_log_test.h"
+#include "tests/server/eventlog/overflow.h"
+#include "tests/support/busy_clock.h"
+#include "tests/support/client_events.h"
 #include "tests/support/event_log_for_tests.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/log_vms.h"
 #include "tests/support/proto_text.h"
-#include "tests/support/test_events.h"
+#include "tests/support/pumped_state.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {

@@ -17,12 +17,17 @@
 #include "server/eventlog/event_listing.h"
 #include "server/eventlog/evidence_types.h"
 #include "server/eventlog/sqlite.h"
-#include "tests/support/event_log_for_tests.h"
+#include "tests/support/database_file.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/files.h"
 #include "tests/support/filled_message.h"
+#include "tests/support/journal_events.h"
+#include "tests/support/log_vms.h"
+#include "tests/support/pumped_state.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/test_events.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {
@@ -138,7 +143,7 @@ TEST_F(RetentionIsDue, AFullDiskIsNotAskedToDeleteUntilItCanWrite) {
 }
 
 TEST_F(RetentionIsDue, DamageThatItFindsIsReported) {
-  GarbleJournal(state_.journal_options().path);
+  GarbleDatabase(state_.journal_options().path);
   disk_.Fail(SQLITE_CORRUPT);
   ASSERT_TRUE(state_.log().StepWriter());
   EXPECT_FALSE(state_.log().state().journal_writable);

@@ -17,9 +17,16 @@
 #include "server/eventlog/event_log.h"
 #include "server/eventlog/file_identity.h"
 #include "server/eventlog/journal_rows.h"
+#include "tests/support/client_events.h"
+#include "tests/support/database_file.h"
 #include "tests/support/faulty_disk.h"
+#include "tests/support/journal_events.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/power_loss_disk.h"
-#include "tests/support/test_events.h"
+#include "tests/support/pumped_state.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 
 namespace vmeventd {
 namespace {
@@ -67,7 +74,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
         absl::StrCat("UPDATE meta SET value = '", FileIdentity(path), "' WHERE key = 'file'"));
     ASSERT_TRUE(same.ok()) << same;
     {
-      const FakeClock clock;
+      const ManualClock clock;
       const auto log = EventLog::Open({.journal = {.path = path}}, &clock);
       ASSERT_TRUE(log.ok()) << log.status();
       ASSERT_EQ((*log)->identity().journal_id, kJournal);

@@ -9,10 +9,13 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/event_record.h"
 #include "server/events/logged_event.h"
+#include "tests/support/client_events.h"
 #include "tests/support/filled_message.h"
 #include "tests/support/proto_text.h"
-#include "tests/support/test_events.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 #include "vmeventd/contract/enums.h"
+#include "watcher/core/problem.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {

@@ -11,7 +11,7 @@
 #include "nlohmann/json.hpp"
 #include "server/logging/stop_line.h"
 #include "spdlog/details/log_msg.h"
-#include "tests/support/test_events.h"
+#include "tests/support/vm_updates.h"
 
 namespace vmeventd {
 namespace {

@@ -20,8 +20,8 @@
 #include "base/unique_fd.h"
 #include "server/logging/log_line.h"
 #include "spdlog/logger.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/temporary_directory.h"
-#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {
@@ -64,7 +64,7 @@ class LogSinkTest : public ::testing::Test {
   // The reader is slow where the test says so, and nowhere else.
   static constexpr LogSinkOptions kOptions = {
       .max_bytes = 200'000, .patience = absl::Hours(1), .lines = 1e9};
-  FakeClock clock_;  // set while no line is on its way
+  ManualClock clock_;  // set while no line is on its way
   LogMeters meters_;
   UniqueFd out_;
   UniqueFd in_;

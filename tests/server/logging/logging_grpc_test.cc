@@ -14,7 +14,7 @@
 #include "base/unique_fd.h"
 #include "server/logging/logging.h"
 #include "spdlog/spdlog.h"
-#include "tests/support/test_events.h"
+#include "tests/support/manual_clock.h"
 
 namespace vmeventd {
 namespace {
@@ -26,7 +26,7 @@ using ::testing::SizeIs;
 TEST(Logging, GrpcErrorsAreWarningsAndItsInfoIsNotLogged) {
   grpc_init();  // sets gRPC's verbosity
   const auto before = spdlog::default_logger();
-  FakeClock clock;
+  ManualClock clock;
   testing::internal::CaptureStderr();
   {
     const Logging logging(spdlog::level::info, LogFormat::kText, &clock);

@@ -10,7 +10,10 @@
 
 #include "server/config/listen_address.h"
 #include "server/rpc/incoming_call.h"
+#include "tests/support/error_info.h"
 #include "tests/support/open_call.h"
+#include "tests/support/own_channel.h"
+#include "tests/support/raw_call.h"
 #include "tests/support/test_server.h"
 
 namespace vmeventd {

@@ -11,8 +11,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/eventlog/event_log.h"
+#include "tests/support/database_file.h"
 #include "tests/support/proto_text.h"
-#include "tests/support/test_events.h"
+#include "tests/support/pumped_state.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 #include "watcher/core/vm_event.h"
 
 namespace vmeventd {
@@ -106,7 +109,7 @@ TEST_F(QueriesTest, ATokenIsValidForOneJournal) {
   request.set_page_token(Events(request).next_page_token());
   PumpedState replaced;
   replaced.PushEach("a", 2);
-  GarbleJournal(replaced.journal_options().path);
+  GarbleDatabase(replaced.journal_options().path);
   replaced.Restart(/*in_order=*/false);
   Queries queries(&replaced.log());
   absl::Status status;

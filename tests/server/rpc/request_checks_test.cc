@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/support/proto_text.h"
-#include "tests/support/test_events.h"
 
 namespace vmeventd {
 namespace {

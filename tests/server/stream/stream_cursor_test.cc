@@ -6,9 +6,12 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/proto_text.h"
+#include "tests/support/pumped_state.h"
 #include "tests/support/status_matchers.h"
-#include "tests/support/test_events.h"
+#include "tests/support/test_time.h"
+#include "tests/support/vm_updates.h"
 
 namespace vmeventd {
 namespace {
@@ -89,7 +92,7 @@ TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
 
 TEST(StreamCursor, ABusyStreamHasAProgressAtEachInterval) {
   PumpedState pumped;
-  FakeClock clock;
+  ManualClock clock;
   StreamCursor cursor(&pumped.log(), &clock, pumped.log().Begin(FromNow{}).value(),
                       EventMatcher(v1::EventFilter()), /*durable_only=*/false, /*id=*/"",
                       /*interval=*/absl::Seconds(1));
@@ -295,11 +298,11 @@ TEST(StreamCursor, SinceAFutureTimeOmitsEarlierEvents) {
 }
 
 // A clock that shows a millisecond more at each look.
-class SlowClock : public FakeClock {
+class SlowClock : public ManualClock {
  public:
   Instant Now() const override {
     const_cast<SlowClock*>(this)->Advance(absl::Milliseconds(1));
-    return FakeClock::Now();
+    return ManualClock::Now();
   }
 };
 

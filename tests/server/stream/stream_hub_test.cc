@@ -9,7 +9,9 @@
 
 #include "base/mutex.h"
 #include "server/stream/watch_stream.h"
-#include "tests/support/test_events.h"
+#include "tests/support/busy_clock.h"
+#include "tests/support/pumped_state.h"
+#include "tests/support/vm_updates.h"
 
 namespace vmeventd {
 namespace {

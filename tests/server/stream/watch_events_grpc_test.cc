@@ -9,20 +9,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/config/listen_address.h"
+#include "tests/support/costly_patterns.h"
+#include "tests/support/error_info.h"
 #include "tests/support/proto_text.h"
+#include "tests/support/pumped_state.h"
 #include "tests/support/test_server.h"
+#include "tests/support/test_stream.h"
+#include "tests/support/vm_updates.h"
+#include "tests/support/wait.h"
+#include "tests/support/watch_requests.h"
 
 namespace vmeventd {
 namespace {
 
 using ::testing::HasSubstr;
-
-v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id = kJournal) {
-  v1::WatchEventsRequest request;
-  request.set_after_sequence(sequence);
-  request.set_journal_id(journal_id);
-  return request;
-}
 
 std::vector<uint64_t> Range(uint64_t first, uint64_t last) {
   std::vector<uint64_t> out(last - first + 1);
@@ -73,8 +73,8 @@ TEST(WatchEvents, RefusesWhatItCannotGive) {
   const auto code = [&server](const v1::WatchEventsRequest& request) {
     return TestStream(server.stub(), request).End().error_code();
   };
-  EXPECT_EQ(code(After(6)), grpc::OUT_OF_RANGE);
-  EXPECT_EQ(code(After(11)), grpc::OUT_OF_RANGE);
+  EXPECT_EQ(code(After(6, kJournal)), grpc::OUT_OF_RANGE);
+  EXPECT_EQ(code(After(11, kJournal)), grpc::OUT_OF_RANGE);
   EXPECT_EQ(code(After(10, "another")), grpc::OUT_OF_RANGE);
   EXPECT_EQ(code(After(10, "")), grpc::INVALID_ARGUMENT);
   EXPECT_EQ(server.hub().meters().ends(StreamEnd::kOutOfRange), 3u);

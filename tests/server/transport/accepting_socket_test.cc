@@ -18,9 +18,9 @@
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/loopback.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
-#include "tests/support/test_events.h"
 #include "tests/support/unix_socket.h"
 
 namespace vmeventd {
@@ -39,7 +39,7 @@ TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
   const TemporaryDirectory directory;
   const std::string path = directory / "s";
   std::ofstream(path) << "x";
-  FakeClock clock;
+  ManualClock clock;
   const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
   AcceptingSocket socket("gRPC", AddressOf(path), loop.get(), {}, absl::Minutes(1));
   EXPECT_THAT(socket.Listen(), Says("not a socket"));
@@ -65,7 +65,7 @@ TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
 TEST(AcceptingSocket, ListensAgainWhereItsPathWasRemovedOrReplaced) {
   const TemporaryDirectory directory;
   const std::string path = directory / "run/s";
-  FakeClock clock;
+  ManualClock clock;
   const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
   int accepted = 0;
   std::vector<bool> states;
@@ -109,7 +109,7 @@ TEST(AcceptingSocket, LogsAnAddressOnceAndNoAttemptThatTheDaemonDoesNotRepeat) {
   const auto before = spdlog::default_logger();
   spdlog::set_default_logger(std::make_shared<spdlog::logger>(
       "log", std::make_shared<spdlog::sinks::ostream_sink_st>(log)));
-  FakeClock clock;
+  ManualClock clock;
   const std::unique_ptr<EventLoop> loop = EventLoop::Create(&clock).value();
   uint16_t port = 0;
   const UniqueFd taken = ListenOnLoopback(&port);

@@ -20,9 +20,9 @@
 #include "server/transport/http2_frame.h"
 #include "server/transport/wire.h"
 #include "tests/support/files.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_certificates.h"
-#include "tests/support/test_events.h"
 #include "tests/support/watched_by_epoll.h"
 
 namespace vmeventd {
@@ -130,7 +130,7 @@ class ArrivalsTest : public ::testing::Test {
   const CertificateFiles own_ = authority_->Issue(ClientCertificate("spiffe://site/reader"));
   const TlsMaterial material_ =
       LoadTlsMaterial({server_.certificate, server_.key, authority_->certificate()}).value();
-  FakeClock clock_;
+  ManualClock clock_;
   RefusalCounters refusals_;
   SocketCloser closer_;
   const std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();

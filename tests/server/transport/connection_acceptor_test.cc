@@ -19,8 +19,8 @@
 #include "server/transport/descriptor_shares.h"
 #include "server/transport/http2_frame.h"
 #include "server/transport/listen_socket.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/temporary_directory.h"
-#include "tests/support/test_events.h"
 #include "tests/support/unix_socket.h"
 
 namespace vmeventd {
@@ -97,7 +97,7 @@ class ConnectionAcceptorTest : public ::testing::Test {
   }
 
   const TemporaryDirectory directory_;
-  FakeClock clock_;
+  ManualClock clock_;
   RefusalCounters refusals_;
   Clients clients_{CallLimits(), &refusals_};
   std::vector<UniqueFd> taken_;

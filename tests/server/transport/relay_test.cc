@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/transport/http2_frame.h"
-#include "tests/support/test_events.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/watched_by_epoll.h"
 
 namespace vmeventd {
@@ -124,7 +124,7 @@ class RelayTest : public ::testing::Test {
     return sum;
   }
 
-  FakeClock clock_;
+  ManualClock clock_;
   RefusalCounters refusals_;
   std::vector<Relay::Id> ended_;
   std::map<int, size_t> sent_;  // bytes sent to each descriptor

@@ -21,8 +21,9 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "tests/support/fail.h"
 #include "tests/support/files.h"
-#include "tests/support/guest.h"
+#include "tests/support/qemu_command.h"
 #include "tests/support/unix_socket.h"
 #include "tests/support/wait.h"
 

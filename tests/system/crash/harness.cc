@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "tests/support/fail.h"
 #include "tests/support/files.h"
 #include "tests/support/wait.h"
 

@@ -13,6 +13,7 @@
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/hostile/hostile_test.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {

@@ -1,5 +1,7 @@
 // What a hostile QEMU, an impostor process or a hostile guest can send over a monitor.
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -12,13 +14,24 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
+#include "tests/support/fail.h"
 #include "tests/support/programs.h"
 #include "tests/support/wait.h"
 #include "tests/system/hostile/hostile_test.h"
 #include "tests/system/hostile/rogue_monitor.h"
+#include "tests/system/vm_end.h"
 
 namespace vmeventd::e2e {
 namespace {
+
+// A counter shared by scripts and test.
+std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> SharedCounter() {
+  void* const memory = mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) FailErrno("mmap");
+  return {new (memory) std::atomic<int>(0),
+          [](std::atomic<int>* counter) { munmap(counter, sizeof(*counter)); }};
+}
 
 using testing::HasSubstr;
 using testing::Lt;

@@ -6,13 +6,13 @@
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/programs.h"
+#include "tests/system/vmevents_command.h"
 
 namespace vmeventd::e2e {
+namespace {
 
-const std::string HostileTest::kGuestShutdown =
-    R"({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}, )"
-    "\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
-
+// Whether `text` contains anything that could control or deceive a terminal: a control character
+// other than a line end, one that changes the direction of text or is invisible, or invalid UTF-8.
 bool ControlsTerminal(const std::string& text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
@@ -30,6 +30,12 @@ bool ControlsTerminal(const std::string& text) {
     return true;  // not UTF-8
   }
 }
+
+}  // namespace
+
+const std::string HostileTest::kGuestShutdown =
+    R"({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}, )"
+    "\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}}\r\n";
 
 void HostileTest::ExpectServes(const std::string& vm_name) {
   FakeQemu qemu(TestProgramPath("fake_qemu"));

@@ -8,10 +8,6 @@
 
 namespace vmeventd::e2e {
 
-// Whether `text` contains anything that could control or deceive a terminal: a control character
-// other than a line end, one that changes the direction of text or is invisible, or invalid UTF-8.
-bool ControlsTerminal(const std::string& text);
-
 // For hostile neighbours of the VMs.
 class HostileTest : public E2eTest {
  protected:

@@ -10,8 +10,8 @@
 #include <csignal>
 #include <new>
 
+#include "tests/support/fail.h"
 #include "tests/support/unix_socket.h"
-#include "tests/support/wait.h"
 
 namespace vmeventd::e2e {
 
@@ -79,14 +79,6 @@ void RogueMonitor::Serve(const UniqueFd& listener, const Script& script) {
     while (recv(peer.get(), bytes, sizeof(bytes), 0) > 0) {
     }
   }
-}
-
-std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> SharedCounter() {
-  void* const memory = mmap(nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) FailErrno("mmap");
-  return {new (memory) std::atomic<int>(0),
-          [](std::atomic<int>* counter) { munmap(counter, sizeof(*counter)); }};
 }
 
 }  // namespace vmeventd::e2e

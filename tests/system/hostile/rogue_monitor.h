@@ -2,9 +2,7 @@
 
 #include <sys/types.h>
 
-#include <atomic>
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -44,8 +42,5 @@ class RogueMonitor {
 
   pid_t pid_ = -1;
 };
-
-// A counter shared by scripts and test.
-std::unique_ptr<std::atomic<int>, void (*)(std::atomic<int>*)> SharedCounter();
 
 }  // namespace vmeventd::e2e

@@ -6,7 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/test_util.h"
+#include "tests/support/manual_clock.h"
 #include "tests/watcher/host/fake_host_shutdown.h"
 #include "watcher/host/host_shutdown_api.h"
 

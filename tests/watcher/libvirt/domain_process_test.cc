@@ -18,7 +18,8 @@
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/process_state.h"
-#include "tests/support/test_util.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/peer_process.h"
@@ -75,7 +76,7 @@ class DomainProcessTest : public testing::Test {
     return read(inotify.get(), events.data(), events.size()) > 0;
   }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
   OneHeldCommandLine command_lines_;
   ProcessPlace place_{
       .pid_directory = directory_.Path(""), .containers = false, .foreign_namespace = std::nullopt};

@@ -9,6 +9,9 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "tests/watcher/libvirt/sleeping_process.h"
+#include "tests/watcher/libvirt/test_domains.h"
+#include "tests/watcher/runs/child.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
 

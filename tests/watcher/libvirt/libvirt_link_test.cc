@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
-#include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "tests/watcher/libvirt/test_domains.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/runs/process.h"
 

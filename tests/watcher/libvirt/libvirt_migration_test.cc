@@ -5,6 +5,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "tests/watcher/libvirt/test_domains.h"
 #include "watcher/libvirt/libvirt_api.h"
 
 namespace vmeventd {

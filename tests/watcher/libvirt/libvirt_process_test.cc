@@ -1,3 +1,5 @@
+#include "tests/watcher/libvirt/libvirt_process_test.h"
+
 // Domains of a libvirt that the test plays, with processes that the test makes.
 
 #include <cstdint>
@@ -11,7 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
-#include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "tests/watcher/libvirt/test_domains.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/run_id.h"
 #include "watcher/runs/host_ids.h"

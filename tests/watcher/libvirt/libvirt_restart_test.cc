@@ -16,7 +16,9 @@
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
 #include "tests/support/machine_probe.h"
-#include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "tests/watcher/libvirt/libvirt_process_test.h"
+#include "tests/watcher/libvirt/test_domains.h"
+#include "tests/watcher/runs/child.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {

@@ -13,6 +13,7 @@
 #include "tests/support/saved_run.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
+#include "tests/watcher/libvirt/test_domains.h"
 
 namespace vmeventd {
 namespace {

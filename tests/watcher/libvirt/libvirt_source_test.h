@@ -1,28 +1,21 @@
 #pragma once
 
-// The fixtures of the source "libvirt" with domains that the test plays.
-
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <csignal>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_libvirt.h"
+#include "tests/support/recording_sink.h"
 #include "tests/support/sources_with_libvirt.h"
-#include "tests/support/test_util.h"
-#include "tests/watcher/runs/child.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
+#include "tests/watcher/libvirt/shifted_clock.h"
+#include "tests/watcher/libvirt/test_domains.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/node/node_watcher.h"
 #include "watcher/runs/previous_runs.h"
@@ -30,59 +23,7 @@
 
 namespace vmeventd {
 
-// UUIDs of this test process alone: others that run at the same time have processes with theirs.
-inline const DomainName kDomain = {"web1",
-                                   absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
-inline const DomainName kOther = {"other",
-                                  absl::StrFormat("475852fa-0000-4630-8eae-%012d", getpid()), 9};
-// Another life of the first.
-inline DomainName LifeWithId(int id) {
-  DomainName life = kDomain;
-  life.id = id;
-  return life;
-}
-inline constexpr char kGuestShutdown[] = R"({"guest":true,"reason":"guest-shutdown"})";
-inline constexpr char kHostSignal[] = R"({"guest":false,"reason":"host-signal"})";
-
-// A process with these arguments, which it has when this returns.
-inline std::unique_ptr<Child> StartSleeping(const char* program, const char* option,
-                                            const std::string& value) {
-  // Before its exec the process looks like this test.
-  int running[2];
-  EXPECT_EQ(pipe2(running, O_CLOEXEC), 0);
-  auto process = std::make_unique<Child>([&] {
-    return execl("/bin/sh", program, "-c", "while :; do sleep 1; done", program, option,
-                 value.c_str(), nullptr);
-  });
-  close(running[1]);
-  char byte = 0;
-  EXPECT_EQ(read(running[0], &byte, 1), 0);
-  close(running[0]);
-  return process;
-}
-
-// The node's clocks, ahead of themselves: for tests with real processes. One thread.
-class ShiftedClock : public Clock {
- public:
-  Instant Now() const override {
-    const Instant now = stopped_.value_or(real_.Now());
-    return {now.wall + shift_, now.monotonic + shift_};
-  }
-  void Advance(absl::Duration step) { shift_ += step; }
-  // From now on only Advance moves the clocks.
-  void Stop() { stopped_ = real_.Now(); }
-  // The clocks resume where they stopped.
-  void Resume() {
-    shift_ -= real_.Now().monotonic - stopped_->monotonic;
-    stopped_.reset();
-  }
-
- private:
-  SystemClock real_;
-  std::optional<Instant> stopped_;
-  absl::Duration shift_;
-};
-
+// The fixture of the source "libvirt" with domains that the test plays.
 class LibvirtSourceTest : public testing::Test {
  protected:
   LibvirtSourceTest() {
@@ -191,49 +132,13 @@ class LibvirtSourceTest : public testing::Test {
     return what;
   }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
   ShiftedClock clock_;
   RecordingSink sink_;
   WatcherOptions options_;
   PreviousRuns previous_;
   std::shared_ptr<FakeLibvirt> libvirt_ = std::make_shared<FakeLibvirt>();
   std::unique_ptr<NodeWatcher> watcher_;
-};
-
-// A process that looks like the domain's QEMU, with its pid file.
-class LibvirtProcessTest : public LibvirtSourceTest {
- protected:
-  LibvirtProcessTest() {
-    options_.process_tracking = true;
-    directory_.MakeDirectory("qemu");
-    StartProcess();
-  }
-
-  // Another one in its place, which has ended.
-  void StartProcess() {
-    process_.reset();
-    process_ = StartSleeping("sh", "-uuid", kDomain.uuid);
-    std::ofstream(directory_.Path("qemu/web1.pid")) << process_->pid() << "\n";
-  }
-  void KillProcess() {
-    kill(process_->pid(), SIGKILL);
-    process_->AwaitEnd();
-    Step();
-  }
-  void LoseLibvirt() {
-    libvirt_->SetOpenError(absl::UnavailableError("it is restarted"));
-    libvirt_->Close("libvirt closed the connection");
-    ASSERT_TRUE(UntilConnected(false));
-  }
-  // The end of its process is published before libvirt is back.
-  void EndWhileLibvirtIsLost() {
-    StartWithDomain();
-    LoseLibvirt();
-    process_.reset();
-    ASSERT_TRUE(UntilCount(EventType::kStopped));
-  }
-
-  std::unique_ptr<Child> process_;
 };
 
 }  // namespace vmeventd

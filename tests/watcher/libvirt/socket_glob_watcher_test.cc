@@ -9,8 +9,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/test_util.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd {
 namespace {
@@ -55,7 +57,7 @@ class SocketGlobWatcherTest : public testing::Test {
   }
   void Remove(const std::string& path) { std::filesystem::remove_all(directory_.Path(path)); }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::unique_ptr<SocketGlobWatcher> watcher_;

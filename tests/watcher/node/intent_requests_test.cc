@@ -1,6 +1,7 @@
 #include "watcher/node/intent_requests.h"
 
 #include "gtest/gtest.h"
+#include "tests/watcher/runs/fake_run.h"
 #include "tests/watcher/runs/run_table_fixture.h"
 
 namespace vmeventd {

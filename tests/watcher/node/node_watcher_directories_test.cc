@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
 #include "tests/support/health.h"
+#include "tests/support/qmp_lines.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/runs/source_metric.h"
 

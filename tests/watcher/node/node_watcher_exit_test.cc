@@ -12,8 +12,10 @@
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/node/node_watcher_fixture.h"
+#include "tests/watcher/node/restart_test.h"
+#include "tests/watcher/runs/as_nobody.h"
 #include "tests/watcher/runs/child.h"
+#include "tests/watcher/runs/memory_cgroup.h"
 #include "watcher/runs/exit_status_reader.h"
 
 namespace vmeventd {

@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
+#include "tests/support/full_descriptor_table.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/qmp/monitor_connection.h"

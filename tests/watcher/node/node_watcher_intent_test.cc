@@ -5,7 +5,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/node/node_watcher_fixture.h"
+#include "tests/support/qmp_lines.h"
+#include "tests/watcher/node/restart_test.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/node/intent_requests.h"
 #include "watcher/runs/process.h"

@@ -18,7 +18,7 @@
 #include "tests/support/faulty_calls.h"
 #include "tests/support/machine_probe.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/node/node_watcher_fixture.h"
+#include "tests/watcher/node/restart_test.h"
 #include "watcher/core/managers.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/qmp/socket_file.h"

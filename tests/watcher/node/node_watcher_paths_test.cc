@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/watcher/node/node_watcher_fixture.h"
+#include "tests/support/qmp_lines.h"
+#include "tests/watcher/node/restart_test.h"
 #include "watcher/runs/handed_run.h"
 
 namespace vmeventd {

@@ -15,7 +15,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/faulty_calls.h"
-#include "tests/watcher/node/node_watcher_fixture.h"
+#include "tests/support/files.h"
+#include "tests/support/qmp_lines.h"
+#include "tests/watcher/node/restart_test.h"
 
 namespace vmeventd {
 namespace {
@@ -129,8 +131,8 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   EXPECT_EQ(sink_.Latest("vm2"), nullptr);
   PowerOff(&qemu_, monitor);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
-  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
-  EXPECT_FALSE(FileExists(ShutdownFile("vm2")));
+  EXPECT_TRUE(e2e::Exists(ShutdownFile("vm1")));
+  EXPECT_FALSE(e2e::Exists(ShutdownFile("vm2")));
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 

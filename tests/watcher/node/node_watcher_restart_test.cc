@@ -11,9 +11,12 @@
 #include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/files.h"
+#include "tests/support/full_descriptor_table.h"
 #include "tests/support/process_state.h"
+#include "tests/support/qmp_lines.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/node/node_watcher_fixture.h"
+#include "tests/watcher/node/restart_test.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd {
@@ -48,14 +51,14 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
     old_qemu.Unlink(monitor);
     old_qemu.KillAndReap();
     new_qemu.AddMonitor(Socket("vm1"));
-    if (!by_guest) WriteFile(ShutdownFile("vm1"));
+    if (!by_guest) e2e::Touch(ShutdownFile("vm1"));
     Restart();
     ASSERT_TRUE(Until([&] { return RunId("vm1") != old_run; }));
     ASSERT_EQ(sink_.Count(EventType::kStopped), ends + 1);
     EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), old_run);
     EXPECT_EQ(LastClass(), by_guest ? ShutdownClass::kUser : ShutdownClass::kAdmin);
     EXPECT_FALSE(Stopped().shutdown_file_written());
-    EXPECT_EQ(FileExists(ShutdownFile("vm1")), !by_guest);
+    EXPECT_EQ(e2e::Exists(ShutdownFile("vm1")), !by_guest);
     new_qemu.Unlink(0);
     new_qemu.KillAndReap();
     ASSERT_TRUE(UntilCount(EventType::kStopped, ends + 2));
@@ -85,7 +88,7 @@ TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
     std::vector<std::string> texts = {saved.at(old_run), saved.at(new_run)};
     if (turned) std::swap(texts[0], texts[1]);
     StartUntilScanned(texts);
-    EXPECT_FALSE(FileExists(ShutdownFile("vm1")));
+    EXPECT_FALSE(e2e::Exists(ShutdownFile("vm1")));
     EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), new_run);
     EXPECT_EQ(LastClass(), ShutdownClass::kUnknown);
   }
@@ -119,7 +122,7 @@ TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
   EXPECT_FALSE(qemu_.HasClient(monitor));
   KillUntilStopped(&qemu_);
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
-  EXPECT_TRUE(FileExists(ShutdownFile("vm1")));
+  EXPECT_TRUE(e2e::Exists(ShutdownFile("vm1")));
 }
 
 TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
@@ -311,7 +314,7 @@ TEST_F(UntrackedRestartTest, AReplacedSocketIsTheEndAndANewRun) {
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   EXPECT_EQ(sink_.Last(EventType::kStopped)->update.status->ref().run_id(), old_run);
   EXPECT_EQ(LastClass(), ShutdownClass::kUser);
-  EXPECT_FALSE(FileExists(ShutdownFile("vm1"))) << "the name is the new run's";
+  EXPECT_FALSE(e2e::Exists(ShutdownFile("vm1"))) << "the name is the new run's";
   EXPECT_NE(RunId("vm1"), old_run);
 }
 

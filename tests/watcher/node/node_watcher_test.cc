@@ -9,6 +9,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/files.h"
+#include "tests/support/qmp_lines.h"
 #include "tests/watcher/host/fake_host_shutdown.h"
 #include "tests/watcher/node/node_watcher_fixture.h"
 #include "watcher/session/event_limiter.h"
@@ -46,7 +48,7 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
   qemu_.Send(monitor, kGuestShutdownLine);
   qemu_.CloseListener(monitor);
   qemu_.CloseClient(monitor);
-  ASSERT_TRUE(Until([&] { return FileExists(ShutdownFile("vm1")); }));
+  ASSERT_TRUE(Until([&] { return e2e::Exists(ShutdownFile("vm1")); }));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
   qemu_.Kill(SIGKILL);
   EXPECT_TRUE(UntilCount(EventType::kStopped, 1));

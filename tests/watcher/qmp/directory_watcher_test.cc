@@ -20,10 +20,15 @@
 #include "spdlog/sinks/ostream_sink.h"
 #include "spdlog/spdlog.h"
 #include "tests/support/faulty_calls.h"
+#include "tests/support/files.h"
+#include "tests/support/full_descriptor_table.h"
 #include "tests/support/inotify_record.h"
-#include "tests/support/test_util.h"
+#include "tests/support/inotify_watches.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/unix_socket.h"
-#include "tests/watcher/runs/child.h"
+#include "tests/support/wait.h"
+#include "tests/watcher/runs/as_nobody.h"
 
 namespace vmeventd {
 namespace {
@@ -93,7 +98,7 @@ class DirectoryWatcherTest : public testing::Test, public DirectoryWatcher::Dele
   }
   std::string Watched() const { return directory_.Path("watched"); }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
   ManualClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::map<int, std::set<std::string>> present_;
@@ -140,7 +145,7 @@ TEST_F(DirectoryWatcherTest, TakesSocketsOnlyAndFollowsNoLink) {
   BindSocket(directory_.Path("real"));
   for (const bool later : {false, true}) {
     const std::string prefix = Watched() + (later ? "/later-" : "/");
-    WriteFile(prefix + "file.kvmd");
+    e2e::Touch(prefix + "file.kvmd");
     ASSERT_EQ(mkfifo((prefix + "fifo.kvmd").c_str(), 0600), 0);
     ASSERT_EQ(mkdir((prefix + "directory.kvmd").c_str(), 0700), 0);
     ASSERT_EQ(symlink(directory_.Path("real").c_str(), (prefix + "link.kvmd").c_str()), 0);
@@ -241,7 +246,7 @@ TEST_F(DirectoryWatcherTest, NeitherAFileNorLinksInACircleAreADirectory) {
   ASSERT_EQ(symlink("b", directory_.Path("a").c_str()), 0);
   ASSERT_EQ(symlink("a", directory_.Path("b").c_str()), 0);
   ASSERT_EQ(rmdir(Watched().c_str()), 0);
-  WriteFile(Watched());
+  e2e::Touch(Watched());
   Watch({Watched(), directory_.Path("a")});
   EXPECT_FALSE(directories_[0].present());
   EXPECT_FALSE(directories_[1].present());

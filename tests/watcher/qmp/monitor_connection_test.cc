@@ -17,7 +17,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
-#include "tests/support/test_util.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/qmp_lines.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_lines.h"
 #include "watcher/runs/handed_run.h"
@@ -71,7 +74,7 @@ class MonitorFixture : public testing::Test, public MonitorConnection::Delegate 
     protocol_error_ = protocol_error;
   }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
   TheClock clock_;
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   MonitorBudget budget_;

@@ -9,16 +9,18 @@
 #include "base/unique_fd.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
-#include "tests/support/test_util.h"
+#include "tests/support/files.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd {
 namespace {
 
 TEST(OpenSocketFileTest, ReportsWhyItIsNoSocket) {
-  TempDir directory;
+  TemporaryDirectory directory;
   SocketFile file;
   EXPECT_EQ(OpenSocketFile(directory.Path("missing"), &file), ENOENT);
-  WriteFile(directory.Path("file"));
+  e2e::Touch(directory.Path("file"));
   EXPECT_EQ(OpenSocketFile(directory.Path("file"), &file), ENOTSOCK);
   ASSERT_EQ(mkfifo(directory.Path("fifo").c_str(), 0600), 0);
   EXPECT_EQ(OpenSocketFile(directory.Path("fifo"), &file), ENOTSOCK);
@@ -30,7 +32,7 @@ TEST(OpenSocketFileTest, ReportsWhyItIsNoSocket) {
 }
 
 TEST(LookAtSocketTest, DistinguishesASocketFromTheNextAtItsPath) {
-  TempDir directory;
+  TemporaryDirectory directory;
   FakeQemu qemu;
   const std::string path = directory.Path("socket");
   SeenSocket seen;
@@ -52,7 +54,7 @@ TEST(LookAtSocketTest, DistinguishesASocketFromTheNextAtItsPath) {
 }
 
 TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
-  TempDir directory;
+  TemporaryDirectory directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("socket"), {.listen = false});
   SocketFile file;

@@ -11,8 +11,9 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/process_state.h"
-#include "tests/support/test_util.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/unix_socket.h"
+#include "tests/support/wait.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/runs/command_line_read.h"
@@ -54,7 +55,7 @@ TEST_F(CommandLinesTest, ReturnsTheArgumentsOfAQemu) {
 }
 
 TEST_F(CommandLinesTest, FindsTheMonitorsThatQemusName) {
-  const TempDir directory;
+  const TemporaryDirectory directory;
   const UniqueFd monitor(e2e::ListenUnix(directory.Path("qmp.sock")));
   const UniqueFd other(e2e::ListenUnix(directory.Path("virtiofs.sock")));
   ASSERT_EQ(symlink(directory.path().c_str(), directory.Path("link").c_str()), 0);

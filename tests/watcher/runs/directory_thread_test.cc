@@ -7,7 +7,8 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/test_util.h"
+#include "tests/support/manual_clock.h"
+#include "tests/support/wait.h"
 
 namespace vmeventd {
 namespace {

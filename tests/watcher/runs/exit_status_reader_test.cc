@@ -7,7 +7,8 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/machine_probe.h"
-#include "tests/support/test_util.h"
+#include "tests/support/wait.h"
+#include "tests/watcher/runs/as_nobody.h"
 #include "tests/watcher/runs/child.h"
 #include "watcher/runs/peer_process.h"
 

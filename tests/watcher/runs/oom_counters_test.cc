@@ -6,7 +6,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
-#include "tests/support/test_util.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
 namespace {
@@ -24,7 +24,7 @@ class OomCountersTest : public testing::Test {
   void Cgroup(const std::string& text) const { Put("/proc/7/cgroup", text); }
   std::optional<OomCounters::Count> Find() const { return OomCounters(root_.path()).Find(7); }
 
-  TempDir root_;
+  TemporaryDirectory root_;
 };
 
 TEST_F(OomCountersTest, ReadsMemoryEventsOfTheProcesssCgroup) {

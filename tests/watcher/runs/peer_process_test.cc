@@ -12,7 +12,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "tests/support/fake_qemu.h"
-#include "tests/support/test_util.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/support/unix_socket.h"
 #include "watcher/runs/process.h"
 
@@ -25,7 +25,7 @@ bool Readable(const UniqueFd& fd) {
 }
 
 TEST(PeerProcessTest, IdentifiesTheProcessBehindASocket) {
-  TempDir directory;
+  TemporaryDirectory directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("m"));
   const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));
@@ -42,7 +42,7 @@ TEST(PeerProcessTest, IdentifiesTheProcessBehindASocket) {
 }
 
 TEST(PeerProcessTest, AZombieIsGoneAndSoIsAReapedProcess) {
-  TempDir directory;
+  TemporaryDirectory directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("m"));
   const UniqueFd connection(e2e::ConnectUnix(directory.Path("m")));

@@ -7,11 +7,13 @@
 
 #include "base/event_loop.h"
 #include "gtest/gtest.h"
+#include "tests/support/manual_clock.h"
 #include "tests/support/problem_texts.h"
-#include "tests/support/test_util.h"
+#include "tests/support/recording_sink.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/watcher/runs/fake_run.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/runs/exit_status_reader.h"
-#include "watcher/runs/handed_run.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/run_restorer.h"
@@ -20,37 +22,6 @@
 #include "watcher/runs/watcher_options.h"
 
 namespace vmeventd {
-
-// A run whose monitor is a test.
-class FakeRun : public VmRun {
- public:
-  using VmRun::VmRun;
-  // A signal to its process was recorded.
-  void Signal(const SignalSender& sender) { process().OnSignal(sender); }
-  void BecomeReady() { Feed(input::MonitorReady{{"7.2", "running", "", ""}}); }
-
-  bool connected() const override { return true; }
-  std::optional<HandedRun> HandOver() override {
-    HandedRun handed;
-    HandOverTo(&handed);
-    return handed;
-  }
-  bool ResumeFrom(HandedRun*) override { return false; }
-  void ReadNow() override { restored = true; }
-  int agent_questions = 0;
-  int process_ends = 0;
-  bool awaits_report = false;  // of the end of its process, as a domain's run does
-  bool disconnected = false;
-  bool restored = false;
-
- private:
-  void OnProcessGone() override {
-    ++process_ends;
-    if (!awaits_report) process().AwaitEnd();
-  }
-  void Ask(Question question) override { agent_questions += question == Question::kGuestAgent; }
-  void Disconnect() override { disconnected = true; }
-};
 
 // A table of fake runs, and the source that they have.
 class RunTableFixture : public testing::Test, public RunSource {
@@ -112,7 +83,7 @@ class RunTableFixture : public testing::Test, public RunSource {
     RestoreRuns(&context_, &table_, {{"test", this}}, saved, {});
   }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
   ManualClock clock_;
   RecordingSink sink_;
   SessionOptions options_;

@@ -9,7 +9,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/test_util.h"
+#include "tests/support/files.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vmeventd {
 namespace {
@@ -30,7 +31,7 @@ class ShutdownFileTest : public testing::Test {
     return DeleteShutdownFile(directory_.path(), name);
   }
 
-  TempDir directory_;
+  TemporaryDirectory directory_;
 };
 
 TEST_F(ShutdownFileTest, IsCreatedEmptyAndReadableForAllWhateverTheUmask) {
@@ -58,12 +59,12 @@ TEST_F(ShutdownFileTest, AnExistingFileGetsNewTimesAndNothingElse) {
 TEST_F(ShutdownFileTest, ALinkInItsPlaceIsNotFollowed) {
   ASSERT_EQ(symlink(directory_.Path("target").c_str(), directory_.Path("vm.shutdown").c_str()), 0);
   EXPECT_THAT(std::string(Create("vm").message()), HasSubstr("vm.shutdown"));
-  EXPECT_FALSE(FileExists(directory_.Path("target")));
-  WriteFile(directory_.Path("target"));
+  EXPECT_FALSE(e2e::Exists(directory_.Path("target")));
+  e2e::Touch(directory_.Path("target"));
   EXPECT_FALSE(Create("vm").ok());
   EXPECT_TRUE(Delete("vm").ok());
-  EXPECT_FALSE(FileExists(directory_.Path("vm.shutdown")));
-  EXPECT_TRUE(FileExists(directory_.Path("target")));
+  EXPECT_FALSE(e2e::Exists(directory_.Path("vm.shutdown")));
+  EXPECT_TRUE(e2e::Exists(directory_.Path("target")));
 }
 
 TEST_F(ShutdownFileTest, AFifoInItsPlaceIsRefusedAtOnce) {
@@ -82,7 +83,7 @@ TEST_F(ShutdownFileTest, ADirectoryInItsPlaceIsRefused) {
 }
 
 TEST_F(ShutdownFileTest, AFileWithAnotherLinkIsReplacedAndTheOtherLeftAlone) {
-  WriteFile(directory_.Path("other"));
+  e2e::Touch(directory_.Path("other"));
   const timespec old_times[2] = {{1000, 0}, {1000, 0}};
   ASSERT_EQ(utimensat(AT_FDCWD, directory_.Path("other").c_str(), old_times, 0), 0);
   ASSERT_EQ(link(directory_.Path("other").c_str(), directory_.Path("vm.shutdown").c_str()), 0);
@@ -95,9 +96,9 @@ TEST_F(ShutdownFileTest, AFileWithAnotherLinkIsReplacedAndTheOtherLeftAlone) {
 TEST_F(ShutdownFileTest, IsRemovedAndRemovingAMissingFileSucceeds) {
   const std::string name = "a\nb\xff";
   ASSERT_TRUE(Create(name).ok());
-  EXPECT_TRUE(FileExists(directory_.Path(name + ".shutdown")));
+  EXPECT_TRUE(e2e::Exists(directory_.Path(name + ".shutdown")));
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(Delete(name).ok());
-  EXPECT_FALSE(FileExists(directory_.Path(name + ".shutdown")));
+  EXPECT_FALSE(e2e::Exists(directory_.Path(name + ".shutdown")));
   EXPECT_TRUE(DeleteShutdownFile(directory_.Path("no directory"), "vm").ok());
 }
 

@@ -13,7 +13,7 @@
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "tests/support/files.h"
-#include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/running_vm.h"
 
 namespace vmeventd {
 namespace {

@@ -17,11 +17,6 @@
 
 namespace vmeventd {
 
-// The end of a process that this signal killed.
-inline ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
-// The end of a process that exited with this code.
-inline ProcessEnd Exited(int code) { return {ExitStatus{code, 0}, false}; }
-
 // Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
 // published. Time moves only by Advance(). After each input what was published to be kept of the
 // run must be what Save() says.
@@ -288,39 +283,5 @@ class SessionDriver {
   v1::VmState published_state_ = v1::VM_STATE_UNREACHABLE;
   std::vector<std::string> published_problems_;
 };
-
-// A session whose VM runs, and whose monitor is attached.
-struct RunningVm : SessionDriver {
-  explicit RunningVm(SessionOptions options = {}, bool process_tracked = true,
-                     const std::string& monitor_path = "/run/ctrl/web1.kvmd")
-      : SessionDriver(std::move(options), process_tracked, monitor_path) {
-    Ready();
-  }
-};
-
-// Tests of such a VM.
-class RunningVmTest : public testing::Test {
- protected:
-  RunningVm vm_;
-};
-
-// What was seen, each followed by "; ".
-inline std::string EvidenceOf(const v1::ShutdownDetail& detail) {
-  std::string text;
-  for (const v1::Evidence& seen : detail.evidence()) absl::StrAppend(&text, seen.what(), "; ");
-  return text;
-}
-
-inline void ExpectVerdict(const SessionDriver& vm, ShutdownClass shutdown_class,
-                          ShutdownCause cause) {
-  const v1::ShutdownDetail& detail = vm.Stopped();
-  EXPECT_EQ(detail.shutdown_class(), shutdown_class) << vm.Last().message();
-  EXPECT_EQ(detail.cause(), cause) << vm.Last().message();
-  EXPECT_FALSE(detail.evidence().empty());
-  EXPECT_EQ(std::count(vm.log.begin(), vm.log.end(), "STOPPED"), 1);
-  if (shutdown_class != ShutdownClass::kUnknown) {
-    EXPECT_EQ(vm.file, shutdown_class == ShutdownClass::kUser);
-  }
-}
 
 }  // namespace vmeventd

@@ -3,8 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/session/session_driver.h"
-#include "tests/watcher/session/story.h"
+#include "tests/watcher/session/running_vm.h"
+#include "tests/watcher/session/story_suite.h"
 
 namespace vmeventd {
 namespace {

@@ -1,7 +1,7 @@
 // Ends of runs, by what QEMU and the kernel report of them.
 
 #include "gtest/gtest.h"
-#include "tests/watcher/session/story.h"
+#include "tests/watcher/session/story_suite.h"
 
 namespace vmeventd {
 namespace {

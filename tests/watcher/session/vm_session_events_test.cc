@@ -6,7 +6,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
+#include "tests/watcher/session/process_ends.h"
+#include "tests/watcher/session/running_vm.h"
 #include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/verdicts.h"
 #include "watcher/core/guest_panic.h"
 #include "watcher/core/qmp_message.h"
 

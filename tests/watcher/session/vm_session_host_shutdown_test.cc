@@ -1,7 +1,7 @@
 // Ends of runs while their host shuts down.
 
 #include "gtest/gtest.h"
-#include "tests/watcher/session/story.h"
+#include "tests/watcher/session/story_suite.h"
 
 namespace vmeventd {
 namespace {

@@ -1,7 +1,7 @@
 // Why a VM is paused.
 
 #include "gtest/gtest.h"
-#include "tests/watcher/session/story.h"
+#include "tests/watcher/session/story_suite.h"
 
 namespace vmeventd {
 namespace {

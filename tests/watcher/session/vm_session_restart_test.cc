@@ -7,7 +7,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/saved_run.h"
-#include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/running_vm.h"
+#include "tests/watcher/session/verdicts.h"
 #include "watcher/session/vm_session.h"
 
 namespace vmeventd {

@@ -6,8 +6,10 @@
 #include "base/signal_name.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/watcher/session/session_driver.h"
-#include "tests/watcher/session/story.h"
+#include "tests/watcher/session/process_ends.h"
+#include "tests/watcher/session/running_vm.h"
+#include "tests/watcher/session/story_suite.h"
+#include "tests/watcher/session/verdicts.h"
 
 namespace vmeventd {
 namespace {

@@ -5,7 +5,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
+#include "tests/watcher/session/running_vm.h"
 #include "tests/watcher/session/session_driver.h"
+#include "tests/watcher/session/verdicts.h"
 
 namespace vmeventd {
 namespace {

@@ -1,7 +1,7 @@
 // What nobody saw: resets, resumes and ends while no monitor was attached or no daemon ran.
 
 #include "gtest/gtest.h"
-#include "tests/watcher/session/story.h"
+#include "tests/watcher/session/story_suite.h"
 
 namespace vmeventd {
 namespace {

@@ -1,14 +1,10 @@
-#include "tests/support/test_util.h"
+#include "tests/support/recording_sink.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdlib>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "gtest/gtest.h"
+#include "tests/support/files.h"
 
 namespace vmeventd {
 
@@ -18,7 +14,7 @@ void RecordingSink::Push(VmUpdate update) {
     const std::string& path = update.status->monitor_path();
     const std::string directory = path.substr(0, path.rfind('/'));
     shutdown_file =
-        FileExists(absl::StrCat(directory, "/", update.status->ref().name(), ".shutdown"));
+        e2e::Exists(absl::StrCat(directory, "/", update.status->ref().name(), ".shutdown"));
   }
   entries_.push_back({std::move(update), shutdown_file});
 }
@@ -71,31 +67,6 @@ std::map<std::string, std::string> RecordingSink::SavedRuns() const {
     }
   }
   return saved;
-}
-
-FullDescriptorTable::FullDescriptorTable() {
-  getrlimit(RLIMIT_NOFILE, &before_);
-  rlimit limit = before_;
-  limit.rlim_cur = 256;
-  setrlimit(RLIMIT_NOFILE, &limit);
-  while (true) {
-    UniqueFd fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return;
-    taken_.push_back(std::move(fd));
-  }
-}
-
-FullDescriptorTable::~FullDescriptorTable() { setrlimit(RLIMIT_NOFILE, &before_); }
-
-bool FileExists(const std::string& path) {
-  struct stat status;
-  return lstat(path.c_str(), &status) == 0;
-}
-
-void WriteFile(const std::string& path) {
-  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-  if (file < 0) std::abort();
-  close(file);
 }
 
 }  // namespace vmeventd

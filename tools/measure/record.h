@@ -1,12 +1,9 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::bench {
@@ -27,31 +24,6 @@ class Record {
 
  private:
   nlohmann::ordered_json json_;
-};
-
-// The processor time of a process.
-absl::Duration CpuOf(pid_t pid);
-// The number of wakeups of all its threads together.
-double Wakeups(pid_t pid);
-double AnonymousKib(pid_t pid);
-double ResidentKib(pid_t pid);
-// The number of calls with which a process has read and written files.
-double FileCalls(pid_t pid);
-// Returns when the process does almost nothing any more.
-void Settle(pid_t pid);
-
-// Counts the shutdown files that appear in a directory.
-class FileCounter {
- public:
-  explicit FileCounter(const std::string& directory);
-
-  // Returns when `count` files have appeared since the counter was made; fails after
-  // e2e::Patience().
-  absl::Time Wait(int count);
-
- private:
-  const UniqueFd fd_;
-  int seen_ = 0;
 };
 
 }  // namespace vmeventd::bench

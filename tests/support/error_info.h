@@ -1,0 +1,18 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "grpcpp/support/status.h"
+
+// What a failed call's status has for programs.
+
+namespace vmeventd {
+
+// Returns the reason of an error: a name of the contract's ErrorReason without its prefix;
+// "none": the error has none.
+std::string ReasonOf(const grpc::Status& status);
+// Returns its facts, by their names in the contract.
+std::map<std::string, std::string> FactsOf(const grpc::Status& status);
+
+}  // namespace vmeventd

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "tests/watcher/session/session_driver.h"
+
+namespace vmeventd {
+
+// A session whose VM runs, and whose monitor is attached.
+struct RunningVm : SessionDriver {
+  explicit RunningVm(SessionOptions options = {}, bool process_tracked = true,
+                     const std::string& monitor_path = "/run/ctrl/web1.kvmd")
+      : SessionDriver(std::move(options), process_tracked, monitor_path) {
+    Ready();
+  }
+};
+
+// Tests of such a VM.
+class RunningVmTest : public testing::Test {
+ protected:
+  RunningVm vm_;
+};
+
+}  // namespace vmeventd
