@@ -422,7 +422,7 @@ MUTATIONS = [
     Mutation("an-overflow-is-ignored", "watcher/qmp/directory_watcher.cc",
              "if (event.mask & IN_Q_OVERFLOW) overflow = true;", ";"),
     Mutation("a-launcher-is-a-qemu", "watcher/qmp/qmp_source.cc",
-             "} else if (⟦peer.pid != 0 && !IsQemuAt(*context_, peer, slot)⟧) {", "false"),
+             "⟦peer.pid != 0 && !IsQemuAt(*context_, peer, HasNameOfQemu(peer.pid), slot)⟧", "false"),
     Mutation("unfollowed-sockets-are-not-listed", "watcher/qmp/unfollowed_sockets.cc",
              "path, socket] : by_path_) {\n    if (⟦info->unfollowed_sockets_size() < kMaxUnfollowed⟧)", "false"),
     Mutation("a-lost-monitor-is-not-tried-again", "watcher/qmp/qmp_source.cc",

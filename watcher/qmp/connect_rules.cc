@@ -6,7 +6,6 @@
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/command_line_read.h"
 #include "watcher/runs/command_lines.h"
-#include "watcher/runs/process.h"
 
 namespace vmeventd {
 
@@ -31,8 +30,9 @@ ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, boo
   return {ConnectVerdict::May::kNoMonitor};
 }
 
-bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* slot) {
-  if (HasNameOfQemu(peer.pid)) {
+bool IsQemuAt(const RunContext& context, const PeerProcess& peer, bool has_name_of_qemu,
+              SocketSlot* slot) {
+  if (has_name_of_qemu) {
     slot->listener.reset();
     return true;
   }

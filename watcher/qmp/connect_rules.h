@@ -31,7 +31,9 @@ ConnectVerdict JudgeConnect(const RunContext& context, const Manager* owner, boo
 
 // Returns whether `peer`, which listens at the slot's socket, is a QEMU: by its name or, if it has
 // another name, by its command line. Begins to read that, for the next attempt.
-bool IsQemuAt(const RunContext& context, const PeerProcess& peer, SocketSlot* slot);
+// `has_name_of_qemu` is the result of HasNameOfQemu() (process.h).
+bool IsQemuAt(const RunContext& context, const PeerProcess& peer, bool has_name_of_qemu,
+              SocketSlot* slot);
 
 // Returns whether, as far as is known, a program other than QEMU listens at the slot's socket: it
 // sent no greeting in a recent attempt.

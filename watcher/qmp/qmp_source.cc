@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "base/mutex.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/watch_spec.h"
@@ -14,6 +15,7 @@
 #include "watcher/qmp/socket_problems.h"
 #include "watcher/runs/describe_process.h"
 #include "watcher/runs/peer_process.h"
+#include "watcher/runs/process.h"
 #include "watcher/runs/run_context.h"
 #include "watcher/runs/vm_run.h"
 
@@ -313,7 +315,7 @@ void QmpSource::OnConnected(SocketSlot* slot, const SeenSocket& seen, ReceivingS
       return;
     }
     peer = PeerProcess();
-  } else if (peer.pid != 0 && !IsQemuAt(*context_, peer, slot)) {
+  } else if (peer.pid != 0 && !IsQemuAt(*context_, peer, HasNameOfQemu(peer.pid), slot)) {
     // A launcher, which may listen for many: the sender will show which VM it is.
     peer = PeerProcess();
   }
