@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstddef>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,15 +9,12 @@
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/output/print_sentence.h"
-#include "client/sources/ask_all.h"
 #include "client/sources/daemon_node.h"
-
-// Parts shared by the commands that send each daemon one request.
 
 namespace vmeventd::client {
 
-// The servers to ask, and the output. The objects behind the pointers must outlive it; a pointer
-// may be null if the command does not use it.
+// The servers to ask, and the output, of a command that sends each daemon one request. The objects
+// behind the pointers must outlive it; a pointer may be null if the command does not use it.
 struct CommandContext {
   explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
                           Output* prints = nullptr)
@@ -33,31 +28,5 @@ struct CommandContext {
   Output* output;
   PrintSentence note = [](const std::string& /*sentence*/) {};
 };
-
-// The answer of a node, or why there is none.
-template <typename Answer>
-struct NodeAnswer {
-  std::optional<Failure> failure;
-  Answer answer;
-};
-
-// Asks all nodes at once.
-template <typename Answer, typename Question>
-std::vector<NodeAnswer<Answer>> AskNodes(const std::vector<DaemonNode>& nodes,
-                                         const Question& question) {
-  std::vector<NodeAnswer<Answer>> answers(nodes.size());
-  AskAll(nodes.size(),
-         [&](size_t i) { answers[i].failure = question(nodes[i], &answers[i].answer); });
-  return answers;
-}
-
-// Returns the failure of the nodes without an answer: see ReportFailures().
-template <typename Answers>
-std::optional<Failure> FailureOf(const Answers& answers, const PrintSentence& note) {
-  std::vector<std::optional<Failure>> failures;
-  failures.reserve(answers.size());
-  for (const auto& one : answers) failures.push_back(one.failure);
-  return ReportFailures(failures, note);
-}
 
 }  // namespace vmeventd::client

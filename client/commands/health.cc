@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "client/commands/ask_nodes.h"
 #include "client/commands/print.h"
 
 namespace vmeventd::client {

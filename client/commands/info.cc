@@ -1,7 +1,8 @@
 #include "client/commands/info.h"
 
+#include "client/commands/ask_nodes.h"
 #include "client/commands/print.h"
-#include "client/sources/daemon_lists.h"
+#include "client/sources/daemon_info.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {

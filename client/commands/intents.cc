@@ -11,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
+#include "client/commands/ask_nodes.h"
 #include "client/commands/print.h"
 #include "client/connect/call_failure.h"
 #include "client/output/node_vm.h"

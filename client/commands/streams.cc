@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/commands/ask_nodes.h"
 #include "client/commands/print.h"
 #include "client/output/node_stream.h"
 #include "client/sources/daemon_call.h"

@@ -7,8 +7,8 @@
 
 #include "absl/time/time.h"
 #include "client/connect/failure.h"
-#include "client/output/formatter.h"
 #include "client/output/output.h"
+#include "client/output/table_style.h"
 #include "client/sources/list_source.h"
 
 // `top`, and `status` for people: draws frames with each node's report on itself.

@@ -7,7 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/event_filter.h"
+#include "base/filter_lists.h"
 #include "client/commands/label_hint.h"
 #include "client/commands/print.h"
 #include "client/output/trouble.h"

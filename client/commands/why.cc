@@ -19,7 +19,7 @@
 #include "client/commands/print.h"
 #include "client/commands/unknown_names.h"
 #include "client/commands/uuid_names.h"
-#include "client/output/event_text.h"
+#include "client/output/ends_count.h"
 #include "client/output/vm_uuids.h"
 #include "watcher/core/proto_time.h"
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/connect/probe.h"
+#include "client/connect/who_answers.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {

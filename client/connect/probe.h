@@ -20,15 +20,4 @@ struct ProbeResult {
 // Probes with stat() and connect(), which takes at most 2 s for each address of a host.
 ProbeResult Probe(const ServerAddress& address);
 
-// Kinds of servers that answer at an address.
-enum class Answerer {
-  kNothing,  // nothing, or no server of HTTP
-  kHttp1,    // a server of HTTP/1 alone
-  kHttp2     // a server of HTTP/2, as gRPC needs it
-};
-
-// Connects and begins as a client of HTTP/2 does. Blocks for at most 6 s for each address of a
-// host. Returns kNothing for SSH.
-Answerer WhoAnswers(const ServerAddress& address);
-
 }  // namespace vmeventd::client

@@ -16,6 +16,7 @@
 #include "client/doctor/monitor_paths.h"
 #include "client/output/shell_quote.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/ganeti_directory.h"
 #include "watcher/core/given_value.h"
 #include "watcher/core/qemu_arguments.h"
 

@@ -8,8 +8,8 @@
 #include "client/doctor/commands_to_paste.h"
 #include "client/doctor/monitor_paths.h"
 #include "client/doctor/node_facts.h"
-#include "client/output/event_text.h"
 #include "client/output/shell_quote.h"
+#include "client/output/vm_text.h"
 #include "watcher/core/manager_logs.h"
 #include "watcher/core/proc_texts.h"
 

@@ -18,9 +18,9 @@
 #include "client/doctor/monitor_obstacle.h"
 #include "client/doctor/monitor_paths.h"
 #include "client/doctor/monitors.h"
-#include "client/doctor/settings.h"
-#include "client/output/event_text.h"
 #include "client/output/shell_quote.h"
+#include "client/output/vm_text.h"
+#include "watcher/core/ganeti_directory.h"
 #include "watcher/core/qemu_arguments.h"
 #include "watcher/core/watch_spec.h"
 

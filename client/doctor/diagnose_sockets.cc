@@ -6,6 +6,7 @@
 #include "client/doctor/diagnose_libvirt.h"
 #include "client/doctor/monitor_paths.h"
 #include "client/output/shell_quote.h"
+#include "watcher/core/ganeti_directory.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/watch_spec.h"
 

@@ -6,6 +6,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/doctor/file_text.h"
+#include "watcher/core/ganeti_directory.h"
+#include "watcher/core/managers.h"
 
 namespace vmeventd::client {
 namespace {
@@ -42,6 +45,12 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 bool IsForFollowers(absl::string_view path) {
   return absl::EndsWith(path, ".qmp") || absl::EndsWith(path, kGanetiMonitorSuffix) ||
          FileOf(path) == kExtraMonitor;
+}
+
+bool MayPropose(const WatchSpec& watch) {
+  const auto read = ParseWatchSpec(watch.text());
+  return read.ok() && read->directory == watch.directory && read->pattern == watch.pattern &&
+         !FindManagerMonitors(watch).has_value() && FileHolds(watch.text());
 }
 
 }  // namespace vmeventd::client

@@ -23,4 +23,7 @@ WatchSpec SpecOfSocket(absl::string_view path, absl::string_view name, bool of_m
 // Returns whether the file's name shows that a socket is made for programs that follow the VM.
 bool IsForFollowers(absl::string_view path);
 
+// Returns whether vmeventd starts with this --watch in its file, and takes no manager's monitor.
+bool MayPropose(const WatchSpec& watch);
+
 }  // namespace vmeventd::client

@@ -3,7 +3,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/doctor/settings.h"
+#include "client/doctor/file_text.h"
 
 namespace vmeventd::client {
 

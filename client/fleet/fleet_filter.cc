@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/glob.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/output/enum_names.h"
 #include "watcher/core/event_time.h"

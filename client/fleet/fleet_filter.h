@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "base/event_filter.h"
+#include "base/filter_lists.h"
 #include "base/name_matcher.h"
 #include "client/output/message_node.h"
 #include "vmeventd/v1/vm_events.pb.h"

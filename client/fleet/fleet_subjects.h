@@ -8,7 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// The subjects of a fleet's messages, and the buckets of its keys. Pure.
+// The subjects of a fleet's messages. Pure.
 //
 //   vmevents.v1.CLUSTER.NODE.VM.EVENT
 //
@@ -35,25 +35,9 @@ std::optional<std::string> UnescapeToken(absl::string_view token);
 // "stopped.crash".
 std::string SubjectWords(const v1::Event& event);
 
-// Key-value buckets of the fleet. A key consists of the escaped tokens, separated by dots. Its
-// values have the subject "$KV.BUCKET.KEY" in the stream "KV_BUCKET".
-inline constexpr absl::string_view kVmsBucket = "VMEVENTS_VMS";      // CLUSTER.NODE.VM: v1.Vm
-inline constexpr absl::string_view kNodesBucket = "VMEVENTS_NODES";  // CLUSTER.NODE: NodeHeartbeat
-inline std::string NodeBucketKey(absl::string_view cluster, absl::string_view node) {
-  return absl::StrCat(EscapeToken(cluster), ".", EscapeToken(node));
-}
-inline std::string VmBucketKey(absl::string_view cluster, absl::string_view node,
-                               absl::string_view vm) {
-  return absl::StrCat(NodeBucketKey(cluster, node), ".", EscapeToken(vm));
-}
-inline std::string KeySubject(absl::string_view bucket, absl::string_view key) {
-  return absl::StrCat("$KV.", bucket, ".", key);
-}
-inline std::string BucketStream(absl::string_view bucket) { return absl::StrCat("KV_", bucket); }
-
 // Prefix of the subjects of a node's events: "vmevents.v1.CLUSTER.NODE.".
 inline std::string NodeSubjectPrefix(absl::string_view cluster, absl::string_view node) {
-  return absl::StrCat(kSubjectPrefix, ".", NodeBucketKey(cluster, node), ".");
+  return absl::StrCat(kSubjectPrefix, ".", EscapeToken(cluster), ".", EscapeToken(node), ".");
 }
 
 }  // namespace vmeventd::client

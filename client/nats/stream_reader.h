@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"
@@ -23,16 +22,6 @@ namespace vmeventd::client {
 // time, or with the last message of each subject.
 struct LastOfEachSubject {};
 using ReadStart = std::variant<uint64_t, absl::Time, LastOfEachSubject>;
-
-// Contents of the reply subject of a consumer's message.
-struct AckSubject {
-  uint64_t stream_sequence = 0;
-  uint64_t number = 0;   // number among the consumer's messages: 1, 2, ...
-  uint64_t pending = 0;  // matching messages after it
-  absl::Time time;       // storage time in the stream
-};
-// Parses a reply subject; nullopt: it is not that of a consumer's message.
-std::optional<AckSubject> ParseAckSubject(absl::string_view reply);
 
 // Reads a stream in order, each message once, with its own pull consumer, which acknowledges
 // nothing and expires by itself. Requests kMessages at a time, so no more than these wait here.

@@ -6,9 +6,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/quote.h"
+#include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
 
@@ -48,6 +50,10 @@ absl::StatusOr<std::vector<ServerAddress>> ParseNatsServers(absl::string_view te
     servers.push_back(*std::move(server));
   }
   return servers;
+}
+
+std::string ToText(const NatsOptions& fleet) {
+  return EscapeForTerminal(absl::StrJoin(fleet.servers, ","));
 }
 
 }  // namespace vmeventd::client

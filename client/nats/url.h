@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/connect/server_address.h"
+#include "client/nats/options.h"
 
 // The addresses of NATS servers. Pure.
 
@@ -19,5 +20,8 @@ bool IsNatsUrl(absl::string_view text);
 absl::StatusOr<std::vector<ServerAddress>> ParseNatsServers(absl::string_view text);
 // nats://HOST:PORT or tls://HOST:PORT.
 std::string NatsUrl(const ServerAddress& server);
+
+// The servers of a fleet in the form that users write, safe for a terminal.
+std::string ToText(const NatsOptions& fleet);
 
 }  // namespace vmeventd::client

@@ -8,11 +8,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/spelling.h"
-#include "client/options/reading.h"
 
 // Errors are values.
 #define TOML_EXCEPTIONS 0
-#include "client/cli/option.h"
+#include "client/cli/option_error.h"
+#include "client/options/access.h"
+#include "client/options/option_context.h"
 #include "toml++/toml.h"
 
 namespace vmeventd::client {

@@ -6,7 +6,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
-#include "client/options/options.h"
+#include "client/options/option_context.h"
 
 // The contexts of the configuration file: servers by name, and how to log in to them.
 

@@ -1,7 +1,7 @@
 #include "CLI/CLI.hpp"
+#include "client/options/add_command.h"
 #include "client/options/command_line.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/reading.h"
 
 namespace vmeventd::client {

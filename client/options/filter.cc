@@ -12,6 +12,8 @@
 #include "base/label_selector.h"
 #include "base/uuid.h"
 #include "client/cli/option.h"
+#include "client/cli/option_error.h"
+#include "client/cli/option_text.h"
 
 namespace vmeventd::client {
 namespace {
@@ -85,6 +87,11 @@ void AddFilter(CLI::App* app, v1::EventFilter* filter) {
   AddNamesOf(app, "type", "only events of this type, such as stopped; may be repeated",
              v1::EventType_descriptor(), [=](int value) { filter->mutable_types()->Add(value); });
   AddEnds(app, filter);
+}
+
+void AddNode(CLI::App* app, Reading* reading) {
+  AddList(app, "--node", "GLOB", "only this node of a fleet, or CLUSTER/NODE; may be repeated",
+          [=](const std::string& text) { reading->line.servers.nodes.push_back(CheckText(text)); });
 }
 
 }  // namespace vmeventd::client

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "client/options/reading.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 // The options of a filter of VMs and events. `filter` must outlive the CLI::App.
@@ -27,5 +28,8 @@ void AddEnds(CLI::App* app, v1::EventFilter* filter);
 
 // Adds all options of the filter, but not the argument NAME.
 void AddFilter(CLI::App* app, v1::EventFilter* filter);
+
+// Adds --node. `reading` must outlive the CLI::App.
+void AddNode(CLI::App* app, Reading* reading);
 
 }  // namespace vmeventd::client

@@ -1,8 +1,8 @@
 #include "CLI/CLI.hpp"
 #include "client/cli/option.h"
 #include "client/fleet/create_fleet.h"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
 

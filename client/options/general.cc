@@ -4,8 +4,8 @@
 #include "absl/time/time.h"
 #include "client/cli/option.h"
 #include "client/nats/domain.h"
+#include "client/options/access.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 
 namespace vmeventd::client {
 

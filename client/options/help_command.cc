@@ -2,8 +2,8 @@
 
 #include "CLI/CLI.hpp"
 #include "client/cli/option.h"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 
 namespace vmeventd::client {
 

@@ -3,11 +3,13 @@
 #include "CLI/CLI.hpp"
 #include "base/utf8.h"
 #include "client/cli/option.h"
+#include "client/cli/option_error.h"
 #include "client/commands/intents.h"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
+#include "client/options/time_options.h"
 
 namespace vmeventd::client {
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "client/options/command_line.h"
 #include "client/options/reading.h"
 
 // The servers of a command line, from its options, the environment and the contexts.

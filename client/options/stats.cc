@@ -5,10 +5,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/time/time.h"
 #include "client/cli/option.h"
+#include "client/cli/option_text.h"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
+#include "client/options/time_options.h"
 #include "client/sources/stats_command.h"
 #include "vmeventd/v1/vm_events.pb.h"
 

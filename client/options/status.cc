@@ -8,8 +8,8 @@
 #include "client/cli/option.h"
 #include "client/commands/top.h"
 #include "client/commands/why.h"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
 

@@ -1,8 +1,8 @@
 #include "client/commands/streams.h"
 
 #include "CLI/CLI.hpp"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/reading.h"
 
 namespace vmeventd::client {

@@ -2,8 +2,9 @@
 
 #include "CLI/CLI.hpp"
 #include "client/cli/option.h"
+#include "client/cli/option_error.h"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 #include "client/options/filter.h"
 #include "client/options/reading.h"
 

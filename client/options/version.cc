@@ -1,6 +1,6 @@
 #include "CLI/CLI.hpp"
+#include "client/options/add_command.h"
 #include "client/options/commands.h"
-#include "client/options/common.h"
 
 namespace vmeventd::client {
 

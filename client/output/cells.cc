@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/output/colors.h"
-#include "client/output/event_text.h"
+#include "client/output/end_text.h"
 
 namespace vmeventd::client {
 

@@ -1,17 +1,17 @@
 #include <cstddef>
-#include <map>
 #include <string>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "client/output/cells.h"
 #include "client/output/colors.h"
+#include "client/output/detail_text.h"
 #include "client/output/enum_names.h"
-#include "client/output/event_text.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
+#include "client/output/json_with_texts.h"
+#include "client/output/vm_text.h"
 #include "nlohmann/json.hpp"
 #include "watcher/core/proto_time.h"
 
@@ -38,25 +38,6 @@ Color TypeColor(v1::EventType type) {
   }
 }
 
-std::string WhatHappened(const v1::Event& event, bool wide) {
-  if (event.has_shutdown()) return EndLine(event.shutdown(), event.message(), wide);
-  std::string detail = event.message();
-  if (detail.empty()) detail = event.qmp_event();
-  // The message of a declaration has it.
-  if (event.type() == v1::EVENT_TYPE_INTENT_ENDED && event.has_intent()) {
-    absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ", event.intent().actor(), ": ",
-                    event.intent().reason());
-  }
-  constexpr v1::EventType kOfState[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_TYPE_PAUSED,
-                                        v1::EVENT_TYPE_STATE_CHANGED,
-                                        v1::EVENT_TYPE_MONITOR_RESTORED};
-  const std::string why = PauseWords(event.pause_reason());
-  if (!why.empty() && absl::c_linear_search(kOfState, event.type())) {
-    absl::StrAppend(&detail, ": ", why);
-  }
-  return detail;
-}
-
 // The event's name where there is room: of an intent, how it ended.
 std::string LongName(const v1::Event& event) {
   const bool ended = event.type() == v1::EVENT_TYPE_INTENT_ENDED &&
@@ -64,21 +45,7 @@ std::string LongName(const v1::Event& event) {
   return ended ? absl::StrCat("INTENT_", ShortName(event.intent_end())) : ShortName(event.type());
 }
 
-// Describes an event for a row that shows the day.
-std::string DetailText(const v1::Event& event, absl::TimeZone zone, bool wide) {
-  const std::string between = EndedBetween(event.shutdown(), FromTimestamp(event.observe_time()),
-                                           zone, /*names_day=*/false);
-  return absl::StrCat(between, between.empty() ? "" : ": ", WhatHappened(event, wide));
-}
-
 }  // namespace
-
-absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone) {
-  const std::string pause = PauseWords(one.event.pause_reason());
-  return ObjectOf({{"", ToJson(one.event, one.node)},
-                   {"detail", JsonText(DetailText(one.event, zone, /*wide=*/false))},
-                   {"pause_text", pause.empty() ? "" : JsonText(pause)}});
-}
 
 Formatter::Row Formatter::EventRow(const NodeEvent& one, bool reserve) const {
   const auto least = [reserve](size_t width) { return reserve ? width : 0; };

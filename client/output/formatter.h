@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -23,6 +22,7 @@
 #include "client/output/node_vm.h"
 #include "client/output/painter.h"
 #include "client/output/table_layout.h"
+#include "client/output/table_style.h"
 #include "client/output/terminal_text.h"
 #include "client/output/vm_story.h"
 #include "google/protobuf/repeated_ptr_field.h"
@@ -31,30 +31,6 @@
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd::client {
-
-struct TableStyle {
-  bool color = false;
-  absl::TimeZone zone;
-  bool headings = true;
-  // Adds a column NODE, because messages of several nodes are mixed. From the second cluster on it
-  // shows CLUSTER/NODE.
-  bool nodes = false;
-  bool wide = false;        // adds columns, and does not limit the lines' width
-  bool markdown = false;    // for `why`: writes Markdown
-  Invocation invocation;    // for the commands to paste
-  bool node_events = true;  // JSON also has events of the whole node: GAPs
-  bool texts = false;       // JSON also has the table's texts: for `why`, and see ToJsonWithTexts()
-  // The terminal's width in columns; longer rows are cut. 0: no limit.
-  size_t width = 0;
-  bool brief = false;  // a time of this year is shown without the year
-  // For a shell that completes a word: leaves out names that it could not be, those with characters
-  // that are shown escaped, and those like an option.
-  bool completes = false;
-  std::string before;  // not empty: each name is followed by a line with this text and the name
-  // The clock. Null: no ages are shown, and every time has its year.
-  std::function<absl::Time()> now;
-  bool is_brief() const { return brief && now && !wide; }
-};
 
 // For people:
 //   table  aligned columns, times in the style's zone, optional colour
@@ -188,8 +164,5 @@ absl::StatusOr<std::string> Formatter::FormatList(const List& list, const NameOf
   for (const Row& row : rows) lines += (*layout)->Line(row.cells, LineLimit());
   return lines;
 }
-
-// The event as JSON, with the additional members "detail" (the text in the table) and "pause_text".
-absl::StatusOr<std::string> ToJsonWithTexts(const NodeEvent& one, absl::TimeZone zone);
 
 }  // namespace vmeventd::client

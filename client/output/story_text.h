@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "client/output/formatter.h"
+#include "client/output/table_style.h"
 #include "client/output/vm_story.h"
 
 namespace vmeventd::client {

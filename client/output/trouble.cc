@@ -7,9 +7,10 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/output/event_text.h"
+#include "client/output/end_text.h"
 #include "client/output/time_text.h"
 #include "client/output/vm_rows.h"
+#include "client/output/vm_text.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {

@@ -20,6 +20,7 @@
 #include "client/sinks/sinks.h"
 #include "client/sources/make_source.h"
 #include "client/sources/servers.h"
+#include "client/sources/watch_positions.h"
 #include "client/sources/watch_start.h"
 
 namespace vmeventd::client {

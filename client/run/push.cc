@@ -23,7 +23,7 @@
 #include "absl/time/time.h"
 #include "client/cli/option_file.h"
 #include "client/commands/print.h"
-#include "client/fleet/fleet.h"
+#include "client/nats/url.h"
 #include "client/output/files.h"
 #include "client/output/json.h"
 #include "client/output/output.h"
@@ -43,6 +43,7 @@
 #include "client/sinks/sink_table.h"
 #include "client/sources/make_source.h"
 #include "client/sources/servers.h"
+#include "client/sources/watch_positions.h"
 
 namespace vmeventd::client {
 namespace {

@@ -6,7 +6,7 @@
 #include "client/commands/web.h"
 #include "client/connect/failure.h"
 #include "client/options/command_line.h"
-#include "client/options/options.h"
+#include "client/options/option_context.h"
 #include "client/output/formatter.h"
 #include "client/output/output.h"
 #include "client/sinks/follow_command.h"

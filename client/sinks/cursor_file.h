@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "client/output/watch_position.h"
-#include "client/sources/servers.h"
+#include "client/sources/watch_positions.h"
 
 namespace vmeventd::client {
 

@@ -5,8 +5,8 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "client/output/enum_names.h"
-#include "client/output/event_text.h"
 #include "client/output/time_text.h"
+#include "client/output/vm_text.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/backoff.h"
 #include "client/cli/option.h"
+#include "client/cli/option_text.h"
 #include "client/output/enum_names.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"

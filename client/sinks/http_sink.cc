@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "client/cli/option.h"
 #include "client/cli/option_file.h"
+#include "client/cli/option_text.h"
 #include "client/output/files.h"
 #include "client/output/node_event.h"
 #include "client/output/terminal_text.h"
@@ -32,6 +33,7 @@
 #include "client/sinks/set_aside_line.h"
 #include "client/sinks/signature.h"
 #include "client/sinks/sink_options.h"
+#include "client/sinks/trial_event.h"
 
 namespace vmeventd::client {
 namespace {

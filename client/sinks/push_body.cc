@@ -13,8 +13,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "client/fleet/cloud_event.h"
+#include "client/output/end_text.h"
 #include "client/output/enum_names.h"
-#include "client/output/event_text.h"
 #include "client/output/json.h"
 #include "client/output/terminal_text.h"
 #include "client/sinks/event_json.h"
@@ -110,20 +110,6 @@ std::map<std::string, std::string> FieldsOf(const v1::Event& event, const Messag
 absl::string_view NameOf(PushFormat format) {
   static constexpr absl::string_view kNames[] = {"cloudevents", "json", "template"};
   return kNames[static_cast<size_t>(format)];
-}
-
-NodeEvent TrialEvent(const std::string& node, absl::Time now) {
-  NodeEvent one;
-  one.node = {node, "", "test", {}};
-  // Receivers that know an event by its id take a second one.
-  one.event.set_sequence(static_cast<uint64_t>(absl::ToUnixSeconds(now)));
-  *one.event.mutable_observe_time() = ToTimestamp(now);
-  one.event.set_type(v1::EVENT_TYPE_STOPPED);
-  one.event.set_state(v1::VM_STATE_STOPPED);
-  one.event.mutable_vm()->set_name("vmevents-test");
-  one.event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
-  one.event.set_message("This is a test of vmevents push: no VM has ended.");
-  return one;
 }
 
 absl::StatusOr<std::string> CheckTemplate(const std::string& form) {

@@ -3,7 +3,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "client/output/formatter.h"
 #include "client/output/node_event.h"
 #include "client/sinks/push_command.h"
@@ -27,8 +26,5 @@ absl::StatusOr<PushBody> BodyOf(PushFormat format, const std::string& form,
 // columns), "subject", "severity", "event_id" and "journal_id". INVALID_ARGUMENT names the fault,
 // such as an example's "REPLACE-...".
 absl::StatusOr<std::string> CheckTemplate(const std::string& form);
-
-// An event with which to test a receiver. Its text says that it is a test; its VM does not exist.
-NodeEvent TrialEvent(const std::string& node, absl::Time now);
 
 }  // namespace vmeventd::client

@@ -11,6 +11,7 @@
 #include "client/output/wanted.h"
 #include "client/sources/daemon_call.h"
 #include "client/sources/daemon_health.h"
+#include "client/sources/daemon_info.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
@@ -145,12 +146,6 @@ std::optional<Failure> DaemonLists::ReadReports(const ReportQuestion& question,
     const auto unwell = ReadHealth({.all = true}, daemon_, &states);
     if (unwell) report.unhealthy = unwell->sentence;
   }
-  return std::nullopt;
-}
-
-std::optional<Failure> ReadInfo(const DaemonNode& daemon, v1::GetServerInfoResponse* info) {
-  const grpc::Status status = Ask(daemon, &Stub::GetServerInfo, v1::GetServerInfoRequest(), info);
-  if (!status.ok()) return daemon.Explain(status);
   return std::nullopt;
 }
 

@@ -31,7 +31,4 @@ class DaemonLists : public ListSource {
   const DaemonNode daemon_;
 };
 
-// Reads the server's own state.
-std::optional<Failure> ReadInfo(const DaemonNode& daemon, v1::GetServerInfoResponse* info);
-
 }  // namespace vmeventd::client

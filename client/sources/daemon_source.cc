@@ -18,6 +18,7 @@
 #include "client/connect/server_address.h"
 #include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
+#include "client/sources/position_gap.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"

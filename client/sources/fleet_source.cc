@@ -12,7 +12,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "client/fleet/fleet.h"
+#include "client/fleet/clock_skew.h"
+#include "client/fleet/fleet_failure.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
@@ -22,6 +23,7 @@
 #include "client/output/time_text.h"
 #include "client/sources/fleet_events.h"
 #include "client/sources/fleet_reader.h"
+#include "client/sources/position_gap.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "client/connect/server_address.h"
-#include "client/fleet/fleet.h"
 #include "client/nats/connection.h"
+#include "client/nats/url.h"
 #include "client/sources/daemon_lists.h"
 #include "client/sources/daemon_node.h"
 #include "client/sources/daemon_source.h"
@@ -13,6 +13,7 @@
 #include "client/sources/fleet_source.h"
 #include "client/sources/merged_lists.h"
 #include "client/sources/merged_source.h"
+#include "client/sources/watch_positions.h"
 
 namespace vmeventd::client {
 

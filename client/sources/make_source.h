@@ -11,6 +11,7 @@
 #include "client/sources/servers.h"
 #include "client/sources/source.h"
 #include "client/sources/watch_command.h"
+#include "client/sources/watch_positions.h"
 
 // The sources for the servers or the fleet that a command asks.
 

@@ -6,9 +6,7 @@
 #include "absl/time/time.h"
 #include "base/loopback.h"
 #include "client/connect/connection.h"
-#include "client/fleet/fleet.h"
 #include "client/sources/ask_all.h"
-#include "client/sources/fleet_source.h"
 #include "grpcpp/client_context.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
@@ -55,13 +53,6 @@ Invocation InvocationOf(const Servers& servers) {
     invocation.is_here = server.is_unix() || IsLoopback(server.host);
   }
   return invocation;
-}
-
-std::vector<std::string> CursorKeys(const Servers& servers) {
-  if (servers.fleet) return {kFleetCursorKey};
-  std::vector<std::string> keys;
-  for (const ServerAddress& server : servers.addresses) keys.push_back(ToText(server));
-  return keys;
 }
 
 }  // namespace vmeventd::client

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,10 +33,5 @@ std::vector<DaemonNode> NodesOf(const Servers& servers, bool named = false);
 
 // The invocation for sentences about the servers. There may be no server, if only files are read.
 Invocation InvocationOf(const Servers& servers);
-
-// Positions from which to resume, keyed by server: see CursorKeys().
-using WatchPositions = std::map<std::string, WatchPosition>;
-// The keys of the servers, or the key of the fleet.
-std::vector<std::string> CursorKeys(const Servers& servers);
 
 }  // namespace vmeventd::client

@@ -15,10 +15,6 @@
 
 namespace vmeventd::client {
 
-// A GAP that is in no journal. It has no sequence; `missing` begins after the position and has no
-// end. Does not move the position.
-NodeEvents MakeGap(MessageNode node, const WatchPosition& behind, const std::string& why);
-
 // Delivers events as they happen, over as many connections as needed: resumes after its position,
 // and reports gaps. One thread.
 class Source {

@@ -7,6 +7,7 @@
 #include "client/output/print_sentence.h"
 #include "client/sources/servers.h"
 #include "client/sources/watch_command.h"
+#include "client/sources/watch_positions.h"
 
 namespace vmeventd::client {
 

@@ -23,9 +23,12 @@
 #include "client/commands/events.h"
 #include "client/commands/stats.h"
 #include "client/commands/why.h"
+#include "client/options/option_context.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/sources/make_source.h"
+#include "client/sources/watch_positions.h"
+#include "client/web/event_id.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {

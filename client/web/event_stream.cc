@@ -4,11 +4,10 @@
 
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "client/output/formatter.h"
 #include "client/output/json.h"
+#include "client/output/json_with_texts.h"
+#include "client/web/event_id.h"
 #include "nlohmann/json.hpp"
 
 namespace vmeventd::client {
@@ -16,33 +15,6 @@ namespace vmeventd::client {
 constexpr absl::Duration kHeartbeat = absl::Seconds(15);
 // Delay until the end of the client's connection is noticed.
 constexpr absl::Duration kReadSlice = absl::Milliseconds(500);
-
-std::string ToEventId(const StreamPositions& positions) {
-  std::string id;
-  size_t next = 0;
-  for (const auto& [server, position] : positions) {
-    for (; next < server; ++next) id += ',';
-    absl::StrAppend(&id, position.journal_id, ":", position.sequence);
-  }
-  return id;
-}
-
-absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t servers) {
-  StreamPositions positions;
-  size_t server = 0;
-  for (const absl::string_view part : absl::StrSplit(id, ',')) {
-    const std::pair<std::string, std::string> words = absl::StrSplit(part, absl::MaxSplits(':', 1));
-    WatchPosition position{0, words.first};
-    if (!part.empty() && (server >= servers || words.first.empty() ||
-                          !absl::SimpleAtoi(words.second, &position.sequence))) {
-      return absl::InvalidArgumentError(
-          "is not a position of this server; send the id of an event, JOURNAL:SEQUENCE");
-    }
-    if (!part.empty()) positions[server] = std::move(position);
-    ++server;
-  }
-  return positions;
-}
 
 ssize_t EventStream::Read(char* buffer, size_t size) {
   if (!std::exchange(begun_, true)) {

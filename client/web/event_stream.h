@@ -3,31 +3,21 @@
 #include <sys/types.h>
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
 #include <utility>
 
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/connect/stop_source.h"
 #include "client/output/node_event.h"
 #include "client/output/print_sentence.h"
 #include "client/output/watch_position.h"
 #include "client/sources/source.h"
+#include "client/web/event_id.h"
 
 namespace vmeventd::client {
-
-// Positions of a stream, keyed by the index of the server.
-using StreamPositions = std::map<size_t, WatchPosition>;
-
-// The id of a server-sent event: "JOURNAL:SEQUENCE" for each server, separated by commas.
-std::string ToEventId(const StreamPositions& positions);
-// INVALID_ARGUMENT: `id` is not such an id, or has a position of a server beyond `servers`.
-absl::StatusOr<StreamPositions> ParseEventId(absl::string_view id, size_t servers);
 
 // A watch as server-sent events, for one HTTP connection. The event names are
 //   (none)   an event of the journal

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,7 +9,7 @@
 #include "absl/time/time.h"
 #include "server/config/listen_address.h"
 #include "server/config/log_format.h"
-#include "server/config/tls_files.h"
+#include "server/config/tls_paths.h"
 #include "spdlog/common.h"
 #include "watcher/core/label_rule.h"
 #include "watcher/core/source_specs.h"
@@ -50,25 +49,5 @@ struct Config {
   // Part of max_streams that one peer may have.
   int64_t max_streams_per_peer() const { return std::max<int64_t>(1, max_streams / 2); }
 };
-
-// The source of the defaults of listens and state_dir.
-struct Environment {
-  unsigned uid = 0;
-  std::function<std::string(const char*)> variable;  // its value is empty if not set
-};
-Environment SystemEnvironment();
-Config DefaultConfig(const Environment& environment);
-
-// Either a configuration to run with, or the text to print and the exit code: 0 for --help,
-// --version and --check-config, 2 for wrong usage, 1 if something that the flags name on this host
-// cannot be used now: the configuration file, a group, TLS files. The text names the flag, the
-// value and the rule. --check-config treats both as wrong usage.
-struct ParsedConfig {
-  std::optional<Config> config;
-  int exit_code = 0;
-  std::string text;
-};
-
-ParsedConfig ParseConfig(const std::vector<std::string>& arguments, const Environment& environment);
 
 }  // namespace vmeventd

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "server/events/event_codec.h"
+#include "server/events/complete_event.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/vm_event.h"
 

@@ -12,10 +12,6 @@
 
 namespace vmeventd {
 
-// Adds to an event of the watcher its sequence and its VM in the state after the event; `vm` is
-// null for an event of the node as a whole.
-void CompleteEvent(const v1::Vm* vm, uint64_t sequence, v1::Event* event);
-
 // The bytes of a message, the same for equal messages.
 std::string Serialized(const google::protobuf::MessageLite& message);
 // Parses such bytes; returns an empty message if they are malformed.

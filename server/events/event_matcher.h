@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <iterator>
 
-#include "base/event_filter.h"
+#include "base/filter_lists.h"
 #include "base/name_matcher.h"
 #include "server/events/event_record.h"
 #include "server/events/vm_record.h"

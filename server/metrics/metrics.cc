@@ -31,6 +31,7 @@
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
 #include "prometheus/text_serializer.h"
+#include "server/config/tls_material.h"
 #include "server/events/event_codec.h"
 #include "server/events/vm_record.h"
 #include "server/stream/stream_lag.h"

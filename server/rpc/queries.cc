@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/error_reason.h"
+#include "base/mutex.h"
 #include "base/quote.h"
 #include "base/uuid.h"
 #include "server/eventlog/event_listing.h"

@@ -18,7 +18,8 @@
 #include "base/passed_descriptors.h"
 #include "base/unique_fd.h"
 #include "base/unix_address.h"
-#include "server/host/files.h"
+#include "server/host/lock_file.h"
+#include "server/host/own_directory.h"
 
 namespace vmeventd {
 namespace {

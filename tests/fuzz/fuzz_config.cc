@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "server/config/config.h"
+#include "server/config/parse_config.h"
 
 namespace {
 

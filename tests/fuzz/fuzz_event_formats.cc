@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "client/fleet/fleet_message.h"
 #include "client/output/formatter.h"
+#include "client/output/table_style.h"
 #include "client/sinks/event_variables.h"
 #include "nlohmann/json.hpp"
 

@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "base/passed_descriptors.h"
 #include "gtest/gtest.h"
-#include "server/events/event_codec.h"
+#include "server/events/complete_event.h"
 #include "server/events/logged_event.h"
 #include "tests/support/filled_message.h"
 #include "tests/support/saved_messages.h"

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_subjects.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/subject_matches.h"

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/output/formatter.h"
+#include "client/output/table_style.h"
 
 // A Formatter of each form.
 

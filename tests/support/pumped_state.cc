@@ -3,7 +3,7 @@
 #include "gtest/gtest.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/sequence_mark.h"
-#include "server/events/event_codec.h"
+#include "server/events/complete_event.h"
 #include "server/events/logged_event.h"
 #include "tests/support/client_events.h"
 #include "tests/support/event_log_for_tests.h"

@@ -17,6 +17,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "client/fleet/create_fleet.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
 #include "client/nats/domain.h"

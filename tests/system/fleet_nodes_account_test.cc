@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "client/fleet/create_fleet.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
 #include "client/nats/domain.h"

@@ -25,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
 #include "client/fleet/create_fleet.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"
 #include "client/nats/jetstream.h"

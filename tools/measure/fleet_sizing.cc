@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/fleet/create_fleet.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_message.h"
 #include "client/fleet/fleet_subjects.h"
 #include "client/nats/connection.h"

@@ -19,7 +19,7 @@
 #include "grpcpp/grpcpp.h"
 #include "server/eventlog/journal.h"
 #include "server/eventlog/journal_reader.h"
-#include "server/events/event_codec.h"
+#include "server/events/complete_event.h"
 #include "server/events/event_record.h"
 #include "server/events/logged_event.h"
 #include "server/stream/stream_cursor.h"

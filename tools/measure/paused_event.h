@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/events/event_codec.h"
+#include "server/events/complete_event.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/vm_event.h"

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -25,14 +24,6 @@ struct ProcessEnd {
   bool unseen = false;              // it ended while vmeventd was restarted
   bool late = false;                // it had ended when vmeventd looked for it
   std::string status_unknown = {};  // reason why `status` is unset; empty: no reason is known
-};
-
-// The kernel's numbers for a process that it kills because memory ran out; sizes in KiB. Unset:
-// this kernel does not report it.
-struct OomVictim {
-  std::optional<int64_t> total_vm;
-  std::optional<int64_t> anon_rss;
-  std::optional<int64_t> oom_score_adj;
 };
 
 }  // namespace vmeventd

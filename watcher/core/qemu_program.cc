@@ -4,7 +4,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "watcher/core/given_value.h"
 
 namespace vmeventd {
 
@@ -36,13 +35,6 @@ std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::s
   const auto program = std::find_if(arguments.begin() + 1, arguments.end(), IsQemuProgram);
   if (program != arguments.end()) arguments.erase(arguments.begin(), program);
   return arguments;
-}
-
-std::string GivenContainer(const std::vector<std::string>& arguments) {
-  if (arguments.empty()) return "";
-  const absl::string_view program = arguments.front();
-  if (program.substr(program.rfind('/') + 1) != "libvirt_lxc") return "";
-  return GivenValue(arguments, "--name");
 }
 
 }  // namespace vmeventd

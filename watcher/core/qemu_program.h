@@ -21,7 +21,4 @@ std::vector<std::string> WithProgram(std::vector<std::string> arguments, absl::s
 // Returns whether the command line is of a QEMU that runs a VM.
 bool IsQemu(const std::vector<std::string>& arguments);
 
-// Returns the name of the container of a libvirt_lxc; empty: the process is not a libvirt_lxc.
-std::string GivenContainer(const std::vector<std::string>& arguments);
-
 }  // namespace vmeventd

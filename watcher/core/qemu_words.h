@@ -2,10 +2,8 @@
 
 #include <cstddef>
 #include <optional>
-#include <string>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "vmeventd/contract/enums.h"
 #include "watcher/core/signal_sender.h"
 
@@ -19,10 +17,6 @@ inline constexpr size_t kMaxWordBytes = 2048;
 // The last lines of `text`, escaped, within the two bounds. Lines that libvirt adds are dropped,
 // and those that QEMU writes at each start.
 v1::LastWords WordsIn(absl::string_view text, LastWordsSource source);
-
-// Returns the part of a libvirt log that was written by the process started at `start`, without its
-// command line; "": there is none.
-std::string LibvirtLife(absl::string_view log, absl::Time start);
 
 // Returns the sender that QEMU's last words name, as in "terminating on signal 15 from pid 812
 // (/usr/sbin/virtqemud)". Unset: they name none.

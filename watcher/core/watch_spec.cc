@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/star_pattern.h"
+#include "watcher/core/ganeti_directory.h"
 #include "watcher/core/source_specs.h"
 
 namespace vmeventd {
@@ -116,10 +117,6 @@ absl::StatusOr<WatchSpec> ParseWatchSpec(absl::string_view text) {
   }
   spec.pattern = std::string(*pattern);
   return spec;
-}
-
-bool IsGanetiControlDirectory(absl::string_view directory) {
-  return absl::StripPrefix(directory, "/var") == absl::StripPrefix(kGanetiControlDirectory, "/var");
 }
 
 WatchSpec OptionalGanetiWatch() {

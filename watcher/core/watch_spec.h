@@ -39,12 +39,6 @@ struct WatchSpec {
   std::optional<std::string> DirectoryOf(absl::string_view entry) const;
 };
 
-// Ganeti's directory. The monitors that Ganeti leaves to other programs are *.kvmd there, which is
-// the default pattern for it; elsewhere that is *.qmp.
-inline constexpr char kGanetiControlDirectory[] = "/var/run/ganeti/kvm-hypervisor/ctrl";
-inline constexpr char kGanetiMonitorSuffix[] = ".kvmd";
-// Returns whether it is that directory; /var/run stands for /run.
-bool IsGanetiControlDirectory(absl::string_view directory);
 // The watch of Ganeti's directory, which need not exist; used if the configuration names no source.
 WatchSpec OptionalGanetiWatch();
 

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
+#include "base/thread_role.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/health_services.h"
 #include "watcher/core/proto_time.h"

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "base/event_loop.h"
+#include "base/rare.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/run_info.h"
 #include "watcher/runs/command_line_read.h"

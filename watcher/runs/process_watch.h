@@ -6,9 +6,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "base/event_loop.h"
+#include "base/rare.h"
 #include "base/unique_fd.h"
+#include "watcher/core/oom_victim.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"
 #include "watcher/runs/exit_status_reader.h"

@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "base/compact.h"
 #include "base/event_loop.h"
+#include "base/rare.h"
 #include "base/unique_fd.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/process_end.h"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/compact.h"
+#include "base/rare.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
 namespace vmeventd {

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
-#include "base/compact.h"
+#include "base/rare.h"
 #include "base/token_bucket.h"
 #include "vmeventd/contract/enums.h"
 

@@ -5,7 +5,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/compact.h"
+#include "base/rare.h"
 #include "vmeventd/contract/enums.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"

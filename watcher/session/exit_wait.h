@@ -2,7 +2,7 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/compact.h"
+#include "base/rare.h"
 
 namespace vmeventd {
 

@@ -6,7 +6,7 @@
 
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/compact.h"
+#include "base/rare.h"
 #include "vmeventd/contract/enums.h"
 #include "watcher/session/guest_agent_probe.h"
 

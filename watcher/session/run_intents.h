@@ -3,7 +3,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/compact.h"
+#include "base/rare.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/session/evidence.h"
 

@@ -5,7 +5,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/clock.h"
-#include "base/compact.h"
+#include "base/rare.h"
 #include "watcher/core/labels.h"
 #include "watcher/core/run_info.h"
 #include "watcher/session/evidence_log.h"

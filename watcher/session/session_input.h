@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "watcher/core/labels.h"
 #include "watcher/core/monitor_info.h"
+#include "watcher/core/oom_victim.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/qmp_message.h"

@@ -8,6 +8,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/causes.h"
+#include "watcher/core/ganeti_directory.h"
+#include "watcher/core/process_end.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/qemu_words.h"
 #include "watcher/core/watch_spec.h"

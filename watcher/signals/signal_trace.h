@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "watcher/core/oom_victim.h"
 #include "watcher/core/problem.h"
-#include "watcher/core/process_end.h"
 
 namespace vmeventd {
 

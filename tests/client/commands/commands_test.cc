@@ -19,7 +19,6 @@
 #include "client/commands/unknown_names.h"
 #include "client/commands/vms.h"
 #include "client/connect/known_services.h"
-#include "client/output/formatter.h"
 #include "client/output/trouble.h"
 #include "client/output/vm_rows.h"
 #include "client/sources/daemon_lists.h"

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "client/output/table_style.h"
 #include "client/output/terminal_text.h"
 #include "client/sources/daemon_lists.h"
 #include "gmock/gmock.h"

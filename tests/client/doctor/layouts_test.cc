@@ -7,8 +7,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "client/doctor/diagnosis.h"
+#include "client/doctor/file_text.h"
 #include "client/doctor/finding.h"
-#include "client/doctor/settings.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

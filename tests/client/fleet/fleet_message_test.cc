@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/fleet/fleet_buckets.h"
 #include "client/fleet/fleet_filter.h"
 #include "client/fleet/fleet_subjects.h"
 #include "gmock/gmock.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/fleet/create_fleet.h"
-#include "client/nats/stream_reader.h"
+#include "client/nats/ack_subject.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/answering_nats.h"

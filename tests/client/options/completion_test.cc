@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "client/options/option_context.h"
 #include "client/options/options.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,6 +1,7 @@
 #include <string>
 #include <utility>
 
+#include "client/options/option_context.h"
 #include "client/options/options.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

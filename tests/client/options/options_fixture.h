@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "client/options/option_context.h"
 #include "client/options/options.h"
 #include "gtest/gtest.h"
 

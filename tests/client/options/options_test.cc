@@ -11,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/options/option_context.h"
 #include "client/output/enum_names.h"
 #include "client/sinks/follow_command.h"
 #include "client/sinks/sink_options.h"

@@ -1,5 +1,6 @@
 #include <string>
 
+#include "client/options/option_context.h"
 #include "client/options/options.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

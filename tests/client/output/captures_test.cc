@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "client/commands/vms.h"
 #include "client/output/formatter.h"
+#include "client/output/table_style.h"
 #include "client/output/vm_rows.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

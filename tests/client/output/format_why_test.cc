@@ -2,8 +2,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "client/output/event_text.h"
-#include "client/output/formatter.h"
+#include "client/output/end_text.h"
+#include "client/output/table_style.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "client/output/enum_names.h"
 #include "client/output/node_state.h"
+#include "client/output/table_style.h"
 #include "client/output/trouble.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/option.h"
+#include "client/options/options.h"
 #include "client/options/parser.h"
 #include "client/options/reading.h"
 #include "client/options/servers.h"

@@ -7,7 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
-#include "client/output/formatter.h"
 #include "client/output/json.h"
 #include "client/sinks/http.h"
 #include "client/sinks/push_body.h"

@@ -8,8 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/credentials.h"
-#include "server/config/config.h"
 #include "server/config/listen_address.h"
+#include "server/config/parse_config.h"
+#include "server/config/tls_files.h"
 #include "tests/support/files.h"
 #include "tests/support/loopback.h"
 #include "tests/support/own_channel.h"

@@ -21,6 +21,7 @@
 #include "server/config/flags.h"
 #include "server/config/listen_address.h"
 #include "server/config/log_format.h"
+#include "server/config/parse_config.h"
 #include "tests/support/files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/events/complete_event.h"
 #include "server/events/event_record.h"
 #include "server/events/logged_event.h"
 #include "tests/support/client_events.h"

@@ -16,7 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "server/config/tls_files.h"
+#include "server/config/tls_material.h"
 #include "server/transport/http2_frame.h"
 #include "server/transport/wire.h"
 #include "tests/support/files.h"

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "server/config/listen_address.h"
-#include "server/host/files.h"
+#include "server/host/own_directory.h"
 #include "tests/support/files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"

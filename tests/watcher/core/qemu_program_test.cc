@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
+#include "watcher/core/given_container.h"
 
 namespace vmeventd {
 namespace {

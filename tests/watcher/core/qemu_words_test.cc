@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "vmeventd/contract/enums.h"
+#include "watcher/core/libvirt_log.h"
 
 namespace vmeventd {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "watcher/core/ganeti_directory.h"
 
 namespace vmeventd {
 namespace {

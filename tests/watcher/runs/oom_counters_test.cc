@@ -1,4 +1,3 @@
-
 #include "watcher/runs/oom_counters.h"
 
 #include <filesystem>

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/problem_texts.h"
+#include "watcher/core/oom_victim.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/session/evidence.h"
 #include "watcher/session/vm_session.h"

@@ -1,11 +1,7 @@
-#include "client/output/event_text.h"
-
-#include <map>
-#include <vector>
+#include "client/output/end_text.h"
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/signal_name.h"
 #include "client/output/enum_names.h"
@@ -56,63 +52,8 @@ std::string ClassWord(const v1::ShutdownDetail& shutdown) {
   return ShortName(shutdown.shutdown_class()) + (shutdown.caveats_size() > 0 ? "?" : "");
 }
 
-std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window) {
-  int all = 0;
-  std::vector<std::string> classes;
-  for (const auto& [shutdown_class, count] : ends) {
-    all += count;
-    classes.push_back(absl::StrCat(ShortName(shutdown_class), " ", count));
-  }
-  return absl::StrCat(all == 0 ? "none" : absl::StrCat(all), " in the last ", DurationText(window),
-                      all == 0 ? "" : ": ", absl::StrJoin(classes, ", "));
-}
-
-std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone zone) {
-  return absl::StrCat(
-      info.events(), info.events() == 1 ? " event" : " events",
-      info.has_oldest_time()
-          ? absl::FormatTime(" since %Y-%m-%d %H:%M:%S", FromTimestamp(info.oldest_time()), zone)
-          : "");
-}
-
-std::string PauseWords(absl::string_view run_state) {
-  static constexpr std::pair<absl::string_view, absl::string_view> kWords[] = {
-      {"paused", "by a command of the host (stop)"},
-      {"prelaunch", "held before its start (-S)"},
-      {"inmigrate", "waits for an incoming migration"},
-      {"finish-migrate", "at the end of a migration"},
-      {"postmigrate", "migrated away, or its memory saved to a file"},
-      {"save-vm", "its state is being saved"},
-      {"restore-vm", "its state is being restored"},
-      {"io-error", "after an I/O error"},
-      {"watchdog", "by its watchdog"},
-      {"internal-error", "after an internal error of KVM or QEMU"},
-      {"guest-panicked", "its guest's kernel panicked"},
-      {"debug", "by a debugger"},
-      {"colo", "waits for its COLO replica"},
-  };
-  for (const auto& [name, words] : kWords) {
-    if (name == run_state) return std::string(words);
-  }
-  return run_state.empty() ? "" : absl::StrCat("run state ", EscapeForTerminal(run_state));
-}
-
 std::string CauseWords(v1::ShutdownCause cause) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(ShortName(cause)), {{"_", " "}});
-}
-
-std::string ProblemsText(const v1::Vm& vm) {
-  return absl::StrJoin(vm.problems(), "; ", [](std::string* out, const v1::Problem& problem) {
-    absl::StrAppend(out, problem.text());
-  });
-}
-
-std::string LabelsText(const v1::VmRef& vm) {
-  const std::map<std::string, std::string> labels(vm.labels().begin(), vm.labels().end());
-  return absl::StrJoin(labels, ",", [](std::string* out, const auto& label) {
-    absl::StrAppend(out, label.first, "=",
-                    absl::StrReplaceAll(label.second, {{",", "\\,"}, {"\\", "\\\\"}}));
-  });
 }
 
 std::string IntentPrefix(const v1::ShutdownDetail& shutdown) {

@@ -3,7 +3,6 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "watcher/core/watch_spec.h"
 
 // Texts that vmeventd's configuration file can hold, and their quotation. Pure.
 
@@ -15,8 +14,5 @@ bool FileHolds(absl::string_view text);
 
 // The text, quoted for the file: a string of TOML.
 std::string QuoteForFile(absl::string_view text);
-
-// Returns whether vmeventd starts with this --watch in its file, and takes no manager's monitor.
-bool MayPropose(const WatchSpec& watch);
 
 }  // namespace vmeventd::client

@@ -4,8 +4,6 @@
 #include <optional>
 #include <utility>
 
-// Values that take little memory in each of many objects.
-
 namespace vmeventd {
 
 // A std::optional with its value on the heap, for members that nearly all of many objects leave

@@ -1,4 +1,4 @@
-#include "server/host/files.h"
+#include "server/host/own_directory.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "server/host/lock_file.h"
 #include "tests/support/files.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"

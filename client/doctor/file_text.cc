@@ -1,4 +1,4 @@
-#include "client/doctor/settings.h"
+#include "client/doctor/file_text.h"
 
 #include <cstddef>
 
@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/utf8.h"
-#include "watcher/core/managers.h"
 
 namespace vmeventd::client {
 namespace {
@@ -41,12 +40,6 @@ std::string QuoteForFile(absl::string_view text) {
   if (text.find_first_of("\"\\") == text.npos) return absl::StrCat("\"", text, "\"");
   if (!absl::StrContains(text, '\'')) return absl::StrCat("'", text, "'");
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
-}
-
-bool MayPropose(const WatchSpec& watch) {
-  const auto read = ParseWatchSpec(watch.text());
-  return read.ok() && read->directory == watch.directory && read->pattern == watch.pattern &&
-         !FindManagerMonitors(watch).has_value() && FileHolds(watch.text());
 }
 
 }  // namespace vmeventd::client

@@ -1,30 +1,17 @@
 #pragma once
 
-#include <map>
 #include <string>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// Texts for an event's fields, for tables, `why`, commands and mails.
+// Texts for the end of a VM, for tables, `why`, commands and mails.
 
 namespace vmeventd::client {
 
 // The class for a table: "USER?" if a caveat casts doubt on it.
 std::string ClassWord(const v1::ShutdownDetail& shutdown);
-
-// Ends within this time are counted.
-inline constexpr absl::Duration kCountedEnds = absl::Hours(24);
-// "3 in the last 24 h: USER 1, CRASH 2".
-std::string EndsText(const std::map<v1::ShutdownClass, int>& ends, absl::Duration window);
-
-// The content of a journal: "37 events since 2026-11-28 20:57:53".
-std::string StoredEvents(const v1::GetServerInfoResponse& info, absl::TimeZone zone);
-
-// Why a VM is paused, from QEMU's run state: "waits for an incoming migration". Escaped; empty for
-// an empty run state.
-std::string PauseWords(absl::string_view run_state);
 
 // "guest poweroff" for GUEST_POWEROFF.
 std::string CauseWords(v1::ShutdownCause cause);
@@ -45,12 +32,5 @@ std::string EndedBetween(const v1::ShutdownDetail& shutdown, absl::Time noticed,
 // The end in the words of the STOPPED's `message` (if empty, the cause), and what makes it
 // doubtful. One or more escaped sentences, without the intent.
 std::string EndSentence(const v1::ShutdownDetail& shutdown, absl::string_view message);
-
-// The texts of the VM's problems, separated by "; "; not escaped.
-std::string ProblemsText(const v1::Vm& vm);
-
-// "app=web,tier=db", sorted by key; "" without labels. A backslash precedes a comma or a backslash
-// in a value, as in a selector.
-std::string LabelsText(const v1::VmRef& vm);
 
 }  // namespace vmeventd::client

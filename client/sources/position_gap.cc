@@ -1,4 +1,4 @@
-#include "client/sources/source.h"
+#include "client/sources/position_gap.h"
 
 #include <utility>
 

@@ -1,14 +1,9 @@
-#include "client/fleet/fleet.h"
+#include "client/fleet/fleet_failure.h"
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "client/output/terminal_text.h"
 
 namespace vmeventd::client {
-
-std::string ToText(const NatsOptions& fleet) {
-  return EscapeForTerminal(absl::StrJoin(fleet.servers, ","));
-}
 
 Failure ExplainFleetFailure(const std::string& servers, const Invocation& invocation,
                             const absl::Status& status) {

@@ -1,0 +1,23 @@
+#include "client/sinks/trial_event.h"
+
+#include <cstdint>
+
+#include "watcher/core/proto_time.h"
+
+namespace vmeventd::client {
+
+NodeEvent TrialEvent(const std::string& node, absl::Time now) {
+  NodeEvent one;
+  one.node = {node, "", "test", {}};
+  // Receivers that know an event by its id take a second one.
+  one.event.set_sequence(static_cast<uint64_t>(absl::ToUnixSeconds(now)));
+  *one.event.mutable_observe_time() = ToTimestamp(now);
+  one.event.set_type(v1::EVENT_TYPE_STOPPED);
+  one.event.set_state(v1::VM_STATE_STOPPED);
+  one.event.mutable_vm()->set_name("vmevents-test");
+  one.event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
+  one.event.set_message("This is a test of vmevents push: no VM has ended.");
+  return one;
+}
+
+}  // namespace vmeventd::client
