@@ -34,10 +34,11 @@
 #include "server/eventlog/stream_start.h"
 #include "server/events/vm_record.h"
 #include "server/events/vm_registry.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/health_services.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/service_health.h"
+#include "watcher/core/update_sink.h"
+#include "watcher/core/vm_update.h"
 
 // The node's event log. Other folders include only this header, with the types that it includes,
 // event_listing.h and stream_start.h.
@@ -69,7 +70,7 @@ struct EventLogOptions {
 // burst that is faster than the disk, the event of an update is dropped unless it is evidence or
 // somebody waits for it; beyond four times that size, any event is dropped. One GAP counts these.
 // The newest state of each VM is never dropped.
-class EventLog final : public EventSink {
+class EventLog final : public UpdateSink {
  public:
   // Called by a pump in each of its turns, one at a time; may call gRPC. `published`: more events
   // can be read, or more of them are durable.

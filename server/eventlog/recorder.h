@@ -14,7 +14,7 @@
 #include "server/eventlog/node_gap.h"
 #include "server/eventlog/unpublished_turn.h"
 #include "server/events/logged_event.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_update.h"
 
 namespace vmeventd {
 

@@ -12,7 +12,7 @@
 #include "tests/support/manual_clock.h"
 #include "tests/support/temporary_directory.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_update.h"
 
 namespace vmeventd {
 

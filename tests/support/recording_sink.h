@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "vmeventd/contract/enums.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/update_sink.h"
+#include "watcher/core/vm_update.h"
 
 namespace vmeventd {
 
 // Records the pushed updates, and whether the VM's shutdown file existed at that moment.
-class RecordingSink : public EventSink {
+class RecordingSink : public UpdateSink {
  public:
   struct Entry {
     VmUpdate update;

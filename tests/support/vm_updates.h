@@ -6,7 +6,7 @@
 #include "tests/support/test_time.h"
 #include "vmeventd/contract/enums.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/vm_update.h"
 
 // Updates like the watcher's, and their parts. Times are At(0) unless given.
 

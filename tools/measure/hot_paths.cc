@@ -229,7 +229,7 @@ class SteppedClock : public Clock {
 // A watcher of VMs that power off one after another. Nothing of tests/support is linked: it is not
 // compiled as what is shipped.
 class StoppingFleet {
-  struct Sink : EventSink {
+  struct Sink : UpdateSink {
     void Push(VmUpdate /*update*/) override {}
   };
 

@@ -25,7 +25,7 @@ namespace vmeventd {
 namespace {
 
 // Counts, and keeps nothing.
-class CountingSink : public EventSink {
+class CountingSink : public UpdateSink {
  public:
   void Push(VmUpdate update) override {
     if (!update.event.has_value()) return;

@@ -70,11 +70,11 @@ SourceKind LibvirtSource::Kind(std::shared_ptr<LibvirtApi> api) {
             return absl::OkStatus();
           },
           .make = [library](RunContext* context, RunTable* table,
-                            EventSink* sink) { return Create(context, table, sink, *library); }};
+                            UpdateSink* sink) { return Create(context, table, sink, *library); }};
 }
 
 absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
-    RunContext* context, RunTable* table, EventSink* sink, std::shared_ptr<LibvirtApi> api) {
+    RunContext* context, RunTable* table, UpdateSink* sink, std::shared_ptr<LibvirtApi> api) {
   UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) return absl::ErrnoToStatus(errno, "eventfd");
   const int fd = wake.get();
@@ -86,7 +86,7 @@ absl::StatusOr<std::unique_ptr<LibvirtSource>> LibvirtSource::Create(
   return source;
 }
 
-LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, EventSink* sink,
+LibvirtSource::LibvirtSource(RunContext* context, RunTable* table, UpdateSink* sink,
                              std::shared_ptr<LibvirtApi> api, UniqueFd wake)
     : context_(context),
       table_(table),

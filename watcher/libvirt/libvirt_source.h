@@ -19,12 +19,12 @@
 #include "base/mutex.h"
 #include "base/pending_call.h"
 #include "base/token_bucket.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/core/problem.h"
 #include "watcher/core/qmp_message.h"
 #include "watcher/core/service_health.h"
 #include "watcher/core/source_specs.h"
+#include "watcher/core/update_sink.h"
 #include "watcher/core/vm_source.h"
 #include "watcher/libvirt/libvirt_api.h"
 #include "watcher/libvirt/libvirt_link.h"
@@ -64,7 +64,7 @@ class LibvirtSource : public RunSource, public FdHandler {
   // The first three outlive the source; the runs in the table need not. An error names the missing
   // system resource.
   static absl::StatusOr<std::unique_ptr<LibvirtSource>> Create(RunContext* context, RunTable* table,
-                                                               EventSink* sink,
+                                                               UpdateSink* sink,
                                                                std::shared_ptr<LibvirtApi> api);
   // Waits a short time for running calls to return.
   ~LibvirtSource() override;
@@ -178,7 +178,7 @@ class LibvirtSource : public RunSource, public FdHandler {
     bool reachable() const { return wanted || open; }
   };
 
-  LibvirtSource(RunContext* context, RunTable* table, EventSink* sink,
+  LibvirtSource(RunContext* context, RunTable* table, UpdateSink* sink,
                 std::shared_ptr<LibvirtApi> api, UniqueFd wake);
 
   void OnFdReady(uint32_t events) override;
@@ -259,7 +259,7 @@ class LibvirtSource : public RunSource, public FdHandler {
 
   RunContext* const context_;
   RunTable* const table_;
-  EventSink* const sink_;
+  UpdateSink* const sink_;
   // Written by the loop thread, read by any thread.
   struct {
     Counter connects;

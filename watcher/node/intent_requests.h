@@ -15,7 +15,7 @@
 #include "base/mutex.h"
 #include "base/token_bucket.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/update_sink.h"
 #include "watcher/node/intent_request.h"
 #include "watcher/runs/run_table.h"
 
@@ -34,7 +34,7 @@ inline constexpr TokenRate kNodeIntents{.per_second = 5, .burst = 10'000};
 class IntentRequests {
  public:
   // All pointers must outlive this. Without `limited`, kNodeIntents does not apply.
-  IntentRequests(EventLoop* loop, RunTable* runs, EventSink* sink, bool limited)
+  IntentRequests(EventLoop* loop, RunTable* runs, UpdateSink* sink, bool limited)
       : loop_(loop), runs_(runs), sink_(sink), limited_(limited) {}
   ~IntentRequests();
 
@@ -68,7 +68,7 @@ class IntentRequests {
 
   EventLoop* const loop_;
   RunTable* const runs_;
-  EventSink* const sink_;
+  UpdateSink* const sink_;
   const bool limited_;
   TokenBucket node_intents_{kNodeIntents};
   Mutex mutex_;

@@ -79,7 +79,7 @@ v1::Event Absence(absl::Time since, absl::Time until, const RunTable::LateEnds& 
 // The parts of the watcher, in the order in which they are made.
 class NodeWatcherImpl : public NodeWatcher {
  public:
-  NodeWatcherImpl(WatcherOptions options, PreviousRuns previous, EventSink* sink,
+  NodeWatcherImpl(WatcherOptions options, PreviousRuns previous, UpdateSink* sink,
                   std::unique_ptr<EventLoop> loop)
       : options_(std::move(options)),
         previous_(std::move(previous)),
@@ -264,7 +264,7 @@ class NodeWatcherImpl : public NodeWatcher {
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
   SignalWatch signals_;
   HostWatch host_;
-  EventSink* const sink_;
+  UpdateSink* const sink_;
   RunContext context_;
   std::vector<std::unique_ptr<RunSource>> sources_;  // they outlive their runs, which call them
   SourcesByKey by_key_;
@@ -306,7 +306,7 @@ std::vector<ServiceHealth> NodeWatcher::NotServing(const SourceTable& sources) {
 absl::StatusOr<std::unique_ptr<NodeWatcher>> NodeWatcher::Create(WatcherOptions options,
                                                                  PreviousRuns previous,
                                                                  const Clock* clock,
-                                                                 EventSink* sink,
+                                                                 UpdateSink* sink,
                                                                  const SourceTable& sources) {
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();

@@ -11,8 +11,8 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/event_sink.h"
 #include "watcher/core/service_health.h"
+#include "watcher/core/update_sink.h"
 #include "watcher/node/intent_request.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/previous_runs.h"
@@ -41,7 +41,7 @@ class NodeWatcher {
   // restores the previous runs, sets the watches and scans the directories. An error names the
   // system resource that could not be had.
   static absl::StatusOr<std::unique_ptr<NodeWatcher>> Create(
-      WatcherOptions options, PreviousRuns previous, const Clock* clock, EventSink* sink,
+      WatcherOptions options, PreviousRuns previous, const Clock* clock, UpdateSink* sink,
       const SourceTable& sources = AllSources());
   virtual ~NodeWatcher() = default;
 

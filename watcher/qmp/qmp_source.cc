@@ -50,7 +50,7 @@ SourceKind QmpSource::Kind() {
   return {.key = kKey,
           .health_service = kHealthService,
           .load_library = nullptr,
-          .make = [](RunContext* context, RunTable* table, EventSink*) {
+          .make = [](RunContext* context, RunTable* table, UpdateSink*) {
             return Create(context, table);
           }};
 }

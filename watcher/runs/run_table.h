@@ -12,7 +12,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "base/uuid.h"
-#include "watcher/core/event_sink.h"
+#include "watcher/core/update_sink.h"
+#include "watcher/core/vm_update.h"
 #include "watcher/host/host_shutdown_api.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/peer_process.h"
@@ -28,7 +29,7 @@ namespace vmeventd {
 class RunTable {
  public:
   // Both outlive the table.
-  RunTable(EventSink* sink, WatcherMeters* meters) : sink_(sink), meters_(meters) {}
+  RunTable(UpdateSink* sink, WatcherMeters* meters) : sink_(sink), meters_(meters) {}
 
   // Adds a run whose id is not in the table. `source` outlives the table's use.
   VmRun* Add(RunSource* source, std::unique_ptr<VmRun> run);
@@ -99,7 +100,7 @@ class RunTable {
   void UpdateUuidProblems(const Uuid& uuid);
   std::string UuidProblem(const std::optional<Uuid>& uuid, const VmRun* run) const;
 
-  EventSink* const sink_;
+  UpdateSink* const sink_;
   WatcherMeters* const meters_;
   bool reports_shared_uuids_ = false;
   LateEnds late_ends_;

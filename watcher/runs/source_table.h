@@ -12,7 +12,7 @@
 
 namespace vmeventd {
 
-class EventSink;
+class UpdateSink;
 class RunTable;
 struct RunContext;
 struct SourceSpecs;
@@ -30,7 +30,7 @@ struct SourceKind {
   // Makes the source. `context` and `sink` outlive it. `table` is destroyed before the source,
   // whose destructor must not use it. An error names the system resource that could not be had.
   std::function<absl::StatusOr<std::unique_ptr<RunSource>>(RunContext* context, RunTable* table,
-                                                           EventSink* sink)>
+                                                           UpdateSink* sink)>
       make;
 };
 

@@ -4,8 +4,8 @@
 #include <variant>
 #include <vector>
 
-#include "watcher/core/event_sink.h"
 #include "watcher/core/process_end.h"
+#include "watcher/core/vm_update.h"
 #include "watcher/session/question.h"
 
 namespace vmeventd {

@@ -175,7 +175,7 @@ class ThirdSourceTest : public testing::Test {
                                          : absl::NotFoundError("libthird.so is missing");
                             },
                         .make =
-                            [this](RunContext* context, RunTable* table, EventSink*) {
+                            [this](RunContext* context, RunTable* table, UpdateSink*) {
                               auto made = std::make_unique<ThirdSource>(context, table);
                               source_ = made.get();
                               return made;

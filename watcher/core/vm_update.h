@@ -27,19 +27,4 @@ struct VmUpdate {
   std::optional<absl::Duration> observed = std::nullopt;
 };
 
-// Receives what the watcher sees. Called on the watcher's loop thread; must never block.
-class EventSink {
- public:
-  virtual ~EventSink() = default;
-
-  // Takes one step, in the order in which things happened.
-  virtual void Push(VmUpdate update) = 0;
-
-  // Called at the end of each turn of the loop, after its last Push().
-  virtual void EndTurn() {}
-
-  // Called when everything that happened to VMs up to this time was pushed.
-  virtual void Watched(absl::Time /*until*/) {}
-};
-
 }  // namespace vmeventd
