@@ -189,6 +189,7 @@ void Judge::Add(const v1::Event& event, int daemon) {
   story_->Reach("event ", v1::EventType_Name(event.type()).substr(11));
   entries_[event.sequence()] = {
       .event = event, .content = ContentOf(event), .taken_at = kernel_->monotonic()};
+  CheckUnseenChange(event);
   if (event.has_vm()) last_events_[event.vm().run_id()] = event.sequence();
   if (event.has_missing()) TakeMissing(event);
   if (event.has_missing() && drops()) dropped_at_.push_back(kernel_->monotonic());
@@ -214,6 +215,21 @@ void Judge::CheckGap(const v1::Event& event, int daemon) const {
   if (life == nullptr || life->handed_to != daemon) return;
   if (event.message().find("when vmeventd stopped") == std::string::npos) return;
   story_->Fail("life ", life->number, " was handed over, and has a GAP: ", event.message());
+}
+
+// A change that QEMU reported has QEMU's event.
+void Judge::CheckUnseenChange(const v1::Event& event) const {
+  const bool is_found = event.type() == v1::EVENT_TYPE_PAUSED ||
+                        event.type() == v1::EVENT_TYPE_RESUMED ||
+                        event.type() == v1::EVENT_TYPE_SUSPENDED;
+  if (!is_found || !event.qmp_event().empty() || dropped_) return;
+  story_->Reach("a VM is found in another state");
+  const auto last = last_events_.find(event.vm().run_id());
+  const auto before = last == last_events_.end() ? entries_.end() : entries_.find(last->second);
+  if (before != entries_.end() &&
+      before->second.event.gap_reason() != v1::GAP_REASON_UNSEEN_CHANGE) {
+    story_->Fail("the event ", event.sequence(), " has no GAP before it: ", event.message());
+  }
 }
 
 void Judge::CheckRef(const v1::Event& event) {

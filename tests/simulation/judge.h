@@ -140,6 +140,8 @@ class Judge {
   // Checks that the event describes its VM correctly, and omits nothing that earlier events had.
   void CheckRef(const v1::Event& event);
   void CheckGap(const v1::Event& event, int daemon) const;
+  // Checks that a GAP is before a state that was found after nobody had looked.
+  void CheckUnseenChange(const v1::Event& event) const;
   void CheckTimes(const v1::Event& stopped) const;
   // Returns whether the withdrawal of an intent for the life was published.
   bool IsWithdrawn(const Life& life) const;
@@ -165,6 +167,8 @@ class Judge {
   // Returns whether the daemon knows that the last pages of a migration were being sent when the
   // life was killed. Then nobody on this node knows whether it lives on, and the class is UNKNOWN.
   bool KnowsOfMigration(const Life& life, int daemon) const;
+  // Checks that an end of a VM that was followed since its last reset has no doubt of a press.
+  void CheckPressDoubt(const Life& life, const v1::ShutdownDetail& detail, int daemon) const;
   // Compares the class of an end with the true one.
   void CheckClass(const Life& life, const v1::Event& stopped, int daemon);
   // Checks the rest of the STOPPED: cause, sender, exit status, panic, evidence.

@@ -161,9 +161,23 @@ std::set<bool> Judge::MayBeIntended(const Life& life) const {
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
   const absl::Duration decided_at = std::min(DecidedAt(life), kernel_->monotonic());
   const Saying* const down = DecisiveShutdown(life, number_);
+  // What has come on the monitor is read before an intent is accepted, and none is for a process
+  // that has ended.
+  const auto is_too_late = [&](const Declared& intent) {
+    if (down != nullptr && life.uuid.empty() && down->at >= started_at_ &&
+        intent.asked > down->at) {
+      return true;
+    }
+    return HasOneMonitor(life) && life.ended_under == number_ &&
+           life.left_daemon_at >= started_at_ && intent.asked > life.gone_at;
+  };
   bool may_be_intended = false;
   bool must_be_intended = false;
   for (const Declared& intent : life.intents) {
+    if (is_too_late(intent)) {
+      story_->Reach("an intent is declared after what decides the end");
+      continue;
+    }
     // A daemon may have accepted it and ended before its answer.
     const absl::Duration accepted = std::min(intent.answered, intent.asked + absl::Minutes(1));
     if (accepted + intent.ttl < decided_at) continue;
@@ -172,7 +186,7 @@ std::set<bool> Judge::MayBeIntended(const Life& life) const {
     bool may_be_replaced = false;
     bool is_replaced = false;
     for (const Declared& other : life.intents) {
-      if (other.asked <= intent.asked) continue;
+      if (other.asked <= intent.asked || is_too_late(other)) continue;
       may_be_replaced = true;
       is_replaced = is_replaced || other.answered < decided_at;
     }

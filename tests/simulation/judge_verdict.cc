@@ -67,7 +67,7 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) 
                        life.ending == &endings::kGuestRebootsAfterPress ||
                        life.ending == &endings::kWatchdogPresses;
   // No guest is expected to obey a press in the first seconds of its QEMU.
-  const bool early = life.pressed < life.began + kGuestObeys;
+  const bool early = life.pressed >= life.began && life.pressed < life.began + kGuestObeys;
   if (pressed && is == ShutdownClass::kUser && (doubted || early)) return true;
   // The counter of a cgroup does not say which of its processes was killed: without records of
   // signals a kill counts as one for memory, if another was killed for that since the daemon last
@@ -216,6 +216,20 @@ void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
   }
   if (life.ending != nullptr) CheckDetail(life, stopped, fault, daemon);
   CheckEvidence(life, detail, daemon);
+  CheckPressDoubt(life, detail, daemon);
+}
+
+void Judge::CheckPressDoubt(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
+  if (!absl::c_linear_search(detail.caveats(), v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN)) return;
+  const auto reset =
+      std::find_if(life.sayings.rbegin(), life.sayings.rend(), [&](const Saying& saying) {
+        return saying.kind == Saying::Kind::kReset && saying.was_read() && saying.daemon == daemon;
+      });
+  if (reset != life.sayings.rend() && reset->at >= started_at_ && daemon == number_ &&
+      life.unseen_at < reset->at) {
+    story_->Fail("life ", life.number,
+                 " was followed since its reset, and a press may have been missed");
+  }
 }
 
 void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault, int daemon) const {
@@ -237,12 +251,15 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault,
   const bool doubtful =
       unread || life.resumed_since || life.others_oom_kill > -absl::InfiniteDuration() ||
       (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at);
+  // A QEMU before 4.0 does not tell why it ends; a signal before its SHUTDOWN does.
+  const bool tells_why = life.major >= 4 || (&ending == &endings::kSignal &&
+                                             life.kill_seen_by == daemon && !clock_steps_);
   const bool legacy_press = life.major < 4 && cause == ShutdownCause::kHostPowerdown &&
                             life.pressed > -absl::InfiniteDuration();
   if (static_cast<ShutdownClass>(detail.shutdown_class()) == ending.truth && !others && !doubtful &&
       !legacy_press) {
     const auto known = absl::c_find(ending.causes, cause);
-    const bool exact = fault == Fault::kNone && life.major >= 4;
+    const bool exact = fault == Fault::kNone && tells_why;
     if (known == ending.causes.end() || (exact && known != ending.causes.begin())) {
       wrong("its cause is said to be ", ShutdownCauseName(cause));
     }
@@ -253,7 +270,7 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault,
     const bool waited = life.handed_to == daemon && IsSaidBefore(life, started_at_);
     if (sender != life.sender && !(waited && &ending == &endings::kSignal))
       wrong("sender ", sender, " instead of ", life.sender);
-  } else if (fault == Fault::kNone && life.major >= 4 && life.kill_seen_by == daemon &&
+  } else if (fault == Fault::kNone && tells_why && life.kill_seen_by == daemon &&
              life.sender != -1 &&
              (ending.by == Ending::By::kProcess || &ending == &endings::kSignal)) {
     wrong("its sender ", life.sender, " is missing");

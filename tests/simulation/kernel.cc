@@ -158,7 +158,7 @@ void Kernel::Exit(const ProcessPtr& process, int wait_status) {
 void Kernel::Record(SignalRecord record) {
   Descriptor* const rings = Find(traced_);
   if (rings == nullptr) return;
-  record.time = monotonic_ - booted_;
+  record.time = since_boot();
   signals_.push_back(std::move(record));
   ++rings->counter;
 }

@@ -107,8 +107,9 @@ class Kernel : public Clock {
   // descriptor.
   absl::Duration clock_set_at() const { return clock_set_at_; }
   absl::Duration refused_at() const { return refused_at_; }
+  absl::Duration since_boot() const { return monotonic_ - booted_; }
   uint64_t ticks() const {  // since boot
-    return static_cast<uint64_t>(absl::ToInt64Milliseconds(monotonic_ - booted_) / 10);
+    return static_cast<uint64_t>(absl::ToInt64Milliseconds(since_boot()) / 10);
   }
   const std::string& boot_id() const { return boot_id_; }
   // Ends every process, and loses the files of tmpfs.

@@ -428,7 +428,7 @@ int __wrap_clock_gettime(clockid_t clock, timespec* now) {
   if (clock == CLOCK_REALTIME) {
     *now = ToTimespec(kernel.wall_ns());
   } else if (clock == CLOCK_BOOTTIME) {
-    *now = ToTimespec(static_cast<int64_t>(kernel.ticks()) * 10'000'000);
+    *now = ToTimespec(absl::ToInt64Nanoseconds(kernel.since_boot()));
   } else {
     *now = ToTimespec(absl::ToInt64Nanoseconds(kernel.monotonic()));
   }

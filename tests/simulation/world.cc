@@ -433,6 +433,10 @@ void World::SayShutdown(Life* life, absl::string_view reason) {
   data += "}";
   Say(life, Saying::Kind::kShutdown, "SHUTDOWN", data, life->major >= 4 ? std::string(reason) : "");
   life->sayings.back().guest = guest;
+  if (!random_->OneIn(8)) return;
+  // Somebody declares an intent too late, perhaps before anyone has read that.
+  In(absl::ZeroDuration(), absl::Microseconds(200), life,
+     [this, life] { Declare(life, absl::Hours(2)); });
 }
 
 void World::Pause(Life* life, absl::string_view run_state) {
@@ -544,6 +548,10 @@ void World::ProcessEnds(Life* life, int wait_status) {
   life->gone_at = now();
   story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
                                           life->process->pid, wait_status));
+  if (random_->OneIn(8)) {
+    Within(absl::ZeroDuration(), absl::Microseconds(200),
+           [this, life] { Declare(life, absl::Hours(2)); });
+  }
   const bool late = random_->OneIn(5);
   Within(absl::ZeroDuration(), absl::Milliseconds(late ? 60'000 : 3),
          [this, life] { kernel_->Reap(life->process); });

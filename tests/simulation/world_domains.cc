@@ -102,6 +102,10 @@ void World::DomainArrives(Life* life) {
     Migration(life, "active");
     if (random_->OneIn(2)) {
       Migration(life, "completed");
+      if (random_->OneIn(2)) {
+        story_->Say(life->name, "its power button was pressed at its source");
+        life->pressed = now() - random_->Between(absl::ZeroDuration(), absl::Minutes(5));
+      }
       Resume(life);
       return NextStep(life);
     }

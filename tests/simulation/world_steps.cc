@@ -362,11 +362,14 @@ void World::Signal(Life* life) {
   Decide(life, endings::kSignal);
   constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP};
   SendSignal(life, kSignals[random_->Below(std::size(kSignals))], kManager, "manager");
-  ShutDown(life, "host-signal");
-  if (random_->OneIn(2)) return;
-  // Somebody loses patience, perhaps before anyone has read its word.
-  In(kNow, random_->OneIn(2) ? absl::Microseconds(200) : absl::Milliseconds(30), life,
-     [this, life] { SendSignal(life, SIGTERM, kAnotherManager, "impatient"); });
+  // QEMU's time is in microseconds.
+  In(absl::Microseconds(1), absl::Microseconds(100), life, [this, life] {
+    ShutDown(life, "host-signal");
+    if (random_->OneIn(2)) return;
+    // Somebody loses patience, perhaps before anyone has read its word.
+    In(kNow, random_->OneIn(2) ? absl::Microseconds(200) : absl::Milliseconds(30), life,
+       [this, life] { SendSignal(life, SIGTERM, kAnotherManager, "impatient"); });
+  });
 }
 
 void World::SendSignal(Life* life, int signal, int64_t sender, const std::string& command) {
@@ -449,6 +452,10 @@ void World::OutOfMemory(Life* life) {
   kernel_->NameVictim(life->process);
   if (kernel_->ring() != 0 && life->negotiated) life->victim_seen_by = life->client_daemon;
   kernel_->CountOomKill(life->process->cgroup);
+  if (random_->OneIn(3)) {
+    // Somebody declares an intent while it is dying, which reads the counter.
+    In(kNow, absl::Milliseconds(10), life, [this, life] { Declare(life, absl::Hours(2)); });
+  }
   In(kNow, absl::Milliseconds(50), life, [this, life] { ProcessEnds(life, SIGKILL); });
 }
 
