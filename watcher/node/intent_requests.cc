@@ -1,5 +1,7 @@
 #include "watcher/node/intent_requests.h"
 
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,7 @@
 #include "watcher/node/several_vms_run.h"
 #include "watcher/runs/process.h"
 #include "watcher/runs/vm_run.h"
+#include "watcher/session/vm_session.h"
 
 namespace vmeventd {
 namespace {
@@ -146,8 +149,9 @@ absl::Status IntentRequests::TakeToken() {
                         " at once and ", kNodeIntents.per_second, " a second; try again later")));
 }
 
-void IntentRequests::RecordLate(const v1::Vm& vm, const IntentRequest& request,
-                                const absl::Status& why, const Done& done) {
+void IntentRequests::RecordLate(const v1::Vm& vm, std::optional<std::string> saved_run,
+                                const IntentRequest& request, const absl::Status& why,
+                                const Done& done) {
   if (absl::Status taken = TakeToken(); !taken.ok()) return done(std::move(taken));
   v1::Event event =
       MakeEvent(EventType::kIntentLate,
@@ -163,6 +167,7 @@ void IntentRequests::RecordLate(const v1::Vm& vm, const IntentRequest& request,
   }
   sink_->Push({.status = lives ? std::optional(vm) : std::nullopt,
                .event = std::move(event),
+               .saved_run = std::move(saved_run),
                .on_public = [done, why] { done(why); }});
 }
 
@@ -183,7 +188,7 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
     *stopped.mutable_ref() = *ended;
     stopped.set_state(v1::VM_STATE_STOPPED);
     return RecordLate(
-        stopped, request,
+        stopped, /*saved_run=*/std::nullopt, request,
         WithReason("INTENT_IS_LATE",
                    absl::FailedPreconditionError(absl::StrCat(
                        "the run that lived when the operation began, at started_before, has ended; "
@@ -218,7 +223,8 @@ void IntentRequests::HandleDeclare(const IntentRequest& request, const Done& don
   }
   if (absl::Status counts = (*run)->CheckIntent(); !counts.ok()) {
     if (!HasReason(counts, "END_IS_DECIDED")) return done(std::move(counts));
-    return RecordLate((*run)->session().Status(), request, of_vm(counts), done);
+    const VmSession& session = (*run)->session();
+    return RecordLate(session.Status(), session.Save(), request, of_vm(counts), done);
   }
   if (absl::Status taken = TakeToken(); !taken.ok()) return done(std::move(taken));
   v1::Intent intent = IntentOf(request);

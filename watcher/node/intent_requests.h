@@ -62,9 +62,10 @@ class IntentRequests {
   // The run that `request` means, if it lives. `*ending` gets one that lived at `started_before`,
   // and whose process has ended since.
   absl::StatusOr<VmRun*> RunFor(const IntentRequest& request, std::optional<v1::VmRef>* ending);
-  // Publishes INTENT_LATE for the run of `vm`, and then answers with `why`.
-  void RecordLate(const v1::Vm& vm, const IntentRequest& request, const absl::Status& why,
-                  const Done& done);
+  // Publishes INTENT_LATE for the run of `vm`, and then answers with `why`. `saved_run`: of a run
+  // that lives, so that it is saved with the sequence of its last event.
+  void RecordLate(const v1::Vm& vm, std::optional<std::string> saved_run,
+                  const IntentRequest& request, const absl::Status& why, const Done& done);
 
   EventLoop* const loop_;
   RunTable* const runs_;

@@ -115,6 +115,8 @@ TEST_F(NodeWatcherIntentTest, AShutdownThatQemuSentBeforeTheIntentCounts) {
   EXPECT_THAT(std::string(late.message()), HasSubstr("guest-poweroff"));
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
   ASSERT_EQ(sink_.Count(EventType::kIntentLate), 1);
+  EXPECT_TRUE(sink_.Last(EventType::kIntentLate)->update.saved_run.has_value())
+      << "the run is saved with the sequence of its last event";
   EXPECT_FALSE(sink_.Latest("vm1")->has_intent());
   qemu_.Exit();
   ExpectStopped(ShutdownClass::kUser, "guest-poweroff");
