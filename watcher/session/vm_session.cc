@@ -51,34 +51,51 @@ VmSession::VmSession(RunState saved, MonitorLink link, const SessionOptions* opt
       poll_(options->hang_check, !saved_.run.has_manager) {}
 
 Effects VmSession::On(const Input& input, Instant now) {
-  const bool of_end = std::holds_alternative<input::FileDone>(input) ||
-                      std::holds_alternative<input::WordsRead>(input);
-  if (gone() && !of_end) return {};
   // What waits in the connection is older than `now`: nothing else is concluded before it.
-  if (const auto* const taken_over = std::get_if<input::TakenOver>(&input)) {
-    Handle(*taken_over, now);
+  if (const auto* const taken_over = std::get_if<input::TakenOver>(&input); taken_over != nullptr) {
+    if (!gone()) Handle(*taken_over, now);
     return {};
   }
-  if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return {};
+  if (!Precede(input, now)) return {};
+  Dispatch(input, now);
+  PublishChanges(now);
+  return std::exchange(effects_, {});
+}
+
+bool VmSession::Precede(const Input& input, Instant now) {
+  // 1. After the end of its process a run waits only for its shutdown file and QEMU's last words.
+  const bool of_end = std::holds_alternative<input::FileDone>(input) ||
+                      std::holds_alternative<input::WordsRead>(input);
+  if (gone() && !of_end) return false;
+  // 2. A tick counts only once it is due.
+  if (std::holds_alternative<input::Tick>(input) && now.monotonic < NextTick()) return false;
+  // 3. Any event shows that QEMU's events are read.
   EvidenceLog& evidence = saved_.evidence;
   const auto* const event = std::get_if<input::Event>(&input);
-  const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
   evidence.facts.monitored |= event != nullptr;
+  // 4. A press of the power button by a watchdog was ignored if QEMU lived on until the input.
   const Instant sent_at = event == nullptr ? now : SentAt(event->event, now);
   const bool ignored_watchdog =
       !gone() && sent_at.monotonic >= evidence.WatchdogEnd(options_->powerdown_window);
   if (ignored_watchdog) evidence.SawWatchdogIgnored(now);
-  if (!gone() && now.monotonic >= saved_.intents.Deadline()) {
-    CloseIntent(IntentEnd::kExpired, now);
-  } else if (event != nullptr && handler == nullptr && !ignored_watchdog) {
-    return {};  // an event that is not followed changes nothing else
-  }
+  // 5. An intent that has expired does not count for what follows.
+  const bool expired = !gone() && now.monotonic >= saved_.intents.Deadline();
+  if (expired) CloseIntent(IntentEnd::kExpired, now);
+  // 6. An event that is not followed changes nothing else. The changes of 4 and 5 are published.
+  const bool is_followed = event == nullptr || HandlerOf(event->event.name) != nullptr;
+  if (!is_followed && !expired && !ignored_watchdog) return false;
+  // 7. The VM was alive when QEMU sent an event, and while something answered or was connected.
   if (event != nullptr) {
     Listen(now);
     alive_at_ = std::max(alive_at_, std::min(sent_at.wall, now.wall));
   } else if (IsSignOfLife(input) && !link_.IsCatchingUp(now.monotonic)) {
     alive_at_ = now.wall;
   }
+  return true;
+}
+
+void VmSession::Dispatch(const Input& input, Instant now) {
+  EvidenceLog& evidence = saved_.evidence;
   const Overloaded handle{
       [&](const input::Socket& in) {
         saved_.run.socket = in.identity;
@@ -107,6 +124,7 @@ Effects VmSession::On(const Input& input, Instant now) {
         PublishStatus();
       },
       [&](const input::Event& in) {
+        const EventHandler handler = HandlerOf(in.event.name);
         if (handler != nullptr) handler(this, in.event, now);
       },
       [&](const input::OomKills& in) { saved_.run.oom_kills = in.kills; },
@@ -148,8 +166,6 @@ Effects VmSession::On(const Input& input, Instant now) {
       },
       [&](const auto& other) { Handle(other, now); }};
   std::visit(handle, input);
-  PublishChanges(now);
-  return std::exchange(effects_, {});
 }
 
 // Time

@@ -122,7 +122,12 @@ class VmSession {
 
   VmSession(RunState saved, MonitorLink link, const SessionOptions* options, Instant now);
 
-  // The handlers of inputs; On() contains those of a line or two. They add effects to `effects_`.
+  // Does what comes before any input. Returns whether the input is dispatched.
+  bool Precede(const Input& input, Instant now);
+  // Handles the input: those of a line or two itself, the others by Handle(). Adds effects to
+  // `effects_`.
+  void Dispatch(const Input& input, Instant now);
+
   void Handle(const input::TakenOver& input, Instant now);
   void Handle(const input::MonitorReady& input, Instant now);
   void Handle(const input::MonitorHeld& input, Instant now);
@@ -207,6 +212,9 @@ class VmSession {
   bool MayBeStarting(Instant now) const;
   // Returns whether the end of the connection to the monitor is not the end of the run.
   bool OutlivesMonitor() const;
+  // Returns whether QEMU may have sent events before its end that did not arrive here, so that a
+  // SHUTDOWN that is missing shows nothing.
+  bool MayHaveMissedEvents(const ProcessEnd& end, Instant now) const;
   // Returns whether the VM may have lived on, unseen, after its monitor had closed: the monitor was
   // a manager's, which did not report the end, or nobody knows how long after it the process ended.
   bool MayHaveOutlivedMonitor(const ProcessEnd& end) const;

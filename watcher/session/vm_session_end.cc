@@ -35,10 +35,9 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   }
   saves_.Cancel();
   StopAsking();
-  if (link_.WasLost(now.monotonic)) {
-    saved_.evidence.facts.monitored = false;
-  } else if (link_.lost() && link_.closed_in_first_handshake() &&
-             saved_.vm.state == VmState::kUnreachable) {
+  if (MayHaveMissedEvents(input.end, now)) saved_.evidence.facts.monitored = false;
+  if (!link_.WasLost(now.monotonic) && link_.lost() && link_.closed_in_first_handshake() &&
+      saved_.vm.state == VmState::kUnreachable) {
     saved_.evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
                         link_.closed_at(), EvidenceId::kNotRunning);
   }
@@ -61,19 +60,8 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.facts.unfollowed = true;
     LostSight(now);
   }
-  // The report of its end is lost, as it may be before Linux 6.15.
-  if (input.end.unseen && !input.end.status.has_value()) {
-    saved_.evidence.facts.monitored = false;
-  }
-  // If the manager has not reported how it ended, a SHUTDOWN may not have been passed on either.
-  // Where it reports "failed", its monitor ended without one; but a QEMU that exits with input
-  // unread, as after a quit, resets that connection, and takes along what it had sent
-  // (docs/internals/libvirt.md).
   const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts.manager_end;
   const RunInfo& run = saved_.run;
-  if (run.has_manager && manager_end.value_or(ManagerEnd::kFailed) == ManagerEnd::kFailed) {
-    saved_.evidence.facts.monitored = false;
-  }
   saved_.evidence.facts.managed = run.has_manager && !run.is_container;
   if (!run.process_tracked) {
     saved_.evidence.Saw(EndOfUnseen(run, /*reported=*/manager_end.has_value()), now);
@@ -86,6 +74,18 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
     saved_.evidence.SawProcessEnd(by_manager ? ProcessEnd{} : input.end, now);
   }
   Conclude(now);
+}
+
+bool VmSession::MayHaveMissedEvents(const ProcessEnd& end, Instant now) const {
+  if (link_.WasLost(now.monotonic)) return true;
+  // The report of its end is lost, as it may be before Linux 6.15.
+  if (end.unseen && !end.status.has_value()) return true;
+  // If the manager has not reported how it ended, a SHUTDOWN may not have been passed on either.
+  // Where it reports "failed", its monitor ended without one; but a QEMU that exits with input
+  // unread, as after a quit, resets that connection, and takes along what it had sent
+  // (docs/internals/libvirt.md).
+  const ManagerEnd reported = saved_.evidence.facts.manager_end.value_or(ManagerEnd::kFailed);
+  return saved_.run.has_manager && reported == ManagerEnd::kFailed;
 }
 
 bool VmSession::MayHaveOutlivedMonitor(const ProcessEnd& end) const {
