@@ -17,6 +17,8 @@
 #include "server/eventlog/event_listing.h"
 #include "server/eventlog/evidence_types.h"
 #include "server/eventlog/sqlite.h"
+#include "server/events/complete_event.h"
+#include "server/events/event_codec.h"
 #include "tests/support/database_file.h"
 #include "tests/support/faulty_disk.h"
 #include "tests/support/files.h"
