@@ -109,8 +109,8 @@ void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
       kVersion, getpid(), config.sources.text(), absl::StrJoin(addresses, ", "), config.state_dir,
       journal_id);
   if (config.sources.is_default()) {
-    spdlog::info("{}; to follow other sources, set {}, for example watch = [\"/run/qemu:*.qmp\"]",
-                 DefaultSourcesText(), SourceNames());
+    spdlog::info("{}; to follow other sources, set {}, for example {}", DefaultSourcesText(),
+                 SourceNames(), ExampleLine());
   }
 }
 

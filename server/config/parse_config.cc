@@ -26,6 +26,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/strings/substitute.h"
 #include "base/do_within.h"
 #include "base/errno_status.h"
 #include "base/quote.h"
@@ -34,7 +35,6 @@
 #include "server/config/flags.h"
 #include "server/config/tls_material.h"
 #include "server/config/version.h"
-#include "watcher/core/managers.h"
 #include "watcher/core/source_specs.h"
 
 namespace vmeventd {
@@ -43,24 +43,32 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kUsageError = 2;
 
+// $0 and the numbers after it are filled in by Examples().
 constexpr char kExamples[] = R"(Examples:
   vmeventd
-      follow libvirt's domains and Ganeti's VMs, where these exist, and
+      follow $0, where these exist, and
       serve its own users on a Unix socket
-  vmeventd --watch '/run/vms:*.qmp' --listen unix:/run/vms.sock \
+  vmeventd --$1 '$2' --listen unix:/run/vms.sock \
       --listen 127.0.0.1:9555
-      follow every socket NAME.qmp in /run/vms, and serve loopback TCP too
+      follow $3, and serve loopback TCP too
   vmeventd --listen unix:/run/vmeventd/vmeventd.sock,group=ops \
       --listen 0.0.0.0:9555 --tls-cert node.pem --tls-key node.key \
       --tls-client-ca ca.pem --tls-operator mover.example
       serve other hosts by mutual TLS, one of which may declare intents
-  vmeventd --watch /tmp/vms --listen unix:/tmp/vmeventd.sock \
+  vmeventd --$1 $4 --listen unix:/tmp/vmeventd.sock \
       --state-dir /tmp/vmeventd
       a trial without root
 A configuration file holds the same names, and the command line wins:
-  watch = ["/run/vms:*.qmp", "/srv/vms"]
+  $5
   powerdown-window = "5m"
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage.)";
+
+std::string Examples() {
+  const SourceSetting& source = ExampleSetting();
+  const SourceSetting::Examples& values = *source.examples;
+  return absl::Substitute(kExamples, DefaultVms(), source.name, values.value, values.what,
+                          values.other, ExampleLine());
+}
 
 absl::Status Invalid(absl::string_view flag, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(flag, ": ", message));
@@ -187,8 +195,7 @@ class ConfigFile : public CLI::ConfigTOML {
   }
 
  private:
-  static constexpr absl::string_view kExample =
-      R"(; write a list as in watch = ["/run/vms:*.qmp", "/srv/vms"])";
+  static std::string Example() { return absl::StrCat("; write a list as in ", ExampleLine()); }
   struct List {
     size_t line = 0;  // its first
     std::string name = {};
@@ -204,7 +211,7 @@ class ConfigFile : public CLI::ConfigTOML {
 
   static std::string Unclosed(const List& list) {
     return absl::StrCat("line ", list.line, ": the list of ", Quote(list.name), " has no closing ]",
-                        kExample);
+                        Example());
   }
 
   static std::string Repeated(const std::string& name, size_t line) {
@@ -252,7 +259,7 @@ class ConfigFile : public CLI::ConfigTOML {
           return absl::StrCat("there is text after the ] of ", Quote(list->name), ": ",
                               Quote(text));
         }
-        return list->empty ? absl::StrCat("the list of ", Quote(list->name), " is empty", kExample,
+        return list->empty ? absl::StrCat("the list of ", Quote(list->name), " is empty", Example(),
                                           ", or delete the line")
                            : "";
       }
@@ -262,7 +269,7 @@ class ConfigFile : public CLI::ConfigTOML {
         const size_t end = line->find(c, at + 1);
         if (end == line->npos) {
           return absl::StrCat("the value of ", Quote(list->name), " has no closing ",
-                              std::string(1, c), list->open ? kExample : "");
+                              std::string(1, c), list->open ? Example() : "");
         }
         // CLI11 2.1 takes it for the beginning of a comment.
         if (absl::StrContains(absl::string_view(*line).substr(at, end - at), '#')) {
@@ -304,7 +311,7 @@ void DefineFlags(CLI::App* app, const Config& defaults) {
       Wrapped("Check the flags and the configuration file, print what they mean, and exit");
   app->add_flag("--check-config", check)->configurable(false);
   app->get_formatter()->column_width(kHelpColumn);
-  app->footer(kExamples);
+  app->footer(Examples());
 }
 
 // Checks which TCP addresses are permitted: by who can reach them and whether they use TLS.
@@ -333,32 +340,21 @@ absl::Status CheckAccess(const Config& config) {
   return absl::OkStatus();
 }
 
-// The monitors of a manager that `watch` matches, by its path as written or with symbolic links
-// resolved.
-std::optional<ManagerMonitors> MonitorsTakenBy(WatchSpec watch) {
-  std::optional<ManagerMonitors> named = FindManagerMonitors(watch);
-  if (named.has_value()) return named;
+// `SourceSetting::check` has what it returns.
+std::string RealPath(const std::string& path) {
   const auto target = std::make_shared<std::string>();
-  const bool answers = DoWithin(kFileSystemPatience, [path = watch.directory, target] {
+  const bool answers = DoWithin(kFileSystemPatience, [path, target] {
     std::error_code error;
     *target = std::filesystem::weakly_canonical(path, error).string();
   });
-  // Each socket of the directory is checked again before vmeventd connects to it.
-  if (!answers || target->empty()) return std::nullopt;
-  watch.directory = *target;
-  return FindManagerMonitors(watch);
+  return answers ? *target : "";
 }
 
-absl::Status CheckWatches(const Config& config) {
-  if (config.sources.watch_manager_sockets) return absl::OkStatus();
-  for (const WatchSpec& watch : config.sources.watches) {
-    const std::optional<ManagerMonitors> monitors = MonitorsTakenBy(watch);
-    if (!monitors.has_value()) continue;
-    return Invalid("--watch",
-                   absl::StrCat(Quote(watch.text()), " would take a monitor, ", monitors->sockets,
-                                ", that ", Refusal(*monitors->manager),
-                                " (docs/connect.md), or permit it with "
-                                "--watch-manager-sockets"));
+absl::Status CheckSources(const SourceSpecs& sources) {
+  for (const SourceSetting* setting : kSourceSettings) {
+    if (setting->check == nullptr) continue;
+    const absl::Status status = setting->check(sources, RealPath);
+    if (!status.ok()) return Invalid(absl::StrCat("--", setting->name), status.message());
   }
   return absl::OkStatus();
 }
@@ -413,7 +409,7 @@ absl::StatusOr<Config> ReadFlags(const CLI::App& app, Config config) {
     absl::Status status = flag.read(values, &config);
     if (!status.ok()) return Invalid(name, status.message());
   }
-  absl::Status status = CheckWatches(config);
+  absl::Status status = CheckSources(config.sources);
   if (status.ok()) status = CheckAccess(config);
   if (!status.ok()) return status;
   LeaveIpv4ToOthers(&config);

@@ -28,7 +28,9 @@ inline constexpr SourceSetting kThirdSetting = {
     .instead_of_socket = "the place of the third",
     .by_default = SourceSetting::Default{.name = "the third",
                                          .place = "the third's place",
+                                         .vms = "the third's VMs",
                                          .add = [](SourceSpecs*) { third_values = {"/third"}; }},
+    .examples = SourceSetting::Examples{.value = "/a", .what = "the third VMs of a", .other = "/b"},
 };
 
 }  // namespace vmeventd

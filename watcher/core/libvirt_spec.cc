@@ -124,6 +124,7 @@ constinit const SourceSetting kLibvirtSetting = {
         SourceSetting::Default{
             .name = "libvirt",
             .place = "libvirt's system socket (qemu:///system)",
+            .vms = "libvirt's domains",
             .add = [](SourceSpecs* specs) { specs->libvirts.push_back(OptionalSystemLibvirt()); }},
 };
 

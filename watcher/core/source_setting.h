@@ -41,13 +41,28 @@ struct SourceSetting {
   // What to write in place of such a path if it is a socket. Empty: nothing is known.
   const char* instead_of_socket = "";
 
+  // Checks the values of all settings together, once they are read. `real_path` resolves the
+  // symbolic links of a path; empty: not known, or the disk does not answer. INVALID_ARGUMENT gives
+  // the value and the rule, not the flag. Null: there is nothing to check.
+  absl::Status (*check)(const SourceSpecs& specs,
+                        std::string (*real_path)(const std::string& path)) = nullptr;
+
   // What is followed if no setting names anything.
   struct Default {
     const char* name;   // for the log, such as "Ganeti"
     const char* place;  // for other texts, such as "Ganeti's directory"
+    const char* vms;    // what is found there, such as "Ganeti's VMs"
     void (*add)(SourceSpecs* specs);
   };
   std::optional<Default> by_default = std::nullopt;  // unset: nothing of this setting
+
+  // Values that texts for people have as examples.
+  struct Examples {
+    const char* value;
+    const char* what;   // what `value` follows
+    const char* other;  // another value, which a shell takes without quotes
+  };
+  std::optional<Examples> examples = std::nullopt;  // unset: no text has an example
 
   bool is_switch() const { return *argument == '\0'; }
 };

@@ -87,4 +87,19 @@ std::string DefaultSourcesHelp(SourceSettings settings) {
                       FollowedPlaces(settings));
 }
 
+std::string DefaultVms(SourceSettings settings) {
+  return Defaults(settings, &SourceSetting::Default::vms);
+}
+
+const SourceSetting& ExampleSetting(SourceSettings settings) {
+  return **std::ranges::find_if(
+      settings, [](const SourceSetting* setting) { return setting->examples.has_value(); });
+}
+
+std::string ExampleLine(SourceSettings settings) {
+  const SourceSetting& setting = ExampleSetting(settings);
+  return absl::StrCat(setting.name, " = [\"", setting.examples->value, "\", \"",
+                      setting.examples->other, "\"]");
+}
+
 }  // namespace vmeventd

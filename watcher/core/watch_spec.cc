@@ -9,8 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/quote.h"
 #include "base/star_pattern.h"
 #include "watcher/core/ganeti_directory.h"
+#include "watcher/core/managers.h"
 #include "watcher/core/source_specs.h"
 
 namespace vmeventd {
@@ -125,6 +127,36 @@ WatchSpec OptionalGanetiWatch() {
   return spec;
 }
 
+namespace {
+
+// The monitors of a manager that `watch` matches, by its path as written or with symbolic links
+// resolved.
+std::optional<ManagerMonitors> MonitorsTakenBy(WatchSpec watch,
+                                               std::string (*real_path)(const std::string& path)) {
+  std::optional<ManagerMonitors> named = FindManagerMonitors(watch);
+  if (named.has_value()) return named;
+  watch.directory = real_path(watch.directory);
+  // Each socket of the directory is checked again before vmeventd connects to it.
+  if (watch.directory.empty()) return std::nullopt;
+  return FindManagerMonitors(watch);
+}
+
+absl::Status CheckWatches(const SourceSpecs& specs,
+                          std::string (*real_path)(const std::string& path)) {
+  if (specs.watch_manager_sockets) return absl::OkStatus();
+  for (const WatchSpec& watch : specs.watches) {
+    const std::optional<ManagerMonitors> monitors = MonitorsTakenBy(watch, real_path);
+    if (!monitors.has_value()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(Quote(watch.text()), " would take a monitor, ", monitors->sockets, ", that ",
+                     Refusal(*monitors->manager), " (docs/connect.md), or permit it with --",
+                     kWatchManagerSocketsSetting.name));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 constinit const SourceSetting kWatchSetting = {
     .name = "watch",
     .argument = "DIR[:PATTERN]",
@@ -144,11 +176,16 @@ constinit const SourceSetting kWatchSetting = {
     .instead_of_socket =
         "its directory and a pattern, in quotes: '/run/vms:*.qmp' or "
         "'/run/vms/*/qmp.sock'",
+    .check = CheckWatches,
     .by_default =
         SourceSetting::Default{
             .name = "Ganeti",
             .place = "Ganeti's directory",
+            .vms = "Ganeti's VMs",
             .add = [](SourceSpecs* specs) { specs->watches.push_back(OptionalGanetiWatch()); }},
+    .examples = SourceSetting::Examples{.value = "/run/vms:*.qmp",
+                                        .what = "every socket NAME.qmp in /run/vms",
+                                        .other = "/srv/vms"},
 };
 
 constinit const SourceSetting kWatchManagerSocketsSetting = {

@@ -451,12 +451,21 @@ TEST(ThirdSettingTest, TheTextsAndTheDefaultHaveItLikeTheOthers) {
             "neither watch nor libvirt nor third is set: " + followed);
   EXPECT_EQ(DefaultSourcesHelp(settings), "Without --watch, --libvirt and --third, " + followed);
 
+  EXPECT_EQ(DefaultVms(settings), "the third's VMs, libvirt's domains and Ganeti's VMs");
+
   const SourceSpecs resolved = specs.Resolved(settings);
   EXPECT_THAT(resolved.watches, SizeIs(1));
   EXPECT_THAT(resolved.libvirts, SizeIs(1));
   EXPECT_THAT(third_values, ElementsAre("/third"));
   EXPECT_FALSE(specs.is_default(settings));
   EXPECT_EQ(specs.text(settings), "third /third");
+}
+
+TEST(ThirdSettingTest, TheExamplesAreThoseOfASource) {
+  const SourceSetting* const settings[] = {&kWatchManagerSocketsSetting, &kThirdSetting,
+                                           &kWatchSetting};
+  EXPECT_EQ(&ExampleSetting(settings), &kThirdSetting);
+  EXPECT_EQ(ExampleLine(settings), R"(third = ["/a", "/b"])");
 }
 
 // At the start a library is loaded only for sources that are named.
