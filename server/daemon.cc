@@ -145,7 +145,7 @@ class Daemon {
   void OnPumpTurn();
   std::string StatusText() const;
   // Called when the watcher becomes silent, and when it is active again.
-  void OnSilence(bool silent, bool serving);
+  void OnSilence(bool silent);
 
   // The course of ServeUntilStop(), in monotonic time.
   struct Course {
@@ -190,13 +190,6 @@ class Daemon {
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
 };
-
-// The health services while there is neither a log nor a watcher.
-std::vector<ServiceHealth> NothingServes(const SourceTable& sources) {
-  std::vector<ServiceHealth> services = NodeWatcher::NotServing(sources);
-  services.push_back(EventLog::NotServing());
-  return services;
-}
 
 // Null: no TLS.
 absl::StatusOr<std::unique_ptr<TlsFiles>> OpenTls(const Config& config, const Clock* clock) {
@@ -281,7 +274,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   if (config.process_tracking) options.held_processes->Open(descriptors.vms);
 
   GrpcServerOptions waiting = ServerOptions(config, descriptors, tls->get(), tuning);
-  waiting.health = NothingServes(sources);
+  waiting.health = DiskWait::NothingServes(sources);
   std::optional<DiskWait> disk_wait(
       std::in_place, config.state_dir, std::move(waiting),
       ServerFacts{.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
@@ -405,15 +398,14 @@ void Daemon::OnPumpTurn() {
   watchdog_.Answer(Watchdog::kPump);
 }
 
-void Daemon::OnSilence(bool silent, bool serving) {
+void Daemon::OnSilence(bool silent) {
   if (silent) {
     spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
-    server_->SetServing(false);
     server_->health().Report(NodeWatcher::NotServing());
-    return;
+  } else {
+    spdlog::info("the watcher responds again");  // its next turn reports the sources
   }
-  spdlog::info("the watcher responds again");
-  server_->SetServing(serving);  // its next turn reports the sources
+  server_->health().OnWatcher(!silent);
 }
 
 bool Daemon::AwaitTurn(const Course& course, bool* begins) {
@@ -433,7 +425,7 @@ void Daemon::BeginServing(Course* course) {
   spdlog::info("the first scan is done: serving");
   // A program that waits for SERVING then finds all lines of the start in the log.
   spdlog::default_logger()->flush();
-  server_->SetServing(true);
+  server_->health().OnFirstScan();
   course->serving = true;
   course->trim_at = course->now + kSettleTime;
 }
@@ -443,7 +435,7 @@ void Daemon::AskWatcher(Course* course) {
   course->ask_at = course->now + kAskInterval;
   if (pulse_.Ask() != course->silent) {
     course->silent = !course->silent;
-    OnSilence(course->silent, course->serving);
+    OnSilence(course->silent);
   }
   watcher_->Wake();
 }

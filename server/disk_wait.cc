@@ -10,10 +10,17 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/thread_name.h"
+#include "server/eventlog/event_log.h"
 #include "server/host/service.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
+
+std::vector<ServiceHealth> DiskWait::NothingServes(const SourceTable& sources) {
+  std::vector<ServiceHealth> services = NodeWatcher::NotServing(sources);
+  services.push_back(EventLog::NotServing());
+  return services;
+}
 
 DiskWait::DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts,
                    const Clock* clock)

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -10,6 +11,9 @@
 #include "server/rpc/server_facts.h"
 #include "server/rpc/starting_service.h"
 #include "server/transport/grpc_server.h"
+#include "watcher/core/service_health.h"
+#include "watcher/node/node_watcher.h"
+#include "watcher/runs/source_table.h"
 
 namespace vmeventd {
 
@@ -24,8 +28,13 @@ inline constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
 // yet, and a handover stays stored. Its own thread, "signals", does all of that.
 class DiskWait {
  public:
+  // The health services of the other parts of the daemon, while there is neither a log nor a
+  // watcher.
+  static std::vector<ServiceHealth> NothingServes(
+      const SourceTable& sources = NodeWatcher::AllSources());
+
   // `server` has the addresses and limits of the daemon's own server, which replaces this one
-  // later, and the health of what there is not yet. `clock` outlives this.
+  // later, with NothingServes() as the health. `clock` outlives this.
   DiskWait(std::string directory, GrpcServerOptions server, ServerFacts facts, const Clock* clock);
   ~DiskWait();
   DiskWait(const DiskWait&) = delete;

@@ -59,7 +59,7 @@ void StopDaemon(const DaemonParts& parts) {
   static std::atomic<const StopStep*> step = &kWatcher;
   EndAfter(kStopTimeout, &step);
   spdlog::info("stopping: sending the remaining events to {} streams", parts.hub->stream_count());
-  (*parts.server)->SetServing(false);
+  (*parts.server)->health().OnStop();
   parts.service->SetWatcher(nullptr);  // refuses intents
   parts.watcher_thread->join();
   parts.watcher->RunOnce(absl::ZeroDuration());  // answers the intents that came in between

@@ -16,11 +16,20 @@ namespace vmeventd {
 // implementation, which does not count calls and waits forever for a request. Any thread.
 class Health {
  public:
-  // Sets the state of each of these services; the others stay as they are. Only this function and
-  // Drain() change states: each part of the daemon reports its own services here.
+  // Sets the state of each of these services; the others stay as they are. Each part of the daemon
+  // reports its own services here.
   void Report(const std::vector<ServiceHealth>& services);
+
+  // The daemon as a whole, which is "" and its gRPC service, serves once the first scan is done,
+  // while the watcher responds, and until the stop begins. The daemon reports these.
+  void OnFirstScan();
+  void OnWatcher(bool responds);
+  void OnStop();
+
   // Returns whether the service is serving; nullopt: no service has that name.
   std::optional<bool> IsServing(const std::string& service) const;
+  // Returns the names of all services.
+  std::vector<std::string> services() const;
   // Sets everything to NOT_SERVING for good.
   void Drain() {
     const MutexLock lock(&mutex_);
@@ -32,7 +41,10 @@ class Health {
 
  private:
   mutable Mutex mutex_;
-  absl::flat_hash_map<std::string, bool> serving_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, bool> serving_ ABSL_GUARDED_BY(mutex_);  // of the parts
+  bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
+  bool watcher_responds_ ABSL_GUARDED_BY(mutex_) = true;
+  bool stops_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

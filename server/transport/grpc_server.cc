@@ -127,7 +127,6 @@ absl::Status GrpcServer::Start() {
     return absl::InternalError("gRPC cannot start a server; the log above has the reason");
   }
 
-  SetServing(false);
   health_.Report(options_.health);
   ReportListening();
   relay_thread_ = std::thread([this] {
@@ -149,10 +148,6 @@ void GrpcServer::ReportListening() {
   const bool serves = std::all_of(all.begin(), all.end(),
                                   [](const ListenerState& listener) { return listener.listening; });
   health_.Report({{kListenService, serves}});
-}
-
-void GrpcServer::SetServing(bool serving) {
-  health_.Report({{"", serving}, {v1::VmEventService::service_full_name(), serving}});
 }
 
 void GrpcServer::Shutdown(absl::Duration timeout) {

@@ -54,10 +54,8 @@ class GrpcServer {
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;
 
-  // The health service, to which the other parts of the daemon report theirs.
+  // The health service, to which the daemon and its other parts report theirs.
   Health& health() { return health_; }
-  // Reports whether the daemon as a whole, and its gRPC service, serve.
-  void SetServing(bool serving);
 
   // Calls `done` once the acceptor's and the relay's thread have had a turn. Any thread.
   void CallInTurn(std::function<void()> done) { acceptor_->CallInTurn(std::move(done)); }

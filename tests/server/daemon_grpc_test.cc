@@ -5,7 +5,9 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <optional>
 #include <set>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "base/error_reason.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
+#include "server/disk_wait.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/reflection_service.h"
 #include "tests/support/documented_services.h"
@@ -26,10 +29,8 @@
 #include "tests/support/test_server.h"
 #include "tests/support/test_time.h"
 #include "tests/support/vm_updates.h"
-#include "watcher/core/health_services.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/service_health.h"
-#include "watcher/node/node_watcher.h"
 
 namespace vmeventd {
 namespace {
@@ -227,11 +228,30 @@ TEST(HealthTest, TheServerBeginsWithWhatItsPartsReport) {
 }
 
 TEST(HealthTest, TheDaemonHasTheServicesOfTheDocument) {
-  std::vector<ServiceHealth> parts = NodeWatcher::NotServing();
-  parts.push_back(EventLog::NotServing());
-  std::set<std::string> services = {"", v1::VmEventService::service_full_name(), kListenService};
-  for (const ServiceHealth& part : parts) services.insert(part.service);
-  EXPECT_EQ(services, DocumentedServices());
+  TestServer server(GrpcServerOptions{.health = DiskWait::NothingServes()});
+  const std::vector<std::string> services = server.server().health().services();
+  EXPECT_EQ(std::set<std::string>(services.begin(), services.end()), DocumentedServices());
+}
+
+TEST(HealthTest, TheDaemonServesAfterTheFirstScanWhileTheWatcherRespondsUntilTheStop) {
+  Health health;
+  const auto serves = [&health] {
+    const std::optional<bool> daemon = health.IsServing("");
+    EXPECT_EQ(daemon, health.IsServing(v1::VmEventService::service_full_name()));
+    return daemon.value();
+  };
+  EXPECT_FALSE(serves());
+  health.OnWatcher(false);
+  health.OnWatcher(true);
+  EXPECT_FALSE(serves()) << "the first scan is not done";
+  health.OnFirstScan();
+  EXPECT_TRUE(serves());
+  health.OnWatcher(false);
+  EXPECT_FALSE(serves());
+  health.OnWatcher(true);
+  EXPECT_TRUE(serves());
+  health.OnStop();
+  EXPECT_FALSE(serves());
 }
 
 TEST(HealthTest, AReportChangesNoOtherService) {

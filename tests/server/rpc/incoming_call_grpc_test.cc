@@ -124,7 +124,7 @@ TEST(IncomingCall, EveryMethodCountsForItsPeer) {
 TEST(Shutdown, EveryCallEndsWithUnavailable) {
   for (int round = 0; round < 3; ++round) {
     TestServer server;
-    server.server().SetServing(true);
+    server.server().health().OnFirstScan();
     std::atomic<bool> stop = false;
     std::atomic<int> answered = 0;
     std::vector<grpc::Status> ends[4];
