@@ -258,7 +258,7 @@ class NodeWatcherImpl : public NodeWatcher {
   // runs. Data for other threads has its own locks or atomics.
   ThreadRole loop_role_;
   const WatcherOptions options_;
-  PreviousRuns previous_;  // without what was taken of it
+  PreviousRuns previous_ ABSL_GUARDED_BY(loop_role_);  // without what was taken of it
   const std::unique_ptr<EventLoop> loop_;
   const OomCounters oom_counters_;
   const std::unique_ptr<ExitStatusReader> exit_statuses_;
@@ -273,8 +273,9 @@ class NodeWatcherImpl : public NodeWatcher {
   bool started_ ABSL_GUARDED_BY(loop_role_) = false;
   // No GAP has reported yet the time since the previous daemon.
   bool was_away_ ABSL_GUARDED_BY(loop_role_) = false;
-  absl::Duration report_at_ = absl::ZeroDuration();  // time for the next Report()
-  TimerId report_timer_;
+  // Time for the next Report().
+  absl::Duration report_at_ ABSL_GUARDED_BY(loop_role_) = absl::ZeroDuration();
+  TimerId report_timer_ ABSL_GUARDED_BY(loop_role_);
 };
 
 }  // namespace
