@@ -70,6 +70,12 @@ extern "C" int statx(int directory, const char* path, int flags, unsigned mask,
   return next(directory, path, flags, mask, status);
 }
 
+extern "C" int fstatat(int directory, const char* path, struct stat* status, int flags) noexcept {
+  static const auto next = Next<int (*)(int, const char*, struct stat*, int)>("fstatat");
+  WaitWhileHanging(path);
+  return next(directory, path, status, flags);
+}
+
 extern "C" int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
   static const auto next = Next<int (*)(int, int, int, void*, socklen_t*)>("getsockopt");
   if (before_peer && level == SOL_SOCKET && name == SO_PEERCRED) std::exchange(before_peer, {})();

@@ -12,6 +12,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/do_within.h"
@@ -356,12 +357,7 @@ bool LibvirtSource::is_open() const {
 }
 
 std::vector<ServiceHealth> LibvirtSource::Health() const {
-  const auto is_unreachable = [](const auto& entry) {
-    const Link& link = *entry.second;
-    return link.reachable() && !link.connected && !link.problem.empty();
-  };
-  return {{kHealthService,
-           !sockets_.hangs() && std::none_of(links_.begin(), links_.end(), is_unreachable)}};
+  return {{kHealthService, Trouble().empty()}};
 }
 
 void LibvirtSource::Describe(v1::GetServerInfoResponse* info) const {
@@ -394,10 +390,16 @@ std::vector<SourceMetric> LibvirtSource::Metrics() const {
 }
 
 std::string LibvirtSource::Trouble() const {
-  const MutexLock lock(&mutex_);
-  const bool is_unreachable = std::any_of(
-      states_.begin(), states_.end(), [](const auto& entry) { return entry.second.has_problem(); });
-  return is_unreachable ? "a libvirt cannot be reached" : "";
+  std::vector<std::string> troubles;
+  {
+    const MutexLock lock(&mutex_);
+    const bool is_unreachable = std::any_of(states_.begin(), states_.end(), [](const auto& entry) {
+      return entry.second.has_problem();
+    });
+    if (is_unreachable) troubles.emplace_back("a libvirt cannot be reached");
+  }
+  if (sockets_.hangs()) troubles.emplace_back("looking for libvirt's sockets hangs");
+  return absl::StrJoin(troubles, "; ");
 }
 
 void LibvirtSource::PublishGap(const Link& link) {

@@ -95,7 +95,8 @@ class SocketGlobWatcher::Look {
 SocketGlobWatcher::SocketGlobWatcher(EventLoop* loop, const std::vector<std::string>& patterns,
                                      absl::Duration patience, Callback on_look)
     : loop_(loop), on_look_(std::move(on_look)), thread_(loop, patience, [this] {
-        if (!thread_.hangs()) {
+        hangs_ = thread_.hangs();
+        if (!hangs_) {
           spdlog::info("--libvirt: looking for sockets works again");
           return Scan();
         }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -47,7 +48,8 @@ class SocketGlobWatcher {
   void Start();
   // Returns whether a look was done, or there is no pattern to look for.
   bool looked() const { return looked_; }
-  bool hangs() const { return thread_.hangs(); }
+  // Returns whether a look hangs. Any thread.
+  bool hangs() const { return hangs_; }
 
  private:
   struct Part {
@@ -73,6 +75,7 @@ class SocketGlobWatcher {
   EventLoop* const loop_;
   const Callback on_look_;
   std::shared_ptr<const std::vector<Pattern>> patterns_;
+  std::atomic<bool> hangs_ = false;  // that of `thread_`
   DirectoryThread thread_;
   Sockets sockets_;  // reported ones
   TimerId next_;

@@ -9,7 +9,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/faulty_calls.h"
 #include "tests/support/health.h"
 #include "tests/support/unix_socket.h"
 #include "tests/watcher/libvirt/libvirt_source_test.h"
@@ -18,6 +20,9 @@
 
 namespace vmeventd {
 namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
 
 class LibvirtPodsTest : public LibvirtSourceTest {
  protected:
@@ -44,6 +49,21 @@ class LibvirtPodsTest : public LibvirtSourceTest {
 
   std::map<std::string, UniqueFd> sockets_;
 };
+
+TEST_F(LibvirtPodsTest, ADirectoryOfAGlobThatHangsIsTroubleAndNotServedAsWell) {
+  options_.directory_patience = absl::ZeroDuration();
+  MakePod("a");
+  Start();
+  ASSERT_TRUE(UntilConnections(1));
+  ASSERT_TRUE(UntilInTime([&] { return Serves(*watcher_, "libvirt"); }));
+  {
+    const HangingDirectory hang(directory_.Path("pods"));
+    ASSERT_TRUE(UntilInTime([&] { return !Serves(*watcher_, "libvirt"); }));
+    EXPECT_THAT(watcher_->Troubles(), ElementsAre("looking for libvirt's sockets hangs"));
+  }
+  ASSERT_TRUE(UntilInTime([&] { return Serves(*watcher_, "libvirt"); }));
+  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
+}
 
 TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainAndAgainTakesOneThread) {
   libvirt_->Hang(true, "hostile");
