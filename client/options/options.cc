@@ -265,7 +265,7 @@ absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionV
   try {
     app.parse(std::vector<std::string>{command});
     if (line.servers.nodes.empty()) line.servers.nodes = servers.nodes;
-    CheckServers(*asked, line, "--server");
+    CheckServers(*asked, line, "");  // no query names a server
   } catch (const CLI::ParseError& error) {
     return absl::InvalidArgumentError(EscapeForTerminal(ExplainFault(app, error, "")));
   }

@@ -49,6 +49,13 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
   EXPECT_EQ(Parsed({"--server", "a", "--server", "b", "info"}).servers.addresses.size(), 2U);
 }
 
+// A query of the web page cannot name servers.
+TEST(ParseQuery, AComplaintAboutTheServersNamesNoParameter) {
+  const Servers fleet = Parsed({"--server", "nats://a", "vms"}).servers;
+  const auto query = ParseQuery("info", {}, fleet, TestContext());
+  EXPECT_THAT(std::string(query.status().message()), StartsWith("info asks vmeventd itself"));
+}
+
 TEST(ParseCommandLine, AFleetIsNamedByItsServers) {
   const CommandLine line =
       Parsed({"--server", "nats://a,b:1", "watch", "--node", "rack7-*", "--node", "prod/n1"});
