@@ -12,7 +12,8 @@ without vmeventd:
   stop     another client's quit, or SIGTERM, while vmeventd follows it
   pause    another client's stop, and with its answer SIGTERM or that client's quit
 
-One that has not exited after 15 s hangs; it is killed and counted. Exit status 1: one hung next to vmeventd.
+One that has not exited after 15 s hangs; it is killed and counted. Exit status 1: one hung next to vmeventd, or a phase
+shows nothing: vmeventd has not followed all QEMUs of the phases stop and pause, or none of another phase.
 """
 
 import argparse
@@ -201,6 +202,11 @@ PHASES = {"start": starts, "restart": restarts, "stop": functools.partial(ends_w
           "pause": functools.partial(ends_while_followed, pause=True)}
 
 
+def too_few(phase, done, followed):
+    """Whether vmeventd has followed too few of a phase's QEMUs for their ends to show anything."""
+    return followed < (done if phase in ("stop", "pause") else 1)
+
+
 def run_share(phase, programs, rounds, seed):
     """`rounds` ends of one phase, one after the other: how many that were, hung, and were followed."""
     dice = random.Random(seed)
@@ -241,7 +247,7 @@ def main():
     version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     print(f"{version}; at most {arguments.parallel} at a time, seed {arguments.seed}")
     print(f"{'phase':<8} {'vmeventd':<8} {'QEMUs':>6} {'followed':>8} {'hung':>5}", flush=True)
-    harmed = 0
+    failed = False
     for phase in arguments.phase or PHASES:
         for programs in (arguments.bin_dir,) if arguments.no_control else (arguments.bin_dir, None):
             shares = [arguments.rounds // arguments.parallel + (i < arguments.rounds % arguments.parallel)
@@ -251,9 +257,12 @@ def main():
                     lambda i, n, phase=phase, programs=programs: run_share(phase, programs, n, f"{arguments.seed} {phase} {i}"),
                     range(arguments.parallel), shares))
             done, hung, followed = (sum(column) for column in zip(*results))
-            harmed += hung if programs else 0
             print(f"{phase:<8} {'runs' if programs else 'none':<8} {done:>6} {followed:>8} {hung:>5}", flush=True)
-    return 1 if harmed else 0
+            if programs and too_few(phase, done, followed):
+                print(f"harm: vmeventd has followed only {followed} of {done}", file=sys.stderr, flush=True)
+                failed = True
+            failed = failed or bool(programs and hung)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
