@@ -140,6 +140,20 @@ TEST_F(LibvirtLookTest, ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOw
   EXPECT_EQ(sink_.Count(EventType::kGuestShutdown), 0) << "that was the last one's";
 }
 
+// libvirt names the life that ended where its domain is persistent.
+TEST_F(LibvirtLookTest, AnEndOfTheLifeBeforeDuringTheSearchIsNotThatOfTheNextOne) {
+  StartUnseen();
+  const DomainName next = LifeWithId(4);
+  libvirt_->Qmp(next, "RESUME");
+  libvirt_->Started(next);
+  libvirt_->StoppedWithId(kDomain, ManagerEnd::kDestroyed, "stopped, destroyed");
+  libvirt_->Hang(false);
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  process_.reset();
+  ASSERT_TRUE(UntilCount(EventType::kStopped));
+  EXPECT_NE(LastStopped().shutdown().cause(), ShutdownCause::kHostDestroy);
+}
+
 TEST_F(LibvirtLookTest, AConnectionThatIsLostMeanwhileIsMadeAgain) {
   StartUnseen();
   libvirt_->SetActive({{kDomain, "running"}});

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <utility>
 
+#include "watcher/core/qmp_message.h"
 #include "watcher/core/signal_sender.h"
 #include "watcher/runs/handed_run.h"
 #include "watcher/runs/vm_run.h"
@@ -16,6 +19,8 @@ class FakeRun : public VmRun {
   using VmRun::VmRun;
   // A signal to its process was recorded.
   void Signal(const SignalSender& sender) { process().OnSignal(sender); }
+  // One was recorded of which it is not clear who sent it.
+  void UnclearSignal(int signal, const std::string& why) { process().OnUnclearSignal(signal, why); }
   void BecomeReady() { Feed(input::MonitorReady{{"7.2", "running", "", ""}}); }
 
   bool connected() const override { return true; }
@@ -25,7 +30,11 @@ class FakeRun : public VmRun {
     return handed;
   }
   bool ResumeFrom(HandedRun*) override { return false; }
-  void ReadNow() override { restored = true; }
+  void ReadNow() override {
+    restored = true;
+    if (waits.has_value()) HandleQmpEvent(*std::exchange(waits, std::nullopt));
+  }
+  std::optional<QmpEvent> waits;  // until it is read
   int agent_questions = 0;
   int process_ends = 0;
   bool awaits_report = false;  // of the end of its process, as a domain's run does

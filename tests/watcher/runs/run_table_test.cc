@@ -92,6 +92,36 @@ TEST_F(RunTableTest, ASignalAfterTheEndOfTheProcessIsNotItsOwn) {
   EXPECT_FALSE(sink_.Last(EventType::kStopped)->update.event->shutdown().has_sender());
 }
 
+// A VM is first taken for the process that listens for it.
+TEST_F(RunTableTest, ASignalToTheListenerThatIsNotClearDoesNotExplainTheEndOfItsQemu) {
+  FakeQemu listener;
+  FakeQemu qemu;
+  RunInfo info = Info("vm1", "run-1");
+  info.process_tracked = true;
+  info.pid = listener.pid();
+  FakeRun* const run = Add(std::move(info));
+  ASSERT_TRUE(run->Track(IdentifyByPid(listener.pid()).value()).ok());
+  run->UnclearSignal(SIGKILL, "a timer may have sent it");
+  ASSERT_TRUE(run->TrackInstead(IdentifyByPid(qemu.pid()).value()).ok());
+  qemu.Kill(SIGKILL);
+  ASSERT_TRUE(StepUntil([&] { loop_->RunOnce(absl::Milliseconds(10)); },
+                        [&] { return sink_.Count(EventType::kStopped) == 1; }));
+  const v1::ShutdownDetail& detail = sink_.Last(EventType::kStopped)->update.event->shutdown();
+  EXPECT_EQ(detail.exit_signal().number(), SIGKILL);
+  for (const v1::Evidence& seen : detail.evidence()) {
+    EXPECT_THAT(seen.what(), testing::Not(HasSubstr("a timer")));
+  }
+}
+
+// What decides the end has come, and nobody has read it yet.
+TEST_F(RunTableTest, WhatQemuHasSentIsReadBeforeAnIntentIsTaken) {
+  FakeRun* const run = Add("vm1", "run-1");
+  run->waits =
+      QmpEvent{.name = "SHUTDOWN", .data = {{"guest", true}, {"reason", "guest-shutdown"}}};
+  EXPECT_TRUE(run->Lives());
+  EXPECT_TRUE(absl::IsFailedPrecondition(run->CheckIntent()));
+}
+
 // A helper of QEMU's that was killed weeks before does not make an admin's kill a crash.
 TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
   const auto count = [&](int kills) {

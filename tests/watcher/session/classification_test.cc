@@ -165,10 +165,13 @@ TEST(ClassificationTest, ACrashThatOnlyLibvirtReportsIsUnknown) {
   for (const bool monitored : {false, true}) {
     evidence.monitored = monitored;
     for (const std::optional<ExitStatus> exit :
-         {std::optional<ExitStatus>(), {{0, 0}}, {{1, 0}}, {{0, SIGKILL}}}) {
+         {std::optional<ExitStatus>(), {{0, 0}}, {{1, 0}}, {{0, SIGKILL}}, {{0, SIGTERM}}}) {
       evidence.exit_status = exit;
       evidence.intended = false;
-      EXPECT_EQ(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kUnknown);
+      for (const bool host_shutdown : {false, true}) {
+        evidence.host_shutdown = host_shutdown;
+        EXPECT_EQ(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kUnknown);
+      }
       evidence.intended = true;
       EXPECT_EQ(Classify(evidence, kWindow).shutdown_class, ShutdownClass::kAdmin);
     }

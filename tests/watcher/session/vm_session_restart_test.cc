@@ -90,6 +90,17 @@ TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorEndedU
   }
 }
 
+// Before Linux 6.15 its parent may have reaped it meanwhile.
+TEST_F(VmSessionRestartTest, AnEndBetweenTwoDaemonsWithoutAStatusWasSeenByNobody) {
+  for (const bool between : {true, false}) {
+    RunningVm vm;
+    vm.HandOver(absl::Seconds(1));
+    vm.End({.unseen = between, .late = between});
+    EXPECT_EQ(vm.Stopped().rule(), between ? "unobserved" : "process-exited");
+    EXPECT_EQ(vm.file.has_value(), !between) << "who shut it down is not known";
+  }
+}
+
 // A QEMU that accepts a connection after its monitor has closed did not end then.
 TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorAcceptsAgain) {
   for (const bool accepts : {true, false}) {
