@@ -77,7 +77,8 @@ class EventLoop {
   // Waits for input, a timer or Wake, at most `timeout`, then handles what is due. If very much is
   // due, handles a part, so that neither input nor timers starve the other.
   void RunOnce(absl::Duration timeout);
-  // Makes a RunOnce that waits, or the next one, return early. Any thread; async-signal-safe.
+  // Makes a waiting RunOnce return early; if none waits, the next one. Any thread;
+  // async-signal-safe.
   void Wake() const;
   // The next turn calls `function`. Functions of one thread run in order; those still pending are
   // destroyed uncalled with the loop. The callers must limit the backlog. Any thread.

@@ -14,7 +14,8 @@ namespace {
 
 constexpr char kForms[] = "write conditions as app=web, app!=web, app or !app, separated by commas";
 
-// The text up to the first comma that no backslash precedes, which is taken from `rest` with it.
+// Takes the text up to the first comma without a backslash before it, and that comma, from `rest`.
+// Returns the text without the comma.
 absl::string_view TakeCondition(absl::string_view* rest) {
   size_t at = 0;
   while (at < rest->size() && (*rest)[at] != ',') at += (*rest)[at] == '\\' ? 2 : 1;

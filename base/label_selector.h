@@ -32,7 +32,7 @@ class LabelSelector {
     });
   }
 
-  // The keys that it wants a VM to have.
+  // The keys that a VM must have.
   std::vector<std::string> wanted_keys() const;
 
  private:

@@ -14,7 +14,7 @@ class NumberSet {
     for (const int number : numbers) bits_ |= uint64_t{1} << (number & 63);
   }
 
-  // `number` 0 is in no set, except the one of all.
+  // 0 is only in the set of all numbers.
   bool Has(int number) const {
     return bits_ == 0 || (number > 0 && number < 64 && (bits_ >> number & 1) != 0);
   }

@@ -22,7 +22,8 @@ ReceivingSocket::ReceivingSocket(UniqueFd socket, SocketCloser* closer)
     : socket_(std::move(socket)) {
   if (!MayPassDescriptors(get())) return;
   closer_ = closer;
-  // Out of line, a read would skip the byte, and drop what came with it.
+  // Without SO_OOBINLINE, a read would skip the urgent byte, and drop the descriptors that came
+  // with it.
   const int on = 1;
   setsockopt(get(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
 }
@@ -35,7 +36,7 @@ void ReceivingSocket::Reset() {
 // `to` is written through the iovec.
 // NOLINTNEXTLINE(readability-non-const-parameter)
 ssize_t ReceivingSocket::Receive(char* to, size_t size, ucred* sender) {
-  // Room for the sender alone.
+  // Room for the sender only.
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> control;
   iovec data{to, size};
   msghdr message{};

@@ -19,7 +19,7 @@ std::string NearestName(absl::string_view typed, const std::vector<std::string>&
 // A proposal for a word that a program does not know.
 struct Proposal {
   absl::string_view name;         // an option, a command or a value; empty: none
-  absl::string_view arguments;    // the text to write behind the name, with its separator: " NAME"
+  absl::string_view arguments;    // the text to write after the name, with its separator: " NAME"
   absl::string_view explanation;  // another sentence, without its full stop; empty: none
 
   bool empty() const { return name.empty() && explanation.empty(); }

@@ -33,7 +33,7 @@ void OccupyStandardDescriptors() {
   }
 }
 
-// Abseil does not read POSIX's form, "JST-9": then the offset that the C library has for `now` is
+// Abseil does not read POSIX's form, "JST-9". Then the offset that the C library has for `now` is
 // used for all times.
 absl::TimeZone LocalZone(absl::Time now) {
   const std::string variable = Variable("TZ");

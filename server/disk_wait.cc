@@ -57,7 +57,7 @@ void DiskWait::Run() {
   for (;;) {
     siginfo_t info{};
     const int number = sigtimedwait(&stops, &info, &kTurn);
-    if (number > 0 && info.si_pid == getpid()) return;  // the destructor's
+    if (number > 0 && info.si_pid == getpid()) return;  // sent by the destructor
     const absl::Duration now = clock_->Now().monotonic;
     if (number > 0) {
       spdlog::error("stopped during the start, while waiting for {}", directory_);

@@ -53,7 +53,7 @@ void StopDaemon(const DaemonParts& parts) {
       "the disk of the state directory does not respond; events that were published as not durable "
       "may be lost"};
   static constexpr StopStep kDiskAfterHandover = {
-      "the disk of the state directory does not respond; the next start has what waits for it"};
+      "the disk of the state directory does not respond; the next start writes what waits for it"};
   static constexpr StopStep kClient = {"a client does not close its connection", 0};
   static constexpr StopStep kScrape = {"a scrape of the metrics does not finish", 0};
   static std::atomic<const StopStep*> step = &kWatcher;

@@ -32,7 +32,7 @@ if [[ -z $(find "$cache/base.tar" -mtime -7 2>/dev/null) ]]; then
   mv "$cache/base.new.tar" "$cache/base.tar"
 fi
 
-# block HEADING: the first block of commands behind a line of README.md that begins so, without comments.
+# block HEADING: the first block of commands below the line of README.md that begins with this text, without comments.
 block() {
   awk -v heading="$1" 'index($0, heading) == 1 {here = 1} /^```$/ {if (here && on) exit; on = here; next} on' \
     "$repository/README.md" | sed 's/ *#.*//'
@@ -75,7 +75,7 @@ run_here() {
     chroot "$root" bash -c 'cd "$1" && exec bash -e -c "$2"' bash "$repository" "$1" </dev/null
 }
 
-# As README's reader, who answers apt's question; systemd is not booted here.
+# Answers apt's question as README's reader would; systemd is not booted here.
 install_packages() {
   local commands
   commands=$(block '## Install' | sed '/^systemctl/,$d; s/^apt install/apt-get -y install/')

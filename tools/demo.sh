@@ -42,7 +42,7 @@ act() {
   expect_end "$name"
 }
 
-# What act does, to the guest that it names.
+# The commands that `act` runs, each with the guest's name.
 guest_types() { echo "$1" >&"${serial[$name]}"; }
 manager_says() { echo "$1" >&"${monitor[$name]}"; }
 signal_qemu() { kill "-$1" "${qemu[$name]}"; }

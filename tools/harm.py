@@ -147,7 +147,7 @@ class Watch:
                 raise SystemExit(f"harm: vmeventd has not attached {name}; its log:\n{(self.directory / 'log').read_text()}")
 
     def followed(self):
-        """How many VMs it has followed."""
+        """Returns the number of VMs that it has followed."""
         if self.programs is None:
             return 0
         events = self.ask("events", "--type", "started")

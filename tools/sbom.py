@@ -119,7 +119,7 @@ def of_packages(directory):
                 bill.relate(deb, 'DEPENDS_ON', debs[name][0])
                 continue
             name = name if name in installed else virtual.get(name, name)
-            # What is needed to run alone, as systemd, has no version that it was built with.
+            # A package that is only needed to run, such as systemd, has no version from the build.
             bill.relate(deb, 'DEPENDS_ON', bill.add(name, installed.get(name, 'NOASSERTION'),
                                                     architecture=build['Build-Architecture']))
         if control['Architecture'] == 'all' or control['Package'].endswith('-dbgsym'):

@@ -39,7 +39,8 @@ CLI::Option* AddOption(CLI::App* app, const std::string& names, const std::strin
 
 CLI::Option* AddList(CLI::App* app, const std::string& names, const std::string& value_name,
                      const char* help, const TakeText& take) {
-  // One text follows each option: the help has no "..." of unlimited ones.
+  // Each option takes one text at a time, so that the help does not show the "..." of unlimited
+  // ones.
   constexpr int kUnlimited = CLI::detail::expected_max_vector_size;
   const bool is_option = names[0] == '-';
   return AddOption(app, names, value_name, help, take)

@@ -38,7 +38,7 @@ std::string NothingFound(const EventsCommand& command, ListSource* source, absl:
 
 std::optional<Failure> RunList(const EventsCommand& command, ListSource* source,
                                Formatter* formatter, Output* output, std::string* empty) {
-  constexpr size_t kTogether = 1000;  // printed
+  constexpr size_t kTogether = 1000;  // events that are printed at once
   bool found = false;
   absl::Status printed;
   NodeEvents events;

@@ -18,7 +18,7 @@ std::optional<Failure> RunCommand(const HealthCommand& command, const CommandCon
   for (size_t i = 0; i < answers.size(); ++i) {
     const std::string& node = context.nodes[i].name;
     ServiceStates states = answers[i].answer;
-    // A node that is away is a row, too.
+    // A node that cannot be reached has a row, too.
     if (states.empty() && !node.empty()) states.emplace_back();
     for (const auto& [service, response] : states) services.push_back({node, service, response});
   }

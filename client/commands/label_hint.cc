@@ -22,7 +22,7 @@ std::string ExplainLabels(const v1::EventFilter& filter, ListSource* source) {
   }
   if (wanted.empty()) return "";
   NodeVms all;
-  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
+  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // only for a hint
   if (all.empty()) return "";
   std::set<std::string> known;
   for (const NodeVm& one : all) {

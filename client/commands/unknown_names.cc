@@ -24,7 +24,7 @@ std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNam
     return !known.contains(name) &&
            absl::c_none_of(known, [&](const std::string& one) { return glob.Matches(one); });
   });
-  // A list is known as one name, or by its parts.
+  // A text with commas is known if it is a known name, or if all its parts are.
   for (const std::string& list : filter.vm_names()) {
     const VmNames parts = absl::StrSplit(list, ',', absl::SkipEmpty());
     if (parts.empty() || parts.contains(list) || !IsWanted(filter.vm_names(), *parts.begin())) {
@@ -47,7 +47,7 @@ VmNames VmNamesOf(const NodeVms& vms) {
 Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation& invocation,
                        ListSource* source) {
   NodeVms all;
-  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // a hint alone
+  static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // only for a hint
   const VmNames names = VmNamesOf(all);
   // The VMs whose names begin with the word; if there are none, the VM with the nearest name.
   VmNames begun;

@@ -20,8 +20,8 @@ std::optional<Failure> TakeUuids(ListSource* source, v1::EventFilter* filter) {
   if (by_uuid.uuids_size() < filter->vm_names_size()) {
     return Failure{ExitCode::kUsage,
                    absl::StrCat("\"", by_uuid.uuids(0),
-                                "\" is a UUID, and not all others are: ask for names and for "
-                                "UUIDs with a command each")};
+                                "\" is a UUID, and not all others are: use one command for "
+                                "names and another for UUIDs")};
   }
   filter->clear_vm_names();
   filter->mutable_uuids()->MergeFrom(by_uuid.uuids());

@@ -20,7 +20,7 @@ namespace {
 
 bool IsStopped(const NodeVm& one) { return one.vm.state() == v1::VM_STATE_STOPPED; }
 
-// The part of the filter that the request of a list cannot have.
+// Applies the part of the filter that ListVms does not have.
 bool PassesEnds(const NodeVm& one, const VmsCommand& command, const FilterLists& filter) {
   if (!IsWanted(command.states, one.vm.state()) || (IsStopped(one) && !command.include_stopped) ||
       !filter.PassesRest(one.vm.ref())) {
@@ -31,7 +31,7 @@ bool PassesEnds(const NodeVm& one, const VmsCommand& command, const FilterLists&
                         : filter.PassesEnd(end->shutdown_class(), end->cause());
 }
 
-// Crashes first.
+// Sorts crashes first.
 int RankOf(const NodeVm& one) {
   const v1::ShutdownDetail* end = one.end();
   if (end == nullptr) return 9;
@@ -79,7 +79,7 @@ std::optional<Failure> RunList(const VmsCommand& command, ListSource* source, Fo
   // because those that have ended are counted.
   NodeVms vms;
   v1::EventFilter filter = command.filter;
-  // The runs before may have had other labels, and count too.
+  // Earlier runs may have had other labels, but count too.
   if (!command.runs) filter.clear_labels();
   std::optional<Failure> failure = source->ReadVms(filter, /*stopped_too=*/true, &vms);
   if (!command.runs) vms = RowsOf(std::move(vms), source->knows_runs());

@@ -65,7 +65,7 @@ class StoryCollector {
     Merge(std::move(story), known);
   }
 
-  // Takes each run that is known, after all ends, and how it ended, if that end did not come.
+  // Takes a known run, after all ends. Adds its end if no STOPPED of the run was taken.
   void AddRun(NodeVm run) {
     if (run.vm.state() == v1::VM_STATE_STOPPED && run.vm.has_shutdown() &&
         !ended_.contains(run.vm.ref().run_id())) {
@@ -76,7 +76,7 @@ class StoryCollector {
     Merge({.name = std::move(name), .vm = std::move(run)}, known);
   }
 
-  // By name; of those of one name the one that has it now comes first.
+  // Returns the stories by name. Of VMs with the same name, the present one comes first.
   VmStories Take() const {
     VmUuids uuids;
     for (const auto& [key, story] : stories_) uuids.Add(key.first, key.second);
@@ -132,11 +132,12 @@ class StoryCollector {
     return &stories_[{VmUuids::PlaceOf(vm, node), vm.uuid()}];
   }
   static bool LivesNow(const VmStory& story) { return story.vm && IsAlive(*story.vm); }
-  // As the target of a migration that failed: it is no end of the VM on another node.
+  // Returns whether the VM was the target of a failed migration, whose end is no end of the VM on
+  // another node.
   static bool IsFailedTarget(const VmStory& story) {
     return !LivesNow(story) && story.end && story.end->event.shutdown().never_ran();
   }
-  // When it was last known of, of a VM that is gone.
+  // Returns when a VM that is gone was last known.
   static absl::Time LastTime(const VmStory& story) {
     return std::max(story.end ? TimeOf(*story.end) : absl::InfinitePast(),
                     story.vm ? FromTimestamp(story.vm->vm.state_time()) : absl::InfinitePast());
@@ -156,10 +157,10 @@ class StoryCollector {
   std::set<std::string> ended_;  // the runs whose ends were added
 };
 
-// The label that has the name which a user of OpenStack gave the VM.
+// The label with the name that a user of OpenStack gave the VM.
 constexpr char kNovaName[] = "nova.name";
 
-// Takes nova's name of VMs for their UUIDs, where a filter's one name is no VM's of libvirt.
+// If the filter's only name is not that of a VM but nova's name of VMs, replaces it by their UUIDs.
 // Returns those VMs.
 NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   if (filter->vm_names_size() != 1 || IsGlob(filter->vm_names(0))) return {};
@@ -181,11 +182,11 @@ NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   return vms;
 }
 
-// The run of a pid, where the name is a number; unset: none is known.
+// If the name is a number, returns a filter for the run with that pid; unset: none is known.
 std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const std::string& name) {
   int64_t pid = 0;
   if (!absl::SimpleAtoi(name, &pid) || pid <= 0) return std::nullopt;
-  std::optional<Failure> failure;  // the caller has that of its own list
+  std::optional<Failure> failure;  // the caller's own list fails for the same reason
   std::string run = RunOfPid(source, {}, pid, &failure);
   if (run.empty()) return std::nullopt;
   v1::EventFilter of_run;
@@ -222,7 +223,7 @@ void AddLateIntents(const LateIntents& intents, VmStory* story) {
   if (found != intents.end()) story->late_intents = found->second;
 }
 
-// The failure of those of several nodes that did not answer, where the others have no `what`.
+// Explains that some of several nodes did not answer, and that the others have no `what`.
 Failure OnNoNode(absl::string_view what, const Failure& failure) {
   return {failure.code,
           absl::StrCat("no ", what, " is known on the nodes that answer; ", failure.sentence)};

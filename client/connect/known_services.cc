@@ -20,7 +20,7 @@ std::map<std::string, std::string> KnownServices(const Invocation& invocation) {
        absl::StrCat(" has no source of VMs: no watched directory exists and no libvirt is "
                     "connected; run ",
                     invocation.QuotedDoctor())},
-      // Those of the sources.
+      // The services of the sources.
       {"libvirt",
        absl::StrCat(" cannot connect to a libvirt of --libvirt, or of a socket that it matches, "
                     "and does not follow its domains; ",

@@ -37,7 +37,7 @@ std::string OwnerText(const struct stat& info) {
                          UserName(info.st_uid), GroupName(info.st_gid));
 }
 
-// The length of a path that is no socket's address by itself; empty of a shorter one.
+// The length of a path that is too long for a socket's address; empty for a shorter path.
 std::string LengthText(const std::string& path) {
   if (path.size() <= UnixAddress::kMaxPath) return "";
   return absl::StrCat(" (its path has ", path.size(), " bytes; a Unix socket's holds ",

@@ -41,7 +41,7 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
 
 bool IsPort(absl::string_view port);
 
-// "alice@node1:2222". A word that ssh could take for an option is none.
+// Parses "alice@node1:2222". A word that ssh could take for an option is refused.
 absl::StatusOr<ServerAddress> ParseSsh(absl::string_view text) {
   absl::string_view rest = absl::StripPrefix(text, "ssh://");
   ServerAddress address;

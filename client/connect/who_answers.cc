@@ -37,7 +37,7 @@ Answerer WhoAnswers(const ServerAddress& address) {
   const ssize_t size = recv(socket->get(), answer, sizeof(answer), MSG_WAITALL);
   if (size != static_cast<ssize_t>(sizeof(answer))) return Answerer::kNothing;
   if (absl::string_view(answer, sizeof(answer)) == "HTTP/1") return Answerer::kHttp1;
-  constexpr char kSettings = 4;  // the type of a frame is behind its length
+  constexpr char kSettings = 4;  // the type of a frame follows its length
   return answer[3] == kSettings ? Answerer::kHttp2 : Answerer::kNothing;
 }
 

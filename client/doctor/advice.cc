@@ -76,8 +76,9 @@ std::string PlainArguments(const std::string& path) {
                       ",server=on,wait=off -mon chardev=vmev,mode=control");
 }
 
-// Returns what gives the extra arguments that the shell command `get` prints a monitor at `path`. A
-// clone has those of its original: `shared` is the path of its monitor, if that is known.
+// Returns the text that adds a monitor at `path` to the extra arguments that the shell command
+// `get` prints. A clone has the arguments of its original: `shared` is the path of the original's
+// monitor, if that is known.
 std::string ArgumentsWith(const std::string& path, const std::string& get, const NodeProcess& qemu,
                           const std::string& shared) {
   const bool has_one = absl::c_any_of(qemu.arguments, [](const std::string& argument) {
@@ -163,7 +164,7 @@ MonitorAdvice AdviseLima(const NodeProcess& qemu, const std::string& name, const
   std::string settings;
   for (const QmpMonitor& monitor : ParseQemuArguments(qemu.arguments).monitors) {
     if (FileOf(monitor.path) != "qmp.sock") continue;
-    absl::string_view home = DirectoryOf(monitor.path);  // of the instance
+    absl::string_view home = DirectoryOf(monitor.path);  // the instance's directory
     home = DirectoryOf(absl::StripSuffix(home, "/"));
     absl::ConsumeSuffix(&home, "/");
     if (!home.empty() && home != absl::StrCat(qemu.qemu->home, "/.lima")) {
@@ -298,7 +299,7 @@ MonitorAdvice AdvisePanicDevice(const Manager* manager, const NodeProcess& qemu,
           .steps = {{Place::kManager, "microvm.qemu.extraArgs = [ \"-device\" \"pvpanic\" ];"}}};
     case ManagerId::kLibvirt:
     case ManagerId::kLibvirtSession:
-      if (is_of_nova) return {.what = "nova has none for guests of x86: there is none to give."};
+      if (is_of_nova) return {.what = "nova cannot give guests of x86 such a device."};
       return {.what =
                   "It belongs in <devices> of the domain's XML (virsh edit), and takes effect at "
                   "the next start. A tool above libvirt may write that XML.",

@@ -99,7 +99,7 @@ void DiagnoseLogs(Examination* exam) {
   if (exam->daemon() == nullptr) return;
   const NodeProcess& daemon = *exam->daemon();
   const Subject subject = {DescribeProcess(daemon)};
-  // A user's own daemon follows VMs of that user, whose words the user may read.
+  // A user's own daemon follows VMs of that user, who may read their last words.
   const std::string unit = exam->DaemonUnit();
   if (unit.empty() && daemon.uid != 0 && !IsContained(daemon)) return;
   if (exam->FollowsLibvirt() && !daemon.daemon->reads_logs) {

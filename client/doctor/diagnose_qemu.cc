@@ -37,7 +37,7 @@ bool MayBind(const NodeProcess& qemu, const WatchedPlace& place) {
 
 void HintAtPanicDevice(Subject subject, const NodeProcess& qemu, const v1::Vm* vm,
                        Examination* exam) {
-  // The machine microvm has no bus for one.
+  // The machine microvm has no bus for a panic device.
   if (absl::c_any_of(qemu.arguments, [](const std::string& argument) {
         return absl::StrContains(argument, "microvm");
       })) {
@@ -83,7 +83,8 @@ bool SharesPath(const v1::Vm& vm) {
   });
 }
 
-// The report of a QEMU that cannot be followed, as its path leads to another one; null: none.
+// Returns the report of a QEMU that cannot be followed because its path leads to another QEMU;
+// null: there is none.
 const v1::UnfollowedSocket* HiddenAs(const NodeFacts& facts, const QemuArguments& qemu) {
   const auto& all = facts.info.unfollowed_sockets();
   const auto found = absl::c_find_if(all, [&qemu](const v1::UnfollowedSocket& one) {
@@ -108,8 +109,8 @@ bool HasRival(const NodeProcess& qemu, const std::string& name, const Examinatio
          });
 }
 
-// Reports a QEMU that shares `path`, which gives it `name`, with another one. A clone is to be
-// changed: its own name is another.
+// Reports a QEMU that shares `path`, which gives it `name`, with another one. If one of them is a
+// clone, whose own name differs, the clone has to be changed.
 void AddSharedPath(const Subject& subject, const std::string& name, const std::string& path,
                    const std::string& problem, const NodeProcess& qemu, const Manager* manager,
                    Examination* exam) {
@@ -306,7 +307,7 @@ void DiagnoseQemu(const NodeProcess& qemu, Examination* exam) {
   for (const Monitor& monitor : monitors) {
     if (vm != nullptr || !monitor.held) continue;
     if (IsDaemon(monitor.client)) return void(++exam->diagnosis()->followed_elsewhere);
-    // Perhaps by a vmeventd: DiagnoseRights() has the finding.
+    // The holder may be a vmeventd: DiagnoseRights() adds the finding.
     if (monitor.client == nullptr && !exam->facts().is_root) return;
   }
   Finding obstacle;
@@ -321,7 +322,7 @@ void DiagnoseQemu(const NodeProcess& qemu, Examination* exam) {
               obstacle.what, obstacle.steps);
   } else if (vm != nullptr) {
     ++exam->diagnosis()->followed;
-    exam->explained()->erase(qemu.pid);  // by DiagnoseReportedVms()
+    exam->explained()->erase(qemu.pid);  // added by DiagnoseReportedVms()
   } else if (is_free) {
     ++exam->diagnosis()->usable;
   } else {

@@ -37,8 +37,8 @@ std::string UserEntry(const Examination& exam, const std::string& rights) {
   return absl::StrCat("u:", exam.DaemonUser(), ":", rights);
 }
 
-// Adds that vmeventd's user may not open something. `line`: gives it the right, with setfacl, where
-// the rights of the file are the reason.
+// Adds the finding that vmeventd's user may not open something. `line` is the setfacl command that
+// grants the right, if the file's permissions are the reason.
 void AddMissingRights(const Subject& subject, const std::string& what, const std::string& line,
                       Examination* exam) {
   if (exam->daemon() != nullptr && exam->daemon()->daemon->is_confined) {
@@ -106,7 +106,7 @@ void DiagnoseKvmd(const NodeProcess& process, Examination* exam) {
 
 void DiagnoseUnfollowedSockets(Examination* exam) {
   for (const v1::UnfollowedSocket& socket : exam->facts().info.unfollowed_sockets()) {
-    // The finding of its QEMU has more.
+    // The finding about the socket's QEMU says more.
     const v1::ProblemCode code = socket.problem().code();
     if (exam->facts().examined && code == v1::PROBLEM_CODE_MANAGERS_OWN) continue;
     if (code == v1::PROBLEM_CODE_SHARED_PATH &&
@@ -128,7 +128,7 @@ void DiagnoseUnfollowedSockets(Examination* exam) {
     const std::string what = absl::StrCat("vmeventd reports: ", socket.problem().text(), ".");
     const std::string directory = QuoteForShell(DirectoryOf(socket.path()));
     if (code == v1::PROBLEM_CODE_PERMISSION_DENIED) {
-      // A new socket has the default entry, and the umask of its QEMU limits that.
+      // A new socket gets the directory's default entry, which the umask of its QEMU may limit.
       AddMissingRights(subject,
                        absl::StrCat(what,
                                     " A socket that is made later has the rights if its QEMU "

@@ -29,7 +29,7 @@ std::string Asked(const NodeFacts& facts) {
       facts.examined ? "" : ". Its QEMUs were not examined: run `vmevents doctor` there");
 }
 
-// The line with the variable of a loop for the VM, also where that is in single quotation marks.
+// Replaces the VM in the line by a loop's variable, even within single quotation marks.
 std::string WithVariable(absl::string_view line) {
   std::string out;
   bool is_quoted = false;
@@ -46,7 +46,7 @@ std::string WithVariable(absl::string_view line) {
   return out;
 }
 
-// A line that repeats these for each of the finding's VMs.
+// Returns a line that repeats these lines for each of the finding's VMs.
 Step Repeat(const Finding& finding, std::vector<std::string>* lines) {
   std::string line = "for vm in";
   for (const std::string& vm : finding.vms) absl::StrAppend(&line, " ", QuoteForShell(vm));

@@ -8,8 +8,8 @@
 
 namespace vmeventd::client {
 
-// Returns whether vmeventd reads this text from the file as it was written: of "#", control
-// characters and some quotation marks it does not.
+// Returns whether vmeventd reads this text from the file as it was written. It does not if the text
+// has a "#", a control character or certain quotation marks.
 bool FileHolds(absl::string_view text);
 
 // The text, quoted for the file: a string of TOML.

@@ -21,8 +21,8 @@ bool MayHaveOthers(const NodeProcess& qemu) {
   });
 }
 
-// Returns whether the command line names the path. Where it is none of its QMP monitors, it is a
-// monitor for people, or no monitor.
+// Returns whether the command line names the path. If the path is none of its QMP monitors, it is
+// that of a monitor for people, or of no monitor.
 bool IsNamed(const NodeProcess& qemu, absl::string_view path) {
   const std::string written = absl::StrReplaceAll(path, {{",", ",,"}});
   return absl::c_any_of(qemu.arguments, [&written](const std::string& argument) {
@@ -30,8 +30,8 @@ bool IsNamed(const NodeProcess& qemu, absl::string_view path) {
   });
 }
 
-// The monitors of a QEMU's command line, and the sockets that it listens on and that are called
-// as those for followers, where the command line does not show all.
+// The monitors on a QEMU's command line. If the command line does not show all of them, also the
+// sockets that the QEMU listens on and whose names are those of monitors for followers.
 std::vector<QmpMonitor> GivenMonitors(const NodeFacts& facts, const NodeProcess& qemu,
                                       const QemuArguments& arguments) {
   std::vector<QmpMonitor> given = arguments.monitors;
@@ -70,7 +70,7 @@ std::vector<Monitor> MonitorsOf(const Examination& exam, const NodeProcess& qemu
     for (const UnixSocket& socket : exam.facts().sockets) {
       monitor.is_abstract |= socket.listening && socket.abstract_name == monitor.path;
       if (socket.path != monitor.path) continue;
-      // Another QEMU may have had one there.
+      // Another QEMU may have had a monitor there.
       if (qemu.sees_descriptors && !HasSocket(qemu, socket.inode)) continue;
       if (socket.listening) {
         monitor.listener = &socket;

@@ -91,7 +91,7 @@ bool IsThere(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0;
 }
 
-// The words behind `name` in its line of a file in /proc; empty: there is no such line.
+// The words after `name` in its line of a file in /proc; empty: there is no such line.
 std::vector<std::string> WordsOf(const std::string& file, absl::string_view name) {
   const std::string text = ReadSmallFile(file).value_or("");
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -282,7 +282,8 @@ void ReadOtherNamespaces(NodeFacts* facts) {
     if (!process.qemu && !process.daemon) continue;
     const std::string file = absl::StrCat("/proc/", process.pid, "/ns/net");
     const std::string name = ReadLink(file);
-    // Without a capability a user sees that of no other user, and a container's root none at all.
+    // Without a capability, a user cannot see the namespaces of other users, and a container's root
+    // sees none at all.
     if (name.empty()) {
       if (process.qemu) process.qemu->sees_network = !facts->is_root;
       continue;

@@ -12,9 +12,10 @@ Failure ExplainFleetFailure(const std::string& servers, const Invocation& invoca
     return {ExitCode::kUnreachable, absl::StrCat(servers, ": ", why)};
   }
   if (!absl::IsNotFound(status)) return {ExitCode::kFailed, why};
-  return {ExitCode::kNotFound, absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
-                                            "): create them by ", invocation.Quoted("fleet create"),
-                                            ", unless these credentials are of another account")};
+  return {ExitCode::kNotFound,
+          absl::StrCat(servers, " has no stream or bucket of a fleet (", why,
+                       "): create them with ", invocation.Quoted("fleet create"),
+                       ", unless these credentials are of another account")};
 }
 
 }  // namespace vmeventd::client

@@ -20,7 +20,7 @@ struct FleetFilter {
   std::vector<std::string> nodes;  // globs of NODE, or of CLUSTER/NODE; empty: all
 };
 
-// A selection by the filter alone.
+// A selection by the filter only.
 FleetFilter FilterOf(const v1::EventFilter& filter, std::vector<std::string> nodes);
 
 // The subjects of the events that pass the filter. They do not overlap, and other events may have

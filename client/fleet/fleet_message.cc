@@ -68,7 +68,8 @@ std::optional<std::string> NameOf(absl::string_view token) {
 }  // namespace
 
 absl::Status ParsePayload(absl::string_view data, google::protobuf::Message* message) {
-  // JSON: none of our messages begins so in protobuf's encoding, in which it would start a group.
+  // A payload that begins with "{" is JSON: in protobuf's encoding this byte would start a group,
+  // and none of our messages has one.
   if (absl::StartsWith(data, "{")) {
     google::protobuf::util::JsonParseOptions options;
     options.ignore_unknown_fields = true;

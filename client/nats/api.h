@@ -45,7 +45,7 @@ auto ParseAnswer(absl::string_view text, const Parse& parse)
     return absl::UnavailableError(message);
   } catch (const nlohmann::json::exception&) {
     return absl::UnavailableError(
-        absl::StrCat("the server's answer ", Quote(text), " is none of JetStream"));
+        absl::StrCat("the server's answer ", Quote(text), " is not an answer of JetStream"));
   }
 }
 

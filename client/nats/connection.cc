@@ -106,7 +106,7 @@ void TakeMessage(natsConnection*, natsSubscription*, natsMsg* received, void* cl
   inbox.changed.NotifyOne();
 }
 
-// The library calls TakeMessage no longer.
+// The library no longer calls TakeMessage.
 void EndInbox(void* closure) { delete static_cast<InboxPtr*>(closure); }
 
 class Subscription : public NatsSubscription {
@@ -177,7 +177,7 @@ class Connection : public NatsConnection {
     std::unique_ptr<NatsSubscription> subscription;
     if (status == NATS_OK) {
       subscription = std::make_unique<Subscription>(connection_.get(), created, inbox);
-      // The library has it from now on.
+      // The library owns it from now on.
       status = NATS(natsSubscription_SetOnCompleteCB)(created, EndInbox, closure.release());
     }
     if (status != NATS_OK) return Failed("cannot subscribe to ", subject, status);
@@ -288,7 +288,7 @@ absl::StatusOr<Owned<natsOptions>> LibraryOptions(const NatsOptions& options,
 // Loads NATS's client library, once in a process.
 const absl::Status& LoadNatsLibrary() {
   static const auto* const loaded = new absl::Status([] {
-    // Its functions may change with each minor version, and so does the file's name.
+    // The library's functions may change with each minor version, and so does the name of its file.
     const std::string version = absl::StrCat(NATS_VERSION_MAJOR, ".", NATS_VERSION_MINOR);
     const absl::StatusOr<void*> library =
         LoadSharedLibrary(absl::StrCat("libnats.so.", version).c_str(),
@@ -322,7 +322,7 @@ absl::StatusOr<std::unique_ptr<NatsConnection>> ConnectNats(const NatsOptions& o
           return absl::StartsWith(url, "tls://");
         });
     if (status == NATS_PROTOCOL_ERROR && speaks_tls && !shows_certificate) {
-      // The library has finished its handshake as the server refuses the client.
+      // The library has finished its handshake when the server refuses the client.
       why =
           "no connection: the server closed it after the handshake; it may require a certificate "
           "of the client: give one that an authority of its ca_file has issued (--tls-cert, of a "

@@ -19,9 +19,9 @@ namespace {
 using nlohmann::json;
 
 constexpr char kReplicas[] = "num_replicas";
-// Settings by which nodes can change what others have published, and what is safe: a rollup deletes
-// what all others have there, a schedule (since 2.12) writes under the name of another, and a
-// server of NATS 2.9 purges and deletes for a node.
+// Settings by which a node can change what others have published, each with its safe value. A
+// rollup deletes what all others have there; a schedule (since 2.12) writes under another name;
+// without the last two, a server of NATS 2.9 purges and deletes for a node.
 constexpr std::pair<const char*, bool> kSafeSettings[] = {{"allow_rollup_hdrs", false},
                                                           {"allow_msg_schedules", false},
                                                           {"deny_purge", true},
@@ -29,7 +29,7 @@ constexpr std::pair<const char*, bool> kSafeSettings[] = {{"allow_rollup_hdrs", 
 // Servers before 2.10 may search for the last message of a quiet node for seconds.
 constexpr absl::Duration kSearchTimeout = absl::Minutes(1);
 
-// The infinite past: it is no time.
+// Parses the time; the infinite past if it is none.
 absl::Time TimeIn(const json& object, const char* name) {
   absl::Time time = absl::InfinitePast();
   absl::ParseTime(absl::RFC3339_full, object.at(name).get<std::string>(), &time, nullptr);

@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<StreamReader>> StreamReader::Open(
   absl::StatusOr<bool> made;
   for (int left = kCreateAttempts; left > 0; --left) {
     made = AskApi(connection, "CONSUMER.CREATE", reader->stream_, request, take, kCreateTimeout);
-    // A client without the permission gets no answer but a complaint.
+    // A client without the permission gets a complaint instead of an answer.
     if (!absl::IsUnavailable(made.status()) || connection->closed() ||
         !connection->complaint().empty()) {
       break;
@@ -118,7 +118,8 @@ absl::StatusOr<std::optional<StoredMessage>> StreamReader::Next(absl::Duration t
     if (!delivery) {
       const std::string status = message.header("Status");
       const std::string description = message.header("Description");
-      // The pull's time is over, or nothing is there; of 409 only those of the pull alone.
+      // These end only the pull: 404 (no messages), 408 (its time is over), and a 409 about its
+      // size.
       const bool full = status == "409" && absl::StartsWith(description, "Message Size Exceeds");
       if (status != "404" && status != "408" && !full) {
         return absl::UnavailableError(absl::StrCat("JetStream ended the consumer of the stream ",

@@ -43,7 +43,7 @@ absl::StatusOr<std::vector<ServerAddress>> ParseNatsServers(absl::string_view te
     }
     auto server = ParseServerAddress(part, /*default_port=*/"4222");
     if (!server.ok() || server->host.empty()) {
-      return InvalidText(whole, "is no server; write nats://HOST or nats://HOST:PORT");
+      return InvalidText(whole, "is not a server; write nats://HOST or nats://HOST:PORT");
     }
     if (tls) server->tls.emplace();
     if (!urls.insert(NatsUrl(*server)).second) return InvalidText(whole, "is given twice");

@@ -83,7 +83,7 @@ void AppendCommands(const CLI::App& app, std::string* lines) {
 void AppendOptions(const CLI::App& app, const CLI::App& command, std::string* lines) {
   for (const std::string& name : OptionsOf(app)) {
     const CLI::Option* option = app.get_option(name);
-    // The command has its own help.
+    // Skips the program's help and version: the command has its own help.
     if (&app != &command && (option == app.get_help_ptr() || option == app.get_version_ptr())) {
       continue;
     }
@@ -112,7 +112,7 @@ std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
   if (words.empty()) words.emplace_back();
   const std::string current = words.back();
   const bool is_option = absl::StartsWith(current, "-");
-  // "--output=js" is completed behind its sign.
+  // In "--output=js", the text after the "=" is completed.
   std::string before = is_option ? current.substr(0, current.find('=') + 1) : "";
   words.back() = absl::StrCat(before, kCursor);
   try {
@@ -127,7 +127,7 @@ std::variant<CommandLine, Answered> Complete(CLI::App* app, Reading* reading,
   if (is_argument && !before.empty()) return Answered{};
   if (option != nullptr && (!is_argument || !is_option)) {
     const std::string name = option->get_name();
-    // A list may have several, separated by commas.
+    // A list may have several values, separated by commas.
     const size_t comma = current.rfind(',');
     if (comma != current.npos) before = current.substr(0, comma + 1);
     if (name == "--vm" || name == "NAME") {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/spelling.h"
 
-// Errors are values.
+// toml++ returns errors as values.
 #define TOML_EXCEPTIONS 0
 #include "client/cli/option_error.h"
 #include "client/options/access.h"

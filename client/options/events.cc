@@ -66,7 +66,7 @@ CLI::App* AddListCommand(CLI::App* program, Reading* reading, const char* name, 
       reading->line.command = *list;
       return;
     }
-    // The history that the list has, and what follows.
+    // With --follow: the listed history, then new events.
     FollowCommand& events = options->follow;
     events.watch.filter = list->request.filter();
     events.watch.start = options->since ? WatchStart(FromTime{*options->since}) : FromOldest{};

@@ -35,7 +35,7 @@ void AddStart(CLI::App* app, const char* from_help, const OptionContext* context
               WatchStart* start) {
   const auto read = [=](const std::string& text) { *start = ReadFrom(*context, text); };
   CLI::Option* from = AddOption(app, "--from", "START", from_help, read);
-  // CLI11 takes the options in the order of their definitions: --from is read.
+  // CLI11 processes options in the order of their definitions, so --from is parsed already.
   CLI::Option* journal =
       AddOption(app, "--journal", "ID",
                 "the journal that the sequence number of --from belongs to (default the server's "

@@ -12,8 +12,8 @@
 namespace vmeventd::client {
 namespace {
 
-// Proposals for words of other programs. A word may have several. The first one counts that has no
-// name, or whose option or command exists where the word was typed.
+// Proposals for words of other programs. A word may have several; the first one that has no name,
+// or whose option or command exists where the word was typed, counts.
 constexpr ForeignWords kWords[] = {
     {"show", {"list"}},
     {"remove del cancel abort", {"withdraw"}},
@@ -134,7 +134,7 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
     for (const CLI::App* below : one->get_subcommands({})) names.push_back(below->get_name());
     program = one;
   }
-  // A letter may have its value behind it.
+  // A one-letter option may be followed by its value without a blank.
   const bool is_letter = is_option && !absl::StartsWith(typed, "--");
   const absl::string_view word = typed.substr(0, is_letter ? 2 : typed.npos);
   const Proposal known = FindProposal(kWords, word, [&](const Proposal& proposal) {

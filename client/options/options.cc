@@ -35,7 +35,7 @@ std::string KnownCommands(const CLI::App& app) {
   return absl::StrCat("; the commands are ", absl::StrJoin(CommandsOf(app), ", ", name));
 }
 
-// The command that was parsed last: of "intent declare" the latter.
+// The innermost command that was parsed: `declare` of "intent declare".
 const CLI::App& LastCommand(const CLI::App& app) {
   const auto commands = app.get_subcommands();
   return commands.empty() ? app : LastCommand(*commands.front());
@@ -72,8 +72,8 @@ std::string ExplainExtra(const CLI::App& command, const std::string& word, bool 
 
 using OptionSet = std::set<CLI::Option*>;
 
-// Two options of which CLI11 says that they exclude each other, or that the first needs the second:
-// it has their names in its sentence only.
+// Explains that two options exclude each other, or that the first needs the second. CLI11 names
+// them only in its sentence.
 std::string ExplainPair(const CLI::App& app, const CLI::ParseError& error,
                         OptionSet (CLI::Option::*others)() const, bool other_is_given,
                         absl::string_view dashes) {
@@ -108,7 +108,7 @@ std::string ExplainFault(const CLI::App& app, const CLI::ParseError& error,
   return error.what();
 }
 
-// The option of this name where a command is given; null: there is none.
+// Finds the option by its name, in the command or in the commands above it; null: there is none.
 const CLI::Option* FindOption(const CLI::App& app, const std::string& name) {
   for (const CLI::App* one = &LastCommand(app); one != nullptr; one = one->get_parent()) {
     if (const CLI::Option* option = one->get_option_no_throw(name)) return option;
@@ -119,7 +119,7 @@ const CLI::Option* FindOption(const CLI::App& app, const std::string& name) {
 std::string ExplainParseError(const CLI::App& app, const std::vector<std::string>& arguments,
                               const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    // The last word is an option without its value.
+    // The last word is an option that lacks its value.
     const CLI::Option* option = FindOption(app, arguments.back());
     if (option != nullptr) {
       return absl::StrCat(option->get_name(), " needs a value: ", option->get_type_name());
@@ -129,7 +129,7 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
   const bool lacks_command =
       error.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) &&
       last.get_require_subcommand_min() > 0;
-  // CLI11 gives the error the command's name.
+  // For extra words CLI11's error has the command's name.
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
   const std::vector<std::string> extras = app.remaining(true);
   if (!extras.empty() && (has_extras || lacks_command)) {
@@ -140,7 +140,7 @@ std::string ExplainParseError(const CLI::App& app, const std::vector<std::string
                        : ExplainFault(app, error, "--");
 }
 
-// Returns whether the option of that name takes a value, whichever command's it is.
+// Returns whether an option of that name, of any command, takes a value.
 bool TakesValue(const CLI::App& app, const std::string& name) {
   const CLI::Option* option = app.get_option_no_throw(name);
   if (option != nullptr) return option->get_items_expected_min() > 0;
@@ -160,7 +160,7 @@ std::string AsOneValue(std::string value) {
 void Parse(CLI::App* app, std::vector<std::string> arguments) {
   if (!arguments.empty() && arguments[0] == "get") arguments.erase(arguments.begin());  // kubectl
   bool has_options = true;
-  bool is_value = false;  // of an option: it stays as it is
+  bool is_value = false;  // the word is an option's value, which stays unchanged
   for (std::string& word : arguments) {
     has_options = has_options && word != "--";
     uint64_t count = 0;
@@ -213,7 +213,7 @@ std::variant<CommandLine, Answered> ParseCommandLine(const std::vector<std::stri
     ReadServers(&app, &reading);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      // CLI11 answers it only after each option took its value.
+      // CLI11 handles --help only after it has parsed the value of each option.
       const bool asks_for_help = absl::c_any_of(
           arguments, [](const std::string& word) { return word == "-h" || word == "--help"; });
       if (asks_for_help) return Answered{ExitCode::kOk, app.help(), ""};
@@ -253,11 +253,11 @@ absl::StatusOr<CommandLine> ParseQuery(const std::string& command, const OptionV
   CommandLine& line = reading.line;
   line.format = OutputFormat::kJson;
   line.servers = servers;
-  line.servers.nodes.clear();  // those of the query count first
+  line.servers.nodes.clear();  // the query's own nodes count first
   CLI::App app;
   Define(&app, &reading, AllSinks());
   CLI::App* const asked = app.get_subcommand(command);
-  // CLI11 parses what its options already have together with the arguments.
+  // CLI11 parses the results that its options already have together with the arguments.
   for (const auto& [name, value] : values) {
     CLI::Option* const option = asked->get_option_no_throw(absl::StrCat("--", name));
     (option != nullptr ? option : asked->get_option(name))->add_result(AsOneValue(value));

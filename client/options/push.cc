@@ -52,8 +52,8 @@ std::vector<CLI::Option*> Added(CLI::App* app, const std::function<void()>& add)
   return {all.begin() + static_cast<std::ptrdiff_t>(before), all.end()};
 }
 
-// Adds the options of each sink. Those of the others, and of a filter where a sink takes all events
-// as they are, exclude the option that chooses it.
+// Adds the options of each sink. The option that chooses a sink excludes the other sinks' options.
+// If the sink takes all events unchanged, it also excludes the options of a filter.
 void AddSinkOptions(CLI::App* app, const SinkTable& sinks,
                     const std::vector<CLI::Option*>& of_events, SinkOptions* options) {
   std::map<const PushSinkKind*, std::vector<CLI::Option*>> own;

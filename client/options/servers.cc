@@ -22,8 +22,8 @@
 namespace vmeventd::client {
 namespace {
 
-// The settings of --context, else of the environment, else of the current context; of the
-// environment also if --server is given alone.
+// Returns the settings of --context, or else of the environment, or else of the current context. If
+// --server is the only option given, the environment's settings still apply.
 Settings SettingsBesideOptions(const CLI::App& app, Reading* reading) {
   Settings settings;
   for (const absl::string_view option : kAccessOptions) {
@@ -52,7 +52,8 @@ Settings SettingsBesideOptions(const CLI::App& app, Reading* reading) {
   Wrong(absl::StrCat("there is no context \"", name, "\"; ", contexts.path, " has", known));
 }
 
-// An option replaces what else names the same; the TLS options do so together.
+// An option replaces the same setting from elsewhere; the TLS options together replace all TLS
+// settings.
 void ReadAccess(CLI::App* app, Reading* reading) {
   const bool tls_given = reading->access.tls != TlsOptions();
   const bool servers_given = !reading->access.servers.empty();
@@ -95,8 +96,8 @@ void SetServers(const Access& access, const std::string& origin, const OptionCon
   }
 }
 
-// A Unix socket ignores the files of the environment and of a context, which may be for other
-// servers, but not those that are given.
+// A Unix socket needs no TLS files: those from the environment or a context are ignored, because
+// they may be for other servers; those given as options are an error.
 void SetTls(const TlsOptions& tls, bool given, Servers* servers) {
   if (tls == TlsOptions()) return;
   bool used = servers->fleet.has_value();

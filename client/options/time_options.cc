@@ -23,7 +23,7 @@ CLI::Option* AddTimes(CLI::App* app, Reading* reading, const char* since_help,
                       std::optional<absl::Time>* until) {
   AddOption(app, "--since", "TIME", absl::StrCat(since_help, kTimeForms).c_str(),
             [=](const std::string& text) { *since = ReadTime(reading->context, text); });
-  // CLI11 takes the options in the order of their definitions: --since is read.
+  // CLI11 processes options in the order of their definitions, so --since is parsed already.
   const auto read_until = [=](const std::string& text) {
     const bool is_relative = absl::StartsWith(text, "+");
     if (is_relative && !*since) {

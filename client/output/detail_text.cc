@@ -14,7 +14,7 @@ std::string WhatHappened(const v1::Event& event, bool wide) {
   if (event.has_shutdown()) return EndLine(event.shutdown(), event.message(), wide);
   std::string detail = event.message();
   if (detail.empty()) detail = event.qmp_event();
-  // The message of a declaration has it.
+  // INTENT_DECLARED has these in its message.
   if (event.type() == v1::EVENT_TYPE_INTENT_ENDED && event.has_intent()) {
     absl::StrAppend(&detail, detail.empty() ? "" : "; ", "by ", event.intent().actor(), ": ",
                     event.intent().reason());

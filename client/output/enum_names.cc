@@ -55,7 +55,7 @@ std::optional<int> ParseEnumName(const google::protobuf::EnumDescriptor& descrip
                                  absl::string_view name) {
   const absl::string_view prefix = PrefixOf(descriptor);
   const std::string upper = absl::StrReplaceAll(absl::AsciiStrToUpper(name), {{"-", "_"}});
-  // Words that people use for some.
+  // Other words that people use for some values.
   static constexpr std::pair<absl::string_view, absl::string_view> kOthers[] = {
       {"EVENT_TYPE_END", "STOPPED"},
       {"EVENT_TYPE_ENDED", "STOPPED"},

@@ -89,7 +89,8 @@ absl::Status AppendDurably(const std::string& path, absl::string_view lines, uin
   const absl::StatusOr<UniqueFd> file = OpenPlain(path, O_RDWR | O_APPEND | O_CREAT, &found);
   if (!file.ok()) return file.status();
   if (found.st_uid != geteuid() || (found.st_mode & 077) != 0) {
-    return Refused(path, "is another user's, or may be read by others; make it its owner's alone");
+    return Refused(
+        path, "belongs to another user, or others may use it; chown it to this user, chmod go= it");
   }
   const auto size = static_cast<uint64_t>(found.st_size);
   if (size + lines.size() > max_bytes) {

@@ -80,7 +80,9 @@ absl::StatusOr<std::string> Formatter::FormatEvents(Events events) {
   for (const NodeEvent& one : events) NoteCluster(one.node);
   return FormatList(
       events,
-      [](const NodeEvent& one) { return one.event.vm().name(); },  // empty of the node's own
+      [](const NodeEvent& one) {
+        return one.event.vm().name();
+      },  // empty for the node's own events
       [this](const NodeEvent& one) -> absl::StatusOr<std::string> {
         if (!style_.node_events && !one.event.has_vm()) return "";
         return style_.texts ? ToJsonWithTexts(one, style_.zone) : ToJson(one.event, one.node);

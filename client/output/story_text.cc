@@ -124,8 +124,8 @@ class StoryWriter {
     return today && !style_.markdown ? absl::FormatTime("%H:%M:%S", time, style_.zone)
                                      : DayAndTime(time);
   }
-  // "disk2 is PAUSED since 21:00:00: paused by QEMU after an I/O error" of a VM that is there and
-  // ails, which matters more than how a run before ended; else "".
+  // Returns "disk2 is PAUSED since 21:00:00: paused by QEMU after an I/O error" for a VM that has
+  // trouble now, which matters more than how an earlier run ended; otherwise "".
   std::string Present() const {
     if (!story_.vm || node_.stale_since) return "";
     const v1::Vm& vm = story_.vm->vm;

@@ -110,7 +110,7 @@ std::optional<absl::Time> ParseDayAndClock(absl::string_view text, absl::CivilDa
   return std::nullopt;
 }
 
-// The time of a text as a protobuf Timestamp can have it.
+// Returns the time if a protobuf Timestamp can represent it.
 absl::StatusOr<absl::Time> Fitting(absl::Time time, absl::string_view text) {
   const int64_t year = absl::ToCivilYear(time, absl::UTCTimeZone()).year();
   if (year < 1 || year > 9999) {
@@ -121,7 +121,8 @@ absl::StatusOr<absl::Time> Fitting(absl::Time time, absl::string_view text) {
   return epoch + absl::Floor(time - epoch, absl::Nanoseconds(1));
 }
 
-// Up to `limit` in `unit`, and up to `fine` with the rest in `part` as well; seconds.
+// A form for durations up to `limit`: in `unit`, and up to `fine` also with the rest in `part`. All
+// in seconds.
 struct DurationForm {
   int64_t fine, limit, unit, part;
 };
@@ -137,7 +138,7 @@ constexpr DurationForm kDurationForms[] = {{0, 120, 1, 1},
 // `units` are the names of a second and so on.
 std::string InUnits(absl::Duration duration, const std::array<const char*, 5>& units,
                     absl::string_view between) {
-  // A clock that was set back.
+  // The clock was set back.
   const int64_t seconds = std::max<int64_t>(absl::ToInt64Seconds(duration), 0);
   size_t at = 0;
   while (seconds >= kDurationForms[at].limit) ++at;

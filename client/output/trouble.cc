@@ -57,7 +57,7 @@ std::string TroubleText(const NodeVm& row, absl::Time now) {
   for (const v1::Problem& problem : row.vm.problems()) parts.push_back(problem.text());
   if (parts.empty() && row.vm.state() == v1::VM_STATE_PAUSED) {
     const std::string why = PauseWords(row.vm.pause_reason());
-    parts.push_back(why.empty() ? "its CPUs stand" : absl::StrCat("paused ", why));
+    parts.push_back(why.empty() ? "its CPUs are stopped" : absl::StrCat("paused ", why));
   }
   if (parts.empty() && row.vm.state() == v1::VM_STATE_GUEST_DOWN) {
     parts.emplace_back("the guest is down, and QEMU runs");

@@ -56,7 +56,7 @@ ExitCode RunFollow(FollowCommand command, const CommandLine& line, Formatter* fo
     if (failure) return Fail(*failure);
   }
   DescriptorOutput output(STDOUT_FILENO);
-  // Programs get the node's name also of one daemon.
+  // Programs get the node's name even if there is only one daemon.
   command.watch.named = line.is_json() || command.sink != nullptr;
   const WatchSinkKind& kind = command.sink ? *command.sink : *AllSinks().of_watch.front();
   const auto sink = kind.make({command, formatter, &output, &stop, PrintNote});

@@ -14,7 +14,7 @@ FILE* StartPager() {
   const auto ignored = signal(SIGPIPE, SIG_DFL);
   FILE* const pager = popen(kCommand, "we");
   signal(SIGPIPE, ignored);
-  // Ctrl-C is for the pager: one that ends over it is seen by the next write.
+  // Ctrl-C is for the pager: if it ends the pager, the next write fails.
   if (pager != nullptr) signal(SIGINT, SIG_IGN);
   return pager;
 }

@@ -69,7 +69,7 @@ absl::Status CheckFit(const PushCommand& command, const PushTarget& target) {
 absl::Status CheckFiles(const PushCommand& command, const PushSinkKind& kind) {
   absl::Status status;
   if (kind.check_files != nullptr) status = kind.check_files(command);
-  // The libraries name them only as they connect.
+  // The libraries report an unreadable file only when they connect.
   if (status.ok()) status = CheckReadable("--push-ca", command.tls.ca_file);
   if (status.ok()) status = CheckReadable("--push-cert", command.tls.cert_file);
   if (status.ok()) status = CheckReadable("--push-key", command.tls.key_file);

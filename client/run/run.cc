@@ -90,7 +90,7 @@ class LiveScreen {
 
  private:
   termios before_{};
-  bool changed_ = false;  // the mode was
+  bool changed_ = false;  // whether the terminal's mode was changed
 };
 
 Form FormOf(const CommandLine& line) {
@@ -141,7 +141,7 @@ ExitCode RunTopOf(const TopCommand& command, const CommandLine& line, Output* ou
   const auto lists =
       ListsOf(line.servers, line.is_json(), live ? [](const std::string& /*sentence*/) {} : note);
   const auto failure = RunTop(command, lists.get(), output, environment);
-  screen.reset();  // the failure is for the terminal as it was
+  screen.reset();  // the failure is printed on the restored terminal
   return failure ? Fail(*failure) : ExitCode::kOk;
 }
 
@@ -160,7 +160,7 @@ std::string WhySilent(const ServerAddress& server, const Failure& failure,
   if (server.is_unix()) return failure.sentence;
   std::string fault = ExplainTlsFault(server);
   if (!fault.empty()) return fault;
-  // The sentence names this command where something listens there.
+  // If something listens there, the sentence names this very command.
   if (probe.error != 0 || failure.code != ExitCode::kUnreachable) return failure.sentence;
   return absl::StrCat(ToText(server),
                       " does not answer as vmeventd does: it is the port of another program, or "
@@ -201,7 +201,7 @@ absl::StatusOr<Diagnosis> DiagnoseNode(const DaemonNode& daemon, const CommandLi
   return Diagnose(facts);
 }
 
-// `doctor`: prints what is wrong on each node, and fails where anything is.
+// `doctor`: prints what is wrong on each node, and fails if anything is.
 ExitCode RunDoctor(const CommandLine& line, Output* output) {
   const std::vector<DaemonNode> nodes = NodesOf(line.servers);
   std::vector<absl::StatusOr<Diagnosis>> diagnoses(nodes.size());
@@ -317,7 +317,7 @@ ExitCode RunLine(const CommandLine& line) {
   std::vector<std::string> notes;
   const auto note = [&](const std::string& sentence) {
     const std::lock_guard<std::mutex> lock(mutex);
-    // Several lists of a command may find the same.
+    // Several lists of a command may report the same fault.
     if (!absl::c_linear_search(notes, sentence)) notes.push_back(sentence);
   };
   const bool is_long = std::holds_alternative<EventsCommand>(line.command) ||

@@ -40,7 +40,7 @@ absl::StatusOr<UniqueFd> FileWith(absl::string_view content) {
   return file;
 }
 
-// The environment with `variables` in place of what it has under their names.
+// The environment; `variables` replace those with the same names.
 std::vector<std::string> Environment(std::map<std::string, std::string> variables) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     variables.insert(absl::StrSplit(*entry, absl::MaxSplits('=', 1)));
@@ -58,7 +58,8 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
   return pointers;
 }
 
-// Waits until `ended` is readable; true: or until `event` is or `limit` is over.
+// Waits until `ended` is readable, `event` is readable, or `limit` is over. Returns false only if
+// `ended` is readable.
 bool WaitForEnd(int ended, int event, absl::Duration limit) {
   pollfd watched[] = {{ended, POLLIN, 0}, {event, POLLIN, 0}};
   const int timeout =
@@ -118,7 +119,8 @@ absl::Status RunCommandCall(const CommandCall& call, const std::stop_token& stop
   const UniqueFd ended(static_cast<int>(syscall(SYS_pidfd_open, *pid, 0)));
   const std::stop_callback on_stop(stop, [&stopped] { eventfd_write(stopped.get(), 1); });
   bool was_stopped = false;
-  // Without the descriptor this waits for the command, which no stop ends.
+  // If no descriptor for the process can be opened, waits for the command; a stop then does not end
+  // it.
   if (ended.valid() && WaitForEnd(ended.get(), stopped.get(), absl::InfiniteDuration())) {
     was_stopped = true;
     kill(-*pid, SIGTERM);

@@ -196,7 +196,7 @@ HttpAnswer Post(HttpClient* client, const std::string& body,
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RESPONSE_CODE, &status);
   curl_off_t retry_after = 0;
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RETRY_AFTER, &retry_after);
-  char* redirection = nullptr;  // the handle's
+  char* redirection = nullptr;  // owned by the handle
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_REDIRECT_URL, &redirection);
   return {.status = static_cast<int>(status),
           .retry_after = absl::Seconds(retry_after),

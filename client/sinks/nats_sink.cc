@@ -48,18 +48,19 @@
 namespace vmeventd::client {
 namespace {
 
-// Events between two looks at the stream; each waits for the acknowledgement of the one before it.
+// Number of events between two checks of the stream. Each event waits for the acknowledgement of
+// the one before it.
 constexpr size_t kBatch = 64;
 // Interval of heartbeats: a node is silent after three.
 constexpr absl::Duration kHeartbeatInterval = absl::Seconds(30);
 // Interval in which all states are written again.
 constexpr absl::Duration kRewrite = absl::Minutes(10);
-// Shortest interval in which states are asked for, and the least in terms of the time until the
-// daemon has answered.
+// States are requested at intervals of at least kStatesInterval, and of at least kStatesShare times
+// the time that the daemon took to answer.
 constexpr absl::Duration kStatesInterval = absl::Seconds(1);
 constexpr int kStatesShare = 50;
-// An event waits for so long at most for a bucket that does not answer, and that is written again
-// after the pause.
+// The longest time for which events wait for a bucket that does not answer, and the pause before
+// the next attempt to write into it.
 constexpr absl::Duration kBucketTimeout = absl::Seconds(2);
 constexpr absl::Duration kBucketRetry = absl::Seconds(10);
 // A server that acknowledges nothing for so long is lost.
@@ -73,7 +74,7 @@ constexpr char kCluster[] = "--cluster";
 constexpr char kCredentials[] = "--push-credentials";  // path of the file; empty: none
 constexpr char kDomain[] = "--push-domain";  // domain of the JetStream; empty: the servers' own
 
-// Publishes the events of one node into the fleet's stream, at least once and in order; and, behind
+// Publishes the events of one node into the fleet's stream, at least once and in order; and, after
 // them, the last state of each VM and the node's heartbeat into the buckets. Each Open() makes a
 // connection to the servers. One thread.
 class FleetSink : public EventSink {
@@ -82,8 +83,8 @@ class FleetSink : public EventSink {
   explicit FleetSink(const PushRun& push)
       : push_(push), json_(push.command.format == PushFormat::kJson) {}
 
-  // Finds what the stream has of the node, and moves the cursor where that is less than was
-  // acknowledged, of which the stream gets a GAP if it has none.
+  // Finds the node's last event in the stream. If that is before the acknowledged position, moves
+  // the cursor back; if events are missing in between, publishes a GAP.
   absl::Status Open() override {
     const PushCommand& command = push_.command;
     daemon_.emplace(push_.servers.first());
@@ -122,7 +123,8 @@ class FleetSink : public EventSink {
 
   size_t together() const override { return kBatch; }
 
-  // OK: the stream has them. What it refuses for good is a GAP.
+  // OK: the stream has stored the events. An event that it refuses permanently is replaced by a
+  // GAP.
   absl::Status Consume(Formatter::Events events) override {
     if (absl::Status status = CheckStream(); !status.ok()) return status;
     for (const auto& [event, of, resume_after] : events) {
@@ -135,7 +137,7 @@ class FleetSink : public EventSink {
         heartbeat_due_ = rewrite_at_ = absl::InfinitePast();
       }
       v1::Event stored = event;
-      stored.set_durable(true);  // the stream is; a GAP that no journal has is not
+      stored.set_durable(true);  // the stream stores it durably
       absl::Status status = Publish(FleetMessageOf(stored, node_, json_));
       if (absl::IsInvalidArgument(status)) {
         status = PublishGap(node_, event.sequence(), event.sequence(),
@@ -143,7 +145,7 @@ class FleetSink : public EventSink {
       }
       if (!status.ok()) return status;
       published_ = std::max(published_, event.sequence());
-      // An event without a VM, such as a GAP, may have replaced an event of any VM.
+      // An event without a VM, such as a GAP, may stand for a lost event of any VM.
       if (event.vm().name().empty()) rewrite_at_ = absl::InfinitePast();
     }
     if (std::exchange(was_behind_, false)) heartbeat_due_ = absl::InfinitePast();
@@ -151,7 +153,7 @@ class FleetSink : public EventSink {
     return absl::OkStatus();
   }
 
-  // Writes what is due into the buckets.
+  // Writes the states and the heartbeat that are due into the buckets.
   absl::Status Tick() override {
     const absl::Time now = SteadyNow();
     if (now >= heartbeat_due_) {
@@ -193,7 +195,7 @@ class FleetSink : public EventSink {
     *gap.mutable_observe_time() = ToTimestamp(absl::Now());
     gap.set_type(v1::EVENT_TYPE_GAP);
     gap.set_gap_reason(v1::GAP_REASON_NOT_PUBLISHED);
-    gap.set_durable(true);  // the stream is
+    gap.set_durable(true);  // the stream stores it durably
     const std::string events = first == last
                                    ? absl::StrCat("the event ", first, " is")
                                    : absl::StrCat("the events ", first, " to ", last, " are");
@@ -223,7 +225,7 @@ class FleetSink : public EventSink {
     if (position) of.journal_id = position->journal_id;
     const std::optional<uint64_t> stored = last.ok() ? SequenceIn(last->message, of) : std::nullopt;
     const uint64_t acknowledged = position ? position->sequence : stored.value_or(0);
-    // Events behind the position were not acknowledged: they are sent again.
+    // Events after the position were not acknowledged: they are sent again.
     const uint64_t begin = std::min(stored.value_or(acknowledged), acknowledged);
     if (position && begin < acknowledged) {
       push_.log->Note(absl::StrCat("the stream ", kFleetStream,
@@ -244,8 +246,8 @@ class FleetSink : public EventSink {
                       "it was created again, was restored, or has deleted them");
   }
 
-  // Notices another node that publishes under this name, by its message behind one of this node's
-  // present journal.
+  // Notices another node that publishes under this name, by a message of another journal after one
+  // of this node's present journal.
   void FindOther(const absl::StatusOr<StoredMessage>& last) {
     const std::string source = last.ok() ? last->message.header("ce-source") : "";
     const absl::Time now = SteadyNow();
@@ -261,9 +263,9 @@ class FleetSink : public EventSink {
                              other_, ": give one of them another name with vmeventd's --node")));
   }
 
-  // Checks that the stream still has the node's last message, unless its limits have deleted that.
-  // Otherwise another one may be in its place, by a wipe or from a copy, of which the connection
-  // shows nothing.
+  // Checks that the stream still has the node's last message, unless its limits have deleted it. If
+  // the stream was wiped or restored, another message may have its sequence; the connection does
+  // not show that.
   absl::Status CheckStream() {
     if (last_message_ == 0) return absl::OkStatus();
     const auto stored = ReadMessage(connection_.get(), kFleetStream, last_message_);
@@ -287,7 +289,8 @@ class FleetSink : public EventSink {
     return stored.status();
   }
 
-  // Writes a value into a bucket. One that is too large always will be, and is left out.
+  // Writes a value into a bucket. A value that is too large is left out, because another attempt
+  // would fail too.
   absl::Status Put(absl::string_view bucket, const absl::StatusOr<NatsMessage>& message,
                    absl::Duration timeout = kBucketTimeout) {
     if (!message.ok()) return message.status();
@@ -357,10 +360,10 @@ class FleetSink : public EventSink {
       run = &one;
       sequence = std::max(sequence, one.vm.last_sequence());
     }
-    bool answered = false;  // the bucket to the first; the others wait for no answer
+    bool answered = false;  // the first write waits for the bucket's answer; the others do not
     for (const auto& [name, of_name] : newest) {
       const auto& [one, sequence] = of_name;
-      // 0: all.
+      // If it is 0, all states are written.
       if (states_until_ > 0 && sequence <= states_until_) continue;
       MessageNode of = node_;
       of.journal_id = one->node.journal_id;
@@ -384,18 +387,18 @@ class FleetSink : public EventSink {
   }
 
   const PushRun& push_;
-  const bool json_;                              // payloads
+  const bool json_;                              // payloads are JSON
   std::string unsafe_;                           // what was reported about the stream's settings
-  std::map<std::string, std::string> reported_;  // of each bucket
-  std::optional<DaemonNode> daemon_;             // is asked for its VMs
+  std::map<std::string, std::string> reported_;  // what was reported about each bucket
+  std::optional<DaemonNode> daemon_;             // asked for its VMs
   std::unique_ptr<NatsConnection> connection_;
   MessageNode node_;  // with its cluster and its journal
   uint64_t published_ = 0;
-  uint64_t last_message_ = 0;    // the node's last of the stream; 0: it has none
+  uint64_t last_message_ = 0;    // the node's last message in the stream; 0: it has none
   uint64_t states_until_ = 0;    // the bucket has the states up to this event; 0: none
-  v1::NodeHeartbeat heartbeat_;  // the last; empty: there was none
+  v1::NodeHeartbeat heartbeat_;  // the last one that was sent; empty: there was none
   std::string other_;            // the journal of another node of this name; empty: there is none
-  absl::Time other_seen_ = absl::InfinitePast();  // steady
+  absl::Time other_seen_ = absl::InfinitePast();  // steady clock
   bool was_behind_ = false;                       // it counts events that waited to be published
   // Deadlines on the steady clock: the next heartbeat, the next write of changed states, and the
   // next write of all states, which restores what the bucket lost.

@@ -78,8 +78,8 @@ absl::string_view SeverityOf(const v1::Event& event) {
   }
 }
 
-// Name of the VM, or of the node of an event that is of no VM. For titles, where receivers expect
-// markup: its signs are replaced.
+// The VM's name, or for an event without a VM the node's name. For titles, in which receivers
+// expect markup: its characters are replaced.
 std::string SubjectOf(const v1::Event& event, const MessageNode& node) {
   return absl::StrReplaceAll(event.has_vm() ? event.vm().name() : PlaceOf(node),
                              {{"<", "_"}, {">", "_"}, {"&", "_"}, {"@", "_"}, {"*", "_"}});

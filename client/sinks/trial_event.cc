@@ -9,7 +9,7 @@ namespace vmeventd::client {
 NodeEvent TrialEvent(const std::string& node, absl::Time now) {
   NodeEvent one;
   one.node = {node, "", "test", {}};
-  // Receivers that know an event by its id take a second one.
+  // Receivers drop an event whose id they know, so that each test has another id.
   one.event.set_sequence(static_cast<uint64_t>(absl::ToUnixSeconds(now)));
   *one.event.mutable_observe_time() = ToTimestamp(now);
   one.event.set_type(v1::EVENT_TYPE_STOPPED);

@@ -27,7 +27,7 @@ constexpr uint64_t kMaxEnds = 1000;
 struct TimeRange {
   std::optional<absl::Time> begin;
   std::optional<absl::Time> end;
-  int utc_offset = 0;  // seconds, of all of it
+  int utc_offset = 0;  // seconds, for the whole range
 };
 
 // Returns when the zone's offset changes next after `time`; the infinite future if it does not.

@@ -237,7 +237,8 @@ class DaemonSource : public ReconnectingSource {
 
   void Handle(v1::WatchEventsResponse* response) {
     NoteEstablished(absl::StrCat("connected to vmeventd at ", ToText(address_), " again"));
-    // They wait for the others, so that a stream that breaks off in between shows none twice.
+    // Collects the VMs until the snapshot is complete, so that a stream that breaks off in between
+    // shows no VM twice.
     for (v1::Vm& vm : *response->mutable_snapshot_vms()) {
       snapshot_.push_back({std::move(vm), node_});
     }

@@ -22,8 +22,8 @@ namespace {
 // Limit of the servers' silence; beyond it, a read fails with UNAVAILABLE.
 constexpr absl::Duration kPatience = absl::Seconds(5);
 
-// Calls `take` with the last value of each key that may pass the filter, and its node. Ignores what
-// is no value of this node.
+// Calls `take` with the last value of each key that may pass the filter, and its node. Ignores
+// values that are not from the key's node.
 template <typename Value, typename Take>
 absl::Status ReadBucket(NatsConnection* connection, absl::string_view bucket,
                         const FleetFilter& filter, const FleetEnvironment& env, const Take& take) {

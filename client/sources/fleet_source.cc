@@ -32,10 +32,10 @@ namespace {
 // Longest delay until a stop is noticed.
 constexpr absl::Duration kSlice = absl::Milliseconds(100);
 constexpr size_t kMaxOfBatch = 1000;
-// Messages before the position that a connection reads again: those behind it may repeat them.
+// Messages before the position that a connection reads again: those after it may repeat them.
 constexpr uint64_t kLookBack = 1'000;
 
-// One thread.
+// Watches a fleet. One thread.
 class FleetWatch : public ReconnectingSource {
  public:
   FleetWatch(WatchCommand command, FleetEnvironment fleet, Environment environment)
@@ -94,8 +94,8 @@ class FleetWatch : public ReconnectingSource {
     return absl::OkStatus();
   }
 
-  // Reads for so long, and now and then compares what was read with what the stream has; an error
-  // ends the connection.
+  // Reads for up to `timeout`. At intervals compares what was read with what the stream has; an
+  // error ends the connection.
   absl::Status ReadFor(absl::Duration timeout) {
     const absl::StatusOr<bool> came = TakeBatch(timeout);
     if (!came.ok()) return came.status();
@@ -116,7 +116,7 @@ class FleetWatch : public ReconnectingSource {
     return absl::OkStatus();
   }
 
-  // Reports what is missing behind the position. A position in another stream is left: the watch
+  // Reports what is missing after the position. A position in another stream is dropped: the watch
   // continues by time.
   absl::Status CheckPosition(const StreamState& state) {
     const absl::StatusOr<bool> same = IsSame(state);
@@ -214,7 +214,8 @@ class FleetWatch : public ReconnectingSource {
            event.event.sequence() <= vm->second.second;
   }
 
-  // Takes what comes within `timeout` and what then is there; false: nothing came.
+  // Takes the messages that arrive within `timeout`, and all that are available then; false:
+  // nothing arrived.
   absl::StatusOr<bool> TakeBatch(absl::Duration timeout) {
     NodeEvents batch;
     std::optional<WatchPosition> last;
@@ -228,7 +229,7 @@ class FleetWatch : public ReconnectingSource {
       if (!next->has_value()) break;
       std::optional<NodeEvent> event = events_.Parse(**next, matcher_);
       const uint64_t sequence = (*next)->stream_sequence;
-      if (position_ && sequence <= position_->sequence) continue;  // looks back
+      if (position_ && sequence <= position_->sequence) continue;  // repeated by the look back
       const std::optional<WatchPosition>& before = last ? last : position_;
       if (before && sequence > before->sequence + 1 && !jumped_after_) {
         jumped_after_ = before->sequence;

@@ -35,7 +35,7 @@ std::optional<Failure> SetStart(const Servers& servers, const WatchPositions& po
   });
   if (failure && alone) return failure;
   if (failure) note(failure->sentence);
-  // Fewer events are all that there are: the start stays as it is.
+  // There are no more than these events: the start stays unchanged.
   if (!failure && read < last) return std::nullopt;
   if (!oldest) {
     command->start = FromNow{};

@@ -44,7 +44,7 @@ constexpr absl::string_view kParameters[] = {
     "limit",  "newest-first", "node",    "pid",   "run",   "runs",    "since", "sort-by",
     "source", "state",        "trouble", "type",  "until", "uuid",    "vm",    "zone"};
 
-// A pid is one of a list's runs; `watch` and the others have no such list.
+// Only these commands list runs, one of which a pid selects.
 bool HasParameter(const std::string& command, absl::string_view name) {
   if (!absl::c_linear_search(kParameters, name)) return false;
   if (name == "pid") return command == "vms" || command == "events" || command == "stats";
@@ -69,8 +69,8 @@ class TextOutput : public Output {
 absl::StatusOr<absl::TimeZone> ZoneOf(const std::string& name) {
   absl::TimeZone zone = absl::UTCTimeZone();
   if (name == zone.name()) return zone;
-  // A name alone, and one that exists: Abseil takes paths too, and remembers each text that it is
-  // asked for.
+  // Accepts only the name of an existing zone: Abseil also takes paths, and remembers each text
+  // that it is asked for.
   const bool is_name = absl::c_all_of(name, [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("_+-/", c);
   });
@@ -94,8 +94,8 @@ v1::EventFilter* FilterOfRuns(CommandLine* line) {
   return vms == nullptr ? nullptr : &vms->filter;
 }
 
-// Answers with what the command prints, as an array of `name`. A pid but 0: only of the run whose
-// process has or had it.
+// Answers with what the command prints, as an array of `name`. If `pid` is not 0, only for the run
+// whose process has or had that pid.
 WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
   std::mutex mutex;
   nlohmann::ordered_json problems = nlohmann::ordered_json::array();

@@ -79,7 +79,7 @@ constexpr std::pair<const char*, const char*> kHeaders[] = {
 
 MHD_Result Send(MHD_Connection* connection, WebAnswer answer) {
   MHD_Response* response = nullptr;
-  // The time that the list took is not the client's: 0 has the count begin again.
+  // The time that the list took does not count as the client's: 0 restarts the count.
   MHD(set_connection_option)(connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
   MHD(set_connection_option)
   (connection, MHD_CONNECTION_OPTION_TIMEOUT,
@@ -134,7 +134,8 @@ bool IsOwnHost(absl::string_view host, const std::string& certificate) {
 }
 
 // Returns whether the Authorization header has the token, as "Bearer TOKEN" or as the password of
-// "Basic", with any user name. Its time depends on the token's length alone.
+// Returns whether the Authorization header has the token, as "Bearer TOKEN" or as the password of
+// "Basic", with any user name. Its time depends only on the token's length.
 bool HasToken(absl::string_view authorization, absl::string_view token) {
   const auto [scheme, rest] = std::pair<absl::string_view, absl::string_view>(
       absl::StrSplit(authorization, absl::MaxSplits(' ', 1)));
@@ -201,7 +202,7 @@ struct WebServer {
                            const char* method, const char* /*version*/, const char* /*upload*/,
                            size_t* /*upload_size*/, void** seen) {
     const bool reads = strcmp(method, "HEAD") == 0 || strcmp(method, "GET") == 0;
-    // An answer to the first call closes the connection, and no body is read.
+    // Answering in the first call closes the connection, and no body is read.
     const bool plain = reads && HeaderOf(connection, "Content-Length").empty() &&
                        HeaderOf(connection, "Transfer-Encoding").empty();
     if (plain && std::exchange(*seen, server) == nullptr) return MHD_YES;

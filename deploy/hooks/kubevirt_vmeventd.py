@@ -109,8 +109,8 @@ class Api:
             raise OSError(f"{method} {path}: {error}") from error
 
     def settled(self, method, path, query=(), body=None):
-        """The status and the object of the answer; OSError for what may be otherwise later: all but 2xx, 404 and 422, and
-        409 of a POST, which is there already."""
+        """The status and the object of the answer. Raises OSError if another attempt may succeed: for every status
+        except 2xx, 404, 422 and, for a POST whose object is there already, 409."""
         try:
             return 200, json.loads(self.call(method, path, query, body).data)
         except client.ApiException as error:
@@ -199,9 +199,9 @@ class Declarer:
     def __init__(self, node, server):
         self._node, self._server = node, server
         self.vmis = {}       # those that run on the node, by namespace and name
-        self.requested = {}  # of a VM that is to stop, by the same: the UID of its VMI, why, and since when
-        self.evicted = {}    # the same, of a VMI whose pod is deleted
-        self._declared = collections.deque(maxlen=MAX_DECLARED)  # UIDs of VMIs for which that was tried
+        self.requested = {}  # VMs that are to stop, by the same key: the UID of the VMI, why, and since when
+        self.evicted = {}    # the same, for VMIs whose pods are deleted
+        self._declared = collections.deque(maxlen=MAX_DECLARED)  # UIDs of VMIs for which it was tried
 
     def on_vmi(self, kind, vmi):
         meta, status = vmi["metadata"], vmi.get("status", {})
@@ -273,7 +273,7 @@ def reason_of(shutdown):
     if shutdown_class == pb.SHUTDOWN_CLASS_USER:
         return "GuestShutdown"
     if shutdown_class == pb.SHUTDOWN_CLASS_ADMIN:
-        # Only virt-launcher presses the button.
+        # Only virt-launcher presses the power button.
         if shutdown.intent.actor == "kubevirt" or cause == pb.SHUTDOWN_CAUSE_HOST_POWERDOWN:
             return "PlatformRequestedShutdown"
         return "HostStoppedFailed" if cause == pb.SHUTDOWN_CAUSE_HOST_KILL else "HostShutdown"
@@ -342,7 +342,8 @@ class Reporter:
         return known if status == 200 and known["metadata"].get("creationTimestamp", "") <= when else None
 
     def _add_condition(self, about, since, reason, event, when):
-        """Adds it, unless there is one of `since` or later: KubeVirt's own, or ours from before an outage."""
+        """Adds the condition, unless there is one of `since` or later: KubeVirt's own, or ours from before an
+        outage."""
         conditions = about.get("status", {}).get("conditions") or []
         if any(each["type"] == CONDITION and (each.get("lastTransitionTime") or "") >= since for each in conditions):
             return

@@ -40,7 +40,7 @@ OPERATIONS = {"power_off", "shutdown", "delete", "soft_delete", "reboot", "rebui
 ACTOR = "nova"
 CALL_SECONDS = 10
 MAX_AGE_SECONDS = 60  # of a notification
-MAX_OVER = 1000  # operations of which it is known that they are over: more than begin while one is declared
+MAX_OVER = 1000  # operations that are known to be over: more than begin while one is declared
 NOT_FOUND = 3  # exit status of vmevents
 QUEUE = "vmeventd"  # its own queue, next to those of other listeners
 
@@ -111,7 +111,7 @@ class Endpoint:
             self._end(instance["host"], instance["uuid"], operation, context.get("request_id"))
 
     def error(self, context, publisher, event_type, payload, metadata):
-        # Most operations that fail announce only that, without naming the instance: by their request.
+        # Most failed operations announce only the failure, without the instance: they are found by their request.
         service, _, host = publisher.partition(":")
         if event_type == "compute.exception" and service == "nova-compute":
             self._end(host, None, None, context.get("request_id"))
@@ -148,7 +148,7 @@ class Endpoint:
 
 
 def make_listener(arguments):
-    """A listener on the bus of nova's configuration, with nova's defaults for what that leaves out."""
+    """A listener on the bus of nova's configuration; where that has no setting, with nova's default."""
     oslo_messaging.set_transport_defaults(control_exchange="nova")
     config = cfg.ConfigOpts()
     config.register_opt(cfg.ListOpt("versioned_notifications_topics", default=["versioned_notifications"]),

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Restarts VMs that crashed, and leaves those alone that a user or an admin ended.
+"""Restarts VMs that crashed, and leaves alone those that a user or an admin ended.
 
 An example to adapt; it needs python3-vmeventd. One runs on each node, as the unit restart-crashed.service next to it does.
 

@@ -97,7 +97,7 @@ class Connection:
         while (end := enough(self.unread)) is None:
             try:
                 more = self.socket.recv(65536)
-            except OSError as error:  # a time-out is one
+            except OSError as error:  # a time-out is an OSError, too
                 raise Lost(f"{self.server}: {error}") from error
             if not more:
                 raise Lost(f"{self.server} closed the connection")
@@ -198,7 +198,7 @@ class Record:
         )
 
     def add(self, headers, payload):
-        """Returns true if the event is new. The program's own work belongs into the same transaction."""
+        """Returns true if the event is new. The program's own work belongs in the same transaction."""
         row = [headers.get(f"ce-{name}", "") for name in ("source", "id", "time", "type", "subject")]
         with self.database:
             done = self.database.execute(

@@ -38,7 +38,7 @@ constexpr int64_t kMaxRetentionEvents = 1'000'000'000'000;
 // a socket; empty: nothing is known.
 absl::Status CheckDirectory(const std::string& path, absl::string_view instead_of_socket = "") {
   const auto there = std::make_shared<struct stat>();
-  // One that hangs is reported by the daemon as it runs.
+  // The running daemon reports a directory that hangs.
   const bool answers = DoWithin(kFileSystemPatience, [path, there] {
     if (stat(path.c_str(), there.get()) != 0) there->st_mode = S_IFDIR;
   });

@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<TlsFiles>> TlsFiles::Open(const TlsPaths& paths, 
 }
 
 TlsFiles::Found TlsFiles::Look(const TlsPaths& paths, const std::string& known) {
-  // Taken first, so that changes during the read cause another one.
+  // The fingerprint is taken first, so that a change during the read causes another read.
   Found out = {.fingerprint = Fingerprint(paths), .contents = std::nullopt};
   if (out.fingerprint != known) out.contents = ReadTlsMaterial(paths);
   return out;

@@ -169,7 +169,7 @@ void Backlog::EndAppend(bool ok) {
 }
 
 void Backlog::End(const Task& task, const Done& done) {
-  // A write that failed may have come before what it failed with: nothing of it counts.
+  // After a failed write its bounds do not count: they may be from before the failure.
   if (open_ && (done.status.ok() || task.work == Work::kRetain)) bounds_ = done.bounds;
   if (task.work == Work::kMark && done.status.ok()) mark_ = task.mark;
   if (task.work == Work::kAppend) EndAppend(done.status.ok());
@@ -206,7 +206,7 @@ void Backlog::TakeJournal(const JournalBounds& bounds, bool created, const Hole&
   }
   open_ = true;
   bounds_ = bounds;
-  // The watcher began without these runs of the daemon before.
+  // The watcher began without these runs of the previous daemon.
   Changes over{.added = now};
   for (const auto& [run_id, run] : ended) over.batch.Put(run_id, {});
   if (over.batch.empty()) return;
@@ -218,7 +218,7 @@ void Backlog::Fail(const absl::Status& status, absl::Duration now) {
   // A reader may have found damage meanwhile. The next start replaces a damaged journal.
   if (!absl::IsDataLoss(status_)) status_ = status;
   retry_at_ = absl::IsDataLoss(status_) ? absl::InfiniteDuration() : now + kRetry;
-  // Closing waits for no second attempt.
+  // A closing journal does not wait for a second attempt.
   closed_ = closed_ || close_at_.has_value();
 }
 

@@ -82,9 +82,9 @@ class Backlog {
   JournalBatch All() const;
   size_t bytes() const { return bytes_; }
   size_t CountEvents() const;
-  // Returns whether there is room for a new event, and counts it as refused if not. Until twice the
-  // bound waits, all are accepted; then only those that are `dropped_last`; and none once four
-  // times the bound waits.
+  // Returns whether there is room for a new event, and counts it as refused if not. All events are
+  // accepted until changes of twice the bound wait; then only those that are `dropped_last`; and
+  // none once changes of four times the bound wait.
   bool Accept(bool dropped_last);
   // Drops the oldest of at least two waiting changes, if they exceed the bound and nothing can be
   // written. The newest state of each VM stays. Unset: there is nothing to drop.

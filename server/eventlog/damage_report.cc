@@ -39,7 +39,7 @@ void ReportDamage(const std::string& journal_path, const absl::Status& damage, b
   if (!fd.valid()) return;
   const bool replace = damage.GetPayload(kWithoutCheck).has_value() || (is_connected && !has_log);
   const std::string why = absl::StrCat(replace ? kReplace : kCheck, damage.message());
-  // The file is enough, without the reason too.
+  // The file's existence is enough, even without the reason.
   if (pwrite(fd.get(), why.data(), why.size(), 0) < 0 || fsync(fd.get()) != 0) return;
 }
 

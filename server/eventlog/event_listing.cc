@@ -45,7 +45,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
   if (!reader.ok()) return reader.status();
   JournalReader* const journal = *reader;
   const bool newest_first = request_.newest_first();
-  // At one moment, so that what is written meanwhile is in one of the two parts.
+  // Both parts are read at one moment, so that what is written meanwhile is in one of them.
   ReadResult memory = log_->ReadUncommitted();
   if (!within_.has_value()) {
     const auto within = journal->Within(start_, end_, next_);
@@ -62,7 +62,7 @@ absl::StatusOr<bool> EventListing::Continue(const absl::StatusOr<JournalReader*>
       next_ == 0 && newest_first ? memory.range.newest : std::max<uint64_t>(next_, 1);
   page_.Begin(kTurn, max_bytes_);
   next_ = 0;
-  // Events that are public and not in the journal yet.
+  // Events that are public, but not in the journal yet.
   const auto list_memory = [&] {
     if (newest_first) std::reverse(memory.events.begin(), memory.events.end());
     for (const EventPtr& event : memory.events) {

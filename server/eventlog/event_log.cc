@@ -118,7 +118,7 @@ void EventLog::Stop() {
 }
 
 void EventLog::Trim() {
-  // The others wait for the disk, or to be public.
+  // Later events still wait for the disk, or are not public yet.
   recent_.Trim(std::min(backlog_.bounds().newest, recent_.newest()));
 }
 

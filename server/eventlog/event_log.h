@@ -155,8 +155,8 @@ class EventLog final : public UpdateSink {
   ReadResult Read(uint64_t sequence, size_t max_bytes) const;
   // Returns the events after range.committed.
   ReadResult ReadUncommitted() const;
-  // Queries the journal for what Read or StreamBegin refers to it. Peers alternate. After Stop,
-  // calls the first turn at once.
+  // Queries the journal if Read or StreamBegin refers to it. Peers alternate. After Stop, calls the
+  // first turn at once.
   void PostQuery(const std::string& peer, const HistoryQuery& query) { history_.Post(peer, query); }
   // UNAVAILABLE: the turn of a query has waited for the disk for History::kMaxRead.
   absl::Status CheckReads() const { return history_.CheckReads(); }
@@ -192,7 +192,7 @@ class EventLog final : public UpdateSink {
   void Submit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
   // Records and submits a GAP.
   void AddGap(const NodeGap& gap) ABSL_EXCLUSIVE_LOCKS_REQUIRED(recording_);
-  // Publishes again what the daemon before has handed over.
+  // Publishes again what the previous daemon handed over.
   void TakeHandedEvents(JournalBatch unwritten);
 
   // The pump: event_log_pump.cc. It publishes what is due.

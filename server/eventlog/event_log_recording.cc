@@ -62,7 +62,7 @@ void EventLog::TakeHandedEvents(JournalBatch unwritten) {
   }
   recorder_.AddHandedStops(std::move(unwritten.stops));
   Submit();
-  PublishDue();  // again, while there is no journal to wait for
+  PublishDue();  // once more, because there is no journal to wait for
 }
 
 void EventLog::Submit() {

@@ -72,7 +72,7 @@ bool EventLog::StepWriter() {
     }
   }
   if (absl::IsDataLoss(done.status)) {
-    // A failure closes the writer's connection, and with the last one the -wal may go.
+    // A failure closes the writer's connection. If it was the last one, SQLite may remove the -wal.
     ReportDamage(options_.path, done.status, /*is_connected=*/false);
   }
   done.at = clock_->Now().monotonic;

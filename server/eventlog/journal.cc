@@ -475,7 +475,7 @@ absl::StatusOr<bool> Journal::Retain(Instant now) {
            (by_age && Delete(SqliteQuery(*database_, kFindExpired, newest, kRetainStep, expired,
                                          absl::ToUnixNanos(now.wall)),
                              bounds)) ||
-           // Evidence goes where no noise is left, the oldest first.
+           // Evidence is deleted once no noise is left, the oldest first.
            (excess > 0 && (Delete(SqliteQuery(*database_, kFindNoise, newest, excess), bounds) ||
                            Delete(SqliteQuery(*database_, kFindOldest, newest, excess), bounds)));
   });

@@ -93,7 +93,7 @@ absl::StatusOr<LogStart> FindLogStart(const JournalOptions& options, absl::Time 
     start.opened = *std::move(opened);
     end.stored = end.newest = start.opened.journal->bounds().newest;
   } else {
-    // Only the mark has the sequences that it may have given.
+    // Only the mark shows which sequences the closed journal may have assigned.
     const bool is_known = !found.mark.journal_id.empty() || !MayExist(path);
     if (absl::IsFailedPrecondition(opened.status()) || !is_known) return opened.status();
     spdlog::error("{}; new events are not durable until it can be opened",

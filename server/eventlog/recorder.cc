@@ -52,7 +52,7 @@ void Recorder::AddEvent(v1::Event event, const v1::Vm* vm) {
   CompleteEvent(vm, ++last_assigned_, &event);
   meters_->events[static_cast<size_t>(event.type())].Add();
   if (event.type() == EventType::kStopped && event.has_shutdown()) {
-    // QEMU's time in it is that of an earlier event.
+    // Not measured: QEMU's time in a STOPPED is that of an earlier event.
     meters_
         ->stops[static_cast<size_t>(event.shutdown().shutdown_class())]
                [static_cast<size_t>(event.shutdown().cause())]

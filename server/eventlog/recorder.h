@@ -34,7 +34,7 @@ class Recorder {
   void AddGap(const NodeGap& gap, absl::Time now);
   // Adds an event that the previous daemon handed over, with its sequence.
   void AddHanded(EventPtr event) { batch_.Put(std::move(event)); }
-  // Adds the VMs of which the previous daemon handed over that they stopped, by last_sequence.
+  // Adds the stopped VMs that the previous daemon handed over, by last_sequence.
   void AddHandedStops(std::map<uint64_t, std::shared_ptr<const v1::Vm>> stops);
 
   // Returns whether nothing was added since the last turn ended.

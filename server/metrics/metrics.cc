@@ -112,7 +112,7 @@ void MetricFamilies::Histogram(const char* name, const char* help,
 
 constexpr char kSocketsToClose[] = "vmeventd_sockets_to_close";
 constexpr char kSocketsToCloseHelp[] =
-    "Sockets that wait to be closed, with descriptors that peers passed, by who has them";
+    "Sockets that wait to be closed because their peers passed descriptors, by who has them";
 
 double ToSeconds(absl::Time time) { return absl::ToDoubleSeconds(time - absl::UnixEpoch()); }
 

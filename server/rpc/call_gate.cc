@@ -15,8 +15,8 @@ CallGate::Position CallGate::Add(IncomingCall* call) {
 }
 
 int CallGate::EndUntil(absl::Duration time, const absl::Status& status) {
-  // No call in the list can end while the lock is held, nor one that was taken before it is ended
-  // here.
+  // A call in the list cannot end while the lock is held. A call that was taken cannot end before
+  // it is ended here.
   std::vector<IncomingCall*> taken;
   {
     const MutexLock lock(&mutex_);

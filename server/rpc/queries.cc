@@ -57,17 +57,18 @@ std::string Hash(absl::string_view text) {
   return std::string(reinterpret_cast<const char*>(digest), kHashBytes);
 }
 
-// A page token holds a journal, the hash of a question and a position in its answer. It is no
-// secret: a client that makes one gets the same events that it could list anyway.
+// Makes a page token: a journal, the hash of a question, and a position in its answer. It is no
+// secret: a client that makes one gets only events that it could list anyway.
 std::string MakePageToken(absl::string_view journal_id, absl::string_view question,
                           absl::string_view position) {
-  // The hash over all of it distinguishes a token of another question from other text.
+  // The hash over all of it shows that the text is a page token, even if it belongs to another
+  // question.
   const std::string bytes = absl::StrCat(Hash(journal_id), Hash(question), position);
   return absl::WebSafeBase64Escape(absl::StrCat(Hash(bytes), bytes));
 }
 
-// Returns the position. INVALID_ARGUMENT: it is not a page token, or of another question.
-// OUT_OF_RANGE: of another journal.
+// Returns the position. INVALID_ARGUMENT: it is not a page token, or belongs to another question.
+// OUT_OF_RANGE: it belongs to another journal.
 absl::StatusOr<std::string> ReadPageToken(absl::string_view journal_id, absl::string_view question,
                                           absl::string_view token) {
   std::string bytes;

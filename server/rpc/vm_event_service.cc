@@ -134,7 +134,7 @@ std::optional<v1::VmRef> VmEventService::EndedRun(const IntentRequest& request) 
     if (!record->stopped() || (!request.run_id.empty() && record->run_id != request.run_id))
       continue;
     v1::Vm vm;
-    // The registry's own.
+    // The registry made the encoding, so parsing it does not fail.
     if (!vm.ParseFromString(record->encoded) || !vm.has_start_time()) continue;
     const bool lived = FromTimestamp(vm.start_time()) < request.started_before &&
                        request.started_before <= FromTimestamp(vm.state_time());
@@ -159,7 +159,8 @@ void VmEventService::DeclareIntent(IncomingCall* call) {
       if (!declared.ok()) return call->Answer(declared.status());
       const absl::Status durable = CheckDurable("the intent is withdrawn");
       if (!durable.ok()) {
-        // The client's answer stays true after a restart.
+        // Withdraws the intent, so that the error that the client gets is still true after a
+        // restart.
         if (const MutexLock lock(&mutex_); watcher_ != nullptr) {
           watcher_->WithdrawIntent(declared->intent_id(), [](const absl::Status&) {});
         }

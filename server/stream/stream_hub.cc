@@ -115,7 +115,7 @@ void StreamHub::StreamDone(WatchStream* stream) {
 }
 
 size_t StreamHub::MessageBytes() const {
-  // 1,000 streams of one peer take 20 MiB besides, and its connections 12 MiB in the relay.
+  // 1,000 streams of one peer take another 20 MiB, and its connections 12 MiB in the relay.
   constexpr size_t kAllBytes = size_t{16} << 20;
   constexpr size_t kMinBytes = size_t{8} << 10;
   const size_t left = kAllBytes - std::min<size_t>(kAllBytes, in_flight_);

@@ -65,7 +65,7 @@ void WatchStream::Turn() {
   }
   if (cut) call_->Abort(*end);
   if (end.has_value() && !writes) {
-    // While nothing stops it is the journal that is UNAVAILABLE.
+    // Unless the daemon stops, UNAVAILABLE means that the journal cannot be read.
     hub_->meters_.CountEnd(*end, StreamEnd::kStalledWrite,
                            hub_->draining_ ? StreamEnd::kShutdown : StreamEnd::kError);
     return call_->End(*end);

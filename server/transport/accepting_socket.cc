@@ -58,7 +58,7 @@ absl::Status AcceptingSocket::ListenWithin(absl::Duration patience) {
     calls_.listening();
     return status;
   }
-  // Nobody tries again after that.
+  // After this error no further attempt is made.
   const bool refused = !lost_path_ && failure_.ok() && absl::IsAlreadyExists(status);
   if (!refused && status.code() != failure_.code()) {
     // The message begins with the address.
@@ -84,7 +84,8 @@ void AcceptingSocket::CheckPath() {
   if (leads.value_or(true)) {
     return loop_->SetTimerIn(&path_timer_, kPathCheck, [this] { CheckPath(); });
   }
-  // Its connections stay. What waits to be accepted on it is closed, and connects again.
+  // Accepted connections stay. Connections that wait to be accepted are closed, and their clients
+  // connect again.
   loop_->CancelTimer(&timer_);
   loop_->Remove(socket_->fd());
   socket_ = nullptr;

@@ -68,9 +68,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcServerOptions 
                                                               ServiceMethods* service,
                                                               RefusalCounters* refusals,
                                                               const Clock* clock) {
-  // The last server that goes would shut down the library with it, and that waits up to 10 s for a
-  // poller of its own (gRPC 1.51, the backup poller of tcp_posix.cc): longer than a stop may take.
-  // So the library stays up until the process ends.
+  // The last server to be destroyed would shut down the library, which then waits up to 10 s for
+  // its own poller (gRPC 1.51, the backup poller of tcp_posix.cc): longer than a stop may take. So
+  // the library stays up until the process ends.
   [[maybe_unused]] static const bool initialized = (grpc_init(), true);
   std::unique_ptr<GrpcServer> out(new GrpcServer(std::move(options), service, refusals, clock));
   if (absl::Status status = out->Start(); !status.ok()) return status;

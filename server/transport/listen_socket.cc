@@ -109,7 +109,7 @@ absl::Status ListenSocket::OpenTcp() {
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> address(found, freeaddrinfo);
   fd_ = UniqueFd(socket(address->ai_family, kSocketFlags, 0));
   if (fd() < 0) return ErrnoStatus(text, "cannot make a socket", errno);
-  const int one = 1;  // connections of the daemon before this one may linger
+  const int one = 1;  // connections of the previous daemon may linger
   setsockopt(fd(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   // Overrides net.ipv6.bindv6only; fails on an IPv4 socket, which does not matter.
   const int only = address_.ipv6_only ? 1 : 0;

@@ -63,12 +63,13 @@ absl::StatusOr<UniqueFd> MakeNamedPair(Relay::Added* added) {
   }
   UniqueFd relay(pair[0]);
   added->server = UniqueFd(pair[1]);
-  // No name that the kernel chooses, which has 20 bits: gRPC may still begin calls of a connection
+  // A name that the kernel chooses has only 20 bits. gRPC may still begin calls of a connection
   // that is gone here, and they must not pass for those of a new one.
   const std::string name = absl::BytesToHexString(RandomBytes(16));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  std::copy(name.begin(), name.end(), address.sun_path + 1);  // abstract: behind a zero
+  // A zero byte precedes an abstract name.
+  std::copy(name.begin(), name.end(), address.sun_path + 1);
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   if (bind(pair[0], reinterpret_cast<sockaddr*>(&address), size) != 0) {
     return ErrnoStatus("a connection", "its socket pair cannot be named", errno);
@@ -172,7 +173,7 @@ struct Relay::Connection {
   absl::Duration took_at = absl::ZeroDuration();       // last time the client took data or had none
   absl::Duration close_at = absl::InfiniteDuration();
   TimerId timer;
-  bool answered = false;        // the server has sent its SETTINGS: before, its bounds do not hold
+  bool answered = false;  // the server has sent its SETTINGS: before that, its bounds do not hold
   bool client_ended = false;    // client sends no more
   bool discards = false;        // discards what the client sends
   bool server_hung_up = false;  // server closed; its data can still be read
@@ -240,7 +241,7 @@ Relay::Connection* Relay::Find(Id id) {
 }
 
 void Relay::HandleClient(Connection* connection, uint32_t events) {
-  // Nothing can be sent to it any more. What it sent before is an order without an answer at most.
+  // Nothing can be sent to the client any more, so it would get no answer to what it sent.
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) return Close(connection);
   const Id id = connection->id;
   if ((events & EPOLLOUT) != 0) MoveToClient(connection);
@@ -290,8 +291,7 @@ void Relay::MoveToServer(Connection* connection) {
       wait = connection->Spend(connection->client.received() - before, now());
       if (wait > absl::ZeroDuration()) Pause(connection, wait);
       if (connection->Floods(now()) && connection->server_reads()) {
-        Breach(connection,
-               "it resets too many calls, or sends too many frames that ask for nothing");
+        Breach(connection, "it resets too many calls, or sends too many control frames");
       }
     }
   }

@@ -50,7 +50,7 @@ void Fuzz_option_values(absl::string_view input) {
     for (const std::string& option : options) {
       for (const std::string& one : texts) reversed.insert(reversed.end(), {one, option});
     }
-    line.reading.line.command = client::InfoCommand();  // without what another text has left
+    line.reading.line.command = client::InfoCommand();  // without the values of an earlier text
     try {
       line.app.get_subcommand(command)->parse(reversed);
       return true;

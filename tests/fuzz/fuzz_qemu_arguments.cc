@@ -13,7 +13,7 @@ void Fuzz_qemu_arguments(absl::string_view input) {
   const std::vector<std::string> arguments = absl::StrSplit(input, '\0');
   vmeventd::IsQemu(arguments);
   for (const vmeventd::QmpMonitor& monitor : vmeventd::ParseQemuArguments(arguments).monitors) {
-    // A monitor is found by one of the two.
+    // A monitor has a path or a descriptor, never both.
     if (!monitor.path.empty() && monitor.descriptor != -1) std::abort();
   }
 }

@@ -188,7 +188,8 @@ TEST(Reflection, DescribesEachServiceInBothVersions) {
       const auto response = ask(request);
       const auto& files = response.file_descriptor_response().file_descriptor_proto();
       EXPECT_FALSE(files.empty()) << symbol;
-      for (auto it = files.rbegin(); it != files.rend(); ++it) {  // what they import is behind them
+      // A file comes before those that it imports.
+      for (auto it = files.rbegin(); it != files.rend(); ++it) {
         google::protobuf::FileDescriptorProto file;
         EXPECT_TRUE(file.ParseFromString(*it));
         if (pool.FindFileByName(file.name()) == nullptr) pool.BuildFile(file);

@@ -41,7 +41,7 @@ class Daemon {
   explicit Daemon(const DaemonOptions& options, bool wait = true);
   void WaitReady();
 
-  // In the form for gRPC and vmevents.
+  // The address in the form that gRPC and vmevents take.
   const std::string& server_address() const { return address_; }
   std::shared_ptr<grpc::Channel> channel() const { return channel_; }
   v1::VmEventService::Stub& stub() { return *stub_; }

@@ -164,7 +164,7 @@ class FakeConnection : public NatsConnection {
               {"last_ts", TimeText(messages.empty() ? none : messages.rbegin()->second.time)}}}};
   }
 
-  // The message at a place.
+  // Returns the message at a position of the stream.
   static json MessageFrom(const FakeNats::Stream& stream, uint64_t place) {
     const auto found = stream.messages.find(place);
     if (found == stream.messages.end()) {

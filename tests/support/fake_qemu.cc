@@ -450,7 +450,7 @@ void FakeQemu::KillAndReap() {
 }
 
 [[noreturn]] void RunFakeQemu() {
-  // vmeventd knows a QEMU by its name until it speaks.
+  // vmeventd knows a QEMU by its name until the QEMU sends something.
   prctl(PR_SET_NAME, "qemu-system-x86");
   Server(kChannel).Run();
 }

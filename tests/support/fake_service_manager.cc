@@ -75,7 +75,7 @@ std::vector<std::string> FakeServiceManager::Wrapper(std::vector<UniqueFd>* copi
       absl::StrAppend(&script, " ", passed++, "<&", copies->back().get());
       absl::StrAppend(&close, " ", copies->back().get(), "<&-");
     }
-    // LISTEN_PID is known in the process alone.
+    // Only the process itself knows its LISTEN_PID.
     script = absl::StrCat("exec", script, close, "; LISTEN_PID=$$ ");
   }
   script += "exec \"$@\"";

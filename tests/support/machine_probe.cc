@@ -54,8 +54,8 @@ std::string WhyNoKernel(int major, int minor) {
              : absl::StrCat("the kernel is older than Linux ", major, ".", minor);
 }
 
-// In another one the kernel reports other pids than those here; in another user namespace
-// capabilities are of that alone.
+// In another PID namespace the kernel reports pids that are not those here; in another user
+// namespace, capabilities count only there.
 std::string WhyForeign() {
   if (TargetOf("/proc/self/ns/pid") != kHostPids) return "not the host's PID namespace";
   return TargetOf("/proc/self/ns/user") == kHostUsers ? "" : "not the host's user namespace";
@@ -77,7 +77,7 @@ std::string WhyNoPidfdExitStatus() { return WhyNoKernel(6, 15); }
 
 std::string WhyNoProcConnector() {
   if (std::string why = WhyForeign(); !why.empty()) return why;
-  // The host's network namespace alone has this file.
+  // Only the host's network namespace has this file.
   if (!absl::StrContains(TextOf("/proc/self/net/connector"), "cn_proc")) {
     return "no CONFIG_PROC_EVENTS, or not the host's network namespace";
   }

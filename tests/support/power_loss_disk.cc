@@ -62,7 +62,7 @@ void MakeDurable(DiskFile* file) {
   file->changes.clear();
 }
 
-// Applies all of it, nothing, or some of its sectors.
+// Applies the whole change, none of it, or some of its sectors.
 void ApplyPart(const Change& change, std::string* content, std::mt19937_64& random) {
   switch (random() % 3) {
     case 0:

@@ -35,8 +35,8 @@ TestServer::TestServer(StreamOptions streams, Ring events, JournalOptions journa
                           &listeners.relay.control}) {
     *rate = kAnyRate;
   }
-  // The tests that let much time pass at once are of the hub, which cuts off clients that do not
-  // read.
+  // Tests in which much time passes at once are those of the hub, which cuts off clients that do
+  // not read.
   listeners.relay.unread = absl::Hours(100'000);
   signal(SIGPIPE, SIG_IGN);  // set by the daemon too: OpenSSL writes to connections that have ended
   if (listeners.list_rate == GrpcServerOptions().list_rate) {

@@ -1,4 +1,4 @@
-// What ThreadSanitizer cannot see: Debian's Abseil is not compiled for it.
+// Code that ThreadSanitizer cannot see, because Debian's Abseil is not compiled for it.
 
 // NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizer's name for it
 extern "C" const char* __tsan_default_suppressions() {

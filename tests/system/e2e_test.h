@@ -34,7 +34,7 @@ class E2eTest : public testing::Test {
   // Opens a stream from the oldest event on, and records at each STOPPED whether the shutdown file
   // existed.
   void OpenStream();
-  // Both.
+  // Starts the daemon, and opens the stream.
   void StartDaemonAndStream() { StartDaemonAndStream(Options()); }
   void StartDaemonAndStream(const DaemonOptions& options);
 

@@ -61,7 +61,7 @@ constexpr VmEnd kHostResetExit = {v1::SHUTDOWN_CLASS_ADMIN, v1::SHUTDOWN_CAUSE_H
 constexpr VmEnd kWatchdog = {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CAUSE_WATCHDOG};
 
 const GuestOptions kIgnoresPowerButton = {.obeys_power_button = false};
-// Stands for the watchdog that the guest knows.
+// Stands for the watchdog device for which the guest has a driver.
 constexpr char kWatchdogDevice[] = "WATCHDOG";
 
 const std::vector<std::string> kNone;
@@ -117,8 +117,8 @@ void Stop(const Scene& scene) {
   scene.Manager("stop");
   scene.Expect(v1::EVENT_TYPE_PAUSED, v1::VM_STATE_PAUSED);
 }
-// Time for a question for the run state, 10 ms after the STOP: before its answer that may have been
-// the end of a migration.
+// Waits until the daemon has asked for the run state, 10 ms after the STOP. Until the answer, the
+// STOP may have been the end of a migration.
 void LetItBeAsked(const Scene& /*scene*/) { absl::SleepFor(absl::Seconds(1)); }
 void Continue(const Scene& scene) {
   scene.Manager("cont");
@@ -389,7 +389,7 @@ std::pair<int, int> QemuVersion() {
   return version;
 }
 
-// Guests without an operating system, which say at once what few guests say.
+// Guests without an operating system, which report at once what few guests report.
 class BareGuestEndingTest : public E2eTest {
  protected:
   // The end of a guest with `options`, which runs once it is followed.
@@ -424,7 +424,8 @@ TEST_F(BareGuestEndingTest, TheDetailsOfAnS390PanicAreInTheEnd) {
   if (RunCommand({.arguments = {"which", kProgram}}).exit_code != 0) GTEST_SKIP() << kProgram;
   GuestOptions options;
   options.program = kProgram;
-  // Its firmware finds nothing to boot, and waits with interrupts off: so ends a Linux that panics.
+  // Its firmware finds nothing to boot, and waits with interrupts off. A Linux that panics ends in
+  // the same way.
   options.arguments = {"-machine", "s390-ccw-virtio", "-m", "128", "-action", "panic=shutdown"};
   const v1::Event stopped = EndOf(options);
   ExpectEnd(stopped, kGuestPanic);

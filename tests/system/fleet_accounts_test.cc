@@ -72,7 +72,7 @@ std::vector<std::string> QuotedBetween(absl::string_view text, absl::string_view
   return quoted;
 }
 
-// The permissions that docs/many-nodes.md has behind a heading.
+// The permissions that docs/many-nodes.md has below a heading.
 NatsPermissions DocumentedBehind(const std::string& heading) {
   const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/many-nodes.md"));
   const size_t at = page.find(absl::StrCat("\n", heading, "\n"));

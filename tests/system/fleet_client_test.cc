@@ -140,7 +140,7 @@ class FleetClientTest : public JournalTestBase {
     EXPECT_EQ(result.exit_code, 0) << result.error;
     return Lines(result.output);
   }
-  // Runs a watch that continues where the one before it ended.
+  // Runs a watch that continues where the previous one ended.
   CommandResult WatchOn(const std::string& count) {
     return RunCommand(Command(
         {"watch", "--from", "oldest", "--cursor-file", dir() / "cursor", "--count", count}));
@@ -268,7 +268,7 @@ TEST_F(FleetClientTest, TwoNodesOfOneNameAreNoticed) {
   ChattyVm other(Watched("n3"), "web2");
   other.Send(1);
   WaitPublished(4);
-  // The first looks at its name at its next heartbeat, and at a start.
+  // The first node checks its name at its next heartbeat, and at a start.
   push("n1").End(SIGTERM);
   push("n1").Start();
   push("n1").WaitLog("another node publishes as prod/n1");

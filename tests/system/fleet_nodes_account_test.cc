@@ -34,8 +34,8 @@ using client::StreamState;
 
 using testing::UnorderedElementsAre;
 
-// The servers' configuration that the page has for nodes that may be hostile, with two of them.
-// Who does not log in is the node node7.
+// The servers' configuration that the page has for nodes that may be hostile, with two such nodes.
+// A client that does not log in is the node node7.
 std::string AccountForTheNodes() {
   const std::string page = ReadFile(absl::StrCat(VMEVENTD_SOURCE_DIR, "/docs/many-nodes.md"));
   const size_t begin = page.find("accounts: {", page.find("\n### An account for the nodes\n"));

@@ -324,7 +324,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
   push().WaitLog("cannot write into the bucket VMEVENTS_NODES: nobody takes the messages");
 }
 
-// Such a bucket does not report whether it has a value.
+// A bucket that does not answer does not report either whether it has a value.
 TEST_F(FleetTest, BucketsThatDoNotAnswerHoldUpNoEventForLong) {
   nats().CreateStream(std::string(kFleetStream));
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
@@ -474,7 +474,7 @@ TEST_F(FleetTest, AnIdlePushIsNoLongerFailingOnceTheServerIsBack) {
 }
 
 // The stream names what it has: its last message is where the push continues.
-TEST_F(FleetTest, APushThatLostItsPositionContinuesBehindItsLastMessage) {
+TEST_F(FleetTest, APushThatLostItsPositionContinuesAfterItsLastMessage) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");

@@ -49,7 +49,7 @@ class HandoverTest : public E2eTest {
     WaitUntil("the manager has taken what it was sent last",
               [&] { return manager_.stored() == 1; });
   }
-  // The STOPPED of a VM of which the daemon before has told everything.
+  // The STOPPED of a VM about which the previous daemon has published everything.
   v1::Event WaitKnownEnd(const std::string& name) {
     v1::Event stopped = WaitStopped(name);
     EXPECT_THAT(EvidenceOf(stopped), Not(Contains(HasSubstr("vmeventd restarted"))))

@@ -132,7 +132,7 @@ TEST_P(HangTest, AffectsOnlyThatDirectory) {
   FakeQemu later(TestProgramPath("fake_qemu"));
   later.AddMonitor(watch_dir() + "/vm2.kvmd");
   WaitFollowed("vm2");
-  // The end of one that hangs is seen, too.
+  // The end of a VM whose directory hangs is seen, too.
   hung.Kill(SIGKILL);
   WaitStopped("hung1");
 

@@ -71,7 +71,7 @@ std::vector<ContainerEnding> ContainerEndings() {
   const std::string orderly = "libvirt: stopped, shutdown";
   const std::string failed = "libvirt: stopped, failed";
   return {
-      // Who ended these, the driver does not say.
+      // The driver does not report who ended these.
       {"InitExits", kUnobserved, orderly, type("exit 0")},
       {"InitFails", kUnobserved, orderly, type("exit 3")},
       {"Poweroff", kUnobserved, orderly, type("busybox poweroff -f")},

@@ -327,7 +327,7 @@ class LibvirtRestartTest : public LibvirtTest, public testing::WithParamInterfac
 
 INSTANTIATE_TEST_SUITE_P(By, LibvirtRestartTest, testing::Values(SIGKILL, SIGTERM), kBySignal);
 
-TEST_P(LibvirtRestartTest, RunsGoOnAfterARestartOfTheDaemon) {
+TEST_P(LibvirtRestartTest, RunsContinueAfterARestartOfTheDaemon) {
   Follow();
   libvirtd().Create({.name = "stays"});
   libvirtd().Create({.name = "ends"});
@@ -451,7 +451,7 @@ TEST_F(LibvirtPodTest, AGuestThatPowersOffIsItsUsers) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtPodTest, ARunGoesOnAfterARestartOfTheDaemon) {
+TEST_F(LibvirtPodTest, ARunContinuesAfterARestartOfTheDaemon) {
   StartAndFollow();
   const std::string run_id = daemon().GetVm("vm1").ref().run_id();
   EndDaemon(SIGTERM);
@@ -579,7 +579,8 @@ TEST_F(LibvirtTest, ManyDomainsStartAndStopWhileLibvirtIsRestarted) {
     }
   }
   for (int number = 0; number < domains; ++number) {
-    // A libvirtd that has just begun ends a domain whose monitor it cannot take again by itself.
+    // A libvirtd that has just started ends, by itself, a domain to whose monitor it cannot
+    // reconnect.
     const CommandResult destroyed = libvirtd().TryVirsh({"destroy", name(number)});
     if (destroyed.exit_code != 0) {
       EXPECT_THAT(destroyed.error, HasSubstr("Domain not found"));

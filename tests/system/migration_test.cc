@@ -51,7 +51,7 @@ TEST_F(MigrationTest, SourceMigratesAndTheVmContinuesAtItsDestination) {
   EXPECT_TRUE(FileAtStop("destination"));
 }
 
-// The destination has a VM in none of these.
+// The destination has no VM in any of these cases.
 class IncomingTest : public MigrationTest {
  protected:
   void ExpectMigrationFailed() {

@@ -215,7 +215,7 @@ TEST_F(ServiceTest, AThreadThatHangsIsNamedAndKeepsTheWatchdogSilent) {
       });
     };
     int notified = 0;
-    // A thread may be stopped where it has the turn at a lock, and holds up even the one that would
+    // A thread may be stopped while it holds a lock, and then also holds up the thread that would
     // name it. So it is stopped again.
     WaitUntil(name + " is missed", [&] {
       constexpr absl::Duration kOnce = absl::Seconds(10);
@@ -254,7 +254,8 @@ TEST_F(ServiceTest, NoSourceServesWhileTheWatcherHangs) {
   const auto is_reported = [this] {
     return absl::StrContains(Log(), "the watcher has not responded for");
   };
-  // It may be stopped where it holds a lock that the health needs. So it is stopped again.
+  // The thread may be stopped while it holds a lock that the health service needs. So it is stopped
+  // again.
   WaitUntil("the silence is reported, and no source serves", [&] {
     const StoppedThread stopped(tids.front());
     const absl::Time end = SteadyNow() + absl::Seconds(10);

@@ -52,7 +52,7 @@ class Observer:
             self.kill()
 
     def log(self):
-        """The log of the process that runs."""
+        """The log of the present process."""
         with open(self._log, encoding="utf-8", errors="replace") as log:
             log.seek(self._began)
             return log.read()
@@ -70,7 +70,7 @@ class Observer:
         wait_until(f"{self._log.stem} to follow {name}", lambda: self.follows(name))
 
     def answer(self, name):
-        """After the VM's process is gone; waits for the report, which may not come."""
+        """Waits for the report, after the VM's process is gone. It may not come."""
         try:
             wait_until("", lambda: self.has_reported(name), REPORT_SECONDS)
         except Failure:

@@ -166,7 +166,7 @@ def markdown(record):
     return "\n\n".join(parts) + "\n"
 
 
-# Of the picture, in pixels; and in characters, for the widest of the fonts.
+# Sizes of the picture, in pixels; and in characters, for the widest of the fonts.
 LABEL, TRUTH, CELL, ROW, HEAD, FOOT, MARGIN = 450, 70, 208, 40, 84, 66, 12
 LABEL_CHARACTERS, CELL_CHARACTERS = 50, 25
 COLOURS = {RIGHT: "#1a7f37", WRONG: "#c62f2f", NO_ANSWER: "#6e7781"}

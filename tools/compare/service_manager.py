@@ -11,7 +11,7 @@ import threading
 
 MAX_DESCRIPTORS = 253  # of a message
 FIRST_FREE = 10  # beyond those that a process is passed
-# LISTEN_PID is known in the process alone.
+# Only the process itself knows its LISTEN_PID.
 PASS = 'exec {redirections}; LISTEN_PID=$$ exec "$@"'
 
 

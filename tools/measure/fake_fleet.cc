@@ -74,9 +74,9 @@ Asked AnswerLines(int fd, int vm, std::string* unread) {
 // The client of a process of FakeProcesses.
 volatile int process_client = -1;
 
-// Main function of a process of FakeProcesses: it listens itself, under QEMU's name, since the
-// kernel takes the one that does for the socket's owner, and ends as by a guest's poweroff on
-// SIGTERM.
+// Main function of a process of FakeProcesses. It listens itself, under QEMU's name, because the
+// kernel takes the process that calls listen() for the socket's owner. On SIGTERM it ends as after
+// a guest's poweroff.
 [[noreturn]] void ServeAsProcess(const std::string& directory, int vm, int ready) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   prctl(PR_SET_NAME, "qemu-system-x86");

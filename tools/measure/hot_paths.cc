@@ -43,7 +43,7 @@ constexpr int kEvents = 1000;
 constexpr int kStops = 100;
 constexpr int kTraced = 20;  // commits and stops whose system calls are counted
 
-// To the commands of an attach, in their order.
+// Answers to the commands of an attach, in their order.
 constexpr std::array kAnswerLines = {
     "{\"return\": {}}\r\n",
     "{\"return\": {\"UUID\": \"00000000-0000-0000-0000-000000000000\"}}\r\n",
@@ -57,7 +57,7 @@ constexpr std::array kAnswerLines = {
   std::exit(1);
 }
 
-// Calls `path`, which takes `times` steps, after once to warm up.
+// Calls `path`, which takes `times` steps, after one call to warm up.
 template <typename Path>
 void Count(const char* name, int times, Path path) {
   const std::string dump = absl::StrCat(name, " ", times);
@@ -195,7 +195,7 @@ constexpr int kFullCommits = kFullEvents / 100 + 1;
 std::unique_ptr<PumpedState> FullJournal(VmSession* session) {
   auto pumped =
       std::make_unique<PumpedState>(Ring{}, JournalOptions{.retention_events = kFullEvents});
-  // Retention counts all at its first time, here.
+  // Here retention counts all events the first time.
   for (int events = 0; events <= kFullEvents; events += kEvents) {
     std::vector<VmUpdate> updates;
     updates.reserve(kEvents);
@@ -337,7 +337,7 @@ void CountAll() {
   CountStops();
 }
 
-// For a trace of their system calls.
+// Makes commits between two marks, for a trace of their system calls.
 void CommitBetweenMarks() {
   const std::unique_ptr<VmSession> session = Session();
   PumpedState pumped;

@@ -53,7 +53,7 @@ class Node {
     daemon_.reset();
     std::filesystem::remove_all(sockets_);
   }
-  // From here on a service manager keeps what a daemon leaves that stops.
+  // From here on a service manager stores what a stopping daemon leaves.
   void HaveServiceManager() {
     manager_ = std::make_unique<e2e::FakeServiceManager>(state_ / "notify");
   }
@@ -125,8 +125,9 @@ void SendEvents(FakeFleet* fleet, int first_vm, int vms, int count) {
   }
 }
 
-// The VMs that a daemon follows under this process's limit of descriptors: two for each, of three
-// quarters, one user's, of what it has for VMs: of three quarters of all, less an eighth for files.
+// Returns how many VMs a daemon follows under this process's limit of descriptors. A VM takes two.
+// VMs may have three quarters of all descriptors, less an eighth for files, and those of one user
+// three quarters of that.
 int MaxVms() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -267,7 +268,7 @@ void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* 
   record->AddEach("all stop at once, CPU a stop" + of, CpuOf(node.pid()) - cpu, left);
 }
 
-// Starts a daemon that goes on with the VMs that the one before has left.
+// Starts a daemon that resumes the VMs that the previous one has left.
 void MeasureStartAgain(Node* node, bool track, int vms, const std::string& of, Record* record) {
   e2e::WaitUntil("the daemon has left its VMs", [&] { return node->stored() == 1; });
   const absl::Time begin = absl::Now();
@@ -278,8 +279,8 @@ void MeasureStartAgain(Node* node, bool track, int vms, const std::string& of, R
   record->AddEach("restart, CPU a VM" + of, CpuOf(node->pid()), vms);
 }
 
-// A restart that hands `vms` VMs over, through a stand-in for the service manager. A daemon serves
-// once it goes on with them; that it follows each shows as all of them stop.
+// Measures a restart that hands over `vms` VMs, through a stand-in for the service manager. A
+// daemon serves once it has resumed them; that it follows each of them shows when all stop.
 void MeasureRestart(int vms, Record* record) {
   const std::string of = absl::StrCat(" of ", vms, " VMs that are handed over");
   Node node;

@@ -37,18 +37,18 @@ constexpr Manager kManagers[] = {
      "start the VM with QEMU_SYSTEM_X86_64='qemu-system-x86_64 ARGUMENTS', where the arguments add "
      "a monitor, and watch its directory"},
     {ManagerId::kMinikube, "minikube", "for the status and the stop of the VM",
-     "it has no way to a second one, so its VMs cannot be followed"},
+     "its QEMUs cannot get a second one, so its VMs cannot be followed"},
     {ManagerId::kPodmanMachine, "podman machine", "to stop the VM",
-     "it has no way to a second one, so its VMs cannot be followed"},
+     "its QEMUs cannot get a second one, so its VMs cannot be followed"},
     {ManagerId::kKata, "Kata Containers", "to add devices and to stop the VM",
      "set extra_monitor_socket = \"qmp\" in Kata's configuration, and watch "
      "/run/vc/vm/*:extra-monitor.sock"},
     {ManagerId::kXen, "Xen's libxl", "for all that it does with the domain",
      "the end of this QEMU is not its domain's, so Xen's domains cannot be followed"},
     {ManagerId::kEve, "EVE-OS", "for the state and the stop of the VM",
-     "it has no way to a second one, so its VMs cannot be followed"},
+     "its QEMUs cannot get a second one, so its VMs cannot be followed"},
     {ManagerId::kNasty, "NASty", "for the state and the stop of the VM",
-     "it has no way to a second one, so its VMs cannot be followed"},
+     "its QEMUs cannot get a second one, so its VMs cannot be followed"},
     {ManagerId::kPacker, "packer", "while it builds",
      "give the VM a monitor of its own with qemuargs, and watch its directory"},
 };

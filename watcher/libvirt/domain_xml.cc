@@ -148,7 +148,7 @@ class DomainReader {
 
   std::string path_;  // path of the innermost element
   std::string text_;  // the innermost one's since its last child
-  std::string name_;  // the domain's
+  std::string name_;  // name of the domain
   bool is_kubevirt_ = false;
   std::map<std::string, std::string> labels_;
   Channel channel_;  // the enclosing one

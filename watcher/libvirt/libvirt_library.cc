@@ -29,8 +29,8 @@ namespace {
 constexpr int kKeepAliveSeconds = 5;
 constexpr unsigned int kKeepAliveCount = 3;
 
-// A callback as libvirt registers it: it calls each kind of event with that kind's arguments. What
-// VIR_DOMAIN_EVENT_CALLBACK does, but as clang permits it.
+// A callback in the form in which libvirt registers it: it calls each kind of event with that
+// kind's arguments. Does the same as VIR_DOMAIN_EVENT_CALLBACK, in a way that clang permits.
 template <typename Callback>
 virConnectDomainEventGenericCallback GenericCallback(Callback* callback) {
   return reinterpret_cast<virConnectDomainEventGenericCallback>(
@@ -175,7 +175,7 @@ DomainName NameOf(virDomainPtr domain) {
 struct EndCode {
   int detail;  // detail of VIR_DOMAIN_EVENT_STOPPED
   ManagerEnd end;
-  const char* text;  // virsh's
+  const char* text;  // as virsh prints it
 };
 constexpr EndCode kEndCodes[] = {
     {VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, ManagerEnd::kShutdown, "stopped, shutdown"},
@@ -335,7 +335,7 @@ class RealConnection : public LibvirtApi::Connection {
       const Domain domain(domains[at]);
       int state = VIR_DOMAIN_NOSTATE;
       int reason = 0;
-      // One that is being started or ends has an event later.
+      // A domain that is starting or ending has an event later.
       if (lib.virDomainGetState(domain.get(), &state, &reason, 0) < 0) {
         if (why.empty()) why = LastErrorText();
         continue;
@@ -345,7 +345,8 @@ class RealConnection : public LibvirtApi::Connection {
       active.push_back({std::move(name), RunStateOf(domain.get(), state, reason)});
     }
     free(domains);  // NOLINT(cppcoreguidelines-no-malloc): as virConnectListAllDomains demands
-    // The states came to an end with the connection: the domains without one may run.
+    // If the connection is lost, the states are missing for that reason, and the domains without
+    // one may run.
     if (!why.empty() && lib.virConnectIsAlive(connection_) != 1) {
       return absl::UnavailableError(absl::StrCat("cannot list the domains of libvirt: ", why));
     }

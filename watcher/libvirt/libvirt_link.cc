@@ -38,8 +38,8 @@ struct LibvirtLink::Shared {
   bool working ABSL_GUARDED_BY(mutex) = false;  // it has a thread, or waits for one
   bool has_thread ABSL_GUARDED_BY(mutex) = false;
 
-  std::unique_ptr<LibvirtApi::Connection> connection;  // the worker's
-  std::shared_ptr<LibvirtInbox> inbox;                 // the connection's
+  std::unique_ptr<LibvirtApi::Connection> connection;  // used by the worker
+  std::shared_ptr<LibvirtInbox> inbox;                 // of that connection
   ProcessPlace place;                                  // where its domains' processes are
   CommandLines command_lines;
 

@@ -42,27 +42,27 @@ class LibvirtRun : public VmRun {
              VmSession session);
   ~LibvirtRun() override;
 
-  // libvirt is connected and runs the domain, with this id and in this run state.
+  // Call it when libvirt is connected and runs the domain, with this id and in this run state.
   void OnListed(int64_t domain_id, const std::string& run_state);
-  // libvirt is connected, and the domain does not run.
+  // Call it when libvirt is connected and the domain does not run.
   void OnNotListed();
   void OnQmpEvent(const QmpEvent& event) { HandleQmpEvent(event); }
   void OnPaused(const DomainLifecycle& lifecycle) {
     Feed(input::ReportedPause{lifecycle.paused_for});
   }
   void OnStopped(const DomainLifecycle& lifecycle);
-  // The domain is a container that rebooted, and now has this id and process; kUntracked: the
-  // process cannot be seen.
+  // Call it when the domain is a container that has rebooted, and now has this id and process;
+  // kUntracked: the process cannot be seen.
   void OnRebooted(int64_t domain_id, PeerProcess next);
   void OnDetails(DomainDetails details);
-  // The domain's process was looked for and is not visible. This is a problem of the run until the
-  // process is found.
+  // Call it when the domain's process was looked for and is not visible. This is a problem of the
+  // run until the process is found.
   void OnProcessMissing();
   void OnProcessFound(PeerProcess process);
   // Hands over only the process: a connection to libvirt cannot be handed over.
   std::optional<HandedRun> HandOver() override;
   bool ResumeFrom(HandedRun* handed) override;
-  // The connection to libvirt is lost; its libvirt is gone for good.
+  // OnLost(): the connection to libvirt is lost. OnLibvirtGone(): its libvirt is gone for good.
   void OnLost(absl::string_view why);
   void OnLibvirtGone();
   const std::string& uuid() const { return uuid_; }

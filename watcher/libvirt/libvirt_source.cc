@@ -128,7 +128,7 @@ void LibvirtSource::Start() {
     if (!spec.has_glob()) ConnectWhenAvailable(spec, kFileSystemPatience);
   }
   sockets_.Start();
-  // Runs of an earlier life of its domain.
+  // Ends the runs that are earlier lives of their domains.
   const auto is_earlier = [](const LibvirtRun& run, const Link& link) {
     return FindRun(link, run.uuid()) != &run;
   };
@@ -300,7 +300,8 @@ void LibvirtSource::DropUnused() {
   std::erase_if(links_, [&](const auto& entry) {
     const Link& link = *entry.second;
     if (link.reachable() || link.runs > 0) return false;
-    // A socket that is made again takes no second thread, and waits its time.
+    // A link whose socket may be made again stays as long as its thread is busy or it has to wait,
+    // so that the new socket takes no second thread.
     return link.worker == nullptr || (!link.worker->busy() && link.not_before <= now);
   });
 }
@@ -315,7 +316,7 @@ void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
              (domain.run != nullptr && !domain.run->tracked());
     };
     if (std::none_of(link->domains.begin(), link->domains.end(), in_doubt)) return;
-    // A list that was asked for and is not there yet is as old as what came since.
+    // A list that was requested and has not arrived is as old as the events since the request.
     if (!std::exchange(link->listing, true)) {
       for (auto& [uuid, domain] : link->domains) domain.doubt = ListDoubt::kNone;
       has_unused_ = true;

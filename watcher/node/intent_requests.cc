@@ -127,10 +127,9 @@ absl::StatusOr<VmRun*> IntentRequests::RunFor(const IntentRequest& request,
   if (runs.size() > 1) return Ambiguous(request, runs);
   const auto [field, described] = Described(request);
   if (any_later) {
-    return WithReason(
-        "RUN_IS_LATER",
-        absl::FailedPreconditionError(
-            "what runs now started later than the operation began, at started_before"));
+    return WithReason("RUN_IS_LATER",
+                      absl::FailedPreconditionError(
+                          "the present run started after the operation began (started_before)"));
   }
   if (request.run_id.empty()) {
     return WithReason("NO_SUCH_VM",

@@ -58,7 +58,7 @@ struct DirectoryWatcher::Look {
   int watch = -1;
   std::string problem;
   bool scanned = false;
-  bool opened = false;       // the rest is the scan's
+  bool opened = false;       // the members below are set by a scan
   bool complete = false;     // nothing is missing in `known`
   std::vector<Entry> known;  // entries that were there before
   std::vector<Entry> fresh;  // others
@@ -199,7 +199,7 @@ void DirectoryWatcher::Dispatch(absl::string_view bytes) {
     if (event.mask & IN_Q_OVERFLOW) overflow = true;
     const auto it = users_.find(event.wd);
     if (it == users_.end()) {
-      // An event of a watch that is not needed any more, or that a look under way has set.
+      // The watch is not needed any more, or a look that is under way has just set it.
       for (auto& [number, directory] : directories_) {
         if (directory.looking) directory.look_again = directory.needs_scan = true;
       }

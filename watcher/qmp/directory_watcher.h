@@ -44,7 +44,7 @@ class DirectoryWatcher : public FdHandler {
    public:
     virtual ~Delegate() = default;
     // A socket of spec number `spec` exists; `below` is its path relative to the root. It is new,
-    // replaced, changed, or seen by a scan. May be called again for a socket that the delegate
+    // replaced, changed, or was seen by a scan. May be called again for a socket that the delegate
     // knows.
     virtual void OnSocket(int spec, const std::string& below, const SeenSocket& socket) = 0;
     // The socket `below` of spec number `spec` is gone.

@@ -107,7 +107,7 @@ void MonitorConnection::Close() {
 
 void MonitorConnection::Fail(absl::string_view why, bool protocol_error) {
   if (!socket_.valid()) return;
-  // The system calls that close it come after the shutdown file.
+  // The system calls that close the connection come after those for the shutdown file.
   const ReceivingSocket socket = std::move(socket_);
   StopWaiting();
   delegate_->OnClosed(why, protocol_error);
@@ -121,7 +121,7 @@ void MonitorConnection::OnFdReady(uint32_t events) {
 void MonitorConnection::Drain() {
   int waiting = 0;
   if (ioctl(socket_.get(), SIOCINQ, &waiting) != 0) waiting = 0;
-  // One byte more, to meet the end.
+  // One byte more than the limit, to reach the end of the stream.
   Read(std::min(static_cast<size_t>(waiting), kMaxDrainBytes) + 1, true);
 }
 

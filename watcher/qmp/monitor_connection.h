@@ -124,7 +124,7 @@ class MonitorConnection : public FdHandler {
     // for it.
     std::shared_ptr<const CommandLineRead> command_line;
     absl::Duration quiet_start_ends;
-    absl::Duration deadline;  // the pending answer's
+    absl::Duration deadline;  // for the pending answer
     TimerId timer;            // for the greeting, then for the answers
   };
   // Reads and handles until nothing is left or `max_bytes` were read, and accounts for an
@@ -149,7 +149,7 @@ class MonitorConnection : public FdHandler {
   absl::Duration UseCommandLine();
   // The next command; empty: none is wanted.
   std::string TakeCommand();
-  // Waits for nothing any more, and holds nothing.
+  // Stops waiting, and releases the memory of an incomplete line.
   void StopWaiting();
   void StopHandshakeTimer();
   void Fail(absl::string_view why, bool protocol_error);

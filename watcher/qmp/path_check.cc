@@ -48,7 +48,7 @@ bool PathCheck::IsNamedAfterAnother(const QmpRun& run, absl::string_view qemu_na
   const std::vector<VmRun*> runs = table_->RunsOf(source_);
   return std::any_of(runs.begin(), runs.end(), [&](VmRun* one) {
     const QmpRun& other = *static_cast<QmpRun*>(one);
-    // The QEMU before this one may still end.
+    // The previous QEMU at this path may still be about to end.
     return &other != &run && other.sockets().home == home && other.published() &&
            !other.process_ended() && !other.session().decided() &&
            (other.info().pid == 0 || !IsDying(other.info().pid));
@@ -92,7 +92,7 @@ void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
                    .at_path = runs.back()->sockets().HasPresentSocket()});
   }
   PathConflicts conflicts = FindPathConflicts(vms, qemus);
-  // To look whether a process is about to end costs more: it is done where it counts.
+  // IsDying() costs more, so it is called only for VMs with a conflict.
   const size_t before = runs.size();
   for (size_t i = before; i-- > 0;) {
     if (conflicts.of_vms[i].empty() || vms[i].pid == 0 || !IsDying(vms[i].pid)) continue;

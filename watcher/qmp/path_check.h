@@ -25,9 +25,10 @@ class PathCheck {
             UnfollowedSockets* unfollowed)
       : context_(context), table_(table), source_(source), unfollowed_(unfollowed) {}
 
-  // A run was added to the table.
+  // Call it when a run was added to the table.
   void OnBegun();
-  // A run is over. `was_shared`: another run that was found at the same path is still open.
+  // Call it when a run is over. `was_shared`: another run that was found at the same path is still
+  // open.
   void OnOver(bool was_shared);
 
   // Returns whether the path of `run` names another VM whose QEMU runs: then the QEMU called

@@ -23,7 +23,7 @@ namespace vmeventd {
 namespace {
 
 constexpr char kNotAVm[] =
-    "its QMP server runs no VM, as qemu-storage-daemon: vmeventd leaves it alone";
+    "its QMP server runs no VM (qemu-storage-daemon, for example): vmeventd leaves it alone";
 
 }  // namespace
 
@@ -106,7 +106,7 @@ std::function<bool()> QmpRun::OwnsName() const {
   const SocketSlot& home = *sockets_.home;
   if (home.run() != nullptr && home.run() != this) return nullptr;
   if (!session().restored_unattached()) return [] { return true; };
-  // A later run may be there and not be known yet.
+  // A later run may exist that is not known yet.
   std::optional<InodeKey> inode;
   if (home.run() == this) inode = InodeOf(home.socket);
   return [path = home.path, socket = info().socket, inode] {
@@ -213,7 +213,8 @@ void QmpRun::OnClosed(absl::string_view why, bool protocol_error) {
       spdlog::warn("closing the monitor of {}: {}", absl::Utf8SafeCHexEscape(info().name), reason);
     }
   }
-  // The socket took the connection and its program closed it unseen, or it does not speak QMP.
+  // The program behind the socket closed the connection without a greeting, or it does not speak
+  // QMP.
   if (!greeted && !published() && !process_was_known_) {
     return source_->OnNoVm(
         this, {ProblemCode::kNotQmp, absl::StrCat("no QMP greeting was received: ", reason)});

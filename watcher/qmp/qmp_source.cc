@@ -307,7 +307,8 @@ void QmpSource::OnConnected(SocketSlot* slot, const SeenSocket& seen, ReceivingS
   const bool listener_seen = gone || peer.pid != 0;
   if (gone) {
     if (slot->run() != nullptr && slot->run()->process_ended()) {
-      // Usually a QEMU that ended in this moment; else a child of it that still has the socket.
+      // Usually this is a QEMU that has just ended; otherwise a child of it that still has the
+      // socket.
       connector_.BackOff(slot, kFirstRetry, kMaxRetry);
       if (connector_.TriedForLong(*slot)) {
         ReportProblem(slot, {ProblemCode::kNoMonitor, kListenerGone});
@@ -316,13 +317,13 @@ void QmpSource::OnConnected(SocketSlot* slot, const SeenSocket& seen, ReceivingS
     }
     peer = PeerProcess();
   } else if (peer.pid != 0 && !IsQemuAt(*context_, peer, HasNameOfQemu(peer.pid), slot)) {
-    // A launcher, which may listen for many: the sender will show which VM it is.
+    // The peer may be a launcher that listens for many VMs: the sender will show which VM it is.
     peer = PeerProcess();
   }
   QmpRun* const run = RunFor(slot, seen, std::move(peer));
   if (run == nullptr) return;
   SetRun(slot, run);
-  // Another way to the same run: its monitor is connected already.
+  // The slot is another way to the same run, whose monitor is connected already.
   const RunSockets& sockets = run->sockets();
   if (run->connected() && slot != sockets.attached_by && slot != sockets.home) return;
   if (const absl::Status status = run->Attach(std::move(socket), seen.identity); !status.ok()) {
@@ -336,9 +337,9 @@ void QmpSource::OnConnected(SocketSlot* slot, const SeenSocket& seen, ReceivingS
 
 QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess peer) {
   const bool tracked = peer.kind == PeerProcess::Kind::kTracked;
-  // The peer is who listened, which may be the launcher of the QEMU that has sent there; and
-  // before Linux 6.5, where that is gone, another process that has its id. So the run of that very
-  // socket comes first. An inode may be used again, but not with the same time.
+  // The peer is the process that listened. It may be the launcher of the QEMU that sends there;
+  // before Linux 6.5 it may also be another process that reuses the listener's pid. So the run of
+  // that very socket comes first. An inode may be used again, but not with the same time.
   QmpRun* known = slot->run();
   if (known == nullptr || (tracked && !(known->info().socket == seen.identity))) {
     known = Own(table_->FindByProcess(peer));
@@ -352,11 +353,11 @@ QmpRun* QmpSource::RunFor(SocketSlot* slot, const SeenSocket& seen, PeerProcess 
     }
     return known;
   }
-  // The socket is another process's than that of the run it led to, which has its own end.
+  // The socket belongs to another process than its former run, whose end is seen by itself.
   EndUntrackedRun(slot);
   SetRun(slot, nullptr);
   if (const VmRun* const other = table_->FindByProcess(peer); other != nullptr) {
-    // The socket leads nowhere else as long as that process lives.
+    // The socket leads nowhere else as long as its process lives.
     connector_.BackOff(slot, kMaxRefusedRetry, kMaxRefusedRetry);
     ReportProblem(slot, {ProblemCode::kFollowedElsewhere,
                          absl::StrCat("its process is followed as ", other->info().name, " of ",
@@ -389,7 +390,7 @@ int QmpSource::CountRunsOf(uint32_t owner) const {
 // Reports of runs
 
 void QmpSource::OnMonitorReady(QmpRun* run, const std::string& uuid) {
-  // The run's status has more.
+  // The run has a status of its own now, with its own problems.
   for (SocketSlot* slot : run->sockets().slots) slots_.ClearProblem(slot);
   table_->SetUuid(run, uuid);
 }
@@ -409,7 +410,7 @@ void QmpSource::OnMonitorEnded(QmpRun* run, QmpRun::MonitorEnd end, absl::Durati
     // Another slot may be the one that leads to the monitor that greets.
     if (!lost && slot == run->sockets().attached_by) connector_.Schedule(slot, 2 * slot->backoff);
   }
-  // The process's end will be seen, if it is tracked.
+  // The end of a tracked process will be seen.
   if (!leads_back && !run->tracked()) run->End();
 }
 
@@ -425,7 +426,7 @@ void QmpSource::OnNoVm(QmpRun* run, const Problem& problem) {
   // A launcher may have listened for a QEMU that was slow to start, or that another client had.
   slot->silent_until = context_->loop->Now().monotonic + kMaxRefusedRetry;
   connector_.BackOff(slot, kFirstReconnect, kMaxRefusedRetry);
-  // A QEMU of another name is connected to again at once, by its process.
+  // A QEMU with another process name is connected to again at once: its process is known.
   if (HasQemuCommandLine(*slot)) return connector_.Schedule(slot, absl::ZeroDuration());
   ReportProblem(slot, problem);
 }

@@ -31,15 +31,16 @@ class SlotTable {
   void Drop(SocketSlot* slot);
   void FreeDropped() { dropped_.clear(); }
 
-  // A run was found at `home`, which gives it its name; `owner` is the user of that socket.
+  // Call it when a run was found at `home`, which gives the run its name; `owner` is the user of
+  // that socket.
   void AddRun(SocketSlot* home, uint32_t owner, RunSockets* run);
-  // The run is over, and `socket` was the last one of its monitor: no slot leads to it any more.
-  // run->home and run->slots stay as they were.
+  // Call it when the run is over, and `socket` was the last one of its monitor: no slot leads to it
+  // any more. run->home and run->slots stay as they were.
   void RemoveRun(RunSockets* run, const SocketIdentity& socket);
 
   // Makes `slot` lead to `run`; null: to no run.
   void Lead(SocketSlot* slot, RunSockets* run);
-  // The run was attached by the slot's socket, which was seen as `seen`.
+  // Call it when the run was attached by the slot's socket, which was seen as `seen`.
   void SetAttached(RunSockets* run, SocketSlot* slot, const SeenSocket& seen);
   // Returns the run that was attached last by a socket with that inode; null: none that is open.
   RunSockets* AttachedBy(const InodeKey& inode) const;

@@ -37,7 +37,7 @@ void SocketAttempts::Begin(SocketSlot* slot, int descriptors, std::function<With
 SocketSlot* SocketAttempts::End(const std::string& path, uint64_t attempt, int spec) {
   --Of(spec).under_way;
   if (!first_scan_done_) {
-    // The attempt may go on.
+    // The attempt may continue.
     context_->loop->AddTimer(context_->loop->Now().monotonic, [this] { CheckFirstScan(); });
   }
   SocketSlot* const slot = delegate_->FindSlot(path);
@@ -48,7 +48,7 @@ SocketSlot* SocketAttempts::End(const std::string& path, uint64_t attempt, int s
 }
 
 void SocketAttempts::OnRead(int spec) {
-  // Timers fire in their order: this one after those that try the sockets that are there.
+  // Timers fire in their order: this one fires after those that try the existing sockets.
   context_->loop->AddTimer(context_->loop->Now().monotonic, [this, spec] {
     Of(spec).tried = true;
     CheckFirstScan();

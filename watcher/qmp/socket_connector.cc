@@ -180,7 +180,7 @@ void SocketConnector::OnNotConnected(SocketSlot* slot, int error) {
       if (slot->unused()) return;
       BackOff(slot, kFirstRetry, slot->run() != nullptr ? kMaxRetry : kMaxRefusedRetry);
       if (slot->runs > 0) return;  // their VMs have the problem
-      // Not at once: one that a QEMU binds refuses, too.
+      // The next attempt is not made at once: a socket that a QEMU is binding refuses, too.
       return TriedForLong(*slot) && !slot->end_seen
                  ? delegate_->ReportProblem(slot, {ProblemCode::kRefused, kRefusedProblem})
                  : slots_->ClearProblem(slot);

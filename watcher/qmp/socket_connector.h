@@ -43,17 +43,17 @@ class SocketConnector : private SocketAttempts::Delegate {
   // The pointers outlive this.
   SocketConnector(RunContext* context, SlotTable* slots, QmpMeters* meters, Delegate* delegate);
 
-  // Tries it after `delay`, in place of the time for which it was scheduled before.
+  // Tries the slot after `delay`, in place of the time for which it was scheduled before.
   void Schedule(SocketSlot* slot, absl::Duration delay);
   // Schedules with twice the last wait, at least `first` and at most `limit`.
   void BackOff(SocketSlot* slot, absl::Duration first, absl::Duration limit);
-  // No attempt is begun for it until it is scheduled again.
+  // Begins no attempt for the slot until it is scheduled again.
   void Cancel(SocketSlot* slot);
-  // Tries it now, unless its run is connected; again after the attempt that is under way, if there
-  // is one.
+  // Tries the slot now, unless its run is connected; again after the attempt that is under way, if
+  // there is one.
   void TryConnect(SocketSlot* slot);
 
-  // Returns whether it has been tried for so long that its problem is to be reported.
+  // Returns whether the slot has been tried for so long that its problem is to be reported.
   bool TriedForLong(const SocketSlot& slot) const;
   // Returns whether descriptors are left for the slot's run, or for a new one. If not, reports that
   // and tries again later.

@@ -49,8 +49,8 @@ int ConnectTo(const SocketFile& file, UniqueFd* connection) {
   RefusePassedDescriptors(socket.get());
   const int error = UnixAddress::OfFile(file.fd.get()).Connect(socket.get());
   if (error != 0) return error;
-  // Makes the kernel name the sender of each message. Not before the connect, which would then bind
-  // the socket to a name; at once, before a greeting is sent.
+  // Makes the kernel name the sender of each message. Must come after the connect, which would
+  // otherwise bind the socket to a name, and before a greeting can be sent.
   const int on = 1;
   if (setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0) return errno;
   *connection = std::move(socket);

@@ -25,7 +25,7 @@ struct SeenSocket {
   uint32_t owner = 0;  // the file's user
 };
 
-// A socket's file, as opened for a connect that follows no link and reaches this file alone.
+// A socket's file, as opened for a connect that follows no link and reaches only this file.
 struct SocketFile : SeenSocket {
   UniqueFd fd;  // O_PATH
 };

@@ -87,7 +87,8 @@ void AddSocket(int64_t pid, const std::string& path, const Manager* owner,
   for (const auto& socket : {own, here}) {
     if (socket.has_value()) monitors->Add(*socket, owner);
   }
-  // If its root may not be read, a process outside of containers sees the files that are here.
+  // If the root of a process may not be read, and it is outside of containers, it sees the files
+  // that vmeventd sees.
   const bool sees_the_same = error == EACCES && here.has_value() && IsInThisPidNamespace(pid);
   if (own.has_value() || sees_the_same) qemu->sockets.push_back(own.has_value() ? *own : *here);
 }

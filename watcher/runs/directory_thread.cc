@@ -12,7 +12,8 @@
 namespace vmeventd {
 namespace {
 
-// Its hang is found by several timers: a daemon that was stopped itself meets one of them late.
+// Several timers together find a hang, because a daemon that was itself stopped meets only one of
+// them late.
 constexpr absl::Duration kLook = absl::Seconds(1);
 constexpr int kLooks = 5;
 
@@ -123,7 +124,7 @@ bool DirectoryThread::HasThread() {
 
 void DirectoryThread::Run(Task task, Then dropped) {
   if (hangs_) return dropped();
-  // Better done here than never. Nothing else is under way: there has been no thread.
+  // The task runs here because there is no thread; nothing else can be under way.
   if (!HasThread()) return task()();
   const bool is_idle = pending_.empty();
   pending_.push_back({++last_id_, std::move(dropped)});
@@ -178,7 +179,7 @@ void DirectoryThread::OnSilence() {
   }
   {
     const MutexLock lock(&state_->mutex);
-    // The loop was slow, or the thread had no turn.
+    // The loop was slow, or the thread got no processor time.
     if (!state_->ended.empty() || !state_->busy) return WatchOldest();
     waiting.swap(state_->waiting);
     state_->dropped_through = last_id_;

@@ -108,7 +108,7 @@ std::optional<int> WaitStatusFromStat(int pidfd, int64_t pid, uint64_t start_tic
   if (!stat.has_value()) return std::nullopt;
   const std::optional<int> wait_status = stat->exit_code;
   if (!wait_status.has_value() || (*wait_status == 0 && !MayRead(pid))) return std::nullopt;
-  // All that was read is of this process if it still has its number.
+  // If the process still has its pid, all that was read is about it.
   if (!StillThere(pidfd)) return std::nullopt;
   if (start_ticks != 0 && stat->start_ticks != start_ticks) return std::nullopt;
   return wait_status;
@@ -125,8 +125,8 @@ constexpr size_t kEventOffset = NLMSG_HDRLEN + sizeof(cn_msg);
 constexpr size_t kPidOffset = kEventOffset + offsetof(proc_event, event_data.exit.process_pid);
 constexpr size_t kTgidOffset = kEventOffset + offsetof(proc_event, event_data.exit.process_tgid);
 
-// Size of the receive buffer: room for the ends of some ten thousand processes at once. Memory is
-// used only as they come.
+// Size of the receive buffer: room for the ends of some ten thousand processes at once. Its memory
+// is used only while messages wait.
 constexpr int kReceiveBytes = 8 << 20;
 // Maximum number of messages in one turn; then the loop handles other inputs.
 constexpr size_t kMessagesATurn = 1000;
@@ -224,7 +224,7 @@ absl::StatusOr<UniqueFd> Subscribe() {
   if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     return Error("bind(CN_IDX_PROC)");
   }
-  // A smaller buffer does as well, but for a storm.
+  // A smaller buffer is enough, except in a storm of ends.
   setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBytes, sizeof(kReceiveBytes));
   absl::Status status = SendSubscription(socket.get());
   if (status.ok()) status = AwaitAnswer(socket.get());

@@ -24,7 +24,7 @@ struct HandedExits {
   absl::flat_hash_map<int64_t, std::optional<int>> wait_statuses;
 };
 
-// Finds out how processes have ended that are no children of this one. Loop thread.
+// Finds out how processes that are not children of this one have ended. Loop thread.
 //
 // A zombie is gone: its memory is released, its files and so its disks are closed, and it is
 // not known when its parent will reap it, if ever. Its run ends at once. The kernel shows the

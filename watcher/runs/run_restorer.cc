@@ -29,7 +29,7 @@ void Refuse(RunContext* context, absl::string_view why, absl::string_view text) 
 // Closes a handed-over run that is not used.
 void Close(RunContext* context, HandedRun handed) {
   context->meters.handovers_refused.Add();
-  // At once: QEMU serves one client, and its run may be connected to again.
+  // Closed at once: QEMU serves one client, and its run may be connected to again.
   if (handed.connection.valid()) context->closer.Close(std::move(handed.connection));
 }
 
@@ -96,7 +96,8 @@ void Resume(RunTable* table, VmRun* run) {
   table->SetUuid(run, run->session().uuid());
   const std::string run_id(run->info().run_id);
   run->Resume();
-  // Its words since then are handled next, and obeyed no shutdown that was cancelled meanwhile.
+  // Input that QEMU sent since then is handled next. A shutdown of the host that was cancelled
+  // meanwhile does not explain it.
   if (run->connected()) {
     table->ApplyHostCancel(run);
     run->ReadNow();

@@ -63,7 +63,7 @@ class RunTable {
 
   // Returns whether a process is known to be gone whose run's end may not have been published yet.
   bool HasEnding() const;
-  // Ends so far that nobody saw as they happened, and those of them that are UNKNOWN.
+  // Number of ends so far that nobody saw as they happened, and how many of them are UNKNOWN.
   struct LateEnds {
     int all = 0;
     int unknown = 0;
@@ -79,11 +79,12 @@ class RunTable {
 
   // Called by its runs, from within any method that hands an input to a session, and from the loop.
   void OnPublish(VmUpdate update);
-  // The run has another process than before, or none.
+  // Call it when the run has another process than before, or none.
   void OnProcessChanged(VmRun* run);
-  // One of the `kills` that the cgroup counts was that of `run`, and so of no other run in it.
+  // Call it when one of the `kills` that the cgroup counts was that of `run`, and so of no other
+  // run in it.
   void OnOomKill(VmRun* run, uint64_t kills);
-  // The run is over, and its end published if its start was; it takes no more input.
+  // Call it when the run is over. Its end is published if its start was; it takes no more input.
   void OnOver(VmRun* run);
 
  private:

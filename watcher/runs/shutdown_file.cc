@@ -50,7 +50,7 @@ absl::Status CreateShutdownFile(const std::string& directory, const std::string&
                                                       ": it is not a regular file; remove it"));
   }
   if (there.st_nlink > 1) {
-    // The file's other link is not touched.
+    // The other link of the file is not changed.
     if (unlink(path.c_str()) != 0 && errno != ENOENT) return Failed("replace", path, errno);
     return CreateNew(path);
   }

@@ -152,7 +152,7 @@ void VmRun::Resume() {
 
 void VmRun::HandleQmpEvent(const QmpEvent& event) {
   if (event.name == "SHUTDOWN") {
-    // The signal that it obeyed was recorded before it reported this.
+    // The signal that QEMU obeyed was recorded before QEMU reported the shutdown.
     context_->signals->Drain();
     context_->host->Drain();
   }
@@ -180,7 +180,7 @@ void VmRun::Confirm(std::function<void()> done) {
 }
 
 void VmRun::DeclareIntent(const v1::Intent& intent, std::function<void()> done) {
-  ReadOomKills();  // one before it makes no kill that it announces a crash
+  ReadOomKills();  // one before it must not count as a kill that it announces
   Feed(input::IntentDeclared{intent});
   Confirm(std::move(done));
 }

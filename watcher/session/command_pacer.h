@@ -17,8 +17,8 @@ class CommandPacer {
  public:
   static constexpr absl::Duration kQuietTime = absl::Milliseconds(10);
 
-  // Another client may have had the monitor until now, and may have ended QEMU with its last
-  // command.
+  // A new connection: another client may have had the monitor until now, and may have ended QEMU
+  // with its last command.
   void OnGreeting(absl::Duration now) { quiet_until_ = now + kQuietTime; }
   void OnSent() { outstanding_ = true; }
   // Returns false if no command was waiting for a reply.

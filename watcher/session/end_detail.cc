@@ -57,7 +57,7 @@ std::vector<ShutdownCaveat> CaveatsOf(const RunState& state, const EndContext& c
   if (shutdown.has_value() && shutdown->host_shutdown) {
     caveats.push_back(ShutdownCaveat::kHostShuttingDown);
   }
-  // A guest that reboots, as for its updates, may obey all the same.
+  // A guest that reboots, as for its updates, may obey the power button all the same.
   const bool reboots = context.verdict.cause == ShutdownCause::kGuestRebootExit;
   const bool rebooted = reboots || (shutdown.has_value() && shutdown->powerdown_cleared);
   const std::optional<absl::Duration> age = PowerdownAge(facts);
@@ -247,7 +247,7 @@ std::string StoppedMessage(const v1::ShutdownDetail& detail, const SignalSender*
       // An intent shows who ended it, no matter who sent the signal.
       if (detail.has_intent() && detail.shutdown_class() == ShutdownClass::kAdmin) {
         return signal != 0 ? absl::StrCat("QEMU was ended by ", SignalName(signal), ", as intended")
-                           : "it ended as intended; how was not seen";
+                           : "it ended as intended; nobody saw how";
       }
       if (detail.rule() == kKilledUnseenRule) {
         return absl::StrCat("QEMU was ended by ", SignalName(signal),

@@ -10,7 +10,7 @@ namespace vmeventd {
 // and STOPPED waits for its answer. Pure.
 class EndSteps {
  public:
-  // The process is gone, or ended with its host.
+  // Call it when the process is gone, or ended with its host.
   void OnGone() {
     gone_ = true;
     facts_.emplace();
@@ -35,7 +35,7 @@ class EndSteps {
     file_ = failed && !gone_ ? Step::kUndone : Step::kDone;
     return true;
   }
-  // The VM lives on: the file is due again at its next end.
+  // Call it when the VM lives on: the file is due again at its next end.
   void OnLifeGoesOn() {
     if (file_ == Step::kDone) file_ = Step::kUndone;
   }

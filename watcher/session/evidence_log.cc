@@ -74,7 +74,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
   const bool leaves_trace = absl::c_any_of(kClearables, [&](const Clearable& row) {
     return is_cleared(row) && row.leaves_trace && Stands(*this, row);
   });
-  // A reset is a new life, of which nothing was seen yet.
+  // A reset begins a new life of the guest, of which nothing was seen yet.
   const auto goes = [&](const EvidenceEntry& entry) {
     if (entry.id == EvidenceId::kSignalSent || entry.id == EvidenceId::kHostShutdown) return false;
     if (clearing == kReset && leaves_trace) return true;
@@ -105,7 +105,7 @@ void EvidenceLog::Clear(Clearing clearing, absl::string_view by, Instant now) {
 
 void EvidenceLog::Saw(std::string what, Instant now, EvidenceId id) {
   if (what.size() > kMaxEntryBytes) {
-    // Some of it is QEMU's own text, which a hostile one may make long.
+    // Part of the text is QEMU's own, which a hostile QEMU may make long.
     what.resize(Utf8Prefix(what, kMaxEntryBytes).size());
     what += "...";
   }
@@ -123,7 +123,7 @@ void EvidenceLog::Saw(Fact Evidence::*fact, absl::string_view what, Instant now,
 
 void EvidenceLog::SawPowerdown(Instant sent_at, Instant now) {
   powerdown_at = sent_at;
-  // After a SHUTDOWN it changes nothing about the one before.
+  // A POWERDOWN after the SHUTDOWN changes nothing about the one before it.
   if (!facts.shutdown.has_value() || facts.powerdown == Fact::kNone) {
     facts.powerdown = Fact::kStands;
   }
@@ -159,7 +159,7 @@ void EvidenceLog::SawShutdown(ShutdownFact fact, std::string what, const QmpEven
 
 void EvidenceLog::SawStop(Instant now) {
   facts.paused = Fact::kStands;
-  // After a SHUTDOWN it only shows that QEMU stays.
+  // A STOP after the SHUTDOWN only shows that QEMU stays alive.
   if (!facts.shutdown.has_value()) Saw("STOP", now, EvidenceId::kStop);
   if (migrating == Fact::kNone) return;
   SawMigrationState("finish-migrate", "STOP in a migration", now);
@@ -174,7 +174,7 @@ void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
                    description.empty() ? "" : ", reported by the guest: ", description),
       now, EvidenceId::kPanic);
   const bool ends_qemu = reported.action() == "poweroff";
-  // A crash kernel that was loaded has less than the panic before it.
+  // The panic of a loaded crash kernel has fewer details than the panic before it.
   if (!panic.has_value() || !description.empty()) panic = std::move(reported);
   if (ends_qemu) panic->set_action("poweroff");
 }
@@ -188,7 +188,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
   Fact Evidence::*const expired = paused                 ? &Evidence::watchdog_paused
                                   : action == "poweroff" ? &Evidence::watchdog_ended
                                                          : &Evidence::watchdog;
-  // The last one counts.
+  // The last watchdog event counts.
   for (Fact Evidence::*const fact :
        {&Evidence::watchdog, &Evidence::watchdog_paused, &Evidence::watchdog_ended}) {
     facts.*fact = fact == expired ? Fact::kStands : Fact::kNone;
@@ -211,16 +211,16 @@ void EvidenceLog::SawWatchdogIgnored(Instant now) {
 
 absl::Duration EvidenceLog::WatchdogEnd(absl::Duration window) const {
   if (!watchdog_at.has_value() || facts.shutdown.has_value()) return absl::InfiniteDuration();
-  // Its POWERDOWN follows at once, and does not count longer.
+  // The POWERDOWN that the watchdog causes follows at once, and counts no longer than this.
   return watchdog_at->monotonic + window + absl::Seconds(1);
 }
 
 void EvidenceLog::LostSight(bool stays, Instant now) {
   if (facts.shutdown.has_value() && (!stays || EndsQemu(*facts.shutdown))) return;
-  // QEMU ends after such a panic.
+  // QEMU ends after a panic with the action `poweroff`.
   const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";
   bool doubted = !panic_ends && Doubt(&facts.panic);
-  // After its SHUTDOWN it is as doubtful as that is.
+  // Once the SHUTDOWN has come, SUSPEND_DISK is exactly as doubtful as that.
   doubted |= !facts.shutdown.has_value() && Doubt(&facts.hibernating);
   for (Fact* const fact : {&facts.watchdog, &facts.watchdog_paused, &facts.powerdown,
                            &facts.internal_error, &facts.migrated, &facts.finishing_migration,
@@ -275,7 +275,7 @@ void EvidenceLog::SawRunState(absl::string_view run_state, absl::string_view by,
   } else if (run_state == "watchdog") {
     Saw(&Evidence::watchdog_paused, by, now, EvidenceId::kWatchdogPaused);
   } else if (run_state == "shutdown" && !decided()) {
-    // Its SHUTDOWN came while nobody here listened.
+    // The SHUTDOWN came while vmeventd was not listening.
     Saw(&Evidence::down_before_attach, by, now, EvidenceId::kDownBeforeAttach);
   }
   SawMigrationState(run_state, by, now);
@@ -298,7 +298,7 @@ void EvidenceLog::SawMigrationState(absl::string_view run_state, absl::string_vi
 }
 
 void EvidenceLog::SawMonitorMigration(absl::string_view status, Instant now) {
-  // `active` comes at a destination as well, but before its VM runs; and not for a snapshot.
+  // A destination reports `active` as well, but before its VM runs. A snapshot does not report it.
   if (status == "active") {
     migrating = facts.never_ran == Fact::kNone ? Fact::kStands : Fact::kNone;
     return;
@@ -327,7 +327,7 @@ void EvidenceLog::SawMigration(absl::string_view status, Instant now) {
 void EvidenceLog::SawSignal(const SignalSender& sender, Instant now) {
   if (EndsTheHost(sender)) SawHostShutdown(true, sender.command, now);
   Rare<SignalSender>& known = sender.signal == SIGKILL ? facts.killer : facts.signaller;
-  // QEMU has obeyed the one before its SHUTDOWN.
+  // Before its SHUTDOWN, QEMU obeyed the signal that came earlier.
   if (sender.signal != SIGKILL && known.has_value() && facts.shutdown.has_value()) return;
   // Facts that were read before the sender ended are not replaced.
   if (known.has_value() && known->signal == sender.signal && known->pid == sender.pid &&

@@ -61,8 +61,7 @@ struct EvidenceLog {
   void Saw(std::string what, Instant now, EvidenceId id = EvidenceId::kOther);
   // Sets a fact, and adds its entry if the fact did not count before.
   void Saw(Fact Evidence::*fact, absl::string_view what, Instant now, EvidenceId id);
-  // Clears the evidence that a new life of the VM makes void. `by` names the beginning of that
-  // life.
+  // Clears the evidence that a new life of the VM makes void. `by` names the event that begins it.
   void Clear(Clearing clearing, absl::string_view by, Instant now);
 
   // Events.
@@ -76,15 +75,15 @@ struct EvidenceLog {
   void SawPanic(const QmpEvent& event, Instant now);
   void SawWatchdog(absl::string_view action, Instant now);
   void SawHibernation(Instant now);
-  // The guest still runs although its watchdog pressed the power button some time ago: that press
-  // no longer counts.
+  // Call it if the guest still runs although its watchdog pressed the power button some time ago:
+  // that press no longer counts.
   void SawWatchdogIgnored(Instant now);
   // Time from which such a press no longer counts, on the monotonic clock; InfiniteDuration: none
   // counts. `window`: as for the verdict.
   absl::Duration WatchdogEnd(absl::Duration window) const;
 
-  // Nobody followed the VM for some time, in which it may have been reset or resumed. `stays`: QEMU
-  // stays alive after a SHUTDOWN, so a reset may also have followed that.
+  // Call it if nobody followed the VM for some time, in which it may have been reset or resumed.
+  // `stays`: QEMU stays alive after a SHUTDOWN, so a reset may also have followed that.
   void LostSight(bool stays, Instant now);
   // Records `run_state`. `by` names what reported it: a RESUME, the answer to query-status, or
   // a manager. A run state that `shutdown` leads to only through a reset clears a guest's SHUTDOWN,

@@ -25,8 +25,9 @@ struct GuestAgent : GuestAgentInfo {
 
   // Takes over QEMU's answer.
   void Learn(const GuestAgentInfo& info, Instant now);
-  // The guest has opened or closed a virtio-serial port whose device has this id. Returns whether
-  // QEMU is to be asked about the agent again: the port may be a new one of the agent's.
+  // Call it when the guest has opened or closed a virtio-serial port whose device has this id.
+  // Returns whether QEMU is to be asked about the agent again: the port may be a new one of the
+  // agent's.
   bool SawPort(const std::string& id, bool now_open, Instant now);
   void SawReset();
 

@@ -55,25 +55,27 @@ class MonitorLink {
   // Returns whether it closed in its first handshake and was not attached since.
   bool closed_in_first_handshake() const { return closed_in_first_handshake_; }
 
-  // The connection has sent something. Returns whether nobody listened before that.
+  // Call it when the connection has sent something. Returns whether nobody listened before that.
   bool TakeInput();
-  // A SHUTDOWN came.
+  // Call it when a SHUTDOWN came.
   void OnShutdown() { down_in_handshake_ = !ready(); }
   // Returns whether a SHUTDOWN came before this connection's handshake was over; then false until
   // the next one.
   bool TakeDownInHandshake();
-  // The handshake is complete. Returns the state before.
+  // Call it when the handshake is complete. Returns the state before.
   State Attach();
-  // The previous daemon's connection continues. `answered_all`: as answered_all() was there.
+  // Call it if the previous daemon's connection continues. `answered_all`: as answered_all() was
+  // there.
   void TakeOver(bool answered_all, absl::Duration now);
-  // QEMU has answered all first questions. Returns whether it had not before.
+  // Call it when QEMU has answered all first questions. Returns whether it had not before.
   bool TakeAllAnswers();
-  // The connection ended. One that ends in the first handshake is lost at once.
+  // Call it when the connection ended. A connection that ends in the first handshake is lost at
+  // once.
   void Close(absl::string_view why, Instant now);
   // Records that the loss is reported.
   void Lose() { state_ = State::kLost; }
-  // QEMU may live on although its monitor has closed: it accepts a connection again, serves another
-  // client there, or vmeventd has no descriptor to ask it.
+  // Call it if QEMU may live on although its monitor has closed: it accepts a connection again,
+  // serves another client there, or vmeventd has no descriptor to ask it.
   void SawThatItMayLiveOn() { may_live_on_ = closed(); }
 
   // Time from which it counts as lost; InfiniteDuration: never. `decided`: the class of the end is

@@ -21,18 +21,18 @@ struct RunIntents {
   Rare<DeclaredIntent> open;
   Rare<DeclaredIntent> counted;  // closed; the end still counts as intended by it
 
-  // Returns the intent with that request_id (not empty); null: none.
+  // Returns the intent that counts, else the one that is open; unset: none.
   const v1::Intent* OfRequest(absl::string_view request_id) const;
   // The one that counts, else the one that is open; unset: none.
   const Rare<DeclaredIntent>& Shown() const { return counted.has_value() ? counted : open; }
-  // Time at which the open one expires, on the monotonic clock; InfiniteDuration: none is open.
+  // Returns when the open intent expires, on the monotonic clock; InfiniteDuration: none is open.
   absl::Duration Deadline() const {
     return open.has_value() ? open->deadline : absl::InfiniteDuration();
   }
 
   // Opens `intent`. None is open before. Expires after (expire_time - now) on the monotonic clock.
   void Open(const v1::Intent& intent, Instant now);
-  // Closes the open one, and returns it. `facts` show whether it has counted.
+  // Closes the open intent, and returns it. `facts` show whether it has counted.
   v1::Intent Close(const Evidence& facts);
   // Updates whether an open intent counts: it does as long as nothing decides the run's class. Call
   // it when an intent comes or goes and when evidence is cleared.

@@ -33,7 +33,7 @@ struct RunProblems {
     const auto found = std::ranges::find(all, subject, &RunProblem::subject);
     return found == all.end() ? Problem() : Problem(*found);
   }
-  // Removes all others.
+  // Removes all problems with other subjects.
   void LeaveOnly(Subject subject) {
     std::erase_if(all, [&](const RunProblem& known) { return known.subject != subject; });
   }

@@ -186,7 +186,7 @@ std::string SaveRunState(const RunState& state) {
   saved.Clear();
   saved.set_format(kFormat);
   Save(state, &saved);
-  // A process without a number here is found again by its socket alone.
+  // A process without a pid here can only be found again by its socket.
   if (state.run.pid <= 0) saved.mutable_run()->set_process_tracked(false);
   return saved.SerializeAsString();
 }

@@ -26,9 +26,9 @@ class RunStatePoll {
   // that QEMU is never asked.
   RunStatePoll(absl::Duration hang_check, bool asks) : hang_check_(hang_check), asks_(asks) {}
 
-  // The monitor was attached and reports `run_state`; empty: QEMU did not answer.
+  // Call it when the monitor was attached and reports `run_state`; empty: QEMU did not answer.
   void OnAttach(absl::string_view run_state, absl::Duration now);
-  // QEMU answers `run_state`; empty: with an error.
+  // Call it when QEMU answers `run_state`; empty: it answers with an error.
   void OnAnswer(absl::string_view run_state, absl::Duration now);
   // The VM runs, or its run state is not known: asks at the interval of the hang check.
   void AskLater(absl::Duration now) { AskIn(hang_check_, now); }

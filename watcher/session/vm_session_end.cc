@@ -26,7 +26,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
       !input.end.unseen && !restored_unattached()) {
     *numbers->mutable_ran_for() = ToProtoDuration(now.wall - saved_.run.process_start);
   }
-  // The end of a process that is not followed shows in its monitor, if that is there, or in its
+  // The end of a process that is not followed shows in its monitor, if it has one, or in its
   // manager's report.
   if (input.end.late ||
       (!saved_.run.process_tracked && !link_.ShowsEnd(saved_.run.has_manager, now.monotonic) &&
@@ -148,7 +148,7 @@ void VmSession::Handle(const input::FileDone& input, Instant now) {
                         {ProblemCode::kShutdownFile, std::string(input.status->message())});
   }
   if (!steps_.OnFileDone(/*failed=*/tried && !ok)) {
-    if (tried) saved_.file_written = !ok;  // a file that was taken back: the VM lives
+    if (tried) saved_.file_written = !ok;  // the file was taken back, because the VM lives on
     return;
   }
   saved_.file_written = ok && CurrentVerdict().file_class == ShutdownClass::kUser;

@@ -19,7 +19,7 @@ namespace {
 // One guest reboot gives two or three RESET events within 50 ms (docs/internals/qemu.md).
 constexpr absl::Duration kResetWindow = absl::Milliseconds(250);
 
-// A word of QEMU's, in one line. Empty: it has none.
+// Returns QEMU's word in one line. Empty: there is none.
 std::string Word(const QmpObject& data, const char* member) { return QmpLine(data, member, 128); }
 
 // "write on virtio0: No space left on device". A disk without a device's name has that of its node.
@@ -38,7 +38,7 @@ std::string DescribeIoError(const QmpObject& data) {
   return text;
 }
 
-// "by its guest (guest-reset)", as far as this QEMU says it.
+// Returns " by its guest (guest-reset)", as far as this version of QEMU reports it.
 std::string DescribeReset(const v1::ResetDetail& reset) {
   return absl::StrCat(!reset.has_by_guest() ? ""
                       : reset.by_guest()    ? " by its guest"
@@ -112,7 +112,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
 
 void VmSession::Report(EventType type, absl::string_view message, const QmpEvent& event,
                        Instant now, v1::Event out) {
-  // A manager resets and resumes a VM as it starts it, before QEMU has reported its name and
+  // When a manager starts a VM, it resets and resumes it before QEMU has reported its name and
   // version.
   const bool is_of_start =
       type == EventType::kReset || type == EventType::kResumed || type == EventType::kPaused;
@@ -130,7 +130,7 @@ void VmSession::Report(EventType type, absl::string_view message, const QmpEvent
 }
 
 void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
-  // A signal that it obeys late is not what is waited for any more.
+  // If this SHUTDOWN answers a late signal, it ends the wait that the signal began.
   if (!saved_.evidence.facts.shutdown.has_value()) ForgetExit();
   saved_.exit.Begin(now);
   StopAsking();
@@ -140,7 +140,7 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   ShutdownFact fact;
   fact.reason = ParseShutdownReason(reason);
   fact.guest = QmpBool(event.data, "guest");
-  // The name of a reason that is newer than this program still shows where it came from.
+  // The name of a reason that is newer than this program still shows whose it is.
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
   fact.caveat = saved_.agent.CaveatAt(now.monotonic, options_->powerdown_window);
@@ -158,8 +158,8 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
     absl::StrAppend(&what, " guest=", *fact.guest ? "true" : "false");
   }
   saved_.evidence.SawShutdown(fact, std::move(what), event, sent_at, now);
-  // Its QEMU mostly ends at once, which STOPPED reports. One that stays sends STOP, or is found by
-  // DownReport().
+  // Most QEMUs end at once, which STOPPED reports. A QEMU that stays alive sends STOP, or is found
+  // by DownReport().
   if (!started_) saved_.vm.Set(VmState::kGuestDown, now.wall);
 }
 

@@ -135,7 +135,8 @@ void VmSession::Handle(const input::StateAnswer& input, Instant now) {
   if (link_.ready() && saved_.vm.state == VmState::kUnreachable) {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
-  // A VM that arrives is as it was at its source, which no event reports unless it runs.
+  // A VM that arrives by migration has the state that it had at its source. No event reports that,
+  // unless it runs.
   if (incoming() && !input.run_state.empty() && input.run_state != "inmigrate") {
     ApplyRunState(input.run_state, StateReport(input.run_state), now);
   }
@@ -205,7 +206,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
   SetRunProblem(run_state);
   const bool arrives = incoming();
   saved_.evidence.SawRunState(run_state, by, now);
-  // The button may have been pressed at its source.
+  // The power button may have been pressed at the source.
   if (arrives && !incoming()) saved_.unseen_until = now;
   if (GuestIsUp(run_state)) {
     poll_.AskLater(now.monotonic);

@@ -53,7 +53,7 @@ absl::StatusOr<VmSession> VmSession::Restore(absl::string_view saved, const Sess
   session.started_ = true;
   session.alive_at_ = std::max(options->last_watched, LastTimeIn(session.saved_));
   session.saved_.problems.MarkPublished();
-  session.saved_.problems.Set(Subject::kDirectory, {});  // if it still hangs, this is found again
+  session.saved_.problems.Set(Subject::kDirectory, {});  // a hang that continues is found again
   session.saves_.Record(saved);
   return session;
 }

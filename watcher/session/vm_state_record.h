@@ -22,20 +22,22 @@ struct VmStateRecord {
   VmState state_before_loss = VmState::kUnreachable;
   absl::Time state_time_before_loss;
 
-  // Without effect if the VM is in that state already.
+  // Sets the state. Without effect if the VM is in that state already.
   void Set(VmState now_in, absl::Time now);
   // Stores QEMU's run state of a VM that is PAUSED; without effect in another state.
   void SetPauseReason(absl::string_view run_state);
 
-  // The monitor is lost: the state is UNREACHABLE, except that of a guest that is down.
+  // Call it when the monitor is lost: the state becomes UNREACHABLE, except that of a guest that is
+  // down.
   void Lose(absl::Time now);
-  // The monitor is back and its state known: if that is the same as before, so is its time.
+  // Call it when the monitor is back and its state known: if that is the same as before, so is its
+  // time.
   void Regain();
 
   // Returns the state to publish. `hidden`: the directory of its monitor's socket hangs, so that a
   // VM that may be up is UNREACHABLE.
   VmState Shown(bool hidden) const;
-  // An event publishes the state `shown`, and with it the reason of a pause.
+  // Call it when an event publishes the state `shown`, and with it the reason of a pause.
   void MarkPublished(VmState shown, absl::Time now);
   // Returns whether the reason of a pause has changed since it was published, and the published
   // state shows it. From then on it counts as published.

@@ -20,7 +20,7 @@ __u64 GetCurrentCgroupId(void) HELPER(get_current_cgroup_id);
 long ProbeReadKernel(void* to, __u32 size, const void* from) HELPER(probe_read_kernel);
 long RingbufOutput(void* ring, void* record, __u64 size, __u64 flags) HELPER(ringbuf_output);
 
-// The helpers that read the kernel's memory require it.
+// The kernel requires this license for the helpers that read its memory.
 const unsigned char license_name[] SECTION("license") = "GPL";
 
 // Set by the loader.
@@ -64,7 +64,7 @@ INLINE void Put(struct TraceRecord* record) {
   }
 }
 
-// (signal, siginfo, task, group, result)
+// Called with (signal, siginfo, task, group, result).
 SECTION("raw_tp/signal_generate")
 int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   const __u64 kEnding =
@@ -101,7 +101,7 @@ int vmeventd_signal(struct bpf_raw_tracepoint_args* context) {
   return 0;
 }
 
-// (pid), or later (task, uid)
+// Called with (pid), or in later kernels with (task, uid).
 SECTION("raw_tp/mark_victim")
 int vmeventd_victim(struct bpf_raw_tracepoint_args* context) {
   struct TraceRecord record = {};

@@ -63,7 +63,7 @@ std::string MissingCapabilities() {
   return absl::StrJoin(missing, " and ");
 }
 
-// Why the kernel forbids bpf(2) to a process that may have the capabilities.
+// Returns why the kernel forbids bpf(2) to a process that may have the capabilities.
 Problem ReasonOfRefusal() {
   const std::string missing = MissingCapabilities();
   if (!missing.empty()) {
@@ -78,7 +78,7 @@ Problem ReasonOfRefusal() {
   return {ProblemCode::kUserNamespace, "vmeventd runs in a user namespace"};
 }
 
-// Why a call of bpf(2) may have failed with `error`.
+// Returns why a call of bpf(2) may have failed with `error`.
 Problem ReasonOf(int error, const std::string& root) {
   if (error == EPERM || error == EACCES) return ReasonOfRefusal();
   if (error != EINVAL && error != ENOSYS) return {ProblemCode::kCannotTrace, ""};
@@ -97,7 +97,8 @@ SignalTracing Failed(absl::string_view what, int error, const std::string& root)
   return {nullptr, std::move(problem)};
 }
 
-// In another PID namespace than the host's the kernel reports other pids than those followed.
+// In another PID namespace than the host's, the kernel reports pids that are not those followed
+// here.
 bool IsInHostPidNamespace(const std::string& root) {
   char target[64];
   const ssize_t size = readlink((root + "/proc/self/ns/pid").c_str(), target, sizeof(target));
@@ -309,8 +310,8 @@ SignalRecord Decode(const TraceRecord& record) {
     }
     return out;
   }
-  // A thread that exits calls no kill(2). The kernel sends the death signals of its children then,
-  // with the code of that.
+  // An exiting thread calls no kill(2): the kernel sends its children's death signals then, with
+  // the code of kill(2).
   if (record.code == SI_USER && exits) {
     out.by_kernel = true;
     out.ended_with =

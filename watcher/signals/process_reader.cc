@@ -135,11 +135,11 @@ bool ProcessReader::IsGanetiNoded(const ProcessStat& stat) const {
 ProcessReader::Descent ProcessReader::DescentFrom(const ProcessOrigin& target,
                                                   const ProcessStat& stat, uint32_t uid,
                                                   absl::string_view cgroup) const {
-  // A process that was left by its parent has init as its parent, or another process that takes
-  // such on: it is in another session than that, which it does not lead. In QEMU's cgroup and of
-  // its user it may be QEMU's then, unless something on the way up is older than QEMU, or is what
-  // systemd began a service with, such as a manager that was restarted while its QEMUs lived on in
-  // its service.
+  // An orphan's parent is init or another subreaper: the orphan is in another session than that,
+  // and does not lead its session. If it is in QEMU's cgroup and has its user, it may descend from
+  // QEMU; but not if something on the way up is older than QEMU, or is the process that systemd
+  // began a service with, such as a manager that was restarted while its QEMUs lived on in its
+  // service.
   const bool in_service = absl::StrContains(absl::StrCat(cgroup, "/"), ".service/");
   const auto is_others = [&](const ProcessStat& each) {
     return each.start_ticks < target.start_ticks || (in_service && each.leads_session()) ||
@@ -222,7 +222,7 @@ SignalSender ProcessReader::SenderOf(const SignalRecord& record, const ProcessOr
   if (!uid.has_value() || !after.has_value() || after->start_ticks != stat->start_ticks) {
     return sender;
   }
-  // A hierarchy of v1 shows one that has ended in its root.
+  // In v1 a process that has ended is shown in the root of the hierarchy.
   if (after->ended() && cgroup == "/") cgroup.clear();
   if (!sender.of_qemu) {
     const Descent descent = DescentFrom(target, *stat, *uid, cgroup);

@@ -18,7 +18,7 @@ constexpr char kGone[] =
     "it was sent while vmeventd was restarted, by a process that is gone and may have been QEMU's "
     "own";
 constexpr char kUnclear[] =
-    "it has the code of a timer or of another of the kernel's own, which any process can give it";
+    "its code is that of a timer or of another signal of the kernel, which any process can forge";
 
 }  // namespace
 
@@ -41,8 +41,7 @@ SignalWatch::~SignalWatch() {
 
 void SignalWatch::Follow(int64_t pid, uint64_t start_ticks, User* user) {
   if (trace_ == nullptr || pid == 0) return;
-  // Records until now are of the process that had the number before: nobody may have noticed its
-  // end.
+  // Records until now are of the process that had this pid before: nobody may have noticed its end.
   if (followed_.contains(pid)) Drain();
   followed_[pid] = {user, reader_.OriginOf(pid, start_ticks)};
 }
@@ -77,8 +76,8 @@ void SignalWatch::ReadAgain() {
 SignalWatch::Followed* SignalWatch::Find(const SignalRecord& record) {
   const auto it = followed_.find(record.target);
   if (it == followed_.end()) return nullptr;
-  // Records of a process that had the number before, if it is older, do not count. One that was
-  // followed before this watch has lived for longer than a tick.
+  // Records from before the process's start do not count: another process had its pid. A process
+  // that was followed before this watch is older than a tick.
   const uint64_t start = it->second.origin.start_ticks + (record.time < begun_ ? 1 : 0);
   return record.time < StartOf(start) ? nullptr : &it->second;
 }
@@ -96,8 +95,8 @@ void SignalWatch::Drain() {
   absl::flat_hash_set<int64_t> killed;
   absl::flat_hash_set<int64_t> asked;
   for (const SignalRecord& record : records_) {
-    // Of what a number was sent before, the first of each kind is its process's, if any is: it may
-    // have ended of that, and another process have its number since.
+    // Of the signals that a pid was sent before this watch, only the first of each kind can be its
+    // process's: that may have ended it, and another process may have its pid since.
     if (record.kind == SignalRecord::Kind::kSignal && record.time < begun_) {
       if (killed.contains(record.target)) continue;
       if (!(record.signal == SIGKILL ? killed : asked).insert(record.target).second) continue;
@@ -153,7 +152,7 @@ void SignalWatch::Report(const SignalRecord& record, const Followed& followed) {
   const bool from_before = sent.time < begun_;
   const ProcessOrigin target =
       from_before ? reader_.RecordedOrigin(sent, followed.origin) : followed.origin;
-  // A timer that goes off in QEMU's own time is QEMU's.
+  // A timer that expires while QEMU itself runs is QEMU's.
   if (sent.unclear && sent.sender != target.pid) {
     followed.user->OnUnclearSignal(sent.signal, kUnclear);
     return;
@@ -168,7 +167,7 @@ void SignalWatch::Report(const SignalRecord& record, const Followed& followed) {
     sender.first_process = record.context;
     sender.first_signal = &sent == &record ? 0 : sent.signal;
   }
-  // One that was read just now has its cgroup.
+  // A sender that was read just now has its cgroup.
   const bool was_read = !sender.cgroup.empty() && sent.target_mark.has_value();
   if (!from_before || sender.by_kernel || sender.of_qemu || was_read || IsOfAnother(sent)) {
     followed.user->OnSignal(sender);

@@ -35,7 +35,7 @@ class SignalWatch : public FdHandler {
   class User {
    public:
     virtual ~User() = default;
-    // Must not follow or unfollow anything.
+    // Called for a signal. Must not follow or unfollow anything.
     virtual void OnSignal(const SignalSender& sender) = 0;
     // Reports a signal whose sender the record does not prove, for the reason `why`.
     virtual void OnUnclearSignal(int signal, const std::string& why) = 0;
@@ -87,7 +87,7 @@ class SignalWatch : public FdHandler {
   // The followed process of a record; null: none.
   Followed* Find(const SignalRecord& record);
   void Report(const SignalRecord& record, const Followed& followed);
-  // Saves `record` if a process may end by it.
+  // Saves `record` if it may be of a signal that ends a process.
   void RecordFatalSignal(const SignalRecord& record);
   // The signal that ended the first process of the PID namespace with which the kernel sent `kill`;
   // `kill` if nobody saw one.

@@ -62,7 +62,8 @@ function age(from, to) {
   return d < 10 && h % 24 ? `${d} d ${h % 24} h` : `${d} d`;
 }
 
-// Times are in the browser's zone, or in UTC where the server does not know that zone: its texts are in the same.
+// Times are in the browser's zone, or in UTC if the server does not know that zone; the server's texts have the same
+// zone.
 const OWN_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
 let utc = false;
 function fields(t) {
@@ -94,7 +95,7 @@ async function get(path, zone = textZone) {
   const answer = await fetch(path + (path.includes('?') ? '&' : '?') + new URLSearchParams({zone}));
   const body = await answer.json();
   if (answer.status === 400 && zone !== 'UTC' && await get(path, 'UTC').catch(() => null)) {
-    textZone = 'UTC';  // the question is right but for its zone
+    textZone = 'UTC';  // the request is valid except for its zone
     return get(path);
   }
   if (!answer.ok) throw Object.assign(new Error(body.error), {status: answer.status});

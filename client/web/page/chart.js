@@ -7,14 +7,14 @@ function svg(tag, attributes, text) {
   return made;
 }
 
-// The begin of the day, or of the step of a day, that a time is in.
+// The begin of the day, or of the step within a day, that contains a time.
 function stepBegin(t, step) {
   const [year, month, day, hour, minute] = fields(t);
   if (step >= DAY) return timeOf(year, month, day);
   const since = Math.floor((hour * HOUR + minute * MINUTE) / step) * step;
   return timeOf(year, month, day, Math.floor(since / HOUR), since % HOUR / MINUTE);
 }
-// The bins from the one that `from` is in to the one before `to`: {start, end, counts}.
+// The bins from the one that contains `from` to the last one before `to`: {start, end, counts}.
 function binsOf(from, to, step) {
   const bins = [];
   for (let start = stepBegin(from, step); start < to;) {

@@ -2,7 +2,7 @@
 
 const BY_NAMES = {class: 'class', who: 'who', vm: 'VM', cause: 'cause', day: 'day', node: 'node'};
 
-// The narrowest unit of the server's counts, and how much time has a bar: at most some 60 of them.
+// The narrowest unit of the server's counts, and the time that a bar stands for: there are at most some 60 bars.
 function stepOf(from, to) {
   const length = to - from;
   const step = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, DAY].find((one) => length / one <= 61) || DAY;
@@ -12,7 +12,7 @@ function stepOf(from, to) {
 // Counts by class as [time, class, number], and the problems of the nodes that are not in them.
 async function countEnds(from, to, unit, filter) {
   const times = new URLSearchParams({since: from.toISOString(), until: to.toISOString()});
-  if (isFleet) {  // which counts nothing itself
+  if (isFleet) {  // the fleet's stream counts nothing itself
     const list = await get('api/v1/events?' + join(times, filter, `type=stopped&last=${MAX_EVENTS}`));
     const ends = list.events.filter((one) => one.shutdown);
     return {counts: ends.map((one) => [new Date(one.observe_time), classOf(one.shutdown), 1]), problems: list.problems};
@@ -30,10 +30,10 @@ async function countEnds(from, to, unit, filter) {
   return {counts, problems: (lists.find((list) => list.problems.length) || lists[0]).problems};
 }
 
-// Counts by `by`, but class, as [key, number]: the most first, days in their order. `wanted`: which events.
+// Counts by `by`, except class, as [key, number]: the largest first, days in their order. `wanted`: which events.
 async function countBy(by, wanted) {
   if (by === 'class') return [];
-  // Who, a fleet cannot say: the answer explains it.
+  // A fleet cannot count by who: its answer explains that.
   if (!isFleet || by === 'who') return (await get('api/v1/counts?' + join(wanted, `by=${by}`))).counts.map((one) => [one[by], one.events]);
   const keyOf = {vm: (one) => one.vm.name, cause: (one) => strip(one.shutdown.cause), day: (one) => dayText(new Date(one.observe_time)),
                  node: (one) => `${one.cluster}/${one.node}`}[by];
@@ -52,7 +52,7 @@ function addressOfKey(key) {
   return day ? addressOf({from: timeOf(year, month - 1, day), to: timeOf(year, month - 1, day + 1)}) : '';
 }
 
-// Draws what is counted; null: it is not known; undefined: not yet.
+// Draws what is counted; null: it is not known; undefined: not read yet.
 function drawCounts(counts) {
   for (const button of $('log-bys').children) {
     button.setAttribute('aria-pressed', button.dataset.by === view.by);

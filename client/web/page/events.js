@@ -72,7 +72,7 @@ async function loadLog() {
     bin.counts[name] += number;
   }
   const failed = [list, ends, counts].find((one) => one.status === 'rejected');
-  // Both questions are for the same nodes: the problems of one answer are enough.
+  // Both requests go to the same nodes, so the problems of one answer are enough.
   showProblems(failed ? [failed.reason.message] : list.value.problems.length ? list.value.problems : ends.value.problems);
   const full = listed && listed.length >= MAX_EVENTS;
   $('log-more').hidden = !full;
@@ -91,7 +91,7 @@ function drawLogChart() {
             (bin, name) => addressOf({from: bin.start, to: bin.end, classes: name ? [name] : view.classes}));
 }
 
-// What the events are limited to, but by the range, the filter's names and labels, the kind and the classes.
+// The restrictions of the events other than the time range: the filter's names and labels, the kind and the classes.
 function drawOnly() {
   const parts = [];
   for (const [what, text] of [['cause', words(view.cause)], ['name', view.name]]) {
@@ -140,7 +140,7 @@ function laterLog(pause = 1000) {
   logTimer = setTimeout(() => { logTimer = 0; if (view.view === 'events') loadLog(); }, pause);
 }
 
-// What is shown, for a spreadsheet, in which no text becomes a formula.
+// Writes the shown events for a spreadsheet, in which no text becomes a formula.
 function csvText() {
   const quoted = (text) => `"${String(text || '').replace(/^(?=[=+\-@\t\r])/, "'").replace(/"/g, '""')}"`;
   const lines = [['time', 'node', 'vm', 'uuid', 'event', 'class', 'cause', 'what happened']];

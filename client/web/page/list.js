@@ -4,7 +4,7 @@ const STATES = ['RUNNING', 'PAUSED', 'SUSPENDED', 'GUEST_DOWN', 'UNREACHABLE', '
 const textsOf = (problems) => (problems || []).map((one) => one.text);
 
 const vms = new Map();
-// Two of one name in one place are two VMs if both have a UUID; QEMU reports its own after its start.
+// Two VMs of one name in one place differ if both have a UUID; QEMU reports its UUID some time after its start.
 const placeOf = (name, source, one) => JSON.stringify([one.cluster || '', one.node || '', name, source]);
 function vmOf(ref, one) {
   const place = placeOf(ref.name, ref.source, one);
@@ -75,8 +75,8 @@ function apply(event) {
   describe(vm);
 }
 
-// Which VMs need attention, the worst first, as client/output/trouble.cc has it: tests compare both with
-// tests/golden/trouble.txt.
+// Returns which VMs need attention, the worst first, in the same way as client/output/trouble.cc: tests compare both
+// with tests/golden/trouble.txt.
 const NO_TROUBLE = 7, INTENT_WAITS = 2 * MINUTE;
 function troubleOf(vm, now) {
   if (vm.problems.length) return 0;

@@ -26,7 +26,7 @@ async function loadNodes() {
   try {
     const list = await get('api/v1/nodes');
     if (view.view !== 'nodes') return;
-    showProblems([]);  // a row has the node's
+    showProblems([]);  // the row of a node has its problem
     const now = Date.now();
     $('node-rows').replaceChildren(...list.nodes.map((one) => nodeRow(one, now)));
     $('nodes-count').textContent = `${list.nodes.filter((one) => one.reachable).length} of ${list.nodes.length} up`;

@@ -26,12 +26,12 @@ function update() {
   }
   if (view.view === 'events') {
     drawLog();
-    if (stream) loadLog();  // else when it is open
+    if (stream) loadLog();  // otherwise when the stream is open
   } else if (view.view === 'nodes') {
     loadNodes();
   } else {
     drawList();
-    if (loaded) findListed();  // else when it is
+    if (loaded) findListed();  // otherwise when the list is loaded
   }
   if (!came) return;
   window.scrollTo(0, view.view === 'vms' ? listScroll : 0);
@@ -85,7 +85,7 @@ function take(event) {
   if (view.view === 'vm' && event.vm && event.vm.name === view.vm) setTimeout(loadVm, 100);
   if (view.view === 'events' && !view.to) laterLog();
 }
-// What is shown may have changed unseen.
+// The shown data may have changed unseen.
 function loadAll() {
   load();
   if (view.view === 'vm') loadVm();
@@ -98,7 +98,7 @@ function loadFirst() {
   unread = 0;
   loadAll();
 }
-// A node is there again, or it is one more of several.
+// The node is there again, or another one of several is.
 function loadLater() {
   load();
   if (view.view === 'vm') loadVm();
@@ -110,7 +110,7 @@ function connect() {
   stream.addEventListener('open', (event) => {
     status('yes', 'live');
     if (event.data) return unread ? loadFirst() : loadLater();
-    // The browser's own: the server sends another one as soon as a node delivers.
+    // This event is the browser's own: the server sends another one as soon as a node delivers.
     clearTimeout(unread);
     unread = setTimeout(loadFirst, 1000);
   });

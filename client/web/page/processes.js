@@ -8,11 +8,11 @@ async function askPid(word) {
     const list = await get(`api/v1/events?pid=${word}&type=started,stopped&newest-first&last=1`);
     pids.set(word, list.events.find((one) => one.vm) || null);
   } catch {
-    // It is asked for again with the next list.
+    // The PID is asked for again with the next list.
   }
   askedPids.delete(word);
 }
-// Finds the PIDs among the words; a word that is a VM's name is none. Returns whether it had to ask.
+// Finds the PIDs among the words; a word that is a VM's name is not a PID. Returns whether it had to ask.
 async function findPids(words) {
   const names = new Set([...vms.values()].map((vm) => vm.name));
   const unknown = words.filter((word) => isPid(word) && !pids.has(word) && !names.has(word));

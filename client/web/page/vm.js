@@ -13,7 +13,7 @@ async function loadVm() {
     get(`api/v1/events?vm=${about}&last=100&newest-first`)]);
   if (ask !== asked || view.vm !== name) return;
   const own = (list) => list.value.events.filter((one) => one.vm && one.vm.name === name);
-  // Those of the VM that has the name now; another one of the name had its own.
+  // Ends of the VM that has the name now; an earlier VM of the name had its own.
   const first = why.status === 'fulfilled' && why.value.stories[0];
   const uuid = first && (first.vm ? first.vm.ref.uuid : first.last_end.vm.uuid);
   const another = (one) => uuid && one.vm.uuid && one.vm.uuid !== uuid;

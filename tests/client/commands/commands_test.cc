@@ -480,7 +480,7 @@ TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {
   EXPECT_EQ(Lines(), services.size()) << "the daemon as a whole, and each service";
 }
 
-// As a newer vmeventd may have one.
+// A newer vmeventd may have such a service.
 TEST_F(CommandsTest, HealthNamesAServiceThatItDoesNotKnow) {
   server_.SetServing(true, "third");
   EXPECT_FALSE(Run(HealthCommand{"third", absl::Minutes(1)}).has_value());

@@ -448,7 +448,7 @@ TEST_F(WhyTest, AVmIsFoundByItsUuid) {
   EXPECT_EQ(Why("vm_names: ['" + uuid + "', 'web1']")->code, ExitCode::kUsage);
 }
 
-TEST_F(WhyTest, VmsOfOneNameAreToldApart) {
+TEST_F(WhyTest, VmsOfOneNameAreDistinguished) {
   vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm, RunIn("web1", v1::VM_STATE_RUNNING, 1).vm};
   vms_[0].mutable_ref()->set_source("qmp:/a");
   vms_[0].mutable_ref()->set_uuid("uuid-1");

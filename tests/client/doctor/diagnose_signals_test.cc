@@ -33,7 +33,7 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
   }
 }
 
-TEST_F(DiagnosisTest, AContainerWithoutBpfIsToldTheOption) {
+TEST_F(DiagnosisTest, AContainerWithoutBpfGetsTheOption) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/docker/0a1b";
   facts_.daemon_pid = 8;

@@ -97,7 +97,9 @@ TEST(StreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
   }
 }
 
-TEST(StreamState, AnEmptyStreamBeginsBehindItsLast) { EXPECT_EQ(EmptyStream("{}").first, 8u); }
+TEST(StreamState, AnEmptyStreamBeginsAfterItsLastMessage) {
+  EXPECT_EQ(EmptyStream("{}").first, 8u);
+}
 
 TEST(StreamState, AMalformedStateIsAnError) {
   for (const char* text : {"", "[]", "{}", R"({"created":"x"})", R"({"created":1,"state":[]})"}) {

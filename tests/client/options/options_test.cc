@@ -236,7 +236,7 @@ TEST(ParseCommandLine, APushIntoAFleetTakesTheWholeJournal) {
           .follow.watch.start));
 }
 
-TEST(ParseCommandLine, UntilMayBeCountedFromSince) {
+TEST(ParseCommandLine, UntilMayBeRelativeToSince) {
   const auto events = As<EventsCommand>({"events", "--until", "+10m", "--since", "2h"});
   EXPECT_EQ(LengthOf(events.request), absl::Minutes(10));
 }

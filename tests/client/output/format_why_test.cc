@@ -132,7 +132,7 @@ TEST(FormatWhy, AQemuOfGanetisHasALogOfItsOwn) {
                                 Not(HasSubstr("journalctl"))));
 }
 
-TEST(FormatWhy, OfSeveralNodesTheOneWithTheLogsIsNamed) {
+TEST(FormatWhy, TheNodeWithTheLogsIsNamedIfThereAreSeveral) {
   TableStyle style = kTerminal;
   style.nodes = true;
   VmStory story = Crashed();

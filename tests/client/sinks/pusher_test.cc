@@ -58,7 +58,7 @@ PushState AtX() {
   return state;
 }
 
-// The epoch: it does not fail.
+// Returns since when the push has failed; the epoch: it does not fail.
 absl::Time FailingSince(const PushState& state) { return FromTimestamp(state.failing_since()); }
 
 // A pusher whose receiver gives these answers in turn, and then 200.
@@ -132,7 +132,7 @@ class PusherTest : public testing::Test {
   std::optional<WatchPosition> position_;
 };
 
-TEST_F(PusherTest, TheCursorMovesBehindWhatWasAcknowledged) {
+TEST_F(PusherTest, TheCursorMovesPastWhatWasAcknowledged) {
   EXPECT_TRUE(Run(3, {}).ok());
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2, 3)));
   EXPECT_EQ(position_->sequence, 3);

@@ -109,8 +109,9 @@ class DaemonSourceTest : public testing::Test {
   std::vector<std::string> notes_;
   std::vector<absl::Duration> waits_;
   double random_ = 1;  // the longest pauses
-  // The clock of a stream's silence stands still but for what the test adds to it, and for this at
-  // each look; milliseconds. At each limit that has passed in earnest the clock is looked at.
+  // The clock by which a stream's silence is measured, in milliseconds. It advances only by what
+  // the test adds, and by `time_of_a_look_` at each look. The clock is looked at each time the
+  // limit has passed in real time.
   std::atomic<int64_t> time_ = 0;
   std::atomic<int64_t> time_of_a_look_ = 0;
   absl::Duration silence_limit_ = absl::Milliseconds(10);

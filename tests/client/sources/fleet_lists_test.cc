@@ -163,7 +163,7 @@ TEST_F(FleetListsTest, TheNewestOfRareEventsAreFoundFarBack) {
   EXPECT_EQ(nats_.consumers.size(), 3u);
 }
 
-TEST_F(FleetListsTest, AGapOfANodeIsShownBesidesTheNewestEvents) {
+TEST_F(FleetListsTest, AGapOfANodeIsShownInAdditionToTheNewestEvents) {
   AddEvents(1, 2);
   v1::Event gap = MakeEvent(3);
   gap.set_type(v1::EVENT_TYPE_GAP);
@@ -320,7 +320,7 @@ TEST_F(FleetListsTest, AVmOfAJournalThatItsNodeHasLostIsStale) {
   EXPECT_THAT(output_.text, HasSubstr("RUNNING (stale)"));
 }
 
-// A consumer of a server before 2.10 has one filter at the most.
+// A consumer of a server before 2.10 has at most one filter.
 TEST_F(FleetListsTest, ABucketIsReadByOneFilter) {
   for (const char* name : {"a", "b", "c"}) AddVm("n1", name, v1::VM_STATE_RUNNING);
   EXPECT_EQ(Names(OfNames({"a", "b"})), "prod/n1/a\nprod/n1/b\n");

@@ -144,7 +144,7 @@ TEST_F(FleetWatchTest, BeginsNow) {
   EXPECT_EQ(nats_.deleted_consumers, 1);
 }
 
-TEST_F(FleetWatchTest, ContinuesBehindTheCursor) {
+TEST_F(FleetWatchTest, ContinuesAfterTheCursor) {
   with_cursor_ = true;
   AddEvents("n1", 1, 5);
   count_ = 2;
@@ -176,7 +176,7 @@ TEST_F(FleetWatchTest, TheEventsOfANewJournalBeginAgain) {
       << "a GAP of no journal counts each time";
 }
 
-TEST_F(FleetWatchTest, EventsThatComeAgainBehindTheCursorAreLeftOut) {
+TEST_F(FleetWatchTest, EventsThatComeAgainAfterTheCursorAreLeftOut) {
   with_cursor_ = true;
   AddEvents("n1", 1, 5);
   EXPECT_EQ(Run(), ExitCode::kOk);
@@ -338,7 +338,7 @@ TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
   command_.filter.add_types(v1::EVENT_TYPE_GAP);
   AddEvents("n1", 1, 9);
   nats_.on_idle = [this, begin = nats_.clock] {
-    // The fake says nothing while it waits, which a watch takes for a loss after 15 s.
+    // The fake sends nothing while it waits, which a watch takes for a loss after 15 s.
     if (nats_.clock - begin > kFleetProgressInterval + absl::Seconds(1)) stop_->Stop();
   };
   EXPECT_THAT(Seen(), IsEmpty());
@@ -379,7 +379,7 @@ TEST_F(FleetWatchTest, BeginsAtATime) {
   EXPECT_THAT(Seen(), ElementsAre("n1:2"));
 }
 
-// The server permits a node its own subjects; headers are what the node likes.
+// The server permits a node only its own subjects, but a node may send any headers.
 TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCounted) {
   const auto add = [this](const std::string& source, const std::string& type) {
     nats_.Add("VMEVENTS", "vmevents.v1.prod.n2.web1.paused",
@@ -433,7 +433,7 @@ TEST_F(FleetWatchTest, AFaultThatStaysIsShown) {
 TEST_F(FleetWatchTest, AMissingStreamIsNotFound) {
   nats_.streams.clear();
   EXPECT_EQ(Run(), ExitCode::kNotFound);
-  EXPECT_THAT(notes(), HasSubstr("create them by `vmevents fleet create`"));
+  EXPECT_THAT(notes(), HasSubstr("create them with `vmevents fleet create`"));
 }
 
 }  // namespace

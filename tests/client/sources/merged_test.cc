@@ -54,7 +54,7 @@ class EventMergerTest : public testing::Test {
     merger_->Add({node, ServerPosition{node, {sequence, "journal"}}}, {});
   }
   void End(size_t node) { merger_->Add({node, Source::Ended{}}, {}); }
-  // The sequences of what need not wait.
+  // Returns the sequences of the items that need not wait.
   std::vector<uint64_t> Ready() {
     std::vector<uint64_t> sequences;
     for (const auto& item : merger_->Take(1000, {}, absl::ZeroDuration())) {

@@ -211,7 +211,7 @@ class Story {
     backlog_->End(task, done);
   }
 
-  // The disk does it.
+  // Carries out the task on the disk.
   void Do(const Backlog::Task& task) {
     switch (task.work) {
       case Work::kNone:

@@ -258,7 +258,7 @@ TEST_F(HandedLogTest, TheHandedJournalIdTakesPrecedenceOverTheFile) {
   EXPECT_EQ(state_.log().identity().journal_id, "another");
 }
 
-TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
+TEST_F(HandedLogTest, TheOldestAreDroppedBeyondTheBound) {
   for (int i = 0; i < 20; ++i) state_.PushEach("b", 1);
   HandedLog handed = state_.log().HandOver();
   ASSERT_THAT(handed.unwritten.events, SizeIs(22));
@@ -274,7 +274,7 @@ TEST_F(HandedLogTest, BeyondTheBoundTheOldestGo) {
   EXPECT_LT(left.size(), 12u);
 }
 
-// More events waited than may wait.
+// More events waited than the bound permits.
 TEST_F(HandedLogTest, AGapNamesEventsThatAreNeitherWrittenNorHandedOver) {
   HandedLog handed = state_.log().HandOver();
   handed.unwritten.events.erase(handed.unwritten.events.begin());
@@ -382,7 +382,7 @@ TEST(EventLog, DamageThatTheNextStartDoesNotFindIsIgnored) {
   EXPECT_EQ(events[1].missing().first(), 2u);
 }
 
-// The file may be undamaged, and must not be written all the same.
+// The file may be undamaged, but must not be written in any case.
 TEST(EventLog, AReportThatSaysReplaceOrNothingNeedsNoCheck) {
   for (const bool replace : {true, false}) {
     PumpedState state;

@@ -346,7 +346,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   log->Step();
   ASSERT_EQ(log->range().committed, 64u);
   constexpr char kResets[] = "filter { types: EVENT_TYPE_RESET }";
-  // The second look is behind the 64 events of the journal.
+  // The second look comes after the 64 events of the journal.
   clock.Do(2, [&] {
     write();
     push(EventType::kPaused);
@@ -357,7 +357,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
   EXPECT_TRUE(listing.Continue(JournalReader::Open(path).value().get()).value());
   EXPECT_THAT(Listed(listing), ElementsAre(65));
 
-  // The same between two turns, of which the first finds where in the journal the times end.
+  // The same between two turns, the first of which finds where in the journal the times end.
   push(EventType::kReset);
   clock.Advance(PublicationQueue::kPatience);
   log->Step();

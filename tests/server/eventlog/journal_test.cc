@@ -93,7 +93,7 @@ TEST(Retention, TheContractTheAlertAndTheDocumentsNameWhatGoesLast) {
   }
 }
 
-TEST(Retention, VmsWithAsManyEventsLoseAsMany) {
+TEST(Retention, VmsWithEquallyManyEventsLoseEquallyMany) {
   PumpedState state({}, {.retention_events = 6});
   for (int i = 0; i < 5; ++i) {
     state.Push({Update("a", EventType::kReset), Update("b", EventType::kReset),
@@ -218,7 +218,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   EXPECT_LE(events[0].missing().first(), 3u);
   EXPECT_EQ(events[0].missing().last(), events[0].sequence());
   EXPECT_EQ(events[1].sequence(), events[0].sequence() + 1);
-  // A page that ends among the thinned out has one as well.
+  // A page that ends among the thinned-out events has a GAP as well.
   uint64_t through = 0;
   const auto page = JournalEvents(state.reader(), 3, 10, &through).value();
   ASSERT_EQ(page.size(), 1u);
@@ -226,7 +226,7 @@ TEST(Retention, APositionBeforeWhatWasThinnedOutIsContinuedWithAGap) {
   EXPECT_EQ(through, 10u);
 }
 
-// A reader may break off behind any event of a page, and ask for what follows.
+// A reader may stop after any event of a page, and ask for what follows.
 TEST(Retention, NothingIsThinnedOutWithoutAGapBeforeIt) {
   PumpedState state({}, {.retention_events = 6});
   for (const char* name : {"quiet", "noisy", "quiet", "noisy", "quiet", "noisy", "noisy"}) {
@@ -269,7 +269,7 @@ TEST(JournalReader, IfNothingWasDeletedAnyTimeIsInRange) {
   }
 }
 
-// Thinned-out events leave no time behind.
+// The times of thinned-out events are no longer known.
 TEST(JournalReader, SinceBeforeWhatWasThinnedOutBeginsAtTheOldest) {
   PumpedState state({}, {.retention_events = 4});
   state.Push({Update("quiet", EventType::kStarted)});
@@ -285,8 +285,8 @@ TEST(JournalReader, ATimeBeforeDeletedEventsStaysOutOfRangeAfterThinningOut) {
   EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Locate(At(10)).status()));
 }
 
-// Memory may have those still.
-TEST(JournalReader, TheOldestIsBehindWhatWasThinnedOutBeforeIt) {
+// Memory may still have the thinned-out events.
+TEST(JournalReader, TheOldestEventComesAfterThoseThatWereThinnedOut) {
   PumpedState state({}, {.retention_events = 2});
   state.Push({Update("a", EventType::kStarted)});
   state.PushEach("noisy", 4);
@@ -316,8 +316,8 @@ TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
 }
 
 TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
-  // An encoding that does not end; another sequence, and none; the type 0; another type than the
-  // row's; a VM that does not end, and none.
+  // The garbled rows, in this order: an encoding that does not end; another sequence; no sequence;
+  // the type 0; a type other than the row's; a VM that does not end; no VM.
   for (const char* garbled :
        {"UPDATE stored SET event = x'0aff' WHERE sequence = 2",
         "UPDATE stored SET event = (SELECT event FROM stored WHERE sequence = 1) WHERE sequence=2",

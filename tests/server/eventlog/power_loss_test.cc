@@ -45,7 +45,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     });
   }
 
-  // The journal is closed behind this, member by member.
+  // The members close the journal after this, one by one.
   void TearDown() override {
     disk_->set_before_change([] {});
   }
@@ -66,7 +66,7 @@ class PowerLossTest : public ::testing::TestWithParam<uint64_t> {
     const std::string there = crashed_.path();
     disk_->CutPower(directory_, there, random_);
     const std::string path = there + "/journal.db";
-    // The files stand elsewhere than they would: they are no copy.
+    // Records the identity of the moved files, so that they do not count as a copy.
     struct stat info {};
     ASSERT_EQ(stat(path.c_str(), &info), 0);
     const absl::Status same = ExecuteSql(

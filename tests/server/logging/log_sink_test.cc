@@ -61,7 +61,7 @@ class LogSinkTest : public ::testing::Test {
     in_.Reset();
   }
 
-  // The reader is slow where the test says so, and nowhere else.
+  // The reader is slow only where a test makes it slow.
   static constexpr LogSinkOptions kOptions = {
       .max_bytes = 200'000, .patience = absl::Hours(1), .lines = 1e9};
   ManualClock clock_;  // set while no line is on its way

@@ -51,7 +51,7 @@ std::vector<uint64_t> Sequences(const v1::WatchEventsResponse& response) {
   return out;
 }
 
-TEST(StreamCursor, ResumesBehindItsPosition) {
+TEST(StreamCursor, ResumesAfterItsPosition) {
   PumpedState pumped;
   pumped.Push({Update("a", EventType::kReset), Update("a", EventType::kReset),
                Update("a", EventType::kReset)});

@@ -147,7 +147,7 @@ TEST_F(ClientFramesTest, AClientThatIsSentMessagesMaySendMoreControlFrames) {
   EXPECT_EQ(frames_.TakeCounts().control, 0);
   for (int i = 0; i < 1'000; ++i) EXPECT_EQ(Read(kPing), "");
   EXPECT_EQ(frames_.TakeCounts().control, 0) << "they are free: four for each answer";
-  // The server's own pings and refusals do not pay for a flood.
+  // The server's own pings and refusals permit the client no additional control frames.
   frames_.OnAnswer(FrameType::kPing);
   frames_.OnAnswer(FrameType::kResetStream);
   EXPECT_EQ(Read(kPing + kPing), "");

@@ -271,7 +271,7 @@ TEST_F(ConnectionAcceptorTest, AClientThatStaysDoesNotDelayTheStop) {
   EXPECT_TRUE(UntilClosed(first));
 }
 
-TEST(DescriptorShares, ProtectVmsFromClientsAndTheReverse) {
+TEST(DescriptorShares, ProtectVmsFromClientsAndClientsFromVms) {
   const struct {
     uint64_t limit;
     size_t listeners;

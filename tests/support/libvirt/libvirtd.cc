@@ -40,7 +40,7 @@ std::string XmlText(absl::string_view text) {
       text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&apos;"}, {"\"", "&quot;"}});
 }
 
-// As much of a name as the path of a Unix socket has room for.
+// The part of a name for which the path of a Unix socket has room.
 absl::string_view FileName(absl::string_view name) { return name.substr(0, 16); }
 
 void TypeAt(int fd, std::string_view text) {
@@ -120,7 +120,7 @@ void Libvirtd::Stop(int signal) {
 }
 
 void Libvirtd::KillDomains() {
-  if (kind_ == Kind::kPod) return;  // dead already, and their numbers are others' here
+  if (kind_ == Kind::kPod) return;  // they are dead, and here other processes have their pids
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(PidDirectory(), none)) {
     if (entry.path().extension() != ".pid" || entry.path().stem() == "driver") continue;

@@ -42,7 +42,7 @@ class FakeKubeApi:
             self._changed.notify_all()
         self._server.close()
 
-    # What the cluster does.
+    # The cluster's own actions.
 
     def put(self, path, namespace, name, uid, labels=None, **fields):
         """Makes or replaces an object."""
@@ -82,8 +82,9 @@ class FakeKubeApi:
 
     @contextlib.contextmanager
     def missed(self):
-        """What changes within it no watch brings: all have ended before, and a later one's position has expired."""
-        with self._changed:  # so that none begins in between
+        """No watch reports what changes within it: all watches have ended before, and the position of a later watch has
+        expired."""
+        with self._changed:  # so that no watch begins in between
             self.cut()
             yield
             self._oldest = self._version
@@ -94,7 +95,7 @@ class FakeKubeApi:
             if not self._changed.wait_for(lambda: condition(self), timeout=patience()):
                 raise AssertionError(f"the client did not come; its queries: {self.log}")
 
-    # What a client asks.
+    # The requests of a client.
 
     def answer(self, handler):
         url = urllib.parse.urlsplit(handler.path)

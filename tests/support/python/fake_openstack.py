@@ -1,4 +1,4 @@
-"""As much of OpenStack's keystone as a notifier of masakari and masakari itself meet."""
+"""The part of OpenStack's keystone that a notifier of masakari, and masakari itself, use."""
 
 import datetime
 import threading

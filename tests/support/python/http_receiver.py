@@ -1,4 +1,4 @@
-"""What events are POSTed to, with faults."""
+"""A receiver of POSTed events, with faults."""
 
 import collections
 import socket
@@ -26,7 +26,7 @@ class Receiver:
     def __init__(self, tls=None):
         self.lock = threading.Condition()
         self.requests = []
-        self.accepted = []  # those that were answered 2xx
+        self.accepted = []  # requests that were answered 2xx
         self.answers = []
         self.decide = lambda request: Answer()
         self._server = local_http.Server(self._handle, tls)

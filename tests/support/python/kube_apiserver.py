@@ -22,7 +22,7 @@ ADMISSION = {
 ANY = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 TIME = {"type": "string", "format": "date-time", "nullable": True}
 TEXT = {"type": "string"}
-# As KubeVirt's definitions have it. What a condition has beyond that is dropped.
+# As KubeVirt's definitions have it. Other fields of a condition are dropped.
 CONDITIONS = {"type": "array", "items": {"type": "object", "required": ["status", "type"], "properties": {
     "lastProbeTime": TIME, "lastTransitionTime": TIME, "message": TEXT, "reason": TEXT, "status": TEXT, "type": TEXT}}}
 KUBEVIRT = {"type": "object", "properties": {"spec": ANY, "status": {**ANY, "properties": {"conditions": CONDITIONS}}}}
@@ -83,7 +83,7 @@ class KubeApiServer:
         return self.call("PATCH", path, body, "application/merge-patch+json")
 
     def define(self, group, version, kind, scope="Namespaced", schema=None, subresources=()):
-        """Makes a kind of somebody else's, and waits until it is served."""
+        """Makes another project's kind, and waits until it is served."""
         plural = kind.lower() + "s"
         self.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

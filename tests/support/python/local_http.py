@@ -1,4 +1,4 @@
-"""An HTTP server of a test, on loopback."""
+"""A test's HTTP server, on loopback."""
 
 import http.server
 import json
@@ -10,7 +10,7 @@ class _HttpServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        # A client that has gone is no news.
+        # A client that has gone is not reported.
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -43,7 +43,7 @@ class Server:
 
 
 def body_of(handler):
-    """What a request has, None for nothing, from JSON."""
+    """The JSON of a request's body; None: it has no body."""
     size = int(handler.headers.get("Content-Length", 0))
     return json.loads(handler.rfile.read(size)) if size else None
 

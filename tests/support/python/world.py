@@ -278,7 +278,7 @@ class World:
         self.start(*arguments)
 
     def damage_journal(self):
-        """The journal is replaced by what is none; starts a daemon that finds it."""
+        """Replaces the journal by a file that is none, and starts a daemon that finds it."""
         self.stop()
         (self.state / "journal.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
         for name in ("journal.db-wal", "journal.db-shm"):
@@ -373,14 +373,14 @@ class World:
 
 
 class WorldTest(unittest.TestCase):
-    """Each test has a world, without a daemon so far."""
+    """Each test has a world, which has no daemon at first."""
 
     def setUp(self):
         self.world = World()
         self.addCleanup(self.world.close)
 
     def run_beside(self, command, environment=None, **streams):
-        """Runs a program until the test ends; what it says is in `log`."""
+        """Runs a program until the test ends; its output is in `log`."""
         with open(self.world.path / "hook.log", "ab") as log:
             program = subprocess.Popen(command, stderr=log, env=environment, **streams)
         self.addCleanup(program.wait)
@@ -393,7 +393,7 @@ class WorldTest(unittest.TestCase):
 
 
 def code(answer):
-    """The name of the status of a result of World.call."""
+    """Returns the name of the status of a result of World.call."""
     return answer.code().name if isinstance(answer, grpc.RpcError) else "OK"
 
 
@@ -421,12 +421,12 @@ def reason(error):
 
 
 def facts(error):
-    """What the ErrorInfo of a call that failed has in addition to its reason."""
+    """Returns the facts that the ErrorInfo of a failed call has in addition to its reason."""
     return dict(details(error)["ErrorInfo"].metadata)
 
 
 def hook_environment(**variables):
-    """What a hook in Python has in its environment."""
+    """Returns the environment of a hook in Python."""
     return {"PATH": "/usr/bin:/bin", "PYTHONPATH": STUBS.name, "PYTHONDONTWRITEBYTECODE": "1", **variables}
 
 

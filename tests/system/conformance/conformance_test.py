@@ -152,7 +152,7 @@ SCENARIOS = [
 
 
 class Outcome:
-    """What a client made of a scenario; what it takes back is gone."""
+    """What a client made of a scenario, without what it took back."""
 
     def __init__(self):
         self.events, self.gaps, self.snapshots, self.position = [], 0, [], None
@@ -360,7 +360,7 @@ class ConformanceTest(unittest.TestCase):
                         self.assertTrue(info.journal_writable)
                     finally:
                         server.close()
-                    # A call on a connection that is seen to be closed too late fails, wait_for_ready or not.
+                    # A call fails if its connection is seen to be closed too late, with wait_for_ready or without.
                     await_closed(channel)
                     shutil.rmtree(directory)
                     long_directory(name)

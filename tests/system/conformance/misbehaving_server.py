@@ -76,7 +76,8 @@ class Server(rpc.VmEventServiceServicer):
         self._journal_writable = list(journal_writable)  # the answers, one by one; then True
         self._closing = threading.Event()
         self.starts = []
-        # Whether the client has shown an event. A connection that breaks off takes along what it has not read.
+        # Returns whether the client has shown an event. A connection that breaks off loses what the client has not
+        # read.
         self.arrived = lambda sequence: True
         self._server = None
         self._number = 0

@@ -202,7 +202,7 @@ def an_intent_of_an_earlier_run(world):
     assert world.declare(started_before={"seconds": started.seconds + 1}).intent_id
     qemu.exit()
     stream.wait_event("STOPPED")
-    # Before its life: an intent for a run that lived then is INTENT_LATE.
+    # The time is after its life: an intent for a run that lived then would be INTENT_LATE.
     world.refused("NOT_FOUND NO_SUCH_VM", "DeclareIntent", **request, started_before={"seconds": started.seconds + 3600})
 
 

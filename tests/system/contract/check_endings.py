@@ -193,7 +193,7 @@ elsewhere("tests/watcher/node/node_watcher_exit_test.cc:NodeWatcherExitTest.With
           "ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED")
 
 
-# What QEMU says and the signal that kills it, or None where it exits: its class, cause and rule.
+# QEMU's words and the signal that kills it (None: it exits); then class, cause and rule.
 ENDS = (
     (shutdown(False, "host-ui"), None, ADMIN, "HOST_UI", "host-ui"),
     (shutdown(False, "host-error"), None, CRASH, "HOST_ERROR", "shutdown-host-error"),

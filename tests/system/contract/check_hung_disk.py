@@ -18,7 +18,7 @@ def follow(world):
 
 
 def next_progress(stream):
-    """The first Progress that a stream certainly sends from now on: the one before it may be on the way."""
+    """The first Progress that a stream certainly sends from now on: an earlier one may be on the way."""
     before = len(progresses_of(stream)) + 1
     return stream.wait("the Progress", lambda: progresses_of(stream)[before:])[-1]
 
@@ -93,7 +93,8 @@ def a_start_waits_for_its_disk(world):
 def what_a_crash_takes_back(world):
     stream, qemu = follow(world)
     world.hang_disk()
-    # The first is written and its sync is awaited, unless an earlier commit hangs; the second has not been written.
+    # The first event is written and its sync is awaited, unless an earlier commit hangs; the second has not been
+    # written.
     qemu.send(qmp("STOP"))
     paused = stream.wait_event("PAUSED")
     qemu.send(qmp("RESUME"))
@@ -124,7 +125,7 @@ def no_intent_while_the_disk_hangs(world):
     world.call("WithdrawIntent", intent_id=intent.intent_id)
     stream.wait_event("INTENT_ENDED")
     world.hang_disk()
-    # The first is declared and withdrawn, as nobody knows yet that the disk hangs.
+    # The first intent is declared and withdrawn, because nobody knows yet that the disk hangs.
     for _ in range(2):
         message = world.refused("UNAVAILABLE JOURNAL_UNAVAILABLE", "DeclareIntent", vm_name="vm1", actor="a",
                                 reason="r")

@@ -223,7 +223,7 @@ def sizes_of_what_comes_with_a_call(world):
             return "OK", ""
         except grpc.RpcError as error:
             return error.code().name, error.details()
-    # A field that this version does not know, which may have any value; noise does not compress.
+    # Adds a field that this version does not know, which may have any value; noise does not compress.
     noise = random.Random(1).randbytes(6000)
     unknown = b"\xfa\x7f" + bytes([len(noise) % 128 + 128, len(noise) // 128]) + noise
     assert outcome(unknown)[0] == "OK"

@@ -46,8 +46,8 @@ std::map<RunKey, const RunHistory*> ByProcess(const History& history) {
   return runs;
 }
 
-// By name, how many processes no run of the journal has. One of them may have ended as the daemon
-// connected to it for the first time: a run without a process is what it sent by then.
+// Returns for each name how many processes have no run in the journal. One process may have ended
+// while the daemon connected to it for the first time: its run is then one without a process.
 std::map<std::string, int> ProcessesWithoutRun(const History& history) {
   std::set<RunKey> followed;
   for (const v1::Event& event : history.journal) {

@@ -139,7 +139,7 @@ TEST(CrashChecksTest, LossesThatAKillPermitsAreNoFault) {
       [](auto*, auto* streams) {
         streams->back().deliveries.push_back({5, false, "lost"});
       },
-      // An event behind the stream's position.
+      // An event after the stream's position.
       [](auto*, auto* streams) {
         streams->back().deliveries.pop_back();
         streams->back().position = 3;

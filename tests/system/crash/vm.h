@@ -19,7 +19,7 @@ class Vm {
   const RunHistory& history() const { return history_; }
   void Log(const std::string& text) { history_.log.push_back(text); }
   bool ended() const { return ended_; }
-  // Its end has begun, and its process still exists.
+  // Returns whether its end has begun and its process still exists.
   bool lingers() const { return lingers_; }
 
   // Sends events, and runs on. Returns what it did, for people.

@@ -237,7 +237,7 @@ class LinesTest(DoctorCase):
 
     @staticmethod
     def close_each_client(listener):
-        """What another program does that does not speak gRPC."""
+        """What another program does if it does not speak gRPC."""
         def serve():
             while True:
                 listener.accept()[0].close()
@@ -291,7 +291,7 @@ class LinesTest(DoctorCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "only root sees that nobody has it")
     def test_a_holder_that_cannot_be_seen(self):
-        """The connection is on its way between two processes, in neither."""
+        """The connection is being passed between two processes, and belongs to neither."""
         qemu = self.monitored("web1")
         here, there = socket.socketpair()
         with here, there:

@@ -65,7 +65,7 @@ class PathsTest(LayoutTest):
         self.assertEqual(self.findings(f"pid {pid})"), [])
 
     def test_a_relative_path_to_a_socket_that_may_be_anybodys(self):
-        """vmeventd cannot tell whose it is, so that it follows it nowhere."""
+        """vmeventd cannot tell which QEMU it belongs to, so it does not follow it at any path."""
         self.configuration.write_text(f'watch = ["{self.sockets}:*.sock"]\n', encoding="utf-8")
         pid = self.daemonized(self.sockets, "web1.sock")
         self.begin()

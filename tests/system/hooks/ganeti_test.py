@@ -39,7 +39,8 @@ class GanetiTest(HookTest):
         self.install(f"unix:{self.world.socket}")
 
     def install(self, server):
-        """Installs the hook as its head says; Ganeti clears the environment, so that the test's own is in a wrapper."""
+        """Installs the hook as the comment at its head describes. Ganeti clears the environment, so a wrapper sets the
+        test's own."""
         hooks = self.world.path / "hooks"
         (operations,) = re.findall(r"^#   for operation in (.*); do$", HOOK.read_text(), re.MULTILINE)
         for operation in operations.split():

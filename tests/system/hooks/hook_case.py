@@ -47,7 +47,7 @@ class HookTest(world.WorldTest):
         return self.expect_class(name, "ADMIN")
 
     def check_unit(self, name, program):
-        """The unit is one, and runs the hook where the documents have it installed."""
+        """The file is a valid unit, and runs the hook from the path at which the documents install it."""
         unit = self.world.path / name
         text = (HOOKS / name).read_text()
         self.assertIn(f"ExecStart={program} ", text)

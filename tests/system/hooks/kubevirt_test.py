@@ -165,7 +165,7 @@ class KubevirtTest(HookTest):
         self.start()
         self.wait_declared()
 
-    def test_a_watch_that_is_cut_goes_on_where_it_was(self):
+    def test_a_watch_that_is_cut_continues_where_it_was(self):
         self.start()
         self.api.bookmark(VMIS)
         lists = sum("watch" not in query for _, query in self.api.log)
@@ -306,7 +306,7 @@ class KubevirtTest(HookTest):
         self.wait_declared()
         self.send_shutdown(self.qemu)
         self.qemu.exit()
-        event = self.wait_reported(5)[-1]  # its pod is another's
+        event = self.wait_reported(5)[-1]  # its pod belongs to another instance
         self.assertEqual((event["reason"], event["type"]), ("PlatformRequestedShutdown", "Normal"))
         self.assertEqual(self.conditions(VMIS)["GuestTerminated"]["reason"], "PlatformRequestedShutdown")
 

@@ -128,7 +128,7 @@ class Masakari:
             return json.load(answer)
 
     def notifications(self):
-        """The payloads of the accepted ones, in order; not by the API, which may have to fail."""
+        """The payloads of the accepted notifications, in order. Not read through the API, which a test may let fail."""
         return [json.loads(row[0]) for row in self._query(
             "SELECT payload FROM notifications WHERE type = 'VM' ORDER BY id")]
 
@@ -164,7 +164,7 @@ class MasakariTest(HookTest):
         self.before = self.masakari.notifications()
         super().setUp()
         self.hook = None
-        # masakari takes the same twice within three minutes for one: each test has another instance.
+        # masakari takes two equal notifications within three minutes for one, so each test has another instance.
         self.uuid = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
 
     def start(self, *arguments, password=fake_openstack.PASSWORD):
@@ -196,7 +196,7 @@ class MasakariTest(HookTest):
         self.assertEqual(self.new(), list(payloads))
 
     def expect_only(self, *payloads):
-        """What was to come before the next crash is there by then."""
+        """Ends another VM: when its notification has come, those of all earlier ends have come, too."""
         last = f"550e8400-e29b-41d4-a716-{os.urandom(6).hex()}"
         self.crash("last", last)
         self.wait_notified(*payloads, payload(last))

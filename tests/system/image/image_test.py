@@ -288,7 +288,7 @@ def check_stop(report, container):
     container.signal('TERM')
     started = time.monotonic()
     try:
-        # The daemon itself sees to the 5 s: one that gives up ends with an error.
+        # The daemon itself limits its stop to 5 s: beyond that it exits with an error.
         code = container.wait(patience(STEP))
         took = time.monotonic() - started
         report.check(code == 0, f'{container.name}: SIGTERM stops it with 0, after {took:.1f} s',

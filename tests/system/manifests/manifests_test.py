@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks that the files of deploy/ for Kubernetes, compose and docker fit vmeventd: apply_test.py has what is valid for
+"""Checks that the files of deploy/ for Kubernetes, compose and docker fit vmeventd: apply_test.py checks what is valid for
 Kubernetes.
 
   manifests_test.py VMEVENTD VMEVENTS KUBECTL [UNITTEST-ARGUMENT...]
@@ -165,7 +165,7 @@ def expected(components):
 
 
 def facts_of(manifests):
-    """What expected() has, of manifests."""
+    """The same facts as those of expected(), read from manifests."""
     facts = {name: set() for name in BASE}
     for manifest in manifests:
         kind, name = manifest['kind'], manifest['metadata']['name']

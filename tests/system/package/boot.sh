@@ -10,10 +10,10 @@ log_has() { daemon_log | grep "$1"; }
 
 service() { systemctl show --value -p "$1" vmeventd.service; }
 
-# The log of the process that runs now.
+# status_line NAME: a line of the daemon's /proc/PID/status.
 status_line() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(service MainPID)/status"; }
 
-# As Ganeti's daemon-util does, for its watcher and for the start of an instance, where Ganeti has no units.
+# Starts kvmd as Ganeti's daemon-util does, for its watcher and for the start of an instance, where Ganeti has no units.
 ganeti_starts_kvmd() {
   local KVMD_ARGS=''
   source /etc/default/ganeti
@@ -29,7 +29,7 @@ end_kvmd() {
   wait_for "kvmd is gone" kvmd_is_gone
 }
 
-# What the package says of itself as it is installed again over the configuration that there is.
+# What the package prints when it is installed again over an existing configuration.
 install_again() {
   apt-get "${apt_options[@]}" remove vmeventd >/dev/null
   install ./vmeventd.deb
@@ -140,7 +140,7 @@ check_ganeti_with_units() {
   apt-get "${apt_options[@]}" purge vmeventd vmevents vmeventd-doc >/dev/null
 }
 
-# Configured before, and no kvmd: it starts as it is installed.
+# With a configuration that exists already, and without kvmd, the service starts when the package is installed.
 check_service() {
   step "the service"
   mkdir -p /etc/vmeventd
@@ -198,7 +198,7 @@ check_signals() {
   systemctl start vmeventd.service
 }
 
-# systemd may not have noticed the end of the one before.
+# systemd may not have noticed the end of the previous process.
 is_another() {
   local now
   now=$(service MainPID)
@@ -294,7 +294,7 @@ check_push() {
   local receiver=$!
   command install -d -m 0700 /etc/vmevents/push/ops
   printf 'whsec_dGhpcyBpcyBhIHNlY3JldA==\n' | command install -m 0600 /dev/stdin /etc/vmevents/push/ops/secret
-  # From the oldest: the unit is started before it follows.
+  # It reads from the oldest event, because the unit is started before the push follows.
   printf '%s\n' \
     'PUSH_OPTIONS=http://127.0.0.1:8099/ --type stopped --from oldest --secret-file push_secret' \
     'VMEVENTS_SERVER=unix:/run/vmeventd/vmeventd.sock' >/etc/vmevents/push/ops/options
@@ -430,7 +430,7 @@ check_watchdog() {
   kill -STOP "$pid"
   wait_for "systemd has killed it" test ! -e "/proc/$pid"
   wait_for "the service is up" vmevents info
-  # What follows may keep a busy machine for so long.
+  # What follows may keep a busy machine for as long as this.
   rm /etc/systemd/system/vmeventd.service.d/watchdog.conf
   systemctl daemon-reload
   systemctl restart vmeventd.service

@@ -142,7 +142,7 @@ boot_and_power_off() {
 # Boots the system in a virtual machine, as the initramfs of Debian's kernel: it needs no disk and no module.
 boot_machine() {
   prepare machine.sh apparmor systemd qemu-system-x86
-  # Of what it says, the console gets all.
+  # The console gets everything that it prints.
   sed -i 's|^StandardOutput=.*|StandardOutput=tty\nTTYPath=/dev/ttyS0|; s|^ExecStart=/bin/touch.*||' \
     "$root/etc/systemd/system/boot-checks.service"
   umount "$root/proc" "$root/var/cache/apt/archives"

@@ -47,8 +47,7 @@ bash_offers() {
     printf "%s\n" "${COMPREPLY[@]}"' bash "$bash_completion" "$@"
 }
 
-# Bash inserts what is offered as it stands: each word is to be the VM's name again, and to run
-# nothing, whatever the name is.
+# Bash inserts a candidate unchanged: each word must be the VM's name again, and must run nothing, whatever the name is.
 names_are_quoted() {
   local scratch
   scratch=$(mktemp -d)

@@ -68,7 +68,7 @@ setting() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
 # Whether `vmevents why NAME` has the text.
 vm_says() { vmevents --color never vm "$1" | tee /dev/stderr | grep -q "$2"; }
 
-# follow N [PAGE HEADING]: runs the Nth block of commands behind a heading, as it is written there.
+# follow N [PAGE HEADING]: runs the Nth block of commands below a heading, as it is written there.
 follow() {
   local commands page=/usr/share/doc/vmeventd/${2:-connect.md}
   commands=$(awk -v wanted="$1" -v heading="## ${3:-Ganeti}" '/^## / {here = $0 == heading}

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 user=()
-# It asks for it by itself, and complains.
+# As root, lintian complains without this option.
 ((EUID != 0)) || user=(--allow-root)
 # The first release was not uploaded to Debian, where it would close a bug.
 lintian "${user[@]}" --suppress-tags initial-upload-closes-no-bugs --fail-on error,warning --no-override --tag-display-limit 0 "$1"/*.changes "$2"/*.changes

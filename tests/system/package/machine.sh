@@ -45,7 +45,8 @@ ended() {
 
 step "the profile"
 aa-enabled --quiet || fail "this kernel has no AppArmor"
-# The package was installed where no kernel could load it; at boot the service apparmor does.
+# The profile could not be loaded when the package was installed, because no kernel was there; at boot the service
+# apparmor loads it.
 wait_for "the profile is loaded" grep -x 'vmeventd (enforce)' /sys/kernel/security/apparmor/profiles
 
 step "the service is confined"

@@ -48,7 +48,7 @@ begin() {
   unit deaf deaf "$(press deaf)" TimeoutStopSec=10s $'[Unit]\nAfter=vmeventd.service'
   unit killed deaf KillSignal=SIGKILL $'[Unit]\nAfter=vmeventd.service'
   unit slice deaf Slice=machine.slice $'[Unit]\nAfter=vmeventd.service' $'[Install]\nWantedBy=multi-user.target'
-  # It is made again at the second boot.
+  # systemd-tmpfiles makes the directory again at the second boot.
   printf 'd /run/qemu\n' >/etc/tmpfiles.d/qemu.conf
   systemctl daemon-reload
   systemctl enable vm-slice.service
@@ -67,14 +67,14 @@ seen() { wait_for "$1 is over" vm_says "$1" STOPPED; }
 # ends NAME CLASS CAUSE RULE; the last two are regular expressions.
 ends() {
   local event
-  # In addition to the GAP of the time in which the host was down.
+  # `events` also lists the GAP of the time in which the host was down.
   event=$(vmevents -o jsonl events --vm "$1" --type stopped | grep -v '"type":"EVENT_TYPE_GAP"')
   same "the ends of $1" "$(wc -l <<<"$event")" 1
   grep -Eq "\"shutdown_class\":\"SHUTDOWN_CLASS_$2\",\"cause\":\"SHUTDOWN_CAUSE_($3)\"" <<<"$event" || fail "$1: $event"
   grep -Eq "\"rule\":\"($4)\"" <<<"$event" || fail "$1 is not $4: $event"
 }
 
-# What systemd logs of a unit that it stops in order; one whose stop it deleted runs until the last kill.
+# Prints what systemd logs of a unit that it stops in order. A unit whose stop job was deleted runs until the last kill.
 stopped_in_order() { journalctl --no-pager -q -b -1 _PID=1 UNIT=vmeventd.service | grep 'Stopped vmeventd.service'; }
 
 no_cycle() {

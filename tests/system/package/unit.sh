@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The units, and the examples of units and drop-ins, are valid, and the system's is exposed by 2.0 at the most.
+# The units, and the examples of units and drop-ins, are valid, and the exposure of the system's unit is at most 2.0.
 #
 #   unit.sh UNIT_DIR VMEVENTD EXAMPLE_DIR
 set -euo pipefail
@@ -23,9 +23,9 @@ complaints=$(systemd-analyze verify --man=no --recursive-errors=no "$scratch/vme
     "$scratch/vmeventd-user.service" 2>&1)
 [[ -z $complaints ]] || { printf 'systemd-analyze verify:\n%s\n' "$complaints" >&2; exit 1; }
 
-# As libvirt has it: with a VM's unit in machine.slice, which systemd starts before basic.target, no order of the units
-# contradicts another. Proxmox VE's is qemu.slice. Without the dependencies' errors a cycle is not
-# reported; other faults of the machine's own units do not count.
+# A VM's unit in machine.slice, which systemd starts before basic.target, as libvirt has it: no order of the units
+# contradicts another. Proxmox VE's slice is qemu.slice. A cycle is not reported without the dependencies' errors; other
+# faults of the machine's own units do not count.
 for slice in machine.slice qemu.slice; do
   printf '[Service]\nSlice=%s\nExecStart=/bin/true\n' "$slice" >"$scratch/vm.service"
   printf '[Unit]\nRequires=basic.target\nWants=vmeventd.service vm.service\n' >"$scratch/host.target"

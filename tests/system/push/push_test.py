@@ -301,7 +301,7 @@ class PushTest(world.WorldTest):
     def test_a_receiver_that_hangs(self):
         released = threading.Event()
         self.addCleanup(released.set)
-        # So short a timeout may pass before an answer of a busy machine too, and its events come again.
+        # On a busy machine, so short a timeout may also end a request that would be answered; its events come again.
         self.check_after(Answer(before=lambda: released.wait(world.patience()), status=500),
                          arguments=("--timeout", "1s"), once=False)
         self.assertIn("(trying again)", self.log)
@@ -595,7 +595,7 @@ class PushTest(world.WorldTest):
         self.wait_delivered(expected)
         self.assertEqual(self.delivered(), expected)
 
-    # What it says of itself.
+    # What the push reports about itself.
 
     def test_it_says_where_it_delivers_from(self):
         self.crash()

@@ -252,7 +252,7 @@ class ApiTest(WebTest):
         listed = self.get("/api/v1/vms?all")
         self.assertIn(str(other.socket), " ".join(listed["problems"]))
         self.assertIn("vm1", {one["ref"]["name"] for one in listed["vms"]})
-        # No VM on the nodes that answer is an answer; no answer of any node is not.
+        # An empty list is an answer if some nodes answer; if no node answers, it is none.
         for path in ("counts?by=class&class=user", "events?class=user"):
             answer = self.get("/api/v1/" + path)
             self.assertEqual(answer[path.split("?", maxsplit=1)[0]], [])
@@ -588,7 +588,7 @@ class PageTest(WebTest):
         clock = re.search(r"\d\d:\d\d:\d\d", self.browser.text("#why"))[0]
         self.assertIn(clock, self.browser.text("#event-rows"))
 
-    def test_ages_go_on_while_nothing_can_be_asked(self):
+    def test_ages_grow_while_nothing_can_be_asked(self):
         self.world.started_vm(self.stream)
         self.open()
         self.wait_text("running", "#rows")
@@ -965,7 +965,7 @@ class PageTest(WebTest):
         self.assertEqual(headings, ["H1", "H2", "H2", "H2"])
 
 
-# Elements whose text has less contrast to what is behind it than WCAG's AA asks for.
+# Elements whose text has less contrast to its background than WCAG's AA asks for.
 CONTRAST = """
   const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = (color) => numbers(color).slice(0, 3).map((part) => part / 255)

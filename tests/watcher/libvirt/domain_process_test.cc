@@ -105,7 +105,7 @@ TEST_F(DomainProcessTest, AProcessThatThePidFileDoesNotLeadToIsFoundByItsUuid) {
   EXPECT_TRUE(FindsInTheEnd(*qemu));
 }
 
-TEST_F(DomainProcessTest, OfTwoProcessesWithTheUuidTheOneInThePidFileCounts) {
+TEST_F(DomainProcessTest, TheProcessInThePidFileCountsIfTwoHaveTheUuid) {
   const std::unique_ptr<Child> qemu = StartQemu();
   const std::unique_ptr<Child> other = StartQemu();
   EXPECT_EQ(Find().kind, PeerProcess::Kind::kUntracked);

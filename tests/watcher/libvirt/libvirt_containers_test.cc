@@ -92,7 +92,7 @@ TEST_F(LibvirtContainersTest, ARebootIsNoEnd) {
   EXPECT_EQ(sink_.Last(EventType::kReset)->update.event->qmp_event(), "");
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), controller_->pid());
   EXPECT_EQ(sink_.Latest("web1")->ref().run_id(), run_id);
-  // What is kept leads to the next process.
+  // The saved state leads to the next process.
   libvirt_->SetActive({{Container(), "running"}});
   RestartConnected();
   const DomainName container = Container();
@@ -119,7 +119,7 @@ TEST_F(LibvirtContainersTest, TheExitStatusOfAContainerThatEndedUnwatchedIsNoEvi
   EXPECT_EQ(LastStopped().shutdown().shutdown_class(), ShutdownClass::kUnknown);
 }
 
-// The kernel gives a smaller number.
+// The kernel gives the next life a smaller pid.
 TEST_F(LibvirtContainersTest, ALaterLifeMayHaveASmallerId) {
   DomainName before = Container();
   before.id += 1'000'000;

@@ -1,5 +1,5 @@
-// An end that came while vmeventd was away, and the process that the daemon before this one has
-// left to the next one.
+// An end that came while vmeventd was away, and the process that the previous daemon has left to
+// the next one.
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,7 +35,7 @@ class LibvirtUnattendedTest : public LibvirtProcessTest {
     ASSERT_TRUE(Until([&] { return sink_.Latest("web1")->state() == VmState::kRunning; }));
     watcher_.reset();
   }
-  // The domain ends, and the next daemon begins.
+  // Ends the domain, and starts the next daemon.
   void EndAndRestart() {
     process_.reset();
     std::filesystem::remove(directory_.Path("qemu/web1.pid"));
@@ -163,7 +163,7 @@ class LibvirtHandoverTest : public LibvirtUnattendedTest {
   std::vector<HandedRun> handed_;
 };
 
-TEST_F(LibvirtHandoverTest, ADomainIsFollowedFurther) {
+TEST_F(LibvirtHandoverTest, ADomainIsStillFollowed) {
   FollowAndHandOver();
   libvirt_->SetActive({{kDomain, "running"}});
   Resume();

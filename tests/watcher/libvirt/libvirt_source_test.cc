@@ -98,7 +98,7 @@ TEST_F(LibvirtSourceTest, ADomainThatStartsWhileTheListIsMadeIsFollowed) {
   EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
-TEST_F(LibvirtSourceTest, AGuestThatShutsDownBeforeTheListIsTheUsers) {
+TEST_F(LibvirtSourceTest, AShutdownByTheGuestBeforeTheListIsTheUsers) {
   libvirt_->SetActive({{kDomain, "shutdown"}});
   libvirt_->AroundNextList([&] { libvirt_->Qmp(kDomain, "SHUTDOWN", kGuestShutdown); }, {});
   Start();

@@ -50,7 +50,7 @@ class LibvirtSourceTest : public testing::Test {
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { watcher_->RunOnce(absl::Milliseconds(10)); }, done);
   }
-  // The same while the clock goes on faster.
+  // The same while the clock advances faster.
   bool UntilInTime(const std::function<bool()>& done, absl::Duration step = absl::Seconds(1)) {
     return Until([&] {
       clock_.Advance(step);

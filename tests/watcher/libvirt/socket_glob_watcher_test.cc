@@ -94,7 +94,7 @@ TEST_F(SocketGlobWatcherTest, AnotherSocketInItsPlaceIsReported) {
   ASSERT_TRUE(Until([&] { return reports_ == 2; }));
 }
 
-TEST_F(SocketGlobWatcherTest, BeyondTheLimitThoseThatWereFoundStay) {
+TEST_F(SocketGlobWatcherTest, SocketsThatWereFoundStayBeyondTheLimit) {
   std::filesystem::create_directories(directory_.Path("pods/b"));
   const std::string first = directory_.Path("pods/b/0");
   sockets_.emplace_back(e2e::ListenUnix(first));

@@ -14,7 +14,7 @@ inline const DomainName kDomain = {"web1",
                                    absl::StrFormat("475852fa-ea74-4630-8eae-%012d", getpid()), 3};
 inline const DomainName kOther = {"other",
                                   absl::StrFormat("475852fa-0000-4630-8eae-%012d", getpid()), 9};
-// Another life of the first.
+// Another life of the first domain.
 inline DomainName LifeWithId(int id) {
   DomainName life = kDomain;
   life.id = id;

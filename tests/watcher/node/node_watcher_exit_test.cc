@@ -186,7 +186,7 @@ TEST_P(OomKillTest, IsAttributedToItsVictim) {
   EXPECT_EQ(Stopped().cause(), ShutdownCause::kOutOfMemory);
   EXPECT_THAT(EvidenceText(), HasSubstr("OOM kill"));
 
-  // What their common cgroup counts was not the other one's.
+  // The OOM kill that their common cgroup counts was not that of the other one.
   if (GetParam()) {
     RestartUntilScanned();
   }

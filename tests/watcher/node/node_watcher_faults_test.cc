@@ -187,7 +187,7 @@ TEST_F(NodeWatcherFaultsTest, TheSocketFileOfARunWhoseEndWasSeenIsNoProblem) {
       },
       absl::Seconds(30)));
   EXPECT_EQ(watcher_->Describe().unfollowed_sockets_size(), 0);
-  // The next QEMU's own, which it has left before it could be followed.
+  // The socket is the next QEMU's own, left by it before it could be followed.
   std::filesystem::remove(Socket("vm1"));
   {
     FakeQemu other;

@@ -58,7 +58,7 @@ class NodeWatcherFixture : public testing::Test {
   bool Until(const std::function<bool()>& done) {
     return StepUntil([this] { Turn(); }, done);
   }
-  // The same while the test's own clock goes on.
+  // The same while the test's own clock advances.
   bool UntilInTime(const std::function<bool()>& done,
                    absl::Duration step = absl::Milliseconds(100)) {
     return Until([&] {

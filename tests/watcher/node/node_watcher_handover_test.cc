@@ -105,7 +105,7 @@ TEST_F(HandoverTest, AnObjectThatIsSpreadOverLinesIsReadInTwoParts) {
                                          EventType::kResumed, EventType::kPaused));
 }
 
-TEST_F(HandoverTest, ARunThatIsHandedOverTwiceIsFollowedFurther) {
+TEST_F(HandoverTest, ARunThatIsHandedOverTwiceIsStillFollowed) {
   const int monitor = Follow(&qemu_);
   const std::vector<std::string> asked = qemu_.Commands(monitor);
   for (int i = 0; i < 2; ++i) {
@@ -220,7 +220,7 @@ TEST_F(HandoverTest, ASocketThatIsWatchedNoLongerIsLeftToOthers) {
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
 }
 
-TEST_F(HandoverTest, AnUntrackedRunIsFollowedFurther) {
+TEST_F(HandoverTest, AnUntrackedRunIsStillFollowed) {
   options_.process_tracking = false;
   const int monitor = Follow(&qemu_);
   Stop();

@@ -124,7 +124,7 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   Turns();
   qemu_.Send(monitor, EventLine("RESET"));
   ASSERT_TRUE(UntilCount(EventType::kReset, 1));
-  // The new name is the way back to it.
+  // vmeventd connects again by the socket's new name.
   qemu_.CloseClient(monitor);
   ASSERT_TRUE(UntilCount(EventType::kMonitorRestored, 1));
   EXPECT_EQ(RunId("vm1"), run_id);

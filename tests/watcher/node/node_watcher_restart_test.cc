@@ -66,7 +66,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
   }
 }
 
-TEST_F(RestartTest, OfTwoRunsOfANameTheLaterHasTheFile) {
+TEST_F(RestartTest, TheLaterOfTwoRunsOfANameHasTheFile) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
   const int old_monitor = FollowUntilShutdown(&old_qemu);
@@ -125,7 +125,7 @@ TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
   EXPECT_TRUE(e2e::Exists(ShutdownFile("vm1")));
 }
 
-TEST_F(RestartTest, OfTwoPathsToASocketTheOneThatWasFollowedIsFollowed) {
+TEST_F(RestartTest, TheFollowedOneOfTwoPathsToASocketStaysFollowed) {
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
   options_.sources.watches.push_back(Spec("alias"));
   const int monitor = Follow(&qemu_);

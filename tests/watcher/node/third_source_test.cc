@@ -219,7 +219,7 @@ class ThirdSourceTest : public testing::Test {
   RecordingSink sink_;
   SourceTable sources_ = {QmpSource::Kind(), LibvirtSource::Kind()};
   std::unique_ptr<NodeWatcher> watcher_;
-  ThirdSource* source_ = nullptr;  // the watcher's
+  ThirdSource* source_ = nullptr;  // owned by the watcher
 };
 
 TEST_F(ThirdSourceTest, ItsRunBeginsAndItsEndIsPublished) {
@@ -249,7 +249,7 @@ TEST_F(ThirdSourceTest, ItsRunsMonitorIsLostAndReturns) {
   EXPECT_THAT(sink_.Latest("web1")->problems(), IsEmpty());
 }
 
-// It sets a code that no lost monitor has by itself.
+// The source sets a problem code of its own for a lost monitor.
 TEST_F(ThirdSourceTest, AsAManagerItIsNamedByItsKeyAndSetsTheProblemOfItsLoss) {
   Child qemu(Sleep);
   source_->is_manager = true;

@@ -6,7 +6,7 @@
 
 namespace vmeventd {
 
-// This process acts as another user, who may not look into the processes of the first.
+// Makes this process act as another user, who may not look into the processes of the first.
 class AsNobody {
  public:
   AsNobody() : possible_(seteuid(65534) == 0) {}

@@ -37,7 +37,7 @@ class FakeRun : public VmRun {
   std::optional<QmpEvent> waits;  // until it is read
   int agent_questions = 0;
   int process_ends = 0;
-  bool awaits_report = false;  // of the end of its process, as a domain's run does
+  bool awaits_report = false;  // of the end of its process, like a domain's run
   bool disconnected = false;
   bool restored = false;
 

@@ -105,7 +105,7 @@ std::vector<SignalSender> Senders() {
   return senders;
 }
 
-// As a QEMU would be judged whose words name nobody: qemu_words.h, SenderInLastWords.
+// A QEMU whose words name nobody is judged in the same way: qemu_words.h, SenderInLastWords.
 Evidence WithoutLastWords(Evidence evidence) {
   evidence.words_name_signaller = false;
   if (evidence.signaller.has_value() && evidence.signaller->from_last_words) {

@@ -17,7 +17,7 @@ std::string MessageOf(ShutdownCause cause, int signal, const SignalSender& sende
   return StoppedMessage(detail, &sender);
 }
 
-TEST(StoppedMessageTest, TheCauseTellsWhetherItBeginsWithTheSender) {
+TEST(StoppedMessageTest, TheCauseShowsWhetherTheMessageBeginsWithTheSender) {
   SignalSender direct = {.signal = SIGSEGV, .pid = 7, .uid = 0, .command = std::string("bash")};
   SignalSender of_container = direct;
   of_container.first_process = 8;

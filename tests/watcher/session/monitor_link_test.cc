@@ -66,7 +66,7 @@ TEST_F(MonitorLinkTest, NobodyListenedBeforeTheFirstInputOfEachConnection) {
   EXPECT_TRUE(link_.TakeInput());
 }
 
-TEST_F(MonitorLinkTest, NothingIsMissedOfANewQemuAndWhileItIsAttached) {
+TEST_F(MonitorLinkTest, NothingIsMissedInANewQemuAndWhileItIsAttached) {
   EXPECT_TRUE(link_.MissedNothing(/*new_qemu=*/true));
   EXPECT_FALSE(link_.MissedNothing(/*new_qemu=*/false));
   link_.Attach();

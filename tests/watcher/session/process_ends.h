@@ -4,9 +4,9 @@
 
 namespace vmeventd {
 
-// The end of a process that this signal killed.
+// Returns the end of a process that this signal killed.
 inline ProcessEnd Signal(int signal) { return {ExitStatus{0, signal}, false}; }
-// The end of a process that exited with this code.
+// Returns the end of a process that exited with this code.
 inline ProcessEnd Exited(int code) { return {ExitStatus{code, 0}, false}; }
 
 }  // namespace vmeventd

@@ -61,7 +61,7 @@ TEST_F(RunStatePollTest, AMigrationThatFinishesIsFollowedClosely) {
   EXPECT_THAT(MillisecondsBetween(2, "paused"), ElementsAre(1000, 2000));
 }
 
-TEST_F(RunStatePollTest, NothingIsToBeLearntOfAVmThatHasMigratedOrIsDown) {
+TEST_F(RunStatePollTest, AVmThatHasMigratedOrIsDownIsNotAsked) {
   for (const char* state : {"postmigrate", "shutdown", "guest-panicked"}) {
     poll_.OnAttach("paused", now_);
     poll_.OnAnswer(state, now_);

@@ -17,9 +17,9 @@
 
 namespace vmeventd {
 
-// Drives a VmSession as the watcher does: carries out its effects at once and keeps what it
-// published. Time moves only by Advance(). After each input what was published to be kept of the
-// run must be what Save() says.
+// Drives a VmSession as the watcher does: carries out its effects at once and saves what it
+// published. Time moves only by Advance(). After each input, the saved state that was published
+// last must equal what Save() returns.
 class SessionDriver {
  public:
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true,
@@ -129,7 +129,7 @@ class SessionDriver {
   void StaysDown() { Apply(session_->On(input::ArgumentsRead{.stays_down = true}, now_)); }
   void TrackingLost() { Apply(session_->On(input::TrackingLost{}, now_)); }
 
-  // The daemon is started again: all that is left is what was kept of the run.
+  // The daemon is started again: only the saved state of the run is left.
   void Restart(absl::Duration away = absl::Seconds(30)) {
     now_.wall += away;
     now_.monotonic += away;
@@ -190,7 +190,7 @@ class SessionDriver {
     EXPECT_TRUE(done);
     return Last().shutdown();
   }
-  // The id of the open intent, and of the one that a request declared; empty: there is none.
+  // Returns the id of the open intent; of the one that a request declared. Empty: there is none.
   std::string OpenIntent() const { return IdOf(session_->open_intent()); }
   std::string IntentOfRequest(const std::string& request_id) const {
     return IdOf(session_->IntentOfRequest(request_id));

@@ -57,9 +57,9 @@ class Story {
   using Words = std::vector<std::string>;
 
  public:
-  // What comes before each step. A handover misses nothing, and so changes no verdict; there is one
-  // wherever the monitor answers. A restart is one of the daemon, which does not reach the monitor
-  // again by itself.
+  // What comes before each step. A handover misses nothing, so it changes no verdict; it is
+  // possible wherever the monitor answers. A restart is one of the daemon, which does not reach the
+  // monitor again by itself.
   enum class Before { kNothing, kHandover, kRestart };
 
   explicit Story(const std::string& steps, Before before = Before::kNothing) : before_(before) {
@@ -166,7 +166,7 @@ class Story {
   }
 
  private:
-  // What nobody saw may leave a verdict unknown, and changes it to no other.
+  // What nobody saw may turn a verdict into UNKNOWN, but into no other.
   void ExpectNoOtherClass(const std::string& verdict) const {
     const auto of_class = static_cast<ShutdownClass>(vm_->Stopped().shutdown_class());
     if (of_class == ShutdownClass::kUnknown) return;
@@ -228,7 +228,7 @@ class Story {
       return;
     }
     if (before_ == Before::kRestart) return;
-    // How often QEMU is asked, and which resets are one, begins again with a handover.
+    // A handover resets how often QEMU is asked, and which RESET events count as one.
     if (before_ == Before::kHandover && (word == "asked" || word == "events")) return;
     EXPECT_EQ(Found(words, rest), rest);
   }

@@ -253,7 +253,7 @@ const StoryCase kShutdowns[] = {
     {"AResetInTheHandshakeTakesOneBack",
      "new; SHUTDOWN guest-shutdown; RESET guest=false; ready; is RUNNING; end",
      "UNKNOWN PROCESS_EXITED"},
-    // A reset and a `cont` that nobody saw are why it runs.
+    // A reset and a `cont` that nobody saw explain why it runs.
     {"AShutdownInAHandshakeIsTakenBackByTheNextHandshake",
      "closed; SHUTDOWN guest-shutdown; closed; ready; is RUNNING; gone", "UNKNOWN PROCESS_EXITED"},
     {"AShutdownBeforeTheAttachIsUnknown",

@@ -191,7 +191,7 @@ TEST_F(VmSessionFloodTest, AMonitorThatFlapsIsAFlood) {
   EXPECT_LE(vm_.events.size(), 1u + EventLimiter::kBurst + EventLimiter::kReserve);
 }
 
-// The state and the problems. That they change with events only SessionDriver checks in every test.
+// The state and the problems. SessionDriver checks in every test that they change only with events.
 
 TEST(VmSessionStateTest, ProblemsThatComeAndGoAreReportedByEvents) {
   RunningVm vm;

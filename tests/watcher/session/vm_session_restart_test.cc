@@ -25,7 +25,7 @@ using ::testing::SizeIs;
 
 using VmSessionRestartTest = RunningVmTest;
 
-// QEMU's own time counts of what waited in the connection, and of nothing else.
+// QEMU's own time counts only for input that waited in the connection.
 TEST_F(VmSessionRestartTest, EventsThatWaitedForTheNextDaemonCountByQemusTime) {
   constexpr char kShutdown[] = R"({"guest": true, "reason": "guest-shutdown"})";
   for (const bool waited : {true, false}) {
@@ -139,7 +139,7 @@ TEST_F(VmSessionRestartTest, AnEndThatIsSeenHasOneTime) {
   EXPECT_FALSE(vm_.Stopped().has_last_seen_time());
 }
 
-// QEMU's own word is a sign of life at the time at which it was sent.
+// What QEMU itself reports is a sign of life at the time at which it was sent.
 TEST_F(VmSessionRestartTest, AnEventThatWaitedForTheNextDaemonIsASignOfLife) {
   const absl::Time reported = vm_.now().wall + absl::Seconds(20);
   vm_.HandOver(absl::Minutes(1));

@@ -21,7 +21,7 @@ const StoryCase kUnseenResets[] = {
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"APanicThatEndedQemuIsNotOver", "GUEST_PANICKED action=poweroff; closed; wait 1m; gone 0",
      "CRASH GUEST_PANIC"},
-    // The first one may be over since the VM was resumed, the second one not.
+    // The first panic may be over since the VM was resumed; the second is not.
     {"ASecondPanicThatEndedQemuIsNotOver",
      "GUEST_PANICKED action=run; STOP; RESUME; GUEST_PANICKED action=poweroff; closed; wait 1m; "
      "gone 0",

@@ -145,7 +145,7 @@ const StoryCase kWords[] = {
 };
 STORIES(WordsStoryTest, Words, kWords);
 
-// A QEMU that stays when its guest is down, unseen.
+// A QEMU stays alive after the unseen shutdown of its guest.
 const StoryCase kDowns[] = {
     {"ASigtermIsUnknown",
      "new; stays-down; held; words file terminating on signal 15 from pid 812 (bash); sent SIGTERM "

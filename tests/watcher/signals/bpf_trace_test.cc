@@ -68,7 +68,7 @@ class BpfTraceTest : public testing::Test {
     }
     return out;
   }
-  // The only one of a process, whose end this waits for.
+  // Returns the only record of a process, and waits for the end of that process.
   SignalRecord RecordOfTheEnd(const Child& victim) {
     victim.AwaitEnd();
     const std::vector<SignalRecord> records = Of(victim.pid());
@@ -92,7 +92,7 @@ class BpfTraceTest : public testing::Test {
 TEST_F(BpfTraceTest, TheRecordOfEachSignalThatEndsAProcessIsThereWhenTheProcessIsGone) {
   for (int round = 0; round < 30; ++round) {
     for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGTERM}) {
-      ::signal(signal, SIG_DFL);  // nohup ignores one, and a shell in the background two
+      ::signal(signal, SIG_DFL);  // nohup ignores one of them, and a shell in the background two
       const SignalRecord record = RecordOfAKill(signal);
       EXPECT_EQ(record.signal, signal);
       EXPECT_EQ(record.sender, getpid());
@@ -155,7 +155,7 @@ TEST_F(BpfTraceTest, OnlySignalsThatEndAProcessAreRecorded) {
   EXPECT_EQ(records[0].signal, SIGTERM);
 }
 
-// Returns the process that did it, which nobody has any more.
+// Kills `victim` by a process that then ends. Returns its pid, which nobody has any more.
 pid_t KillByOneThatIsGone(pid_t victim) {
   Child killer([victim] {
     kill(victim, SIGKILL);
@@ -262,7 +262,7 @@ TEST_F(BpfTraceTest, ADeathSignalIsTheKernelsAlsoIfOnlyAThreadOfTheParentEnds) {
   }
 }
 
-// This process sends itself so many signals, which do not end it.
+// This process sends itself that many signals, which do not end it.
 int SignalItself(uint64_t times) {
   struct sigaction action {};
   action.sa_handler = [](int) {};

@@ -127,7 +127,7 @@ TEST_F(SenderTest,
   EXPECT_TRUE(Sender(812, 9001, absl::Hours(1)).uid.has_value()) << "it began before";
 }
 
-TEST_F(SenderTest, ASenderThatExecutesAnotherProgramLaterKeepsItsNameOfThen) {
+TEST_F(SenderTest, ASenderThatExecutesAnotherProgramLaterKeepsItsEarlierName) {
   SignalRecord record{.time = StartOf(9000), .target = kQemu, .signal = SIGKILL, .sender = 812};
   record.sender_mark = {.uid = 0, .cgroup = 1};
   const auto sender = [&](absl::string_view comm) {
@@ -309,7 +309,7 @@ TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFro
   }
 }
 
-// Debian's Ganeti has an init script: noded leads no session, and who leads it is gone.
+// Debian's Ganeti has an init script: noded does not lead its session, and the leader is gone.
 TEST_F(SenderTest, GanetisNodeDaemonIsKnownByItsPidFile) {
   constexpr char kInit[] = "0::/system.slice/ganeti.service\n";
   Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = kInit});

@@ -236,7 +236,7 @@ TEST_F(SignalWatchTest, AFloodWakesTheLoopNoMoreThanItMay) {
     Advance(absl::Milliseconds(1));
   }
   EXPECT_LE(trace_->reads - before, 200 + 100 + 2 * 100);
-  // None is missed.
+  // No record is missed.
   trace_->Record(Signal(4711));
   Advance(absl::Milliseconds(20));
   EXPECT_EQ(qemu_.signals.size(), 1U);
@@ -321,8 +321,8 @@ TEST_F(SignalWatchTest, ASenderThatIsGoneIsReportedOnlyIfTheRecordProvesItIsNotQ
   EXPECT_TRUE(qemu_.signals[0].of_qemu);
 }
 
-// The process may have ended of it, and another one have its number since.
-TEST_F(SignalWatchTest, OfSignalsDuringTheHandoverTheFirstOfEachKindCounts) {
+// The signal may have ended the process, and another process may have its pid since.
+TEST_F(SignalWatchTest, TheFirstSignalOfEachKindDuringTheHandoverCounts) {
   const struct {
     int signal;
     int64_t sender;

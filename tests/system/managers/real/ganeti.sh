@@ -81,11 +81,11 @@ start_instance() {
   followed "$vm"
 }
 
-# The page, from a node whose kvmd runs; and what Ganeti does then to start kvmd.
+# Follows the page on a node whose kvmd runs, and then starts kvmd as Ganeti does.
 replace_kvmd() {
   step "$1"
   follow 2
-  # kvmd may have been too early for this instance, and not hold its monitor.
+  # kvmd may have been too early for this instance, and then does not hold its monitor.
   wait_for "vmeventd sees the instance" vm_says "$vm" "held by another client\|RUNNING"
   follow 3
   followed "$vm"
@@ -161,7 +161,7 @@ check_ganetis_own_monitors() {
   passed "Ganeti's own monitors serve it"
 }
 
-# As security_model=user: QEMU cannot remove its sockets.
+# As with security_model=user, QEMU cannot remove its sockets.
 check_another_users_qemu() {
   step "security_model=user"
   gnt-instance shutdown "$vm"
@@ -170,7 +170,7 @@ check_another_users_qemu() {
   guest 'poweroff -f'
   ended "$vm" USER GUEST_POWEROFF "poweroff in the guest of a QEMU of another user"
   [[ -S $ctrl/$vm.kvmd ]] || fail "QEMU removed its socket: this checks nothing"
-  # A socket that was left later, by nobody whose end was seen, has a problem first.
+  # A socket that a process left whose end nobody saw is reported with a problem first.
   python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('$ctrl/left.kvmd')"
   wait_for "the other socket has a problem" bash -c "vmevents --color never doctor | grep -F left.kvmd"
   ! vmevents --color never doctor | grep -F "$vm.kvmd" || fail "the doctor has a finding of the socket"

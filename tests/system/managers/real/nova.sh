@@ -232,9 +232,9 @@ follow_page() {
   wait_for "the hook's queue" bash -c "rabbitmqctl -q list_queues | grep -q vmeventd"
 }
 
-# alice COMMAND...: of the openstack client, as a user who is no admin.
+# alice COMMAND...: runs a command of the openstack client as a user who is no admin.
 alice() { OS_USERNAME=alice OS_PROJECT_NAME=demo openstack "$@"; }
-# Its task, which is none, and its status.
+# Compares the server's status, and that it has no task.
 is_in() { [[ $(openstack server show -f value -c OS-EXT-STS:task_state -c status "$server" | xargs) == "None $1" ]]; }
 has_status() { wait_for "$name is $1" is_in "$1"; }
 qemu_pid() { cat "/run/libvirt/qemu/$vm.pid"; }
@@ -402,7 +402,7 @@ check_late_hook() {
   start_server
 }
 
-# A guest whose agent accepts nova's stop, and that is off once the intent is there.
+# Stops a guest whose agent accepts nova's stop; it is off once the intent is declared.
 check_agent() {
   step "openstack server stop of a guest with an agent"
   make_server web2 guest-with-agent
