@@ -3,7 +3,6 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -12,14 +11,10 @@
 #include <thread>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "base/mutex.h"
 #include "base/thread_name.h"
 #include "base/unique_fd.h"
 #include "server/config/config.h"
@@ -32,14 +27,14 @@
 #include "server/host/node_id.h"
 #include "server/host/own_directory.h"
 #include "server/host/privileges.h"
-#include "server/host/pulse.h"
 #include "server/host/service.h"
-#include "server/host/watchdog.h"
 #include "server/logging/logging.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
 #include "server/signals.h"
+#include "server/start_log.h"
 #include "server/stop.h"
+#include "server/supervisor.h"
 #include "server/transport/descriptor_shares.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/service_health.h"
@@ -99,21 +94,6 @@ GrpcServerOptions ServerOptions(const Config& config, const DescriptorShares& de
           .list_rate = tuning.list_rate};
 }
 
-void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
-              const std::string& journal_id) {
-  std::vector<std::string> addresses;
-  addresses.reserve(listeners.size());
-  for (const ListenerState& listener : listeners) addresses.push_back(listener.address.ToString());
-  spdlog::info(
-      "vmeventd {} started, pid {}; watching {}; listening on {}; state directory {}; journal {}",
-      kVersion, getpid(), config.sources.text(), absl::StrJoin(addresses, ", "), config.state_dir,
-      journal_id);
-  if (config.sources.is_default()) {
-    spdlog::info("{}; to follow other sources, set {}, for example {}", DefaultSourcesText(),
-                 SourceNames(), ExampleLine());
-  }
-}
-
 // The whole daemon. Its threads: the watcher's loop, the threads of the event log, and gRPC's own.
 class Daemon {
  public:
@@ -143,30 +123,6 @@ class Daemon {
   void WatcherLoop();
   // Called on the pump thread after each of its turns.
   void OnPumpTurn();
-  std::string StatusText() const;
-  // Called when the watcher becomes silent, and when it is active again.
-  void OnSilence(bool silent);
-
-  // The course of ServeUntilStop(), in monotonic time.
-  struct Course {
-    absl::Duration now;
-    absl::Duration ready_by;  // READY=1 is due, even if the first scan is not done
-    absl::Duration ask_at;
-    absl::Duration trim_at = absl::InfiniteDuration();  // freed memory goes back to the kernel
-    bool ready = false;                                 // READY=1 was sent
-    bool serving = false;                               // the first scan is done
-    bool silent = false;                                // the watcher is
-  };
-  // Serves from the first scan until RequestStop(), and notifies the service manager.
-  void ServeUntilStop();
-  // Waits until something is due. `*begins`: the first scan is done. False: the daemon stops.
-  bool AwaitTurn(const Course& course, bool* begins);
-  void BeginServing(Course* course);
-  // Asks the watcher whether it responds, and reacts if it has not.
-  void AskWatcher(Course* course);
-  // Makes each thread that the watchdog covers answer.
-  void AskAllThreads();
-  void NotifyManager(const char* news, const Course& course) const;
 
   const Clock* const clock_;
   const UniqueFd state_lock_;            // see LockFile
@@ -179,13 +135,7 @@ class Daemon {
   std::unique_ptr<NodeWatcher> watcher_;
 
   std::thread watcher_thread_;
-
-  Mutex mutex_;
-  CondVar changed_;
-  bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  Watchdog watchdog_{WatchdogInterval()};
-  Pulse pulse_;  // the watcher's
+  Supervisor supervisor_;
   // Destroyed first, because open streams and scrapes use the rest.
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<MetricsServer> metrics_server_;  // null: not asked for
@@ -238,22 +188,6 @@ PreviousRuns TakeOver(Handover handover, bool has_log, Instant now, EventLog* lo
   log->PutVms(VmsOf(runs, now));
   for (auto& [run_id, run] : runs) previous.saved.push_back(std::move(run.payload));
   return previous;
-}
-
-// Logs what this daemon will not see. `no_senders`: why it sees no senders of signals.
-void LogMissing(const Config& config, v1::ExitStatusSource exit_statuses,
-                const std::string& no_senders) {
-  const bool needs_exit_statuses =
-      config.process_tracking && exit_statuses == v1::EXIT_STATUS_SOURCE_NONE;
-  for (const std::string& right : MissingRights(needs_exit_statuses)) {
-    spdlog::warn("missing privilege: {}", right);
-  }
-  // Nobody misses what was switched off.
-  if (!no_senders.empty() && config.process_tracking &&
-      config.signal_senders != SignalSenders::kOff) {
-    spdlog::warn("cannot see who sends signals to VMs, so a VM that is killed is UNKNOWN: {}",
-                 no_senders);
-  }
 }
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, const Clock* clock,
@@ -359,7 +293,8 @@ Daemon::Daemon(const Config& config, const Clock* clock, UniqueFd state_lock,
       log_(std::move(log)),
       hub_(log_.get(), clock, StreamOptions()),
       service_({.version = kVersion, .node = NodeName(config), .start_time = clock->Now().wall},
-               log_.get(), &hub_, &refusals_) {
+               log_.get(), &hub_, &refusals_),
+      supervisor_(clock, log_.get(), &hub_) {
   log_->Subscribe([this](bool /*published*/) { OnPumpTurn(); });
 }
 
@@ -368,117 +303,20 @@ void Daemon::WatcherLoop() {
   for (bool stop = false; !stop;) {
     watcher_->RunOnce(absl::InfiniteDuration());
     server_->health().Report(watcher_->Health());
-    const MutexLock lock(&mutex_);
-    if (!scanned_ && watcher_->first_scan_done()) {
-      scanned_ = true;
-      changed_.NotifyAll();
-    }
-    stop = stop_;
-    pulse_.Answer();
-    watchdog_.Answer(Watchdog::kWatcher);
+    stop = supervisor_.OnWatcherTurn(watcher_->first_scan_done());
   }
   watcher_->RunOnce(absl::ZeroDuration());  // handles input so far
 }
 
-std::string Daemon::StatusText() const {
-  const EventLog::State log = log_->state();
-  std::string out =
-      absl::StrCat("following ", log.vms, " VMs for ", hub_.stream_count(), " streams",
-                   log.journal_writable ? "" : "; the journal cannot be written");
-  for (const std::string& trouble : watcher_->Troubles()) absl::StrAppend(&out, "; ", trouble);
-  for (const ListenerState& listener : server_->listeners()) {
-    if (listener.listening) continue;
-    absl::StrAppend(&out, "; not listening on ", listener.address.ToString());
-  }
-  return out;
-}
-
 void Daemon::OnPumpTurn() {
   server_->health().Report({log_->Health()});
-  watchdog_.Answer(Watchdog::kPump);
-}
-
-void Daemon::OnSilence(bool silent) {
-  if (silent) {
-    spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
-    server_->health().Report(NodeWatcher::NotServing());
-  } else {
-    spdlog::info("the watcher responds again");  // its next turn reports the sources
-  }
-  server_->health().OnWatcher(!silent);
-}
-
-bool Daemon::AwaitTurn(const Course& course, bool* begins) {
-  const absl::Duration next =
-      std::min({course.ready ? watchdog_.turn() : course.ready_by - course.now,
-                course.ask_at - course.now, course.trim_at - course.now});
-  const MutexLock lock(&mutex_);
-  *begins = WaitUntil(&changed_, &mutex_, next, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stop_ || (scanned_ && !course.serving);
-  });
-  return !stop_;
-}
-
-void Daemon::BeginServing(Course* course) {
-  // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
-  constexpr absl::Duration kSettleTime = absl::Seconds(10);
-  spdlog::info("the first scan is done: serving");
-  // A program that waits for SERVING then finds all lines of the start in the log.
-  spdlog::default_logger()->flush();
-  server_->health().OnFirstScan();
-  course->serving = true;
-  course->trim_at = course->now + kSettleTime;
-}
-
-void Daemon::AskWatcher(Course* course) {
-  constexpr absl::Duration kAskInterval = absl::Seconds(1);
-  course->ask_at = course->now + kAskInterval;
-  if (pulse_.Ask() != course->silent) {
-    course->silent = !course->silent;
-    OnSilence(course->silent);
-  }
-  watcher_->Wake();
-}
-
-void Daemon::AskAllThreads() {
-  watcher_->Wake();
-  log_->Wake();
-  server_->CallInTurn([this] { watchdog_.Answer(Watchdog::kAcceptor); });
-}
-
-void Daemon::NotifyManager(const char* news, const Course& course) const {
-  Notify(absl::StrCat(
-      news, "\nSTATUS=", course.serving ? StatusText() : "the first scan is not done yet"));
-}
-
-void Daemon::ServeUntilStop() {
-  Course course;
-  course.now = course.ask_at = clock_->Now().monotonic;
-  course.ready_by = course.now + kReadyTimeout;
-  for (bool begins = false; AwaitTurn(course, &begins);) {
-    course.now = clock_->Now().monotonic;
-    if (begins) BeginServing(&course);
-    if (!course.ready && (course.serving || course.now >= course.ready_by)) {
-      course.ready = true;
-      NotifyManager("READY=1", course);
-    }
-    if (course.now >= course.ask_at) AskWatcher(&course);
-    if (course.now >= course.trim_at) {
-      malloc_trim(0);
-      course.trim_at = absl::InfiniteDuration();
-    }
-    const bool is_watched = watchdog_.turn() < absl::InfiniteDuration();
-    if (course.ready && is_watched && watchdog_.Turn(course.now)) {
-      NotifyManager("WATCHDOG=1", course);
-      AskAllThreads();
-    }
-  }
+  supervisor_.OnPumpTurn();
 }
 
 void Daemon::Run() {
   log_->Start();
   watcher_thread_ = std::thread([this] { WatcherLoop(); });
-  ServeUntilStop();
+  supervisor_.ServeUntilStop(watcher_.get(), server_.get());
   Notify("STOPPING=1\nSTATUS=sending the remaining events");
   StopDaemon({.clock = clock_,
               .log = log_.get(),
@@ -492,11 +330,7 @@ void Daemon::Run() {
 }
 
 void Daemon::RequestStop() {
-  {
-    const MutexLock lock(&mutex_);
-    stop_ = true;
-    changed_.NotifyAll();
-  }
+  supervisor_.RequestStop();
   watcher_->Wake();
 }
 
