@@ -260,38 +260,51 @@ std::optional<Failure> ExplainEnds(const WhyCommand& command, const Invocation& 
   return failure ? failure : NotFound("end that matches", invocation, "");
 }
 
-}  // namespace
+// What the parts of `why` for VMs share. All must outlive it.
+struct Why {
+  const WhyCommand& command;
+  const Invocation& invocation;
+  ListSource* source;
+  Formatter* formatter;
+  Output* output;
+  absl::Time now;
+};
 
-std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invocation,
-                              ListSource* source, Formatter* formatter, Output* output,
-                              absl::Time now) {
-  if (command.is_of_ends()) return ExplainEnds(command, invocation, source, formatter, output);
-  v1::EventFilter filter = command.filter;
-  NodeVms runs;
-  std::optional<Failure> failure = TakeUuids(source, &filter);
-  if (!failure) failure = source->ReadVms(filter, /*stopped_too=*/true, &runs);
-  if (!failure && runs.empty()) runs = TakeNovaName(source, &filter);
-  // A name that no VM has may be a pid. Explains these pids, and removes them from the names.
-  const auto explain_pids = [&](std::vector<std::string>* of_none) {
-    std::optional<Failure> first;
-    std::erase_if(*of_none, [&](const std::string& name) {
-      auto of_pid = FilterOfPid(source, name);
-      if (!of_pid) return false;
-      WhyCommand of_run = command;
-      of_run.filter = *std::move(of_pid);
-      auto of_one = RunWhy(of_run, invocation, source, formatter, output, now);
-      if (!first) first = std::move(of_one);
-      return true;
-    });
-    return first;
-  };
-  if (failure && runs.empty()) {
-    std::vector<std::string> of_none(filter.vm_names().begin(), filter.vm_names().end());
-    const size_t all = of_none.size();
-    if (auto of_pids = explain_pids(&of_none)) return of_pids;
-    if (of_none.size() < all) return failure;
-    return formatter->shows_nodes() ? OnNoNode("VM that matches", *failure) : failure;
+// A name that no VM has may be a pid. Explains the names that are, and leaves the others in
+// `names`. Returns the first failure.
+std::optional<Failure> ExplainPids(const Why& why, std::vector<std::string>* names) {
+  std::optional<Failure> first;
+  std::vector<std::string> others;
+  for (std::string& name : *names) {
+    std::optional<v1::EventFilter> of_pid = FilterOfPid(why.source, name);
+    if (!of_pid) {
+      others.push_back(std::move(name));
+      continue;
+    }
+    WhyCommand of_run = why.command;
+    of_run.filter = *std::move(of_pid);
+    std::optional<Failure> failure =
+        RunWhy(of_run, why.invocation, why.source, why.formatter, why.output, why.now);
+    if (!first) first = std::move(failure);
   }
+  *names = std::move(others);
+  return first;
+}
+
+// No VM could be read, because of `failure`: explains the names that are pids.
+std::optional<Failure> ExplainWithoutVms(const Why& why, const v1::EventFilter& filter,
+                                         const Failure& failure) {
+  std::vector<std::string> names(filter.vm_names().begin(), filter.vm_names().end());
+  const size_t all = names.size();
+  if (auto of_pids = ExplainPids(why, &names)) return of_pids;
+  if (names.size() < all) return failure;
+  return why.formatter->shows_nodes() ? OnNoNode("VM that matches", failure) : failure;
+}
+
+// Reads the ends of the last time (kCountedEnds), and older ones until each named VM and each of
+// `runs` has one.
+std::optional<Failure> ReadEnds(const Why& why, const v1::EventFilter& filter, const NodeVms& runs,
+                                StoryCollector* collector) {
   // VMs whose end is wanted however old it is, as pairs of node and VM. The node is empty if it is
   // not known.
   std::set<std::pair<std::string, std::string>> wanted;
@@ -299,55 +312,88 @@ std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invoc
     if (!IsGlob(name)) wanted.emplace("", name);
   }
   for (const NodeVm& run : runs) wanted.emplace(run.node.name, run.vm.ref().name());
-  StoryCollector collector(now);
   EventsCommand ends;
   *ends.request.mutable_filter() = filter;
   ends.request.mutable_filter()->add_types(v1::EVENT_TYPE_STOPPED);
   ends.request.set_newest_first(true);
-  auto unread = source->ReadEvents(ends, [&](NodeEvent end) {
-    const bool recent = TimeOf(end) > now - kCountedEnds;
+  return why.source->ReadEvents(ends, [&](NodeEvent end) {
+    const bool recent = TimeOf(end) > why.now - kCountedEnds;
     // A GAP passes every filter.
     if (end.event.type() == v1::EVENT_TYPE_STOPPED) {
       wanted.erase({"", end.event.vm().name()});
       wanted.erase({end.node.name, end.event.vm().name()});
-      collector.AddEnd(std::move(end));
+      collector->AddEnd(std::move(end));
     }
     return recent || !wanted.empty();
   });
-  if (!failure) failure = std::move(unread);
+}
+
+// Reads the stories of the VMs that the filter selects. Returns the first failure; what could be
+// read is in `stories` all the same.
+std::optional<Failure> ReadStories(const Why& why, const v1::EventFilter& filter, NodeVms runs,
+                                   VmStories* stories) {
+  StoryCollector collector(why.now);
+  std::optional<Failure> failure = ReadEnds(why, filter, runs, &collector);
   for (NodeVm& run : runs) collector.AddRun(std::move(run));
-  VmStories stories = collector.Take();
+  *stories = collector.Take();
   LateIntents late;
-  if (absl::c_any_of(stories, [](const VmStory& story) { return story.end.has_value(); })) {
-    unread = ReadLateIntents(filter, std::nullopt, source, &late);
+  if (absl::c_any_of(*stories, [](const VmStory& story) { return story.end.has_value(); })) {
+    std::optional<Failure> unread = ReadLateIntents(filter, std::nullopt, why.source, &late);
     if (!failure) failure = std::move(unread);
   }
-  VmNames names;
-  for (VmStory& story : stories) {
-    names.insert(story.name);
+  for (VmStory& story : *stories) {
     // An ended run does not show the present state of its VM.
     if (story.end && filter.run_ids_size() > 0) story.vm.reset();
     const auto of_name = absl::c_count_if(
-        stories, [&story](const VmStory& other) { return other.name == story.name; });
+        *stories, [&story](const VmStory& other) { return other.name == story.name; });
     story.shared = filter.uuids_size() > 0 || of_name > 1;
     AddLateIntents(late, &story);
-    if (auto printed = PrintText(formatter->FormatWhy(story), output)) return printed;
   }
+  return failure;
+}
+
+std::optional<Failure> ExplainVms(const Why& why) {
+  v1::EventFilter filter = why.command.filter;
+  NodeVms runs;
+  std::optional<Failure> failure = TakeUuids(why.source, &filter);
+  if (!failure) failure = why.source->ReadVms(filter, /*stopped_too=*/true, &runs);
+  if (!failure && runs.empty()) runs = TakeNovaName(why.source, &filter);
+  if (failure && runs.empty()) return ExplainWithoutVms(why, filter, *failure);
+
+  VmStories stories;
+  std::optional<Failure> unread = ReadStories(why, filter, std::move(runs), &stories);
+  if (!failure) failure = std::move(unread);
+  VmNames names;
+  for (const VmStory& story : stories) {
+    names.insert(story.name);
+    if (auto unprinted = PrintText(why.formatter->FormatWhy(story), why.output)) return unprinted;
+  }
+
   std::vector<std::string> unknown = UnknownNames(filter, names);
   const size_t all_unknown = unknown.size();
-  const std::optional<Failure> of_pids = explain_pids(&unknown);
+  std::optional<Failure> of_pids = ExplainPids(why, &unknown);
   const bool found = !stories.empty() || unknown.size() < all_unknown;
-  if (!failure) failure = of_pids;
+  if (!failure) failure = std::move(of_pids);
   if (failure) return failure;
   if (stories.empty() && filter.run_ids_size() > 0) {
-    return NotFound(
-        "such run", invocation,
-        absl::StrCat("; ", invocation.Quoted("vms NAME --runs -o wide"), " lists those of a VM"));
+    return NotFound("such run", why.invocation,
+                    absl::StrCat("; ", why.invocation.Quoted("vms NAME --runs -o wide"),
+                                 " lists those of a VM"));
   }
-  if (!unknown.empty()) return ExplainUnknown(unknown, invocation, source);
+  if (!unknown.empty()) return ExplainUnknown(unknown, why.invocation, why.source);
   if (found) return std::nullopt;
-  const std::string labels = ExplainLabels(command.filter, source);
-  return NotFound("VM that matches", invocation, labels.empty() ? ListHint(invocation) : labels);
+  const std::string labels = ExplainLabels(why.command.filter, why.source);
+  return NotFound("VM that matches", why.invocation,
+                  labels.empty() ? ListHint(why.invocation) : labels);
+}
+
+}  // namespace
+
+std::optional<Failure> RunWhy(const WhyCommand& command, const Invocation& invocation,
+                              ListSource* source, Formatter* formatter, Output* output,
+                              absl::Time now) {
+  if (command.is_of_ends()) return ExplainEnds(command, invocation, source, formatter, output);
+  return ExplainVms({command, invocation, source, formatter, output, now});
 }
 
 std::string RunOfPid(ListSource* source, const v1::EventFilter& vms, int64_t pid,

@@ -37,6 +37,20 @@ Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
+// How long the node has been up, or that it cannot be asked.
+Cell UpCell(const NodeReport& report, absl::Time now) {
+  if (!report.problem.empty()) return {report.lag ? "SILENT" : "AWAY", Color::kRed};
+  if (!report.info.has_start_time()) return {"yes", Color::kGreen};
+  return {ShortDurationText(now - FromTimestamp(report.info.start_time()))};
+}
+
+Cell JournalCell(const NodeReport& report) {
+  if (!report.lag && !report.info.journal_writable()) return {"NOT WRITABLE", Color::kRed};
+  if (!report.unread.empty()) return {"NOT READABLE", Color::kRed};
+  if (report.lag) return {absl::StrCat("lag ", *report.lag)};
+  return {"writable"};
+}
+
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
@@ -63,25 +77,17 @@ absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, a
       const auto found = ends.find(one);
       if (found != ends.end()) absl::StrAppend(&bad, ", ", ShortName(one), " ", found->second);
     }
-    const Color color = ends.contains(v1::SHUTDOWN_CLASS_CRASH) ? Color::kRed
-                        : bad.empty()                           ? Color::kNone
-                                                                : Color::kYellow;
+    Color color = bad.empty() ? Color::kNone : Color::kYellow;
+    if (ends.contains(v1::SHUTDOWN_CLASS_CRASH)) color = Color::kRed;
     const auto or_dash = [known](const Cell& cell) { return known ? cell : Cell{"-"}; };
-    const bool broken = !report.lag && !info.journal_writable();
     Row row;
     row.Add(NameColumn("NODE"), {NodeCell(report.node).text, Color::kBold});
-    row.Add({"UP"}, !report.problem.empty() ? Cell{report.lag ? "SILENT" : "AWAY", Color::kRed}
-                    : info.has_start_time()
-                        ? Cell{ShortDurationText(now - FromTimestamp(info.start_time()))}
-                        : Cell{"yes", Color::kGreen});
+    row.Add({"UP"}, UpCell(report, now));
     row.Add({"VMS"}, or_dash({absl::StrCat(info.vms())}));
     row.Add({"TROUBLE"},
             or_dash({absl::StrCat(troubled), troubled > 0 ? Color::kRed : Color::kNone}));
     row.Add({"ENDS-24H"}, or_dash({absl::StrCat(report.all_ends ? "" : ">=", sum, bad), color}));
-    row.Add({"JOURNAL"}, or_dash(broken                   ? Cell{"NOT WRITABLE", Color::kRed}
-                                 : !report.unread.empty() ? Cell{"NOT READABLE", Color::kRed}
-                                 : report.lag             ? Cell{absl::StrCat("lag ", *report.lag)}
-                                                          : Cell{"writable"}));
+    row.Add({"JOURNAL"}, or_dash(JournalCell(report)));
     row.Add({"VERSION"}, or_dash({info.version()}));
     if (style_.wide) row.Add({"PROBLEM"}, {OrDash(absl::StrCat(report.problem, report.unhealthy))});
     return row;

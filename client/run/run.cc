@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <type_traits>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -235,87 +234,118 @@ std::optional<Failure> ShowFleet(const CommandLine& line, Formatter* formatter, 
   return std::nullopt;
 }
 
-ExitCode RunCommandOf(const CommandLine& line, Formatter* formatter, Output* output,
-                      const PrintSentence& note) {
-  const auto run = [&](const auto& command) -> ExitCode {
-    using Command = std::decay_t<decltype(command)>;
-    std::optional<Failure> failure;
-    if constexpr (std::is_same_v<Command, FollowCommand>) {
-      return RunFollow(command, line, formatter);
-    } else if constexpr (std::is_same_v<Command, PushCommand>) {
-      return RunPush(command, line, output);
-    } else if constexpr (std::is_same_v<Command, ProxyCommand>) {
-      return RunProxy(line);
-    } else if constexpr (std::is_same_v<Command, WebCommand>) {
-      return RunWeb(command, line);
-    } else if constexpr (std::is_same_v<Command, TopCommand>) {
-      return RunTopOf(command, line, output, note);
-    } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
-      return RunDoctor(line, output);
-    } else if constexpr (std::is_same_v<Command, WhyCommand>) {
-      failure =
-          RunWhy(command, InvocationOf(line.servers),
-                 ListsOf(line.servers, line.is_json(), note).get(), formatter, output, absl::Now());
-    } else if constexpr (std::is_same_v<Command, StatsCommand>) {
-      std::string empty;
-      const auto lists = ListsOf(line.servers, line.is_json(), note);
-      failure = RunList(command, lists.get(), line.zone, formatter, output, &empty);
-      if (!failure && !empty.empty() && line.for_people()) note(empty);
-    } else if constexpr (std::is_same_v<Command, StatusCommand> ||
-                         std::is_same_v<Command, IntentsCommand>) {
-      failure =
-          RunList(command, ListsOf(line.servers, line.is_json(), note).get(), formatter, output);
-    } else if constexpr (std::is_same_v<Command, FleetCommand>) {
-      failure = ShowFleet(line, formatter, output, note);
-    } else if constexpr (std::is_same_v<Command, FleetCreateCommand>) {
-      const auto connection = ConnectNats(*line.servers.fleet);
-      const absl::StatusOr<std::string> made =
-          connection.ok() ? CreateFleet(connection->get(), command)
-                          : absl::StatusOr<std::string>(connection.status());
-      failure = made.ok()
-                    ? PrintText(made, output)
-                    : std::optional<Failure>(ExplainFleetFailure(
-                          ToText(*line.servers.fleet), InvocationOf(line.servers), made.status()));
-    } else if constexpr (std::is_same_v<Command, EventsCommand> ||
-                         std::is_same_v<Command, VmsCommand>) {
-      const auto lists = ListsOf(line.servers, line.is_json(), note);
-      Command list = command;
-      v1::EventFilter* filter = nullptr;
-      std::string empty;
-      if constexpr (std::is_same_v<Command, VmsCommand>) {
-        filter = &list.filter;
-        if (!list.order && !list.runs && line.for_people() && isatty(STDOUT_FILENO) == 1) {
-          list.order = VmOrder::kTrouble;
-        }
-      } else {
-        filter = list.request.mutable_filter();
-      }
-      failure = TakeUuids(lists.get(), filter);
-      if (!failure) failure = RunList(list, lists.get(), formatter, output, &empty);
-      if (!failure) failure = CheckNames(*filter, InvocationOf(line.servers), lists.get());
-      if (!failure && !empty.empty() && line.for_people()) note(empty);
-    } else {
-      failure =
-          line.servers.fleet
-              ? ShowFleet(line, formatter, output, note)
-              : RunCommand(command, CommandContext(NodesOf(line.servers), formatter, output, note));
+// Runs the command of a line: an overload for each kind of command, the last one for those that ask
+// daemons alone.
+class LineRunner {
+ public:
+  // All must outlive the runner.
+  LineRunner(const CommandLine& line, Formatter* formatter, Output* output,
+             const PrintSentence& note)
+      : line_(line), formatter_(formatter), output_(output), note_(note) {}
+
+  ExitCode operator()(const FollowCommand& command) {
+    return RunFollow(command, line_, formatter_);
+  }
+  ExitCode operator()(const PushCommand& command) { return RunPush(command, line_, output_); }
+  ExitCode operator()(const ProxyCommand& /*command*/) { return RunProxy(line_); }
+  ExitCode operator()(const WebCommand& command) { return RunWeb(command, line_); }
+  ExitCode operator()(const TopCommand& command) {
+    return RunTopOf(command, line_, output_, note_);
+  }
+  ExitCode operator()(const DoctorCommand& /*command*/) { return RunDoctor(line_, output_); }
+
+  ExitCode operator()(const WhyCommand& command) {
+    return Result(RunWhy(command, InvocationOf(line_.servers), Lists().get(), formatter_, output_,
+                         absl::Now()));
+  }
+  ExitCode operator()(const StatsCommand& command) {
+    std::string empty;
+    const auto lists = Lists();
+    return ListResult(RunList(command, lists.get(), line_.zone, formatter_, output_, &empty),
+                      empty);
+  }
+  ExitCode operator()(const StatusCommand& command) {
+    return Result(RunList(command, Lists().get(), formatter_, output_));
+  }
+  ExitCode operator()(const IntentsCommand& command) {
+    return Result(RunList(command, Lists().get(), formatter_, output_));
+  }
+  ExitCode operator()(const EventsCommand& command) {
+    EventsCommand list = command;
+    return ShowList(&list, list.request.mutable_filter());
+  }
+  ExitCode operator()(const VmsCommand& command) {
+    VmsCommand list = command;
+    if (!list.order && !list.runs && line_.for_people() && isatty(STDOUT_FILENO) == 1) {
+      list.order = VmOrder::kTrouble;
     }
+    return ShowList(&list, &list.filter);
+  }
+
+  ExitCode operator()(const FleetCommand& /*command*/) {
+    return Result(ShowFleet(line_, formatter_, output_, note_));
+  }
+  ExitCode operator()(const FleetCreateCommand& command) {
+    const auto connection = ConnectNats(*line_.servers.fleet);
+    const absl::StatusOr<std::string> made = connection.ok()
+                                                 ? CreateFleet(connection->get(), command)
+                                                 : absl::StatusOr<std::string>(connection.status());
+    if (made.ok()) return Result(PrintText(made, output_));
+    return Result(ExplainFleetFailure(ToText(*line_.servers.fleet), InvocationOf(line_.servers),
+                                      made.status()));
+  }
+
+  template <typename Command>
+  ExitCode operator()(const Command& command) {
+    if (line_.servers.fleet) return Result(ShowFleet(line_, formatter_, output_, note_));
+    return Result(
+        RunCommand(command, CommandContext(NodesOf(line_.servers), formatter_, output_, note_)));
+  }
+
+ private:
+  std::unique_ptr<ListSource> Lists() const {
+    return ListsOf(line_.servers, line_.is_json(), note_);
+  }
+
+  // A list of events or VMs. `filter` is that of `list`.
+  template <typename Command>
+  ExitCode ShowList(Command* list, v1::EventFilter* filter) {
+    const auto lists = Lists();
+    std::string empty;
+    std::optional<Failure> failure = TakeUuids(lists.get(), filter);
+    if (!failure) failure = RunList(*list, lists.get(), formatter_, output_, &empty);
+    if (!failure) failure = CheckNames(*filter, InvocationOf(line_.servers), lists.get());
+    return ListResult(failure, empty);
+  }
+
+  // `empty` says why the list is empty; it is empty itself if the list is not.
+  ExitCode ListResult(const std::optional<Failure>& failure, const std::string& empty) {
+    if (!failure && !empty.empty() && line_.for_people()) note_(empty);
+    return Result(failure);
+  }
+
+  // The exit code of the command; explains its failure.
+  ExitCode Result(const std::optional<Failure>& failure) {
     if (!failure) return ExitCode::kOk;
-    note(absl::StrCat(failure->sentence,
-                      failure->code == ExitCode::kUnreachable && !line.origin.empty()
-                          ? absl::StrCat(" (", line.origin, " names this server)")
-                          : ""));
+    note_(absl::StrCat(failure->sentence,
+                       failure->code == ExitCode::kUnreachable && !line_.origin.empty()
+                           ? absl::StrCat(" (", line_.origin, " names this server)")
+                           : ""));
     return failure->code;
-  };
-  return std::visit(run, line.command);
-}
+  }
+
+  const CommandLine& line_;
+  Formatter* const formatter_;
+  Output* const output_;
+  const PrintSentence& note_;
+};
 
 ExitCode RunLine(const CommandLine& line) {
   Formatter formatter(FormOf(line), StyleOf(line));
   // Wait until the pager, which would hide them, has ended.
   std::mutex mutex;
   std::vector<std::string> notes;
-  const auto note = [&](const std::string& sentence) {
+  const PrintSentence note = [&](const std::string& sentence) {
     const std::lock_guard<std::mutex> lock(mutex);
     // Several lists of a command may report the same fault.
     if (!absl::c_linear_search(notes, sentence)) notes.push_back(sentence);
@@ -326,7 +356,7 @@ ExitCode RunLine(const CommandLine& line) {
   const bool pages = line.pager && !IsDumb();
   FILE* const pager = is_long && pages && isatty(STDOUT_FILENO) == 1 ? StartPager() : nullptr;
   DescriptorOutput output(pager == nullptr ? STDOUT_FILENO : fileno(pager));
-  ExitCode code = RunCommandOf(line, &formatter, &output, note);
+  ExitCode code = std::visit(LineRunner(line, &formatter, &output, note), line.command);
   if (pager != nullptr) {
     // The shell prints why it cannot run its command.
     const int status = pclose(pager);
