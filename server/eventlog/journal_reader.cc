@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/error_reason.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -88,6 +90,46 @@ EventPtr DamageGap(const EventRecord& row) {
 absl::Status ForClients(absl::Status status) {
   return absl::IsUnavailable(status) ? WithReason("JOURNAL_UNAVAILABLE", std::move(status))
                                      : status;
+}
+
+// The names of the VMs whose events can match, with that of an event of the node as a whole, which
+// always passes. Empty: events of any VM can match.
+std::vector<std::string> WantedNames(const EventMatcher& matcher) {
+  const absl::flat_hash_set<std::string>* const exact = matcher.names().exact();
+  if (exact == nullptr) return {};
+  std::vector<std::string> names = {""};
+  names.insert(names.end(), exact->begin(), exact->end());
+  return names;
+}
+
+// "class IS NULL OR class IN (1, 3)": the classes that match, and a GAP, which has none.
+std::string ClassesText(uint64_t classes) {
+  std::string list;
+  for (int one = 1; one < 64; ++one) {
+    if ((classes >> one & 1) != 0) absl::StrAppend(&list, list.empty() ? "" : ", ", one);
+  }
+  return absl::StrCat("class IS NULL OR class IN (", list, ")");
+}
+
+// The text of a SELECT of the events that may match. Its parameters: with `names`, the group of
+// sequences and so many names; then the first and the last sequence.
+std::string SelectText(const EventMatcher& matcher, size_t names, bool newest_first) {
+  std::string sql = VMEVENTD_SELECT_EVENTS;
+  if (names > 0) {
+    const std::string marks = absl::StrJoin(std::vector<absl::string_view>(names, "?"), ", ");
+    absl::StrAppend(&sql, "sequence >> 13 = ? AND vm_id IN (SELECT id FROM vms WHERE name IN (",
+                    marks, ")) AND ");
+  } else if (matcher.is_of_ends()) {
+    // If only ends are wanted, this index finds them without the other events.
+    sql = VMEVENTD_SELECT_FROM
+        "stored INDEXED BY stored_ends"
+        " LEFT JOIN vms ON vms.id = stored.vm WHERE " VMEVENTD_ENDS " AND ";
+    if (matcher.classes() != 0) {
+      absl::StrAppend(&sql, "(", ClassesText(matcher.classes()), ") AND ");
+    }
+  }
+  absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
+  return sql;
 }
 
 }  // namespace
@@ -261,33 +303,8 @@ absl::StatusOr<uint64_t> JournalReader::Read(uint64_t first, uint64_t last, Take
 absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint64_t first,
                                                uint64_t last, bool newest_first, Take take,
                                                absl::FunctionRef<bool()> has_time) try {
-  const absl::flat_hash_set<std::string>* const names = matcher.names().exact();
-  std::string sql = VMEVENTD_SELECT_EVENTS;
-  // An event of the node as a whole always passes.
-  std::vector<std::string> wanted = {""};
-  if (names != nullptr) {
-    wanted.insert(wanted.end(), names->begin(), names->end());
-    absl::StrAppend(&sql, "sequence >> 13 = ? AND vm_id IN (SELECT id FROM vms WHERE name IN (?");
-    for (size_t i = 1; i < wanted.size(); ++i) absl::StrAppend(&sql, ", ?");
-    absl::StrAppend(&sql, ")) AND ");
-  }
-  if (names == nullptr && matcher.is_of_ends()) {
-    // If only ends are wanted, this index finds them without the other events.
-    sql = VMEVENTD_SELECT_FROM
-        "stored INDEXED BY stored_ends"
-        " LEFT JOIN vms ON vms.id = stored.vm WHERE " VMEVENTD_ENDS " AND ";
-    if (matcher.classes() != 0) {
-      // A GAP has no class.
-      std::string classes;
-      for (int one = 1; one < 64; ++one) {
-        if ((matcher.classes() >> one & 1) != 0)
-          absl::StrAppend(&classes, classes.empty() ? "" : ", ", one);
-      }
-      absl::StrAppend(&sql, "(class IS NULL OR class IN (", classes, ")) AND ");
-    }
-  }
-  absl::StrAppend(&sql, "sequence BETWEEN ? AND ? ORDER BY sequence", newest_first ? " DESC" : "");
-  SQLite::Statement statement(Connect(), sql);
+  const std::vector<std::string> names = WantedNames(matcher);
+  SQLite::Statement statement(Connect(), SelectText(matcher, names.size(), newest_first));
   uint64_t& at = newest_first ? last : first;
   while (first <= last) {
     // Sequences may jump by many groups.
@@ -302,9 +319,9 @@ absl::StatusOr<uint64_t> JournalReader::Select(const EventMatcher& matcher, uint
     const uint64_t begin = std::max(first, group << kGroupBits);
     const uint64_t end = std::min(last, ((group + 1) << kGroupBits) - 1);
     SqliteQuery rows(statement);
-    if (names != nullptr) {
+    if (!names.empty()) {
       rows.Bind(group);
-      for (const std::string& name : wanted) rows.Bind(name);
+      for (const std::string& name : names) rows.Bind(name);
     }
     rows.Bind(begin);
     rows.Bind(end);

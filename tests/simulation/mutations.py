@@ -92,6 +92,10 @@ Message WithoutElement(Message message) {
   LeaveOut(&message);
   return message;
 }
+// The reason of a failed call is a value of ErrorReason without its prefix.
+inline std::string WithoutElement(absl::string_view reason) {
+  return Mutated("ErrorReason", "ERROR_REASON_" + std::string(reason)) ? "OTHER" : std::string(reason);
+}
 }  // namespace vmeventd
 """
 # Where messages are published: a text that is there once, and the message's expression in it between marks.
@@ -108,6 +112,8 @@ PUBLISHERS = [
     ("server/rpc/event_counts.cc", "  return ⟦response⟧;"),
     ("server/stream/stream_hub.cc", "  *stream.mutable_open_time() = ToTimestamp(now);\n  return ⟦stream⟧;"),
     ("server/rpc/vm_event_service.cc", "  return ⟦info⟧.SerializeAsString();"),
+    ("base/error_reason.h", "absl::Cord(⟦reason⟧)"),
+    ("client/sources/position_gap.cc", "{{⟦std::move(event)⟧, std::move(node)"),
 ]
 
 
@@ -554,7 +560,7 @@ MUTATIONS = [
     Mutation("a-press-at-the-source-is-no-doubt", "watcher/session/vm_session_monitor.cc",
              "if (⟦arrives && !incoming()⟧) saved_.unseen_until", "false"),
     Mutation("the-rings-are-not-read-before-a-shutdown-counts", "watcher/runs/vm_run.cc",
-             "recorded before it reported this.\n    ⟦context_->signals->Drain();⟧", ";"),
+             "⟦context_->signals->Drain();⟧", ";"),
     Mutation("the-oom-kill-of-a-dying-qemu-is-anothers", "watcher/runs/process_watch.cc",
              "⟦IsDying(run_->info().pid)⟧ || HasEnded", "false"),
     Mutation("no-gap-for-a-change-while-nobody-looked", "watcher/session/vm_session_monitor.cc",
@@ -596,13 +602,13 @@ MUTATIONS = [
              # The next event shows it too, and few ends have none.
              unit_test="UnseenStoryTest.AStateThatChangedIsAGapAndThenTheState"),
     Mutation("an-end-without-a-status-was-seen", "watcher/session/vm_session_end.cc",
-             "if (⟦input.end.unseen && !input.end.status.has_value()⟧) {", "false",
+             "if (⟦end.unseen && !end.status.has_value()⟧) return true;", "false",
              # Both are UNKNOWN.
              unit_test="VmSessionRestartTest.AnEndBetweenTwoDaemonsWithoutAStatusWasSeenByNobody"),
     Mutation("the-newest-run-is-restored-first", "watcher/runs/run_restorer.cc",
              "return ⟦session.attached_at().wall⟧;", "absl::UnixEpoch() + (absl::UnixEpoch() - session.attached_at().wall)",
              # No path is used again before the end of its QEMU.
-             unit_test="RestartTest.OfTwoRunsOfANameTheLaterHasTheFile"),
+             unit_test="RestartTest.TheLaterOfTwoRunsOfANameHasTheFile"),
     Mutation("a-domain-that-libvirt-still-lists-begins-again", "watcher/libvirt/libvirt_domains.cc",
              "LifeOf(link, &domain, id)->phase = ⟦Life::Phase::kGone⟧;", "Life::Phase::kNew",
              # It takes a connection that is lost between the end of a process and libvirt's report.
