@@ -139,7 +139,7 @@ TEST_F(NodeWatcherIntentTest, AnIntentForAnEarlierRunIsNotForTheNext) {
   request.started_before = began;
   const absl::Status later = Declare(request).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(later)) << later;
-  EXPECT_THAT(std::string(later.message()), HasSubstr("started later"));
+  EXPECT_THAT(std::string(later.message()), HasSubstr("after the operation began"));
   EXPECT_EQ(sink_.Count(EventType::kIntentDeclared), 0);
   request.started_before = absl::Now() + absl::Seconds(1);
   EXPECT_TRUE(Declare(request).ok());
