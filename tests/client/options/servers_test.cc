@@ -52,8 +52,8 @@ TEST(ParseCommandLine, SeveralServersAreMerged) {
 // A query of the web page cannot name servers.
 TEST(ParseQuery, AComplaintAboutTheServersNamesNoParameter) {
   const Servers fleet = Parsed({"--server", "nats://a", "vms"}).servers;
-  const auto query = ParseQuery("info", {}, fleet, TestContext());
-  EXPECT_THAT(std::string(query.status().message()), StartsWith("info asks vmeventd itself"));
+  const auto query = ParseQuery("streams", {}, fleet, TestContext());
+  EXPECT_THAT(std::string(query.status().message()), StartsWith("streams asks vmeventd itself"));
 }
 
 TEST(ParseCommandLine, AFleetIsNamedByItsServers) {

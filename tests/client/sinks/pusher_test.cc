@@ -366,7 +366,7 @@ TEST_F(SetAsideTest, ALinkIsNotFollowedAndAnotherKindOfFileIsRefused) {
   ASSERT_EQ(unlink(Path().c_str()), 0);
   std::ofstream(Path()) << "b\n";
   ASSERT_EQ(chmod(Path().c_str(), 0644), 0);
-  EXPECT_THAT(Append("a\n"), Says("may be read by others"));
+  EXPECT_THAT(Append("a\n"), Says("others may use it"));
 }
 
 }  // namespace
