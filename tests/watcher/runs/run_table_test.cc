@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
@@ -20,6 +21,7 @@
 #include "tests/watcher/runs/exit_message.h"
 #include "tests/watcher/runs/fake_run.h"
 #include "tests/watcher/runs/run_table_fixture.h"
+#include "watcher/core/qmp_message.h"
 #include "watcher/runs/describe_process.h"
 #include "watcher/runs/exit_status_reader.h"
 #include "watcher/runs/handed_run.h"
