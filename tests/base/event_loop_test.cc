@@ -122,7 +122,7 @@ TEST_F(EventLoopTest, ACancelledTimerDoesNotFire) {
   EXPECT_EQ(fired, 0);
 }
 
-TEST_F(EventLoopTest, ATimerTakesThePlaceOfTheOneBefore) {
+TEST_F(EventLoopTest, SetTimerReplacesTheTimerOfThatId) {
   std::vector<std::string> fired;
   TimerId id;
   loop_->SetTimer(&id, clock_.Now().monotonic, [&] { fired.emplace_back("before"); });

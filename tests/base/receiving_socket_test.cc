@@ -81,7 +81,7 @@ TEST(ReceivingSocketTest, APeerThatPassesADescriptorIsReadNoFurther) {
   EXPECT_TRUE(AwaitEnd(pipe.read));
 }
 
-TEST(ReceivingSocketTest, FindsADescriptorInOutOfBandData) {
+TEST(ReceivingSocketTest, RefusesADescriptorPassedWithOutOfBandData) {
   SocketCloser closer;
   SocketPair pair = ConnectedPair();
   ReceivingSocket ours(std::move(pair.ours), &closer);
@@ -118,7 +118,7 @@ TEST(ReceivingSocketTest, TheEndAndAnEmptySocketAreReportedAsByRecv) {
 }
 
 // Each close would take an hour. There are more of them than threads, and all end.
-TEST(ReceivingSocketTest, NobodyWaitsForAPassedDescriptor) {
+TEST(ReceivingSocketTest, APassedDescriptorWhoseCloseBlocksDelaysNobody) {
   SocketCloser closer;
   std::vector<e2e::LingeringConnection> lingering;
   for (int i = 0; i < 2 * SocketCloser::kMaxThreads; ++i) {

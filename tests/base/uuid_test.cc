@@ -5,7 +5,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(ParseUuidTest, ReadsBothCases) {
+TEST(ParseUuidTest, AcceptsUpperAndLowerCase) {
   EXPECT_EQ(ParseUuid("550e8400-e29b-41d4-A716-446655440000"),
             Uuid(0x550e8400e29b41d4, 0xa716446655440000));
 }

@@ -227,7 +227,7 @@ TEST_F(FleetTest, EveryEventIsInTheStreamInOrder) {
                                      daemon().server_address(), " from the oldest event")));
 }
 
-TEST_F(FleetTest, ACrashedVmIsOneLookUpAlsoAfterTheBucketWasLost) {
+TEST_F(FleetTest, TheLastStateOfAVmIsInTheBucketAgainAfterItsLoss) {
   nats().CreateFleet();
   StartPublishing();
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));

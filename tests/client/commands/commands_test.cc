@@ -126,7 +126,7 @@ TEST_F(CommandsTest, AnEmptyListSaysSo) {
 }
 
 // Summer time of this zone began at 2026-03-29 01:00 UTC, and ended at 2026-10-25 01:00 UTC.
-TEST_F(CommandsTest, DaysAreCountedByTheOffsetThatEachHad) {
+TEST_F(CommandsTest, StatsByDayUseTheUtcOffsetOfEachDay) {
   absl::TimeZone zone;
   ASSERT_TRUE(absl::LoadTimeZone("Europe/Berlin", &zone));
   std::vector<std::string> asked;
@@ -288,7 +288,7 @@ TEST(RowsOf, TwoUuidsOfOneNameAreTwoVms) {
   EXPECT_EQ(rows[1].ends, 1) << "its own";
 }
 
-TEST(TroubledVms, AreThoseOfTheListAlsoWhereAnotherUuidHasTheNameNow) {
+TEST(TroubledVms, ANodesReportAndTheListAgreeAlsoIfAnotherUuidHasTheNameNow) {
   const absl::Time now = absl::FromUnixSeconds(100);
   NodeVms runs = {RunAt("db1", v1::VM_STATE_STOPPED, 5, v1::SHUTDOWN_CLASS_CRASH),
                   RunAt("db1", v1::VM_STATE_RUNNING, 20),
@@ -389,7 +389,7 @@ TEST_F(CommandsTest, TheLastEventsAreShownOldestFirst) {
   EXPECT_GT(output_.text.find("\"8\""), output_.text.find("\"9\""));
 }
 
-TEST_F(CommandsTest, EventsSendsItsOptions) {
+TEST_F(CommandsTest, EventsSendsItsFilterTimesAndOrder) {
   ServeEvents(1);
   EventsCommand command = EventsOf("filter { classes: SHUTDOWN_CLASS_CRASH } newest_first: true");
   command.SetTimes(absl::FromUnixSeconds(5), absl::FromUnixSeconds(9));

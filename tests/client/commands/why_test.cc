@@ -249,7 +249,7 @@ TEST_F(StoriesTest, AnEndWithoutAUuidIsOfTheOnlyVmThatHasOne) {
   EXPECT_EQ(stories[0]["last_end"]["vm"]["run_id"], "old");
 }
 
-TEST_F(StoriesTest, TheLastWordOfADeadNodeYieldsToALivingOne) {
+TEST_F(StoriesTest, TheStateOnANodeThatIsDownLosesToThatOfAnother) {
   lists_.runs = {RunIn("web1", v1::VM_STATE_RUNNING, 10, "a", "n1"),
                  RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2")};
   lists_.runs[0].node.stale_since = absl::FromUnixSeconds(kPresent);

@@ -52,7 +52,7 @@ TEST_F(DiagnosisTest, SeveralVmsOfAManagerAreOneLine) {
             "chardev=vmev,mode=control\"; done");
 }
 
-TEST_F(DiagnosisTest, TheVariableOfALoopIsReadInEachPlaceOfItsLine) {
+TEST_F(DiagnosisTest, InALoopTheVariableExpandsInsideSingleQuotesToo) {
   Become(&facts_, "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf");
   facts_.processes.push_back(facts_.processes[0]);
   facts_.processes[1].pid = 8;

@@ -197,7 +197,7 @@ FleetFilter Filter(std::vector<std::string> nodes, const std::string& events = "
   return FilterOf(FromText<v1::EventFilter>(events), std::move(nodes));
 }
 
-TEST(EventSubjects, AreNarrowWhereTheFilterHasOneOfAKind) {
+TEST(EventSubjects, AFilterWithOneNodeOrTypeSelectsItsSubjectAlone) {
   const auto subjects = [](const std::string& events) { return EventSubjects(Filter({}, events)); };
   EXPECT_THAT(EventSubjects({}), ElementsAre("vmevents.v1.*.*.*.>"));
   EXPECT_THAT(EventSubjects(Filter({"node7.example"})),

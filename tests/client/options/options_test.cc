@@ -241,7 +241,7 @@ TEST(ParseCommandLine, UntilMayBeRelativeToSince) {
   EXPECT_EQ(LengthOf(events.request), absl::Minutes(10));
 }
 
-TEST(ParseCommandLine, UtcCountsForTimesThatAreGivenAsWell) {
+TEST(ParseCommandLine, TheOptionUtcAppliesToSinceAndUntil) {
   OptionContext context = TestContext();
   context.zone = absl::FixedTimeZone(7200);
   const auto since = [&context](const std::vector<std::string>& arguments) {

@@ -121,7 +121,7 @@ std::string Capture(size_t width) {
   return text;
 }
 
-TEST(Captures, AreThoseOfTheGoldenFiles) {
+TEST(Captures, TablesMatchTheGoldenFilesAtEachWidth) {
   for (const size_t width : {80U, 120U}) {
     ExpectGolden(absl::StrCat("tests/client/output/golden/", width, "-columns.txt"),
                  Capture(width));

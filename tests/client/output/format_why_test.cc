@@ -191,7 +191,7 @@ TEST(FormatWhy, AFailedStartIsNoEndOfUnknownReason) {
                                      "ago), before it was seen running\n"));
 }
 
-TEST(FormatWhy, AVmThatWasOnlyHeldNeverRan) {
+TEST(FormatWhy, AVmThatQemuHeldUntilItsEndIsSaidNeverToHaveRun) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
   end->set_never_ran(true);

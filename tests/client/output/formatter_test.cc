@@ -230,7 +230,7 @@ std::string AllLists(Form form, const TableStyle& style) {
 }
 
 // Run it with VMEVENTS_WRITE_CAPTURES=1 to write the files again, and read the difference.
-TEST(Formatter, EachListIsThatOfTheGoldenFileOfItsForm) {
+TEST(Formatter, ListsOfEachFormMatchTheirGoldenFiles) {
   const TableStyle style = {.now = Noon};
   const TableStyle wide = {.wide = true, .now = Noon};
   const std::string csv =
@@ -449,7 +449,7 @@ TEST(TableFormatter, AnEndOfWhichNobodyKnowsWhyIsTroubleForADay) {
   EXPECT_THAT(table, HasSubstr("  1, UNKNOWN 1  "));
 }
 
-TEST(ParseEnumName, TheEndsOfAnIntentAreOneType) {
+TEST(ParseEnumName, IntentExpiredIsAnAliasOfIntentEnded) {
   EXPECT_EQ(*ParseEnumName(*v1::EventType_descriptor(), "intent-expired"),
             v1::EVENT_TYPE_INTENT_ENDED);
 }
@@ -556,12 +556,12 @@ TEST(NameFormatter, PrintsTheNameOfEachVm) {
   EXPECT_EQ(*NameFormatter().FormatVms(vms), "web1\nb\\x0a\n") << "as commands take it";
 }
 
-TEST(NameFormatter, ANameCompletesAWord) {
+TEST(NameFormatter, CompletionKeepsTheTextBeforeTheLastComma) {
   EXPECT_EQ(*Formatter(Form::kName, {.before = "a,"}).FormatVms(NodeVms{{MakeVm("web1")}}),
             "web1\na,web1\n");
 }
 
-TEST(NameFormatter, ANameThatNoWordOfALineCanBeCompletesNothing) {
+TEST(NameFormatter, CompletionOmitsNamesThatCannotBeTypedAsAnArgument) {
   const NodeVms vms = {{MakeVm("web1")}, {MakeVm("b\n")}, {MakeVm("-dash")}};
   EXPECT_EQ(*Formatter(Form::kName, {.completes = true}).FormatVms(vms), "web1\n");
   EXPECT_EQ(*Formatter(Form::kName, {.completes = true, .before = "a,"}).FormatVms(vms),

@@ -91,7 +91,7 @@ TEST(ParseTimeText, TakesTimesWithTheNameOfTheirZone) {
   EXPECT_EQ(Parsed("2026-11-27 UTC UTC"), "error");
 }
 
-TEST(ParseTimeText, RefusesTheRest) {
+TEST(ParseTimeText, RefusesMalformedTimes) {
   const std::vector<std::string> texts = absl::StrSplit(
       "|x|tomorrow|monday x|last|last 8pm|yesterday yesterday|13pm|noon 8pm|half an "
       "hour|+1h|10|10x|m|10m5|.|.m| "
@@ -127,7 +127,7 @@ TEST(LocalTimeText, ShowsMillisecondsInTheZone) {
             "2026-07-01 14:00:00.123");
 }
 
-TEST(DurationText, IsForASentence) {
+TEST(DurationText, PrintsAtMostTwoUnits) {
   EXPECT_EQ(DurationText(absl::Milliseconds(350)), "350 ms");
   EXPECT_EQ(DurationText(absl::Milliseconds(42999)), "42 s");
   EXPECT_EQ(DurationText(absl::Seconds(185)), "3 min 5 s");

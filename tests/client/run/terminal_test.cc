@@ -118,7 +118,7 @@ void StopByAKey() {
   _exit(typed && stop.WaitFor(e2e::Patience()) ? 0 : 1);
 }
 
-TEST(StopSignals, AReaderThatGoesAwayStopsAndSoDoesAQ) {
+TEST(StopSignals, TheWatchEndsWhenItsOutputIsClosedOrQIsPressed) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(StopOnceTheReaderHasGone(), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(StopByAKey(), testing::ExitedWithCode(0), "");

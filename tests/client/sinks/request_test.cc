@@ -304,7 +304,7 @@ std::string UrlComplaint(const std::string& url) {
   return std::string(target.status().message());
 }
 
-TEST(PushTargetTest, HidesThePath) {
+TEST(PushTargetTest, TheShownTargetHidesThePathOfTheUrl) {
   const auto target =
       ParsePushTarget(AllSinks(), "https://hooks.example:8443/T0/secret?x=y", false);
   ASSERT_TRUE(target.ok());

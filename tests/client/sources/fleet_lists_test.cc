@@ -330,7 +330,7 @@ TEST_F(FleetListsTest, ABucketIsReadByOneFilter) {
   }
 }
 
-TEST_F(FleetListsTest, FailuresHaveCodes) {
+TEST_F(FleetListsTest, AMissingFleetIsNotFoundAndAnUnreachableServerUnreachable) {
   NameFormatter formatter;
   nats_.streams.clear();
   EXPECT_EQ(Run(VmsCommand{}, &formatter)->code, ExitCode::kNotFound);

@@ -120,7 +120,7 @@ TEST(RequestChecks, ListVmsAndGetVmNameFieldValueAndRule) {
   }
 }
 
-TEST(RequestChecks, IntentsNameFieldValueAndRule) {
+TEST(RequestChecks, ErrorsOfIntentsNameFieldValueAndRule) {
   const std::string names = "vm_name: 'web1' actor: 'alice' ";
   const Bad rows[] = {
       {"actor: 'a' reason: 'r'", "vm_name", "\"\"", "not be empty"},

@@ -92,7 +92,7 @@ class KubevirtTest(HookTest):
         other.kill(signal.SIGKILL)
         self.assertEqual(self.world.get(VM).intent.actor, "")
 
-    def test_a_deletion_is_the_admins(self):
+    def test_a_deletion_declares_an_intent_and_the_end_is_admin(self):
         self.start()
         self.put_vmi(deleted=True, terminationGracePeriodSeconds=60)
         declared = self.wait_declared()

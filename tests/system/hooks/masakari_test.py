@@ -246,7 +246,7 @@ class MasakariTest(HookTest):
         self.expect_only(payload(self.uuid))
         self.assertGreater(self.keystone.logins, logins)
 
-    def test_a_duplicate_is_settled(self):
+    def test_a_duplicate_that_masakari_ignores_is_not_sent_again(self):
         self.start()
         self.crash()
         self.wait_notified(payload(self.uuid))

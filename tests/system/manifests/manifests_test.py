@@ -264,7 +264,7 @@ class Kubernetes(unittest.TestCase):
                 self.assertLessEqual(set(container['securityContext']['capabilities'].get('add', [])),
                                      set(constraints['allowedCapabilities']))
 
-    def test_the_names_fit(self):
+    def test_selectors_accounts_and_volumes_name_what_exists(self):
         for manifests in self.each():
             pod = pod_of(manifests)
             labels = manifests['DaemonSet']['spec']['template']['metadata']['labels']
@@ -499,7 +499,7 @@ class DockerRun(unittest.TestCase):
             options.pop('-v')
             self.assertEqual(options, expected, shlex.join(command))
 
-    def test_the_first_has_its_volumes(self):
+    def test_the_docker_command_mounts_what_compose_mounts(self):
         volumes = {volume.split(':')[1] for volume in self.options(self.commands[0])['-v']}
         self.assertLessEqual(volumes, {volume['target'] for volume in self.service['volumes']})
 

@@ -187,7 +187,7 @@ TEST_F(HandoverTest, AShutdownOfTheHostThatBeganAfterAnEndIsNotItsCause) {
   EXPECT_NE(Stopped().cause(), ShutdownCause::kHostShutdown);
 }
 
-TEST_F(HandoverTest, ARunThatNobodyKnowsIsClosed) {
+TEST_F(HandoverTest, DescriptorsOfAnUnknownRunAreClosed) {
   const int monitor = Follow(&qemu_);
   Stop();
   previous_.handed = std::move(handed_);

@@ -284,7 +284,7 @@ TEST_F(UntrackedRestartTest, ARunResumesWhenProcessTrackingIsSwitchedOnOrOff) {
   }
 }
 
-TEST_F(UntrackedRestartTest, ASocketThatIsGoneOrRefusesIsTheEnd) {
+TEST_F(UntrackedRestartTest, WithoutProcessTrackingAMissingOrDeadSocketAfterARestartEndsTheRun) {
   for (const bool gone : {false, true}) {
     FakeQemu qemu;
     const std::string vm = gone ? "gone" : "refuses";

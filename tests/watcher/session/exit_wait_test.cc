@@ -27,7 +27,7 @@ TEST(ExitWaitTest, ALateExitIsReportedAtEachDoublingOfItsDuration) {
   EXPECT_EQ(wait.ReportAt(), absl::Seconds(180));
 }
 
-TEST(ExitWaitTest, ItBeginsOnceUntilItIsForgotten) {
+TEST(ExitWaitTest, ASecondBeginDoesNotMoveTheDeadline) {
   ExitWait wait;
   wait.Begin(InstantAt(100));
   wait.Begin(InstantAt(105));

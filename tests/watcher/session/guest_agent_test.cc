@@ -36,7 +36,7 @@ TEST(GuestAgentTest, MayBeConnectedWhereQemuReportsNoChange) {
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(1), kAgentWindow), kPossible);
 }
 
-TEST(GuestAgentTest, AnAgentThatHasLeftCountsForTheWindow) {
+TEST(GuestAgentTest, AnAgentThatHasLeftIsACaveatWithinTheWindow) {
   GuestAgent agent;
   agent.Learn(Channel(true), AgentTime(1));
   EXPECT_EQ(agent.CaveatAt(absl::Hours(9), kAgentWindow), kConnected);

@@ -62,7 +62,7 @@ TEST_F(RunIntentsTest, OneAfterTheDecisionDoesNotCount) {
   EXPECT_FALSE(intents_.counted.has_value());
 }
 
-TEST_F(RunIntentsTest, OneThatCountedForATakenBackEndIsForgotten) {
+TEST_F(RunIntentsTest, AnIntentForAnEndThatWasRevokedIsDropped) {
   Open("a");
   facts_.panic = Fact::kStands;
   Close();
@@ -72,7 +72,7 @@ TEST_F(RunIntentsTest, OneThatCountedForATakenBackEndIsForgotten) {
   EXPECT_FALSE(intents_.Shown().has_value());
 }
 
-TEST_F(RunIntentsTest, NoRequestIsThatOfAnIntentWithoutOne) {
+TEST_F(RunIntentsTest, AnEmptyRequestIdMatchesNoIntent) {
   Open("");
   EXPECT_EQ(intents_.OfRequest(""), nullptr);
 }

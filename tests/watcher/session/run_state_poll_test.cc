@@ -90,7 +90,7 @@ TEST_F(RunStatePollTest, TheQemuOfAManagerIsNotAsked) {
   EXPECT_EQ(poll_.NextAt(), kNoQuestion);
 }
 
-TEST_F(RunStatePollTest, AnAnswerIsLateOnceAfterTheFirstQuestion) {
+TEST_F(RunStatePollTest, RepeatedQuestionsDoNotExtendTheDeadlineOfTheFirst) {
   poll_ = RunStatePoll(kHangCheck, true);
   poll_.AskLater(now_);
   now_ += kHangCheck;
@@ -115,7 +115,7 @@ TEST_F(RunStatePollTest, WithoutAHangCheckNoAnswerIsLate) {
   }
 }
 
-TEST_F(RunStatePollTest, AnAnswerOrAnEndIsNotWaitedForAnyMore) {
+TEST_F(RunStatePollTest, NoDeadlineRunsAfterAnAnswerOrAnEnd) {
   for (const bool answers : {true, false}) {
     poll_ = RunStatePoll(kHangCheck, true);
     poll_.AskSoon(now_);

@@ -184,7 +184,7 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne)
 }
 
 // The end of that process is not noticed yet: its record is neither the new process's nor lost.
-TEST_F(SignalWatchTest, ARecordOfTheProcessThatStillHasTheNumberIsItsOwn) {
+TEST_F(SignalWatchTest, ARecordBeforeAPidIsReusedGoesToTheOldProcess) {
   Hearer next;
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record(Signal(4711));
