@@ -32,6 +32,14 @@ struct ProcessInfo {
   std::string unit;  // VmRef::unit
 };
 
+// The log that a manager has for a QEMU: NAME.log in a directory, named after RunInfo::raw_name.
+struct ManagerLog {
+  std::string directory;  // absolute; empty: there is no log
+  // kStandardError: the file is what QEMU writes. kLibvirtLog: it begins with earlier lives of the
+  // VM, has lines of libvirt, and what QEMU writes may arrive late.
+  LastWordsSource format = LastWordsSource::kStandardError;
+};
+
 // The facts of a run that are known when its process is first seen. Text is UTF-8, except raw_*.
 struct RunInfo : ProcessInfo {
   std::string name;      // raw_name, escaped
@@ -46,12 +54,14 @@ struct RunInfo : ProcessInfo {
   // False: the run ends with the monitor's EOF, or by the manager's report if it has a manager.
   bool process_tracked = true;
   // The source is a manager, called `source_key`, that has QEMU's monitor. It reports the run state
-  // and the end by itself, and may have lost events of QEMU. QEMU is not asked, and there is no
-  // shutdown file.
+  // and the end by itself, and may have lost events of QEMU. QEMU is not asked.
   bool has_manager = false;
   bool is_container = false;  // no QEMU: its process is the container's, which the manager ends
   // The problem of a run that has lost its monitor, or its manager.
   ProblemCode lost_problem = ProblemCode::kMonitorLost;
+  ManagerLog log;
+  // The manager reads NAME.shutdown in the directory of `raw_path`: it is written at the end.
+  bool has_shutdown_file = false;
   int64_t domain_id = 0;  // libvirt's number of the running domain; 0: not libvirt's
 
   // Makes `process` the run's process, which is tracked.

@@ -14,6 +14,7 @@
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/libvirt_spec.h"
+#include "watcher/core/manager_logs.h"
 #include "watcher/core/vm_source.h"
 #include "watcher/libvirt/libvirt_run.h"
 #include "watcher/libvirt/libvirt_source.h"
@@ -355,6 +356,7 @@ LibvirtRun* LibvirtSource::AddRun(Link* link, ProcessFound* found) {
   info.has_manager = true;
   info.is_container = link->containers;
   info.lost_problem = ProblemCode::kLibvirtLost;
+  if (!link->containers) info.log = {kLibvirtLogs, LastWordsSource::kLibvirtLog};
   info.pid_namespace = context_->pid_namespace;
   info.domain_id = domain.id;
   info.process_tracked = tracked;

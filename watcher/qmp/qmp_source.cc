@@ -6,9 +6,12 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "base/mutex.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
+#include "watcher/core/ganeti_directory.h"
+#include "watcher/core/manager_logs.h"
 #include "watcher/core/watch_spec.h"
 #include "watcher/qmp/connect_rules.h"
 #include "watcher/qmp/retry_pauses.h"
@@ -37,6 +40,16 @@ std::string QmpSourceName(absl::string_view monitor_path) {
     source.where = std::string(monitor_path.substr(0, std::max(slash, size_t{1})));
   }
   return source.text();
+}
+
+void DescribeGanetisFiles(RunInfo* run) {
+  const absl::string_view path = run->raw_path;
+  // A directory of others need not be writable.
+  run->has_shutdown_file = absl::EndsWith(path, kGanetiMonitorSuffix);
+  // By -D and -daemonize, QEMU's standard error.
+  if (IsGanetiControlDirectory(path.substr(0, path.rfind('/')))) {
+    run->log = {kGanetiLogs, LastWordsSource::kStandardError};
+  }
 }
 
 QmpSource::QmpSource(RunContext* context, RunTable* table)
@@ -245,6 +258,7 @@ RunInfo QmpSource::Describe(const SocketSlot& slot, const SeenSocket& seen,
   info.monitor_path = EscapeNonUtf8(slot.path);
   info.source_key = kKey;
   info.source = QmpSourceName(info.monitor_path);
+  DescribeGanetisFiles(&info);
   info.pid_namespace = context_->pid_namespace;
   info.socket = seen.identity;
   return info;

@@ -42,6 +42,10 @@ namespace vmeventd {
 // "qmp:" and that directory.
 std::string QmpSourceName(absl::string_view monitor_path);
 
+// Sets what Ganeti has of a run, by the path of its monitor: it reads a shutdown file next to a
+// NAME.kvmd, and has a log for each QEMU of its own directory.
+void DescribeGanetisFiles(RunInfo* run);
+
 // The source "QMP sockets": connects to each socket in the watched directories, and hands the
 // connection to the run of the process behind it. A slot is a socket's path, a run is a process;
 // several slots may lead to one run. A run is made for a process whose name or command line is a

@@ -19,13 +19,10 @@
 #include "base/small_file.h"
 #include "base/thread_name.h"
 #include "base/unique_fd.h"
-#include "watcher/core/ganeti_directory.h"
 #include "watcher/core/libvirt_log.h"
 #include "watcher/core/proc_texts.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/qemu_words.h"
-#include "watcher/core/vm_source.h"
-#include "watcher/core/watch_spec.h"
 #include "watcher/runs/oom_counters.h"
 #include "watcher/runs/process.h"
 #include "watcher/signals/process_stat.h"
@@ -86,6 +83,13 @@ std::optional<uint64_t> ReadBytes(const std::string& cgroup, const char* v2, con
   return std::nullopt;
 }
 
+bool HasLog(const RunInfo& run) {
+  return !run.log.directory.empty() && !absl::StrContains(run.raw_name, '/');
+}
+std::string LogPath(const RunInfo& run) {
+  return absl::StrCat(run.log.directory, "/", run.raw_name, ".log");
+}
+
 struct CloseJournal {
   void operator()(sd_journal* journal) const { sd_journal_close(journal); }
 };
@@ -132,8 +136,9 @@ struct LastWordsReader::Trail {
     if (error.valid()) ++*files_left;
   }
   std::shared_ptr<std::atomic<int>> files_left;
-  UniqueFd error;             // its standard error, if that is a regular file
-  bool libvirts = false;      // that is a log of libvirt's
+  UniqueFd error;  // its standard error, if that is a regular file
+  // That of the manager's log, if that is its standard error.
+  LastWordsSource format = LastWordsSource::kStandardError;
   off_t begin = 0;            // where this process's part may begin
   bool maybe_journal = true;  // its standard error is a socket, or not visible
   std::string memory_cgroup;
@@ -161,55 +166,46 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
   }
   char path[512];
   const ssize_t size = readlink(link.c_str(), path, sizeof(path));
-  libvirts = absl::EndsWith({path, static_cast<size_t>(std::max<ssize_t>(size, 0))},
-                            absl::StrCat("/libvirt/qemu/", run.raw_name, ".log"));
+  // In a mount namespace of the manager the path may begin elsewhere.
+  if (HasLog(run) &&
+      absl::EndsWith({path, static_cast<size_t>(std::max<ssize_t>(size, 0))}, LogPath(run))) {
+    format = run.log.format;
+  }
   const bool has_birth = (status.stx_mask & STATX_BTIME) != 0;
   const absl::Time birth =
       absl::FromUnixSeconds(status.stx_btime.tv_sec) + absl::Nanoseconds(status.stx_btime.tv_nsec);
   const bool own = has_birth && birth >= run.process_start - kStartError;
-  begin = own || libvirts ? 0 : static_cast<off_t>(status.stx_size);
+  const bool has_lives = format == LastWordsSource::kLibvirtLog;
+  begin = own || has_lives ? 0 : static_cast<off_t>(status.stx_size);
 }
 
 namespace {
 
-bool IsGanetis(const RunInfo& run) {
-  const absl::string_view path = run.raw_path;
-  return !run.has_manager && IsGanetiControlDirectory(path.substr(0, path.rfind('/')));
-}
-
-bool IsLibvirts(const RunInfo& run) {
-  return run.has_manager && run.source_key == kLibvirtKey && !run.is_container;
-}
-
-// Opens the log that libvirt or Ganeti has for the run; invalid: none, or it may not be read.
-UniqueFd OpenManagersLog(const RunInfo& run, const LastWordsReader::Logs& logs) {
-  const bool ganetis = IsGanetis(run);
-  if ((!IsLibvirts(run) && !ganetis) || absl::StrContains(run.raw_name, '/')) return UniqueFd();
-  const std::string path =
-      absl::StrCat(ganetis ? logs.ganeti : logs.libvirt, "/", run.raw_name, ".log");
-  return OpenRegular(UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+// Opens the manager's log of the run; invalid: none, or it may not be read.
+UniqueFd OpenManagersLog(const RunInfo& run) {
+  if (!HasLog(run)) return UniqueFd();
+  return OpenRegular(UniqueFd(open(LogPath(run).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)));
 }
 
 // Finds last words, wherever they may be.
 v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
-                   const LastWordsReader::Logs& logs, absl::Duration patience) {
+                   absl::Duration patience) {
   const absl::Time begun = absl::Now();
   bool cut = false;
   v1::LastWords words;
   // QEMU wrote to the file itself, so all of it is there.
   if (trail != nullptr && trail->error.valid()) {
     const std::string text = ReadEnd(trail->error.get(), trail->begin, &cut);
-    if (trail->libvirts) {
+    if (trail->format == LastWordsSource::kLibvirtLog) {
       return WordsIn(LibvirtLife(text, run.process_start), LastWordsSource::kLibvirtLog);
     }
     words = WordsIn(text, LastWordsSource::kStandardError);
     words.set_truncated(words.truncated() || cut);
     return words;
   }
-  const UniqueFd log = OpenManagersLog(run, logs);
-  if (log.valid() && IsGanetis(run)) {
-    // By -D and -daemonize its standard error, which QEMU begins as it starts. Another user sees no
-    // descriptors of a process.
+  const UniqueFd log = OpenManagersLog(run);
+  if (log.valid() && run.log.format == LastWordsSource::kStandardError) {
+    // QEMU begins it as it starts. Another user sees no descriptors of a process.
     words = WordsIn(ReadEnd(log.get(), 0, &cut), LastWordsSource::kStandardError);
     words.set_truncated(words.truncated() || cut);
     return words;
@@ -232,9 +228,8 @@ v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
 
 }  // namespace
 
-LastWordsReader::LastWordsReader(int max_files, Logs logs, absl::Duration patience)
-    : logs_(std::move(logs)),
-      patience_(patience),
+LastWordsReader::LastWordsReader(int max_files, absl::Duration patience)
+    : patience_(patience),
       files_left_(std::make_shared<std::atomic<int>>(max_files)),
       threads_(kMaxThreads, [] { SetThreadName("last-words"); }) {}
 
@@ -268,21 +263,21 @@ std::shared_ptr<const LastWordsReader::Read> LastWordsReader::BeginRead(
   }
   // A process that is killed writes nothing at its end.
   const bool killed = status.has_value() && status->signal == SIGKILL;
-  threads_.Run([read, run, trail = std::move(trail), logs = logs_,
-                patience = killed ? absl::ZeroDuration() : patience_] {
-    v1::ShutdownDetail& facts = read->facts;
-    // The manager may remove the cgroup at any time.
-    if (trail != nullptr && !trail->memory_cgroup.empty()) {
-      const std::string& cgroup = trail->memory_cgroup;
-      const auto peak = ReadBytes(cgroup, "memory.peak", "memory.max_usage_in_bytes");
-      if (peak.has_value()) facts.mutable_numbers()->set_peak_memory_bytes(*peak);
-      const auto limit = ReadBytes(cgroup, "memory.max", "memory.limit_in_bytes");
-      if (limit.has_value()) facts.mutable_numbers()->set_memory_limit_bytes(*limit);
-    }
-    v1::LastWords words = Find(run, trail.get(), logs, patience);
-    if (!words.lines().empty()) *facts.mutable_last_words() = std::move(words);
-    read->done = true;
-  });
+  threads_.Run(
+      [read, run, trail = std::move(trail), patience = killed ? absl::ZeroDuration() : patience_] {
+        v1::ShutdownDetail& facts = read->facts;
+        // The manager may remove the cgroup at any time.
+        if (trail != nullptr && !trail->memory_cgroup.empty()) {
+          const std::string& cgroup = trail->memory_cgroup;
+          const auto peak = ReadBytes(cgroup, "memory.peak", "memory.max_usage_in_bytes");
+          if (peak.has_value()) facts.mutable_numbers()->set_peak_memory_bytes(*peak);
+          const auto limit = ReadBytes(cgroup, "memory.max", "memory.limit_in_bytes");
+          if (limit.has_value()) facts.mutable_numbers()->set_memory_limit_bytes(*limit);
+        }
+        v1::LastWords words = Find(run, trail.get(), patience);
+        if (!words.lines().empty()) *facts.mutable_last_words() = std::move(words);
+        read->done = true;
+      });
   return read;
 }
 

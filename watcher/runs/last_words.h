@@ -10,15 +10,14 @@
 #include "base/counter.h"
 #include "base/detached_threads.h"
 #include "vmeventd/v1/vm_events.pb.h"
-#include "watcher/core/manager_logs.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/run_info.h"
 
 namespace vmeventd {
 
-// Reads what QEMUs wrote last, and what else is left of a process that is gone: in libvirt's logs,
-// systemd's journal, and the files of standard errors. A file system decides how long that takes,
-// so extra threads read, and nobody has to wait for them. Used by one thread at a time.
+// Reads what QEMUs wrote last, and what else is left of a process that is gone: in the logs of
+// managers, systemd's journal, and the files of standard errors. A file system decides how long
+// that takes, so extra threads read, and nobody has to wait for them. Used by one thread at a time.
 class LastWordsReader {
  public:
   static constexpr int kMaxThreads = 8;
@@ -26,15 +25,8 @@ class LastWordsReader {
   // Longest time that a reader looks for words, which systemd and libvirt may write late.
   static constexpr absl::Duration kPatience = absl::Milliseconds(150);
 
-  // Directories in which managers have a NAME.log for each QEMU.
-  struct Logs {
-    std::string libvirt = kLibvirtLogs;
-    std::string ganeti = kGanetiLogs;
-  };
-
   // `max_files`: limit of descriptors that its trails hold.
-  explicit LastWordsReader(int max_files) : LastWordsReader(max_files, Logs(), kPatience) {}
-  LastWordsReader(int max_files, Logs logs, absl::Duration patience);
+  explicit LastWordsReader(int max_files, absl::Duration patience = kPatience);
 
   // The files of a process that were opened while it lived.
   struct Trail;
@@ -58,7 +50,6 @@ class LastWordsReader {
   uint64_t left_out() const { return left_out_.value(); }
 
  private:
-  const Logs logs_;
   const absl::Duration patience_;
   const std::shared_ptr<std::atomic<int>> files_left_;
   DetachedThreads threads_;

@@ -11,7 +11,7 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kFormat = 14;
+constexpr uint32_t kFormat = 15;
 constexpr int64_t kNotKnown = std::numeric_limits<int64_t>::min();
 
 // clang-format off
@@ -164,9 +164,12 @@ CONVERT(Label, LABEL)
   F(pid) F(start_ticks) F(pidfd_inode) F(process_start) F(oom_file) F(oom_kills) F(unit)
 CONVERT(ProcessInfo, PROCESS_INFO)
 
+#define MANAGER_LOG(F, O, S, M, R, B, N) F(directory) F(format)
+CONVERT(ManagerLog, MANAGER_LOG)
+
 #define RUN_INFO(F, O, S, M, R, B, N) \
   B(ProcessInfo) F(name) F(run_id) F(source_key) F(source) F(domain_id) F(has_manager) F(is_container) \
-  F(lost_problem) F(monitor_path) F(raw_path) F(raw_name) F(process_tracked) F(pid_namespace) S(socket)
+  F(lost_problem) S(log) F(has_shutdown_file) F(monitor_path) F(raw_path) F(raw_name) F(process_tracked) F(pid_namespace) S(socket)
 CONVERT(RunInfo, RUN_INFO)
 
 #define RUN_STATE(F, O, S, M, R, B, N) \

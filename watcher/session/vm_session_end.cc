@@ -5,14 +5,11 @@
 #include <utility>
 #include <variant>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "watcher/core/causes.h"
-#include "watcher/core/ganeti_directory.h"
 #include "watcher/core/process_end.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/core/qemu_words.h"
-#include "watcher/core/watch_spec.h"
 #include "watcher/session/reporter.h"
 #include "watcher/session/vm_session.h"
 
@@ -160,10 +157,7 @@ Verdict VmSession::CurrentVerdict() const {
 }
 
 bool VmSession::RequestShutdownFile() {
-  // Only Ganeti reads it, and a directory of others need not be writable.
-  if (!absl::EndsWith(saved_.run.raw_path, kGanetiMonitorSuffix) || saved_.run.has_manager) {
-    return false;
-  }
+  if (!saved_.run.has_shutdown_file) return false;
   const ShutdownClass file_class = CurrentVerdict().file_class;
   if (file_class == ShutdownClass::kUnknown) return false;
   steps_.RequestFile();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -20,9 +21,6 @@
 
 namespace vmeventd {
 namespace {
-
-using testing::ElementsAre;
-using testing::IsEmpty;
 
 class LibvirtPodsTest : public LibvirtSourceTest {
  protected:
@@ -56,13 +54,15 @@ TEST_F(LibvirtPodsTest, ADirectoryOfAGlobThatHangsIsTroubleAndNotServedAsWell) {
   Start();
   ASSERT_TRUE(UntilConnections(1));
   ASSERT_TRUE(UntilInTime([&] { return Serves(*watcher_, "libvirt"); }));
+  // Without patience other directories are in trouble at times as well.
+  const auto hangs = [&] {
+    return absl::c_linear_search(watcher_->Troubles(), "looking for libvirt's sockets hangs");
+  };
   {
     const HangingDirectory hang(directory_.Path("pods"));
-    ASSERT_TRUE(UntilInTime([&] { return !Serves(*watcher_, "libvirt"); }));
-    EXPECT_THAT(watcher_->Troubles(), ElementsAre("looking for libvirt's sockets hangs"));
+    ASSERT_TRUE(UntilInTime([&] { return hangs() && !Serves(*watcher_, "libvirt"); }));
   }
-  ASSERT_TRUE(UntilInTime([&] { return Serves(*watcher_, "libvirt"); }));
-  EXPECT_THAT(watcher_->Troubles(), IsEmpty());
+  ASSERT_TRUE(UntilInTime([&] { return !hangs() && Serves(*watcher_, "libvirt"); }));
 }
 
 TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainAndAgainTakesOneThread) {

@@ -53,9 +53,8 @@ class LastWordsTest : public testing::Test {
   std::string File() const { return dir_ / "error"; }
 
   const TemporaryDirectory dir_;
-  const std::string logs_ = dir_ / "libvirt/qemu";
-  const std::string ganeti_logs_ = dir_ / "ganeti/kvm";
-  LastWordsReader reader_{1, {logs_, ganeti_logs_}, absl::InfiniteDuration()};
+  const std::string logs_ = dir_ / "logs";
+  LastWordsReader reader_{1, absl::InfiniteDuration()};
   absl::Duration started_later_;  // than it was
   RunInfo run_;
   std::unique_ptr<ChildProcess> child_;
@@ -116,20 +115,17 @@ TEST_F(LastWordsTest, ACoreIsNamedBeforeAnythingIsRead) {
   child_->Wait();
 }
 
-// Ganeti starts a QEMU with -D and -daemonize; vmeventd's user may not see its descriptors.
-TEST_F(LastWordsTest, TheWordsOfAQemuOfGanetiAreReadFromItsLog) {
-  std::filesystem::create_directories(ganeti_logs_);
+// As Ganeti starts a QEMU, with -D and -daemonize; vmeventd's user may not see its descriptors.
+TEST_F(LastWordsTest, WordsThatNoDescriptorShowsAreReadFromTheManagersLog) {
+  std::filesystem::create_directories(logs_);
   run_.name = run_.raw_name = "web1";
   run_.unit = "ganeti.service";
-  for (const char* monitor : {"/run/ganeti/kvm-hypervisor/ctrl/web1.kvmd",
-                              "/var/run/ganeti/kvm-hypervisor/ctrl/web1.kvmd"}) {
-    run_.raw_path = monitor;
-    Start("2>/dev/null");
-    std::ofstream(ganeti_logs_ + "/web1.log") << "a failed assertion\n";
-    const v1::ShutdownDetail facts = End("");
-    EXPECT_THAT(facts.last_words().lines(), ElementsAre("a failed assertion"));
-    EXPECT_EQ(facts.last_words().source(), v1::LAST_WORDS_SOURCE_STANDARD_ERROR);
-  }
+  run_.log.directory = logs_;
+  Start("2>/dev/null");
+  std::ofstream(logs_ + "/web1.log") << "a failed assertion\n";
+  const v1::ShutdownDetail facts = End("");
+  EXPECT_THAT(facts.last_words().lines(), ElementsAre("a failed assertion"));
+  EXPECT_EQ(facts.last_words().source(), v1::LAST_WORDS_SOURCE_STANDARD_ERROR);
 }
 
 // libvirt's logs. The reader would wait for ever for words that may come late.
@@ -141,8 +137,7 @@ class LibvirtLogTest : public LastWordsTest {
         absl::FormatTime("%Y-%m-%d %H:%M:%E3S%z", absl::Now(), absl::UTCTimeZone());
     std::ofstream(Log()) << now << ": starting up libvirt version: 9.0.0\nqemu-kvm -name web1\n";
     run_.name = run_.raw_name = "web1";
-    run_.source_key = "libvirt";
-    run_.has_manager = true;
+    run_.log = {logs_, LastWordsSource::kLibvirtLog};
   }
   std::string Log() const { return logs_ + "/web1.log"; }
 };

@@ -58,7 +58,8 @@ TEST(RunStateTest, TheFuzzersFirstInputsAreOfThisFormat) {
   ending.Event("POWERDOWN");
   ending.Shutdown("guest-shutdown");
   expect("shutdown", ending.saved);
-  SessionDriver of_libvirt({}, true, "", absl::InfiniteDuration(), /*of_libvirt=*/true);
+  SessionDriver of_libvirt({}, true, /*has_shutdown_file=*/false, absl::InfiniteDuration(),
+                           /*of_libvirt=*/true);
   of_libvirt.Ready();
   expect("libvirt", of_libvirt.saved);
 }

@@ -11,8 +11,8 @@ namespace vmeventd {
 // A session whose VM runs, and whose monitor is attached.
 struct RunningVm : SessionDriver {
   explicit RunningVm(SessionOptions options = {}, bool process_tracked = true,
-                     const std::string& monitor_path = "/run/ctrl/web1.kvmd")
-      : SessionDriver(std::move(options), process_tracked, monitor_path) {
+                     bool has_shutdown_file = true)
+      : SessionDriver(std::move(options), process_tracked, has_shutdown_file) {
     Ready();
   }
 };

@@ -23,7 +23,7 @@ namespace vmeventd {
 class SessionDriver {
  public:
   explicit SessionDriver(SessionOptions options = {}, bool process_tracked = true,
-                         const std::string& monitor_path = "/run/ctrl/web1.kvmd",
+                         bool has_shutdown_file = true,
                          absl::Duration process_age = absl::InfiniteDuration(),
                          bool of_libvirt = false)
       : options_(std::move(options)) {
@@ -32,7 +32,8 @@ class SessionDriver {
     run.run_id = "boot-1-2-3";
     run.source_key = of_libvirt ? "libvirt" : "qmp";
     run.source = "qmp:/run/ctrl";
-    run.monitor_path = run.raw_path = monitor_path;
+    run.monitor_path = run.raw_path = "/run/ctrl/web1.kvmd";
+    run.has_shutdown_file = has_shutdown_file;
     run.pid = process_tracked ? 4711 : 0;
     run.process_tracked = process_tracked;
     run.process_start = now_.wall - process_age;

@@ -69,7 +69,8 @@ class Story {
                                : start == "old" ? absl::Hours(1)
                                                 : absl::InfiniteDuration();
     vm_ = std::make_unique<SessionDriver>(SessionOptions{.last_words = true}, tracked_,
-                                          "/run/ctrl/web1.kvmd", age, start == "libvirt");
+                                          /*has_shutdown_file=*/start != "libvirt", age,
+                                          start == "libvirt");
     const Words starts = {"new", "young", "old", "untracked", "libvirt"};
     const bool attached = std::find(starts.begin(), starts.end(), start) == starts.end();
     vm_->traits.stays_down = start == "stays-down";

@@ -271,6 +271,8 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   run.has_manager = true;
   run.is_container = true;
   run.lost_problem = ProblemCode::kLibvirtLost;
+  run.log = {"/logs", LastWordsSource::kLibvirtLog};
+  run.has_shutdown_file = true;
   run.pid_namespace = 10;
   run.socket = {1, ~uint64_t{0}, -5};
   VmSession session(run, &options, now);
@@ -295,6 +297,9 @@ TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
   EXPECT_TRUE(restored->run().has_manager);
   EXPECT_TRUE(restored->run().is_container);
   EXPECT_EQ(restored->run().lost_problem, run.lost_problem);
+  EXPECT_EQ(restored->run().log.directory, "/logs");
+  EXPECT_EQ(restored->run().log.format, LastWordsSource::kLibvirtLog);
+  EXPECT_TRUE(restored->run().has_shutdown_file);
   EXPECT_EQ(restored->run().pid_namespace, run.pid_namespace);
   EXPECT_EQ(restored->run().socket, run.socket);
   EXPECT_EQ(restored->Status().ref().unit(), run.unit);

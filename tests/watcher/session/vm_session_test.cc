@@ -90,19 +90,13 @@ TEST_F(VmSessionOrderTest, AFileThatFailsIsReportedAfterItsCause) {
               Contains(HasSubstr("Permission denied")));
 }
 
-TEST_F(VmSessionOrderTest, ShutdownFilesAreForGanetisMonitors) {
-  const struct {
-    std::string monitor;
-    bool written;
-  } rows[] = {{"/run/ctrl/web1.kvmd", true},
-              {"/run/qemu/web1.qmp", false},
-              {"/run/qemu/web1.kvmd.qmp", false}};
-  for (const auto& row : rows) {
-    RunningVm vm({}, true, row.monitor);
+TEST_F(VmSessionOrderTest, AShutdownFileIsWrittenIfTheRunHasOne) {
+  for (const bool has_file : {true, false}) {
+    RunningVm vm({}, true, has_file);
     vm.EndBy("guest-shutdown");
-    EXPECT_EQ(vm.Stopped().shutdown_file_written(), row.written) << row.monitor;
-    EXPECT_EQ(vm.file.has_value(), row.written) << row.monitor;
-    EXPECT_THAT(vm.statuses.back().problems(), IsEmpty()) << row.monitor;
+    EXPECT_EQ(vm.Stopped().shutdown_file_written(), has_file);
+    EXPECT_EQ(vm.file.has_value(), has_file);
+    EXPECT_THAT(vm.statuses.back().problems(), IsEmpty());
   }
 }
 
@@ -176,6 +170,7 @@ TEST(VmSessionTest, AnAttachmentLongAfterTheStartIsPartOfTheEvidence) {
   run.name = "web1";
   run.run_id = "r";
   run.raw_path = "/run/ctrl/web1.kvmd";
+  run.has_shutdown_file = true;
   run.process_start = now.wall - absl::Hours(1);
   VmSession session(run, &options, now);
   session.On(input::MonitorReady{{"7.2.22", "running", "", ""}}, now);
