@@ -129,9 +129,9 @@ class StoryWriter {
   std::string Present() const {
     if (!story_.vm || node_.stale_since) return "";
     const v1::Vm& vm = story_.vm->vm;
-    const bool ails = vm.state() == v1::VM_STATE_PAUSED || vm.state() == v1::VM_STATE_UNREACHABLE ||
-                      vm.problems_size() > 0;
-    if (vm.state() == v1::VM_STATE_STOPPED || !ails) return "";
+    const bool has_trouble = vm.state() == v1::VM_STATE_PAUSED ||
+                             vm.state() == v1::VM_STATE_UNREACHABLE || vm.problems_size() > 0;
+    if (vm.state() == v1::VM_STATE_STOPPED || !has_trouble) return "";
     const std::string problems = ProblemsText(vm);
     const std::string pause = problems.empty() ? PauseWords(vm.pause_reason()) : "";
     return absl::StrCat(

@@ -121,7 +121,7 @@ void Judge::MarkKept(const Daemon& daemon) {
   const absl::Duration now = kernel_->monotonic();
   const bool written = daemon.all_is_written();
   for (const auto& life : world_->lives()) {
-    for (auto it = life->sayings.rbegin(); it != life->sayings.rend() && !it->kept; ++it) {
+    for (auto it = life->reports.rbegin(); it != life->reports.rend() && !it->kept; ++it) {
       if (!it->was_read() || it->daemon < reads_of_) continue;
       it->read_by = std::min(it->read_by, now);
       it->kept = written && it->read_by + kSaves <= now;
@@ -243,8 +243,8 @@ void Judge::CheckRef(const v1::Event& event) {
                  " names another VM: ", vm.ShortDebugString());
   }
   // The run state is asked last.
-  const bool asked = absl::c_any_of(life->sayings, [this](const Saying& saying) {
-    return saying.kind == Saying::Kind::kRunState && saying.daemon == number_ && saying.was_read();
+  const bool asked = absl::c_any_of(life->reports, [this](const Report& report) {
+    return report.kind == Report::Kind::kRunState && report.daemon == number_ && report.was_read();
   });
   if (vm.uuid().empty() && asked && event.type() == v1::EVENT_TYPE_STOPPED) {
     story_->Fail("life ", life->number, " has ended without its UUID");
@@ -261,11 +261,11 @@ void Judge::CheckRef(const v1::Event& event) {
 void Judge::CheckSaid(const Life& life) const {
   if (!HasOneMonitor(life) || dropped_ || unseen_) return;
   // Kinds of which each has exactly one event.
-  using enum Saying::Kind;
-  constexpr Saying::Kind kOnce[] = {kPowerdown, kPanic, kWatchdog, kHibernate, kOther};
+  using enum Report::Kind;
+  constexpr Report::Kind kOnce[] = {kPowerdown, kPanic, kWatchdog, kHibernate, kOther};
   static const std::set<std::string> kOthers = {"", "SHUTDOWN", "STOP", "RESUME", "RESET"};
-  int64_t left = absl::c_count_if(life.sayings, [&](const Saying& saying) {
-    return saying.was_read() && absl::c_linear_search(kOnce, saying.kind);
+  int64_t left = absl::c_count_if(life.reports, [&](const Report& report) {
+    return report.was_read() && absl::c_linear_search(kOnce, report.kind);
   });
   for (const auto& [sequence, entry] : entries_) {
     const v1::Event& event = entry.event;

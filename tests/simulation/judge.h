@@ -152,7 +152,7 @@ class Judge {
   void TakeUnseenDomain(const v1::VmRef& vm);
   void TakeOtherRunId(const v1::VmRef& vm);
   void TakeRunId(const std::string& run_id, Life* life);
-  // Marks which sayings daemons have read by now, and whether their effects are in the journal.
+  // Marks which reports daemons have read by now, and whether their effects are in the journal.
   void MarkKept(const Daemon& daemon);
   // Returns a fault that may have hidden part of the life's end from the daemon that reports it.
   // kNone: the class must be the true one, and not UNKNOWN.
@@ -176,7 +176,7 @@ class Judge {
   void CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const;
 
   void CheckInTime(const v1::Event& event) const;
-  // Checks that each saying of a life has an event, or is counted by a GAP.
+  // Checks that each report of a life has an event, or is counted by a GAP.
   void CheckSaid(const Life& life) const;
   void CheckRetention(const Daemon& daemon);
   // Records that a daemon starts without the open runs of earlier daemons.

@@ -7,7 +7,7 @@
 #include "server/events/event_record.h"
 #include "server/events/logged_event.h"
 #include "tests/simulation/judge.h"
-#include "tests/simulation/saying.h"
+#include "tests/simulation/report.h"
 #include "tests/support/client_events.h"
 #include "watcher/core/proto_time.h"
 
@@ -95,7 +95,7 @@ void Judge::BeginsWithoutRuns(int number) {
   last_events_.clear();
   known_uuids_.clear();
   for (const auto& life : world_->lives()) {
-    for (Saying& saying : life->sayings) saying.kept = false;
+    for (Report& report : life->reports) report.kept = false;
   }
 }
 
@@ -264,8 +264,8 @@ void Judge::AfterStop() {
   }
   for (const auto& life : world_->lives()) {
     // Readings of an earlier daemon that it did not save are lost.
-    for (Saying& saying : life->sayings) {
-      saying.kept = saying.kept || (saying.was_read() && saying.daemon >= reads_of_);
+    for (Report& report : life->reports) {
+      report.kept = report.kept || (report.was_read() && report.daemon >= reads_of_);
     }
   }
 }

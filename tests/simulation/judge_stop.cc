@@ -12,18 +12,18 @@ namespace {
 
 // Earliest time from which on the class was decided.
 absl::Duration DecidedAt(const Life& life) {
-  const auto end = absl::c_find_if(life.sayings, IsEnd);
-  return end == life.sayings.end() ? life.gone_at : end->at;
+  const auto end = absl::c_find_if(life.reports, IsEnd);
+  return end == life.reports.end() ? life.gone_at : end->at;
 }
 
 // The SHUTDOWN that decided the end, and with it what an intent counts for: the first one that
 // nothing has taken back. Null: there is none, or this daemon has not read it.
-const Saying* DecisiveShutdown(const Life& life, int daemon) {
-  using enum Saying::Kind;
-  const Saying* first = nullptr;
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind == kReset || saying.kind == kResume) first = nullptr;
-    if (saying.kind == kShutdown && first == nullptr) first = &saying;
+const Report* DecisiveShutdown(const Life& life, int daemon) {
+  using enum Report::Kind;
+  const Report* first = nullptr;
+  for (const Report& report : life.reports) {
+    if (report.kind == kReset || report.kind == kResume) first = nullptr;
+    if (report.kind == kShutdown && first == nullptr) first = &report;
   }
   const bool is_read = first != nullptr && first->was_read() && first->daemon == daemon &&
                        first->read_by < absl::InfiniteDuration();
@@ -87,12 +87,12 @@ void Judge::CheckOrder(const Life& life, const v1::Event& stopped, int daemon) c
   if (kernel_->monotonic() - std::max(life.gone_at, started_at_) > kLate) {
     wrong(" came long after its process was gone");
   }
-  // The last saying, on its last connection, which may have been refused for the lack of
+  // The last report, on its last connection, which may have been refused for the lack of
   // descriptors.
-  const Saying* const last = life.sayings.empty() ? nullptr : &life.sayings.back();
-  if (last != nullptr && life.uuid.empty() && last->kind == Saying::Kind::kShutdown &&
-      last->heard_by != nullptr && last->daemon == number_ && daemon == number_ &&
-      !last->was_read() && !last->heard_by->reset && !short_of_descriptors_) {
+  const Report* const last = life.reports.empty() ? nullptr : &life.reports.back();
+  if (last != nullptr && life.uuid.empty() && last->kind == Report::Kind::kShutdown &&
+      last->received_on != nullptr && last->daemon == number_ && daemon == number_ &&
+      !last->was_read() && !last->received_on->reset && !short_of_descriptors_) {
     wrong(" came before its SHUTDOWN was read");
   }
 }
@@ -139,11 +139,11 @@ void Judge::CheckShutdownFile(const Life& life, const v1::Event& stopped, int da
   const bool written = stopped.shutdown().shutdown_file_written();
   // A daemon was killed after it had taken the file back, and before it had written that.
   const bool may_be_taken_back =
-      is == ShutdownClass::kUnknown && absl::c_any_of(life.sayings, [&](const Saying& saying) {
-        const bool revives = saying.kind == Saying::Kind::kReset ||
-                             saying.kind == Saying::Kind::kResume ||
-                             saying.kind == Saying::Kind::kRunState;
-        return revives && saying.was_read() && !saying.is_known(daemon);
+      is == ShutdownClass::kUnknown && absl::c_any_of(life.reports, [&](const Report& report) {
+        const bool revives = report.kind == Report::Kind::kReset ||
+                             report.kind == Report::Kind::kResume ||
+                             report.kind == Report::Kind::kRunState;
+        return revives && report.was_read() && !report.is_known(daemon);
       });
   if (written && !there && !may_be_taken_back) {
     story_->Fail("STOPPED ", sequence, " says that ", life.name,
@@ -160,7 +160,7 @@ void Judge::CheckShutdownFile(const Life& life, const v1::Event& stopped, int da
 std::set<bool> Judge::MayBeIntended(const Life& life) const {
   // The end of a VM whose process is not known is its socket's, shortly before the process's.
   const absl::Duration decided_at = std::min(DecidedAt(life), kernel_->monotonic());
-  const Saying* const down = DecisiveShutdown(life, number_);
+  const Report* const down = DecisiveShutdown(life, number_);
   // What has come on the monitor is read before an intent is accepted, and none is for a process
   // that has ended.
   const auto is_too_late = [&](const Declared& intent) {
@@ -225,9 +225,9 @@ void Judge::CheckTimes(const v1::Event& stopped) const {
   const absl::Time seen = FromTimestamp(stopped.shutdown().last_seen_time());
   // What it sent just before its end may have been read just after that.
   absl::Duration last_read = life->gone_at + kReads;
-  for (const Saying& saying : life->sayings) {
-    if (saying.was_read() && saying.read_by < absl::InfiniteDuration()) {
-      last_read = std::max(last_read, saying.read_by);
+  for (const Report& report : life->reports) {
+    if (report.was_read() && report.read_by < absl::InfiniteDuration()) {
+      last_read = std::max(last_read, report.read_by);
     }
   }
   if (seen > wall(last_read)) {
@@ -255,11 +255,11 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
       !kernel_->HostWas(true, life.began, life.gone_at)) {
     story_->Fail("life ", life.number, " ended before its host began to shut down");
   }
-  const Saying* shutdown = nullptr;
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind != Saying::Kind::kShutdown) continue;
-    if (shutdown != nullptr || !saying.was_read() || saying.daemon != daemon) return;
-    shutdown = &saying;
+  const Report* shutdown = nullptr;
+  for (const Report& report : life.reports) {
+    if (report.kind != Report::Kind::kShutdown) continue;
+    if (shutdown != nullptr || !report.was_read() || report.daemon != daemon) return;
+    shutdown = &report;
   }
   if (shutdown == nullptr) return;
   const bool caveat =
@@ -272,11 +272,11 @@ void Judge::CheckHostShutdown(const Life& life, const v1::Event& event, int daem
     story_->Fail("life ", life.number, " lacks the caveat that its host shut down");
   }
   const auto press =
-      std::find_if(life.sayings.rbegin(), life.sayings.rend(), [](const Saying& saying) {
-        return saying.kind == Saying::Kind::kPowerdown && saying.was_read();
+      std::find_if(life.reports.rbegin(), life.reports.rend(), [](const Report& report) {
+        return report.kind == Report::Kind::kPowerdown && report.was_read();
       });
   if (rule == "host-shutdown" && shutdown->guest == true &&
-      (press == life.sayings.rend() || !kernel_->HostWas(true, press->at, press->read_by))) {
+      (press == life.reports.rend() || !kernel_->HostWas(true, press->at, press->read_by))) {
     story_->Fail("life ", life.number, " obeyed a press from before its host shut down");
   }
   const bool by_host = rule == "host-signal" || rule == "host-quit" || rule == "host-ui";
@@ -302,18 +302,18 @@ bool Judge::IsWithdrawn(const Life& life) const {
 void Judge::CheckReport(const Life& life, const v1::Event& stopped, int daemon) const {
   constexpr absl::Duration kWaits = absl::Seconds(55);
   constexpr absl::Duration kFollows = absl::Seconds(30);  // a list takes some time
-  const auto resumed = absl::c_find_if(life.sayings, [&](const Saying& saying) {
-    return saying.kind == Saying::Kind::kResume && saying.was_read() && saying.daemon == daemon &&
-           saying.at >= started_at_;
+  const auto resumed = absl::c_find_if(life.reports, [&](const Report& report) {
+    return report.kind == Report::Kind::kResume && report.was_read() && report.daemon == daemon &&
+           report.at >= started_at_;
   });
-  if (life.uuid.empty() || daemon != number_ || resumed == life.sayings.end() ||
+  if (life.uuid.empty() || daemon != number_ || resumed == life.reports.end() ||
       life.ended_under != daemon || stopped.vm().pid() != life.process->pid) {
     return;
   }
   const bool connected = resumed->at + kFollows < life.gone_at && life.unseen_at < resumed->at &&
                          libvirtd_->Lists(life);
   const bool waited = life.gone_at + kWaits < kernel_->monotonic();
-  if (!connected || waited || absl::c_any_of(life.sayings, IsEnd)) return;
+  if (!connected || waited || absl::c_any_of(life.reports, IsEnd)) return;
   story_->Fail("life ", life.number, " ended by ", stopped.shutdown().rule(),
                ", and libvirt was about to say how it ended");
 }
@@ -322,8 +322,8 @@ void Judge::CheckReport(const Life& life, const v1::Event& stopped, int daemon) 
 void Judge::CheckIntent(const Life& life, const v1::Event& stopped, int daemon) const {
   if (!stopped.shutdown().has_intent()) return;
   absl::Duration reset = -absl::InfiniteDuration();
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind == Saying::Kind::kReset && saying.is_known(daemon)) reset = saying.at;
+  for (const Report& report : life.reports) {
+    if (report.kind == Report::Kind::kReset && report.is_known(daemon)) reset = report.at;
   }
   for (size_t i = 0; i < life.intents.size(); ++i) {
     const Declared& intent = life.intents[i];

@@ -31,17 +31,17 @@ constexpr absl::Duration kMonitorGrace = absl::Milliseconds(900);
 // Returns whether its last SHUTDOWN was sent before this time.
 bool IsSaidBefore(const Life& life, absl::Duration time) {
   const auto last =
-      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
-                   [](const Saying& saying) { return saying.kind == Saying::Kind::kShutdown; });
-  return last != life.sayings.rend() && last->at < time;
+      std::find_if(life.reports.rbegin(), life.reports.rend(),
+                   [](const Report& report) { return report.kind == Report::Kind::kShutdown; });
+  return last != life.reports.rend() && last->at < time;
 }
 
 // Returns whether its QEMU ends after this panic, or after this expiry of its watchdog: it cannot
 // be reset since.
-bool EndsQemu(const Life& life, const Saying& saying) {
-  if (saying.text != "poweroff") return false;
-  return saying.kind == Saying::Kind::kWatchdog ||
-         (saying.kind == Saying::Kind::kPanic && !life.no_shutdown);
+bool EndsQemu(const Life& life, const Report& report) {
+  if (report.text != "poweroff") return false;
+  return report.kind == Report::Kind::kWatchdog ||
+         (report.kind == Report::Kind::kPanic && !life.no_shutdown);
 }
 
 }  // namespace
@@ -78,17 +78,17 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) 
   // its watchdog that this daemon does not know, or since the guest was down, of a VM that ends as
   // soon as it is connected to, or as soon as it was handed over.
   const auto error =
-      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
-                   [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
-  const bool asked = absl::c_any_of(life.sayings, [&](const Saying& saying) {
-    return saying.kind == Saying::Kind::kRunState && saying.is_known(daemon) &&
-           (error == life.sayings.rend() || saying.at >= error->at);
+      std::find_if(life.reports.rbegin(), life.reports.rend(),
+                   [](const Report& report) { return report.kind == Report::Kind::kStop; });
+  const bool asked = absl::c_any_of(life.reports, [&](const Report& report) {
+    return report.kind == Report::Kind::kRunState && report.is_known(daemon) &&
+           (error == life.reports.rend() || report.at >= error->at);
   });
   const bool was_stricken =
       (life.ending == &endings::kGuestPanics || life.ending == &endings::kWatchdogExpires) &&
-      absl::c_none_of(life.sayings, [&](const Saying& saying) {
-        return (saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog) &&
-               saying.is_known(daemon);
+      absl::c_none_of(life.reports, [&](const Report& report) {
+        return (report.kind == Report::Kind::kPanic || report.kind == Report::Kind::kWatchdog) &&
+               report.is_known(daemon);
       });
   const bool was_down = life.ending == &endings::kGuestPowersOff && life.no_shutdown;
   return (life.ending == &endings::kInternalError || was_stricken || was_down) &&
@@ -114,7 +114,7 @@ Fault Judge::FaultOfProcess(const Life& life, int daemon) const {
 }
 
 Fault Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) const {
-  using enum Saying::Kind;
+  using enum Report::Kind;
   // A process that is not known has an end that shows nothing: its QEMU has never sent anything.
   if (life.ending == nullptr) return Fault::kLives;
   const Ending& ending = *life.ending;
@@ -125,17 +125,17 @@ Fault Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) con
   }
   if (&ending == &endings::kCrashes && life.guest_can_exit) return Fault::kGuestMayEndIt;
   // Nothing that comes after it changes the class.
-  if (absl::c_any_of(life.sayings, [&](const Saying& saying) {
-        return EndsQemu(life, saying) && saying.is_known(daemon) && !saying.unsure;
+  if (absl::c_any_of(life.reports, [&](const Report& report) {
+        return EndsQemu(life, report) && report.is_known(daemon) && !report.unsure;
       })) {
     return Fault::kNone;
   }
   // Reports from before a daemon asked for the run state count only if they still stand.
-  const auto first = absl::c_find_if(life.sayings, [](const Saying& saying) {
-    return saying.kind == kRunState && saying.was_read();
+  const auto first = absl::c_find_if(life.reports, [](const Report& report) {
+    return report.kind == kRunState && report.was_read();
   });
-  if (first == life.sayings.end()) return Fault::kNeverAsked;
-  for (auto it = life.sayings.begin(); it != life.sayings.end(); ++it) {
+  if (first == life.reports.end()) return Fault::kNeverAsked;
+  for (auto it = life.reports.begin(); it != life.reports.end(); ++it) {
     if (it->unsure) return Fault::kBeforeFirstList;
     const bool matters = it > first
                              ? it->kind != kRunState && it->kind != kOther
@@ -147,19 +147,19 @@ Fault Judge::FaultOf(const Life& life, const v1::Event& stopped, int daemon) con
   }
   if (life.resumed_since) return Fault::kSnapshot;
   if (&ending == &endings::kMigrated || &ending == &endings::kInternalError) {
-    const bool answered = absl::c_any_of(life.sayings, [&](const Saying& saying) {
-      return saying.kind == kRunState && saying.is_known(daemon) &&
-             saying.text == (&ending == &endings::kMigrated ? "postmigrate" : "internal-error");
+    const bool answered = absl::c_any_of(life.reports, [&](const Report& report) {
+      return report.kind == kRunState && report.is_known(daemon) &&
+             report.text == (&ending == &endings::kMigrated ? "postmigrate" : "internal-error");
     });
     if (!answered) return Fault::kAskedLate;
   }
-  const bool reported = absl::c_any_of(life.sayings, [&](const Saying& saying) {
-    return saying.kind == kManager && saying.was_read() && saying.daemon == daemon;
+  const bool reported = absl::c_any_of(life.reports, [&](const Report& report) {
+    return report.kind == kManager && report.was_read() && report.daemon == daemon;
   });
   if (!life.uuid.empty() && !reported) return Fault::kNotReported;
   if (ending.by == Ending::By::kProcess) return FaultOfProcess(life, daemon);
   const bool followed = life.uuid.empty() ? life.gone_at - life.left_daemon_at < kMonitorGrace
-                                          : life.unseen_at < life.sayings.back().at;
+                                          : life.unseen_at < life.reports.back().at;
   if (life.no_shutdown && (life.ended_under != daemon || !followed)) {
     return Fault::kMayBeUpAgain;
   }
@@ -172,18 +172,18 @@ bool Judge::KnowsOfMigration(const Life& life, int daemon) const {
     return false;
   }
   const auto stop =
-      std::find_if(life.sayings.rbegin(), life.sayings.rend(),
-                   [](const Saying& saying) { return saying.kind == Saying::Kind::kStop; });
+      std::find_if(life.reports.rbegin(), life.reports.rend(),
+                   [](const Report& report) { return report.kind == Report::Kind::kStop; });
   if (life.uuid.empty()) {
-    return std::any_of(life.sayings.rbegin(), stop, [&](const Saying& saying) {
-      return saying.kind == Saying::Kind::kRunState && saying.text == "finish-migrate" &&
-             saying.is_known(daemon);
+    return std::any_of(life.reports.rbegin(), stop, [&](const Report& report) {
+      return report.kind == Report::Kind::kRunState && report.text == "finish-migrate" &&
+             report.is_known(daemon);
     });
   }
-  const auto active = std::find_if(stop, life.sayings.rend(), [](const Saying& saying) {
-    return saying.kind == Saying::Kind::kOther && saying.text == "active";
+  const auto active = std::find_if(stop, life.reports.rend(), [](const Report& report) {
+    return report.kind == Report::Kind::kOther && report.text == "active";
   });
-  return stop != life.sayings.rend() && active != life.sayings.rend() && stop->is_known(daemon) &&
+  return stop != life.reports.rend() && active != life.reports.rend() && stop->is_known(daemon) &&
          active->is_known(daemon) && !stop->unsure && !active->unsure;
 }
 
@@ -222,10 +222,10 @@ void Judge::CheckClass(const Life& life, const v1::Event& stopped, int daemon) {
 void Judge::CheckPressDoubt(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
   if (!absl::c_linear_search(detail.caveats(), v1::SHUTDOWN_CAVEAT_POWERDOWN_UNSEEN)) return;
   const auto reset =
-      std::find_if(life.sayings.rbegin(), life.sayings.rend(), [&](const Saying& saying) {
-        return saying.kind == Saying::Kind::kReset && saying.was_read() && saying.daemon == daemon;
+      std::find_if(life.reports.rbegin(), life.reports.rend(), [&](const Report& report) {
+        return report.kind == Report::Kind::kReset && report.was_read() && report.daemon == daemon;
       });
-  if (reset != life.sayings.rend() && reset->at >= started_at_ && daemon == number_ &&
+  if (reset != life.reports.rend() && reset->at >= started_at_ && daemon == number_ &&
       life.unseen_at < reset->at) {
     story_->Fail("life ", life.number,
                  " was followed since its reset, and a press may have been missed");
@@ -244,9 +244,9 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault,
                       cause == ShutdownCause::kUnobserved || detail.has_intent() ||
                       (&ending == &endings::kHostShutsDown && life.ended_under != daemon) ||
                       ending.causes.size() == 0;
-  const bool unread = absl::c_any_of(life.sayings, [daemon](const Saying& saying) {
-    return (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) &&
-           !saying.is_known(daemon);
+  const bool unread = absl::c_any_of(life.reports, [daemon](const Report& report) {
+    return (report.kind == Report::Kind::kReset || report.kind == Report::Kind::kResume) &&
+           !report.is_known(daemon);
   });
   const bool doubtful =
       unread || life.resumed_since || life.others_oom_kill > -absl::InfiniteDuration() ||
@@ -290,25 +290,25 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault,
 
 // Each entry of its evidence stands: it was sent since the last reset that the daemon has read.
 void Judge::CheckEvidence(const Life& life, const v1::ShutdownDetail& detail, int daemon) const {
-  using enum Saying::Kind;
-  std::set<Saying::Kind> seen;
+  using enum Report::Kind;
+  std::set<Report::Kind> seen;
   bool paused_by_watchdog = false;
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind == kReset && saying.is_known(daemon)) seen.clear();
-    seen.insert(saying.kind);
-    if (saying.kind == kWatchdog && saying.text == "pause") paused_by_watchdog = true;
-    const bool runs_again = saying.kind == kReset || saying.kind == kResume;
-    if (runs_again && saying.was_read() && saying.daemon == daemon) paused_by_watchdog = false;
-    if (saying.kind == kRunState && saying.text == "guest-panicked") seen.insert(kPanic);
+  for (const Report& report : life.reports) {
+    if (report.kind == kReset && report.is_known(daemon)) seen.clear();
+    seen.insert(report.kind);
+    if (report.kind == kWatchdog && report.text == "pause") paused_by_watchdog = true;
+    const bool runs_again = report.kind == kReset || report.kind == kResume;
+    if (runs_again && report.was_read() && report.daemon == daemon) paused_by_watchdog = false;
+    if (report.kind == kRunState && report.text == "guest-panicked") seen.insert(kPanic);
   }
-  const auto check = [&](absl::string_view what, Saying::Kind kind) {
+  const auto check = [&](absl::string_view what, Report::Kind kind) {
     if (seen.contains(kind)) return;
     story_->Fail("life ", life.number, " has the evidence \"", what,
                  "\", which was not said since its last reset");
   };
   if (detail.has_panic()) check("panic", kPanic);
   if (detail.cause() == v1::SHUTDOWN_CAUSE_HOST_POWERDOWN) check("powerdown age", kPowerdown);
-  constexpr std::pair<absl::string_view, Saying::Kind> kEntries[] = {
+  constexpr std::pair<absl::string_view, Report::Kind> kEntries[] = {
       {"POWERDOWN", kPowerdown},  {"WATCHDOG", kWatchdog},
       {"GUEST_PANICKED", kPanic}, {"SUSPEND_DISK", kHibernate},
       {"SHUTDOWN", kShutdown},    {"the guest ignored its watchdog", kWatchdog}};

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/events/vm_record.h"
 #include "tests/simulation/judge.h"
-#include "tests/simulation/saying.h"
+#include "tests/simulation/report.h"
 #include "tests/support/health.h"
 #include "tests/support/log_vms.h"
 #include "watcher/session/qemu_run_state.h"
@@ -98,7 +98,7 @@ void Judge::CheckDomains(const Daemon& daemon) {
   const std::vector<VmRecordPtr> vms = VmsIn(daemon.log());
   for (const auto& life : world_->lives()) {
     if (life->uuid.empty() || life->process_gone || life->began > long_ago ||
-        life->sayings.empty() || life->sayings.back().at > long_ago) {
+        life->reports.empty() || life->reports.back().at > long_ago) {
       continue;
     }
     const auto run = std::find_if(vms.begin(), vms.end(), [&](const VmRecordPtr& vm) {
@@ -130,20 +130,20 @@ void Judge::CheckStates(const Daemon& daemon) const {
         life->hangs || life->process_gone || life->kept_at > long_ago || started_at_ > long_ago) {
       continue;
     }
-    const bool all_read = absl::c_all_of(life->sayings, [&](const Saying& saying) {
-      return saying.heard_by != life->client || saying.was_read();
+    const bool all_read = absl::c_all_of(life->reports, [&](const Report& report) {
+      return report.received_on != life->client || report.was_read();
     });
     const auto changed =
-        std::find_if(life->sayings.rbegin(), life->sayings.rend(),
-                     [](const Saying& saying) { return saying.kind != Saying::Kind::kRunState; });
-    const auto asked = absl::c_find_if(life->sayings, [&](const Saying& saying) {
-      return saying.kind == Saying::Kind::kRunState && saying.heard_by == life->client;
+        std::find_if(life->reports.rbegin(), life->reports.rend(),
+                     [](const Report& report) { return report.kind != Report::Kind::kRunState; });
+    const auto asked = absl::c_find_if(life->reports, [&](const Report& report) {
+      return report.kind == Report::Kind::kRunState && report.received_on == life->client;
     });
-    const auto known_at = [&](const Saying& saying) {
-      return saying.heard_by == life->client ? saying.read_by : saying.at;
+    const auto known_at = [&](const Report& report) {
+      return report.received_on == life->client ? report.read_by : report.at;
     };
-    if (!all_read || asked == life->sayings.end() || known_at(*asked) > long_ago ||
-        (changed != life->sayings.rend() && known_at(*changed) > long_ago)) {
+    if (!all_read || asked == life->reports.end() || known_at(*asked) > long_ago ||
+        (changed != life->reports.rend() && known_at(*changed) > long_ago)) {
       continue;
     }
     const VmRecordPtr vm = FindVm(daemon.log(), {life->listed_as, life->run_id, ""});
@@ -191,9 +191,9 @@ void Judge::CheckHandover(const Daemon& daemon, const std::set<std::string>& han
     shown.ParseFromString(vm->encoded);
     // The process of a domain; the connection to a monitor that has answered all questions once.
     const bool is_domain = !life->uuid.empty();
-    const bool answers = absl::c_any_of(life->sayings, [&](const Saying& saying) {
-      return saying.kind == Saying::Kind::kRunState && saying.heard_by == life->client &&
-             saying.daemon == number_ && saying.was_read();
+    const bool answers = absl::c_any_of(life->reports, [&](const Report& report) {
+      return report.kind == Report::Kind::kRunState && report.received_on == life->client &&
+             report.daemon == number_ && report.was_read();
     });
     if (shown.ref().pid() != life->process->pid || (!is_domain && !answers)) continue;
     story_->Reach(is_domain ? "a domain's process is handed over" : "a monitor is handed over");
@@ -264,24 +264,24 @@ void Judge::CheckFiles(int number) {
         kernel_->disk().Find(absl::StrCat(kWatchedDirectory, "/", life->name, ".shutdown"));
     // A file from before the connection belongs to an earlier life.
     const bool there = file != nullptr && file->inode > life->earlier_inode;
-    const Saying* runs = nullptr;  // null again if an end was sent since
-    for (const Saying& saying : life->sayings) {
-      const bool is_answer = saying.kind == Saying::Kind::kRunState;
-      if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume ||
-          (is_answer && (saying.text == "running" || saying.text == "suspended"))) {
-        runs = &saying;
-      } else if (saying.kind != Saying::Kind::kOther) {
+    const Report* runs = nullptr;  // null again if an end was sent since
+    for (const Report& report : life->reports) {
+      const bool is_answer = report.kind == Report::Kind::kRunState;
+      if (report.kind == Report::Kind::kReset || report.kind == Report::Kind::kResume ||
+          (is_answer && (report.text == "running" || report.text == "suspended"))) {
+        runs = &report;
+      } else if (report.kind != Report::Kind::kOther) {
         runs = nullptr;
       }
     }
     const bool is_known_to_run = runs != nullptr && runs->was_read() &&
-                                 runs->heard_by == life->client &&
+                                 runs->received_on == life->client &&
                                  runs->at + kTakesBack <= kernel_->monotonic();
-    if (!is_known_to_run && absl::c_any_of(life->sayings, IsEnd)) continue;
+    if (!is_known_to_run && absl::c_any_of(life->reports, IsEnd)) continue;
     // A panic or a watchdog, which no reset and no resume heals, decides what the file is, until
     // the end.
-    const bool stands = absl::c_any_of(life->sayings, [](const Saying& saying) {
-      return saying.kind == Saying::Kind::kPanic || saying.kind == Saying::Kind::kWatchdog;
+    const bool stands = absl::c_any_of(life->reports, [](const Report& report) {
+      return report.kind == Report::Kind::kPanic || report.kind == Report::Kind::kWatchdog;
     });
     if (stands) continue;
     story_->Reach("a VM that runs has no shutdown file");

@@ -122,12 +122,12 @@ void Libvirtd::Add(Life* life) {
   domains_.push_back(life);
 }
 
-void Libvirtd::RecordSent(Life* life, Saying* saying) {
+void Libvirtd::RecordSent(Life* life, Report* report) {
   ++link_->sent;
-  saying->heard_by = link_;
-  saying->end = link_->sent;
-  saying->daemon = daemon_;
-  saying->unsure = !listed_;
+  report->received_on = link_;
+  report->end = link_->sent;
+  report->daemon = daemon_;
+  report->unsure = !listed_;
   life->attached = link_;
   life->client_daemon = daemon_;
   life->daemons.insert(daemon_);
@@ -135,16 +135,16 @@ void Libvirtd::RecordSent(Life* life, Saying* saying) {
 
 void Libvirtd::SayRunState(Life* life) {
   if (!IsListened()) return;
-  life->sayings.push_back(
-      {.kind = Saying::Kind::kRunState, .text = life->run_state, .at = kernel_->monotonic()});
-  RecordSent(life, &life->sayings.back());
+  life->reports.push_back(
+      {.kind = Report::Kind::kRunState, .text = life->run_state, .at = kernel_->monotonic()});
+  RecordSent(life, &life->reports.back());
 }
 
 void Libvirtd::Forward(Life* life, absl::string_view event, absl::string_view data,
-                       Saying* saying) {
+                       Report* report) {
   if (!runs_ || !IsListened()) return;
-  RecordSent(life, saying);
-  const int64_t us = saying->wall_us;
+  RecordSent(life, report);
+  const int64_t us = report->wall_us;
   const Callback callback = callback_;
   callback(DomainEvent{NameOf(*life),
                        PassedOnEvent(std::string(event), us / 1'000'000,
@@ -165,9 +165,9 @@ void Libvirtd::Remove(Life* life, ManagerEnd end) {
     kernel_->disk().Unlink(PidFile(*life));
   }
   if (!IsListened()) return;
-  Saying saying{.kind = Saying::Kind::kManager, .manager = end, .at = kernel_->monotonic()};
-  RecordSent(life, &saying);
-  life->sayings.push_back(std::move(saying));
+  Report report{.kind = Report::Kind::kManager, .manager = end, .at = kernel_->monotonic()};
+  RecordSent(life, &report);
+  life->reports.push_back(std::move(report));
   DomainName name = NameOf(*life);
   if (random_->OneIn(2)) name.id = -1;  // a transient domain's
   const Callback callback = callback_;

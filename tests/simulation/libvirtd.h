@@ -13,7 +13,7 @@
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/life.h"
 #include "tests/simulation/random.h"
-#include "tests/simulation/saying.h"
+#include "tests/simulation/report.h"
 #include "tests/simulation/story.h"
 #include "watcher/libvirt/libvirt_api.h"
 
@@ -44,8 +44,8 @@ class Libvirtd : public LibvirtApi {
   void Add(Life* life);
   // Cleans up after a domain that has ended, and reports `end` to the connection.
   void Remove(Life* life, ManagerEnd end);
-  // Forwards an event of QEMU. `*saying` records the connection that gets it.
-  void Forward(Life* life, absl::string_view event, absl::string_view data, Saying* saying);
+  // Forwards an event of QEMU. `*report` records the connection that gets it.
+  void Forward(Life* life, absl::string_view event, absl::string_view data, Report* report);
   void SayStarted(Life* life, bool incoming);
   // Records an answer of libvirt about the domain's run state.
   void SayRunState(Life* life);
@@ -66,8 +66,8 @@ class Libvirtd : public LibvirtApi {
   bool IsListened() const { return callback_ != nullptr && link_ != nullptr; }
   // Records that the daemon has lost its connection, if it had one.
   void LoseSight();
-  // Records `saying` as the next message that is sent on the connection.
-  void RecordSent(Life* life, Saying* saying);
+  // Records `report` as the next message that is sent on the connection.
+  void RecordSent(Life* life, Report* report);
   absl::StatusOr<std::vector<ActiveDomain>> List(const ConnectionPtr& link);
   // Lets time pass during a call, while everything else continues.
   void Take();

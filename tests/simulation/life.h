@@ -11,7 +11,7 @@
 #include "tests/simulation/declared.h"
 #include "tests/simulation/endings.h"
 #include "tests/simulation/kernel.h"
-#include "tests/simulation/saying.h"
+#include "tests/simulation/report.h"
 #include "watcher/session/evidence.h"
 
 namespace vmeventd::simulation {
@@ -48,7 +48,7 @@ struct Life {
   absl::Duration answered_at;  // last time at which its client got the greeting or an answer
   absl::Duration began;
 
-  std::vector<Saying> sayings;
+  std::vector<Report> reports;
   // Numbers of the daemons that have had a connection, or to which libvirt has reported the domain.
   std::set<int> daemons;
   // How it ends, set by the step that decides; null: not decided yet.

@@ -143,7 +143,7 @@ void World::BeginSocket(Life* life) {
     if (plan_.calm == 0 && random_->OneIn(8)) ManagerConnects(life);
   });
   In(absl::Milliseconds(1), absl::Seconds(3), life, [this, life] {
-    Say(life, Saying::Kind::kResume, "RESUME", "");
+    Say(life, Report::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
 }
@@ -334,12 +334,12 @@ void World::CheckPace(const Life& life) const {
   if (now() - life.answered_at < absl::Milliseconds(10)) {
     story_->Fail("the daemon asked too soon after an answer: ", commands);
   }
-  const Saying* down = nullptr;
-  for (const Saying& saying : life.sayings) {
-    if (saying.kind == Saying::Kind::kReset || saying.kind == Saying::Kind::kResume) down = nullptr;
-    if (saying.kind == Saying::Kind::kShutdown && down == nullptr) down = &saying;
+  const Report* down = nullptr;
+  for (const Report& report : life.reports) {
+    if (report.kind == Report::Kind::kReset || report.kind == Report::Kind::kResume) down = nullptr;
+    if (report.kind == Report::Kind::kShutdown && down == nullptr) down = &report;
   }
-  if (down != nullptr && down->heard_by == life.client && down->daemon == life.client_daemon &&
+  if (down != nullptr && down->received_on == life.client && down->daemon == life.client_daemon &&
       life.client->read_before_sending >= down->end) {
     story_->Fail("the daemon asked a VM that is down: ", commands);
   }
@@ -355,15 +355,15 @@ void World::Answer(Life* life, absl::string_view command) {
     Send(life, "{\"return\": {}}\r\n");
     // An event may come before the answers to what is asked next.
     if (plan_.calm == 0 && life->ending == nullptr && random_->OneIn(20)) {
-      Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+      Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
     }
   } else if (is("query-status")) {
     const uint64_t begin = life->client->sent;
     Send(life, absl::StrCat("{\"return\": {\"status\": \"", life->run_state, "\"}}\r\n"));
-    life->sayings.push_back({.kind = Saying::Kind::kRunState,
+    life->reports.push_back({.kind = Report::Kind::kRunState,
                              .text = life->run_state,
                              .at = now(),
-                             .heard_by = life->client,
+                             .received_on = life->client,
                              .begin = begin,
                              .end = life->client->sent,
                              .daemon = life->client_daemon});
@@ -386,44 +386,44 @@ void World::Send(Life* life, const std::string& bytes) {
   }
 }
 
-void World::Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
+void World::Say(Life* life, Report::Kind kind, absl::string_view event, absl::string_view data,
                 std::string text) {
-  if (kind == Saying::Kind::kReset) {
+  if (kind == Report::Kind::kReset) {
     life->pressed = life->voidable = -absl::InfiniteDuration();
     life->resumed_since = life->stricken = false;
-  } else if (kind == Saying::Kind::kResume) {
+  } else if (kind == Report::Kind::kResume) {
     life->resumed_since = life->voidable > -absl::InfiniteDuration();
-  } else if (kind == Saying::Kind::kPowerdown || kind == Saying::Kind::kPanic ||
-             kind == Saying::Kind::kWatchdog) {
+  } else if (kind == Report::Kind::kPowerdown || kind == Report::Kind::kPanic ||
+             kind == Report::Kind::kWatchdog) {
     life->voidable = now();
-    if (kind != Saying::Kind::kPowerdown) {
+    if (kind != Report::Kind::kPowerdown) {
       life->stricken = true;
     } else {
       life->pressed = now();
       if (!life->stricken) life->resumed_since = false;
     }
   }
-  Saying saying{
+  Report report{
       .kind = kind, .text = std::move(text), .at = now(), .wall_us = kernel_->wall_ns() / 1000};
   const bool listens = life->client != nullptr && life->negotiated && !life->client->client_closed;
   if (!life->uuid.empty()) {
-    libvirtd_->Forward(life, event, data, &saying);
+    libvirtd_->Forward(life, event, data, &report);
   } else if (listens) {
     const int64_t wall = kernel_->wall_ns();
-    saying.begin = life->client->sent;
+    report.begin = life->client->sent;
     Send(life, absl::StrFormat("{\"timestamp\": {\"seconds\": %d, \"microseconds\": %d}, "
                                "\"event\": \"%s\"%s%s}\r\n",
                                wall / 1'000'000'000, wall % 1'000'000'000 / 1000, event,
                                data.empty() ? "" : ", \"data\": ", data));
-    saying.heard_by = life->client;
-    saying.end = life->client->sent;
-    saying.daemon = life->client_daemon;
+    report.received_on = life->client;
+    report.end = life->client->sent;
+    report.daemon = life->client_daemon;
   }
-  const absl::string_view to = saying.heard_by == nullptr ? "nobody listens"
-                               : life->client_daemon == 0 ? "to a manager"
-                                                          : "to the daemon";
+  const absl::string_view to = report.received_on == nullptr ? "nobody listens"
+                               : life->client_daemon == 0    ? "to a manager"
+                                                             : "to the daemon";
   story_->Say(life->name, event, data.empty() ? "" : " ", data, " (", to, ")");
-  life->sayings.push_back(std::move(saying));
+  life->reports.push_back(std::move(report));
 }
 
 void World::SayShutdown(Life* life, absl::string_view reason) {
@@ -431,8 +431,8 @@ void World::SayShutdown(Life* life, absl::string_view reason) {
   std::string data = absl::StrCat("{\"guest\": ", guest ? "true" : "false");
   if (life->major >= 4) absl::StrAppend(&data, ", \"reason\": \"", reason, "\"");
   data += "}";
-  Say(life, Saying::Kind::kShutdown, "SHUTDOWN", data, life->major >= 4 ? std::string(reason) : "");
-  life->sayings.back().guest = guest;
+  Say(life, Report::Kind::kShutdown, "SHUTDOWN", data, life->major >= 4 ? std::string(reason) : "");
+  life->reports.back().guest = guest;
   if (!random_->OneIn(8)) return;
   // Somebody declares an intent too late, perhaps before anyone has read that.
   In(absl::ZeroDuration(), absl::Microseconds(200), life,
@@ -441,12 +441,12 @@ void World::SayShutdown(Life* life, absl::string_view reason) {
 
 void World::Pause(Life* life, absl::string_view run_state) {
   life->run_state = std::string(run_state);
-  Say(life, Saying::Kind::kStop, "STOP", "");
+  Say(life, Report::Kind::kStop, "STOP", "");
 }
 
 void World::Resume(Life* life) {
   life->run_state = "running";
-  Say(life, Saying::Kind::kResume, "RESUME", "");
+  Say(life, Report::Kind::kResume, "RESUME", "");
 }
 
 void World::ResumeWithin(absl::Duration high, Life* life) {
@@ -571,8 +571,8 @@ void World::Resume(int from, int to) {
     }
     life->daemons.insert(to);
     if (life->client_daemon == from) life->client_daemon = to;
-    for (Saying& saying : life->sayings) {
-      if (saying.daemon == from) saying.daemon = to;
+    for (Report& report : life->reports) {
+      if (report.daemon == from) report.daemon = to;
     }
   }
 }

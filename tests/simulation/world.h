@@ -17,7 +17,7 @@
 #include "tests/simulation/life.h"
 #include "tests/simulation/plan.h"
 #include "tests/simulation/random.h"
-#include "tests/simulation/saying.h"
+#include "tests/simulation/report.h"
 #include "tests/simulation/story.h"
 
 namespace vmeventd::simulation {
@@ -103,7 +103,7 @@ class World {
   // while QEMU ends".
   void CheckPace(const Life& life) const;
   void Send(Life* life, const std::string& bytes);
-  void Say(Life* life, Saying::Kind kind, absl::string_view event, absl::string_view data,
+  void Say(Life* life, Report::Kind kind, absl::string_view event, absl::string_view data,
            std::string text = "");
   void SayShutdown(Life* life, absl::string_view reason);
   // Its CPUs stop, with this run state, or resume, and it reports that. ResumeWithin() then takes

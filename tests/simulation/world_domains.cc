@@ -25,7 +25,7 @@ void World::BeginDomain(Life* life) {
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
     life->run_state = "running";
     libvirtd_->SayRunState(life);
-    Say(life, Saying::Kind::kResume, "RESUME", "");
+    Say(life, Report::Kind::kResume, "RESUME", "");
     libvirtd_->SayStarted(life, /*incoming=*/false);
     NextStep(life);
   });
@@ -78,8 +78,8 @@ void World::NextDomainStep(Life* life) {
 // libvirt tidies up, and says how it ended; then the domain may start again.
 void World::DomainIsGone(Life* life) {
   ManagerEnd end = ManagerEnd::kFailed;
-  for (const Saying& saying : life->sayings) {
-    if (saying.kind == Saying::Kind::kShutdown) end = ManagerEnd::kShutdown;
+  for (const Report& report : life->reports) {
+    if (report.kind == Report::Kind::kShutdown) end = ManagerEnd::kShutdown;
   }
   if (life->reported.has_value()) end = *life->reported;
   const bool late = random_->OneIn(8);
@@ -116,7 +116,7 @@ void World::DomainArrives(Life* life) {
 }
 
 void World::Migration(Life* life, absl::string_view status) {
-  Say(life, Saying::Kind::kOther, "MIGRATION", absl::StrCat("{\"status\": \"", status, "\"}"),
+  Say(life, Report::Kind::kOther, "MIGRATION", absl::StrCat("{\"status\": \"", status, "\"}"),
       std::string(status));
 }
 

@@ -29,7 +29,7 @@ bool PressIsBorderline(const Life& life, absl::Duration now) {
 
 void World::Reboot(Life* life) {
   if (life->no_reboot) return NextStep(life);
-  for (uint64_t i = 1 + random_->Below(3); i > 0; --i) Say(life, Saying::Kind::kReset, "RESET", "");
+  for (uint64_t i = 1 + random_->Below(3); i > 0; --i) Say(life, Report::Kind::kReset, "RESET", "");
   NextStep(life);
 }
 
@@ -40,34 +40,34 @@ void World::StopAndContinue(Life* life) {
 
 void World::Sleep(Life* life) {
   life->run_state = "suspended";
-  Say(life, Saying::Kind::kOther, "SUSPEND", "");
+  Say(life, Report::Kind::kOther, "SUSPEND", "");
   In(kNow, absl::Seconds(20), life, [this, life] {
     life->run_state = "running";
-    Say(life, Saying::Kind::kOther, "WAKEUP", "");
+    Say(life, Report::Kind::kOther, "WAKEUP", "");
     NextStep(life);
   });
 }
 
 void World::PanicAndReset(Life* life) {
   if (life->no_reboot) return NextStep(life);
-  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+  Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
   In(kNow, absl::Seconds(5), life, [this, life] { Reboot(life); });
 }
 
 void World::DiskError(Life* life) {
   if (random_->OneIn(4)) {
-    Say(life, Saying::Kind::kOther, "MEMORY_FAILURE",
+    Say(life, Report::Kind::kOther, "MEMORY_FAILURE",
         "{\"recipient\": \"hypervisor\", \"action\": \"ignore\"}");
     return NextStep(life);
   }
   if (random_->OneIn(4)) {  // a manager has asked for these
-    Say(life, Saying::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
+    Say(life, Report::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
     return NextStep(life);
   }
   // A flood, sometimes, and perhaps its last words.
   const bool floods = random_->OneIn(6);
   for (int i = floods ? 300 : 1; i > 0; --i) {
-    Say(life, Saying::Kind::kOther, "BLOCK_IO_ERROR",
+    Say(life, Report::Kind::kOther, "BLOCK_IO_ERROR",
         "{\"device\": \"disk0\", \"operation\": \"write\", \"action\": \"report\"}");
   }
   if (floods && random_->OneIn(3)) return Crash(life);
@@ -75,7 +75,7 @@ void World::DiskError(Life* life) {
 }
 
 void World::PressIgnored(Life* life) {
-  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   NextStep(life);
 }
 
@@ -135,7 +135,7 @@ void World::ManagerConnects(Life* life) {
     connection->client_closed = true;
     life->kept_at = now();
   });
-  if (!life->sayings.empty()) NextStep(life);  // no sayings: it has not begun
+  if (!life->reports.empty()) NextStep(life);  // no reports: it has not begun
 }
 
 void World::DownAndUp(Life* life) {
@@ -148,14 +148,14 @@ void World::DownAndUp(Life* life) {
 // Comes up by a reset; then it may be paused, which shows that it was not down any more.
 void World::ComesUp(Life* life) {
   life->run_state = "prelaunch";
-  Say(life, Saying::Kind::kReset, "RESET", "");
+  Say(life, Report::Kind::kReset, "RESET", "");
   Resume(life);
   const bool paused = random_->OneIn(2);
   if (paused) Pause(life, "paused");
   In(absl::Seconds(1), absl::Seconds(30), life, [this, life, paused] {
     if (paused && random_->OneIn(2)) return Quit(life);
     life->run_state = "running";
-    if (paused) Say(life, Saying::Kind::kResume, "RESUME", "");
+    if (paused) Say(life, Report::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
 }
@@ -177,14 +177,14 @@ void World::DownAndUpUnseen(Life* life) {
 // The host resets it before it is down.
 void World::HibernatesInVain(Life* life) {
   if (life->no_reboot) return NextStep(life);
-  Say(life, Saying::Kind::kHibernate, "SUSPEND_DISK", "");
+  Say(life, Report::Kind::kHibernate, "SUSPEND_DISK", "");
   In(kNow, absl::Seconds(5), life, [this, life] { Reboot(life); });
 }
 
 void World::WatchdogPause(Life* life) {
   const absl::Duration voidable = life->voidable;
   const bool stricken = life->stricken;
-  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
+  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   Pause(life, "watchdog");
   In(kNow, absl::Seconds(20), life, [this, life, voidable, stricken] {
     // A resume makes the watchdog void.
@@ -197,7 +197,7 @@ void World::WatchdogPause(Life* life) {
 
 // The watchdog resets the guest, as it does by default.
 void World::WatchdogResets(Life* life) {
-  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"reset\"}", "reset");
+  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"reset\"}", "reset");
   if (!life->no_reboot) return Reboot(life);
   Decide(life, endings::kWatchdogExpires);
   ShutDown(life, "guest-reset");
@@ -208,8 +208,8 @@ void World::WatchdogResets(Life* life) {
 void World::WatchdogIsOutlived(Life* life) {
   const absl::Duration voidable = life->voidable;
   const bool stricken = life->stricken;
-  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
-  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
+  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   if (!life->no_reboot && random_->OneIn(2)) {
     return In(kNow, absl::Seconds(20), life, [this, life] { Reboot(life); });
   }
@@ -224,9 +224,9 @@ void World::WatchdogIsOutlived(Life* life) {
 // `loadvm`, to before what happened last.
 void World::ReturnsToSnapshot(Life* life) {
   if (random_->OneIn(2)) {
-    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+    Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
   } else {
-    Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+    Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   }
   In(kNow, absl::Seconds(20), life, [this, life] {
     Pause(life, "restore-vm");
@@ -246,7 +246,7 @@ void World::InternalError(Life* life) {
       Decide(life, endings::kInternalError);
       return ShutDown(life, "host-qmp-quit");
     }
-    Say(life, Saying::Kind::kReset, "RESET", "");
+    Say(life, Report::Kind::kReset, "RESET", "");
     Resume(life);
     NextStep(life);
   });
@@ -339,7 +339,7 @@ void World::StaysDown(Life* life) {
 }
 
 void World::PowerdownObeyed(Life* life) {
-  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   In(absl::Milliseconds(10), absl::Minutes(2), life, [this, life] { GuestPowersOff(life); });
 }
 
@@ -463,7 +463,7 @@ void World::Panic(Life* life) {
   Decide(life, endings::kGuestPanics);
   const bool newer = life->major >= 4;
   if (!newer || !random_->OneIn(4)) {  // an old panic device leaves only the reason
-    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+    Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
   }
   if (newer || random_->OneIn(2)) SayShutdown(life, "guest-panic");
   Leave(life);
@@ -471,7 +471,7 @@ void World::Panic(Life* life) {
 
 void World::PanicPauseQuit(Life* life) {
   Decide(life, endings::kGuestPanics);
-  Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
+  Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
   Pause(life, "guest-panicked");
   In(kNow, absl::Minutes(1), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
 }
@@ -483,7 +483,7 @@ void World::RebootExit(Life* life) {
     SayShutdown(life, "host-qmp-system-reset");
   } else if (random_->OneIn(3)) {
     Decide(life, endings::kGuestPanics);
-    Say(life, Saying::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+    Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
     SayShutdown(life, "guest-reset");
   } else {
     if (PressIsBorderline(*life, now())) return NextStep(life);
@@ -496,21 +496,21 @@ void World::RebootExit(Life* life) {
 
 void World::WatchdogPoweroff(Life* life) {
   Decide(life, endings::kWatchdogExpires);
-  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"poweroff\"}", "poweroff");
+  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"poweroff\"}", "poweroff");
   Leave(life);
 }
 
 void World::WatchdogShutdown(Life* life) {
   Decide(life, endings::kWatchdogPresses);
-  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
-  Say(life, Saying::Kind::kPowerdown, "POWERDOWN", "");
+  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
+  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   In(kNow, absl::Seconds(20), life, [this, life] { ShutDown(life, "guest-shutdown"); });
 }
 
 // The watchdog pauses the guest, and somebody ends QEMU then.
 void World::WatchdogPauseQuit(Life* life) {
   Decide(life, endings::kWatchdogExpires);
-  Say(life, Saying::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
+  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   Pause(life, "watchdog");
   In(kNow, absl::Seconds(30), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
 }
@@ -518,7 +518,7 @@ void World::WatchdogPauseQuit(Life* life) {
 void World::Hibernate(Life* life) {
   if (now() - life->pressed < kWindow + absl::Minutes(1)) return NextStep(life);
   Decide(life, endings::kGuestHibernates);
-  Say(life, Saying::Kind::kHibernate, "SUSPEND_DISK", "");
+  Say(life, Report::Kind::kHibernate, "SUSPEND_DISK", "");
   ShutDown(life, "guest-shutdown");
 }
 

@@ -36,7 +36,7 @@ class EndSteps {
     return true;
   }
   // Call it when the VM lives on: the file is due again at its next end.
-  void OnLifeGoesOn() {
+  void OnVmRevived() {
     if (file_ == Step::kDone) file_ = Step::kUndone;
   }
 

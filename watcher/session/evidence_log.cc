@@ -215,7 +215,7 @@ absl::Duration EvidenceLog::WatchdogEnd(absl::Duration window) const {
   return watchdog_at->monotonic + window + absl::Seconds(1);
 }
 
-void EvidenceLog::LostSight(bool stays, Instant now) {
+void EvidenceLog::OnUnfollowedTime(bool stays, Instant now) {
   if (facts.shutdown.has_value() && (!stays || EndsQemu(*facts.shutdown))) return;
   // QEMU ends after a panic with the action `poweroff`.
   const bool panic_ends = !stays && panic.has_value() && panic->action() == "poweroff";

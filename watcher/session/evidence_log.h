@@ -84,7 +84,7 @@ struct EvidenceLog {
 
   // Call it if nobody followed the VM for some time, in which it may have been reset or resumed.
   // `stays`: QEMU stays alive after a SHUTDOWN, so a reset may also have followed that.
-  void LostSight(bool stays, Instant now);
+  void OnUnfollowedTime(bool stays, Instant now);
   // Records `run_state`. `by` names what reported it: a RESUME, the answer to query-status, or
   // a manager. A run state that `shutdown` leads to only through a reset clears a guest's SHUTDOWN,
   // as RESUME does.

@@ -17,7 +17,7 @@ bool MonitorLink::TakeInput() { return !std::exchange(listens_, true); }
 bool MonitorLink::TakeDownInHandshake() { return std::exchange(down_in_handshake_, false); }
 
 MonitorLink::State MonitorLink::Attach() {
-  restored_ = resumed_ = answered_all_ = closed_in_first_handshake_ = may_live_on_ = false;
+  restored_ = resumed_ = answered_all_ = closed_in_first_handshake_ = maybe_alive_ = false;
   return std::exchange(state_, State::kReady);
 }
 

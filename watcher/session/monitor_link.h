@@ -76,7 +76,7 @@ class MonitorLink {
   void Lose() { state_ = State::kLost; }
   // Call it if QEMU may live on although its monitor has closed: it accepts a connection again,
   // serves another client there, or vmeventd has no descriptor to ask it.
-  void SawThatItMayLiveOn() { may_live_on_ = closed(); }
+  void MarkMaybeAlive() { maybe_alive_ = closed(); }
 
   // Time from which it counts as lost; InfiniteDuration: never. `decided`: the class of the end is
   // known.
@@ -90,8 +90,8 @@ class MonitorLink {
   bool MissedNothing(bool new_qemu) const {
     return ready() || (state_ == State::kNone && new_qemu);
   }
-  // Returns whether SawThatItMayLiveOn() was called since it closed.
-  bool may_live_on() const { return closed() && may_live_on_; }
+  // Returns whether MarkMaybeAlive() was called since it closed.
+  bool maybe_alive() const { return closed() && maybe_alive_; }
   // Returns whether the end of a process that is not followed shows in this connection now.
   bool ShowsEnd(bool has_manager, absl::Duration now) const;
 
@@ -112,7 +112,7 @@ class MonitorLink {
   bool listens_ = false;  // to a connection that has sent something, or was handed over
   bool down_in_handshake_ = false;
   bool closed_in_first_handshake_ = false;
-  bool may_live_on_ = false;
+  bool maybe_alive_ = false;
 };
 
 }  // namespace vmeventd

@@ -99,7 +99,7 @@ void VmSession::Dispatch(const Input& input, Instant now) {
   const Overloaded handle{
       [&](const input::Socket& in) {
         saved_.run.socket = in.identity;
-        link_.SawThatItMayLiveOn();
+        link_.MarkMaybeAlive();
       },
       [&](const input::OwnName& in) {
         saved_.run.raw_name = std::string(in.name);
@@ -111,7 +111,7 @@ void VmSession::Dispatch(const Input& input, Instant now) {
         evidence.facts.guest_can_exit |= in.guest_can_exit;
       },
       [&](const input::MonitorProblem& in) {
-        if (in.problem.code == ProblemCode::kOutOfDescriptors) link_.SawThatItMayLiveOn();
+        if (in.problem.code == ProblemCode::kOutOfDescriptors) link_.MarkMaybeAlive();
         SetMonitorProblem(in.problem, now);
       },
       [&](const input::ProcessFound& in) {

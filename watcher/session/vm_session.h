@@ -190,10 +190,10 @@ class VmSession {
   void BeginListening(Instant now);
   // Call it when the connection has sent something.
   void Listen(Instant now) {
-    if (link_.TakeInput()) LostSight(now);
+    if (link_.TakeInput()) OnUnfollowedTime(now);
   }
   // Records that nobody listened for a time: facts that a reset would have made void are in doubt.
-  void LostSight(Instant now);
+  void OnUnfollowedTime(Instant now);
   // Asks nothing more: QEMU is ending, or its monitor is closed.
   void StopAsking();
   void SetMonitorProblem(const Problem& problem, Instant now);
@@ -253,7 +253,7 @@ class VmSession {
   // request.
   bool RequestShutdownFile();
   // Removes the shutdown file that was written for a supposed end: the VM lives on.
-  void TakeShutdownFileBack();
+  void RevokeShutdownFile();
   // Returns whether QEMU's last words may explain the end, or name a sender that nobody saw.
   bool WantsWords() const;
   // After the process is gone: begins or awaits the next step that precedes the end, and after the

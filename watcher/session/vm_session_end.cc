@@ -55,7 +55,7 @@ void VmSession::Handle(const input::ProcessGone& input, Instant now) {
   if (WasAttached(saved_) && !link_.ready() &&
       (!link_.closed() || MayHaveOutlivedMonitor(input.end))) {
     saved_.evidence.facts.unfollowed = true;
-    LostSight(now);
+    OnUnfollowedTime(now);
   }
   const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts.manager_end;
   const RunInfo& run = saved_.run;
@@ -88,7 +88,7 @@ bool VmSession::MayHaveMissedEvents(const ProcessEnd& end, Instant now) const {
 bool VmSession::MayHaveOutlivedMonitor(const ProcessEnd& end) const {
   const Evidence& facts = saved_.evidence.facts;
   if (saved_.run.has_manager) return !facts.manager_end.has_value();
-  return link_.may_live_on() || (end.unseen && facts.stays_down);
+  return link_.maybe_alive() || (end.unseen && facts.stays_down);
 }
 
 void VmSession::SawEndLate(Instant now) {
@@ -165,8 +165,8 @@ bool VmSession::RequestShutdownFile() {
   return true;
 }
 
-void VmSession::TakeShutdownFileBack() {
-  steps_.OnLifeGoesOn();
+void VmSession::RevokeShutdownFile() {
+  steps_.OnVmRevived();
   if (!saved_.file_written || saved_.evidence.decided()) return;
   saved_.file_written = false;
   effects_.push_back(SetShutdownFile{false});

@@ -186,7 +186,7 @@ void VmSession::OnReset(const QmpEvent& event, Instant now) {
     const std::string message = absl::StrCat("the VM was reset", DescribeReset(out.reset()));
     Report(EventType::kReset, message, event, now, std::move(out));
   }
-  TakeShutdownFileBack();
+  RevokeShutdownFile();
 }
 
 void VmSession::OnStop(const QmpEvent& event, Instant now) {

@@ -52,7 +52,7 @@ void VmSession::Reattach(MonitorLink::State was, absl::string_view run_state, In
   ForgetExit();  // a QEMU that answers does not hang
   ApplyRunState(run_state, StateReport(run_state), now);
   if (was_lost) saved_.vm.Regain();
-  TakeShutdownFileBack();
+  RevokeShutdownFile();
   if (was == MonitorLink::State::kClosed) return;
   const std::string reporter = ReporterName(saved_.run);
   if (was_lost) {
@@ -83,9 +83,9 @@ void VmSession::BeginListening(Instant now) {
   if (!link_.MissedNothing(new_qemu)) saved_.unseen_until = now;
 }
 
-void VmSession::LostSight(Instant now) {
+void VmSession::OnUnfollowedTime(Instant now) {
   const bool stays = saved_.evidence.facts.stays_down || saved_.run.has_manager;
-  saved_.evidence.LostSight(stays, now);
+  saved_.evidence.OnUnfollowedTime(stays, now);
 }
 
 void VmSession::StopAsking() {
@@ -100,7 +100,7 @@ std::string VmSession::StateReport(absl::string_view run_state) const {
 void VmSession::Handle(const input::MonitorHeld& /*input*/, Instant now) {
   saved_.problems.Set(Subject::kMonitor, NoGreeting(now));
   saved_.evidence.facts.monitored = false;
-  link_.SawThatItMayLiveOn();
+  link_.MarkMaybeAlive();
   if (started_) return;
   link_.Lose();
   EnsureStarted(now);
@@ -212,7 +212,7 @@ void VmSession::ApplyRunState(absl::string_view run_state, absl::string_view by,
     poll_.AskLater(now.monotonic);
     ReconsiderIntent();
     ForgetExit();
-    TakeShutdownFileBack();
+    RevokeShutdownFile();
   }
   if (run_state.empty()) return;
   saved_.vm.Set(StateOfRunState(run_state), now.wall);

@@ -85,7 +85,7 @@ TEST(FormatWhy, ThePresentProblemOfTheVmComesFirst) {
               StartsWith("**web1 is PAUSED since Wed 2026-07-01 11:46:01 UTC: I/O error on "
                          "disk0**\n\n**web1 CRASHED** Wed"));
   story.vm->vm.set_state(v1::VM_STATE_STOPPED);
-  EXPECT_THAT(Why(story), StartsWith("web1 CRASHED")) << "nothing ails what is gone";
+  EXPECT_THAT(Why(story), StartsWith("web1 CRASHED")) << "what is gone has no trouble";
 }
 
 TEST(FormatWhy, AFormerVmOfTheNameIsNamedByItsUuid) {

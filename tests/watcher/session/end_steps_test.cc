@@ -36,13 +36,13 @@ TEST(EndStepsTest, AFileThatFailsIsTriedAgainOnceTheProcessIsGone) {
 
 TEST(EndStepsTest, AVmThatLivesOnHasItsFileDecidedAgain) {
   EndSteps steps;
-  steps.OnLifeGoesOn();
+  steps.OnVmRevived();
   EXPECT_TRUE(steps.file_due());
   steps.RequestFile();
-  steps.OnLifeGoesOn();
+  steps.OnVmRevived();
   EXPECT_TRUE(steps.file_requested()) << "its answer is on the way";
   steps.OnFileDone(/*failed=*/false);
-  steps.OnLifeGoesOn();
+  steps.OnVmRevived();
   EXPECT_TRUE(steps.file_due());
 }
 

@@ -89,14 +89,14 @@ TEST_F(MonitorLinkTest, AShutdownInTheHandshakeIsKnownUntilItIsOver) {
 
 TEST_F(MonitorLinkTest, AQemuMayLiveOnThatShowsItSinceItsMonitorClosed) {
   link_.Attach();
-  link_.SawThatItMayLiveOn();
+  link_.MarkMaybeAlive();
   link_.Close("EOF", now_);
-  EXPECT_FALSE(link_.may_live_on()) << "it was attached when this was reported";
-  link_.SawThatItMayLiveOn();
-  EXPECT_TRUE(link_.may_live_on());
+  EXPECT_FALSE(link_.maybe_alive()) << "it was attached when this was reported";
+  link_.MarkMaybeAlive();
+  EXPECT_TRUE(link_.maybe_alive());
   link_.Attach();
   link_.Close("EOF", now_);
-  EXPECT_FALSE(link_.may_live_on());
+  EXPECT_FALSE(link_.maybe_alive());
 }
 
 TEST_F(MonitorLinkTest, AnAttachedConnectionShowsTheEnd) {

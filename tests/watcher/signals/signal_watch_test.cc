@@ -52,7 +52,7 @@ class FakeSignalTrace : public SignalTrace {
   uint64_t lost_ = 0;
 };
 
-class Hearer : public SignalWatch::User {
+class SignalReceiver : public SignalWatch::User {
  public:
   void OnSignal(const SignalSender& sender) override { signals.push_back(sender); }
   void OnUnclearSignal(int signal, const std::string&) override { unclear.push_back(signal); }
@@ -119,7 +119,7 @@ class SignalWatchTest : public testing::Test {
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::shared_ptr<FakeSignalTrace> trace_ = std::make_shared<FakeSignalTrace>();
   SignalWatch watch_{loop_.get(), {trace_}, ProcessReader(root_.path())};
-  Hearer qemu_;
+  SignalReceiver qemu_;
 };
 
 TEST_F(SignalWatchTest, ASenderHasWhatLogindKnowsOfItsSession) {
@@ -185,7 +185,7 @@ TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne)
 
 // The end of that process is not noticed yet: its record is neither the new process's nor lost.
 TEST_F(SignalWatchTest, ARecordBeforeAPidIsReusedGoesToTheOldProcess) {
-  Hearer next;
+  SignalReceiver next;
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record(Signal(4711));
   watch_.Follow(4711, 5001, &next);
@@ -197,7 +197,7 @@ TEST_F(SignalWatchTest, ARecordBeforeAPidIsReusedGoesToTheOldProcess) {
 }
 
 TEST_F(SignalWatchTest, NothingIsReportedAfterUnfollow) {
-  Hearer other;
+  SignalReceiver other;
   watch_.Follow(4711, 5000, &qemu_);
   watch_.Unfollow(4711, &other);
   RecordAndTurn(Signal(4711));
@@ -212,7 +212,7 @@ TEST_F(SignalWatchTest, AQemuThatChangedItsUserIsJudgedByTheNewOne) {
     RecordAndTurn(Signal(4711));
     return qemu_.signals.back();
   };
-  Hearer other;
+  SignalReceiver other;
   WriteProcess(4711, 0, 5);
   WriteProcess(812, 107, 5);
   watch_.Follow(4711, 5000, &qemu_);

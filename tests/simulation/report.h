@@ -12,7 +12,7 @@ namespace vmeventd::simulation {
 
 // Something that QEMU, or libvirt about it, reported, or would have reported if anyone had
 // listened.
-struct Saying {
+struct Report {
   enum class Kind {
     kPowerdown,
     kShutdown,  // `text` is the reason
@@ -34,7 +34,7 @@ struct Saying {
   int64_t wall_us = 0;  // QEMU's timestamp; 0: an answer, which has none
   // The connection that got it (null: nobody listened), and where it begins and ends in the bytes
   // that were sent on it.
-  ConnectionPtr heard_by;
+  ConnectionPtr received_on;
   uint64_t begin = 0;
   uint64_t end = 0;
   int daemon = 0;  // number of the daemon that got it
@@ -45,16 +45,16 @@ struct Saying {
   bool kept = false;
 
   // Return whether it was sent to a daemon, and whether that daemon has read it.
-  bool was_sent() const { return heard_by != nullptr && heard_by->of_daemon; }
-  bool was_read() const { return was_sent() && heard_by->handed_out >= end; }
+  bool was_sent() const { return received_on != nullptr && received_on->of_daemon; }
+  bool was_read() const { return was_sent() && received_on->handed_out >= end; }
   // Returns whether this daemon certainly knows it.
   bool is_known(int to) const { return was_read() && (kept || daemon == to); }
 };
 
 // Returns whether it is an end of the VM that QEMU reports.
-inline bool IsEnd(const Saying& saying) {
-  return saying.kind == Saying::Kind::kShutdown || saying.kind == Saying::Kind::kPanic ||
-         saying.kind == Saying::Kind::kWatchdog;
+inline bool IsEnd(const Report& report) {
+  return report.kind == Report::Kind::kShutdown || report.kind == Report::Kind::kPanic ||
+         report.kind == Report::Kind::kWatchdog;
 }
 
 }  // namespace vmeventd::simulation
