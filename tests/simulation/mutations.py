@@ -54,7 +54,9 @@ inline bool Mutated(std::string_view of, std::string_view part) {
 # Leaves an element of the contract out of a message and of those in it: "MESSAGE.field" is cleared, "ENUM.VALUE" becomes
 # another value.
 PUBLISHER_HEADER = """#pragma once
+#include <string>
 #include <vector>
+#include "absl/strings/string_view.h"
 #include "base/mutation.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
