@@ -35,6 +35,7 @@ std::string TableName(v1::EventType type) {
                                                {v1::EVENT_TYPE_MONITOR_LOST, "MON_LOST"},
                                                {v1::EVENT_TYPE_MONITOR_RESTORED, "MON_BACK"},
                                                {v1::EVENT_TYPE_INTENT_DECLARED, "INTENT"},
+                                               {v1::EVENT_TYPE_INTENT_LATE, "TOO_LATE"},
                                                {v1::EVENT_TYPE_INTENT_ENDED, "INTENT_END"},
                                                {v1::EVENT_TYPE_STATE_CHANGED, "STATE"},
                                                {v1::EVENT_TYPE_PROBLEMS_CHANGED, "PROBLEMS"},

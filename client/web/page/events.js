@@ -3,7 +3,7 @@
 const MAX_EVENTS = 1000;  // of one list of the API
 const TYPES = [
   ['', 'All events'], ['stopped', 'Ends'], ['started', 'Starts'], ['paused,resumed', 'Pauses'],
-  ['intent-declared,intent-ended', 'Intents'],
+  ['intent-declared,intent-late,intent-ended', 'Intents'],
   ['problems-changed,guest-panicked,watchdog-expired,io-error,memory-failure,monitor-lost,monitor-restored', 'Problems'],
   ['gap', 'Gaps'],
 ];

@@ -300,6 +300,7 @@ TEST(FleetFilter, EveryFieldOfAListThatSelectsEventsIsApplied) {
   const auto passed = [&events](const v1::ListEventsRequest& list) {
     const FleetMatcher matcher({.list = list});
     std::vector<bool> out;
+    out.reserve(events.size());
     for (const v1::Event& event : events) out.push_back(matcher.Passes({"n1", "prod", "j"}, event));
     return out;
   };

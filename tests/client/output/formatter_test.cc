@@ -574,6 +574,12 @@ TEST(NameFormatter, AnEventOfTheNodeHasNoName) {
   EXPECT_EQ(*NameFormatter().FormatEvents(events), "web1\n");
 }
 
+TEST(TableName, HasAtMostTenColumns) {
+  for (int type = 1; type <= v1::EventType_MAX; ++type) {
+    EXPECT_LE(TableName(static_cast<v1::EventType>(type)).size(), 10U) << v1::EventType_Name(type);
+  }
+}
+
 TEST(ShortName, OmitsThePrefix) {
   EXPECT_EQ(ShortName(v1::EVENT_TYPE_STOPPED), "STOPPED");
   EXPECT_EQ(ShortName(v1::SHUTDOWN_CAUSE_GUEST_POWEROFF), "GUEST_POWEROFF");
