@@ -32,7 +32,7 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/metrics_server.h"
 #include "server/signals.h"
-#include "server/start_log.h"
+#include "server/startup_log.h"
 #include "server/stop.h"
 #include "server/supervisor.h"
 #include "server/transport/descriptor_shares.h"
@@ -239,7 +239,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Create(const Config& config, con
   status = daemon->StartServer(config, descriptors, tuning);
   if (status.ok()) status = daemon->StartMetrics(config, meters);
   if (!status.ok()) return status;
-  LogStart(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
+  LogSetup(config, daemon->server_->listeners(), daemon->log_->identity().journal_id);
   LogMissing(config, daemon->watcher_->Describe().exit_status_source(), no_senders);
   return daemon;
 }

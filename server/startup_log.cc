@@ -1,4 +1,4 @@
-#include "server/start_log.h"
+#include "server/startup_log.h"
 
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 
 namespace vmeventd {
 
-void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
+void LogSetup(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id) {
   std::vector<std::string> addresses;
   addresses.reserve(listeners.size());

@@ -12,7 +12,7 @@
 namespace vmeventd {
 
 // Logs what the daemon follows, and where it listens.
-void LogStart(const Config& config, const std::vector<ListenerState>& listeners,
+void LogSetup(const Config& config, const std::vector<ListenerState>& listeners,
               const std::string& journal_id);
 
 // Warns of what the daemon will not see. `no_senders`: why it sees no senders of signals; empty: it
