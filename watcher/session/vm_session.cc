@@ -56,13 +56,15 @@ Effects VmSession::On(const Input& input, Instant now) {
     if (!gone()) Handle(*taken_over, now);
     return {};
   }
-  if (!Precede(input, now)) return {};
-  Dispatch(input, now);
+  const auto* const event = std::get_if<input::Event>(&input);
+  const EventHandler handler = event == nullptr ? nullptr : HandlerOf(event->event.name);
+  if (!Precede(input, handler, now)) return {};
+  Dispatch(input, handler, now);
   PublishChanges(now);
   return std::exchange(effects_, {});
 }
 
-bool VmSession::Precede(const Input& input, Instant now) {
+bool VmSession::Precede(const Input& input, EventHandler handler, Instant now) {
   // 1. After the end of its process a run waits only for its shutdown file and QEMU's last words.
   const bool of_end = std::holds_alternative<input::FileDone>(input) ||
                       std::holds_alternative<input::WordsRead>(input);
@@ -82,7 +84,7 @@ bool VmSession::Precede(const Input& input, Instant now) {
   const bool expired = !gone() && now.monotonic >= saved_.intents.Deadline();
   if (expired) CloseIntent(IntentEnd::kExpired, now);
   // 6. An event that is not followed changes nothing else. The changes of 4 and 5 are published.
-  const bool is_followed = event == nullptr || HandlerOf(event->event.name) != nullptr;
+  const bool is_followed = event == nullptr || handler != nullptr;
   if (!is_followed && !expired && !ignored_watchdog) return false;
   // 7. The VM was alive when QEMU sent an event, and while something answered or was connected.
   if (event != nullptr) {
@@ -94,7 +96,7 @@ bool VmSession::Precede(const Input& input, Instant now) {
   return true;
 }
 
-void VmSession::Dispatch(const Input& input, Instant now) {
+void VmSession::Dispatch(const Input& input, EventHandler handler, Instant now) {
   EvidenceLog& evidence = saved_.evidence;
   const Overloaded handle{
       [&](const input::Socket& in) {
@@ -124,7 +126,6 @@ void VmSession::Dispatch(const Input& input, Instant now) {
         PublishStatus();
       },
       [&](const input::Event& in) {
-        const EventHandler handler = HandlerOf(in.event.name);
         if (handler != nullptr) handler(this, in.event, now);
       },
       [&](const input::OomKills& in) { saved_.run.oom_kills = in.kills; },

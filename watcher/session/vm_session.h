@@ -122,11 +122,14 @@ class VmSession {
 
   VmSession(RunState saved, MonitorLink link, const SessionOptions* options, Instant now);
 
-  // Does what comes before any input. Returns whether the input is dispatched.
-  bool Precede(const Input& input, Instant now);
-  // Handles the input: those of a line or two itself, the others by Handle(). Adds effects to
-  // `effects_`.
-  void Dispatch(const Input& input, Instant now);
+  // Handles one of QEMU's events.
+  using EventHandler = void (*)(VmSession* of, const QmpEvent& event, Instant now);
+  // Does what comes before any input. Returns whether the input is dispatched. `handler`: the
+  // handler of an event; null: no event, or one that is ignored.
+  bool Precede(const Input& input, EventHandler handler, Instant now);
+  // Handles the input: those of a line or two itself, an event by `handler`, the others by
+  // Handle(). Adds effects to `effects_`.
+  void Dispatch(const Input& input, EventHandler handler, Instant now);
 
   void Handle(const input::TakenOver& input, Instant now);
   void Handle(const input::MonitorReady& input, Instant now);
@@ -159,7 +162,6 @@ class VmSession {
   void SaveNow();
 
   // QEMU's events: vm_session_events.cc.
-  using EventHandler = void (*)(VmSession* of, const QmpEvent& event, Instant now);
   // Null: the event is ignored.
   static EventHandler HandlerOf(absl::string_view event);
   // Publishes QEMU's event. `out` has the `detail`, if there is one.
