@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "server/events/complete_event.h"
 #include "server/events/logged_event.h"
 #include "tests/support/filled_message.h"
+#include "tests/support/passed_descriptor.h"
 #include "tests/support/saved_messages.h"
 #include "tests/support/vm_updates.h"
 #include "watcher/runs/handed_run.h"
@@ -63,8 +65,12 @@ std::vector<HandedRun> ThreeRuns() {
   return runs;
 }
 
-// The file of the log in a parcel, which stays in it.
-UniqueFd ContentsFile(const UniqueFd& parcel) {
+// The first message of a parcel, which stays in it.
+struct FirstMessage {
+  std::string text;
+  UniqueFd contents;  // the file of the log
+};
+FirstMessage PeekAt(const UniqueFd& parcel) {
   std::array<char, 256> text{};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(16 * sizeof(int))> control{};
   iovec data{text.data(), text.size()};
@@ -73,11 +79,13 @@ UniqueFd ContentsFile(const UniqueFd& parcel) {
   message.msg_iovlen = 1;
   message.msg_control = control.data();
   message.msg_controllen = control.size();
-  EXPECT_GT(recvmsg(parcel.get(), &message, MSG_PEEK | MSG_CMSG_CLOEXEC), 0);
-  return std::move(TakeDescriptors(&message).at(0));
+  const ssize_t size = recvmsg(parcel.get(), &message, MSG_PEEK | MSG_CMSG_CLOEXEC);
+  EXPECT_GT(size, 0);
+  return {std::string(text.data(), static_cast<size_t>(std::max<ssize_t>(size, 0))),
+          std::move(TakeDescriptors(&message).at(0))};
 }
 std::string Contents(const UniqueFd& parcel) {
-  const UniqueFd file = ContentsFile(parcel);
+  const UniqueFd file = PeekAt(parcel).contents;
   struct stat status {};
   EXPECT_EQ(fstat(file.get(), &status), 0);
   std::string bytes(static_cast<size_t>(status.st_size), 0);
@@ -85,7 +93,7 @@ std::string Contents(const UniqueFd& parcel) {
   return bytes;
 }
 void ReplaceContents(const UniqueFd& parcel, const std::string& bytes) {
-  const UniqueFd file = ContentsFile(parcel);
+  const UniqueFd file = PeekAt(parcel).contents;
   EXPECT_EQ(ftruncate(file.get(), 0), 0);
   EXPECT_EQ(pwrite(file.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
 }
@@ -274,20 +282,48 @@ TEST(HandoverTest, RunsBeyondTheQueueAreLeftOut) {
   EXPECT_EQ(read.log.value().runs.size(), 1u) << "every state is there";
 }
 
-TEST(HandoverTest, AnythingElseIsRefused) {
+// The receiver's end of a parcel whose first message has that text and, unless null, that file;
+// one run follows.
+UniqueFd MadeUpParcel(const std::string& text, const UniqueFd* contents) {
+  int ends[2] = {};
+  EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  const UniqueFd sender(ends[1]);
+  if (contents == nullptr) {
+    EXPECT_GE(send(sender.get(), text.data(), text.size(), 0), 0);
+  } else {
+    EXPECT_EQ(e2e::PassDescriptor(sender.get(), text, contents->get()), 0);
+  }
+  const std::string run = ThreeRuns()[2].state.SerializeAsString();
+  EXPECT_GE(send(sender.get(), run.data(), run.size(), 0), 0);
+  return UniqueFd(ends[0]);
+}
+
+TEST(HandoverTest, AMessageOfAnotherFormIsRefused) {
   EXPECT_TRUE(Unpack(UniqueFd()).runs.empty());
   EXPECT_TRUE(TraceIn(UniqueFd()).empty());
   EXPECT_TRUE(Unpack(NewSocket()).runs.empty());
-  const std::string run = ThreeRuns()[2].state.SerializeAsString();
-  for (const std::string text :
-       {"", "x", "vmeventd-handover-5 0", "vmeventd-handover-6", "vmeventd-handover-6 x",
-        "vmeventd-handover-6 0", "vmeventd-handover-6 1"}) {
-    int ends[2] = {};
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-    const UniqueFd sender(ends[1]);
-    ASSERT_GE(send(sender.get(), text.data(), text.size(), 0), 0);
-    ASSERT_GE(send(sender.get(), run.data(), run.size(), 0), 0);
-    UniqueFd parcel(ends[0]);
+  const UniqueFd packed = PackHandover({.log = {.end = kEndOfJournal}}).value();
+  const FirstMessage first = PeekAt(packed);
+  const std::string format = first.text.substr(0, first.text.find(' '));
+  const UniqueFd* const with_log = &first.contents;
+  ASSERT_EQ(Unpack(MadeUpParcel(format + " 0", with_log)).runs.size(), 1u);
+  const struct {
+    std::string text;
+    const UniqueFd* contents;
+  } kRefused[] = {
+      {"", nullptr},
+      {"x", with_log},
+      {"vmeventd-handover-5 0", with_log},  // another version
+      {format, with_log},                   // no number of sockets for exit statuses
+      {format + " x", with_log},
+      {format + " -1", with_log},
+      {format + " 2", with_log},
+      {format + " 0 0", with_log},
+      {format + " 1", with_log},  // without that socket
+      {format + " 0", nullptr},   // without the log
+  };
+  for (const auto& [text, contents] : kRefused) {
+    UniqueFd parcel = MadeUpParcel(text, contents);
     EXPECT_TRUE(TraceIn(parcel).empty()) << text;
     EXPECT_TRUE(Unpack(std::move(parcel)).runs.empty()) << text;
   }
