@@ -31,6 +31,10 @@ std::optional<absl::Time> TimeOfLibvirt(absl::string_view* line) {
 
 }  // namespace
 
+bool IsLibvirtLog(absl::string_view path, absl::string_view name) {
+  return absl::EndsWith(path, absl::StrCat("/libvirt/qemu/", name, ".log"));
+}
+
 bool IsLibvirtLogLine(absl::string_view line) { return TimeOfLibvirt(&line).has_value(); }
 
 std::string LibvirtLife(absl::string_view log, absl::Time start) {

@@ -9,6 +9,10 @@
 
 namespace vmeventd {
 
+// Returns whether `path` is libvirt's log of the domain `name`. Seen from another mount namespace,
+// the path may begin elsewhere.
+bool IsLibvirtLog(absl::string_view path, absl::string_view name);
+
 // Returns whether libvirt wrote the line, and not QEMU.
 bool IsLibvirtLogLine(absl::string_view line);
 

@@ -136,11 +136,10 @@ struct LastWordsReader::Trail {
     if (error.valid()) ++*files_left;
   }
   std::shared_ptr<std::atomic<int>> files_left;
-  UniqueFd error;  // its standard error, if that is a regular file
-  // That of the manager's log, if that is its standard error.
-  LastWordsSource format = LastWordsSource::kStandardError;
-  off_t begin = 0;            // where this process's part may begin
-  bool maybe_journal = true;  // its standard error is a socket, or not visible
+  UniqueFd error;               // its standard error, if that is a regular file
+  bool is_libvirt_log = false;  // whether `error` is one, of several lives
+  off_t begin = 0;              // where this process's part may begin
+  bool maybe_journal = true;    // its standard error is a socket, or not visible
   std::string memory_cgroup;
   std::atomic<bool> ready = false;  // set last: then the others do not change
 
@@ -166,17 +165,13 @@ void LastWordsReader::Trail::Look(const RunInfo& run) {
   }
   char path[512];
   const ssize_t size = readlink(link.c_str(), path, sizeof(path));
-  // In a mount namespace of the manager the path may begin elsewhere.
-  if (HasLog(run) &&
-      absl::EndsWith({path, static_cast<size_t>(std::max<ssize_t>(size, 0))}, LogPath(run))) {
-    format = run.log.format;
-  }
+  is_libvirt_log =
+      IsLibvirtLog({path, static_cast<size_t>(std::max<ssize_t>(size, 0))}, run.raw_name);
   const bool has_birth = (status.stx_mask & STATX_BTIME) != 0;
   const absl::Time birth =
       absl::FromUnixSeconds(status.stx_btime.tv_sec) + absl::Nanoseconds(status.stx_btime.tv_nsec);
   const bool own = has_birth && birth >= run.process_start - kStartError;
-  const bool has_lives = format == LastWordsSource::kLibvirtLog;
-  begin = own || has_lives ? 0 : static_cast<off_t>(status.stx_size);
+  begin = own || is_libvirt_log ? 0 : static_cast<off_t>(status.stx_size);
 }
 
 namespace {
@@ -196,7 +191,7 @@ v1::LastWords Find(const RunInfo& run, const LastWordsReader::Trail* trail,
   // QEMU wrote to the file itself, so all of it is there.
   if (trail != nullptr && trail->error.valid()) {
     const std::string text = ReadEnd(trail->error.get(), trail->begin, &cut);
-    if (trail->format == LastWordsSource::kLibvirtLog) {
+    if (trail->is_libvirt_log) {
       return WordsIn(LibvirtLife(text, run.process_start), LastWordsSource::kLibvirtLog);
     }
     words = WordsIn(text, LastWordsSource::kStandardError);

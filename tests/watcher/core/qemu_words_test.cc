@@ -85,6 +85,13 @@ TEST(QemuWordsTest, ALifeHasItsPartOfLibvirtsLog) {
   EXPECT_THAT(lines_of(absl::InfinitePast()), IsEmpty());
 }
 
+TEST(QemuWordsTest, LibvirtsLogIsRecognizedByItsPath) {
+  EXPECT_TRUE(IsLibvirtLog("/var/log/libvirt/qemu/web1.log", "web1"));
+  EXPECT_TRUE(IsLibvirtLog("/host/var/log/libvirt/qemu/web1.log", "web1"));
+  EXPECT_FALSE(IsLibvirtLog("/var/log/libvirt/qemu/web1.log", "web2"));
+  EXPECT_FALSE(IsLibvirtLog("/var/log/qemu/web1.log", "web1"));
+}
+
 TEST(QemuWordsTest, QemuNamesTheSenderOfASignal) {
   const auto sender = SenderInLastWords(
       Words("a\n2026 qemu: terminating on signal 15 from pid 812 (/usr/sbin/virtqemud)\nb"));

@@ -53,7 +53,7 @@ class LastWordsTest : public testing::Test {
   std::string File() const { return dir_ / "error"; }
 
   const TemporaryDirectory dir_;
-  const std::string logs_ = dir_ / "logs";
+  const std::string logs_ = dir_ / "libvirt/qemu";
   LastWordsReader reader_{1, absl::InfiniteDuration()};
   absl::Duration started_later_;  // than it was
   RunInfo run_;
@@ -145,6 +145,16 @@ class LibvirtLogTest : public LastWordsTest {
 TEST_F(LibvirtLogTest, TextThatQemuWroteItselfIsReadAtItsEnd) {
   Start("2>>" + Log());
   EXPECT_THAT(End("late").last_words().lines(), ElementsAre("late"));
+}
+
+// A QEMU of libvirt that is followed by a monitor of its own.
+TEST_F(LibvirtLogTest, TheLogIsRecognizedWhoeverFollowsItsQemu) {
+  run_.log = {};
+  started_later_ = absl::Seconds(3);  // so that the file is older
+  Start("2>>" + Log() + "; echo early >&2");
+  const v1::ShutdownDetail facts = End("late");
+  EXPECT_THAT(facts.last_words().lines(), ElementsAre("early", "late"));
+  EXPECT_EQ(facts.last_words().source(), v1::LAST_WORDS_SOURCE_LIBVIRT_LOG);
 }
 
 TEST_F(LibvirtLogTest, TextThatLibvirtWritesLateIsWaitedFor) {
