@@ -71,6 +71,14 @@ inline constexpr FaultText kFaults[] = {
      "its QEMU stays when its guest is down, and was not followed to its end"},
 };
 
+static_assert([] {
+  int id = static_cast<int>(Fault::kNone);
+  for (const FaultText& fault : kFaults) {
+    if (static_cast<int>(fault.id) != ++id) return false;
+  }
+  return id == static_cast<int>(Fault::kMayBeUpAgain);
+}());
+
 // Returns the sentence of a fault that is not kNone.
 inline const char* SentenceOf(Fault fault) { return kFaults[static_cast<int>(fault) - 1].sentence; }
 
