@@ -66,14 +66,14 @@ TEST(PrintDuration, PrintsWhatParseDurationReads) {
   }
 }
 
-TEST(AccountNames, OfAnUnknownNumberIsTheNumber) {
+TEST(AccountNames, AnUnknownNumberIsShownAsItself) {
   EXPECT_EQ(UserName(0), "root");
   EXPECT_EQ(GroupName(0), "root");
   EXPECT_EQ(UserName(4'200'000'000), "4200000000");
   EXPECT_EQ(GroupName(4'200'000'000), "4200000000");
 }
 
-TEST(TurnQueueTest, OwnersAlternateAndEachHasItsOrder) {
+TEST(TurnQueueTest, OwnersTakeTurnsAndEachKeepsItsOrder) {
   TurnQueue queue;
   std::vector<std::string> done;
   const auto add = [&](const std::string& turn) {
@@ -110,7 +110,7 @@ TEST(LabelSelectorTest, EveryConditionMustHold) {
   }
 }
 
-TEST(LabelSelectorTest, AnErrorSaysWhatWouldBeRight) {
+TEST(LabelSelectorTest, AnErrorNamesTheCorrectForm) {
   for (const std::string& text :
        {std::string(), std::string(","), std::string("app=web,"), std::string("=web"),
         std::string("!"), std::string("!app=web"), std::string("a b=c"), std::string("app in (a)"),
@@ -314,7 +314,7 @@ TEST(GlobTest, MatchingTakesAtMostPatternTimesTextSteps) {
   }
 }
 
-TEST(RareTest, ACopyHasAValueOfItsOwn) {
+TEST(RareTest, ACopyDoesNotShareItsValue) {
   const std::string long_text = "3f2a9c1e-5b6d-4e0f-9a1b-0123456789ab";
   Rare<std::string> text = long_text;
   Rare<std::string> copy = text;
@@ -345,7 +345,7 @@ TEST(DetachedThreadsTest, JobsBeyondTheLimitWaitForAThread) {
   EXPECT_EQ(done, kJobs);
 }
 
-TEST(StandstillTest, NamesTheCgroupThatIsFrozenOrOneAboveIt) {
+TEST(StandstillTest, NamesTheFrozenCgroupEvenIfItIsAnAncestor) {
   const TemporaryDirectory root;
   const auto write = [&root](const std::string& directory, const char* file, const char* text) {
     std::ofstream(root.MakeDirectory(directory) + "/" + file) << text;

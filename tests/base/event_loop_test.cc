@@ -59,7 +59,7 @@ class EventLoopTest : public testing::Test {
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
 };
 
-TEST_F(EventLoopTest, ReportsInputAsLongAsItIsThere) {
+TEST_F(EventLoopTest, ReportsInputUntilItIsRead) {
   Pipe pipe(loop_.get());
   Turn();
   EXPECT_EQ(pipe.calls, 0);
@@ -175,7 +175,7 @@ TEST_F(EventLoopTest, WakeEndsAWaitThatHasNotBegunYet) {
   loop_->RunOnce(absl::InfiniteDuration());  // the test's deadline ends it otherwise
 }
 
-TEST_F(EventLoopTest, CallsWhatOtherThreadsHavePostedInItsOrder) {
+TEST_F(EventLoopTest, CallsFunctionsThatOtherThreadsPostInTheirOrder) {
   std::vector<int> called;
   std::thread([&] {
     for (int i = 0; i < 3; ++i) loop_->Post([&called, i] { called.push_back(i); });

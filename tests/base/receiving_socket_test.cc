@@ -108,7 +108,7 @@ TEST(ReceivingSocketTest, ReceiveReportsTheSender) {
   EXPECT_EQ(errno, EBADMSG);
 }
 
-TEST(ReceivingSocketTest, TheEndAndAnEmptySocketAreReportedAsByRecv) {
+TEST(ReceivingSocketTest, ReportsTheEndAndAnEmptySocketAsRecvDoes) {
   SocketCloser closer;
   SocketPair pair = ConnectedPair();
   ReceivingSocket ours(std::move(pair.ours), &closer);
@@ -145,7 +145,7 @@ TEST(ReceivingSocketTest, TheCloserIsFullWhileItsThreadsWait) {
 }
 
 // Linux 6.16 refuses to send it, and an older kernel has it found.
-TEST(ReceivingSocketTest, AnAcceptedConnectionPassesNothing) {
+TEST(ReceivingSocketTest, AnAcceptedConnectionReceivesNoDescriptors) {
   SocketCloser closer;
   const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};

@@ -73,7 +73,7 @@ TEST_F(UnixAddressTest, ALongerPathIsBoundAndConnectedTo) {
   ExpectBindAndConnect(directory_.MakeDirectory(kPod) + "/virtqemud-sock");
 }
 
-TEST_F(UnixAddressTest, ALongerPathMayLeadOverALinkAsAShortOneMay) {
+TEST_F(UnixAddressTest, ALongerPathMayContainASymbolicLink) {
   const std::string directory = directory_.MakeDirectory(kPod);
   const std::string link = std::filesystem::path(directory).parent_path() / "link";
   std::filesystem::create_symlink(directory, link);
@@ -114,7 +114,7 @@ TEST_F(UnixAddressTest, AMissingDirectoryIsNamedWithThePath) {
   EXPECT_THAT(UnixAddress::Open(PathOf(150) + "/s"), Says("Not a directory"));
 }
 
-TEST_F(UnixAddressTest, AMissingSocketAndOneWithoutAListenerAreTheErrnoOfConnect) {
+TEST_F(UnixAddressTest, ConnectReturnsTheErrnoOfAMissingSocketAndOfOneWithoutAListener) {
   const std::string path = PathOf(155);
   const UnixAddress address = *UnixAddress::Open(path);
   EXPECT_EQ(address.Connect(NewSocket().get()), ENOENT);
@@ -133,7 +133,7 @@ TEST_F(UnixAddressTest, ALongerPathFailsWithoutAFreeDescriptor) {
   EXPECT_THAT(address, FailsAs(absl::IsResourceExhausted, path));
 }
 
-TEST_F(UnixAddressTest, AnOpenFileIsReachedWhateverItsNameIsByNow) {
+TEST_F(UnixAddressTest, AnOpenSocketFileIsReachedAfterItWasRenamed) {
   const std::string path = PathOf(155);
   const UniqueFd listener = NewSocket();
   ASSERT_EQ(UnixAddress::Open(path)->Bind(listener.get()), 0);

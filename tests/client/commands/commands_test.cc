@@ -175,7 +175,7 @@ TEST_F(CommandsTest, AnEmptyListOfEventsSaysWhenTheJournalBegins) {
   EXPECT_EQ(empty_, "no events match; the journal begins 2026-11-28 20:57:53");
 }
 
-TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
+TEST_F(CommandsTest, VmsAreFilteredByTheirEndAndByTheirRun) {
   server_.service().list_vms = Answers<v1::ListVmsResponse>(R"(
       vms { ref { name: 'a' run_id: 'a' }
             shutdown { shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_HOST_KILL } }
@@ -193,7 +193,7 @@ TEST_F(CommandsTest, VmsMayBeChosenByTheirEndAndByTheirRun) {
   EXPECT_EQ(chosen("run_ids: 'c' causes: SHUTDOWN_CAUSE_HOST_KILL"), "0");
 }
 
-TEST_F(CommandsTest, TheEndsOfAVmWithALabelAreThoseOfAllItsRuns) {
+TEST_F(CommandsTest, AVmThatIsFoundByItsLabelHasTheEndsOfAllItsRuns) {
   server_.service().list_vms = Answers<v1::ListVmsResponse>(R"(
       vms { ref { name: 'a' run_id: '1' } state: VM_STATE_STOPPED }
       vms { ref { name: 'a' run_id: '2' labels { key: 'app' value: 'web' } }
@@ -260,7 +260,7 @@ TEST(RowsOf, HasARowForEachVmWithItsNewestRunAndItsLastEnd) {
   EXPECT_FALSE(RowsOf(RunsOfThree(), /*runs_known=*/false)[1].ends.has_value());
 }
 
-TEST(RowsOf, HasARowForEachOfTwoThatLive) {
+TEST(RowsOf, TwoLivingVmsOfOneNameHaveTwoRows) {
   NodeVms runs = RunsOfThree();
   runs.push_back(RunAt("b", v1::VM_STATE_UNREACHABLE, 22));
   for (NodeVm& run : runs)
@@ -288,7 +288,7 @@ TEST(RowsOf, TwoUuidsOfOneNameAreTwoVms) {
   EXPECT_EQ(rows[1].ends, 1) << "its own";
 }
 
-TEST(TroubledVms, ANodesReportAndTheListAgreeAlsoIfAnotherUuidHasTheNameNow) {
+TEST(TroubledVms, AreTheSameInANodesReportAndInTheListEvenIfANewVmHasTheName) {
   const absl::Time now = absl::FromUnixSeconds(100);
   NodeVms runs = {RunAt("db1", v1::VM_STATE_STOPPED, 5, v1::SHUTDOWN_CLASS_CRASH),
                   RunAt("db1", v1::VM_STATE_RUNNING, 20),
@@ -320,7 +320,7 @@ TEST(TroubledVms, ANodesReportAndTheListAgreeAlsoIfAnotherUuidHasTheNameNow) {
   EXPECT_EQ(TroubleText(troubled[0], now), TroubleText(listed[0], now));
 }
 
-TEST(SortVms, PutsWhatRunsFirstAndThenTheNewestEnd) {
+TEST(SortVms, SortsByStateNameAgeEndsOrClass) {
   const auto sorted = [](VmOrder order, bool runs) {
     NodeVms rows = runs ? RunsOfThree() : RowsOf(RunsOfThree(), true);
     SortVms({.runs = runs, .order = order}, &rows);
@@ -342,7 +342,7 @@ TEST_F(CommandsTest, EventsStopsAtTheLimit) {
   EXPECT_EQ(requests_[0].page_size(), 1000);
 }
 
-TEST_F(CommandsTest, AGapOfTheNodeCountsOnlyWhereItWasAskedFor) {
+TEST_F(CommandsTest, AGapOfTheNodeCountsOnlyIfItWasRequested) {
   server_.service().list_events = [](const v1::ListEventsRequest& request,
                                      v1::ListEventsResponse* response) {
     const uint64_t sequence = request.page_token().empty() ? 1 : 2;
@@ -447,14 +447,14 @@ TEST_F(CommandsTest, HealthPrintsTheStatusAndFailsUnlessServing) {
   EXPECT_EQ(output_.text, "{\"status\":\"NOT_SERVING\"}\n");
 }
 
-TEST_F(CommandsTest, HealthOfAllNamesEachServiceUntilOneIsUnknown) {
+TEST_F(CommandsTest, HealthOfAllServicesStopsAtAnUnknownOne) {
   EXPECT_THAT(Run(HealthCommand{.timeout = absl::Minutes(1), .all = true}),
               Fails(ExitCode::kNotFound, AllOf(HasSubstr("has no service \"journal\""),
                                                HasSubstr("vmeventd.v1.VmEventService"))));
   EXPECT_EQ(output_.text, "{\"service\":\"vmeventd\",\"status\":\"SERVING\"}\n");
 }
 
-TEST_F(CommandsTest, ACommandInASentenceAsksTheSameServer) {
+TEST_F(CommandsTest, ASuggestedCommandAsksTheSameServer) {
   const auto run = [this](const auto& command) {
     CommandContext context(server_.address(), &formatter_, &output_);
     context.nodes.front().invocation.client = "vmevents --context prod";
@@ -468,7 +468,7 @@ TEST_F(CommandsTest, ACommandInASentenceAsksTheSameServer) {
               Fails(ExitCode::kNotFound, HasSubstr("; `vmevents --context prod vms` lists those")));
 }
 
-TEST_F(CommandsTest, HealthOfAllNamesAllThatDoNotServe) {
+TEST_F(CommandsTest, HealthOfAllServicesNamesEachThatDoesNotServe) {
   const std::map<std::string, std::string> services = KnownServices({});
   for (const auto& [service, why] : services) {
     server_.SetServing(service != "journal" && service != "watch", service);
@@ -489,7 +489,7 @@ TEST_F(CommandsTest, HealthNamesAServiceThatItDoesNotKnow) {
               Fails(ExitCode::kFailed, HasSubstr(" has a service \"third\" that does not serve")));
 }
 
-TEST(HealthServicesTest, TheClientKnowsThoseOfTheDocument) {
+TEST(HealthServicesTest, TheClientKnowsTheDocumentedServices) {
   std::set<std::string> known = {v1::VmEventService::service_full_name()};
   for (const auto& [service, why] : KnownServices({})) known.insert(service);
   EXPECT_EQ(known, DocumentedServices());

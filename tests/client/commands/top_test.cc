@@ -95,7 +95,7 @@ class TopTest : public testing::Test {
   std::function<void()> on_wait_ = [] {};
 };
 
-TEST_F(TopTest, ShowsTheNodeAtOneLook) {
+TEST_F(TopTest, AFrameShowsTheStateOfTheNode) {
   vms_[2].add_problems()->set_text("disk full");
   vms_[2].mutable_ref()->set_name("web2");
   events_[1].mutable_shutdown()->add_caveats(v1::SHUTDOWN_CAVEAT_GUEST_AGENT_CONNECTED);
@@ -163,13 +163,13 @@ TEST_F(TopTest, AGapIsNoEnd) {
                                       Not(HasSubstr("GAP"))));
 }
 
-TEST_F(TopTest, OnATerminalItIsDrawnAgain) {
+TEST_F(TopTest, RedrawsTheScreenOfATerminal) {
   EXPECT_FALSE(Top(true, 2).has_value());
   EXPECT_THAT(output_.text, HasSubstr("\x1b[H\x1b[Jnode1     vmeventd"));
   EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(2), absl::Seconds(2)));
 }
 
-TEST_F(TopTest, AServerThatFailsLaterIsShownAboveWhatWasKnownAndAskedAgain) {
+TEST_F(TopTest, ALaterFailureIsShownAboveTheLastDataAndTheServerAskedAgain) {
   std::vector<bool> shown_broken;
   on_wait_ = [&] {
     vms_status_ = pauses_.size() == 1 ? grpc::Status(grpc::INTERNAL, "broken") : grpc::Status::OK;
@@ -181,7 +181,7 @@ TEST_F(TopTest, AServerThatFailsLaterIsShownAboveWhatWasKnownAndAskedAgain) {
   EXPECT_THAT(shown_broken, ElementsAre(false, true, false));
 }
 
-TEST_F(TopTest, AServerThatFailsAtOnceIsAFailure) {
+TEST_F(TopTest, AFailureOfTheFirstRequestEndsTheCommand) {
   vms_status_ = grpc::Status(grpc::INTERNAL, "broken");
   EXPECT_TRUE(Top(true, 1).has_value());
   EXPECT_EQ(output_.text, "");

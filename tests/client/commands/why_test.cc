@@ -78,7 +78,7 @@ class TwoNames : public ListsAlone {
   }
 };
 
-TEST(CheckNames, ANameOrGlobThatNoVmAndNoEventHasIsNotFound) {
+TEST(CheckNames, ANameOrGlobThatMatchesNoVmAndNoEventIsNotFound) {
   TwoNames node;
   const auto check = [&node](const std::vector<std::string>& names) {
     v1::EventFilter filter;
@@ -160,7 +160,7 @@ TEST_F(StoriesTest, AnEndHasTheIntentsThatCameTooLateForIt) {
   EXPECT_EQ(stories[0]["late_intents"][0]["intent"]["reason"], "of old");
 }
 
-TEST_F(StoriesTest, AnEndWhoseEventIsGoneIsThatOfTheListAndCountsOnce) {
+TEST_F(StoriesTest, AnEndWithoutItsEventIsTakenFromTheVmListAndCountedOnce) {
   lists_.runs = {RunIn("web1", v1::VM_STATE_STOPPED, 100, "old")};
   lists_.runs[0].vm.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);
   auto stories = Stories();
@@ -173,7 +173,7 @@ TEST_F(StoriesTest, AnEndWhoseEventIsGoneIsThatOfTheListAndCountsOnce) {
   EXPECT_EQ(stories[0]["ends_in_24h"]["CRASH"], 1);
 }
 
-TEST_F(StoriesTest, AVmThatMovedHasOneStoryAndTwoThatLiveHaveTwo) {
+TEST_F(StoriesTest, AVmThatMovedHasOneStoryAndTwoLivingVmsHaveTwo) {
   lists_.ends = {EndOf("web1", 100, v1::SHUTDOWN_CLASS_ADMIN, "a", "n1")};
   lists_.runs = {RunIn("web1", v1::VM_STATE_STOPPED, 100, "a", "n1"),
                  RunIn("web1", v1::VM_STATE_RUNNING, 100, "b", "n2")};
@@ -240,7 +240,7 @@ TEST_F(StoriesTest, ANewVmDoesNotInheritTheEndsOfAnOldOneOfItsName) {
 }
 
 // QEMU reports its UUID some time after its start.
-TEST_F(StoriesTest, AnEndWithoutAUuidIsOfTheOnlyVmThatHasOne) {
+TEST_F(StoriesTest, AnEndWithoutAUuidBelongsToTheOnlyVmOfItsName) {
   lists_.ends = {EndOf("db1", 100, v1::SHUTDOWN_CLASS_CRASH, "old")};
   lists_.runs = {RunIn("db1", v1::VM_STATE_RUNNING, 90, "new")};
   lists_.runs[0].vm.mutable_ref()->set_uuid("2222");
@@ -249,7 +249,7 @@ TEST_F(StoriesTest, AnEndWithoutAUuidIsOfTheOnlyVmThatHasOne) {
   EXPECT_EQ(stories[0]["last_end"]["vm"]["run_id"], "old");
 }
 
-TEST_F(StoriesTest, TheStateOnANodeThatIsDownLosesToThatOfAnother) {
+TEST_F(StoriesTest, AVmsStateOnALiveNodeIsPreferredToAStaleOne) {
   lists_.runs = {RunIn("web1", v1::VM_STATE_RUNNING, 10, "a", "n1"),
                  RunIn("web1", v1::VM_STATE_RUNNING, 50, "b", "n2")};
   lists_.runs[0].node.stale_since = absl::FromUnixSeconds(kPresent);
@@ -311,7 +311,7 @@ class WhyTest : public testing::Test {
   StringOutput output_;
 };
 
-TEST_F(WhyTest, ReadsEndsBackToTheLastOneOfEachNameAndTheLast24Hours) {
+TEST_F(WhyTest, ReadsTheLast24HoursAndTheLastEndOfEachName) {
   vms_ = {RunIn("web1", v1::VM_STATE_RUNNING, 1).vm};
   for (const int64_t age : {10, 20, 30, 100'000, 200'000, 300'000}) {
     ends_.push_back(EndOf("web1", age, v1::SHUTDOWN_CLASS_USER));
@@ -345,7 +345,7 @@ TEST_F(WhyTest, TheOldEndOfEachVmThatRunsAgainIsFoundWithoutItsName) {
   EXPECT_EQ(events_.size(), 2u);
 }
 
-TEST_F(WhyTest, AVmIsFoundByTheNameThatNovasUsersKnow) {
+TEST_F(WhyTest, AVmIsFoundByItsNameInNova) {
   vms_ = {RunIn("instance-2a", v1::VM_STATE_RUNNING, 1).vm};
   vms_[0].mutable_ref()->set_uuid("550e8400-e29b-41d4-a716-446655440000");
   (*vms_[0].mutable_ref()->mutable_labels())["nova.name"] = "shop, 1";
@@ -396,7 +396,7 @@ TEST_F(WhyTest, AVmIsFoundByThePidOfItsProcess) {
   EXPECT_THAT(Why("vm_names: '98'")->sentence, HasSubstr("no VM \"98\" is known here"));
 }
 
-TEST_F(WhyTest, EachEndThatIsAskedForIsExplained) {
+TEST_F(WhyTest, EachEndThatMatchesTheFilterIsExplained) {
   ends_ = {EndOf("web1", 5, v1::SHUTDOWN_CLASS_CRASH, "third"),
            EndOf("db1", 9, v1::SHUTDOWN_CLASS_CRASH, "second"),
            EndOf("web1", 19, v1::SHUTDOWN_CLASS_CRASH, "first")};
@@ -420,7 +420,7 @@ TEST_F(WhyTest, AGapOfTheVmDoesNotEndTheSearchForItsEnd) {
   EXPECT_THAT(output_.text, HasSubstr("web1\n"));
 }
 
-TEST_F(WhyTest, AnUnknownNameNamesWhatIsKnown) {
+TEST_F(WhyTest, TheErrorForAnUnknownNameNamesKnownOnes) {
   auto failure = Why("vm_names: 'we\\nb'");
   ASSERT_TRUE(failure);
   EXPECT_EQ(failure->code, ExitCode::kNotFound);
@@ -458,7 +458,7 @@ TEST_F(WhyTest, VmsOfOneNameAreDistinguished) {
   EXPECT_THAT(output_.text, AllOf(HasSubstr("events --uuid uuid-1"), HasSubstr("--uuid uuid-2")));
 }
 
-TEST_F(WhyTest, TheEndOfAnEarlierRunDoesNotSayWhatItsVmDoesNow) {
+TEST_F(WhyTest, TheStoryOfAnEarlierRunOmitsTheVmsPresentState) {
   vms_ = {RunIn("web1", v1::VM_STATE_STOPPED, 50, "old").vm,
           RunIn("web1", v1::VM_STATE_RUNNING, 10, "new").vm};
   vms_[0].mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_CRASH);

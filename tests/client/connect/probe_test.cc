@@ -102,7 +102,7 @@ std::string SentenceOf(const std::string& answer) {
   return absl::StrReplaceAll(sentence, {{ToText(address), "ADDRESS"}});
 }
 
-TEST(ExplainFailure, APortOfHttpIsNamed) {
+TEST(ExplainFailure, AnHttpServerOnThePortIsRecognized) {
   EXPECT_EQ(SentenceOf("HTTP/1.1 400 Bad Request\r\n\r\n"),
             "another program listens on ADDRESS, and does not answer as vmeventd does: it may be "
             "the port of vmeventd's --metrics-listen; name an address of --listen with --server");
@@ -110,7 +110,7 @@ TEST(ExplainFailure, APortOfHttpIsNamed) {
   EXPECT_EQ(SentenceOf(settings), "vmeventd at ADDRESS is not available now (J): try again");
 }
 
-TEST_F(ReachabilityTest, ExplainsWhatMayNotBePassed) {
+TEST_F(ReachabilityTest, ExplainsMissingPermissions) {
   const UniqueFd listener(e2e::ListenUnix(address_.path));
   // Root passes every permission check.
   const auto denied = [this] {

@@ -38,7 +38,7 @@ TEST(ParseServerAddress, AHostWithoutAPortMeansTheDefaultPort) {
   EXPECT_EQ(ToText(*ParseServerAddress("[2001:db8::7]")), "[2001:db8::7]:9555");
 }
 
-TEST(ParseServerAddress, AHostMayBeLoggedInTo) {
+TEST(ParseServerAddress, TakesHostsToLogInToBySsh) {
   EXPECT_EQ(ParseServerAddress("ssh://node1")->ssh, "node1");
   EXPECT_EQ(ToText(*ParseServerAddress("ssh://alice@node1:2222")), "ssh://alice@node1:2222");
   EXPECT_EQ(ParseServerAddress("ssh://alice@node1:2222")->port, "2222");
@@ -48,7 +48,7 @@ TEST(ParseServerAddress, AHostMayBeLoggedInTo) {
   }
 }
 
-TEST(ParseServerAddress, SaysWhatIsWrong) {
+TEST(ParseServerAddress, RefusesAMalformedAddressWithTheReason) {
   EXPECT_THAT(AddressComplaint(""), HasSubstr("is empty"));
   EXPECT_THAT(AddressComplaint("unix:"), HasSubstr("names no path"));
   EXPECT_THAT(AddressComplaint("unix://host/x"), HasSubstr("names a host before the path"));
@@ -67,13 +67,13 @@ TEST(ParseServerAddress, SaysWhatIsWrong) {
   }
 }
 
-TEST(DefaultServerAddress, DependsOnTheUser) {
+TEST(DefaultServerAddress, IsTheSocketOfTheUser) {
   EXPECT_EQ(DefaultServerAddress(0, "/run/user/0").path, "/run/vmeventd/vmeventd.sock");
   EXPECT_EQ(DefaultServerAddress(1000, "/tmp/rt").path, "/tmp/rt/vmeventd/vmeventd.sock");
   EXPECT_EQ(DefaultServerAddress(1000, "").path, "/run/user/1000/vmeventd/vmeventd.sock");
 }
 
-TEST(DefaultServerAddress, IsTheSystemsIfTheUserHasNone) {
+TEST(DefaultServerAddress, IsTheSystemsSocketIfTheUserHasNone) {
   const auto only = [](const std::string& there) {
     return [there](const std::string& path) { return path == there; };
   };

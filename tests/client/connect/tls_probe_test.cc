@@ -69,7 +69,7 @@ TEST_F(TlsTest, ExplainsThatTheServerRefusesTheCertificate) {
                              HasSubstr("--tls-client-ca")));
 }
 
-TEST_F(TlsTest, ExplainsThatOnlyOneSideSpeaksTls) {
+TEST_F(TlsTest, ExplainsThatOnlyOneSideUsesTls) {
   server_.UseTcp(grpc::InsecureServerCredentials());
   server_.Start();
   EXPECT_THAT(Fault(), AllOf(HasSubstr("does not speak TLS"), HasSubstr("--tls-ca")));
@@ -93,7 +93,7 @@ TEST_F(TlsTest, ARequestThatFailsForTlsPointsAtTheDoctor) {
               AllOf(HasSubstr("or speaks TLS"), HasSubstr(server + " doctor` shows why")));
 }
 
-TEST_F(TlsTest, ARefusedConnectionIsExplainedAsWithoutTls) {
+TEST_F(TlsTest, ARefusedConnectionIsExplainedTheSameWayAsWithoutTls) {
   Serve(authority_->Issue(ServerCertificate()));
   server_.Stop();
   EXPECT_THAT(Ask(Address())->sentence, HasSubstr("(Connection refused)"));

@@ -12,7 +12,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-TEST_F(DiagnosisTest, ADirectoryThatTheUnitHidesIsShownByTheLine) {
+TEST_F(DiagnosisTest, TheProposedLineMakesADirectoryVisibleThatTheUnitHides) {
   facts_.watches.clear();
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/system.slice/vmeventd.service";
@@ -64,7 +64,7 @@ TEST_F(DiagnosisTest, AQemuInAContainerSharesItsDirectory) {
   EXPECT_EQ(Only(facts_, "namespace").line(), "vmevents --server unix:/s doctor");
 }
 
-TEST_F(DiagnosisTest, AFrozenQemuIsThawedAsItWasFrozen) {
+TEST_F(DiagnosisTest, TheProposedLineThawsAQemuByTheMeansThatFrozeIt) {
   const struct {
     const char* cgroup;
     const char* line;

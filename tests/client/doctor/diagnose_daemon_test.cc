@@ -48,7 +48,7 @@ TEST_F(DiagnosisTest, AJournalThatCannotBeWrittenHasItsReason) {
   EXPECT_EQ(Only(facts_, "journal").line(), "systemctl restart vmeventd.service");
 }
 
-TEST_F(DiagnosisTest, TheDaemonThatWasAskedIsRestartedForItsDamagedJournal) {
+TEST_F(DiagnosisTest, ADamagedJournalProposesARestartOfTheDaemonThatReportsIt) {
   facts_.info.mutable_journal_problem()->set_code(v1::PROBLEM_CODE_JOURNAL_DAMAGED);
   facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
   facts_.daemon_pid = 9;
@@ -79,7 +79,7 @@ TEST_F(DiagnosisTest, TheDaemonThatWasAskedIsRestartedForItsDamagedJournal) {
   }
 }
 
-TEST_F(DiagnosisTest, AProblemThatTheDaemonReportsOfAFreeMonitorIsAFinding) {
+TEST_F(DiagnosisTest, AReportedProblemOfAFreeMonitorIsAFinding) {
   facts_.vms = {FromText<v1::Vm>(
       "ref { name: 'web1' pid: 7 } problems { text: 'no file descriptor is left' }")};
   EXPECT_EQ(Only(facts_, "problem").line(), "vmevents vms");
@@ -117,7 +117,7 @@ TEST_F(DiagnosisTest, ADaemonThatMayNotReadLastWordsIsAFinding) {
   EXPECT_EQ(Only(facts_, "words").steps.at(0).place, Place::kContainer);
 }
 
-TEST_F(DiagnosisTest, AHostWithSystemdWhoseShutdownIsNotReported) {
+TEST_F(DiagnosisTest, UnreportedHostShutdownsAreAFindingOnlyWithSystemd) {
   facts_.info.mutable_host_shutdown()->mutable_problem()->set_text(
       "no system bus: No such file or directory");
   EXPECT_TRUE(Diagnose(facts_).findings.empty());

@@ -40,7 +40,7 @@ TEST_F(DiagnosisTest, ADomainOfAnotherUsersLibvirtIsReachedByThatUsersSocket) {
   EXPECT_EQ(Only(facts_, "unwatched").line(), "libvirt = [\"qemu:///session\"]");
 }
 
-TEST_F(DiagnosisTest, ALibvirtThatIsNotConnectedIsAskedByTheLine) {
+TEST_F(DiagnosisTest, TheProposedLineTestsALibvirtThatIsNotConnected) {
   v1::LibvirtConnection* const libvirt = facts_.info.add_libvirt_connections();
   libvirt->mutable_problem()->set_text("no such file");
   EXPECT_THAT(Only(facts_, "libvirt").what, testing::EndsWith(": no such file."));

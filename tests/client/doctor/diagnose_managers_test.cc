@@ -14,7 +14,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-TEST_F(DiagnosisTest, IncusTakesTheSettingsOfAStoppedVmAndKeepsWhatItHas) {
+TEST_F(DiagnosisTest, IncusIsConfiguredWhileTheVmIsStoppedAndKeepsItsSettings) {
   Become(&facts_, "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf");
   EXPECT_EQ(
       Only(facts_, "no-monitor").line(),
@@ -41,7 +41,7 @@ TEST_F(DiagnosisTest, IncusTakesTheSettingsOfAStoppedVmAndKeepsWhatItHas) {
                                                        HasSubstr("path=/run/qemu/dev_web1.qmp,")));
 }
 
-TEST_F(DiagnosisTest, SeveralVmsOfAManagerAreOneLine) {
+TEST_F(DiagnosisTest, VmsOfOneManagerShareOneProposedLine) {
   Become(&facts_, "kvm -name a -pidfile /var/run/qemu-server/100.pid");
   facts_.processes.push_back(facts_.processes[0]);
   facts_.processes[1].pid = 8;
@@ -52,7 +52,7 @@ TEST_F(DiagnosisTest, SeveralVmsOfAManagerAreOneLine) {
             "chardev=vmev,mode=control\"; done");
 }
 
-TEST_F(DiagnosisTest, InALoopTheVariableExpandsInsideSingleQuotesToo) {
+TEST_F(DiagnosisTest, ALoopVariableExpandsInsideSingleQuotesToo) {
   Become(&facts_, "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf");
   facts_.processes.push_back(facts_.processes[0]);
   facts_.processes[1].pid = 8;
@@ -65,7 +65,7 @@ TEST_F(DiagnosisTest, InALoopTheVariableExpandsInsideSingleQuotesToo) {
             HasSubstr("; echo '/run/qemu/'\"$vm\"'.qmp rw,')\"")));
 }
 
-TEST_F(DiagnosisTest, NoNameOfAVmAddsToALineForTheShell) {
+TEST_F(DiagnosisTest, AVmNameCannotInjectCommands) {
   Become(&facts_, "qemu-system-x86_64 -S -readconfig /run/incus/web1/qemu.conf -name x");
   facts_.processes[0].arguments.back() = "x;echo $(id)\n'|\"";
   const std::string word = R"($'x;echo $(id)\n\'|"')";
@@ -86,7 +86,7 @@ TEST_F(DiagnosisTest, NoNameOfAVmAddsToALineForTheShell) {
                     HasSubstr("path=/run/qemu/1-id.qmp,")));
 }
 
-TEST_F(DiagnosisTest, EachManagerHasItsOwnWay) {
+TEST_F(DiagnosisTest, EachManagerGetsItsOwnCommandsForAnotherMonitor) {
   const struct {
     const char* arguments;
     const char* line;  // "": there is none
@@ -114,7 +114,7 @@ TEST_F(DiagnosisTest, EachManagerHasItsOwnWay) {
   }
 }
 
-TEST_F(DiagnosisTest, ACopyInAnotherProjectGetsTheLinesOfThatProject) {
+TEST_F(DiagnosisTest, ACopyInAnotherProjectGetsCommandsForThatProject) {
   Become(&facts_,
          "qemu-system-x86_64 -S -name web1 -readconfig /run/incus/web1/qemu.conf -chardev "
          "socket,id=vmev,path=/run/qemu/web1.qmp,server=on,wait=off -mon "

@@ -17,7 +17,7 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-TEST_F(DiagnosisTest, AMonitorThatWasBoundToAnotherPathIsTheOneThatVmeventdHas) {
+TEST_F(DiagnosisTest, AMonitorBoundToARelativePathIsRecognizedAsTheFollowedOne) {
   Connect(&facts_, Process(8, "socat", {"socat"}));
   for (UnixSocket& socket : facts_.sockets) {
     if (!socket.path.empty()) socket.path = "web1.qmp";
@@ -55,7 +55,7 @@ TEST_F(DiagnosisTest, WithoutRootNoAdviceIsGivenAboutAHeldMonitor) {
   }
 }
 
-TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthyWhateverItsWatchesAre) {
+TEST_F(DiagnosisTest, AMonitorThatAVmeventdHoldsIsHealthyWhateverItsWatches) {
   Connect(&facts_, Process(8, "vmeventd", {"vmeventd"}));
   facts_.watches.clear();
   const Diagnosis diagnosis = Diagnose(facts_);
@@ -64,7 +64,7 @@ TEST_F(DiagnosisTest, AMonitorThatVmeventdHoldsIsHealthyWhateverItsWatchesAre) {
               testing::HasSubstr("1 QEMU here: 0 followed, 1 followed by another vmeventd. No"));
 }
 
-TEST_F(DiagnosisTest, AMonitorWhoseFileNameLacksTheVmsNameNeedsAnother) {
+TEST_F(DiagnosisTest, AQemuWhoseMonitorsFileNameLacksTheVmsNameNeedsAnotherMonitor) {
   facts_.processes[0].arguments.back() = "unix:/run/qemu/.qmp,server=on,wait=off";
   facts_.sockets[0].path = "/run/qemu/.qmp";
   const Finding finding = Only(facts_, "unwatched");
@@ -91,7 +91,7 @@ TEST_F(DiagnosisTest, AHeldMonitorNamesItsHolder) {
   EXPECT_EQ(Only(facts_, "held-monitor").line(), "ss -xp | grep -F /run/qemu/") << "not visible";
 }
 
-TEST_F(DiagnosisTest, AQemuThatAcceptsNobodyHangsOnceVmeventdReportsAProblem) {
+TEST_F(DiagnosisTest, AQemuThatAcceptsNoConnectionIsHungOnceVmeventdReportsAProblem) {
   facts_.sockets[0].waited_at = true;
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "it may accept in this moment";
   facts_.vms = {WithAProblem()};
@@ -202,7 +202,7 @@ TEST_F(DiagnosisTest, AUsersQemuGetsADirectoryOfThatUser) {
               testing::StartsWith("-chardev socket,id=events,path=/run/qemu/a.qmp,"));
 }
 
-TEST_F(DiagnosisTest, QemusWithoutAPanicDeviceAreOneHint) {
+TEST_F(DiagnosisTest, QemusWithoutAPanicDeviceShareOneHint) {
   for (int64_t pid = 8; pid < 500; ++pid) {
     facts_.processes.push_back(facts_.processes[0]);
     facts_.processes.back().pid = pid;
@@ -215,7 +215,7 @@ TEST_F(DiagnosisTest, QemusWithoutAPanicDeviceAreOneHint) {
   EXPECT_THAT(DiagnosisText(diagnosis, 80, false), HasSubstr("No findings, 1 hint."));
 }
 
-TEST_F(DiagnosisTest, AQemuHasNoHintWithAPanicDeviceOrWithoutAPlaceForOne) {
+TEST_F(DiagnosisTest, NoPanicDeviceIsProposedWhereOneExistsOrIsImpossible) {
   std::vector<std::string>& arguments = facts_.processes[0].arguments;
   const std::vector<std::string> before = arguments;
   for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
@@ -229,7 +229,7 @@ TEST_F(DiagnosisTest, AQemuHasNoHintWithAPanicDeviceOrWithoutAPlaceForOne) {
   EXPECT_TRUE(Diagnose(facts_).hints.empty()) << "it is built in there";
 }
 
-TEST_F(DiagnosisTest, ThePanicDeviceOfADomainIsInItsXmlAndNovaHasNone) {
+TEST_F(DiagnosisTest, APanicDeviceIsProposedInTheXmlOfADomainButNotForNova) {
   facts_.processes[0].arguments = {"qemu-system-x86_64",
                                    "-name",
                                    "guest=instance-1,debug-threads=on",

@@ -9,7 +9,7 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
+TEST_F(DiagnosisTest, EachReasonForUnknownSendersHasItsFix) {
   v1::Problem* const problem = facts_.info.mutable_signal_senders()->mutable_problem();
   problem->set_code(v1::PROBLEM_CODE_SWITCHED_OFF);
   EXPECT_TRUE(Diagnose(facts_).findings.empty()) << "nobody misses it";
@@ -33,7 +33,7 @@ TEST_F(DiagnosisTest, ANodeWhereSendersOfSignalsAreNotSeen) {
   }
 }
 
-TEST_F(DiagnosisTest, AContainerWithoutBpfGetsTheOption) {
+TEST_F(DiagnosisTest, AContainerWithoutBpfGetsTheOptionThatAddsIt) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/docker/0a1b";
   facts_.daemon_pid = 8;
@@ -46,7 +46,7 @@ TEST_F(DiagnosisTest, AContainerWithoutBpfGetsTheOption) {
   EXPECT_EQ(Only(facts_, "senders").line(), "-v /sys/kernel/btf:/sys/kernel/btf:ro");
 }
 
-TEST_F(DiagnosisTest, AUnitWithoutBpfIsGivenIt) {
+TEST_F(DiagnosisTest, AUnitWithoutBpfGetsTheSettingThatAddsIt) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/system.slice/vmeventd.service";
   facts_.daemon_pid = 8;
@@ -61,7 +61,7 @@ TEST_F(DiagnosisTest, AUnitWithoutBpfIsGivenIt) {
   EXPECT_THAT(Only(facts_, "senders").line(), HasSubstr("'[Service]\\nSystemCallFilter=bpf\\n'"));
 }
 
-TEST_F(DiagnosisTest, TheNameOfAUnitAddsToNoLine) {
+TEST_F(DiagnosisTest, AUnitNameCannotInjectCommands) {
   facts_.processes.push_back(Process(8, "vmeventd", {"vmeventd"}));
   facts_.processes[1].cgroups = "0::/system.slice/events@a\\x2db;c.service";
   facts_.daemon_pid = 8;

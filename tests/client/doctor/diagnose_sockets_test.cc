@@ -16,7 +16,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-TEST_F(DiagnosisTest, AMissingDirectoryIsMadeByTheLine) {
+TEST_F(DiagnosisTest, TheProposedLineMakesAMissingDirectory) {
   facts_.watches.push_back({{"/run/it's", "*.qmp"}, false});
   EXPECT_EQ(Only(facts_, "directory").line(), "install -d -m 0755 '/run/it'\\''s'");
 }
@@ -29,7 +29,7 @@ TEST_F(DiagnosisTest, AWatchOfAManagersMonitorsIsReported) {
   EXPECT_EQ(Only(facts, "manager").line(), "watch = [\"/srv/vms:*.qmp\", \"/run/qemu:*.qmp\"]");
 }
 
-TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
+TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonCannotSeeLacksPermissions) {
   facts_.info.add_directories()->set_path("/run/qemu");
   EXPECT_EQ(Only(facts_, "rights").line(), "setfacl -m u:vmeventd:rx /run/qemu");
   EXPECT_THAT(Only(facts_, "rights").what, HasSubstr("needs the package acl"));
@@ -39,7 +39,7 @@ TEST_F(DiagnosisTest, ADirectoryThatOnlyTheDaemonMissesIsAMatterOfRights) {
   EXPECT_EQ(Only(facts_, "rights").line(), "setfacl -m 'u:CORP\\watch:rx' /run/qemu");
 }
 
-TEST_F(DiagnosisTest, ASocketThatTheDaemonMayNotOpenGetsItsRights) {
+TEST_F(DiagnosisTest, TheProposedLineGrantsAccessToASocketThatTheDaemonMayNotOpen) {
   facts_.info = FromText<v1::GetServerInfoResponse>(
       "unfollowed_sockets { path: '/run/qemu/a.qmp' "
       "problem { code: PROBLEM_CODE_PERMISSION_DENIED text: 'Permission denied' } } "
@@ -53,7 +53,7 @@ TEST_F(DiagnosisTest, ASocketThatTheDaemonMayNotOpenGetsItsRights) {
   EXPECT_THAT(finding.what, AllOf(HasSubstr("needs the package acl"), HasSubstr("UMask=0007")));
 }
 
-TEST_F(DiagnosisTest, ForAConfinedDaemonTheLineShowsTheDenialsOfItsProfile) {
+TEST_F(DiagnosisTest, ForAConfinedDaemonTheProposedLineShowsItsProfilesDenials) {
   facts_.processes.push_back(Process(9, "vmeventd", {"vmeventd"}));
   facts_.processes.back().daemon->is_confined = true;
   facts_.daemon_pid = 9;
@@ -75,7 +75,7 @@ TEST_F(DiagnosisTest, ADirectoryThatHangsIsAFinding) {
   EXPECT_THAT(Only(facts_, "hang").what, HasSubstr("does not answer"));
 }
 
-TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
+TEST_F(DiagnosisTest, OneProposedLineDeletesAllLeftoverSockets) {
   facts_.info = FromText<v1::GetServerInfoResponse>(
       "unfollowed_sockets { path: '/run/qemu/a.qmp' "
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } } "
@@ -86,7 +86,7 @@ TEST_F(DiagnosisTest, SocketsThatWereLeftAreDeletedByOneLine) {
             "/proc/net/unix)\" = 0 ] && rm \"$socket\"; done");
 }
 
-TEST_F(DiagnosisTest, APathThatWasTakenIsNotDeleted) {
+TEST_F(DiagnosisTest, TheSocketOfALivingQemuIsNotProposedForDeletion) {
   facts_.info = FromText<v1::GetServerInfoResponse>(
       "unfollowed_sockets { path: '/run/qemu/web1.qmp' "
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");
@@ -95,7 +95,7 @@ TEST_F(DiagnosisTest, APathThatWasTakenIsNotDeleted) {
   EXPECT_EQ(finding.line(), "ps -o pid,user,lstart,args -p 7");
 }
 
-TEST_F(DiagnosisTest, NoFileNameAddsALine) {
+TEST_F(DiagnosisTest, AFileNameCannotInjectALine) {
   facts_.info = FromText<v1::GetServerInfoResponse>(
       "unfollowed_sockets { path: '/run/qemu/a\\necho PWNED >p\\nb.qmp' "
       "problem { code: PROBLEM_CODE_REFUSED text: 'nobody listens' } }");

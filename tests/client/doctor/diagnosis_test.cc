@@ -82,14 +82,14 @@ TEST_F(DiagnosisTest, AProcessThatHoldsManyMonitorsIsOneFinding) {
   EXPECT_EQ(finding.line(), "ps -o pid,user,lstart,args -p 99");
 }
 
-TEST_F(DiagnosisTest, QemusThatASignalStoppedAreContinuedByOneLine) {
+TEST_F(DiagnosisTest, OneProposedLineContinuesAllStoppedQemus) {
   NodeFacts facts = ManyQemus();
   facts.processes.resize(3);
   for (NodeProcess& process : facts.processes) process.state = 'T';
   EXPECT_EQ(Only(facts, "hung-monitor").line(), "kill -CONT 1 2 3");
 }
 
-TEST(DiagnoseSilenceTest, ADaemonThatMayNotBeAskedIsNotStarted) {
+TEST(DiagnoseSilenceTest, NoStartIsProposedIfThePermissionToAskIsMissing) {
   const ServerAddress server = {.path = "/run/vmeventd/vmeventd.sock"};
   const char* const why = "permission denied on the socket /run/vmeventd/vmeventd.sock";
   EXPECT_EQ(DiagnoseSilence(server, why, {EACCES}, "vmevents").findings[0].line(),
@@ -106,7 +106,7 @@ TEST(DiagnoseSilenceTest, ADaemonThatMayNotBeAskedIsNotStarted) {
                                 "QEMU was examined. 1 finding.\n"));
 }
 
-TEST(DiagnoseSilenceTest, TheLineIsOfTheAddress) {
+TEST(DiagnoseSilenceTest, TheProposedLineDependsOnTheAddress) {
   const ServerAddress tcp = {.host = "node1", .port = "9555"};
   ServerAddress tls = tcp;
   tls.tls = TlsOptions{.ca_file = "/ca", .cert_file = "/own"};
@@ -131,7 +131,7 @@ TEST(DiagnoseSilenceTest, TheLineIsOfTheAddress) {
   }
 }
 
-TEST_F(DiagnosisTest, MoreThanPeopleReadIsCounted) {
+TEST_F(DiagnosisTest, ALongListOfSubjectsIsCutAndCounted) {
   Diagnosis diagnosis;
   diagnosis.findings.push_back(
       {"problem", std::vector<std::string>(9000, "a"), "b", {{Place::kShell, "c"}}});
@@ -141,7 +141,7 @@ TEST_F(DiagnosisTest, MoreThanPeopleReadIsCounted) {
   EXPECT_THAT(text, testing::HasSubstr("and 8960 more"));
 }
 
-TEST_F(DiagnosisTest, ForeignBytesHarmNoOutput) {
+TEST_F(DiagnosisTest, ControlCharactersAreEscapedInEachOutput) {
   Diagnosis diagnosis;
   diagnosis.findings.push_back({"problem", {"a\x1b[2J\xff"}, "b\nc", {{Place::kShell, "d\x07"}}});
   const std::string text = DiagnosisText(diagnosis, 80, false);
@@ -165,7 +165,7 @@ TEST_F(DiagnosisTest, TheSummaryNamesTheDaemonAndExplainsItsNumbers) {
             "A. No QEMU runs here. No findings.\n");
 }
 
-TEST_F(DiagnosisTest, ADaemonOfAnotherNodeIsAskedAlone) {
+TEST_F(DiagnosisTest, OfAnotherNodeOnlyTheDaemonIsExamined) {
   NodeFacts facts;
   facts.address = "node1:9555";
   facts.info.set_version("0.2.0");

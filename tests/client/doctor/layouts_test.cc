@@ -79,12 +79,12 @@ TEST_F(DoctorLayoutsTest, AWatchThatVmeventdRefusesIsNotProposed) {
   }
 }
 
-TEST_F(DoctorLayoutsTest, AMonitorInTheRootDirectoryHasItsWatch) {
+TEST_F(DoctorLayoutsTest, AMonitorInTheRootDirectoryGetsAWatch) {
   AddQemu("qemu-system-x86_64 -name web1 -qmp unix:/web1.qmp,server=on", {"/web1.qmp"});
   EXPECT_EQ(Found().line(), "watch = [\"/run/qemu:*.qmp\", \"/:*.qmp\"]");
 }
 
-TEST_F(DoctorLayoutsTest, AProposedPathIsFree) {
+TEST_F(DoctorLayoutsTest, AProposedPathIsNotInUse) {
   AddQemu("qemu-system-x86_64 -name web1");
   facts_.files = {"/run/qemu/web1.qmp"};
   EXPECT_THAT(Found().line(), HasSubstr("path=/run/qemu/web1-events.qmp,"));
@@ -123,7 +123,7 @@ TEST_F(DoctorLayoutsTest, ADirectoryThatIsTooLongForQemuIsNotProposed) {
   EXPECT_THAT(Found().line(), HasSubstr("path=/run/qemu/web1.qmp,"));
 }
 
-TEST_F(DoctorLayoutsTest, TheTargetOfADirectorysLinkIsMade) {
+TEST_F(DoctorLayoutsTest, TheProposedLineMakesTheMissingTargetOfALinkedDirectory) {
   facts_.watches[0].exists = false;
   facts_.watches[0].target = "/srv/my vms";
   EXPECT_THAT(Found().what, HasSubstr("a symbolic link to /srv/my vms, which does not exist"));
@@ -145,7 +145,7 @@ TEST_F(DoctorLayoutsTest, AContainersDirectoryIsNotSharedOverAnotherVmsMonitor) 
               AllOf(HasSubstr("path=/run/qemu/web2.qmp,"), HasSubstr("-v /run/qemu:/run/qemu")));
 }
 
-TEST_F(DoctorLayoutsTest, AMonitorWhoseDirectoryIsNotKnownNeedsAnother) {
+TEST_F(DoctorLayoutsTest, AQemuWhoseMonitorIsInAnUnknownDirectoryNeedsAnotherMonitor) {
   AddQemu("qemu-system-x86_64 -name web1 -daemonize -qmp unix:web1.qmp,server=on", {"web1.qmp"})
       .qemu->lost_paths = {"web1.qmp"};
   const Finding finding = Found();
@@ -153,7 +153,7 @@ TEST_F(DoctorLayoutsTest, AMonitorWhoseDirectoryIsNotKnownNeedsAnother) {
   EXPECT_THAT(finding.line(), HasSubstr("path=/run/qemu/web1.qmp,"));
 }
 
-TEST_F(DoctorLayoutsTest, AMonitorForPeopleIsNotTaken) {
+TEST_F(DoctorLayoutsTest, AHumanMonitorIsLeftAlone) {
   const std::string path = "/srv/vms/web1.qmp";
   const std::string chardev = absl::StrCat(" -chardev socket,id=m,path=", path, ",server=on");
   for (const std::string& arguments :
@@ -179,7 +179,7 @@ TEST_F(DoctorLayoutsTest, AnAbstractSocketIsNotWatched) {
               AllOf(HasSubstr("path=/run/qemu/web1.qmp,"), Not(HasSubstr("watch"))));
 }
 
-TEST_F(DoctorLayoutsTest, LimaIsRunAsItsUserWithItsQemu) {
+TEST_F(DoctorLayoutsTest, LimasCommandsRunAsTheVmsUserWithItsQemu) {
   NodeProcess& qemu = AddQemu(
       "/usr/bin/qemu-system-aarch64 -name lima-a -qmp unix:/home/u/.lima/a/qmp.sock,server=on");
   qemu.uid = 1000;
@@ -198,7 +198,7 @@ TEST_F(DoctorLayoutsTest, LimaIsRunAsItsUserWithItsQemu) {
                             Not(HasSubstr("sudo"))));
 }
 
-TEST_F(DoctorLayoutsTest, AUsersLibvirtIsReachedByTheSocketThatIsThere) {
+TEST_F(DoctorLayoutsTest, AUsersLibvirtIsReachedByTheSocketThatExists) {
   AddQemu("qemu-system-x86_64 -name guest=a -chardev socket,id=charmonitor,fd=9").uid = 1000;
   facts_.sockets = {{1, "/run/user/1000/libvirt/virtqemud-sock", true}};
   const std::string line =

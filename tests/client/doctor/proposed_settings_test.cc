@@ -21,7 +21,7 @@ TEST_F(ProposedSettingsTest, ASettingIsOneLineInTheOrderOfTheSources) {
   EXPECT_EQ(settings_.Lines(), "watch = [\"/run/qemu:*.qmp\"]\nlibvirt = [\"qemu:///system\"]");
 }
 
-TEST_F(ProposedSettingsTest, KeptValuesPrecedeSortedNewOnesAndEachIsThereOnce) {
+TEST_F(ProposedSettingsTest, KeptValuesComeFirstThenSortedNewOnesEachOnce) {
   settings_.Need(kWatchSetting, "/c:*.qmp");
   settings_.Need(kWatchSetting, "/b:*.qmp");
   settings_.Keep(kWatchSetting, "/z:*.qmp");
@@ -30,7 +30,7 @@ TEST_F(ProposedSettingsTest, KeptValuesPrecedeSortedNewOnesAndEachIsThereOnce) {
   EXPECT_EQ(settings_.Lines(), "watch = [\"/z:*.qmp\", \"/c:*.qmp\", \"/b:*.qmp\"]");
 }
 
-TEST_F(ProposedSettingsTest, AKeptValueIsNotANeededOneNorAnotherSettings) {
+TEST_F(ProposedSettingsTest, AKeptValueIsNeitherNeededNorInAnotherSetting) {
   settings_.Keep(kWatchSetting, "/a:*.qmp");
   settings_.Need(kWatchSetting, "/b:*.qmp");
   EXPECT_TRUE(settings_.Has(kWatchSetting, "/a:*.qmp"));
@@ -41,7 +41,7 @@ TEST_F(ProposedSettingsTest, AKeptValueIsNotANeededOneNorAnotherSettings) {
   EXPECT_FALSE(settings_.Has(kWatchSetting, "/b:*.qmp"));
 }
 
-TEST_F(ProposedSettingsTest, AnotherSourceHasItsLineInTheOrderOfItsTable) {
+TEST_F(ProposedSettingsTest, LinesFollowTheOrderOfTheGivenTable) {
   ProposedSettings settings{kSettings};
   settings.Keep(kLibvirtSetting, "lxc:///system");
   settings.Need(kThirdSetting, "x");

@@ -28,7 +28,7 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::Optional;
 
-TEST(FleetSubject, APlainNameIsItsToken) {
+TEST(FleetSubject, APlainNameIsATokenUnchanged) {
   EXPECT_EQ(EscapeToken("web-1_A"), "web-1_A");
   EXPECT_THAT(UnescapeToken("web-1_A"), Optional(std::string("web-1_A")));
 }
@@ -42,7 +42,7 @@ TEST(FleetSubject, CharactersThatNatsReservesAreEscaped) {
   EXPECT_EQ(EscapeToken(""), "=");
 }
 
-TEST(FleetSubject, EveryByteComesBack) {
+TEST(FleetSubject, EveryByteSurvivesEscapingAndUnescaping) {
   for (int byte = 0; byte < 256; ++byte) {
     const std::string name{'a', static_cast<char>(byte), 'b'};
     EXPECT_THAT(UnescapeToken(EscapeToken(name)), Optional(name)) << byte;
@@ -50,7 +50,7 @@ TEST(FleetSubject, EveryByteComesBack) {
   EXPECT_THAT(UnescapeToken("="), Optional(std::string()));
 }
 
-TEST(FleetSubject, ANameHasOneToken) {
+TEST(FleetSubject, OnlyTheCanonicalTokenOfANameIsAccepted) {
   for (const char* const token : {"", "a.b", "=2e", "=41", "=2", "a=", "==", "a b", "=G0"}) {
     EXPECT_EQ(UnescapeToken(token), std::nullopt) << token;
   }
@@ -216,7 +216,7 @@ TEST(EventSubjects, AFilterWithOneNodeOrTypeSelectsItsSubjectAlone) {
   EXPECT_THAT(subjects("types: EVENT_TYPE_GAP"), ElementsAre("vmevents.v1.*.*.*.gap"));
 }
 
-TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
+TEST(EventSubjects, AFilterWithGlobsOrSeveralValuesIsAppliedByTheMatcher) {
   for (const FleetFilter& filter :
        {Filter({"n*"}, "vm_names: 'web?'"), Filter({"prod/n*"}), Filter({"[prod/n1]"}),
         Filter({"n1", "n2"}, "vm_names: ['web1', 'db']"),
@@ -227,7 +227,7 @@ TEST(EventSubjects, SeveralOfAKindAndGlobsAreLeftToTheMatcher) {
               ElementsAre("vmevents.v1.*.*.*.*.*", "vmevents.v1.*.*.=.gap"));
 }
 
-TEST(KeySubjects, AreKeysOfTheBucket) {
+TEST(KeySubjects, SelectTheKeysOfTheNodeAndTheVm) {
   EXPECT_EQ(KeySubjects(kVmsBucket, Filter({}, "vm_names: 'web.1'")),
             "$KV.VMEVENTS_VMS.*.*.web=2E1");
   EXPECT_EQ(KeySubjects(kVmsBucket, Filter({"prod/n1"}, "vm_names: ['a', 'b']")),
@@ -340,7 +340,7 @@ TEST(FleetFilter, AGapOfANodePassesUnlessTheFilterNamesOtherNodes) {
 }
 
 // Every event that the matcher lets through has one of the subjects.
-TEST(EventSubjects, CoverWhatMatches) {
+TEST(EventSubjects, SelectEveryEventThatTheMatcherAccepts) {
   const std::vector<FleetFilter> filters = {
       Filter({"n1"}, "types: EVENT_TYPE_STOPPED"),
       Filter({}, "classes: [SHUTDOWN_CLASS_CRASH, SHUTDOWN_CLASS_USER]"),

@@ -5,7 +5,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(JetStreamApi, SubjectsMoveIntoADomain) {
+TEST(JetStreamApi, SubjectsOfTheApiGetThePrefixOfTheDomain) {
   EXPECT_EQ(ApiSubject("STREAM.INFO", "VMEVENTS"), "$JS.API.STREAM.INFO.VMEVENTS");
   EXPECT_EQ(InDomain("hub", "$JS.API.STREAM.INFO.VMEVENTS"), "$JS.hub.API.STREAM.INFO.VMEVENTS");
   EXPECT_EQ(InDomain("hub", "$KV.B.k"), "$JS.hub.API.$KV.B.k");

@@ -44,14 +44,14 @@ absl::StatusOr<uint64_t> AckOf(const absl::StatusOr<std::string>& answer) {
   return Store(&nats, "S", {}, absl::Seconds(1));
 }
 
-TEST(JetStreamApi, AnAcknowledgementIsOfItsStream) {
+TEST(JetStreamApi, AnAcknowledgementOfAnotherStreamIsAnError) {
   EXPECT_EQ(*AckOf(R"({"stream":"S","seq":7})"), 7u);
   EXPECT_THAT(std::string(AckOf(R"({"stream":"T","seq":7})").status().message()),
               HasSubstr("the messages go into the stream T instead of S"));
   EXPECT_TRUE(absl::IsUnavailable(AckOf(absl::NotFoundError("nobody answers")).status()));
 }
 
-TEST(JetStreamApi, ARefusalSaysWhy) {
+TEST(JetStreamApi, ARefusalNamesTheReason) {
   const auto ack = AckOf(
       R"({"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"S","seq":0})");
   EXPECT_EQ(ack.status().code(), absl::StatusCode::kUnavailable);
@@ -85,7 +85,7 @@ TEST(JetStreamApi, AStoredMessageIsReadWithItsHeaders) {
   EXPECT_FALSE(MessageIn(R"({"message":{"seq":7,"data":"%"}})").ok());
 }
 
-TEST(StreamState, NamesTheSettingsThatLetNodesChangeWhatOthersPublish) {
+TEST(StreamState, NamesTheSettingsThatLetNodesChangeMessagesOfOthers) {
   EXPECT_EQ(EmptyStream(R"({"allow_rollup_hdrs":true,"deny_purge":true})").unsafe,
             "allow_rollup_hdrs is on, deny_delete is off");
   EXPECT_THAT(EmptyStream(R"({"allow_msg_schedules":true})").unsafe,

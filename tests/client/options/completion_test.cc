@@ -28,7 +28,7 @@ std::vector<std::string> Candidates(std::vector<std::string> words) {
   return candidates;
 }
 
-TEST(ParseCommandLine, CompletesFromItsOwnOptions) {
+TEST(ParseCommandLine, CompletionOffersCommandsOptionsAndTheirValues) {
   EXPECT_THAT(Candidates({""}), AllOf(IsSupersetOf({"watch", "--server", "--version", "-o"}),
                                       Not(Contains("--count"))));
   EXPECT_THAT(Candidates({"intent", "--utc", ""}),

@@ -92,7 +92,7 @@ TEST(ParseCommandLine, TheConfigurationFileIsToml) {
   }
 }
 
-TEST(ParseCommandLine, AFaultOfAContextDoesNotAffectTheOthers) {
+TEST(ParseCommandLine, AnErrorInOneContextDoesNotAffectTheOthers) {
   const OptionContext context = Configured(
       "current = \"a\"\n[contexts.a]\nservers = \"node1\"\n[contexts.b]\ntls-ca = \"ca.pem\"\n"
       "[contexts.c]\nserver-list = \"x\"\n");

@@ -17,7 +17,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 using testing::UnorderedElementsAre;
 
-TEST(ParseCommandLine, NamesStandAloneOrBetweenCommas) {
+TEST(ParseCommandLine, VmNamesAreArgumentsOrAListWithCommas) {
   const auto watch = As<FollowCommand>({"watch", "web1", "-n", "3", "db*"});
   EXPECT_THAT(watch.watch.filter.vm_names(), ElementsAre("web1", "db*"));
   EXPECT_EQ(watch.count, 3U);

@@ -14,7 +14,7 @@ using testing::IsEmpty;
 
 // Lines that people who know kubectl, journalctl, virsh, docker or systemctl try first, half of
 // them from the manuals of those programs.
-TEST(ParseCommandLine, TakesWhatPeopleType) {
+TEST(ParseCommandLine, UnderstandsWhatUsersOfSimilarToolsType) {
   const absl::string_view understood =
       "events|events -f|events -n 20|events -f -n 100|events -r|events web1|events web1 -f|"
       "events --since today|events --since yesterday --until today|events --since -1h|"
@@ -40,7 +40,7 @@ TEST(ParseCommandLine, TakesWhatPeopleType) {
   }
 }
 
-TEST(ParseCommandLine, AnAliasStandsForItsLineAndNoValueIsAnAlias) {
+TEST(ParseCommandLine, AnAliasIsExpandedAsACommandButNotAsAValue) {
   const auto crashes = As<EventsCommand>({"--server", "tail", "crashes", "--vm", "crashes"});
   EXPECT_THAT(crashes.request.filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
   EXPECT_THAT(crashes.request.filter().classes(), ElementsAre(v1::SHUTDOWN_CLASS_CRASH));

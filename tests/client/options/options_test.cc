@@ -31,7 +31,7 @@ using testing::HasSubstr;
 // Complaints about the lines of golden/complaints.txt that begin with "$ "; '' is an empty word,
 // and (CAUSES) and (TYPES) are the lists of all causes and types of events. Run it with
 // VMEVENTS_WRITE_CAPTURES=1 to write the file again, and read the difference.
-TEST(ParseCommandLine, ComplaintsAreThoseOfTheGoldenFile) {
+TEST(ParseCommandLine, ComplaintsMatchTheGoldenFile) {
   const std::string path = "tests/client/options/golden/complaints.txt";
   std::ifstream file(absl::StrCat(VMEVENTD_SOURCE_DIR "/", path));
   const std::string golden(std::istreambuf_iterator<char>(file), {});
@@ -113,7 +113,7 @@ TEST(ParseCommandLine, ListsTakeAllOfTheirOptions) {
   EXPECT_EQ(top.window, absl::Hours(1));
 }
 
-TEST(ParseCommandLine, TheOutputHasSeveralForms) {
+TEST(ParseCommandLine, OutputOptionsSelectTheForm) {
   EXPECT_EQ(Parsed({"vms"}).format, OutputFormat::kTable);
   EXPECT_EQ(Parsed({"vms", "-o", "wide"}).format, OutputFormat::kWide);
   EXPECT_EQ(Parsed({"vms", "-o", "jsonl"}).format, OutputFormat::kJsonLines);
@@ -123,7 +123,7 @@ TEST(ParseCommandLine, TheOutputHasSeveralForms) {
   EXPECT_FALSE(line.headings || line.pager || line.cut);
 }
 
-TEST(ParseCommandLine, EachStartOfAWatch) {
+TEST(ParseCommandLine, AWatchTakesEachKindOfStart) {
   const auto start = [](std::vector<std::string> options) {
     options.insert(options.begin(), "watch");
     return As<FollowCommand>(options).watch.start;
@@ -142,7 +142,7 @@ TEST(ParseCommandLine, ACountIsAWholeNumberFromOne) {
   }
 }
 
-TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
+TEST(ParseCommandLine, StatusMeansOneFrameOfTopOrWhyForANamedVm) {
   const auto top = As<TopCommand>({"status"});
   EXPECT_TRUE(top.once);
   EXPECT_EQ(top.window, absl::Hours(24));
@@ -152,7 +152,7 @@ TEST(ParseCommandLine, StatusIsAFrameOfTopOrWhy) {
   EXPECT_TRUE(std::holds_alternative<StatusCommand>(Parsed({"status", "-o", "json"}).command));
 }
 
-TEST(ParseCommandLine, EventsMayFollow) {
+TEST(ParseCommandLine, EventsWithFollowIsAWatch) {
   const auto all = As<FollowCommand>({"events", "-f"});
   EXPECT_EQ(all.last, 10U) << "as journalctl";
   EXPECT_FALSE(As<FollowCommand>({"events", "-f", "--since", "1h"}).last);
@@ -175,7 +175,7 @@ TEST(ParseCommandLine, WatchMayRunACommand) {
   EXPECT_EQ(watch.cursor_file, "c");
 }
 
-TEST(ParseCommandLine, AFinishedListForProgramsHasOnlyTheGapsThatWereAskedFor) {
+TEST(ParseCommandLine, AFinishedListForProgramsHasOnlyRequestedGaps) {
   const auto prints = [](const std::vector<std::string>& arguments) {
     return Parsed(arguments).prints_gaps();
   };
@@ -188,7 +188,7 @@ TEST(ParseCommandLine, AFinishedListForProgramsHasOnlyTheGapsThatWereAskedFor) {
   EXPECT_TRUE(prints({"-o", "jsonl", "watch", "--vm", "web1"}));
 }
 
-TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
+TEST(ParseCommandLine, AGapCountsIfItWasRequested) {
   const auto counts = [](const std::vector<std::string>& arguments) {
     return As<FollowCommand>(arguments).asks_for_gaps();
   };
@@ -202,7 +202,7 @@ TEST(ParseCommandLine, AGapCountsIfItWasAskedFor) {
   EXPECT_FALSE(counts({"watch", "--class", "crash"}));
 }
 
-TEST(ParseCommandLine, APushFollowsForEverFromItsOptions) {
+TEST(ParseCommandLine, APushFollowsAsItsOptionsDefine) {
   const CommandLine line = Parsed({"--server", "a,b", "push", "https://x/y", "--format", "json",
                                    "--since", "@17", "--vm", "web*", "--class", "crash", "--batch",
                                    "7", "--timeout", "1m", "--state-dir", "/s"});
@@ -253,7 +253,7 @@ TEST(ParseCommandLine, TheOptionUtcAppliesToSinceAndUntil) {
   EXPECT_EQ(Parsed({"info"}, context).zone, context.zone);
 }
 
-TEST(ParseCommandLine, IntentDeclareAndWithdraw) {
+TEST(ParseCommandLine, IntentTakesDeclareAndWithdraw) {
   const auto declare = As<DeclareIntentCommand>(
       {"intent", "declare", "web1", "--actor", "alice", "--reason", "out of order", "--ttl",
        "1h30m", "--run", "r1", "--started-before", "2026-11-27T01:02:03.5Z", "--request-id", "q"});
@@ -281,7 +281,7 @@ TEST(ParseCommandLine, HealthTakesAServiceAndATimeout) {
   EXPECT_EQ(health.timeout, absl::Seconds(1));
 }
 
-TEST(ParseCommandLine, ReadsWhereThePageIsServed) {
+TEST(ParseCommandLine, WebTakesTheAddressOfThePage) {
   const auto web = [](const std::vector<std::string>& words) {
     return std::get<WebCommand>(Parsed(words).command);
   };

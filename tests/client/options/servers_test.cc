@@ -77,7 +77,7 @@ TEST(ParseCommandLine, APasswordInAServersNameIsNotRepeated) {
               AllOf(HasSubstr("credentials"), testing::Not(HasSubstr("secret"))));
 }
 
-TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
+TEST(ParseCommandLine, TlsOptionsNameTheFilesAndTheServer) {
   const CommandLine line =
       Parsed({"--server", "node1:80", "info", "--tls-ca", "ca", "--tls-cert", "cert", "--tls-key",
               "key", "--tls-server-name", "node1.example"});
@@ -89,7 +89,7 @@ TEST(ParseCommandLine, TlsTakesItsFilesAndAName) {
   EXPECT_FALSE(Parsed({"--server", "node1:80", "info"}).servers.first().tls.has_value());
 }
 
-TEST(ParseCommandLine, TheTlsVariablesReplaceTheOptions) {
+TEST(ParseCommandLine, TlsVariablesApplyIfNoTlsOptionIsGiven) {
   const OptionContext context = TestContext(
       {{"VMEVENTS_TLS_CA", "ca"}, {"VMEVENTS_TLS_CERT", "cert"}, {"VMEVENTS_TLS_KEY", "key"}});
   EXPECT_EQ(Parsed({"info", "--server", "node1:80"}, context).servers.first().tls->key_file, "key");

@@ -213,7 +213,7 @@ std::string OutputOf(absl::string_view command) {
 }
 
 // A document shows an output from its beginning, and may omit its end.
-TEST(Captures, OutputsInTheDocumentsAreThoseOfTheProgram) {
+TEST(Captures, OutputsInTheDocumentsMatchTheProgram) {
   for (const char* document : {"README.md", "docs/answers.md", "docs/vmevents.md"}) {
     std::ifstream file(absl::StrCat(VMEVENTD_SOURCE_DIR "/", document));
     const std::string text(std::istreambuf_iterator<char>(file), {});

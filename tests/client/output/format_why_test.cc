@@ -49,7 +49,7 @@ std::string Why(const VmStory& story, const TableStyle& style = kTerminal) {
   return *TableFormatter(style).FormatWhy(story);
 }
 
-TEST(FormatWhy, QemusLastWordsAndWhereToLookOnAreShown) {
+TEST(FormatWhy, ShowsQemusLastWordsAndWhereToFindMore) {
   VmStory story = Crashed();
   story.end->event.mutable_vm()->set_unit("machine-qemu\\x2d1.scope");
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
@@ -88,7 +88,7 @@ TEST(FormatWhy, ThePresentProblemOfTheVmComesFirst) {
   EXPECT_THAT(Why(story), StartsWith("web1 CRASHED")) << "what is gone has no trouble";
 }
 
-TEST(FormatWhy, AFormerVmOfTheNameIsNamedByItsUuid) {
+TEST(FormatWhy, AFormerVmOfTheSameNameIsShownWithItsUuid) {
   VmStory story = Crashed();
   story.vm.reset();
   story.end->event.mutable_vm()->set_uuid("1111");
@@ -96,7 +96,7 @@ TEST(FormatWhy, AFormerVmOfTheNameIsNamedByItsUuid) {
   EXPECT_THAT(Why(story), StartsWith("web1, another VM of this name, UUID 1111, gone: CRASHED"));
 }
 
-TEST(FormatWhy, TheMemoryOfTheEndAndTheErrorThatPausedTheVmAreShown) {
+TEST(FormatWhy, ShowsThePeakMemoryAndTheErrorThatPausedTheVm) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
   end->mutable_numbers()->set_peak_memory_bytes(2047 << 20);
@@ -107,7 +107,7 @@ TEST(FormatWhy, TheMemoryOfTheEndAndTheErrorThatPausedTheVmAreShown) {
   EXPECT_THAT(Why(story), HasSubstr("  11:46:00.044  I/O error, for which QEMU paused the VM"));
 }
 
-TEST(FormatWhy, APodIsLookedAtWithKubectl) {
+TEST(FormatWhy, SuggestsKubectlForAPod) {
   VmStory story = Crashed();
   v1::VmRef* const vm = story.end->event.mutable_vm();
   vm->set_name("tenant_web-1_a");
@@ -123,7 +123,7 @@ TEST(FormatWhy, APodIsLookedAtWithKubectl) {
   EXPECT_THAT(Why(story), Not(HasSubstr("journalctl")));
 }
 
-TEST(FormatWhy, AQemuOfGanetisHasALogOfItsOwn) {
+TEST(FormatWhy, SuggestsGanetisLogForAQemuOfGaneti) {
   VmStory story = Crashed();
   v1::VmRef* const vm = story.end->event.mutable_vm();
   vm->set_unit("ganeti.service");
@@ -164,7 +164,7 @@ TEST(FormatWhy, ANameIsQuotedForTheShell) {
   EXPECT_THAT(Why(story, style), HasSubstr("More   vmevents --server node1 events -- -vm\n"));
 }
 
-TEST(FormatWhy, TheVerdictIsFirstThenTheFactsThenTheVmAsItIsNow) {
+TEST(FormatWhy, TheVerdictComesFirstThenTheFactsThenTheVmsPresentState) {
   EXPECT_EQ(Why(Crashed()),
             R"(web1 CRASHED   Wed 2026-07-01 11:46:00 UTC (13 min ago), after running 29 s
   QEMU was killed by SIGSEGV, whose sender is not recorded: it counts as a crash
@@ -181,7 +181,7 @@ More   vmevents events web1
 )");
 }
 
-TEST(FormatWhy, AFailedStartIsNoEndOfUnknownReason) {
+TEST(FormatWhy, AFailedStartIsNotReportedAsAnUnknownEnd) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
   end->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
@@ -191,7 +191,7 @@ TEST(FormatWhy, AFailedStartIsNoEndOfUnknownReason) {
                                      "ago), before it was seen running\n"));
 }
 
-TEST(FormatWhy, AVmThatQemuHeldUntilItsEndIsSaidNeverToHaveRun) {
+TEST(FormatWhy, AVmThatQemuHeldUntilItsEndIsReportedAsNeverRun) {
   VmStory story = Crashed();
   v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
   end->set_never_ran(true);
@@ -208,7 +208,7 @@ TEST(FormatWhy, AVmThatQemuHeldUntilItsEndIsSaidNeverToHaveRun) {
   EXPECT_THAT(Why(story), HasSubstr("It may still run, here or on another host: "));
 }
 
-TEST(FormatWhy, APauseHasItsReason) {
+TEST(FormatWhy, ShowsTheReasonOfAPause) {
   VmStory story = Crashed();
   story.vm->vm.set_state(v1::VM_STATE_PAUSED);
   story.vm->vm.set_pause_reason("inmigrate");
@@ -263,13 +263,13 @@ std::string Sentence(const std::string& shutdown, const std::string& message = "
   return EndSentence(FromText<v1::ShutdownDetail>(shutdown), message);
 }
 
-TEST(EndSentence, IsTheMessageAsASentence) {
+TEST(EndSentence, MakesASentenceOfTheMessage) {
   EXPECT_EQ(Sentence("", "the guest powered itself off"), "The guest powered itself off.");
   EXPECT_EQ(Sentence("", "any other words\033"), "Any other words\\x1b.");
   EXPECT_EQ(Sentence("cause: SHUTDOWN_CAUSE_HOST_KILL"), "Host kill.");
 }
 
-TEST(EndSentence, KeepsTheNameOfTheProcessWithWhichItBegins) {
+TEST(EndSentence, DoesNotCapitalizeALeadingProcessName) {
   for (const char* cause : {"HOST_SIGNAL", "HOST_KILL", "QEMU_KILLED", "QEMU_CRASHED"}) {
     EXPECT_EQ(Sentence(absl::StrCat("sender { command: 'bash' } cause: SHUTDOWN_CAUSE_", cause),
                        "bash (pid 7, uid 0) sent QEMU SIGTERM"),
@@ -287,7 +287,7 @@ TEST(EndSentence, KeepsTheNameOfTheProcessWithWhichItBegins) {
   EXPECT_EQ(Sentence("sender { command: 'bash' } cause: SHUTDOWN_CAUSE_HOST_KILL"), "Host kill.");
 }
 
-TEST(EndSentence, HasEachCaveat) {
+TEST(EndSentence, MentionsEachCaveat) {
   EXPECT_EQ(Sentence("shutdown_class: SHUTDOWN_CLASS_USER cause: SHUTDOWN_CAUSE_GUEST_POWEROFF "
                      "powerdown_age { seconds: 900 } caveats: SHUTDOWN_CAVEAT_POWERDOWN_EARLIER",
                      "the guest powered itself off"),
@@ -314,7 +314,7 @@ TEST(FormatWhy, AnIntentThatCameTooLateFollowsTheEvidence) {
   EXPECT_EQ(json["late_intents"][0]["intent"]["actor"], "nova");
 }
 
-TEST(FormatWhy, AVmThatHasNotEndedSaysSinceWhen) {
+TEST(FormatWhy, AVmThatHasNotEndedIsShownWithItsStart) {
   VmStory story = Crashed();
   story.end.reset();
   story.ends.clear();
@@ -346,7 +346,7 @@ TEST(FormatWhy, ShowsOpenIntentsAndProblems) {
                                     "       monitor held by another client\n"));
 }
 
-TEST(FormatWhy, MarkdownIsAHeadingAndABlock) {
+TEST(FormatWhy, MarkdownHasAHeadingAndACodeBlock) {
   const TableStyle style = {.markdown = true, .width = 80, .now = TwelveOClock};
   VmStory story = Crashed();
   story.name = "web_1*";

@@ -243,7 +243,7 @@ TEST(Formatter, ListsOfEachFormMatchTheirGoldenFiles) {
   ExpectGolden(directory + "counts.csv", csv);
 }
 
-TEST(TableFormatter, AStoppedRowHasTheExitThatSaysMore) {
+TEST(TableFormatter, AStoppedRowShowsAnExitThatAddsToTheCause) {
   v1::Event event = StoppedEvent();
   event.mutable_shutdown()->set_exit_code(0);
   EXPECT_THAT(EventLine(event), testing::EndsWith("  host powerdown\n"));
@@ -274,7 +274,7 @@ TEST(TableFormatter, DetailBeginsWithin80Columns) {
   EXPECT_LE(formatter.FormatEvents({})->find("DETAIL"), 80U) << "with dates";
 }
 
-TEST(TableFormatter, EachTypeFitsItsColumnAndEachRowItsLine) {
+TEST(TableFormatter, EachTypeFitsItsColumnAndEachRowFitsItsLine) {
   NodeEvents events;
   for (int type = v1::EventType_MIN; type <= v1::EventType_MAX; ++type) {
     events.push_back({StoppedEvent()});
@@ -381,7 +381,7 @@ TEST(Formatter, TheServersTextDoesNotControlTheTerminal) {
   }
 }
 
-TEST(Formatter, AnEventOfTheWholeNodeIsLeftOutWhereItWasNotAskedFor) {
+TEST(Formatter, AnEventOfTheNodeIsOmittedUnlessItWasRequested) {
   v1::Event gap = MakeEvent(2);
   gap.clear_vm();
   gap.set_type(v1::EVENT_TYPE_GAP);
@@ -395,7 +395,7 @@ TEST(Formatter, AnEventOfTheWholeNodeIsLeftOutWhereItWasNotAskedFor) {
   EXPECT_EQ(lines(false), 1);
 }
 
-TEST(TableFormatter, ANodeIsARowAndOneThatIsAwayToo) {
+TEST(TableFormatter, AnUnreachableNodeHasARowToo) {
   const NodeReports nodes = SampleNodes();
   EXPECT_THAT(*TableFormatter({.nodes = true}).FormatNodes(nodes, Noon()),
               AllOf(HasSubstr("\nn1 "), HasSubstr("\nn2    AWAY ")));
@@ -404,7 +404,7 @@ TEST(TableFormatter, ANodeIsARowAndOneThatIsAwayToo) {
                     HasSubstr("\"node\":\"n2\",\"reachable\":false")));
 }
 
-TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
+TEST(TableFormatter, TroubleIsShownWithItsCauseAndTheCommandThatExplainsIt) {
   NodeVm silent = {MakeVm("db1")};
   silent.vm.set_state(v1::VM_STATE_UNREACHABLE);
   silent.vm.add_problems()->set_text("monitor held by another client");
@@ -422,7 +422,7 @@ TEST(TableFormatter, TroubleHasItsCauseAndTheLineThatExplainsIt) {
                                       "why: vmevents -x why db1 'my web'\n"));
 }
 
-TEST(TableFormatter, TroubleNamesItsVmsAsTheCommandThatExplainsThemTakesThem) {
+TEST(TableFormatter, TroubleQuotesVmNamesForTheSuggestedCommand) {
   NodeVms vms = {{MakeVm("web2")}, {MakeVm("-dash")}, {MakeVm("a\n*")}};
   EXPECT_THAT(TableFormatter({}).FormatTrouble(vms, Noon(), 1),
               testing::EndsWith("why: vmevents why web2\n"));
@@ -430,7 +430,7 @@ TEST(TableFormatter, TroubleNamesItsVmsAsTheCommandThatExplainsThemTakesThem) {
               testing::EndsWith("why: vmevents why -- web2 -dash $'a\\n[*]'\n"));
 }
 
-TEST(TableFormatter, AnEndOfWhichNobodyKnowsWhyIsTroubleForADay) {
+TEST(TableFormatter, AnUnknownEndIsTroubleForADay) {
   NodeVm ended = {MakeVm("web1")};
   ended.vm.set_state(v1::VM_STATE_STOPPED);
   *ended.vm.mutable_state_time() = ToTimestamp(Noon());
@@ -454,7 +454,7 @@ TEST(ParseEnumName, IntentExpiredIsAnAliasOfIntentEnded) {
             v1::EVENT_TYPE_INTENT_ENDED);
 }
 
-TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {
+TEST(TableFormatter, APauseAndAnOverdueIntentAreTrouble) {
   NodeVm paused = {MakeVm("db1")};
   paused.vm.set_state(v1::VM_STATE_PAUSED);
   paused.vm.set_pause_reason("io-error");
@@ -473,7 +473,7 @@ TEST(TableFormatter, TroubleIsAPauseWithItsReasonAndAnIntentThatWaits) {
   EXPECT_EQ(TroubleOf(waits, later), TroubleKind::kNone);
 }
 
-TEST(TableFormatter, AVmThatWaitsForItsArrivalIsInNoTrouble) {
+TEST(TableFormatter, AVmThatWaitsForAnIncomingMigrationIsNoTrouble) {
   NodeVm arriving = {MakeVm("db1")};
   arriving.vm.set_state(v1::VM_STATE_PAUSED);
   arriving.vm.set_pause_reason("inmigrate");
@@ -496,7 +496,7 @@ TEST(TableFormatter, VmsOfOneNameHaveTheirUuidsOrRuns) {
   EXPECT_THAT(*TableFormatter({}).FormatVms(vms), Not(HasSubstr("UUID"))) << "of two nodes";
 }
 
-TEST(TableFormatter, AFullListOfSocketsSaysThatThereMayBeMore) {
+TEST(TableFormatter, AFullListOfSocketsNotesThatThereMayBeMore) {
   v1::GetServerInfoResponse info;
   info.add_unfollowed_sockets()->set_path("/run/ctrl/a.kvmd");
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), Not(HasSubstr("more")));
@@ -504,7 +504,7 @@ TEST(TableFormatter, AFullListOfSocketsSaysThatThereMayBeMore) {
   EXPECT_THAT(*TableFormatter({}).FormatInfo(info), HasSubstr("vmeventd lists at most 1000"));
 }
 
-TEST(TableFormatter, TheEventsOfASnapshotStandInATableOfTheirOwn) {
+TEST(TableFormatter, EventsAfterASnapshotHaveTheirOwnTable) {
   TableFormatter formatter({});
   EXPECT_THAT(*formatter.FormatVms({}), testing::StartsWith("VM"));
   EXPECT_THAT(*formatter.FormatEvents({}), testing::StartsWith("\nTIME"));
@@ -521,7 +521,7 @@ TEST(FleetNodes, ANodeIsSilentAfterThreeIntervals) {
   EXPECT_EQ(LagOf(ahead), 0u);
 }
 
-TEST(TableFormatter, TheColumnNodeHasTheClusterOnceThereAreSeveral) {
+TEST(TableFormatter, TheNodeColumnShowsTheClusterOnceThereAreSeveral) {
   TableFormatter formatter({.nodes = true});
   const auto row = [&formatter](const char* cluster) {
     return *formatter.FormatEvents({{MakeEvent(1), {"n1", cluster}}});
@@ -540,7 +540,7 @@ TEST(JsonFormatter, PrintsOneObjectALine) {
   EXPECT_THAT(text, HasSubstr("two\\nlines\\u001b"));
 }
 
-TEST(JsonFormatter, NamesWhatCannotBeWritten) {
+TEST(JsonFormatter, NamesTheMessageThatCannotBePrinted) {
   v1::Vm vm = MakeVm("web1");
   vm.mutable_state_time()->set_seconds(INT64_MAX);
   const auto text = JsonFormatter().FormatVms({{vm}});

@@ -9,7 +9,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(QuoteForShell, QuotesWhatAShellWouldTakeForSomethingElse) {
+TEST(QuoteForShell, QuotesCharactersThatAShellInterprets) {
   EXPECT_EQ(QuoteForShell("web-1_a.example"), "web-1_a.example");
   EXPECT_EQ(QuoteForShell("größer"), "größer");
   EXPECT_EQ(QuoteForShell("my vm"), "'my vm'");
@@ -18,7 +18,7 @@ TEST(QuoteForShell, QuotesWhatAShellWouldTakeForSomethingElse) {
   EXPECT_EQ(QuoteForShell("a\\x0ab"), "'a\\x0ab'");
 }
 
-TEST(QuoteForShell, AWordThatATerminalObeysOrHidesIsWrittenWithEscapes) {
+TEST(QuoteForShell, EscapesControlAndInvisibleCharacters) {
   EXPECT_EQ(QuoteForShell("a\necho PWNED >p\nb.qmp"), R"($'a\necho PWNED >p\nb.qmp')");
   EXPECT_EQ(QuoteForShell("ctl\x1b[31mred\ttab"), R"($'ctl\x1b[31mred\ttab')");
   EXPECT_EQ(QuoteForShell("it's \\ \r"), R"($'it\'s \\ \x0d')");

@@ -7,7 +7,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(Painter, PaintsOnlyWhereColourIsOn) {
+TEST(Painter, PaintsOnlyIfColourIsOn) {
   EXPECT_EQ(Painter(true).Paint("CRASH", Color::kRed), "\x1b[1;31mCRASH\x1b[0m");
   EXPECT_EQ(Painter(true).Paint("CRASH", Color::kNone), "CRASH");
   EXPECT_EQ(Painter(true).Paint("", Color::kRed), "");

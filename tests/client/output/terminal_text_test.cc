@@ -9,7 +9,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(EscapeForTerminal, ShowsWhatATerminalObeysOrHides) {
+TEST(EscapeForTerminal, EscapesControlAndInvisibleCharacters) {
   using namespace std::string_literals;  // NOLINT(google-build-using-namespace): a NUL
   const std::pair<std::string, const char*> rows[] = {
       {"web-1.example.org", "web-1.example.org"},
@@ -33,7 +33,7 @@ TEST(EscapeForTerminal, ShowsWhatATerminalObeysOrHides) {
   for (const auto& [text, shown] : rows) EXPECT_EQ(EscapeForTerminal(text), shown);
 }
 
-TEST(EscapeForTerminal, NoTwoBytesControlATerminal) {
+TEST(EscapeForTerminal, NoPairOfBytesControlsATerminal) {
   for (int first = 0; first < 256; ++first) {
     for (int second = 0; second < 256; ++second) {
       const std::string text = {static_cast<char>(first), static_cast<char>(second)};
@@ -45,7 +45,7 @@ TEST(EscapeForTerminal, NoTwoBytesControlATerminal) {
   }
 }
 
-TEST(DisplayWidth, IsThatOfATerminal) {
+TEST(DisplayWidth, CountsTheColumnsOfATerminal) {
   EXPECT_EQ(DisplayWidth(""), 0U);
   EXPECT_EQ(DisplayWidth("größe"), 5U);
   EXPECT_EQ(DisplayWidth("日本"), 4U) << "wide characters";

@@ -105,7 +105,7 @@ TEST(ParseTimeText, RefusesMalformedTimes) {
   }
 }
 
-TEST(ParseTimeText, NamesTheCorrectForms) {
+TEST(ParseTimeText, AnErrorNamesTheCorrectForms) {
   const auto time = ParseTimeText("soon", kNoonOfJuly, kTwoEast);
   EXPECT_EQ(
       time.status().message(),
@@ -136,7 +136,7 @@ TEST(DurationText, PrintsAtMostTwoUnits) {
   EXPECT_EQ(DurationText(-absl::Seconds(5)), "0 s") << "a clock that was set back";
 }
 
-TEST(ShortDurationText, IsAsKubectlShowsAges) {
+TEST(ShortDurationText, HasTheFormOfKubectlsAges) {
   EXPECT_EQ(ShortDurationText(absl::Seconds(119)), "119s");
   EXPECT_EQ(ShortDurationText(absl::Seconds(120)), "2m");
   EXPECT_EQ(ShortDurationText(absl::Seconds(330)), "5m30s");

@@ -35,7 +35,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(RunPush, AWrongTargetIsWrongUsage) {
+TEST(RunPush, AWrongTargetIsAUsageError) {
   for (const auto& [arguments, complaint] :
        {std::pair("push http://x", "--insecure-http"),
         std::pair("push nats://n1 --cluster c", "--insecure-http"),
@@ -169,12 +169,12 @@ void PushAgainOntoAFullShelf() {
   _exit(differences.empty() ? 0 : 1);
 }
 
-TEST(RunPush, EachFieldOfItsStateOutlivesARestart) {
+TEST(RunPush, EachFieldOfThePushStateSurvivesARestart) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(PushAgainOntoAFullShelf(), testing::ExitedWithCode(0), "");
 }
 
-TEST(RunPush, AStatusHasEachFieldOfTheState) {
+TEST(RunPush, TheStatusShowsEachFieldOfThePushState) {
   const PushStatus status = {FullState(), "shelf"};
   const auto json = nlohmann::json::parse(StatusJson(status, absl::UnixEpoch()));
   for (int i = 0; i < PushState::descriptor()->field_count(); ++i) {
@@ -183,7 +183,7 @@ TEST(RunPush, AStatusHasEachFieldOfTheState) {
   }
 }
 
-TEST(RunPush, OptionsOfOtherSinksAndOfAFilterExcludeThatOfASinkOfAllEvents) {
+TEST(RunPush, AnOptionOfASinkOfAllEventsExcludesFiltersAndOptionsOfOtherSinks) {
   for (const char* other : {"--batch", "--cluster", "--vm", "--source", "--template"}) {
     EXPECT_THROW(ThirdSinkProgram().Parsed({"push", "shelf:a", kShelf, "left", other, "7"}),
                  CLI::ExcludesError)

@@ -37,7 +37,7 @@ void ExitZeroWhenStoppedBy(int signal) {
 
 class StopSignalsTest : public testing::TestWithParam<int> {};
 
-TEST_P(StopSignalsTest, ASignalStops) {
+TEST_P(StopSignalsTest, ASignalStopsTheProgram) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(ExitZeroWhenStoppedBy(GetParam()), testing::ExitedWithCode(0), "");
 }
@@ -95,7 +95,7 @@ void TakeSignalsThatComeTogether() {
   InterruptUntilTheEnd(&StopBySignals(open("/dev/null", O_WRONLY | O_CLOEXEC)));
 }
 
-TEST(StopSignals, SignalsThatComeTogetherAreOne) {
+TEST(StopSignals, SignalsThatArriveTogetherCountAsOne) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(TakeSignalsThatComeTogether(), testing::KilledBySignal(SIGINT), "");
 }
@@ -156,7 +156,7 @@ int Page() {
   return WEXITSTATUS(status);
 }
 
-TEST(Pager, IsTheFirstThatIsSetAndOutlivesAnInterrupt) {
+TEST(Pager, IsTakenFromTheFirstVariableSetAndSurvivesAnInterrupt) {
   const TemporaryDirectory directory;
   const auto file = [&directory](const std::string& name) { return directory / name; };
   setenv("PAGER", ("trap : INT; kill -INT $$; cat > " + file("pager")).c_str(), 1);

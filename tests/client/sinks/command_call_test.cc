@@ -35,12 +35,12 @@ TEST_F(EventCommandTest, ReadsItsInputAndItsVariables) {
   EXPECT_EQ(Output(), "{\"a\": 1}\n");
 }
 
-TEST_F(EventCommandTest, MayIgnoreALargeInput) {
+TEST_F(EventCommandTest, ACommandMayIgnoreALargeInput) {
   EXPECT_TRUE(Run("exec <&-; echo done > \"$OUT\"", std::string(1 << 20, 'x')).ok());
   EXPECT_EQ(Output(), "done\n");
 }
 
-TEST_F(EventCommandTest, SaysHowItFailed) {
+TEST_F(EventCommandTest, ReportsHowTheCommandFailed) {
   EXPECT_EQ(Run("exit 3").message(), "ended with exit code 3");
   EXPECT_EQ(Run("kill -9 $$").message(), "was killed by SIGKILL");
   EXPECT_EQ(Run("no-such-program-here 2>/dev/null").message(), "ended with exit code 127");
@@ -70,7 +70,7 @@ TEST_F(EventCommandTest, StartsWithUnblockedSignalsAndADefaultSigpipe) {
 }
 
 // A group in the background of a terminal would be stopped for ever when it reads from there.
-TEST_F(EventCommandTest, HasASessionOfItsOwnWithoutATerminal) {
+TEST_F(EventCommandTest, RunsInItsOwnSessionWithoutATerminal) {
   EXPECT_TRUE(Run("set -- $(cat /proc/$$/stat); echo $(($1 - $6)) $7 > \"$OUT\"").ok());
   EXPECT_EQ(Output(), "0 0\n");
 }

@@ -48,7 +48,7 @@ TEST_F(CursorFileTest, IsEmptyBeforeItExists) {
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
-TEST_F(CursorFileTest, ServesOneAtATimeAndNamesTheFile) {
+TEST_F(CursorFileTest, IsRefusedWhileAnotherVmeventsUsesIt) {
   auto first = Open();
   EXPECT_THAT(Complaint(), AllOf(HasSubstr("another vmevents uses the cursor file " + path()),
                                  HasSubstr("name another file")));
@@ -71,13 +71,13 @@ TEST_F(CursorFileTest, RemembersThePositionOfEachServer) {
   EXPECT_EQ(file->Find("node2:9555"), (WatchPosition{UINT64_MAX, "journal-b"}));
 }
 
-TEST_F(CursorFileTest, ASinglePositionIsFoundByAnyAddress) {
+TEST_F(CursorFileTest, TheOnlyPositionIsFoundByAnyAddress) {
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   const auto file = Open({"unix:/run/vmeventd/vmeventd.sock"});
   EXPECT_EQ(file->Find("unix:/run/vmeventd/vmeventd.sock"), (WatchPosition{7, "journal-a"}));
 }
 
-TEST_F(CursorFileTest, LeavesItsLockFileNextToIt) {
+TEST_F(CursorFileTest, LeavesOnlyItsLockFileNextToIt) {
   std::ofstream(directory_ / ".cursor.new") << "of a crash";
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   std::vector<std::string> names;
@@ -87,7 +87,7 @@ TEST_F(CursorFileTest, LeavesItsLockFileNextToIt) {
   EXPECT_THAT(names, UnorderedElementsAre("cursor", ".cursor.lock"));
 }
 
-TEST_F(CursorFileTest, IsForItsOwnerAlone) {
+TEST_F(CursorFileTest, IsReadableOnlyByItsOwner) {
   EXPECT_TRUE(Open()->Save("node1:9555", {7, "journal-a"}).ok());
   struct stat found {};
   ASSERT_EQ(stat(path().c_str(), &found), 0);
@@ -102,7 +102,7 @@ TEST_F(CursorFileTest, AnUnchangedPositionIsNotWrittenAgain) {
   EXPECT_FALSE(std::filesystem::exists(path()));
 }
 
-TEST_F(CursorFileTest, RefusesWhatIsNoCursor) {
+TEST_F(CursorFileTest, RefusesAFileThatIsNoCursor) {
   const std::string begin = R"({"vmevents_cursor": 1, "positions": [)";
   const std::string rows[] = {"",
                               "root:x:0:0",
@@ -128,7 +128,7 @@ TEST_F(CursorFileTest, IsJsonForOtherPrograms) {
             (WatchPosition{7, "journal-a", absl::FromUnixMillis(1500)}));
 }
 
-TEST_F(CursorFileTest, EachFieldOfTheOtherPositionsIsWrittenAgain) {
+TEST_F(CursorFileTest, SavingOnePositionKeepsEachFieldOfTheOthers) {
   internal::Cursor cursor;
   Fill(true, &cursor);
   cursor.set_vmevents_cursor(1);

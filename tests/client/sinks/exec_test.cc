@@ -113,7 +113,7 @@ TEST_F(CommandRunnerTest, RunsTheCommandForEachEventWithItsJson) {
   EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
 }
 
-TEST_F(CommandRunnerTest, AGapThatWasNotAskedForRunsNoCommand) {
+TEST_F(CommandRunnerTest, AnUnrequestedGapRunsNoCommand) {
   gaps_ = false;
   of_the_node_ = true;
   EXPECT_TRUE(Run(OnFailure::kStop, 2, {}).ok());
@@ -123,34 +123,34 @@ TEST_F(CommandRunnerTest, AGapThatWasNotAskedForRunsNoCommand) {
   EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
 }
 
-TEST_F(CommandRunnerTest, StopLeavesTheCursorBeforeTheEvent) {
+TEST_F(CommandRunnerTest, OnFailureStopLeavesTheCursorBeforeTheEvent) {
   const absl::Status status = Run(OnFailure::kStop, 3, {absl::OkStatus(), kFailed});
   EXPECT_EQ(status.message(), "the command ended with exit code 3 for event 2 (web1 STARTED)");
   EXPECT_THAT(calls_, SizeIs(2));
   EXPECT_EQ(position_, (WatchPosition{1, "journal-a"}));
 }
 
-TEST_F(CommandRunnerTest, SkipContinuesAfterTheEvent) {
+TEST_F(CommandRunnerTest, OnFailureSkipContinuesAfterTheEvent) {
   EXPECT_TRUE(Run(OnFailure::kSkip, 2, {kFailed}).ok());
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("event 1 (web1 STARTED); skipping the event")));
   EXPECT_EQ(position_, (WatchPosition{2, "journal-a"}));
 }
 
-TEST_F(CommandRunnerTest, RetryRunsItAgainAfterGrowingPauses) {
+TEST_F(CommandRunnerTest, OnFailureRetryRunsTheCommandAgainAfterGrowingPauses) {
   EXPECT_TRUE(Run(OnFailure::kRetry, 1, {kFailed, kFailed}).ok());
   EXPECT_THAT(calls_, SizeIs(3));
   EXPECT_THAT(pauses_, ElementsAre(absl::Seconds(1), absl::Seconds(2)));
   EXPECT_EQ(position_, (WatchPosition{1, "journal-a"}));
 }
 
-TEST_F(CommandRunnerTest, RetryGivesUpInTheEnd) {
+TEST_F(CommandRunnerTest, OnFailureRetryGivesUpInTheEnd) {
   EXPECT_THAT(Run(OnFailure::kRetry, 1, std::deque<absl::Status>(99, kFailed)), Says("11 times"));
   EXPECT_THAT(pauses_, SizeIs(CommandRunner::kMaxRetries));
   EXPECT_EQ(pauses_.back(), CommandRunner::kLongestPause);
   EXPECT_EQ(position_, std::nullopt);
 }
 
-TEST_F(CommandRunnerTest, AStopDuringTheCommandOrBetweenTwoAttemptsIsNoFailureOfIt) {
+TEST_F(CommandRunnerTest, AStopDuringTheCommandOrBetweenAttemptsIsNoFailure) {
   EXPECT_TRUE(absl::IsCancelled(Run(OnFailure::kSkip, 2, {absl::CancelledError("stopped")})));
   EXPECT_THAT(notes_, IsEmpty());
   EXPECT_EQ(position_, std::nullopt);

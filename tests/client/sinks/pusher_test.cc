@@ -140,7 +140,7 @@ TEST_F(PusherTest, TheCursorMovesPastWhatWasAcknowledged) {
   EXPECT_EQ(FromTimestamp(state_.observed_until()), kPushedAt + absl::Seconds(3));
 }
 
-TEST_F(PusherTest, PausesGrowUpToALimitAndRetryAfterCounts) {
+TEST_F(PusherTest, PausesGrowUpToALimitAndHonourRetryAfter) {
   std::deque<HttpAnswer> answers(10, {.status = 500});
   answers.push_front({.status = 429, .retry_after = absl::Seconds(100)});
   answers.push_back({.status = 429, .retry_after = absl::Seconds(1)});
@@ -173,7 +173,7 @@ TEST(PushLogTest, ALostSourceIsAFailure) {
   EXPECT_EQ(FailingSince(state), kPushedAt) << "the receiver fails still";
 }
 
-TEST(PushLogTest, AFailureOutlivesARestartUntilASuccess) {
+TEST(PushLogTest, AFailureIsRememberedAcrossARestartUntilASuccess) {
   PushState state;
   absl::Time now = kPushedAt;
   const PushLog::Environment environment = {
@@ -202,7 +202,7 @@ TEST(PushLogTest, AFailureOutlivesARestartUntilASuccess) {
   EXPECT_EQ(state.source_error(), "");
 }
 
-TEST_F(PusherTest, AStopLeavesTheCursor) {
+TEST_F(PusherTest, AStopDoesNotMoveTheCursor) {
   stop_ = true;
   EXPECT_TRUE(absl::IsCancelled(Run(2, {{.status = 500}})));
   EXPECT_EQ(position_, std::nullopt);
@@ -210,7 +210,7 @@ TEST_F(PusherTest, AStopLeavesTheCursor) {
   EXPECT_EQ(FromTimestamp(state_.waiting_since()), kPushedAt + absl::Seconds(1));
 }
 
-TEST_F(PusherTest, ARequestThatWasBrokenOffLeavesTheCursor) {
+TEST_F(PusherTest, AnAbortedRequestDoesNotMoveTheCursor) {
   EXPECT_TRUE(absl::IsCancelled(Run(2, {{.stopped = true}})));
   EXPECT_EQ(position_, std::nullopt);
 }
@@ -230,7 +230,7 @@ TEST_F(PusherTest, ARefusedBatchIsHalvedUntilTheRefusedEventIsSetAside) {
   EXPECT_EQ(state_.delivered_events(), 3);
 }
 
-TEST_F(PusherTest, AGapThatNobodyAskedForIsReportedAndPassed) {
+TEST_F(PusherTest, AnUnrequestedGapIsLoggedAndSkipped) {
   EXPECT_TRUE(Run(4, {}, /*gap=*/3).ok());
   EXPECT_THAT(requests_, ElementsAre(ElementsAre(1, 2), ElementsAre(4)));
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("GAP: ")));
@@ -238,7 +238,7 @@ TEST_F(PusherTest, AGapThatNobodyAskedForIsReportedAndPassed) {
   EXPECT_EQ(position_->sequence, 4);
 }
 
-TEST_F(PusherTest, ASuccessForgetsTheError) {
+TEST_F(PusherTest, ASuccessClearsTheError) {
   EXPECT_TRUE(Run(1, {{.status = 500}}).ok());
   EXPECT_EQ(state_.error(), "");
   EXPECT_EQ(state_.failures(), 1);
@@ -337,7 +337,7 @@ TEST_F(SetAsideTest, LinesAreAddedForTheOwnerAlone) {
   EXPECT_EQ(found.st_mode & 0777, 0600);
 }
 
-TEST_F(SetAsideTest, ALineThatWasCutOffDoesNotSpoilTheNext) {
+TEST_F(SetAsideTest, AnIncompleteLineDoesNotSpoilTheNext) {
   ASSERT_TRUE(Append("a\n").ok());
   std::ofstream(Path(), std::ios::app) << "to";
   EXPECT_TRUE(Append("b\n").ok());

@@ -87,7 +87,7 @@ TEST_F(PushFormatTest, SeveralCloudEventsAreABatch) {
   EXPECT_FALSE(json[1].contains("subject")) << "the event is of the whole node";
 }
 
-TEST_F(PushFormatTest, AGapOfNoJournalHasAnIdOfItsOwn) {
+TEST_F(PushFormatTest, AGapWithoutASequenceHasItsOwnId) {
   v1::Event* gap = Add(0, v1::EVENT_TYPE_GAP, "");
   gap->mutable_missing()->set_first(43);
   EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kCloudEvents).text)["id"], "gap-after-42");
@@ -101,7 +101,7 @@ TEST_F(PushFormatTest, TypesOfLaterVersionsHaveNames) {
             "vmevents.v1.type-99.class-98");
 }
 
-TEST_F(PushFormatTest, JsonIsWhatOJsonPrintsWithItsJournal) {
+TEST_F(PushFormatTest, JsonIsTheClientsJsonWithTheJournalAdded) {
   Add(42, v1::EVENT_TYPE_STARTED, "web1");
   const PushBody body = Body(PushFormat::kJson);
   EXPECT_EQ(body.content_type, "application/json; charset=utf-8");
@@ -123,7 +123,7 @@ TEST_F(PushFormatTest, ForeignTextIsHarmlessInEachFormat) {
             "<!channel> & \\x1b[31m\"web\"\\x0a\\u202e");
 }
 
-TEST_F(PushFormatTest, ATemplateHasTheFieldsInItsStrings) {
+TEST_F(PushFormatTest, PlaceholdersInTheStringsOfATemplateAreReplaced) {
   AddStopped(7, "web1", v1::SHUTDOWN_CLASS_CRASH)->mutable_vm()->set_uuid("u-1");
   const PushBody body = Body(PushFormat::kTemplate, R"({
     "title": "{{vm}}: {{class}}, {{cause}}",
@@ -174,7 +174,7 @@ TEST_F(PushFormatTest, ATextForPeopleHasALimit) {
   EXPECT_EQ(text.size(), 999 + std::string("…").size());
 }
 
-TEST_F(PushFormatTest, ATemplateThatIsWrongSaysWhy) {
+TEST_F(PushFormatTest, AWrongTemplateIsRefusedWithTheReason) {
   const auto fault = [](const char* form) {
     return std::string(CheckTemplate(form).status().message());
   };
@@ -221,7 +221,7 @@ TEST(PushSignatureTest, TwoSecretsSignTwice) {
   EXPECT_THAT(both, testing::StartsWith(first + ",v1="));
 }
 
-TEST(PushSignatureTest, SecretsAreLinesOfSomeLength) {
+TEST(PushSignatureTest, SecretsAreOneOrTwoLinesOfAMinimumLength) {
   EXPECT_EQ(ParseSecrets("0123456789abcdef\r\n")->front(), "0123456789abcdef");
   EXPECT_EQ(ParseSecrets("0123456789abcdef\n\nfedcba9876543210")->size(), 2);
   for (const char* wrong :
@@ -314,7 +314,7 @@ TEST(PushTargetTest, TheShownTargetHidesThePathOfTheUrl) {
   EXPECT_NE(target->key, ParsePushTarget(AllSinks(), "https://hooks.example/other", false)->key);
 }
 
-TEST(PushTargetTest, PlainHttpIsForLoopback) {
+TEST(PushTargetTest, PlainHttpIsPermittedForLoopbackOnly) {
   for (const char* url : {"http://127.0.0.1:80/x", "http://localhost/", "http://[::1]:9093"}) {
     EXPECT_TRUE(ParsePushTarget(AllSinks(), url, false).ok()) << url;
   }

@@ -124,7 +124,7 @@ TEST_F(DaemonSourceTest, EndsAfterTheCountInTheMiddleOfABatch) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(DaemonSourceTest, AGapThatWasNotAskedForDoesNotCount) {
+TEST_F(DaemonSourceTest, AnUnrequestedGapDoesNotCount) {
   v1::WatchEventsResponse events = EventsMessage({11, 12, 13});
   events.mutable_events(0)->set_type(v1::EVENT_TYPE_GAP);
   events.mutable_events(0)->clear_vm();
@@ -132,7 +132,7 @@ TEST_F(DaemonSourceTest, AGapThatWasNotAskedForDoesNotCount) {
   EXPECT_THAT(Printed(Run({{}, 1, /*counts_gaps=*/false})), ElementsAre(11, 12));
 }
 
-TEST_F(DaemonSourceTest, EventsAreIdentifiedByTheDaemonAlsoOnASocket) {
+TEST_F(DaemonSourceTest, EventsCarryTheNameOfTheNodeEvenOverASocket) {
   server_.service().info.set_node("node7");
   Serve({ProgressMessage(10), EventsMessage({11})});
   Serve({}, kOutOfRange);
@@ -169,7 +169,7 @@ TEST_F(DaemonSourceTest, SendsTheFilterAndTheStart) {
   EXPECT_TRUE(requests[0].from_oldest());
 }
 
-TEST_F(DaemonSourceTest, RequestsWhereItBegins) {
+TEST_F(DaemonSourceTest, EachKindOfStartIsSentInTheRequest) {
   const auto request = [this](WatchStart start) {
     ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
     Run({{.start = std::move(start)}, 1});
@@ -194,7 +194,7 @@ v1::WatchEventsResponse Durable(uint64_t sequence, uint64_t durable) {
   return progress;
 }
 
-TEST_F(DaemonSourceTest, ThePositionIsTheSmallerOfTheSequenceAndTheDurableOne) {
+TEST_F(DaemonSourceTest, TheSavedPositionIsTheSmallerOfTheSequenceAndTheDurableSequence) {
   KeepCursor();
   const std::tuple<uint64_t, uint64_t, uint64_t> rows[] = {
       {20, 10, 10}, {20, 12, 12}, {20, 99, 20}};
@@ -239,7 +239,7 @@ TEST_F(DaemonSourceTest, ContinuesAfterAServerRestart) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
 }
 
-TEST_F(DaemonSourceTest, PausesGrowToFiveSecondsHaveARandomPartAndBeginAgainOnceItHasMoved) {
+TEST_F(DaemonSourceTest, PausesGrowToFiveSecondsWithJitterAndResetOnceThePositionMoves) {
   Serve({ProgressMessage(10)});
   random_ = 0;
   on_wait_ = [this] {
@@ -341,7 +341,7 @@ TEST_F(DaemonSourceTest, AMissingServerAtTheStartIsAnError) {
   EXPECT_THAT(waits_, IsEmpty());
 }
 
-TEST_F(DaemonSourceTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
+TEST_F(DaemonSourceTest, WithWaitTheStartWaitsForAMissingServer) {
   server_.Stop();
   ServeAndHoldOpen({ProgressMessage(10), EventsMessage({11})});
   on_wait_ = [this] {
@@ -351,7 +351,7 @@ TEST_F(DaemonSourceTest, WithWaitAMissingServerAtTheStartIsWaitedFor) {
   EXPECT_THAT(Printed(Run({{.wait = true}, 1})), ElementsAre(11));
 }
 
-TEST_F(DaemonSourceTest, EndsWhereAnotherAttemptIsOfNoUse) {
+TEST_F(DaemonSourceTest, EndsOnAStatusThatARetryCannotChange) {
   const std::tuple<grpc::StatusCode, ExitCode, const char*> rows[] = {
       {grpc::StatusCode::INVALID_ARGUMENT, ExitCode::kUsage, "not accept the request: no\\x1b[2J"},
       {grpc::StatusCode::PERMISSION_DENIED, ExitCode::kFailed, "not permit this: no\\x1b[2J"}};
@@ -378,7 +378,7 @@ TEST_F(DaemonSourceTest, EndsAfterTheFinalStatusesAndResumesAfterAllOthers) {
   }
 }
 
-TEST(FinalStatuses, AreThoseOfTheContractAndOfTheOtherClients) {
+TEST(FinalStatuses, AreTheSameInTheContractAndInTheOtherClients) {
   const std::map<grpc::StatusCode, std::string> names = {
       {grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT"},
       {grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED"},
@@ -458,7 +458,7 @@ TEST_F(DaemonSourceTest, ASilentStreamIsOpenedAgain) {
   EXPECT_EQ(server_.service().WatchRequests()[1].progress_interval().seconds(), 10);
 }
 
-TEST_F(DaemonSourceTest, ASlowOutputIsNoSilence) {
+TEST_F(DaemonSourceTest, ASlowOutputIsNotTakenForASilentStream) {
   output_.after_write = [this] {
     time_ += 2 * absl::ToInt64Milliseconds(silence_limit_);
     stop_.WaitFor(2 * silence_limit_);  // longer than the limit, so that a check would fail

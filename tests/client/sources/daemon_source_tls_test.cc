@@ -62,7 +62,7 @@ TEST_F(TlsWatchTest, ContinuesWithReplacedCertificates) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("lost the stream"), HasSubstr("again")));
 }
 
-TEST_F(TlsWatchTest, ReportsAFaultThatPreventsReconnectingOnce) {
+TEST_F(TlsWatchTest, ReportsOnceAFaultThatPreventsReconnecting) {
   Serve(authority_->Issue(ServerCertificate()));
   ServeEvents({11}, false);
   ServeEvents({12}, true);

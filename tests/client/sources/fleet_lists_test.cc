@@ -128,7 +128,7 @@ class FleetListsTest : public testing::Test {
   std::vector<std::string> notes_;
 };
 
-TEST_F(FleetListsTest, EventsOldestFirst) {
+TEST_F(FleetListsTest, ListsEventsOldestFirst) {
   EXPECT_THAT(Sequences({}), IsEmpty());
   AddEvents(1, 5);
   EXPECT_THAT(Sequences({}), ElementsAre("1", "2", "3", "4", "5"));
@@ -142,7 +142,7 @@ TEST_F(FleetListsTest, EventsOldestFirst) {
   EXPECT_EQ(event["node"], "n1");
 }
 
-TEST_F(FleetListsTest, TheNewestEvents) {
+TEST_F(FleetListsTest, ListsTheNewestEvents) {
   AddEvents(1, 5);
   EXPECT_THAT(Sequences({.last = 2}), ElementsAre("4", "5"));
   const auto newest_first = FromText<v1::ListEventsRequest>("newest_first: true");
@@ -177,7 +177,7 @@ TEST_F(FleetListsTest, AGapOfANodeIsShownInAdditionToTheNewestEvents) {
   EXPECT_THAT(Sequences(command), ElementsAre("2", "3", "4"));
 }
 
-TEST_F(FleetListsTest, AnEventHasItsPositionAtWhichAWatchMayBegin) {
+TEST_F(FleetListsTest, AnEventHasThePositionFromWhichAWatchMayContinue) {
   AddEvents(1, 5);
   uint64_t last = 0;
   EXPECT_FALSE(FleetLists(Fleet()).ReadEvents({.last = 2}, [&last](const NodeEvent& one) {
@@ -187,7 +187,7 @@ TEST_F(FleetListsTest, AnEventHasItsPositionAtWhichAWatchMayBegin) {
   EXPECT_EQ(last, 4u);
 }
 
-TEST_F(FleetListsTest, VmsByNameAndNode) {
+TEST_F(FleetListsTest, ListsVmsByNameAndNode) {
   AddVm("n2", "web1", v1::VM_STATE_RUNNING);
   AddVm("n1", "web1", v1::VM_STATE_STOPPED);
   AddVm("n1", "db.1", v1::VM_STATE_PAUSED);
@@ -228,14 +228,14 @@ TEST_F(FleetListsTest, WhyReadsTheEndsOfAVmOnAllNodes) {
   EXPECT_THAT(Names(Why("web9")), HasSubstr("no VM \"web9\" is known in the fleet"));
 }
 
-TEST_F(FleetListsTest, Nodes) {
+TEST_F(FleetListsTest, ListsTheNodes) {
   for (const char* name : {"n2", "n1"}) AddHeartbeat(name, 990);
   EXPECT_EQ(NodeNames(), "prod/n1\nprod/n2\n");
   nodes_ = {"prod/*2"};
   EXPECT_EQ(NodeNames(), "prod/n2\n");
 }
 
-TEST_F(FleetListsTest, AValueIsOfTheNodeOfItsKey) {
+TEST_F(FleetListsTest, AValueBelongsToTheNodeThatItsKeyNames) {
   v1::NodeHeartbeat node;
   node.set_cluster("prod");
   node.set_node("n2");
@@ -255,7 +255,7 @@ TEST_F(FleetListsTest, AValueIsOfTheNodeOfItsKey) {
 }
 
 // HA has started it elsewhere; the dead node's last word stays in the bucket for 30 days.
-TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheLivingOneWins) {
+TEST_F(FleetListsTest, AVmOfADeadNodeIsStaleAndTheVmOfALiveNodeIsPreferred) {
   AddVm("n1", "web1", v1::VM_STATE_RUNNING, 100);
   AddVm("n1", "gone", v1::VM_STATE_STOPPED, 100);
   AddVm("n2", "web1", v1::VM_STATE_RUNNING, 50);

@@ -156,7 +156,7 @@ TEST_F(FleetWatchTest, ContinuesAfterTheCursor) {
 }
 
 // A publisher that was killed sends again what it had no acknowledgement for.
-TEST_F(FleetWatchTest, EventsThatComeAgainAreLeftOut) {
+TEST_F(FleetWatchTest, RepeatedEventsAreSkipped) {
   AddEvents("n1", 1, 1);
   AddEvents("n1", 3, 4);
   AddEvents("n2", 3, 3);
@@ -164,7 +164,7 @@ TEST_F(FleetWatchTest, EventsThatComeAgainAreLeftOut) {
   EXPECT_THAT(Seen(), ElementsAre("n1:1", "n1:3", "n1:4", "n2:3", "n1:5"));
 }
 
-TEST_F(FleetWatchTest, TheEventsOfANewJournalBeginAgain) {
+TEST_F(FleetWatchTest, TheSequencesOfANewJournalBeginAgain) {
   const auto add = [this](const std::string& journal, uint64_t sequence) {
     nats_.Add("VMEVENTS", "vmevents.v1.prod.n1.web1.paused",
               {{"ce-source", "/vmevents/prod/n1/" + journal}, {"ce-type", "vmevents.v1.paused"}},
@@ -176,7 +176,7 @@ TEST_F(FleetWatchTest, TheEventsOfANewJournalBeginAgain) {
       << "a GAP of no journal counts each time";
 }
 
-TEST_F(FleetWatchTest, EventsThatComeAgainAfterTheCursorAreLeftOut) {
+TEST_F(FleetWatchTest, EventsRepeatedAfterTheCursorAreSkipped) {
   with_cursor_ = true;
   AddEvents("n1", 1, 5);
   EXPECT_EQ(Run(), ExitCode::kOk);
@@ -333,7 +333,7 @@ TEST_F(FleetWatchTest, MessagesDeletedBeforeTheyWereReadAreAGap) {
   EXPECT_THAT(notes(), HasSubstr("no longer has the messages after 1, its oldest is 7"));
 }
 
-TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
+TEST_F(FleetWatchTest, ThePositionPassesFilteredEvents) {
   with_cursor_ = true;
   command_.filter.add_types(v1::EVENT_TYPE_GAP);
   AddEvents("n1", 1, 9);
@@ -346,7 +346,7 @@ TEST_F(FleetWatchTest, ThePositionPassesWhatTheFilterLeavesOut) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
-TEST_F(FleetWatchTest, ASnapshotIsFollowedByWhatItDoesNotHave) {
+TEST_F(FleetWatchTest, ASnapshotIsFollowedByLaterEventsOnly) {
   command_.start = FromSnapshot{};
   for (const char* const vm : {"ref { name: 'web1' } state: VM_STATE_RUNNING last_sequence: 2",
                                "ref { name: 'old' } state: VM_STATE_STOPPED last_sequence: 2"}) {
@@ -380,7 +380,7 @@ TEST_F(FleetWatchTest, BeginsAtATime) {
 }
 
 // The server permits a node only its own subjects, but a node may send any headers.
-TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCounted) {
+TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsSkippedAndCounted) {
   const auto add = [this](const std::string& source, const std::string& type) {
     nats_.Add("VMEVENTS", "vmevents.v1.prod.n2.web1.paused",
               {{"ce-source", source}, {"ce-id", "1"}, {"ce-type", type}},
@@ -399,7 +399,7 @@ TEST_F(FleetWatchTest, AMessageThatNamesAnotherNodeThanItsSubjectIsLeftOutAndCou
                   AllOf(HasSubstr("/vmevents/other/n2/j"), HasSubstr("(10 messages so far)"))));
 }
 
-TEST_F(FleetWatchTest, ServersThatAreNotThere) {
+TEST_F(FleetWatchTest, MissingServersEndTheWatchUnlessItWaits) {
   nats_.reachable = false;
   EXPECT_EQ(Run(), ExitCode::kUnreachable);
   command_.wait = true;
@@ -409,7 +409,7 @@ TEST_F(FleetWatchTest, ServersThatAreNotThere) {
   EXPECT_THAT(Seen(), ElementsAre("n1:1"));
 }
 
-TEST_F(FleetWatchTest, AFaultThatMayPassIsTriedAgainAndALackOfPermissionIsShownAtOnce) {
+TEST_F(FleetWatchTest, ATemporaryFaultIsRetriedAndAMissingPermissionIsReportedAtOnce) {
   const std::string no_leader = R"({"error":{"code":503,"err_code":10008,"description":"busy"}})";
   AddEvents("n1", 1, 1);
   nats_.consumer_faults = {no_leader, ""};
@@ -422,7 +422,7 @@ TEST_F(FleetWatchTest, AFaultThatMayPassIsTriedAgainAndALackOfPermissionIsShownA
   EXPECT_THAT(notes(), HasSubstr("no answer from $JS.API.CONSUMER.CREATE.VMEVENTS"));
 }
 
-TEST_F(FleetWatchTest, AFaultThatStaysIsShown) {
+TEST_F(FleetWatchTest, APermanentFaultIsReported) {
   AddEvents("n1", 1, 1);
   nats_.consumer_faults.assign(
       5, R"({"error":{"code":400,"err_code":10136,"description":"overlap"}})");

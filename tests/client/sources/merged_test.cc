@@ -83,7 +83,7 @@ TEST_F(EventMergerTest, OrdersByTimeWhileAllHaveEvents) {
   EXPECT_THAT(Ready(), ElementsAre(6));
 }
 
-TEST_F(EventMergerTest, AnEventWaitsForTheOthersForAWhile) {
+TEST_F(EventMergerTest, AnEventWaitsABoundedTimeForTheOtherNodes) {
   Add(0, 5);
   EXPECT_THAT(Ready(), IsEmpty());
   now_ += EventMerger::Order().window / 2;
@@ -114,7 +114,7 @@ TEST_F(EventMergerTest, ALongHistoryOfOneNodeDoesNotHoldUpTheOther) {
   EXPECT_THAT(all, testing::Contains(1000));
 }
 
-TEST_F(EventMergerTest, APositionWaitsForTheEventsBeforeItAlone) {
+TEST_F(EventMergerTest, APositionWaitsOnlyForEarlierEventsOfItsNode) {
   Add(0, 5);
   AddPosition(0, 77);
   AddPosition(1, 88);
@@ -130,7 +130,7 @@ TEST_F(EventMergerTest, NothingWaitsForANodeThatHasEnded) {
   EXPECT_THAT(Ready(), ElementsAre(5));
 }
 
-TEST_F(EventMergerTest, AnExactOrderWaitsForEachNodeHoweverLong) {
+TEST_F(EventMergerTest, AnExactOrderWaitsForEachNodeWithoutATimeLimit) {
   merger_ = MakeMerger({absl::InfiniteDuration(), absl::InfiniteDuration(), true});
   Add(0, 5);
   now_ += absl::Hours(1);
@@ -224,7 +224,7 @@ TEST_F(MergedListsTest, ANodeThatIsDownIsReportedAndTheOthersAreListed) {
 }
 
 // The failing server has newer events than the other, and fails after its first page.
-TEST_F(MergedListsTest, AServerThatFailsMeanwhileBeginsWhereTheOthersBegin) {
+TEST_F(MergedListsTest, AServerThatFailsDuringTheListIsWatchedFromWhereTheOthersBegin) {
   Serve(0, {7, 8, 9});
   Serve(1, {1, 2, 3});
   const auto pages = servers_[0].service().list_events;
@@ -254,7 +254,7 @@ TEST_F(MergedListsTest, AServerThatFailsMeanwhileBeginsWhereTheOthersBegin) {
   }
 }
 
-TEST_F(MergedListsTest, AReaderThatHasGoneEndsItQuietly) {
+TEST_F(MergedListsTest, AReaderThatHasGoneEndsTheListQuietly) {
   Serve(0, std::vector<int>(500, 1));
   Serve(1, std::vector<int>(500, 2));
   output_.status = absl::CancelledError("gone");
@@ -268,7 +268,7 @@ TEST_F(MergedListsTest, VmsAreSortedByNameAndThenByNode) {
   EXPECT_EQ(PathsOf(output_.text), "n0/a\nn1/a\nn1/b\nn0/c\n");
 }
 
-TEST_F(MergedListsTest, TheVmsOfANodeThatIsDownAreMissing) {
+TEST_F(MergedListsTest, AnUnreachableNodeIsReportedAndTheVmsOfTheOthersAreListed) {
   servers_[0].Stop();
   ServeVms(1, {"b"});
   EXPECT_EQ(Run(VmsCommand{}), ExitCode::kUnreachable);
@@ -305,7 +305,7 @@ class AskedNodesTest : public MergedListsTest {
   int declared_[2] = {};
 };
 
-TEST_F(AskedNodesTest, ANodeThatIsAwayIsARow) {
+TEST_F(AskedNodesTest, AnUnreachableNodeHasARow) {
   servers_[1].Stop();
   EXPECT_EQ(Ask(HealthCommand{}), ExitCode::kUnreachable);
   EXPECT_EQ(output_.text,
@@ -313,7 +313,7 @@ TEST_F(AskedNodesTest, ANodeThatIsAwayIsARow) {
   EXPECT_THAT(notes_, ElementsAre(HasSubstr(servers_[1].address().path)));
 }
 
-TEST_F(AskedNodesTest, InfoIsThatOfEachNodeThatAnswers) {
+TEST_F(AskedNodesTest, InfoShowsEachNodeThatAnswers) {
   servers_[0].service().info.set_node("n0");
   servers_[1].Stop();
   EXPECT_EQ(Ask(InfoCommand{}), ExitCode::kUnreachable);
@@ -349,7 +349,7 @@ TEST_F(AskedNodesTest, StatusHasARowForEachNode) {
                                            HasSubstr("{\"node\":\"n1\",\"reachable\":false")));
 }
 
-TEST(AskAll, AsksEachOnceAndOnlySomeAtATime) {
+TEST(AskAll, AsksEachNodeOnceAndABoundedNumberAtATime) {
   std::mutex mutex;
   std::vector<int> asked(100);
   size_t now = 0;
@@ -430,7 +430,7 @@ class MergedSourceTest : public testing::Test {
   bool wait_ = true;
 };
 
-TEST_F(MergedSourceTest, MergesByTimeNamesTheNodeAndKeepsThePositionOfEach) {
+TEST_F(MergedSourceTest, MergesByTimeAndSavesThePositionOfEachNode) {
   Serve(0, {1, 4, 9});
   Serve(1, {2, 3, 8});
   EXPECT_EQ(Run(4), ExitCode::kOk);

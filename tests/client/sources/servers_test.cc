@@ -5,7 +5,7 @@
 namespace vmeventd::client {
 namespace {
 
-TEST(InvocationOf, ACommandInASentenceAsksTheSameServers) {
+TEST(InvocationOf, ASuggestedCommandAsksTheSameServers) {
   Servers servers = {.addresses = {{.path = "/run/v.sock"}}, .client = "vmevents --context prod"};
   Invocation invocation = InvocationOf(servers);
   EXPECT_EQ(invocation.Quoted("vms --all"), "`vmevents --context prod vms --all`");

@@ -71,7 +71,7 @@ class WebApiTest : public testing::Test {
   std::stop_source stop_;
 };
 
-TEST_F(WebApiTest, AListOfEventsHasTheObjectsOfTheCommand) {
+TEST_F(WebApiTest, AListOfEventsHasTheSameObjectsAsTheCommand) {
   const auto sequences = [this](const WebQuery& query) {
     const auto body = nlohmann::json::parse(Get("/api/v1/events", query).body);
     std::vector<std::string> list;
@@ -83,7 +83,7 @@ TEST_F(WebApiTest, AListOfEventsHasTheObjectsOfTheCommand) {
   EXPECT_THAT(sequences({{"type", "gap"}, {"last", "4"}}), ElementsAre("1", "2", "3", "4"));
 }
 
-TEST_F(WebApiTest, AVmOfNoNodeThatAnswersIsNotFoundAndTheOthersAreNamed) {
+TEST_F(WebApiTest, AVmThatNoReachableNodeKnowsIsNotFoundAndUnreachableNodesAreNamed) {
   EXPECT_EQ(Get("/api/v1/vms/nosuch").status, 404);
   AddNode();
   const WebAnswer answer = Get("/api/v1/vms/nosuch");
@@ -99,7 +99,7 @@ TEST_F(WebApiTest, AVmOfNoNodeThatAnswersIsNotFoundAndTheOthersAreNamed) {
   EXPECT_EQ(Get("/api/v1/vms/nosuch").status, 503) << "no node answers";
 }
 
-TEST_F(WebApiTest, AFaultNamesTheParameterWithoutDashes) {
+TEST_F(WebApiTest, AnErrorNamesTheParameterWithoutDashes) {
   struct Case {
     const char* path;
     WebQuery query;
@@ -143,7 +143,7 @@ TEST_F(WebApiTest, ANameInBracketsIsOneName) {
   EXPECT_THAT(asked, AllOf(testing::Not(testing::IsEmpty()), testing::Each("[ab]")));
 }
 
-TEST_F(WebApiTest, AFlagIsGivenByItsNameOrAsTrue) {
+TEST_F(WebApiTest, AFlagIsSetByItsNameAloneOrByTrue) {
   for (const auto& [value, first] : {std::pair("", "4"), {"true", "4"}, {"false", "1"}}) {
     const WebAnswer answer = Get("/api/v1/events", {{"newest-first", value}, {"class", "crash"}});
     EXPECT_EQ(nlohmann::json::parse(answer.body)["events"][0]["sequence"], first) << value;

@@ -492,7 +492,7 @@ for test, gap in (
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
-        ("tests/client/sources/daemon_source_test.cc:DaemonSourceTest.EventsAreIdentifiedByTheDaemonAlsoOnASocket",
+        ("tests/client/sources/daemon_source_test.cc:DaemonSourceTest.EventsCarryTheNameOfTheNodeEvenOverASocket",
          "POSITION_LOST"),
         ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
