@@ -152,7 +152,7 @@ class EndingWatcher : public FakeWatcher {
   std::vector<std::thread> answering_;
 };
 
-TEST(VmEventService, AnIntentMayBeForARunWhoseEndHasJustBecomePublic) {
+TEST(VmEventService, AnIntentForARunThatHasJustEndedIsLate) {
   TestServer server;
   EndingWatcher watcher(&server);
   server.service().SetWatcher(&watcher);
@@ -217,7 +217,7 @@ TEST(Reflection, DescribesEachServiceInBothVersions) {
   }
 }
 
-TEST(HealthTest, TheServerBeginsWithWhatItsPartsReport) {
+TEST(HealthTest, TheServerStartsWithTheHealthThatItsPartsReport) {
   TestServer server(GrpcServerOptions{.health = {{"journal", true}, {"third", false}}});
   const Health& health = server.server().health();
   EXPECT_EQ(health.IsServing(""), false);
@@ -228,7 +228,7 @@ TEST(HealthTest, TheServerBeginsWithWhatItsPartsReport) {
   EXPECT_EQ(health.IsServing("fourth"), std::nullopt);
 }
 
-TEST(HealthTest, TheDaemonHasTheServicesOfTheDocument) {
+TEST(HealthTest, TheDaemonHasTheDocumentedServices) {
   TestServer server(GrpcServerOptions{.health = DiskWait::NothingServes()});
   const std::vector<std::string> services = server.server().health().services();
   EXPECT_EQ(std::set<std::string>(services.begin(), services.end()), DocumentedServices());

@@ -104,7 +104,7 @@ std::string EncodedEvent(VmUpdate update) {
   return Logged(*update.event)->field;
 }
 
-TEST(HandoverTest, RunsComeWithTheirDescriptors) {
+TEST(HandoverTest, RunsAreHandedOverWithTheirDescriptors) {
   const HandoverContents contents = {.log = {.end = kEndOfJournal}, .open = {.runs = ThreeRuns()}};
   const std::vector<HandedRun>& runs = contents.open.runs;
   const Unpacked read = Unpack(contents);
@@ -124,7 +124,7 @@ TEST(HandoverTest, RunsComeWithTheirDescriptors) {
   }
 }
 
-TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
+TEST(HandoverTest, ExitStatusesAndTraceAreHandedOverIndependently) {
   const UniqueFd exits = NewSocket();
   const UniqueFd ring = NewSocket();
   const UniqueFd link = NewSocket();
@@ -148,7 +148,7 @@ TEST(HandoverTest, ExitStatusesAndTraceComeEachByItself) {
   }
 }
 
-TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
+TEST(HandoverTest, WithAnotherJournalOrACopyNoRunIsResumed) {
   for (const JournalEnd& found :
        {JournalEnd{"other", 7, 7}, JournalEnd{"journal", 6, 6}, JournalEnd{"journal", 8, 8}}) {
     const Unpacked read =
@@ -161,7 +161,7 @@ TEST(HandoverTest, AnotherJournalOrAnOlderCopyKnowsNoneOfThem) {
 }
 
 // The disk was full, or hung, when the daemon stopped: its last events may be in the file or not.
-TEST(HandoverTest, AJournalThatIsBehindTakesTheStatesOfTheRuns) {
+TEST(HandoverTest, AJournalThatIsBehindGetsTheStatesOfTheRuns) {
   const HandoverContents contents = {
       .log = {.journal_id = "id",
               .end = {"journal", 5, 9},
@@ -240,7 +240,7 @@ TEST(HandoverTest, EachFieldOfTheContentsIsReadAndPackedAgain) {
   }
 }
 
-TEST(HandoverTest, EachFieldOfARunComes) {
+TEST(HandoverTest, EachFieldOfARunIsHandedOver) {
   SavedMessages messages;
   const auto filled = messages.New("HandedRunState");
   Fill(true, filled.get());
@@ -257,7 +257,7 @@ TEST(HandoverTest, EachFieldOfARunComes) {
   }
 }
 
-TEST(HandoverTest, TheLongestInputThatIsNotHandledFits) {
+TEST(HandoverTest, TheLongestUnhandledInputFits) {
   HandoverContents contents = {.log = {.end = kEndOfJournal},
                                .open = {.runs = std::vector<HandedRun>(1)}};
   internal::HandedRunState& state = contents.open.runs[0].state;

@@ -143,7 +143,7 @@ MUTATIONS = [
     Mutation("a-start-that-reserves-nothing-is-the-same-journal", "server/eventlog/log_start.cc",
              ".ok() && ⟦repeats⟧) {", "false",
              # It takes a start that fails to reserve, twice.
-             unit_test="EventLog.AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEvents"),
+             unit_test="EventLog.AStartThatCannotReserveSequencesBeginsANewJournalWithTheSameEvents"),
     Mutation("what-waits-for-the-disk-is-not-handed-over", "server/eventlog/event_log_recording.cc",
              "for (EventPtr& event : ⟦unwritten.events⟧) {", "std::vector<EventPtr>()",
              # It takes a stop while the disk fails, and a start that still can reserve.
@@ -162,7 +162,7 @@ MUTATIONS = [
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
              "if (⟦status.ok()⟧) status = SyncLogOf", "false",
              # It takes a power loss before the next commit.
-             unit_test="PowerLoss.ACommitThatAStartFindsSurvivesAPowerLoss"),
+             unit_test="PowerLoss.ACommitThatTheNextStartReadsSurvivesAPowerLoss"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/event_log.cc",
              "if (backlog_.open()) range.durable = ⟦range.committed⟧;",
              "range.committed + (backlog_.First() == nullptr ? 0 : 1)"),
@@ -179,10 +179,10 @@ MUTATIONS = [
     Mutation("a-repeated-commit-writes-its-events-twice", "server/eventlog/journal.cc",
              "if (⟦event->sequence <= bounds->newest⟧) continue;", "false",
              # SQLite takes back what it could not sync.
-             unit_test="Journal.WhatIsAppendedOnceMoreIsThereOnce"),
+             unit_test="Journal.AnEventAppendedTwiceIsStoredOnce"),
     Mutation("a-hole-is-not-saved", "server/eventlog/backlog.cc", "batch.hole = ⟦hole_⟧;", "Hole{}",
              # It takes a kill between two commits.
-             unit_test="EventLog.AHoleThatNoGapNamesYetIsNamedByTheNextStart"),
+             unit_test="EventLog.TheNextStartReportsMissingSequencesThatNoGapNames"),
     Mutation("retention-trusts-any-clock", "server/eventlog/journal.cc", "by_age = ⟦ClockIsSteady(now)⟧;", "true"),
     Mutation("a-hole-ends-before-its-gap-is-written", "server/eventlog/backlog.cc",
              "if (named_by_ != 0 && ⟦bounds_.newest >= named_by_⟧) {", "true"),
@@ -205,7 +205,7 @@ MUTATIONS = [
     Mutation("evidence-is-dropped-with-the-rest", "server/eventlog/event_log_recording.cc",
              "dropped_last = update.on_public || ⟦IsEvidence(update.event->type())⟧;", "false",
              # While so much waits that events are dropped, an end is rare.
-             unit_test="FullLog.EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem"),
+             unit_test="FullLog.EventsOtherThanEvidenceAreDroppedFirstAndOneGapCountsThem"),
     Mutation("a-vm-forgets-its-last-event", "server/eventlog/recorder.h",
              "if (⟦newest == last_assigned_⟧) last_sequences_.clear();", "true"),
     Mutation("a-handed-run-forgets-its-last-event", "server/eventlog/log_start.cc",

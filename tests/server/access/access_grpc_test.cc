@@ -166,7 +166,7 @@ std::string PeerThatListsTooOften(const std::string& target) {
   return "nobody is refused";
 }
 
-TEST(Ipv6, AListenerOnEveryAddressKnowsNetworksAndIpv4Hosts) {
+TEST(Ipv6, AListenerOnEveryAddressLimitsIpv6NetworksAndIpv4Hosts) {
   if (!std::filesystem::exists("/proc/net/if_inet6")) GTEST_SKIP() << "the kernel has no IPv6";
   TestServer server({.addresses = {Address("[::1]:0"), Address("[::]:0")}, .list_rate = 1});
   const auto listeners = server.server().listeners();
@@ -177,7 +177,7 @@ TEST(Ipv6, AListenerOnEveryAddressKnowsNetworksAndIpv4Hosts) {
             "127.0.0.1");
 }
 
-TEST(Ipv6, BothProtocolsMayHaveAListenerOfTheirOwnOnOnePort) {
+TEST(Ipv6, Ipv4AndIpv6MayHaveSeparateListenersOnOnePort) {
   if (!std::filesystem::exists("/proc/net/if_inet6")) GTEST_SKIP() << "the kernel has no IPv6";
   for (const bool ipv6_first : {false, true}) {
     uint16_t port = 0;
@@ -220,7 +220,7 @@ TEST(Limits, HeadersOfACallBeyond8KiBEndTheConnection) {
 }
 
 // A scrape of the metrics may come while the daemon stops.
-TEST(Limits, RefusalsAreReadableAfterTheEnd) {
+TEST(Limits, ListenersAreReadableAfterTheShutdown) {
   TestServer server;
   const std::string address = server.address();
   EXPECT_TRUE(Info(server.NewChannel()).ok());

@@ -34,7 +34,7 @@ TEST_F(ClientsTest, AreIdentifiedByTheNameOfTheirConnection) {
 }
 
 // Opens as many calls as are permitted, of one peer and of others.
-TEST_F(ClientsTest, StreamsAndOtherCallsHaveALimitOfEachPeerAndOne) {
+TEST_F(ClientsTest, StreamsAndOtherCallsHaveALimitForEachPeerAndOneInTotal) {
   for (const char* name : {"a", "b", "c"}) Add(name, absl::StrCat("user ", name));
   const struct {
     CallKind kind;
@@ -65,7 +65,7 @@ TEST_F(ClientsTest, StreamsAndOtherCallsHaveALimitOfEachPeerAndOne) {
   }
 }
 
-TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
+TEST_F(ClientsTest, EachListenerHasASeparateShare) {
   Add("a", "user 1");
   Add("b", "user 2");
   clients_.Add("c", {.peer = "user 1", .listener = 1}, nullptr);
@@ -78,7 +78,7 @@ TEST_F(ClientsTest, EachListenerHasItsOwnShare) {
   EXPECT_EQ(clients_.open_calls(), 4);
 }
 
-TEST_F(ClientsTest, AConnectionIsCutOverTwiceItsPeersLimitOfCallsThatAreNotDone) {
+TEST_F(ClientsTest, AConnectionIsCutBeyondTwiceItsPeersLimitOfOpenCalls) {
   Add("a", "user 1");
   Add("b", "user 1");
   Add("c", "user 2");

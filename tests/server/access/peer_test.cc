@@ -10,7 +10,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(PeerOfAddress, IsTheNetworkOfAnIpv6Host) {
+TEST(PeerOfAddress, IsTheSlash64NetworkOfAnIpv6Host) {
   const auto peer = [](const char* text) {
     in6_addr address{};
     EXPECT_EQ(inet_pton(AF_INET6, text, &address), 1);

@@ -67,7 +67,7 @@ void ExpectWrong(const Wrong& row) {
   for (const std::string& text : row.says) EXPECT_THAT(parsed.text, HasSubstr(text));
 }
 
-TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
+TEST(Config, NamesTheDefaultSourcesIfNoneIsSet) {
   EXPECT_TRUE(Good({}).sources.is_default());
   EXPECT_FALSE(Good({"--watch", "/nowhere"}).sources.is_default());
   EXPECT_FALSE(Good({"--libvirt", "qemu:///system"}).sources.is_default());
@@ -76,7 +76,7 @@ TEST(Config, NamesTheDefaultSourcesWhereNoneIsSet) {
               Not(HasSubstr(DefaultSourcesText())));
 }
 
-TEST(Config, HasDefaultsForAnyone) {
+TEST(Config, HasDefaultsForRootAndForOtherUsers) {
   std::map<std::string, std::string> variables = {{"HOME", "/home/u"}};
   const Environment user = {1000, [&variables](const char* name) { return variables[name]; }};
   Config config = *ParseConfig({}, user).config;
@@ -116,7 +116,7 @@ TEST(Config, TakesEveryFlag) {
   EXPECT_EQ(config.log_format, LogFormat::kJson);
 }
 
-TEST(Config, ReadsAFileWhichTheCommandLineOverrides) {
+TEST(Config, TheCommandLineOverridesTheFile) {
   const TemporaryDirectory directory;
   std::ofstream(directory / "conf") << "# a comment\n"
                                        "watch = [\"/nowhere/a:*.qmp\", \"/nowhere/b\"]\n"
@@ -262,7 +262,7 @@ TEST(Config, AListMayHaveSeveralLines) {
 
 // Things that the flags name on this host may exist the next time: the service manager tries again
 // after exit code 1, and not after 2.
-TEST(Config, AMissingFileOrGroupIsAFailureAndNoWrongUsage) {
+TEST(Config, AMissingFileOrGroupIsAFailureAndNotAUsageError) {
   const TemporaryDirectory directory;
   const Wrong rows[] = {
       {{"--config", directory / "missing"},
@@ -383,11 +383,11 @@ TEST(Config, EveryFlagIsInTheHelpTheManualAndTheExample) {
   }
 }
 
-TEST(Config, TheHelpNamesTheFlagsWithoutWhichTheDefaultIsFollowed) {
+TEST(Config, TheHelpOfTheFirstSourceNamesTheDefaultSources) {
   EXPECT_THAT(Flags().front().help, EndsWith(". " + DefaultSourcesHelp()));
 }
 
-TEST(Config, MakesTheFlagOfASourceThatItDoesNotKnow) {
+TEST(Config, AThirdSourceGetsItsFlagFromItsTable) {
   const TemporaryDirectory directory;
   const std::string file = directory / "file";
   e2e::Touch(file);
@@ -442,7 +442,7 @@ class TlsConfig : public ::testing::Test {
   const CertificateFiles server_ = authority_->Issue(ServerCertificate());
 };
 
-TEST_F(TlsConfig, OpensTheNetwork) {
+TEST_F(TlsConfig, PermitsListeningBeyondLoopback) {
   const Config config = Good(
       With({"--listen", "127.0.0.1:1,role=reader", "--tls-client-ca", authority_->certificate(),
             "--tls-operator", "a.example", "--tls-operator", "spiffe://x/mover"}));
@@ -520,7 +520,7 @@ TEST(ListenAddress, ParsesValidAddresses) {
   }
 }
 
-TEST(ListenAddress, RefusesTheRestWithAReason) {
+TEST(ListenAddress, RefusesMalformedAddressesWithTheReason) {
   const std::pair<std::string, const char*> rows[] = {
       {"|/run/x.sock|7070", "neither"},
       {"unix:", "no path"},
@@ -549,7 +549,7 @@ TEST(ListenAddress, RefusesTheRestWithAReason) {
       ParseListenAddress("unix:/" + std::string(200, 'd') + "/" + std::string(82, 'x')).ok());
 }
 
-TEST(ListenAddress, ReadsItsOptions) {
+TEST(ListenAddress, ParsesTheOptionsOfASocket) {
   const ListenAddress plain = ParseListenAddress("unix:/x").value();
   EXPECT_EQ(plain.mode, 0660);
   EXPECT_FALSE(plain.readers_only);

@@ -347,7 +347,7 @@ class Story {
   std::set<std::string> unwritten_states_;  // given in this life
 };
 
-TEST(BacklogStoriesTest, WhateverTheDiskDoesEachEventIsWrittenOrNamed) {
+TEST(BacklogStoriesTest, WhateverTheDiskDoesEachEventIsWrittenOrNamedByAGap) {
   for (uint64_t seed = 1; seed <= 500; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     Story story(seed);

@@ -89,7 +89,7 @@ TEST_F(BacklogTest, TheJournalIsOpenedFirstThenMarkedThenWritten) {
   EXPECT_EQ(backlog_.bytes(), 0);
 }
 
-TEST_F(BacklogTest, AWriteThatFailsIsTriedAgainInItsPlace) {
+TEST_F(BacklogTest, AFailedWriteIsRetriedBeforeLaterEvents) {
   OpenJournal();
   Add();
   bounds_.newest = 1;
@@ -107,7 +107,7 @@ TEST_F(BacklogTest, AWriteThatFailsIsTriedAgainInItsPlace) {
   EXPECT_TRUE(backlog_.IsWritable(now_));
 }
 
-TEST_F(BacklogTest, ASlowWriteIsForgottenAfterAWhile) {
+TEST_F(BacklogTest, ASlowWriteIsReportedForALimitedTime) {
   OpenJournal();
   Add();
   const Backlog::Task slow = backlog_.Begin(now_, false);
@@ -155,7 +155,7 @@ TEST_F(BacklogTest, OnceTheDiskWorksOneGapNamesAllDroppedEvents) {
   EXPECT_FALSE(backlog_.GapIsDue());
 }
 
-TEST_F(BacklogTest, ABatchShowsWhetherItHasTheGapOfTheHole) {
+TEST_F(BacklogTest, ABatchShowsWhetherItHasTheGapForTheMissingSequences) {
   backlog_.Begin(now_, false);
   backlog_.TakeJournal(bounds_, true, {.first = 1, .last = 5}, {}, now_);
   backlog_.End({.work = Work::kOpen}, {.at = now_, .bounds = bounds_});
@@ -198,7 +198,7 @@ TEST_F(BacklogTest, AssignedSequencesWithoutAnEventAreReportedAsAHole) {
             "written is 2");
 }
 
-TEST_F(BacklogTest, RunsThatTheWatcherDoesNotKnowAreOver) {
+TEST_F(BacklogTest, SavedRunsThatTheWatcherDoesNotReportAreRemoved) {
   backlog_.TakeJournal(bounds_, false, {}, {{"run-1", {"state", 4}}}, now_);
   const JournalBatch all = backlog_.All();
   ASSERT_EQ(all.runs.count("run-1"), 1);
@@ -234,7 +234,7 @@ TEST_F(BacklogTest, OneGapCountsTheRefusedEventsOnceThereIsRoom) {
   EXPECT_EQ(backlog_.refused(), 3);
 }
 
-TEST_F(BacklogTest, TheMarkGrowsBeforeItIsReached) {
+TEST_F(BacklogTest, TheReservedSequencesGrowBeforeTheyAreUsedUp) {
   OpenJournal();
   backlog_.Reserve(kReservedSequences / 2 - 1);
   EXPECT_EQ(Step(), Work::kNone);
@@ -268,7 +268,7 @@ TEST_F(BacklogTest, RetentionAndEventsTakeTurns) {
   EXPECT_EQ(backlog_.Begin(now_, true).work, Work::kRetain);
 }
 
-TEST_F(BacklogTest, ClosingWritesTheRestAndThenTheNewestSequence) {
+TEST_F(BacklogTest, ClosingWritesWaitingEventsAndThenTheNewestSequence) {
   OpenJournal();
   Add();
   backlog_.CloseAt(last_assigned_);
@@ -283,7 +283,7 @@ TEST_F(BacklogTest, ClosingWritesTheRestAndThenTheNewestSequence) {
   EXPECT_EQ(backlog_.NextWrite(), absl::InfiniteDuration());
 }
 
-TEST_F(BacklogTest, ClosingTriesNothingTwice) {
+TEST_F(BacklogTest, AFailedWriteIsNotRetriedWhileClosing) {
   OpenJournal();
   Add();
   backlog_.CloseAt(last_assigned_);

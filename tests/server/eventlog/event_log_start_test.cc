@@ -101,7 +101,7 @@ void RestartWithoutMark(PumpedState* state) {
   std::filesystem::rename(away, path);
 }
 
-TEST(EventLog, AStartThatCanReserveNoSequencesBeginsAnotherJournalWithTheSameEvents) {
+TEST(EventLog, AStartThatCannotReserveSequencesBeginsANewJournalWithTheSameEvents) {
   PumpedState state;
   state.PushEach("a", 2);
   state.Restart(/*in_order=*/true);
@@ -131,7 +131,7 @@ void RestartWithUnreadableMark(PumpedState* state, const TakeHanded& take_handed
   std::filesystem::rename(away, path);
 }
 
-TEST(EventLog, AStartThatCannotReadTheUsedSequencesBeginsAnotherJournalWithTheSameEvents) {
+TEST(EventLog, AStartThatCannotReadTheUsedSequencesBeginsANewJournalWithTheSameEvents) {
   PumpedState state;
   VmUpdate started = Update("a", EventType::kStarted);
   started.saved_run = "state";
@@ -150,7 +150,7 @@ TEST(EventLog, AStartThatCannotReadTheUsedSequencesBeginsAnotherJournalWithTheSa
 }
 
 // The file may have any sequence of this journal, and cannot be written either.
-TEST(EventLog, AHandedLogBeginsAnotherJournalIfTheUsedSequencesCannotBeReadOrReserved) {
+TEST(EventLog, AHandedLogBeginsANewJournalIfTheUsedSequencesCannotBeReadOrReserved) {
   PumpedState state;
   state.PushEach("a", 2);
   const HandedLog handed = state.log().HandOver();
@@ -159,7 +159,7 @@ TEST(EventLog, AHandedLogBeginsAnotherJournalIfTheUsedSequencesCannotBeReadOrRes
   EXPECT_GT(state.log().range().newest, 2u) << "a GAP says so";
 }
 
-TEST(EventLog, AHoleThatNoGapNamesYetIsNamedByTheNextStart) {
+TEST(EventLog, TheNextStartReportsMissingSequencesThatNoGapNames) {
   PumpedState state;
   Overflow(&state);
   ASSERT_TRUE(state.log().StepWriter());  // what is behind the hole, and not its GAP
@@ -219,7 +219,7 @@ TEST_F(HandedLogTest, HandedEventsStillWaitForAFullDisk) {
   EXPECT_EQ(state_.log().range().durable, 4u) << "no sequence is missing";
 }
 
-TEST_F(HandedLogTest, OnlyItsRunsAreOpen) {
+TEST_F(HandedLogTest, OnlyTheHandedOverRunsAreOpen) {
   disk_.Fail(SQLITE_OK);
   Resume();
   ExpectAll(/*durable=*/true);
@@ -232,7 +232,7 @@ TEST_F(HandedLogTest, OnlyItsRunsAreOpen) {
 }
 
 // The disk that hung took them after all.
-TEST_F(HandedLogTest, EventsThatTheHungDiskWroteAfterAllAreNotWrittenTwice) {
+TEST_F(HandedLogTest, EventsThatAHungDiskWroteLateAreNotWrittenTwice) {
   HandedLog handed = state_.log().HandOver();
   EXPECT_THAT(handed.unwritten.events, SizeIs(2));
   disk_.Fail(SQLITE_OK);
@@ -258,7 +258,7 @@ TEST_F(HandedLogTest, TheHandedJournalIdTakesPrecedenceOverTheFile) {
   EXPECT_EQ(state_.log().identity().journal_id, "another");
 }
 
-TEST_F(HandedLogTest, TheOldestAreDroppedBeyondTheBound) {
+TEST_F(HandedLogTest, TheOldestEventsAreDroppedBeyondTheBound) {
   for (int i = 0; i < 20; ++i) state_.PushEach("b", 1);
   HandedLog handed = state_.log().HandOver();
   ASSERT_THAT(handed.unwritten.events, SizeIs(22));
@@ -313,7 +313,7 @@ TEST(EventLog, AJournalThatCannotBeUsedIsMovedAsideAtTheStart) {
 }
 
 // A read error that passes looks to SQLite as damage.
-TEST(EventLog, DamageThatACheckDoesNotConfirmCostsNothing) {
+TEST(EventLog, DamageThatACheckDoesNotConfirmLosesNothing) {
   FaultyDisk disk;
   PumpedState state;
   state.PushEach("a", 1);
@@ -350,7 +350,7 @@ TEST(EventLog, DamageThatIsFoundWhileRunningIsReplacedByTheNextStart) {
 }
 
 // A reason is for people: what it begins with decides nothing.
-TEST(EventLog, AReasonThatReadsLikeADecisionIsChecked) {
+TEST(EventLog, TheTextOfADamageReportDecidesNothing) {
   PumpedState state;
   state.PushEach("a", 1);
   ReportDamage(state.journal_options().path, absl::DataLossError("replace\nit"),
@@ -383,7 +383,7 @@ TEST(EventLog, DamageThatTheNextStartDoesNotFindIsIgnored) {
 }
 
 // The file may be undamaged, but must not be written in any case.
-TEST(EventLog, AReportThatSaysReplaceOrNothingNeedsNoCheck) {
+TEST(EventLog, AnEmptyReportOrOneThatDemandsReplacementNeedsNoCheck) {
   for (const bool replace : {true, false}) {
     PumpedState state;
     state.PushEach("a", 1);
@@ -413,7 +413,7 @@ TEST(EventLog, DamageOfAFileWhoseLogIsGoneNeedsNoCheck) {
   EXPECT_NE(state.log().identity().journal_id, kJournal);
 }
 
-TEST(EventLog, AJournalWhoseReportedDamageCannotBeCheckedNowIsNotReplaced) {
+TEST(EventLog, AJournalWhoseDamageCannotBeCheckedIsNotReplaced) {
   FaultyDisk disk;
   PumpedState state;
   state.PushEach("a", 1);
@@ -512,7 +512,7 @@ void LeaveOpenRun(PumpedState* state) {
   Break(*state);
 }
 
-TEST(UnopenedJournal, WithoutTheUsedSequencesNothingBegins) {
+TEST(UnopenedJournal, TheLogDoesNotOpenIfTheUsedSequencesAreUnreadable) {
   FaultyDisk disk;
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
@@ -523,7 +523,7 @@ TEST(UnopenedJournal, WithoutTheUsedSequencesNothingBegins) {
   EXPECT_TRUE(absl::IsUnavailable(EventLog::Open({.journal = {.path = path}}, &clock).status()));
 }
 
-TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
+TEST(UnopenedJournal, AGapReportsThatItsOpenRunsWereNotFollowed) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true);
@@ -535,7 +535,7 @@ TEST(UnopenedJournal, AGapSaysThatItsOpenRunsWereNotFollowed) {
   EXPECT_THAT(events[0].message(), HasSubstr("have no STOPPED"));
 }
 
-TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
+TEST(UnopenedJournal, NoGapIsWrittenIfItsOpenRunsWereHandedOver) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true, [](const JournalEnd& found) {
@@ -549,7 +549,7 @@ TEST(UnopenedJournal, NoGapIsDueWhereItsOpenRunsWereHandedOver) {
 }
 
 // A daemon that is killed next has them.
-TEST(UnopenedJournal, ItsOpenRunsStayWhereTheyWereHandedOver) {
+TEST(UnopenedJournal, HandedOverRunsStaySavedOnceItCanBeOpened) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/true, [](const JournalEnd&) {
@@ -560,7 +560,7 @@ TEST(UnopenedJournal, ItsOpenRunsStayWhereTheyWereHandedOver) {
   EXPECT_THAT(state.log().TakeRuns(), SizeIs(1));
 }
 
-TEST(UnopenedJournal, AGapIsStillDueWhereADaemonHandsOverWhatItDidNotKnow) {
+TEST(UnopenedJournal, AHandoverByADaemonThatCouldNotReadItStillLeadsToAGap) {
   PumpedState state;
   LeaveOpenRun(&state);
   state.Restart(/*in_order=*/false);
@@ -592,7 +592,7 @@ TEST(UnopenedJournal, TakesWhatWasHandedOverWhenItCanBeOpened) {
   EXPECT_THAT(Durability(state.Events()), ElementsAre(Pair(1, true), Pair(2, true)));
 }
 
-TEST(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
+TEST(UnopenedJournal, AGapNamesAllEventsIfTheFileIsGoneWhenItCanBeOpened) {
   PumpedState state;
   state.PushEach("a", 1);
   Break(state);
@@ -604,7 +604,7 @@ TEST(UnopenedJournal, AGapNamesAllOfAFileThatIsGoneWhenItCanBeOpened) {
   ExpectThatTheNewestNamesAllBefore(&state);
 }
 
-TEST(UnopenedJournal, AHoleThatNoGapNamesYetIsNamedWhenItCanBeOpened) {
+TEST(UnopenedJournal, MissingSequencesThatNoGapNamesAreReportedWhenItCanBeOpened) {
   PumpedState state(EventLogOptions{.max_waiting_bytes = 400});  // less than two events
   for (int i = 0; i < 3; ++i) {
     state.PushUnwritten({Reset()});

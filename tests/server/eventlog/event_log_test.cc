@@ -56,7 +56,7 @@ TEST(EventLog, AnEventIsPublicOnceItIsDurableOrHasWaitedForASecond) {
   EXPECT_EQ(state.log().range().durable, 3u);
 }
 
-TEST(EventLog, AnUpdateWithoutAnEventIsDurableOnceThoseBeforeItAre) {
+TEST(EventLog, AnUpdateWithoutAnEventIsDurableOnceEarlierOnesAre) {
   PumpedState state;
   state.PushUnwritten({Reset()});
   std::optional<bool> durable;
@@ -68,7 +68,7 @@ TEST(EventLog, AnUpdateWithoutAnEventIsDurableOnceThoseBeforeItAre) {
   EXPECT_EQ(durable, true);
 }
 
-TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOnce) {
+TEST(EventLog, AHungDiskIsReportedAfterTwoSecondsAndLaterEventsArePublicAtOnce) {
   PumpedState state;
   state.PushUnwritten({Reset()});
   state.clock().Advance(Backlog::kMaxCommit - absl::Milliseconds(1));
@@ -97,7 +97,7 @@ TEST(EventLog, ADiskThatHangsIsReportedAfterTwoSecondsAndWhatFollowsIsPublicAtOn
   EXPECT_TRUE(state.reported_writable());
 }
 
-TEST(EventLog, ADiskOnWhichEachWriteIsSlowDoesNotWorkAgainAfterEach) {
+TEST(EventLog, ADiskThatIsAlwaysSlowIsNotReportedAsWorkingBetweenWrites) {
   PumpedState state;
   state.PushUnwritten({Reset()});
   for (int write = 0; write < 4; ++write) {
@@ -200,7 +200,7 @@ class FullLog : public testing::Test {
   PumpedState state_{EventLogOptions{.max_waiting_bytes = 5'000}};
 };
 
-TEST_F(FullLog, EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem) {
+TEST_F(FullLog, EventsOtherThanEvidenceAreDroppedFirstAndOneGapCountsThem) {
   state_.PushUnwritten({Update("b", EventType::kStarted)});
   state_.Write();
   EXPECT_EQ(Count(EventType::kReset), kNoise - static_cast<ptrdiff_t>(dropped()));
@@ -214,14 +214,14 @@ TEST_F(FullLog, EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem) {
   }
 }
 
-TEST_F(FullLog, EvenEvidenceHasABound) {
+TEST_F(FullLog, EvidenceHasABoundToo) {
   for (int i = 0; i < kNoise; ++i) state_.PushUnwritten({Noise("b", EventType::kStarted)});
   state_.Write();
   EXPECT_GT(Count(EventType::kStarted), 0);
   EXPECT_LT(Count(EventType::kStarted), kNoise);
 }
 
-TEST_F(FullLog, LosesNoStateOfAVm) {
+TEST_F(FullLog, KeepsTheLatestStateOfEachVm) {
   VmUpdate saved = Noise("a");
   for (const char* state : {"first", "second"}) {
     saved.saved_run = state;
@@ -309,7 +309,7 @@ v1::ListEventsRequest CheckedList(const std::string& request) {
   return list;
 }
 
-TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
+TEST(EventLog, AListingContinuesAfterAJumpOfTheSequences) {
   PumpedState state;
   state.PushEach("a", 2);
   state.Restart(/*in_order=*/false);
@@ -323,7 +323,7 @@ TEST(EventLog, AListingPassesOverAJumpOfTheSequences) {
   }
 }
 
-TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
+TEST(EventLog, AListingIncludesEventsThatLeaveMemoryMeanwhile) {
   const TemporaryDirectory directory;
   const std::string path = directory / "journal.db";
   BusyClock clock;
@@ -376,7 +376,7 @@ TEST(EventLog, AListingHasWhatIsWrittenAndLeavesMemoryMeanwhile) {
 }
 
 // Nobody saw the end when it happened: it may have happened at any time in between.
-TEST(EventLog, AListHasAnEndByEachTimeAtWhichItMayHaveHappened) {
+TEST(EventLog, AListIncludesAnEndForAnyTimeAtWhichItMayHaveHappened) {
   PumpedState state;
   VmUpdate end = Stopped("a", "run-a", ShutdownClass::kUnknown);
   *end.event->mutable_observe_time() = ToTimestamp(At(50));

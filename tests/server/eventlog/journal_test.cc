@@ -82,7 +82,7 @@ TEST(Retention, ANoisyVmLosesItsOwnEventsAndNoEvidence) {
                                         "21 noisy", "22 noisy", "23 noisy", "24 quiet"));
 }
 
-TEST(Retention, TheContractTheAlertAndTheDocumentsNameWhatGoesLast) {
+TEST(Retention, TheContractTheAlertAndTheDocumentsNameTheEventsDroppedLast) {
   EXPECT_EQ(EvidenceNames(), "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP");
   for (const char* file :
        {"/proto/vmeventd/v1/vm_events.proto", "/docs/internals/journal.md", "/docs/install.md",
@@ -102,7 +102,7 @@ TEST(Retention, VmsWithEquallyManyEventsLoseEquallyMany) {
   EXPECT_THAT(Rows(&state), ElementsAre("10 a", "11 b", "12 c", "13 a", "14 b", "15 c"));
 }
 
-TEST(Retention, ANoisyVmWhoseEventsComeLateLosesThem) {
+TEST(Retention, ANoisyVmLosesItsOwnEventsEvenIfTheyAreTheNewest) {
   PumpedState state({}, {.retention_events = 8});
   for (const char* name : {"a", "a", "b", "b", "noisy"}) state.PushEach(name, 1);
   state.PushEach("noisy", 5);
@@ -197,7 +197,7 @@ TEST(Retention, AClockThatIsAheadWhenTheLogBeginsDeletesNothing) {
   EXPECT_EQ(Rows(&state).size(), 3u);
 }
 
-TEST(Retention, ATimeInTheFutureIsAsOldAsWhatFollows) {
+TEST(Retention, AnEventDatedInTheFutureIsAsOldAsTheOnesAfterIt) {
   PumpedState state({}, {.retention_age = absl::Hours(1)});
   state.Push({Update("a", EventType::kReset, At(int64_t{400} * 86'400)),
               Update("b", EventType::kReset, At(0)), Update("c", EventType::kReset, At(9'000))});
@@ -253,7 +253,7 @@ TEST(JournalReader, APositionBeforeTheOldestEventIsOutOfRange) {
   EXPECT_TRUE(state.log().Begin(AfterSequence{6, kJournal}).ok());
 }
 
-TEST(JournalReader, SinceBeforeWhatWasDeletedIsOutOfRange) {
+TEST(JournalReader, ATimeBeforeDeletedEventsIsOutOfRange) {
   PumpedState state({}, {.retention_events = 3});
   for (int64_t i = 1; i <= 6; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
   EXPECT_TRUE(absl::IsOutOfRange(state.reader()->Locate(At(20)).status()));
@@ -270,7 +270,7 @@ TEST(JournalReader, IfNothingWasDeletedAnyTimeIsInRange) {
 }
 
 // The times of thinned-out events are no longer known.
-TEST(JournalReader, SinceBeforeWhatWasThinnedOutBeginsAtTheOldest) {
+TEST(JournalReader, ATimeBeforeThinnedOutEventsBeginsAtTheOldestEvent) {
   PumpedState state({}, {.retention_events = 4});
   state.Push({Update("quiet", EventType::kStarted)});
   state.PushEach("noisy", 8);
@@ -286,7 +286,7 @@ TEST(JournalReader, ATimeBeforeDeletedEventsStaysOutOfRangeAfterThinningOut) {
 }
 
 // Memory may still have the thinned-out events.
-TEST(JournalReader, TheOldestEventComesAfterThoseThatWereThinnedOut) {
+TEST(JournalReader, TheOldestEventIsAfterTheThinnedOutOnes) {
   PumpedState state({}, {.retention_events = 2});
   state.Push({Update("a", EventType::kStarted)});
   state.PushEach("noisy", 4);
@@ -297,7 +297,7 @@ TEST(JournalReader, TheOldestEventComesAfterThoseThatWereThinnedOut) {
   EXPECT_EQ(state.reader()->Locate(absl::InfinitePast()).value(), oldest);
 }
 
-TEST(JournalReader, SinceATimeWhoseEventsWereThinnedOutBeginsWithAGap) {
+TEST(JournalReader, ATimeWhoseEventsWereThinnedOutBeginsWithTheirGap) {
   PumpedState state({}, {.retention_events = 3});
   state.Push({Update("quiet", EventType::kReset, At(10))});
   for (int64_t i = 2; i <= 5; ++i) state.Push({Update("noisy", EventType::kReset, At(i * 10))});
@@ -306,7 +306,7 @@ TEST(JournalReader, SinceATimeWhoseEventsWereThinnedOutBeginsWithAGap) {
   EXPECT_EQ(state.reader()->Locate(At(30)).value(), 2u) << "where its GAP begins";
 }
 
-TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
+TEST(JournalReader, ATimeJustBeforeThinnedOutEventsBeginsWithTheirGap) {
   PumpedState state({}, {.retention_events = 3});
   state.Push({Update("quiet", EventType::kStarted, At(10))});
   for (int64_t i = 2; i <= 4; ++i) state.Push({Update("noisy", EventType::kReset, At(i * 10))});
@@ -315,7 +315,7 @@ TEST(JournalReader, SinceATimeJustBeforeWhatWasThinnedOutBeginsWithItsGap) {
   EXPECT_EQ(state.reader()->Locate(At(15)).value(), 2u);
 }
 
-TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
+TEST(JournalReader, AGarbledRowIsReadAsAGap) {
   // The garbled rows, in this order: an encoding that does not end; another sequence; no sequence;
   // the type 0; a type other than the row's; a VM that does not end; no VM.
   for (const char* garbled :
@@ -346,7 +346,7 @@ TEST(JournalReader, AGapStandsForARowThatIsGarbled) {
   }
 }
 
-TEST(JournalReader, ARowWhoseSequenceIsGarbledHidesNoOtherRow) {
+TEST(JournalReader, AGarbledSequenceHidesNoOtherRow) {
   PumpedState state({}, {.retention_events = 3});
   for (int64_t i = 1; i <= 3; ++i) state.Push({Update("a", EventType::kReset, At(i * 10))});
   ASSERT_TRUE(
@@ -469,7 +469,7 @@ TEST(Journal, AnEventTakesAtMostThreeHundredBytes) {
   EXPECT_LE(std::filesystem::file_size(path) / 20'000, 300u);
 }
 
-TEST(Journal, AVmStandsOnceForAllItsEventsUntilItChanges) {
+TEST(Journal, AVmIsStoredOnceForAllItsEventsUntilItChanges) {
   PumpedState state({}, {.retention_events = 5});
   const auto vms = [&] {
     SqliteDatabase database(state.journal_options().path);
@@ -542,7 +542,7 @@ TEST(Journal, TheLastStoppedVmsAreRemembered) {
 }
 
 // A commit that ended with an error may have written its events.
-TEST(Journal, WhatIsAppendedOnceMoreIsThereOnce) {
+TEST(Journal, AnEventAppendedTwiceIsStoredOnce) {
   const TemporaryDirectory directory;
   const auto opened = Journal::Open({.path = directory / "journal.db"}, At(0));
   ASSERT_TRUE(opened.ok());

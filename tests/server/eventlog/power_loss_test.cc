@@ -147,7 +147,7 @@ TEST_P(PowerLossTest, LosesNothingDurableAndReusesNoSequence) {
   EXPECT_GT(losses_, 15);
 }
 
-TEST(PowerLoss, ACommitThatAStartFindsSurvivesAPowerLoss) {
+TEST(PowerLoss, ACommitThatTheNextStartReadsSurvivesAPowerLoss) {
   const PowerLossDisk disk;
   const TemporaryDirectory directory;
   const JournalOptions options{.path = directory / "journal.db"};

@@ -56,7 +56,7 @@ TEST_F(PublicationQueueTest, ATurnWaitsForTheDiskUntilPatienceEndsAndIsNotDurabl
   EXPECT_THAT(due.front().observed, IsEmpty());
 }
 
-TEST_F(PublicationQueueTest, ATurnThatIsWrittenIsDueAndDurable) {
+TEST_F(PublicationQueueTest, AWrittenTurnIsDueAndDurable) {
   Add(kNow, /*has_batch=*/true);
   for (Backlog::Task task = backlog_.Begin(kNow, false); task.work != Backlog::Work::kNone;
        task = backlog_.Begin(kNow, false)) {

@@ -50,7 +50,7 @@ TEST(RecentEventsTest, AReadHasAtLeastOneEventAndEndsSoonAfterItsLimitOfBytes) {
   EXPECT_THAT(Sequences(recent.Read(1, size + 1)), ElementsAre(1, 2));
 }
 
-TEST(RecentEventsTest, TrimKeepsWhatTheDiskLacksAndTheLastEvent) {
+TEST(RecentEventsTest, TrimKeepsUnwrittenEventsAndTheLastOne) {
   const size_t of_one = EventAt(1)->memory();
   RecentEvents recent(of_one, 0);
   recent.Add({EventAt(1), EventAt(2), EventAt(3)});
@@ -74,7 +74,7 @@ TEST(RecentEventsTest, DroppedEventsAreGoneAndTheirSequencesAreMissing) {
   EXPECT_EQ(recent.bytes(), 2 * EventAt(1)->memory());
 }
 
-TEST(RecentEventsTest, WithoutAnEventTheOldestOneIsTheNext) {
+TEST(RecentEventsTest, WithoutEventsTheOldestSequenceIsTheNextOne) {
   const RecentEvents recent(1 << 20, 9);
   EXPECT_EQ(recent.newest(), 9);
   EXPECT_EQ(recent.oldest(), 10);

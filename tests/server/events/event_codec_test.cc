@@ -84,7 +84,7 @@ TEST(EventCodec, ClampsTimesThatATimestampCannotHold) {
   EXPECT_EQ(before_1970.nanos(), 999999999);
 }
 
-TEST(EventCodec, ALoggedEventHasWhatFiltersLookAt) {
+TEST(EventCodec, ALoggedEventHasTheFieldsThatFiltersRead) {
   std::vector<v1::Vm> vms = {Status("web1", "r1"), Status(std::string(200, 'n'), ""),
                              Status("", ""), Status("web2", std::string(128, 'r'))};
   vms[0].mutable_ref()->set_source("libvirt:qemu:///system");
@@ -120,13 +120,13 @@ TEST(EventCodec, EachFieldOfAnEventIsReadAsItWasLogged) {
   EXPECT_EQ(Differences(event, EventOf(LoggedEvent(EventRecord{*Logged(event)}))), "");
 }
 
-TEST(EventCodec, ALongMessageIsReadAsWell) {
+TEST(EventCodec, ALongMessageIsReadUnchanged) {
   v1::Event event = Completed(nullptr, 9);
   event.set_message(std::string(100'000, 'x'));
   EXPECT_EQ(EventOf(*Logged(event)).message(), event.message());
 }
 
-TEST(EventCodec, AVmFieldReadsInEveryAnswer) {
+TEST(EventCodec, ASerializedVmCanBeAppendedToEachResponse) {
   const std::string vm = Serialized(Status("web1", "r1"));
   std::string watch;
   std::string list;

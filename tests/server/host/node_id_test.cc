@@ -31,7 +31,7 @@ TEST(NodeId, IsStoredInTheStateDirectoryWhereThereIsNoMachineId) {
 }
 
 // Another id would be another node for everybody who knows this one.
-TEST(NodeId, IsWhatSystemdPrintsForTheApplication) {
+TEST(NodeId, EqualsTheApplicationsIdThatSystemdPrints) {
   const TemporaryDirectory directory;
   FILE* const systemd =
       popen("systemd-id128 machine-id --uuid --app-specific=cfa051b179e349de98d50d35ed0d0b37", "r");

@@ -35,7 +35,7 @@ absl::Duration Gap(Watchdog::Thread thread, absl::Duration from, absl::Duration 
   return std::max(gap, absl::Seconds(100) - notified);
 }
 
-TEST(Watchdog, AHangThatIsShorterThanItsLimitIsNoEnd) {
+TEST(Watchdog, AHangShorterThanTheLimitDoesNotEndTheDaemon) {
   for (const Watchdog::Thread thread : kAll) {
     EXPECT_LE(Gap(thread, absl::Seconds(1000), absl::Seconds(1000)), absl::Seconds(1.1));
     for (const absl::Duration phase : {absl::ZeroDuration(), absl::Milliseconds(2),

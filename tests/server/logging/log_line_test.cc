@@ -41,7 +41,7 @@ TEST(LogLine, WritesOneObjectALineForAnyMessage) {
   EXPECT_EQ(object["message"], "a\n\"b\"\x01 \xef\xbf\xbd {}");
 }
 
-TEST(LogLine, FieldsAreFieldsInJsonAndPairsInText) {
+TEST(LogLine, FieldsAreMembersInJsonAndKeyValuePairsInText) {
   const std::string payload =
       R"({"message":"VM stopped","vm":"web 1","sequence":7,"evidence":["a=1","b"]})";
   EXPECT_EQ(Line(LogFormat::kText, payload, kStopLogger),
@@ -70,7 +70,7 @@ TEST(LogLine, NoTextControlsATerminal) {
             "e \xe6\xbc\xa2");
 }
 
-TEST(LogLine, TheJournalGetsThePriorityAndKeepsTheTimeItself) {
+TEST(LogLine, ALineForTheJournalHasThePriorityAndNoTime) {
   EXPECT_EQ(Line(LogFormat::kText, "a\nb", "", /*for_journal=*/true), "<4>warn  a\\x0ab\n");
   const std::string json = Line(LogFormat::kJson, "a", "", /*for_journal=*/true);
   ASSERT_EQ(json.substr(0, 3), "<4>");
@@ -145,7 +145,7 @@ std::map<std::string, std::string> FieldsOf(const std::string& line) {
   return out;
 }
 
-TEST(StopLog, NoValueEndsItsQuotesEarly) {
+TEST(StopLog, AValueCannotEndItsQuotesEarly) {
   for (const std::string name : {R"(x\" class=USER cause=GUEST_POWEROFF y=\")", R"(x\)", R"(a b\)",
                                  R"(\\" vm=web1)", R"(")", R"(\")", R"(a=b)", R"(\x0a)"}) {
     const std::string payload = StopFields(StoppedBySignal(name)).dump();

@@ -114,7 +114,7 @@ TEST_F(LogSinkTest, AStalledReaderBlocksNoCallerAndGetsAReportOfLostLines) {
   EXPECT_THAT(lines[lines.size() - 2], HasSubstr("more text"));
 }
 
-TEST_F(LogSinkTest, EndsWithAStalledReader) {
+TEST_F(LogSinkTest, StopsDespiteAStalledReader) {
   BeginWithPipe({.max_bytes = 200'000, .patience = absl::Milliseconds(50), .lines = 1e9});
   for (int i = 0; i < 10'000; ++i) logger_->info("{}", std::string(100, 'x'));
   logger_->flush();
@@ -123,14 +123,14 @@ TEST_F(LogSinkTest, EndsWithAStalledReader) {
   EXPECT_GT(meters_.stalled_read.value(), 0u);
 }
 
-TEST_F(LogSinkTest, AnEndWithoutPatienceWritesWhatThereIsRoomFor) {
+TEST_F(LogSinkTest, StoppingWithoutPatienceWritesAsMuchAsFits) {
   BeginWithPipe({.patience = absl::ZeroDuration()});
   for (int i = 0; i < 100; ++i) logger_->info("line {}", i);
   End();
   EXPECT_THAT(ReadAll(), SizeIs(100));
 }
 
-TEST_F(LogSinkTest, WritesToASocketAsWell) {
+TEST_F(LogSinkTest, WritesToASocketToo) {
   End();
   int ends[2];
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
@@ -224,7 +224,7 @@ TEST_F(LogLimitTest, AStormOfStopsIsLimitedAndCounted) {
   EXPECT_THAT(lines.back(), HasSubstr("kind=\"stop warn\" lines=8900"));
 }
 
-TEST_F(LogLimitTest, NoKindCrowdsOutAnother) {
+TEST_F(LogLimitTest, EachLevelHasItsOwnLimit) {
   for (int i = 0; i < 1000; ++i) logger_->info("chatter");
   for (int i = 0; i < 1000; ++i) logger_->warn("flapping");
   logger_->error("the disk is full");

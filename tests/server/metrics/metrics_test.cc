@@ -88,7 +88,7 @@ TEST_F(MetricsTest, NoNameOfAVmIsALabel) {
   EXPECT_THAT(Text(), Not(HasSubstr("a-name-to-find")));
 }
 
-TEST_F(MetricsTest, TheLastStopsNameTheirVmsWhereThatIsAskedFor) {
+TEST_F(MetricsTest, TheLastStopsNameTheirVmsIfConfigured) {
   sources_.named_vms = 2;
   EXPECT_THAT(Text(), Not(HasSubstr("vm_last_stop")));
   VmUpdate first = Stopped("old", "run-1", ShutdownClass::kUser);
@@ -114,7 +114,7 @@ TEST_F(MetricsTest, MeasuresTheStagesOfAnEvent) {
                bucket + "{leg=\"observed_to_durable\",le=\"0.05\"} 1"});
 }
 
-TEST_F(MetricsTest, ASteppedClockMakesNoNegativeLatencyAndAStoppedHasNone) {
+TEST_F(MetricsTest, ASteppedClockMakesNoNegativeLatencyAndAStoppedEventHasNone) {
   VmUpdate stopped = Stopped("a", "run-a", ShutdownClass::kUser);
   stopped.event->mutable_qemu_time()->CopyFrom(ToTimestamp(At(-30)));  // of its SHUTDOWN
   pumped_.Push({stopped});
@@ -236,7 +236,7 @@ TEST_F(MetricsServerTest, AnswersGetAndHeadOfItsOnePath) {
   EXPECT_THAT(Ask("GARBAGE \x01\x02"), Not(HasSubstr(" 200 ")));
 }
 
-TEST_F(MetricsServerTest, AProbeAsksWhetherTheDaemonLivesOrAServiceServes) {
+TEST_F(MetricsServerTest, ProbesReportWhetherTheDaemonLivesOrAServiceServes) {
   EXPECT_THAT(Ask("GET /readyz"), StartsWith("HTTP/1.1 503 ")) << "the first scan is not done";
   health_.OnFirstScan();
   health_.Report({{"journal", false}});
@@ -264,7 +264,7 @@ TEST_F(MetricsServerTest, AProbeAsksWhetherTheDaemonLivesOrAServiceServes) {
   EXPECT_THAT(Ask("GET /healthz"), StartsWith("HTTP/1.1 200 ")) << "it is stopping in order";
 }
 
-TEST_F(MetricsServerTest, StalledConnectionsLockNobodyOut) {
+TEST_F(MetricsServerTest, StalledConnectionsDoNotBlockAScrape) {
   std::vector<UniqueFd> stalled;
   for (int i = 0; i < 200; ++i) {
     stalled.push_back(Connect());

@@ -34,14 +34,14 @@ std::vector<std::string> Texts(const EventCounts& counts) {
   return texts;
 }
 
-TEST(EventCountsTest, TheMostAreFirst) {
+TEST(EventCountsTest, RowsAreOrderedByTheirCount) {
   EventCounts counts(v1::COUNT_KEY_VM, absl::ZeroDuration(), false);
   for (const char* vm : {"a", "b", "c", "b"}) Add(&counts, vm);
   counts.Add({.type = v1::EVENT_TYPE_GAP});  // of the node
   EXPECT_THAT(Texts(counts), ElementsAre("b 2", "a 1", "c 1"));
 }
 
-TEST(EventCountsTest, ADayBeginsWhereTheOffsetHasIt) {
+TEST(EventCountsTest, ADayBeginsAtMidnightOfTheUtcOffset) {
   for (const auto& [offset, day] : {std::pair(0, "1970-01-01 1"), std::pair(2, "1970-01-02 1")}) {
     EventCounts counts(v1::COUNT_KEY_DAY, absl::Hours(offset), false);
     Add(&counts, "a", 23 * 60 * 60);
@@ -49,7 +49,7 @@ TEST(EventCountsTest, ADayBeginsWhereTheOffsetHasIt) {
   }
 }
 
-TEST(EventCountsTest, HoursAndMinutesHaveTheirDay) {
+TEST(EventCountsTest, HoursAndMinutesAreShownWithTheirDay) {
   for (const auto& [key, text] : {std::pair(v1::COUNT_KEY_HOUR, "1970-01-02 01 1"),
                                   std::pair(v1::COUNT_KEY_MINUTE, "1970-01-02 01:05 1")}) {
     EventCounts counts(key, absl::Hours(2), false);

@@ -68,7 +68,7 @@ TEST(IncomingCall, AStreamWithItsRequestContinues) {
   EXPECT_TRUE(call.Read());
 }
 
-TEST(IncomingCall, WithoutARequestIsRefused) {
+TEST(IncomingCall, ACallWithoutARequestIsRefused) {
   TestServer server;
   OpenCall call(server.NewChannel(), kListVms);
   ASSERT_TRUE(call.WritesDone());
@@ -84,7 +84,7 @@ TEST(IncomingCall, AMethodThatDoesNotExistIsUnimplemented) {
   }
 }
 
-TEST(IncomingCall, EveryMethodCountsForItsPeer) {
+TEST(IncomingCall, ACallOfAnyMethodCountsForItsPeer) {
   const TemporaryDirectory directory;
   TestServer server({.addresses = {ParseListenAddress("unix:" + (directory / "s")).value(),
                                    ParseListenAddress("127.0.0.1:0").value()},

@@ -255,7 +255,7 @@ TEST_F(QueriesTest, PagesThroughVmsWhileTheyComeAndGo) {
   EXPECT_THAT(Names(Vms(next)), ElementsAre("b/run-b", "c/run-c", "e/run-e"));
 }
 
-TEST_F(QueriesTest, AUuidFindsTheRunsThatHaveItNow) {
+TEST_F(QueriesTest, AUuidFindsOnlyRunsThatStillHaveIt) {
   const std::string uuid = "550e8400-e29b-41d4-a716-446655440000";
   VmUpdate update = Update("a", EventType::kStarted);
   update.status->mutable_ref()->set_uuid(uuid);
@@ -303,7 +303,7 @@ TEST_F(QueriesTest, ListsThatWaitForADiskThatHangsAreAnswered) {
   EXPECT_TRUE(answers[3].ok()) << answers[3];
 }
 
-TEST_F(QueriesTest, ListsOnlySomeOfManyRunIds) {
+TEST_F(QueriesTest, TheErrorForAnAmbiguousNameListsABoundedNumberOfRuns) {
   for (int i = 0; i < 500; ++i) {
     VmUpdate update = Update("a", EventType::kStarted);
     update.status->mutable_ref()->set_run_id(absl::StrCat("run-", i));

@@ -154,7 +154,7 @@ TEST(RequestChecks, ErrorsOfIntentsNameFieldValueAndRule) {
   EXPECT_EQ(ttl("ttl { seconds: 86400 }"), absl::Hours(24));
 }
 
-TEST(RequestChecks, ATextMayContainEveryOtherCharacter) {
+TEST(RequestChecks, ATextMayContainEveryPrintableCharacter) {
   v1::DeclareIntentRequest request;
   request.set_vm_name("web1");
   request.set_actor("gr\u00fc\u00dfe \u00a0\u2027\u202a\u6f22");

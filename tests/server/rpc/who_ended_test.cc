@@ -16,7 +16,7 @@ std::string Who(const std::string& shutdown, const std::string& source = "qmp:/r
   return WhoOf(FromText<v1::ShutdownDetail>(shutdown), vm);
 }
 
-TEST(WhoEndedTest, WhoIsTheActorOrElseTheSenderTheManagerTheGuestOrTheHost) {
+TEST(WhoEndedTest, NamesTheActorOrElseTheSenderTheManagerTheGuestOrTheHost) {
   const std::string intended = "intent { actor: 'alice' } sender { command: 'bash' } ";
   EXPECT_EQ(Who(intended + "shutdown_class: SHUTDOWN_CLASS_ADMIN"), "alice");
   EXPECT_EQ(Who(intended + "shutdown_class: SHUTDOWN_CLASS_CRASH"), "bash") << "it did not decide";

@@ -77,7 +77,7 @@ TEST(StreamCursor, AReplayReportsThatItHasCaughtUp) {
   EXPECT_TRUE(SaysNothing(&at_head)) << "its first Progress has reported it";
 }
 
-TEST(StreamCursor, AFilteredStreamsProgressCoversWhatItLeftOut) {
+TEST(StreamCursor, TheProgressOfAFilteredStreamCoversOmittedEvents) {
   PumpedState pumped;
   StreamCursor cursor = Cursor(pumped.log(), FromNow{}, "vm_names: 'web*'");
   Next(&cursor);
@@ -143,7 +143,7 @@ TEST(StreamCursor, AnEventLargerThanAMessageIsSentAlone) {
   }
 }
 
-TEST(StreamCursor, GivesTheSnapshotThenWhatFollows) {
+TEST(StreamCursor, SendsTheSnapshotAndThenLaterEvents) {
   PumpedState pumped;
   std::vector<VmUpdate> updates;
   for (int i = 0; i < 3000; ++i) {
@@ -188,7 +188,7 @@ TEST(StreamCursor, ManySnapshotsThatAreNotReadCostLittleAndTheNextStreamBeginsWi
   EXPECT_EQ(pumped.log().Begin(FromSnapshot{})->cursor, 100);
 }
 
-TEST(StreamCursor, APositionFromBeforeTheSnapshotIsDoneLosesNothing) {
+TEST(StreamCursor, APositionTakenDuringTheSnapshotLosesNothing) {
   PumpedState pumped(Ring{}, {.retention_events = 3});
   pumped.PushEach("a", 3);
   StreamCursor cursor = Cursor(pumped.log(), FromSnapshot{});
@@ -209,7 +209,7 @@ v1::WatchEventsResponse NextFromJournal(PumpedState* pumped, StreamCursor* curso
   return Message(cursor->Next(bytes));
 }
 
-TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
+TEST(StreamCursor, ReadsFromTheJournalTheEventsThatTheRingNoLongerHas) {
   PumpedState pumped(RingOf(3));
   pumped.PushEach("a", 10);
   StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal});
@@ -221,7 +221,7 @@ TEST(StreamCursor, TakesFromTheJournalWhatTheRingNoLongerHolds) {
   EXPECT_TRUE(SaysNothing(&cursor));
 }
 
-TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullMessage) {
+TEST(StreamCursor, AGapNamesThinnedOutEventsEvenInAFullMessage) {
   PumpedState pumped(RingOf(21), {.retention_events = 8});  // 20 of "noisy"
   pumped.Push({Update("quiet", EventType::kStarted)});
   pumped.PushEach("noisy", 5);
@@ -238,7 +238,7 @@ TEST(StreamCursor, AGapNamesWhatWasThinnedOutInAFullMessage) {
   EXPECT_THAT(Sequences(Next(&cursor)), SizeIs(20));
 }
 
-TEST(StreamCursor, AFilterThatMatchesNothingInTheJournalAsksOnWithoutAMessage) {
+TEST(StreamCursor, AFilterThatMatchesNothingReadsTheJournalToItsEndWithoutAMessage) {
   PumpedState pumped(RingOf(2));
   pumped.PushEach("a", 10);
   StreamCursor cursor = Cursor(pumped.log(), AfterSequence{0, kJournal}, "vm_names: 'b'");
@@ -276,7 +276,7 @@ TEST(StreamCursor, SinceIsEveryEventObservedAtThatTimeOrLater) {
   EXPECT_THAT(SentSince(&pumped, At(-1)), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
 }
 
-TEST(StreamCursor, SinceATimeHasTheGapOfLaterEventsWhoseTimeIsEarlier) {
+TEST(StreamCursor, SinceATimeIncludesTheGapForLaterEventsWithAnEarlierTime) {
   PumpedState pumped(RingOf(1), {.retention_events = 3});
   pumped.Push({Update("quiet", EventType::kStarted, At(20))});
   for (const int64_t time : {30, 40, 5}) {  // the clock was set back
@@ -323,7 +323,7 @@ TEST(StreamCursor, ASearchThatTakesLongReportsProgress) {
   EXPECT_GT(messages, 5);
 }
 
-TEST(StreamCursor, AFilterThatMatchesNothingInALargeJournalStillBeats) {
+TEST(StreamCursor, AFilterThatMatchesNothingInALargeJournalStillReportsProgress) {
   PumpedState pumped(RingOf(2));
   pumped.Push(std::vector<VmUpdate>(1'000, Update("a", EventType::kReset)));
   const SlowClock clock;
@@ -343,7 +343,7 @@ TEST(StreamCursor, AFilterThatMatchesNothingInALargeJournalStillBeats) {
   EXPECT_LT(second, 998);
 }
 
-TEST(StreamCursor, ASearchOfASnapshotIsDoneInTurns) {
+TEST(StreamCursor, ALongSearchOfASnapshotIsDividedIntoTurns) {
   PumpedState pumped;
   for (int i = 0; i < 200; ++i) {
     pumped.PushUnwritten({Update(absl::StrCat("a", i), EventType::kStarted)});
@@ -392,7 +392,7 @@ TEST(StreamCursor, ReportsThatAnEventIsNotDurableAndWhenItIs) {
   EXPECT_EQ(Next(&cursor).progress().durable_sequence(), 3);
 }
 
-TEST(StreamCursor, AStreamThatRetentionHasPassedEndsWithOutOfRange) {
+TEST(StreamCursor, AStreamWhoseNextEventsWereDeletedEndsWithOutOfRange) {
   PumpedState pumped(RingOf(4), {.retention_events = 4});
   StreamCursor cursor = Cursor(pumped.log(), FromNow{});
   Next(&cursor);

@@ -79,7 +79,7 @@ class Call final : public StreamCall {
 };
 
 // A write whose end gets lost would be the stream's last.
-TEST(StreamHubTest, AStreamThatOpensAmongEventsWritesNothingBeforeItsCallIsAnsweredByIt) {
+TEST(StreamHubTest, AStreamOpenedDuringEventsWritesNothingBeforeOpenReturns) {
   PumpedState pumped;
   StreamHub hub(&pumped.log(), &pumped.clock(), {});
   v1::EventFilter named;
@@ -125,7 +125,7 @@ TEST(StreamHubTest, AStreamWhoseClientLeavesWhileTheDiskHangsIsOverAtOnce) {
   EXPECT_EQ(call.writes(), 1);
 }
 
-TEST(StreamHubTest, AStreamThatTheJournalEndsIsCountedAsAnErrorAndNoShutdown) {
+TEST(StreamHubTest, AStreamEndedByAJournalErrorIsCountedAsAnErrorAndNotAsAShutdown) {
   PumpedState pumped(RingOf(1));
   pumped.PushEach("a", 10);
   StreamHub hub(&pumped.log(), &pumped.clock(), {}, /*threads=*/0);

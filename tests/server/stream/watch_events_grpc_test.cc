@@ -43,7 +43,7 @@ uint64_t Timed(TestServer& server) {
   return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
 }
 
-TEST(WatchEvents, AreCountedAsTheyAreSentAndTimedIfTheyAreLive) {
+TEST(WatchEvents, SentEventsAreCountedAndLiveOnesTimed) {
   TestServer server;
   TestStream live(server.stub(), Live());
   live.Next();
@@ -67,7 +67,7 @@ TEST(WatchEvents, AreCountedAsTheyAreSentAndTimedIfTheyAreLive) {
   EXPECT_GT(meters.sent_bytes.value(), 0u);
 }
 
-TEST(WatchEvents, RefusesWhatItCannotGive) {
+TEST(WatchEvents, RefusesAStartThatItCannotServe) {
   TestServer server({}, RingOf(3), {.retention_events = 3});
   server.PushEach("a", 10);
   const auto code = [&server](const v1::WatchEventsRequest& request) {
@@ -156,7 +156,7 @@ TEST(WatchEvents, CutsAReaderThatDoesNotReadAndReportsWhy) {
   EXPECT_EQ(server.hub().meters().ends(StreamEnd::kClient), 1u) << "the other";
 }
 
-TEST(WatchEvents, AReaderOfALargeJournalIsCutWhereverItStopsToRead) {
+TEST(WatchEvents, AReaderOfALargeJournalIsCutWheneverItStopsReading) {
   TestServer server({}, RingOf(10));
   for (int i = 0; i < 500; ++i) server.Push(LargeEvents(20));
   for (const int messages : {1, 2, 50}) {
@@ -189,7 +189,7 @@ TEST(WatchEvents, DrainSendsEverythingAndThenThePositionToResumeFrom) {
   EXPECT_EQ(server.hub().meters().ends(StreamEnd::kShutdown), 2u);
 }
 
-TEST(WatchEvents, DrainCutsWhoDoesNotRead) {
+TEST(WatchEvents, DrainCutsStreamsThatDoNotRead) {
   TestServer server;
   TestStream slow(server.stub(), Live());
   slow.Next();

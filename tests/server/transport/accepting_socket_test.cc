@@ -35,7 +35,7 @@ ListenAddress AddressOf(const std::string& path) {
   return ParseListenAddress("unix:" + path).value();
 }
 
-TEST(AcceptingSocket, OpensOnceWhatIsInTheWayIsGone) {
+TEST(AcceptingSocket, OpensOnceAFileAtItsPathIsGone) {
   const TemporaryDirectory directory;
   const std::string path = directory / "s";
   std::ofstream(path) << "x";
@@ -103,7 +103,7 @@ TEST(AcceptingSocket, ListensAgainWhereItsPathWasRemovedOrReplaced) {
   EXPECT_THAT(states, ElementsAre(true, true, false, true));
 }
 
-TEST(AcceptingSocket, LogsAnAddressOnceAndNoAttemptThatTheDaemonDoesNotRepeat) {
+TEST(AcceptingSocket, LogsAnAddressOnceAndNoFailedAttemptThatEndsTheStart) {
   const TemporaryDirectory directory;
   std::ostringstream log;
   const auto before = spdlog::default_logger();

@@ -280,7 +280,7 @@ TEST_F(ArrivalsTest, EachRefusedHandshakeIsCountedAndHasAReason) {
   EXPECT_EQ(arrivals_->size(), 0);
 }
 
-TEST_F(ArrivalsTest, AClientThatDoesNotAcceptOurCertificateIsNamed) {
+TEST_F(ArrivalsTest, AClientThatRefusesTheServersCertificateIsLogged) {
   Open();
   const UniqueFd socket = Connect("a", 0, material_.context.get());
   const SslPtr client = Client(socket);
@@ -290,7 +290,7 @@ TEST_F(ArrivalsTest, AClientThatDoesNotAcceptOurCertificateIsNamed) {
                                     "alert unknown ca"));
 }
 
-TEST_F(ArrivalsTest, OverAPlainConnectionEachStrangerHasAReason) {
+TEST_F(ArrivalsTest, OtherProtocolsOnAPlainConnectionAreRefusedWithTheReason) {
   Open();
   for (const absl::string_view bytes :
        {absl::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11),
@@ -316,7 +316,7 @@ TEST_F(ArrivalsTest, AProbeThatSendsNothingIsNoRefusal) {
   EXPECT_EQ(refusals_.value(Refusal::kTls) + refusals_.value(Refusal::kFrames), 0);
 }
 
-TEST_F(ArrivalsTest, TheAuthoritiesMayBeInAnyOfTheUsualShapes) {
+TEST_F(ArrivalsTest, TheAuthoritiesMayBeGivenInAnyOfTheUsualForms) {
   const auto root = MakeCertificateAuthority(directory_.path(), "root");
   const auto issuing = root->IssueAuthority("issuing");
   const auto others = MakeCertificateAuthority(directory_.path(), "others");

@@ -74,7 +74,7 @@ TEST_F(ClientFramesTest, TheServersSettingsAreAcknowledgedBeforeAnyCall) {
       << "and by the client, as it likes";
 }
 
-TEST_F(ClientFramesTest, NothingButHttp2Passes) {
+TEST_F(ClientFramesTest, ProtocolsOtherThanHttp2AreRefused) {
   EXPECT_THAT(Read("GET / HTTP/1.1\r\n"), HasSubstr("preface"));
   EXPECT_EQ(to_server_, "");
   ClientFrames late;
@@ -97,7 +97,7 @@ TEST_F(ClientFramesTest, AFrameHasAtMost16KiB) {
 }
 
 // gRPC 1.51 bounds the headers of a frame, not those of a call.
-TEST_F(ClientFramesTest, HeadersAreInOneFrame) {
+TEST_F(ClientFramesTest, HeadersInSeveralFramesAreRefused) {
   EXPECT_EQ(Read(kConnectionStart), "");
   EXPECT_THAT(Read(Headers(1, 0)), HasSubstr("in several frames"));
   EXPECT_EQ(to_server_, kConnectionStart + kAck);
@@ -134,7 +134,7 @@ TEST_F(ClientFramesTest, FramesThatCostMoreThanTheirBytesAreCounted) {
   EXPECT_EQ(counts.resets, 1);
 }
 
-TEST_F(ClientFramesTest, AClientThatIsSentMessagesMaySendMoreControlFrames) {
+TEST_F(ClientFramesTest, AClientThatReceivesMessagesMaySendMoreControlFrames) {
   EXPECT_EQ(Read(kConnectionStart), "");
   frames_.TakeCounts();
   for (int i = 0; i < 1'000; ++i) {

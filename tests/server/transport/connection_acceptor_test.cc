@@ -105,7 +105,7 @@ class ConnectionAcceptorTest : public ::testing::Test {
   std::unique_ptr<ConnectionAcceptor> acceptor_;
 };
 
-TEST_F(ConnectionAcceptorTest, APeerMayHaveHalfOfTheConnections) {
+TEST_F(ConnectionAcceptorTest, APeerMayHaveAtMostHalfOfTheConnections) {
   Open(4);
   std::vector<UniqueFd> own;
   for (int i = 0; i < 3; ++i) {

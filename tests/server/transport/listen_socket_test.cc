@@ -89,7 +89,7 @@ TEST(ListenSocket, LeavesFilesOfOthersInPlace) {
   EXPECT_EQ(access(file.c_str(), F_OK), 0);
 }
 
-TEST(ListenSocket, RemovesNothingThatHasTakenItsPlace) {
+TEST(ListenSocket, DoesNotRemoveAFileThatReplacedIt) {
   const TemporaryDirectory directory;
   const std::string path = directory / "s";
   auto socket = ListenSocket::Open(UnixAddress(path));

@@ -133,7 +133,7 @@ class RelayTest : public ::testing::Test {
   std::unique_ptr<Relay> relay_;
 };
 
-TEST_F(RelayTest, NoConnectionGetsTheNameOfAnotherOne) {
+TEST_F(RelayTest, EachConnectionHasAUniqueName) {
   Open();
   const Connected one = Add();
   const Connected other = Add();
@@ -244,7 +244,7 @@ TEST_F(RelayTest, NothingIsReadBeforeTheServersSettings) {
   EXPECT_EQ(ReceiveBytes(one.server), Start() + Acknowledgement() + call);
 }
 
-TEST_F(RelayTest, ABrokenRuleEndsTheConnectionThoughItsClientStays) {
+TEST_F(RelayTest, ABrokenRuleEndsTheConnectionEvenIfItsClientDoesNotClose) {
   Open();
   const Connected one = Connect();
   SendBytes(one.client, Frame(FrameType::kContinuation, 1, "x"));
@@ -327,7 +327,7 @@ TEST_F(RelayTest, TheServersLastBytesArriveBeforeTheEnd) {
   EXPECT_EQ(relay_->size(), 0);
 }
 
-TEST_F(RelayTest, AClientMayNotStayForeverAfterTheServersEnd) {
+TEST_F(RelayTest, AClientIsDisconnectedSomeTimeAfterTheServersEnd) {
   Open();
   Connected deaf = Connect();
   Connected silent = Connect();

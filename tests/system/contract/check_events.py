@@ -485,14 +485,14 @@ for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         (LIBVIRT_LOST, "LIBVIRT_LOST"),
-        (f"{LOG}test.cc:FullLog.EventsThatAreNoEvidenceAreDroppedFirstAndOneGapCountsThem", "QUEUE_FULL"),
+        (f"{LOG}test.cc:FullLog.EventsOtherThanEvidenceAreDroppedFirstAndOneGapCountsThem", "QUEUE_FULL"),
         (f"{LOG}test.cc:EventLog.BeyondTheBoundTheOldestEventsAreDroppedAndOneGapNamesThem", "NOT_WRITTEN"),
         (f"{LOG}start_test.cc:EventLog.AJournalThatCannotBeUsedIsMovedAsideAtTheStart", "JOURNAL_REPLACED"),
-        (f"{LOG}start_test.cc:UnopenedJournal.AGapSaysThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
+        (f"{LOG}start_test.cc:UnopenedJournal.AGapReportsThatItsOpenRunsWereNotFollowed", "JOURNAL_LATE"),
         ("tests/server/eventlog/journal_test.cc:Retention.APositionBeforeWhatWasThinnedOutIsContinuedWithAGap",
          "RETENTION"),
         ("tests/system/fleet_test.cc:FleetTest.AStreamThatIsMadeAgainUnderTheConnectionGetsAGap", "NOT_PUBLISHED"),
         ("tests/client/sources/daemon_source_test.cc:DaemonSourceTest.EventsCarryTheNameOfTheNodeEvenOverASocket",
          "POSITION_LOST"),
-        ("tests/server/eventlog/journal_test.cc:JournalReader.AGapStandsForARowThatIsGarbled", "DAMAGED")):
+        ("tests/server/eventlog/journal_test.cc:JournalReader.AGarbledRowIsReadAsAGap", "DAMAGED")):
     elsewhere(test, f"GapReason.GAP_REASON_{gap}")
