@@ -250,7 +250,7 @@ MUTATIONS = [
     Mutation("an-oom-kill-of-one-run-is-anothers-too", "watcher/runs/run_table.cc",
              "other->Feed(input::OomKills{⟦std::min(other->info().oom_kills + 1, kills)⟧});", "other->info().oom_kills",
              # Each VM of the simulation has a cgroup of its own.
-             unit_test="RunTableTest.AKillForMemoryOfOneRunIsNotAnothersToo"),
+             unit_test="RunTableTest.AnOomKillIsAttributedToOneRunOnly"),
     Mutation("a-state-without-an-event-is-not-saved", "watcher/session/vm_session_save.cc",
              "if (last == effects_.rend()) {\n    ⟦PublishStatus();\n    last = effects_.rbegin();⟧", "return;",
              # The next event, which is seldom far, saves it too.
@@ -355,11 +355,11 @@ MUTATIONS = [
     Mutation("a-signal-to-the-process-before-is-its-own", "watcher/signals/signal_watch.cc",
              "return ⟦record.time < StartOf(start)⟧ ? nullptr", "false",
              # What was recorded is read before another process is followed.
-             unit_test="SignalWatchTest.ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne"),
+             unit_test="SignalWatchTest.ARecordOfTheEarlierProcessOfAReusedPidIsIgnored"),
     Mutation("a-signal-after-a-kill-before-the-start-is-its-own", "watcher/signals/signal_watch.cc",
              "if (⟦killed.contains(record.target)⟧) continue;", "false",
              # No number is used again so soon.
-             unit_test="SignalWatchTest.NothingThatWasSentAfterAKillDuringTheHandoverCounts"),
+             unit_test="SignalWatchTest.SignalsAfterAKillDuringTheHandoverAreIgnored"),
     Mutation("a-file-that-failed-is-not-tried-again", "watcher/session/end_steps.h",
              "file_ = ⟦failed && !gone_⟧ ?", "false",
              # A shortage at the SHUTDOWN that is over at the end is too rare.
@@ -377,7 +377,7 @@ MUTATIONS = [
     Mutation("a-reset-keeps-the-wait-for-the-exit", "watcher/session/vm_session_events.cc",
              "  ReconsiderIntent();\n  ⟦ForgetExit();⟧\n  saved_.problems", ";",
              # A VM whose guest was down and was reset seldom runs on for long enough.
-             unit_test="VmSessionHangTest.NoExitIsExpectedOfAVmThatWasReset"),
+             unit_test="VmSessionHangTest.NoExitIsExpectedAfterAReset"),
     Mutation("a-migration-that-failed-goes-on", "watcher/session/evidence_log.cc",
              "const Fact was = ⟦std::exchange(migrating, Fact::kNone)⟧;", "migrating",
              # The run state is asked for soon after each STOP.
@@ -385,7 +385,7 @@ MUTATIONS = [
     Mutation("a-signal-after-the-end-is-of-the-process", "watcher/runs/process_watch.cc",
              "if (⟦gone_⟧ || (sender.signal == SIGKILL", "false",
              # Its number is seldom used again while libvirt's report is waited for.
-             unit_test="RunTableTest.ASignalAfterTheEndOfTheProcessIsNotItsOwn"),
+             unit_test="RunTableTest.ASignalAfterTheEndOfTheProcessIsIgnored"),
     Mutation("a-kill-for-memory-before-an-intent-is-after-it", "watcher/runs/vm_run.cc",
              "  ⟦ReadOomKills();⟧  // one before it", ";"),
     # What state a VM is in.
@@ -464,11 +464,11 @@ MUTATIONS = [
     Mutation("an-end-before-a-handover-is-of-the-hosts-shutdown", "watcher/runs/run_restorer.cc",
              "if (table->Find(run_id) == run && ⟦!run->process_ended()⟧)", "true",
              # The host seldom begins to shut down between an end and a start.
-             unit_test="HandoverTest.AShutdownOfTheHostThatBeganAfterAnEndIsNotItsCause"),
+             unit_test="HandoverTest.AHostShutdownThatBeganAfterAnEndIsNotItsCause"),
     Mutation("a-shutdown-of-the-host-that-was-cancelled-in-a-handover-goes-on", "watcher/runs/run_restorer.cc",
              "    ⟦table->ApplyHostCancel(run);⟧\n", ";",
              # The host seldom cancels its shutdown in a handover.
-             unit_test="HandoverTest.AShutdownOfTheHostThatWasCancelledMeanwhileIsNotTheCause"),
+             unit_test="HandoverTest.AHostShutdownCancelledDuringTheHandoverIsNotTheCause"),
     # Streams.
     Mutation("a-position-within-a-snapshot", "server/stream/stream_cursor.cc",
              "ProgressAt(⟦snapshot_ != nullptr ? 0 : sequence_⟧)", "sequence_"),
@@ -510,11 +510,11 @@ MUTATIONS = [
     Mutation("what-waits-of-a-life-is-of-the-next", "watcher/libvirt/libvirt_domains.cc",
              "    ⟦TakeLife(link, domain);⟧\n    domain->life.id = id;", ";",
              # A process is found before the next life of its domain begins.
-             unit_test="LibvirtLookTest.ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOwn"),
+             unit_test="LibvirtLookTest.ALifeThatBeginsDuringTheSearchForAnEarlierOneIsASeparateRun"),
     Mutation("a-process-that-is-found-late-is-the-next-lifes", "watcher/libvirt/libvirt_domains.cc",
              "if (!domain.life.is_looked_for || ⟦domain.life.id != message.domain.id⟧) {", "false",
              # The same.
-             unit_test="LibvirtLookTest.ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOwn"),
+             unit_test="LibvirtLookTest.ALifeThatBeginsDuringTheSearchForAnEarlierOneIsASeparateRun"),
     Mutation("a-domain-that-arrives-has-run", "watcher/libvirt/libvirt_domains.cc",
              'if (event == "MIGRATION") return ⟦"inmigrate"⟧;', '"running"'),
     Mutation("any-process-is-the-domains", "watcher/libvirt/domain_process.cc",
@@ -531,7 +531,7 @@ MUTATIONS = [
     Mutation("a-domains-next-process-is-the-one-before", "watcher/libvirt/libvirt_domains.cc",
              "if (run.tracked()) return ⟦process.pid == info.pid && process.start_ticks == info.start_ticks⟧;", "true",
              # The next life is another one by its id, and the ids begin again only with another libvirtd.
-             unit_test="LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId"),
+             unit_test="LibvirtProcessTest.ARunWithoutADescriptorDoesNotHideTheDomainsNextLife"),
     Mutation("a-stop-to-migrate-is-a-pause", "watcher/session/evidence_log.cc",
              'if (⟦migrating == Fact::kNone⟧) return;\n  SawMigrationState("finish-migrate"', "true"),
     Mutation("nobody-waits-for-libvirts-report", "watcher/libvirt/libvirt_run.cc",
@@ -543,7 +543,7 @@ MUTATIONS = [
     Mutation("a-stop-of-another-life-ends-this-one", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦name.id <= 0 || name.id == run->info().domain_id⟧) run->OnStopped(lifecycle);", "true",
              # libvirtd says nothing of a life after the next one has begun.
-             unit_test="LibvirtSourceTest.AnEndWithAnotherIdDoesNotEndThisLife"),
+             unit_test="LibvirtSourceTest.TheEndOfAnotherLifeDoesNotEndThisOne"),
     Mutation("an-older-list-ends-a-domain", "watcher/libvirt/libvirt_domains.cc",
              "if (listed.contains(uuid) || ⟦domain.doubt != ListDoubt::kNone⟧) continue;", "false",
              # A domain whose process is followed ends with that.
@@ -586,19 +586,19 @@ MUTATIONS = [
     Mutation("what-was-unclear-of-a-listener-is-of-its-qemu", "watcher/runs/process_watch.cc",
              "⟦kill_unclear_.clear();⟧", ";",
              # Nobody kills a launcher.
-             unit_test="RunTableTest.ASignalToTheListenerThatIsNotClearDoesNotExplainTheEndOfItsQemu"),
+             unit_test="RunTableTest.AnUnclearSignalToTheListenerDoesNotExplainTheEndOfItsQemu"),
     Mutation("a-shutdown-of-the-host-that-is-reported-again-begins-again", "watcher/session/evidence_log.cc",
              "if (⟦shutting_down == facts.host_shutdown⟧) return;", "!shutting_down && !facts.host_shutdown",
              # It takes a restart between a press and the end, both in the host's shutdown.
-             unit_test="VmSessionOrderTest.ASecondReportOfTheHostsShutdownIsNoNewEvidence"),
+             unit_test="VmSessionOrderTest.ASecondReportOfTheHostsShutdownAddsNoEvidence"),
     Mutation("a-retry-after-the-end-is-decided-declares-another-intent", "watcher/session/run_intents.cc",
              "{&open, ⟦&counted⟧}", "&open",
              # Who declares an intent asks again only while it is open.
-             unit_test="RunIntentsTest.OneThatCountsForADecidedEndStillDoesOnceItIsClosed"),
+             unit_test="RunIntentsTest.AnIntentOfADecidedEndCountsEvenAfterItIsClosed"),
     Mutation("a-guest-that-is-down-is-asked-after-a-handover", "watcher/qmp/monitor_connection.cc",
              "state.set_ending(⟦pacer_.ending()⟧);", "false",
              # A question seldom waits as the guest goes down and the daemon stops.
-             unit_test="HandoverTest.AShutdownBeforeItCountsAfterIt"),
+             unit_test="HandoverTest.AShutdownBeforeTheHandoverDecidesAnEndAfterIt"),
     Mutation("a-monitor-that-was-handed-over-is-not-followed", "watcher/session/vm_session_save.cc",
              "⟦saved_.evidence.facts.monitored = true;⟧", ";",
              # The next event shows it too, and few ends have none.
@@ -606,11 +606,11 @@ MUTATIONS = [
     Mutation("an-end-without-a-status-was-seen", "watcher/session/vm_session_end.cc",
              "if (⟦end.unseen && !end.status.has_value()⟧) return true;", "false",
              # Both are UNKNOWN.
-             unit_test="VmSessionRestartTest.AnEndBetweenTwoDaemonsWithoutAStatusWasSeenByNobody"),
+             unit_test="VmSessionRestartTest.AnEndWithoutAStatusBetweenTwoDaemonsIsUnobserved"),
     Mutation("the-newest-run-is-restored-first", "watcher/runs/run_restorer.cc",
              "return ⟦session.attached_at().wall⟧;", "absl::UnixEpoch() + (absl::UnixEpoch() - session.attached_at().wall)",
              # No path is used again before the end of its QEMU.
-             unit_test="RestartTest.TheLaterOfTwoRunsOfANameHasTheFile"),
+             unit_test="RestartTest.TheShutdownFileBelongsToTheLaterOfTwoRunsOfAName"),
     Mutation("a-domain-that-libvirt-still-lists-begins-again", "watcher/libvirt/libvirt_domains.cc",
              "LifeOf(link, &domain, id)->phase = ⟦Life::Phase::kGone⟧;", "Life::Phase::kNew",
              # It takes a connection that is lost between the end of a process and libvirt's report.
@@ -618,7 +618,7 @@ MUTATIONS = [
     Mutation("a-signal-after-an-old-qemus-shutdown-is-its-cause", "watcher/session/evidence_log.cc",
              "⟦sender->sent <= sent⟧;", "true",
              # Nobody sends a QEMU a signal that ends for another reason.
-             unit_test="VmSessionSenderTest.ASignalAfterAnOldQemusShutdownIsNoProof"),
+             unit_test="VmSessionSenderTest.ASignalAfterAnOldQemusShutdownIsNotItsCause"),
     Mutation("a-vm-that-hung-stays-unreachable", "watcher/session/vm_session_monitor.cc",
              "if (⟦link_.ready() && saved_.vm.state == VmState::kUnreachable⟧) {", "false",
              # The daemon does not check for hangs.
@@ -662,7 +662,7 @@ MUTATIONS = [
     Mutation("an-end-of-another-life-is-held-for-this-one", "watcher/libvirt/libvirt_domains.cc",
              "} else if (⟦name.id <= 0 || name.id == domain.life.id⟧) {", "true",
              # libvirtd reports the end of a life before the next one begins.
-             unit_test="LibvirtLookTest.AnEndOfTheLifeBeforeDuringTheSearchIsNotThatOfTheNextOne"),
+             unit_test="LibvirtLookTest.AnEndOfTheEarlierLifeDuringTheSearchDoesNotEndTheNextLife"),
 ]
 
 

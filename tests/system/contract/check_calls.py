@@ -375,7 +375,7 @@ def host_shutdown(world):
     assert host.active != host.HasField("problem") and not host.shutting_down, host
 
 
-elsewhere("tests/watcher/node/node_watcher_test.cc:NodeWatcherTest.ItsDescriptionHasTheHostsShutdown",
+elsewhere("tests/watcher/node/node_watcher_test.cc:NodeWatcherTest.ItsDescriptionIncludesTheHostsShutdown",
           "HostShutdownWatch.shutting_down")
 
 

@@ -48,13 +48,13 @@ LAST_WORDS = "tests/system/last_words_test.cc:LastWordsTest"
 for test, fields in (
         (f"{WORDS}.ACoreIsEvidence", ("ShutdownDetail.core", "ExitSignal.core_dumped")),
         (f"{WORDS}.ACrashHasLastWords", ("ShutdownDetail.numbers", "ShutdownDetail.last_words")),
-        ("tests/watcher/runs/last_words_test.cc:LastWordsTest.AFileThatIsItsOwnIsReadFromItsBeginning",
+        ("tests/watcher/runs/last_words_test.cc:LastWordsTest.AFileOfThisLifeAloneIsReadFromItsBeginning",
          ("LastWordsSource.LAST_WORDS_SOURCE_STANDARD_ERROR", "LastWords.source")),
         (f"{WORDS}.LastWordsNameTheSenderIfTheKernelDidNot", ("LastWordsSource.LAST_WORDS_SOURCE_JOURNAL",)),
         (f"{WORDS}.AFailedStartHasLastWords", ("LastWordsSource.LAST_WORDS_SOURCE_LIBVIRT_LOG",)),
         (f"{LAST_WORDS}.AQemuThatIsKilledForMemoryHasItsPeakAndTheLimit", ("EndNumbers.peak_memory_bytes",
                                                                            "EndNumbers.memory_limit_bytes")),
-        ("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveTwoKibibytes",
+        ("tests/watcher/core/qemu_words_test.cc:QemuWordsTest.AllLinesTogetherHaveAtMostTwoKibibytes",
          ("LastWords.lines", "LastWords.truncated"))):
     for field in fields:
         elsewhere(test, field)
@@ -189,7 +189,7 @@ def unobserved(world):
     assert 0 < unwatched.start.ToNanoseconds() <= stopped_at < unwatched.end.ToNanoseconds(), gap
 
 
-elsewhere("tests/watcher/node/node_watcher_exit_test.cc:NodeWatcherExitTest.WithoutASourceAReapedProcessIsNotKnown",
+elsewhere("tests/watcher/node/node_watcher_exit_test.cc:NodeWatcherExitTest.WithoutASourceTheExitStatusOfAReapedProcessIsUnknown",
           "ShutdownCause.SHUTDOWN_CAUSE_PROCESS_EXITED")
 
 

@@ -457,13 +457,13 @@ for test, problem in (
         (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.AHumanMonitorIsAProblemOfItsVm", "NOT_QMP"),
         (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.AShutdownFileThatCannotBeWrittenIsAProblemAndCounted",
          "SHUTDOWN_FILE"),
-        (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt",
+        (f"{NODE}faults_test.cc:NodeWatcherFaultsTest.ANextRunWaitsForTheDescriptorsOfTheEarlierRun",
          "OUT_OF_DESCRIPTORS"),
-        (f"{NODE}listener_test.cc:ForeignListenerTest.IsNeverConnectedToIfTheNameIsNotOfAMonitor", "NO_MONITOR"),
+        (f"{NODE}listener_test.cc:ForeignListenerTest.IsNeverConnectedToIfItsNameIsNoMonitorsName", "NO_MONITOR"),
         (f"{NODE}listener_test.cc:ForeignListenerTest.AMonitorThatAManagerNeedsIsLeftToItWhereverItIs",
          "MANAGERS_OWN"),
         (f"{NODE}listener_test.cc:ListenerTest.AQmpServerWithoutAVmIsNotFollowed", "NOT_A_VM"),
-        (f"{NODE}paths_test.cc:SharedPathTest.EachEndIsTheEndOfItsOwnQemu", "SHARED_PATH"),
+        (f"{NODE}paths_test.cc:SharedPathTest.EachEndIsAttributedToItsOwnQemu", "SHARED_PATH"),
         (f"{NODE}directories_test.cc:HangingDirectoryTest.DoesNotDelayOthers", "DIRECTORY_HANGS"),
         ("tests/system/libvirt_test.cc:LibvirtTest.ASocketThatAppearsLaterDoesNotMakeASecondRunOfADomain",
          "FOLLOWED_ELSEWHERE"),
@@ -476,10 +476,10 @@ for test, problem in (
         (f"{TRACE}ErrorTest.AForeignPidNamespaceIsRefused", "PID_NAMESPACE"),
         (f"{TRACE}ErrorTest.AKernelWithoutBtfIsNamedInTheError", "NO_KERNEL_TYPES"),
         (f"{TRACE}Test.WithoutACapabilityTheErrorNamesIt", "NO_CAPABILITY"),
-        (f"{TRACE}Test.EachReasonHasItsCode", "USER_NAMESPACE"),
-        (f"{TRACE}Test.EachReasonHasItsCode", "SECCOMP"),
-        (f"{TRACE}Test.EachReasonHasItsCode", "KERNEL_LOCKDOWN"),
-        (f"{TRACE}Test.EachReasonHasItsCode", "CANNOT_TRACE")):
+        (f"{TRACE}Test.EachFailureHasItsProblemCode", "USER_NAMESPACE"),
+        (f"{TRACE}Test.EachFailureHasItsProblemCode", "SECCOMP"),
+        (f"{TRACE}Test.EachFailureHasItsProblemCode", "KERNEL_LOCKDOWN"),
+        (f"{TRACE}Test.EachFailureHasItsProblemCode", "CANNOT_TRACE")):
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
 for test, gap in (
         (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "RATE_LIMITED"),

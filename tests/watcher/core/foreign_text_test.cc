@@ -29,7 +29,7 @@ TEST(EscapeNameTest, NoTwoNamesGiveTheSameText) {
   EXPECT_EQ(EscapeName("\\xFF\\x5"), "\\xFF\\x5");  // never an escape
 }
 
-TEST(Utf8PrefixTest, CutsNoCharacter) {
+TEST(Utf8PrefixTest, DoesNotSplitACharacter) {
   EXPECT_EQ(Utf8Prefix("abc", 3), "abc");
   EXPECT_EQ(Utf8Prefix("abcd", 3), "abc");
   EXPECT_EQ(Utf8Prefix("a\xE2\x82\xAC", 3), "a");

@@ -20,7 +20,7 @@ LabelRule LabelRuleOf(const std::string& text) {
   return rule.value_or(LabelRule());
 }
 
-TEST(LabelRuleTest, IsAPatternAndLabels) {
+TEST(LabelRuleTest, ARuleHasAPatternAndLabels) {
   const LabelRule rule = LabelRuleOf("web*:app=web,note=a=b:c");
   EXPECT_EQ(rule.pattern, "web*");
   EXPECT_EQ(rule.labels, (Labels{{"app", "web"}, {"note", "a=b:c"}}));
@@ -28,7 +28,7 @@ TEST(LabelRuleTest, IsAPatternAndLabels) {
   EXPECT_EQ(LabelRuleOf("a:b:app=").pattern, "a:b");
 }
 
-TEST(LabelRuleTest, AFaultIsNamed) {
+TEST(LabelRuleTest, AMalformedRuleIsRefusedWithTheReason) {
   const std::pair<std::string, const char*> kFaults[] = {
       {"web1", "is not PATTERN:KEY=VALUE"},
       {":app=web", "is not PATTERN:KEY=VALUE"},

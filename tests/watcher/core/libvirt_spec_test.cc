@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(LibvirtSpecTest, UrisOfThisNode) {
+TEST(LibvirtSpecTest, UrisOfThisNodeAreAccepted) {
   for (const char* uri :
        {"qemu:///system", "qemu:///session",
         "qemu+unix:///system?socket=/run/libvirt/virtqemud-sock",
@@ -37,7 +37,7 @@ TEST(LibvirtSpecTest, AGlobIsResolvedByAPath) {
             "qemu+unix:///system?socket=/var/lib/kubelet/pods/a%20b%26c/run/virtqemud-sock");
 }
 
-TEST(LibvirtSpecTest, APathMayHaveAnyLengthAndItsFileNameWhatAnAddressCanHold) {
+TEST(LibvirtSpecTest, APathMayHaveAnyLengthIfItsFileNameFitsAnAddress) {
   const std::string directory = "qemu:///system?socket=/" + std::string(100, 'd') + "/";
   const std::string uri = "qemu+unix" + directory.substr(4) + std::string(82, 'n');
   EXPECT_EQ(ParseLibvirtUri(uri)->Uri(), uri);
@@ -46,7 +46,7 @@ TEST(LibvirtSpecTest, APathMayHaveAnyLengthAndItsFileNameWhatAnAddressCanHold) {
   EXPECT_TRUE(ParseLibvirtUri(uri + "*").ok());
 }
 
-TEST(LibvirtSpecTest, OtherUrisAreRefusedAndTheErrorSaysWhatWouldBeRight) {
+TEST(LibvirtSpecTest, OtherUrisAreRefusedWithAnErrorThatNamesTheCorrectForms) {
   for (const char* uri :
        {"", "system", "xen:///system", "qemu:///", "qemu:///embed", "qemu://host/system",
         "qemu+ssh://host/system", "qemu+tcp:///system", "qemu+unix:///system?socket=run/sock",

@@ -29,7 +29,7 @@ class LineFramerTest : public ::testing::Test {
   std::vector<std::string> lines_;
 };
 
-TEST_F(LineFramerTest, CutsLinesAtBothLineEndsHoweverTheyCome) {
+TEST_F(LineFramerTest, CutsLinesAtBothKindsOfLineEndHoweverInputIsSplit) {
   const std::string stream = "one\r\ntwo\n\r\n\nthree\r\nhalf";
   ASSERT_TRUE(Feed(stream).ok());
   EXPECT_THAT(lines_, ElementsAre("one", "two", "three")) << "an incomplete line waits";

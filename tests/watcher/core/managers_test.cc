@@ -13,7 +13,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(ManagersTest, ADirectoryForEachVmMayTakeAManagersMonitors) {
+TEST(ManagersTest, AWatchOfADirectoryForEachVmMayMatchAManagersMonitors) {
   const auto takes = [](const char* text) {
     return FindManagerMonitors(ParseWatchSpec(text).value()).has_value();
   };
@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(
             nullptr,
             {}}));
 
-TEST(ManagersTest, AMonitorThatAManagerOwnsByItsPathNeedsNoRecognizedQemu) {
+TEST(ManagersTest, AManagersMonitorIsRecognizedByItsPathAlone) {
   EXPECT_EQ(OwnerOfPath("/home/u/.lima/a/qmp.sock")->name, "lima");
   EXPECT_EQ(OwnerOfPath("/run/qemu/web1.qmp"), nullptr);
   EXPECT_EQ(OwnerOfPath("web1.sock"), nullptr);

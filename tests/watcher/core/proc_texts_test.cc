@@ -11,7 +11,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-TEST(ProcTextsTest, EachArgumentOfAProcessEndsWithAZero) {
+TEST(ProcTextsTest, ACommandLineIsSplitAtZeroBytes) {
   EXPECT_THAT(SplitCommandLine(absl::string_view("kvm\0\0-S\0", 8)), ElementsAre("kvm", "", "-S"));
   EXPECT_THAT(SplitCommandLine(""), IsEmpty());
   EXPECT_THAT(SplitCommandLine("a title"), ElementsAre("a title"));
@@ -30,7 +30,7 @@ TEST(ProcTextsTest, TheUnitIsTheInnermostOne) {
   EXPECT_EQ(UnitOf("0::/a\x1b.service\n"), "");
 }
 
-TEST(ProcTextsTest, ACoreIsWhereTheKernelsPatternSays) {
+TEST(ProcTextsTest, ACoreIsFoundByTheKernelsPattern) {
   EXPECT_EQ(CoreOf("|/usr/lib/systemd/systemd-coredump %P %u\n", 7), "coredumpctl info 7");
   EXPECT_EQ(CoreOf("/var/crash/core.%e.%p\n", 7), "/var/crash/core.%e.7");
   EXPECT_EQ(CoreOf("core\n", 7), "core in QEMU's working directory");

@@ -52,7 +52,7 @@ TEST(QemuArgumentsTest, EachFormOfAMonitorIsFound) {
   EXPECT_EQ(ParseQemuArguments({"kvm", "-qmp", "unix:/p,server=on,wait=off"}).monitors.size(), 1);
 }
 
-TEST(QemuArgumentsTest, TheFirstValueMayHaveItsKeyAndMonitorsHaveTheOrderOfTheCommandLine) {
+TEST(QemuArgumentsTest, TheFirstValueMayHaveItsKeyAndMonitorsKeepTheirOrder) {
   const QemuArguments qemu = ParseQemuArguments(
       {"kvm", "-mon", "mode=control,chardev=late", "-qmp", "unix:path=/kata,server=on,wait=off",
        "-qmp-pretty", "unix:server=on,wait=off,path=/last", "-chardev",
@@ -78,7 +78,7 @@ TEST(QemuArgumentsTest, AMonitorThatDoesNotListenOrIsNotQmpIsIgnored) {
   }
 }
 
-TEST(QemuArgumentsTest, LibvirtHandsASocketOver) {
+TEST(QemuArgumentsTest, AMonitorThatLibvirtPassesAsADescriptorIsRecognized) {
   const QemuArguments found =
       ParseQemuArguments({"/usr/bin/qemu-system-x86_64", "-name", "guest=vm1,debug-threads=on",
                           "-chardev", "socket,id=charmonitor,fd=31,server=on,wait=off", "-mon",
@@ -88,7 +88,7 @@ TEST(QemuArgumentsTest, LibvirtHandsASocketOver) {
   EXPECT_EQ(found.monitors[0].descriptor, 31);
 }
 
-TEST(QemuArgumentsTest, ADescriptorIsNoPath) {
+TEST(QemuArgumentsTest, AMonitorOnADescriptorHasNoPath) {
   EXPECT_TRUE(ParseQemuArguments({"qemu-system-x86_64", "-qmp", "unix:fd=3,server=on,wait=off"})
                   .monitors.empty());
 }
@@ -102,7 +102,7 @@ QemuArguments ParseWithMonitor(const Arguments& more) {
   return ParseQemuArguments(all);
 }
 
-TEST(QemuArgumentsTest, AValueThatIsGivenOnceIsCertain) {
+TEST(QemuArgumentsTest, ANameOrUuidThatIsGivenOnceIsCertain) {
   for (const Arguments& form : std::vector<Arguments>{
            {"-name", "web1"},
            {"-S", "--name", "web1,process=x"},

@@ -20,7 +20,7 @@ using testing::SizeIs;
 
 v1::LastWords Words(absl::string_view text) { return WordsIn(text, LastWordsSource::kJournal); }
 
-TEST(QemuWordsTest, UsualLinesOfAStartAreNoLastWords) {
+TEST(QemuWordsTest, UsualLinesOfAStartAreNotTakenForLastWords) {
   const v1::LastWords words = Words(
       "char device redirected to /dev/pts/0 (label charserial0)\n"
       "VNC server running on 127.0.0.1:5900\n"
@@ -32,7 +32,7 @@ TEST(QemuWordsTest, UsualLinesOfAStartAreNoLastWords) {
               ElementsAre("qemu-system-x86_64: error: failed to set MSR 0x38d to 0x0"));
 }
 
-TEST(QemuWordsTest, TheLastTenLinesStayWithoutEmptyOnes) {
+TEST(QemuWordsTest, TheLastTenNonEmptyLinesAreKept) {
   std::string text;
   for (int line = 1; line <= 12; ++line) absl::StrAppend(&text, "line ", line, "\r\n\n");
   const v1::LastWords words = Words(text);
@@ -48,7 +48,7 @@ TEST(QemuWordsTest, ControlCharactersAndBrokenUtf8AreEscaped) {
   EXPECT_THAT(Words("a\x1b[31m\xff\\\tb\n").lines(), ElementsAre("a\\x1b[31m\\xff\\x5c\\x09b"));
 }
 
-TEST(QemuWordsTest, AllLinesTogetherHaveTwoKibibytes) {
+TEST(QemuWordsTest, AllLinesTogetherHaveAtMostTwoKibibytes) {
   const v1::LastWords one = Words(std::string(9000, 'a'));
   EXPECT_THAT(one.lines(), ElementsAre(std::string(2048, 'a')));
   const v1::LastWords several =
@@ -76,7 +76,7 @@ absl::Time At(int seconds) {
   return absl::FromCivil(absl::CivilSecond(2026, 1, 31, 12, 0, seconds), absl::UTCTimeZone());
 }
 
-TEST(QemuWordsTest, ALifeHasItsPartOfLibvirtsLog) {
+TEST(QemuWordsTest, OnlyTheLinesOfThisLifeAreReadFromLibvirtsLog) {
   const auto lines_of = [](absl::Time start) { return Words(LibvirtLife(kLog, start)).lines(); };
   EXPECT_THAT(lines_of(At(0) + absl::Milliseconds(90)), ElementsAre("of the first life"));
   EXPECT_THAT(lines_of(At(3) + absl::Milliseconds(90)), SizeIs(1));

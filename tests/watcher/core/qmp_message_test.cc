@@ -64,7 +64,7 @@ TEST(QmpMessageTest, BytesThatAreNotUtf8AreEscaped) {
   EXPECT_EQ(event.detail_json, R"({"device":"a\\xffz"})");
 }
 
-TEST(QmpMessageTest, TakesTheGreatestDepthAndRefusesTheNext) {
+TEST(QmpMessageTest, TakesTheMaximumDepthAndRefusesADeeperMessage) {
   const auto nested = [](int depth) {
     return absl::StrCat(R"({"return": )", std::string(depth - 1, '['), std::string(depth - 1, ']'),
                         "}");
@@ -77,7 +77,7 @@ TEST(QmpMessageTest, TakesTheGreatestDepthAndRefusesTheNext) {
   EXPECT_TRUE(ParseQmpMessage(in_text).ok());
 }
 
-TEST(QmpMessageTest, TakesTheMostValuesAndRefusesTheNext) {
+TEST(QmpMessageTest, TakesTheMaximumNumberOfValuesAndRefusesMore) {
   const auto values = [](int count) {  // with the object and the list
     std::string line = R"({"return": [0)";
     for (int i = 0; i < count - 2; ++i) line += ",0";
@@ -127,7 +127,7 @@ TEST(DetailJsonTest, HasEachValueOnceAsQemuSentIt) {
   EXPECT_EQ(DetailOf(R"({"twice":1,"other":2,"twice":3})"), R"({"twice":3,"other":2})");
 }
 
-TEST(DetailJsonTest, LeavesOutWhatDoesNotFitAndSaysSo) {
+TEST(DetailJsonTest, OmitsMembersThatDoNotFitAndMarksThat) {
   const std::string big(5000, 'x');
   const std::string data =
       absl::StrCat(R"({"a" : 1, "big": ")", big, R"(", "_truncated": 7, "z": 2.5})");

@@ -20,7 +20,7 @@ TEST(RunIdTest, IsTheSameForTheSameRun) {
   EXPECT_EQ(RunIdPrefix(Qemu().boot_id), "3f2a9c1e5b6d4e0f-");
 }
 
-TEST(RunIdTest, DiffersInEveryPartThatMakesARunAndInNoOther) {
+TEST(RunIdTest, DependsOnEachFieldThatIdentifiesARunAndOnNoOther) {
   const struct {
     const char* part;
     void (*change)(RunIdentity*);

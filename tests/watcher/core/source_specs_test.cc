@@ -11,7 +11,7 @@ namespace {
 constexpr const SourceSetting* kSettings[] = {&kWatchSetting, &kWatchManagerSocketsSetting,
                                               &kLibvirtSetting};
 
-TEST(SourceSpecsTest, NameWhatIsFollowed) {
+TEST(SourceSpecsTest, TheirTextNamesEachSource) {
   const SourceSpecs specs = {.watches = {ParseWatchSpec("/run/a").value()},
                              .watch_manager_sockets = true,
                              .libvirts = {ParseLibvirtUri("qemu:///system").value()}};
@@ -21,7 +21,7 @@ TEST(SourceSpecsTest, NameWhatIsFollowed) {
   EXPECT_TRUE(specs.Resolved().watch_manager_sockets);
 }
 
-TEST(SourceSpecsTest, TheDefaultIsWhatIsFollowedWhereNothingIsNamed) {
+TEST(SourceSpecsTest, WithoutSourcesTheDefaultOnesAreFollowed) {
   const SourceSpecs nothing = {.watch_manager_sockets = true};
   EXPECT_TRUE(nothing.is_default());
   EXPECT_EQ(nothing.text(kSettings), "libvirt and Ganeti if they exist");

@@ -12,7 +12,7 @@ TEST(VmSourceTest, TheKeyEndsAtTheFirstColon) {
   EXPECT_EQ(source.text(), "libvirt:qemu:///system");
 }
 
-TEST(VmSourceTest, APlaceMayBeEmpty) {
+TEST(VmSourceTest, TheTextAfterTheColonMayBeEmpty) {
   EXPECT_EQ(ParseVmSource("third:").key, "third");
   EXPECT_EQ(ParseVmSource("third:").where, "");
   EXPECT_EQ((VmSource{kQmpKey, ""}).text(), "qmp:");

@@ -31,7 +31,7 @@ TEST(WatchSpecTest, ADirectoryAloneTakesMonitorsByTheirUsualName) {
   EXPECT_EQ(spec->VmName("/run/ctrl/.qmp"), std::nullopt);
 }
 
-TEST(WatchSpecTest, GanetisDirectoryAloneTakesWhatGanetiMakesForAFollower) {
+TEST(WatchSpecTest, GanetisDirectoryAloneMatchesItsKvmdSockets) {
   for (const char* text : {kGanetiControlDirectory, "/run/ganeti/kvm-hypervisor/ctrl/",
                            "/var/run/./ganeti/kvm-hypervisor/ctrl"}) {
     EXPECT_EQ(ParseWatchSpec(text)->pattern, "*.kvmd") << text;
@@ -101,7 +101,7 @@ struct BadSpec {
 
 class BadWatchSpecTest : public ::testing::TestWithParam<BadSpec> {};
 
-TEST_P(BadWatchSpecTest, SaysWhatIsWrong) {
+TEST_P(BadWatchSpecTest, IsRefusedWithTheReason) {
   const auto spec = ParseWatchSpec(GetParam().text);
   ASSERT_TRUE(absl::IsInvalidArgument(spec.status()));
   EXPECT_THAT(std::string(spec.status().message()), HasSubstr(GetParam().rule));

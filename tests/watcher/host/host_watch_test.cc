@@ -55,7 +55,7 @@ TEST_F(HostWatchTest, DrainHandlesReportsWithoutATurnOfTheLoop) {
   EXPECT_TRUE(watch_.state().shutting_down);
 }
 
-TEST_F(HostWatchTest, WithoutAnAnswerNothingIsReportedAndTheStartContinues) {
+TEST_F(HostWatchTest, WithoutABusNothingIsReportedAndTheStartContinues) {
   source_->Say({.known = true, .problem = "no system bus"});
   Turn();
   EXPECT_TRUE(watch_.settled());
@@ -63,7 +63,7 @@ TEST_F(HostWatchTest, WithoutAnAnswerNothingIsReportedAndTheStartContinues) {
   EXPECT_EQ(watch_.state().problem, "no system bus");
 }
 
-TEST_F(HostWatchTest, AnAnswerThatDoesNotComeIsNotWaitedForLonger) {
+TEST_F(HostWatchTest, TheStartWaitsABoundedTimeForTheFirstAnswer) {
   clock_.Advance(HostWatch::kFirstAnswer - absl::Milliseconds(1));
   Turn();
   EXPECT_FALSE(watch_.settled());

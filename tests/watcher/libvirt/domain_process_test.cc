@@ -97,7 +97,7 @@ TEST_F(DomainProcessTest, OnlyARegularFileIsOpenedAndNoLinkFollowed) {
   EXPECT_TRUE(FindOpens(pid_file_)) << "the test sees what is opened";
 }
 
-TEST_F(DomainProcessTest, AProcessThatThePidFileDoesNotLeadToIsFoundByItsUuid) {
+TEST_F(DomainProcessTest, AProcessThatThePidFileDoesNotNameIsFoundByItsUuid) {
   const Child stranger(Sleep);
   const std::unique_ptr<Child> qemu = StartQemu();
   EXPECT_TRUE(FindsInTheEnd(*qemu));

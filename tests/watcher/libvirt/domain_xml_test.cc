@@ -43,7 +43,7 @@ constexpr char kTail[] = "  </devices>\n</domain>\n";
 GuestAgentInfo AgentIn(absl::string_view xml) { return DetailsIn(xml).value().agent; }
 Labels LabelsIn(absl::string_view xml) { return DetailsIn(xml).value().labels; }
 
-TEST(DomainXmlTest, AnAgentsChannelAndTheOthers) {
+TEST(DomainXmlTest, FindsTheAgentsChannelAndTheOtherChannels) {
   const GuestAgentInfo info = AgentIn(absl::StrCat(kHead, kAgent, kTail));
   EXPECT_TRUE(info.present);
   EXPECT_TRUE(info.open);
@@ -121,7 +121,7 @@ TEST(DomainLabelsTest, KubeVirtsMetadataHasNamespaceAndInstance) {
                           Pair("kubevirt.vmi", "web-1")));
 }
 
-TEST(DomainLabelsTest, LabelsThatWereSetByHand) {
+TEST(DomainLabelsTest, LabelsSetByHandAreRead) {
   // As `virsh metadata` stores it; another program's element has the same names.
   const std::string xml = Domain("a_b", R"(
     <mine:labels xmlns:mine="urn:vmeventd:labels">

@@ -41,7 +41,7 @@ class LibvirtContainersTest : public LibvirtSourceTest {
   std::unique_ptr<Child> controller_;
 };
 
-TEST_F(LibvirtContainersTest, AContainerOfAnotherNameIsNotItsProcess) {
+TEST_F(LibvirtContainersTest, TheProcessOfAnotherContainerIsNotTaken) {
   StartController("web2");
   StartConnected();
   StartDomain(Container());
@@ -49,7 +49,7 @@ TEST_F(LibvirtContainersTest, AContainerOfAnotherNameIsNotItsProcess) {
 }
 
 // virtlxcd reports the end of the process first, and then that it was its own doing.
-TEST_F(LibvirtContainersTest, AFailureOrAShutdownMayBeADestroy) {
+TEST_F(LibvirtContainersTest, AFailureOrAShutdownFollowedByADestroyIsADestroy) {
   StartConnected();
   clock_.Stop();  // either waits for a second
   int stops = 0;

@@ -21,7 +21,7 @@ std::shared_ptr<const UniqueFd> NewWake() {
 }
 
 // A message that is handled late is no evidence about processes that began meanwhile.
-TEST(LibvirtLinkTest, AListedDomainIsNoNewerThanItsList) {
+TEST(LibvirtLinkTest, AListedDomainHasTheTimeAtWhichTheListWasMade) {
   const auto libvirt = std::make_shared<FakeLibvirt>();
   libvirt->SetActive({{kDomain, "running"}});
   DetachedThreads threads(1, [] {});

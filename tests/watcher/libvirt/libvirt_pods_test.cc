@@ -48,7 +48,7 @@ class LibvirtPodsTest : public LibvirtSourceTest {
   std::map<std::string, UniqueFd> sockets_;
 };
 
-TEST_F(LibvirtPodsTest, ADirectoryOfAGlobThatHangsIsTroubleAndNotServedAsWell) {
+TEST_F(LibvirtPodsTest, AHangingDirectoryOfAGlobIsReportedAsTroubleAndByHealth) {
   options_.directory_patience = absl::ZeroDuration();
   MakePod("a");
   Start();
@@ -104,7 +104,7 @@ TEST_F(LibvirtPodsTest, ASocketThatIsMadeAgainIsNotTriedSooner) {
   EXPECT_LE(libvirt_->opened() - tried, passed / absl::Seconds(5) + 1);
 }
 
-TEST_F(LibvirtPodsTest, HangingPodsTakeTheThreadsOfOthersAtTheLimitOnly) {
+TEST_F(LibvirtPodsTest, HangingPodsBlockOthersOnlyAtTheLimitOfThreads) {
   libvirt_->Hang(true, "hostile");
   const auto is_there = [&](absl::string_view pod, absl::string_view problem) {
     const v1::GetServerInfoResponse info = watcher_->Describe();
@@ -129,7 +129,7 @@ TEST_F(LibvirtPodsTest, HangingPodsTakeTheThreadsOfOthersAtTheLimitOnly) {
   ASSERT_TRUE(UntilInTime([&] { return is_there("/late/", ""); }));
 }
 
-TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
+TEST_F(LibvirtPodsTest, AGlobWithoutMatchesIsHealthy) {
   options_.sources.watches.clear();
   libvirt_->SetOpenError(absl::UnavailableError("broken"));
   Start();
@@ -140,7 +140,7 @@ TEST_F(LibvirtPodsTest, AGlobIsOpenWhileItMatchesNoSocket) {
   EXPECT_FALSE(Serves(*watcher_, "sources"));
 }
 
-TEST_F(LibvirtPodsTest, AMatchThatNoAddressReachesIsAProblemAlsoIfOthersAreConnected) {
+TEST_F(LibvirtPodsTest, AMatchWithATooLongPathIsAProblemEvenIfOthersAreConnected) {
   options_.sources.watches.clear();
   options_.sources.libvirts = {
       ParseLibvirtUri("qemu+unix:///session?socket=" + directory_.Path("pods/*/*")).value()};

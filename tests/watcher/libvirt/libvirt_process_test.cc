@@ -127,7 +127,7 @@ TEST_F(LibvirtLookTest, AFoundProcessMayBelongToTheNextLife) {
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), 0);
 }
 
-TEST_F(LibvirtLookTest, ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOwn) {
+TEST_F(LibvirtLookTest, ALifeThatBeginsDuringTheSearchForAnEarlierOneIsASeparateRun) {
   StartUnseen();
   const DomainName next = LifeWithId(4);
   libvirt_->Qmp(next, "RESUME");
@@ -141,7 +141,7 @@ TEST_F(LibvirtLookTest, ALifeThatBeginsDuringTheSearchForTheLastOneIsARunOfItsOw
 }
 
 // libvirt names the life that ended where its domain is persistent.
-TEST_F(LibvirtLookTest, AnEndOfTheLifeBeforeDuringTheSearchIsNotThatOfTheNextOne) {
+TEST_F(LibvirtLookTest, AnEndOfTheEarlierLifeDuringTheSearchDoesNotEndTheNextLife) {
   StartUnseen();
   const DomainName next = LifeWithId(4);
   libvirt_->Qmp(next, "RESUME");
@@ -154,7 +154,7 @@ TEST_F(LibvirtLookTest, AnEndOfTheLifeBeforeDuringTheSearchIsNotThatOfTheNextOne
   EXPECT_NE(LastStopped().shutdown().cause(), ShutdownCause::kHostDestroy);
 }
 
-TEST_F(LibvirtLookTest, AConnectionThatIsLostMeanwhileIsMadeAgain) {
+TEST_F(LibvirtLookTest, AConnectionLostDuringTheSearchIsMadeAgain) {
   StartUnseen();
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->Close("libvirt closed the connection");
@@ -184,7 +184,7 @@ TEST_F(LibvirtProcessTest, ADomainThatHasItsOldIdAgainAfterARebootIsFollowed) {
 }
 
 // The end was published because its process ended; libvirt reports it later.
-TEST_F(LibvirtProcessTest, AnEndedLifeWhoseEndFollowsTheListBeginsNoRun) {
+TEST_F(LibvirtProcessTest, ALifeThatEndsAfterTheListBeginsNoRun) {
   EndWhileLibvirtIsLost();
   libvirt_->SetActive({{kDomain, "running"}});
   libvirt_->AroundNextList({}, [&] {
@@ -224,7 +224,7 @@ TEST_F(LibvirtProcessTest, AnEndBeforeTheListDoesNotEndTheListedLife) {
 
 // The daemon is back, no descriptor is left for the life that it knows, and libvirt lists the next
 // one.
-TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheNextLifeOfItsId) {
+TEST_F(LibvirtProcessTest, ARunWithoutADescriptorDoesNotHideTheDomainsNextLife) {
   StartWithDomain();
   options_.max_vm_descriptors = 0;
   libvirt_->Hang(true);
@@ -291,7 +291,7 @@ TEST_F(LibvirtProcessTest, AListThatStillHasAnEndedLifeBeginsNoRun) {
   EXPECT_EQ(sink_.Latest("web1")->ref().pid(), process_->pid());
 }
 
-TEST_F(LibvirtProcessTest, AProcessThatIsFollowedStaysWithItsFirstLibvirt) {
+TEST_F(LibvirtProcessTest, AFollowedProcessKeepsItsSourceIfAnotherUriListsIt) {
   StartWithDomain();
   const std::string source(sink_.Latest("web1")->ref().source());
   options_.sources.libvirts = {

@@ -38,7 +38,7 @@ TEST_F(LibvirtSourceTest, ADomainStartsAndStops) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
-TEST_F(LibvirtSourceTest, AMonitorThatLibvirtLostWithoutAWordIsNoCrash) {
+TEST_F(LibvirtSourceTest, AMonitorThatLibvirtLostWithoutAShutdownIsNoCrash) {
   StartWithDomain();
   libvirt_->Stopped(kDomain, ManagerEnd::kFailed, "stopped, failed");
   ASSERT_TRUE(UntilCount(EventType::kStopped));
@@ -73,7 +73,7 @@ TEST_F(LibvirtSourceTest, ADomainThatRunsIsNotPausedByAnEventBeforeTheList) {
   EXPECT_EQ(sink_.Latest("web1")->state(), VmState::kRunning);
 }
 
-TEST_F(LibvirtSourceTest, EventsAroundTheListOutliveIt) {
+TEST_F(LibvirtSourceTest, EventsBeforeAndAfterTheListAreApplied) {
   const DomainName paused = {"paused", "475852fa-0000-4630-8eae-7a6231894c41", 5};
   const DomainName resumed = {"resumed", "475852fa-0000-4630-8eae-7a6231894c42", 6};
   libvirt_->SetActive({{paused, "running"}, {resumed, "running"}});
@@ -118,7 +118,7 @@ TEST_F(LibvirtSourceTest, AGuestThatWasDownBeforeTheConnectionIsUnknown) {
 }
 
 // The life before, which was known here, ends before the list; the next one is in it.
-TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListAreOfTwoRuns) {
+TEST_F(LibvirtSourceTest, EventsOfTwoLivesAroundTheListBelongToTwoRuns) {
   FindDomain();
   const DomainName next = LifeWithId(4);
   libvirt_->AroundNextList(
@@ -165,7 +165,7 @@ TEST_F(LibvirtSourceTest, ALaterListEndsNoRunThatBeginsMeanwhile) {
 
 // It ended while the connection was lost, and another one of that name began and ended before the
 // list.
-TEST_F(LibvirtSourceTest, AnEndWithAnotherIdDoesNotEndThisLife) {
+TEST_F(LibvirtSourceTest, TheEndOfAnotherLifeDoesNotEndThisOne) {
   FindDomain();
   libvirt_->SetActive({});
   const DomainName other = LifeWithId(1);
@@ -236,7 +236,7 @@ TEST_F(LibvirtSourceTest, ALostLibvirtIsAProblemOfItsDomainsAndThenAGap) {
   EXPECT_EQ(sink_.Last(EventType::kGap)->update.event->gap_reason(), v1::GAP_REASON_LIBVIRT_LOST);
 }
 
-TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
+TEST_F(LibvirtSourceTest, ARunEndsIfItsLibvirtIsNoLongerConfigured) {
   FindDomain();
   options_.sources.libvirts.clear();
   Restart();
@@ -244,7 +244,7 @@ TEST_F(LibvirtSourceTest, ARunOfALibvirtThatIsNotNamedAnyMoreEnds) {
 }
 
 // The default of a configuration that names no source.
-TEST_F(LibvirtSourceTest, ALibvirtThatIsAwaitedIsFollowedAsSoonAsItIsThere) {
+TEST_F(LibvirtSourceTest, ALibvirtOfTheDefaultIsFollowedAsSoonAsItsSocketExists) {
   const std::string socket = directory_.Path("virtqemud-sock");
   options_.sources.watches.clear();
   options_.sources.libvirts = {{.awaited = {directory_.Path("libvirt-sock"), socket}}};

@@ -30,7 +30,7 @@ class NodeWatcherDirectoriesTest : public NodeWatcherFixture {
   }
 };
 
-TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
+TEST_F(NodeWatcherDirectoriesTest, AVmIsNamedAfterItsDirectory) {
   options_.sources.watches = {ParseWatchSpec(Ctrl() + "/*/qmp.kvmd").value()};
   Start();
   directory_.MakeDirectory("ctrl/web1");
@@ -44,7 +44,7 @@ TEST_F(NodeWatcherDirectoriesTest, AVmIsCalledAsItsDirectory) {
 }
 
 // The default of a configuration that names no source.
-TEST_F(NodeWatcherDirectoriesTest, NobodyMissesADirectoryThatIsOptional) {
+TEST_F(NodeWatcherDirectoriesTest, AMissingOptionalDirectoryIsNoProblem) {
   ASSERT_EQ(rmdir(Ctrl().c_str()), 0);
   WatchSpec spec = Spec("ctrl");
   spec.optional = true;
@@ -200,7 +200,7 @@ TEST_F(HangingDirectoryTest, DoesNotDelayOthers) {
   EXPECT_TRUE(Serves(*watcher_, "watch"));
 }
 
-TEST_F(HangingDirectoryTest, ItsVmsRunAgainOnceItAnswers) {
+TEST_F(HangingDirectoryTest, ItsVmsAreReachableAgainOnceItAnswers) {
   qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));

@@ -30,7 +30,7 @@ class NodeWatcherExitTest : public RestartTest {
   void ExpectSignal(int signal) const { EXPECT_EQ(Stopped().exit_signal().number(), signal); }
 };
 
-TEST_F(NodeWatcherExitTest, AParentThatReapsLateWhereItsZombieMayNotBeRead) {
+TEST_F(NodeWatcherExitTest, TheEndOfAnUnreadableZombieWaitsUntilItsParentReapsIt) {
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   FollowWithManualClock();
   qemu_.Kill(SIGABRT);
@@ -105,7 +105,7 @@ TEST_F(NodeWatcherExitTest, AZombieThatMayNotBeReadIsNotWaitedForLong) {
   EXPECT_THAT(EvidenceText(), HasSubstr("exit status not known"));
 }
 
-TEST_F(NodeWatcherExitTest, WithoutASourceAReapedProcessIsNotKnown) {
+TEST_F(NodeWatcherExitTest, WithoutASourceTheExitStatusOfAReapedProcessIsUnknown) {
   options_.exit_status_source = ExitStatusSource::kNone;
   Follow(&qemu_);
   EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_NONE);

@@ -26,7 +26,7 @@ using NodeWatcherFaultsTest = NodeWatcherFixture;
 // Another client, such as the VM's manager.
 UniqueFd ConnectAsOther(const std::string& path) { return UniqueFd(e2e::ConnectUnix(path)); }
 
-TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItIsShorter) {
+TEST_F(NodeWatcherFaultsTest, AFullQueueOfConnectionsIsAProblemUntilItHasRoom) {
   options_.greeting_timeout = absl::Milliseconds(30);
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   std::vector<UniqueFd> others;
@@ -62,7 +62,7 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatDoesNotAnswerIsAProblem) {
   EXPECT_THAT(sink_.Latest("vm1")->problems(), IsEmpty());
 }
 
-TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
+TEST_F(NodeWatcherFaultsTest, AQemuThatAnswersOnlyAfterAnotherConnectIsNudged) {
   const int monitor = qemu_.AddMonitor(Socket("vm1"), {.stuck = true});
   StartWithManualClock();
   ASSERT_TRUE(Until([&] { return qemu_.HasClient(monitor); }));
@@ -75,7 +75,7 @@ TEST_F(NodeWatcherFaultsTest, AQemuThatWaitsForAnotherConnectionIsSetFree) {
   EXPECT_THAT(sink_.Latest("vm1")->problems(), IsEmpty());
 }
 
-TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) {
+TEST_F(NodeWatcherFaultsTest, ANextRunWaitsForTheDescriptorsOfTheEarlierRun) {
   options_.max_vm_descriptors = 2;
   FakeQemu first;
   FakeQemu second;
@@ -91,7 +91,7 @@ TEST_F(NodeWatcherFaultsTest, ASuccessorWaitsForTheDescriptorsOfTheRunBeforeIt) 
   EXPECT_TRUE(UntilCount(EventType::kStarted, 2));
 }
 
-TEST_F(NodeWatcherFaultsTest, ASuccessorIsListedWhileNoFileCanBeOpened) {
+TEST_F(NodeWatcherFaultsTest, ANextRunIsListedWhileNoFileCanBeOpened) {
   FakeQemu first;
   FakeQemu second;
   const int monitor = Follow(&first);

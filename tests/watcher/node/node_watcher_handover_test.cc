@@ -65,7 +65,7 @@ class ConnectorHandoverTest : public HandoverTest {
   }
 };
 
-TEST_F(ConnectorHandoverTest, ACrashMeanwhileIsACrash) {
+TEST_F(ConnectorHandoverTest, ACrashDuringTheHandoverIsReportedAsACrash) {
   Follow(&qemu_);
   Stop();
   qemu_.Kill(SIGABRT);
@@ -147,7 +147,7 @@ TEST_F(HandoverTest, EachFieldOfARunThatIsHandedOverIsHandedOverAgain) {
   }
 }
 
-TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
+TEST_F(HandoverTest, AShutdownBeforeTheHandoverDecidesAnEndAfterIt) {
   const int monitor = Follow(&qemu_);
   qemu_.Send(monitor, kQuitLine);
   ASSERT_TRUE(UntilShutdownSaved());
@@ -159,7 +159,7 @@ TEST_F(HandoverTest, AShutdownBeforeItCountsAfterIt) {
   ExpectEnd(ShutdownClass::kAdmin);
 }
 
-TEST_F(HandoverTest, AShutdownOfTheHostThatWasCancelledMeanwhileIsNotTheCause) {
+TEST_F(HandoverTest, AHostShutdownCancelledDuringTheHandoverIsNotTheCause) {
   const auto host = std::make_shared<FakeHostShutdown>();
   options_.host_shutdown.source = host;
   host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
@@ -173,7 +173,7 @@ TEST_F(HandoverTest, AShutdownOfTheHostThatWasCancelledMeanwhileIsNotTheCause) {
   EXPECT_EQ(Stopped().cause(), ShutdownCause::kHostSignal);
 }
 
-TEST_F(HandoverTest, AShutdownOfTheHostThatBeganAfterAnEndIsNotItsCause) {
+TEST_F(HandoverTest, AHostShutdownThatBeganAfterAnEndIsNotItsCause) {
   const auto host = std::make_shared<FakeHostShutdown>();
   options_.host_shutdown.source = host;
   host->Say({.known = true, .shutting_down = false, .by = "systemd-logind"});
@@ -197,7 +197,7 @@ TEST_F(HandoverTest, DescriptorsOfAnUnknownRunAreClosed) {
   EXPECT_TRUE(Until([&] { return qemu_.Commands(monitor).size() > 1; }));
 }
 
-TEST_F(HandoverTest, TheProcessOfAnotherVmIsNotTaken) {
+TEST_F(HandoverTest, AProcessOfAnotherVmIsRefused) {
   FakeQemu other;
   Follow(&qemu_);
   other.AddMonitor(Socket("vm2"));
@@ -210,7 +210,7 @@ TEST_F(HandoverTest, TheProcessOfAnotherVmIsNotTaken) {
   EXPECT_EQ(watcher_->counters().handovers_refused, 2u);
 }
 
-TEST_F(HandoverTest, ASocketThatIsWatchedNoLongerIsLeftToOthers) {
+TEST_F(HandoverTest, TheMonitorOfASocketThatIsNoLongerWatchedIsClosed) {
   const int monitor = Follow(&qemu_);
   Stop();
   directory_.MakeDirectory("elsewhere");

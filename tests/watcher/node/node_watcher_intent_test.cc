@@ -65,7 +65,7 @@ class NodeWatcherIntentTest : public RestartTest {
   size_t told_ = 0;
 };
 
-TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
+TEST_F(NodeWatcherIntentTest, ARequestIsAnsweredOnceTheIntentIsPublic) {
   StartOne(&qemu_);
   Outcome outcome;
   Ask(Of("vm1"), &outcome);
@@ -81,7 +81,7 @@ TEST_F(NodeWatcherIntentTest, IsAnsweredWhenItIsPublic) {
   EXPECT_THAT(SavedRun(), HasSubstr("upgrade"));
 }
 
-TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedRunsNoMore) {
+TEST_F(NodeWatcherIntentTest, ARunWhoseProcessHasEndedTakesNoIntent) {
   StartOne(&qemu_);
   Outcome outcome;
   qemu_.KillAndReap();
@@ -165,7 +165,7 @@ TEST_F(NodeWatcherIntentTest, AnIntentForAStoppedRunIsPublishedAsLate) {
   EXPECT_FALSE(entries.back().update.status.has_value());
 }
 
-TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
+TEST_F(NodeWatcherIntentTest, AnIntentSurvivesARestart) {
   StartOne(&qemu_);
   ASSERT_TRUE(Declare(Of("vm1")).ok());
   Restart();
@@ -184,7 +184,7 @@ TEST_F(NodeWatcherIntentTest, SurvivesARestart) {
   EXPECT_TRUE(absl::IsNotFound(Withdraw("id-2"))) << "it ended with the run";
 }
 
-TEST_F(NodeWatcherIntentTest, WaitsForTheFirstScan) {
+TEST_F(NodeWatcherIntentTest, ARequestWaitsForTheFirstScan) {
   qemu_.AddMonitor(Socket("vm1"));
   Start();
   Outcome outcome;

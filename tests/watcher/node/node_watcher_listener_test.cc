@@ -54,7 +54,7 @@ class ListenerTest : public RestartTest {
 };
 
 // The listener of a socket is its launcher, also where the monitor was lost.
-TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNoOtherVmOfItsLauncher) {
+TEST_F(ListenerTest, ASilentMonitorOfAKnownQemuIsNotTakenForAnotherVm) {
   options_.greeting_timeout = absl::Milliseconds(30);
   qemu_.Rename("libvirtd");
   qemu_.AddMonitor(Socket("vm1"));
@@ -129,7 +129,7 @@ class LauncherTest : public ListenerTest {
   FakeQemu launcher_;
 };
 
-TEST_F(LauncherTest, AMonitorThatAnotherClientHoldsIsListedUntilSomebodyGreets) {
+TEST_F(LauncherTest, AMonitorThatAnotherClientHoldsIsListedUntilItGreets) {
   const int first = launcher_.AddMonitor(Socket("vm1"));
   const int second = launcher_.AddMonitor(Socket("vm2"));
   UniqueFd of_first = HoldMonitor(&launcher_, first, "vm1");
@@ -143,7 +143,7 @@ TEST_F(LauncherTest, AMonitorThatAnotherClientHoldsIsListedUntilSomebodyGreets) 
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(LauncherTest, TheNextVmAtOnePathIsAnother) {
+TEST_F(LauncherTest, TheNextVmAtTheSamePathIsAnotherRun) {
   launcher_.AddMonitor(Socket("vm1"));
   const pid_t first = launcher_.HandOver(true);
   StartUntilRunning();
@@ -202,7 +202,7 @@ class RenamedQemuTest : public ListenerTest {
   const std::shared_ptr<FakeCommandLines> command_lines_ = std::make_shared<FakeCommandLines>();
 };
 
-TEST_F(RenamedQemuTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
+TEST_F(RenamedQemuTest, ItsEndIsSeenEvenIfAnotherClientHoldsItsMonitor) {
   const UniqueFd other = StartHeldByAnother(&qemu_);
   ASSERT_EQ(sink_.Latest("vm1")->ref().pid(), qemu_.pid());
   EXPECT_EQ(RunId("vm1").find("-s"), std::string::npos) << "it is named by its process";
@@ -216,14 +216,14 @@ TEST_F(RenamedQemuTest, ItsEndIsTheEndAlsoWhereAnotherClientHasTheMonitor) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(RenamedQemuTest, TheGuestOfOneThatStaysMayBeDownWhereAnotherClientHasTheMonitor) {
+TEST_F(RenamedQemuTest, WithNoShutdownItsGuestMayBeDownIfAnotherClientHoldsItsMonitor) {
   command_lines_->arguments.traits.stays_down = true;
   const UniqueFd other = StartHeldByAnother(&qemu_);
   KillUntilStopped(&qemu_);
   EXPECT_EQ(Stopped().rule(), "down-unseen");
 }
 
-TEST_F(RenamedQemuTest, AnExitByTheGuestsDeviceIsTheGuestsWhereAnotherClientHasTheMonitor) {
+TEST_F(RenamedQemuTest, AnExitByTheGuestsDeviceIsTheGuestsEvenIfAnotherClientHoldsTheMonitor) {
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   // The QEMU has run for so long that it is not starting.
   struct LateClock : SystemClock {
@@ -274,7 +274,7 @@ class ForeignListenerTest : public ListenerTest {
   UniqueFd listener_;
 };
 
-TEST_F(ForeignListenerTest, IsNeverConnectedToIfTheNameIsNotOfAMonitor) {
+TEST_F(ForeignListenerTest, IsNeverConnectedToIfItsNameIsNoMonitorsName) {
   const std::string path = directory_.Path("ctrl/virtiofs.sock");
   options_.sources.watches = {{directory_.Path("ctrl"), "*.sock"}};
   Listen(path);
@@ -318,7 +318,7 @@ TEST_F(ForeignListenerTest, AMonitorThatAManagerNeedsIsLeftToItWhereverItIs) {
 }
 
 // A container may have the manager's directory at another path.
-TEST_F(ListenerTest, AMonitorThatItsCommandLineShowsAsAManagersIsGivenBackToIt) {
+TEST_F(ListenerTest, AMonitorThatTheCommandLineShowsToBeAManagersIsReleased) {
   const auto command_lines = std::make_shared<FakeCommandLines>();
   options_.command_lines = command_lines;
   command_lines->named = Socket("100");
@@ -372,7 +372,7 @@ TEST_F(ForeignListenerTest, IsConnectedToOnceIfItClosesOrSendsSomethingElse) {
   }
 }
 
-TEST_F(ForeignListenerTest, AnotherSocketInItsPlaceIsTried) {
+TEST_F(ForeignListenerTest, AnotherSocketAtItsPathIsConnectedTo) {
   Listen(Socket("vm1"));
   Start();
   ASSERT_TRUE(UntilLeftAlone(Socket("vm1")));

@@ -55,7 +55,7 @@ class SharedPathTest : public RestartTest {
   std::string second_run_;
 };
 
-TEST_F(SharedPathTest, EachEndIsTheEndOfItsOwnQemu) {
+TEST_F(SharedPathTest, EachEndIsAttributedToItsOwnQemu) {
   FollowBoth();
   clone_.Kill(SIGKILL);
   ASSERT_TRUE(UntilStopped(second_run_));
@@ -70,7 +70,7 @@ TEST_F(SharedPathTest, EachEndIsTheEndOfItsOwnQemu) {
   EXPECT_EQ(EndOf(first_run_).shutdown_class(), v1::SHUTDOWN_CLASS_USER);
 }
 
-TEST_F(SharedPathTest, TheProblemOfTheOneThatHasThePathEndsWithTheOther) {
+TEST_F(SharedPathTest, TheProblemOfTheQemuAtThePathIsClearedWhenTheOtherEnds) {
   FollowBoth();
   qemu_.Send(first_monitor_, kQuitLine);
   qemu_.Exit();
@@ -80,7 +80,7 @@ TEST_F(SharedPathTest, TheProblemOfTheOneThatHasThePathEndsWithTheOther) {
   EXPECT_EQ(Find(second_run_)->state(), v1::VM_STATE_RUNNING);
 }
 
-TEST_F(SharedPathTest, AfterACrashOfVmeventdTheFirstIsUnreachableAndItsEndUnknown) {
+TEST_F(SharedPathTest, AfterACrashOfVmeventdTheFirstQemuIsUnreachableAndItsEndUnknown) {
   FollowBoth();
   clone_.KillAndReap();
   ASSERT_TRUE(UntilStopped(second_run_));
@@ -95,7 +95,7 @@ TEST_F(SharedPathTest, AfterACrashOfVmeventdTheFirstIsUnreachableAndItsEndUnknow
   EXPECT_EQ(EndOf(first_run_).cause(), v1::SHUTDOWN_CAUSE_UNOBSERVED);
 }
 
-TEST_F(SharedPathTest, TheFirstKeepsItsConnectionOverAHandover) {
+TEST_F(SharedPathTest, TheFirstQemuKeepsItsConnectionAcrossAHandover) {
   FollowBoth();
   ASSERT_TRUE(UntilAgentsKnown());
   watcher_->PublishRest();
@@ -128,7 +128,7 @@ TEST_F(SharedPathTest, AQemuWhoseMonitorWasLostIsUnreachable) {
   EXPECT_EQ(EndOf(first_run_).shutdown_class(), v1::SHUTDOWN_CLASS_UNKNOWN);
 }
 
-TEST_F(SharedPathTest, ACloneHasItsOwnName) {
+TEST_F(SharedPathTest, ACloneAtTheSamePathKeepsItsOwnName) {
   qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
   ASSERT_TRUE(UntilState("vm1", VmState::kRunning));

@@ -53,7 +53,7 @@ TEST_F(NodeWatcherProcessTest, TheEndOfAListenerThatNeverSentIsNoEndOfTheVm) {
   ExpectEnd(ShutdownClass::kUnknown);
 }
 
-TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerEndedBeforeIsFollowed) {
+TEST_F(NodeWatcherProcessTest, AQemuWhoseListenerHasEndedIsFollowed) {
   qemu_.AddMonitor(Socket("vm1"));
   const pid_t real = qemu_.HandOver();
   AwaitEnd(qemu_.pid());
@@ -136,7 +136,7 @@ TEST_F(NodeWatcherProcessTest, ARenamedSocketIsTheSameRun) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
-TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
+TEST_F(NodeWatcherProcessTest, AnySocketOfAProcessReachesItsRun) {
   const int first = Follow(&qemu_);
   const int second = qemu_.AddMonitor(Socket("vm1-more"));
   ASSERT_TRUE(Until([&] { return watcher_->Describe().directories(0).sockets() == 2; }));
@@ -152,7 +152,7 @@ TEST_F(NodeWatcherProcessTest, AllSocketsOfAProcessAreWaysToItsRun) {
 }
 
 // The child keeps the socket in reserve open, and never answers on it.
-TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothingBehind) {
+TEST_F(NodeWatcherProcessTest, AnEndAfterTheSecondSocketWasTriedLeavesNothingBehind) {
   const std::string reserve = directory_.Path("ctrl/reserve");
   qemu_.AddMonitor(reserve);
   qemu_.ForkHolder();
@@ -170,7 +170,7 @@ TEST_F(NodeWatcherProcessTest, AnEndAfterTheSocketInReserveWasTriedLeavesNothing
   EXPECT_EQ(sink_.Count(EventType::kStopped), 1);
 }
 
-TEST_F(NodeWatcherProcessTest, TheRunsOfOneOwnerLeaveDescriptorsForOthers) {
+TEST_F(NodeWatcherProcessTest, TheRunsOfOneUserLeaveDescriptorsForOtherUsers) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to give a socket away";
   options_.max_vm_descriptors = 8;
   std::vector<std::unique_ptr<FakeQemu>> qemus;
@@ -190,7 +190,7 @@ TEST_F(NodeWatcherProcessTest, TheRunsOfOneOwnerLeaveDescriptorsForOthers) {
   ASSERT_TRUE(UntilState("vm3", VmState::kRunning));
 }
 
-TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsTriedEverMoreSeldom) {
+TEST_F(NodeWatcherProcessTest, AnUntrackedSocketThatGreetsAndHangsUpIsRetriedWithGrowingPauses) {
   options_.process_tracking = false;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
@@ -239,7 +239,7 @@ class ForeignNamespaceTest : public NodeWatcherProcessTest {
   }
 };
 
-TEST_F(ForeignNamespaceTest, AProcessWithoutANumberIsStillFollowed) {
+TEST_F(ForeignNamespaceTest, AProcessWithoutAVisiblePidIsStillFollowed) {
   FakeQemu second;
   const int monitor = qemu_.AddMonitor(Socket("vm1"));
   second.AddMonitor(Socket("vm2"));

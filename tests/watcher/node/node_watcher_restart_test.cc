@@ -26,7 +26,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-TEST_F(RestartTest, AQemuThatASignalHasStoppedMeanwhileIsNamed) {
+TEST_F(RestartTest, AQemuStoppedByASignalMeanwhileHasAProblem) {
   options_.greeting_timeout = absl::Milliseconds(30);
   Follow(&qemu_);
   Die();
@@ -40,7 +40,7 @@ TEST_F(RestartTest, AQemuThatASignalHasStoppedMeanwhileIsNamed) {
   kill(qemu_.pid(), SIGCONT);
 }
 
-TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
+TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunWithItsOwnShutdownFile) {
   for (const bool by_guest : {true, false}) {
     FakeQemu old_qemu;
     FakeQemu new_qemu;
@@ -66,7 +66,7 @@ TEST_F(RestartTest, ANewQemuOfTheSameNameIsAnotherRunAndItsFileIsItsOwn) {
   }
 }
 
-TEST_F(RestartTest, TheLaterOfTwoRunsOfANameHasTheFile) {
+TEST_F(RestartTest, TheShutdownFileBelongsToTheLaterOfTwoRunsOfAName) {
   FakeQemu old_qemu;
   FakeQemu new_qemu;
   const int old_monitor = FollowUntilShutdown(&old_qemu);
@@ -112,7 +112,7 @@ TEST_F(RestartTest, APidOfAnotherNamespaceIsIgnored) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
 
-TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
+TEST_F(RestartTest, ARunWhoseSocketIsNoLongerWatchedIsFollowedByItsProcess) {
   const int monitor = FollowUntilShutdown(&qemu_);
   Die();
   directory_.MakeDirectory("other");
@@ -125,7 +125,7 @@ TEST_F(RestartTest, ASocketThatIsWatchedNoMoreIsFollowedByItsProcess) {
   EXPECT_TRUE(e2e::Exists(ShutdownFile("vm1")));
 }
 
-TEST_F(RestartTest, TheFollowedOneOfTwoPathsToASocketStaysFollowed) {
+TEST_F(RestartTest, OfTwoPathsToASocketTheFollowedOneStaysFollowed) {
   ASSERT_EQ(symlink("ctrl", directory_.Path("alias").c_str()), 0);
   options_.sources.watches.push_back(Spec("alias"));
   const int monitor = Follow(&qemu_);
@@ -188,7 +188,7 @@ TEST_F(RestartTest, BeyondTheDescriptorLimitARunWaitsForItsProcess) {
   EXPECT_EQ(sink_.Count(EventType::kStopped), 2);
 }
 
-TEST_F(RestartTest, AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw) {
+TEST_F(RestartTest, ARestartLeavesAGapThatCountsUnseenEnds) {
   FakeQemu second;
   second.AddMonitor(Socket("vm2"));
   Follow(&qemu_);
@@ -207,7 +207,7 @@ TEST_F(RestartTest, AnAbsenceIsAGapThatCountsTheEndsThatNobodySaw) {
   EXPECT_EQ(sink_.Count(EventType::kGap), 1);
 }
 
-TEST_F(RestartTest, AnAbsenceAfterWhichTheRunsAreNotKnownDoesNotSayThatNoneHasEnded) {
+TEST_F(RestartTest, TheGapOfARestartReportsIfEarlierRunsAreUnknown) {
   Follow(&qemu_);
   Die();
   previous_.daemon_existed = true;
@@ -228,13 +228,13 @@ TEST_F(RestartTest, ASavedRunThatCannotBeReadIsNotKnown) {
               testing::HasSubstr(": which VMs ran before is not known"));
 }
 
-TEST_F(RestartTest, AFirstStartIsNoAbsence) {
+TEST_F(RestartTest, AFirstStartLeavesNoGap) {
   Follow(&qemu_);
   Turns();
   EXPECT_EQ(sink_.Count(EventType::kGap), 0);
 }
 
-TEST_F(RestartTest, ARestartPublishesWhatIsSavedOfEachOpenRunForAJournalThatLacksIt) {
+TEST_F(RestartTest, ARestartPublishesTheSavedStateOfEachOpenRun) {
   FakeMonitor behavior{.uuid = "550e8400-e29b-41d4-a716-446655440000"};
   FakeQemu second;
   qemu_.AddMonitor(Socket("vm1"), behavior);

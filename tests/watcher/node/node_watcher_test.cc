@@ -43,7 +43,7 @@ TEST_F(NodeWatcherTest, FollowsASocketThatIsThereAtTheStart) {
   EXPECT_EQ(watcher_->Describe().directories(0).sockets(), 1);
 }
 
-TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
+TEST_F(NodeWatcherTest, TheShutdownFileIsWrittenAtEofBeforeTheProcessEnds) {
   const int monitor = Follow(&qemu_);
   qemu_.Send(monitor, kGuestShutdownLine);
   qemu_.CloseListener(monitor);
@@ -55,7 +55,7 @@ TEST_F(NodeWatcherTest, TheShutdownFileIsThereAtEofWhileTheProcessStillDies) {
 }
 
 // The same holds with and without a handover.
-TEST_F(NodeWatcherTest, EventsThatAFloodDroppedAreReportedAsTheDaemonStops) {
+TEST_F(NodeWatcherTest, EventsDroppedInAFloodAreReportedWhenTheDaemonStops) {
   constexpr int kEvents = EventLimiter::kBurst + 300;
   const int monitor = FollowWithManualClock();
   std::string flood;
@@ -91,7 +91,7 @@ TEST_F(NodeWatcherTest, ASocketThatTheSameProcessCreatedAgainIsTheSameRun) {
   EXPECT_TRUE(Until([&] { return !qemu_.HasClient(monitor); }));
 }
 
-TEST_F(NodeWatcherTest, ItsDescriptionHasTheHostsShutdown) {
+TEST_F(NodeWatcherTest, ItsDescriptionIncludesTheHostsShutdown) {
   const auto host = std::make_shared<FakeHostShutdown>();
   options_.host_shutdown.source = host;
   Start();
@@ -100,7 +100,7 @@ TEST_F(NodeWatcherTest, ItsDescriptionHasTheHostsShutdown) {
   EXPECT_TRUE(watcher_->Describe().host_shutdown().shutting_down());
 }
 
-TEST_F(NodeWatcherTest, OnlyCommandsThatObserveAreSent) {
+TEST_F(NodeWatcherTest, OnlyQueriesAreSent) {
   const int monitor = Follow(&qemu_);
   ASSERT_TRUE(Until([&] { return qemu_.Commands(monitor).size() >= 6; }));
   qemu_.Send(monitor, EventLine("STOP"));
@@ -116,7 +116,7 @@ class UntrackedTest : public NodeWatcherFixture {
   UntrackedTest() { options_.process_tracking = false; }
 };
 
-TEST_F(UntrackedTest, EofIsTheEndAndTheEventSaysSo) {
+TEST_F(UntrackedTest, EofIsTheEndAndTheEventReportsThat) {
   const int monitor = Follow(&qemu_);
   EXPECT_EQ(sink_.Latest("vm1")->ref().pid(), 0);
   EXPECT_EQ(watcher_->Describe().exit_status_source(), v1::EXIT_STATUS_SOURCE_NONE);

@@ -250,7 +250,7 @@ TEST_F(ThirdSourceTest, ItsRunsMonitorIsLostAndReturns) {
 }
 
 // The source sets a problem code of its own for a lost monitor.
-TEST_F(ThirdSourceTest, AsAManagerItIsNamedByItsKeyAndSetsTheProblemOfItsLoss) {
+TEST_F(ThirdSourceTest, AsAManagerItHasItsKeyAsNameAndItsOwnProblemForALostMonitor) {
   Child qemu(Sleep);
   source_->is_manager = true;
   source_->Find("web1", qemu);
@@ -288,7 +288,7 @@ TEST_F(ThirdSourceTest, ItsRunHasTheProblemsThatItReports) {
   EXPECT_THAT(sink_.Latest("web1")->problems(), IsEmpty());
 }
 
-TEST_F(ThirdSourceTest, ItsRunHasItsLabelsAndThoseOfTheRules) {
+TEST_F(ThirdSourceTest, ItsRunHasItsLabelsAndTheRulesLabels) {
   WatcherOptions options;
   options.session.label_rules = {{"web*", {{"tier", "front"}}}};
   Start(std::move(options));
@@ -319,7 +319,7 @@ TEST_F(ThirdSourceTest, ItsRunTakesAnIntentWhichMakesItsEndTheAdmins) {
 }
 
 // The first source of the table has runs with monitors as well.
-TEST_F(ThirdSourceTest, ItsRunsAreItsOwnAfterARestart) {
+TEST_F(ThirdSourceTest, ItsRunsBelongToItAfterARestart) {
   Child lives(Sleep);
   Child ends(Sleep);
   source_->Find("lives", lives);
@@ -387,7 +387,7 @@ TEST_F(ThirdSourceTest, ItsFirstScanIsWaitedFor) {
   EXPECT_GE(source_->turns, 10);
 }
 
-TEST_F(ThirdSourceTest, ItsHealthIsReportedWithThatOfTheOthers) {
+TEST_F(ThirdSourceTest, ItsHealthIsReportedLikeTheOtherSources) {
   std::vector<std::string> served;
   for (const ServiceHealth& health : watcher_->Health()) served.emplace_back(health.service);
   EXPECT_THAT(served, ElementsAre("sources", "watch", "libvirt", "third"));
@@ -402,7 +402,7 @@ TEST_F(ThirdSourceTest, ItsHealthIsReportedWithThatOfTheOthers) {
 }
 
 // The server reports this before there is a watcher, and while it hangs.
-TEST_F(ThirdSourceTest, ItsServiceIsKnownWithoutTheWatcher) {
+TEST_F(ThirdSourceTest, ItsHealthServiceExistsBeforeTheWatcher) {
   std::vector<std::string> names;
   for (const ServiceHealth& health : NodeWatcher::NotServing(sources_)) {
     names.emplace_back(health.service);
@@ -436,7 +436,7 @@ TEST_F(ThirdSourceTest, ItsLibraryIsLoadedWithTheOthers) {
 }
 
 // Its flag is in the tests of the configuration.
-TEST(ThirdSettingTest, TheTextsAndTheDefaultHaveItLikeTheOthers) {
+TEST(ThirdSettingTest, TheTextsAndTheDefaultIncludeItLikeOtherSettings) {
   const SourceSetting* const settings[] = {&kWatchSetting, &kWatchManagerSocketsSetting,
                                            &kLibvirtSetting, &kThirdSetting};
   third_values.clear();
@@ -461,7 +461,7 @@ TEST(ThirdSettingTest, TheTextsAndTheDefaultHaveItLikeTheOthers) {
   EXPECT_EQ(specs.text(settings), "third /third");
 }
 
-TEST(ThirdSettingTest, TheExamplesAreThoseOfASource) {
+TEST(ThirdSettingTest, TheExamplesAreTakenFromASource) {
   const SourceSetting* const settings[] = {&kWatchManagerSocketsSetting, &kThirdSetting,
                                            &kWatchSetting};
   EXPECT_EQ(&ExampleSetting(settings), &kThirdSetting);

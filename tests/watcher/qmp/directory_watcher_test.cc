@@ -242,7 +242,7 @@ TEST_F(DirectoryWatcherTest, ADirectoryMayBeReachedThroughALinkWhoseTargetComesA
   EXPECT_TRUE(UntilPresent({}));
 }
 
-TEST_F(DirectoryWatcherTest, NeitherAFileNorLinksInACircleAreADirectory) {
+TEST_F(DirectoryWatcherTest, AFileAndACircularLinkAreNotDirectories) {
   ASSERT_EQ(symlink("b", directory_.Path("a").c_str()), 0);
   ASSERT_EQ(symlink("a", directory_.Path("b").c_str()), 0);
   ASSERT_EQ(rmdir(Watched().c_str()), 0);
@@ -321,7 +321,7 @@ TEST_F(VmDirectoriesTest, TheSocketMayBeFurtherDown) {
   EXPECT_TRUE(UntilPresent({}));
 }
 
-TEST_F(VmDirectoriesTest, ALinkLeadsToADirectoryAsAnyOtherPathDoes) {
+TEST_F(VmDirectoriesTest, ALinkToADirectoryIsFollowed) {
   directory_.MakeDirectory("elsewhere");
   BindSocket(directory_.Path("elsewhere/qmp.sock"));
   ASSERT_EQ(symlink("../elsewhere", Vm("web1").c_str()), 0);
@@ -434,7 +434,7 @@ TEST_F(DirectoryWatcherTest, AnAttributeChangeOfASocketReportsItAgain) {
   EXPECT_TRUE(Until([&] { return tellings_ > tellings; }));
 }
 
-TEST_F(DirectoryWatcherTest, ADirectoryForWhichNoDescriptorIsLeftIsNotPresentUntilThereIs) {
+TEST_F(DirectoryWatcherTest, ADirectoryIsMissingWhileNoDescriptorIsLeftForIt) {
   BindSocket(Watched() + "/x.kvmd");
   Create({{Watched(), "*.kvmd"}});
   {
@@ -464,7 +464,7 @@ TEST_F(DirectoryWatcherTest, AnUnreadableDirectoryIsPickedUpOnceItCanBeRead) {
   EXPECT_TRUE(directories_[0].present());
 }
 
-TEST_F(DirectoryWatcherTest, ADirectoryBehindAParentThatMayOnlyBePassedIsWatched) {
+TEST_F(DirectoryWatcherTest, ADirectoryInAParentThatMayBeTraversedButNotReadIsWatched) {
   ASSERT_EQ(chmod(directory_.path().c_str(), 0711), 0);
   const AsNobody unprivileged;
   Watch({Watched()});
@@ -487,7 +487,7 @@ TEST_F(DirectoryWatcherTest, NoticesWhatIsMountedOverTheDirectory) {
 }
 
 // A directory of the host is mounted into a container, and the host creates it again.
-TEST_F(DirectoryWatcherTest, ADirectoryThatIsRemovedWhereItIsMountedFromIsMissing) {
+TEST_F(DirectoryWatcherTest, ADirectoryWhoseMountSourceWasRemovedIsMissing) {
   if (unshare(CLONE_NEWNS) != 0 || mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     GTEST_SKIP() << "may not mount";
   }

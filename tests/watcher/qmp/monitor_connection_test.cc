@@ -125,7 +125,7 @@ TEST_F(MonitorConnectionTest, EventsBetweenTheRepliesArePassedOn) {
   EXPECT_FALSE(ready_at_event_);
 }
 
-TEST_F(MonitorConnectionTest, ARepliesShapeMayBeAnyAndAnErrorLeavesItsFieldEmpty) {
+TEST_F(MonitorConnectionTest, AnErrorOrAnUnexpectedReplyLeavesItsFieldEmpty) {
   const std::string error =
       "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"not here\"}}\r\n";
   ConnectUntilReady({.replies = {{"qmp_capabilities", error},
@@ -179,7 +179,7 @@ TEST_F(MonitorConnectionTest, AQemuThatCannotReportAnAgentHasNone) {
   EXPECT_FALSE(agents_[0].present);
 }
 
-TEST_F(MonitorConnectionTest, RequestsOfTheRunStateBecomeOneWhileOneIsOut) {
+TEST_F(MonitorConnectionTest, RequestsForTheRunStateAreMergedWhileOneIsPending) {
   Connect();
   connection_->Request(Question::kRunState);  // too early: the handshake asks anyway
   ASSERT_TRUE(UntilReady());
@@ -315,7 +315,7 @@ class MonitorHandshakeTest : public MonitorFixture<ManualClock> {
   HeldCommandLines command_lines_;
 };
 
-TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver) {
+TEST_F(MonitorHandshakeTest, AMissingGreetingIsReportedOnceAfterItsTimeout) {
   Connect({.greet = false});
   Pass(absl::Seconds(3) - absl::Milliseconds(1));
   EXPECT_EQ(late_greetings_, 0);
@@ -326,7 +326,7 @@ TEST_F(MonitorHandshakeTest, AGreetingThatDoesNotComeIsReportedOnceItsTimeIsOver
   EXPECT_TRUE(connection_->open()) << "its owner decides";
 }
 
-TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeconds) {
+TEST_F(MonitorHandshakeTest, MissingRepliesAreReportedEachSecondForTenSeconds) {
   Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return connection_->greeted(); }));
   Pass(CommandPacer::kQuietTime);
@@ -343,7 +343,7 @@ TEST_F(MonitorHandshakeTest, AnswersThatDoNotComeAreReportedEachSecondForTenSeco
 }
 
 // QEMU may hang in its exit over commands that come close to each other: docs/internals/qemu.md.
-TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTime) {
+TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneBeforeTheQuietTimeIsOver) {
   Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return connection_->greeted(); }));
   for (const char* answer : {"{}", "{\"UUID\": \"\"}", "{\"name\": \"\"}"}) {
@@ -359,7 +359,7 @@ TEST_F(MonitorHandshakeTest, OneCommandIsSentAtATimeAndNoneSoonerThanTheQuietTim
   }
 }
 
-TEST_F(MonitorHandshakeTest, NoCommandAsksForWhatTheCommandLineHas) {
+TEST_F(MonitorHandshakeTest, NoCommandAsksForAValueThatTheCommandLineHas) {
   command_lines_.at_once = {.certain_name = "web1"};
   Connect({.uuid = "5"});
   ASSERT_TRUE(UntilReady());
@@ -378,7 +378,7 @@ INSTANTIATE_TEST_SUITE_P(CommandLines, QuietStartTest, testing::Bool(), [](const
   return test.param ? "ThatIsKnown" : "ThatIsNeverRead";
 });
 
-TEST_P(QuietStartTest, AQemuIsAskedForItsCapabilitiesAloneAtFirst) {
+TEST_P(QuietStartTest, OnlyTheCapabilitiesAreNegotiatedAtFirst) {
   if (GetParam()) command_lines_.at_once = QemuArguments();
   Connect({});
   ASSERT_TRUE(UntilCommands(1));
@@ -397,7 +397,7 @@ TEST_F(MonitorHandshakeTest, AQemuWithAnIncomingVmIsAskedAtOnce) {
   EXPECT_LT(clock_.Now().monotonic - began, MonitorConnection::kQuietStart);
 }
 
-TEST_F(MonitorHandshakeTest, NothingIsAskedAfterAShutdownUntilTheVmLivesOn) {
+TEST_F(MonitorHandshakeTest, NoCommandIsSentAfterAShutdownUntilTheVmContinues) {
   Connect({});
   ASSERT_TRUE(UntilCommands(2));
   qemu_.Send(0, EventLine("SHUTDOWN"));
@@ -409,7 +409,7 @@ TEST_F(MonitorHandshakeTest, NothingIsAskedAfterAShutdownUntilTheVmLivesOn) {
   ASSERT_TRUE(UntilReady());
 }
 
-TEST_F(MonitorHandshakeTest, AProbeThatIsUnderWayEndsWithAShutdown) {
+TEST_F(MonitorHandshakeTest, AShutdownEndsARunningProbe) {
   Connect({});
   ASSERT_TRUE(UntilReady());
   connection_->Request(Question::kGuestAgent);
@@ -421,7 +421,7 @@ TEST_F(MonitorHandshakeTest, AProbeThatIsUnderWayEndsWithAShutdown) {
   EXPECT_THAT(qemu_.Commands(0), SizeIs(5));
 }
 
-TEST_F(MonitorHandshakeTest, AnAnswerThatNobodyAskedForIsIgnored) {
+TEST_F(MonitorHandshakeTest, AnUnexpectedReplyIsIgnored) {
   Connect({.answer = false});
   ASSERT_TRUE(Until([this] { return connection_->greeted(); }));
   for (int i = 0; i < 8; ++i) qemu_.Send(0, "{\"return\": {\"status\": \"running\"}}\r\n");
@@ -448,7 +448,7 @@ class HandedConnectionTest : public MonitorHandshakeTest {
   }
 };
 
-TEST_F(HandedConnectionTest, NothingIsAskedBeforeTheAnswerThatIsDue) {
+TEST_F(HandedConnectionTest, NoCommandIsSentBeforeThePendingReply) {
   ConnectUntilReady();
   qemu_.SetBehavior(0, {.answer = false});
   connection_->Request(Question::kRunState);
@@ -463,7 +463,7 @@ TEST_F(HandedConnectionTest, NothingIsAskedBeforeTheAnswerThatIsDue) {
   EXPECT_THAT(states_, ElementsAre("paused")) << "the next daemon does not know the question";
 }
 
-TEST_F(HandedConnectionTest, ARunStateThatWasStillToBeAskedIsAsked) {
+TEST_F(HandedConnectionTest, APendingQueryOfTheRunStateIsSent) {
   ConnectUntilReady();
   connection_->Request(Question::kRunState);
   HandOver();
@@ -471,7 +471,7 @@ TEST_F(HandedConnectionTest, ARunStateThatWasStillToBeAskedIsAsked) {
   EXPECT_TRUE(Until([this] { return states_.size() == 1; }));
 }
 
-TEST_F(HandedConnectionTest, AnAgentThatWasStillToBeAskedAboutIsAskedAbout) {
+TEST_F(HandedConnectionTest, APendingQueryOfTheAgentIsSent) {
   ConnectUntilReady();
   connection_->Request(Question::kGuestAgent);
   HandOver();
@@ -482,7 +482,7 @@ TEST_F(HandedConnectionTest, AnAgentThatWasStillToBeAskedAboutIsAskedAbout) {
   }));
 }
 
-TEST_F(HandedConnectionTest, AProbeForTheAgentThatWasUnderWayBeginsAgain) {
+TEST_F(HandedConnectionTest, AnUnfinishedProbeForTheAgentBeginsAgain) {
   ConnectUntilReady();
   qemu_.SetBehavior(0, {.answer = false});
   connection_->Request(Question::kGuestAgent);

@@ -24,7 +24,7 @@ FollowedVm Vm(absl::string_view name, absl::string_view path, int64_t pid,
   return {.name = name, .path = path, .pid = pid, .socket = socket};
 }
 
-TEST(PathConflicts, TwoFollowedVmsOfOnePathBothHaveTheProblem) {
+TEST(PathConflicts, TwoFollowedVmsWithOnePathBothHaveTheProblem) {
   std::vector<FollowedVm> vms = {Vm("a1", "/q/a1.qmp", 10, {1, 99}), Vm("a1", "/q/a1.qmp", 20)};
   vms[0].at_path = false;
   const std::vector<NodeQemu> qemus = {{.pid = 10, .name = "a1", .sockets = {kSocket}},
@@ -40,7 +40,7 @@ TEST(PathConflicts, TwoFollowedVmsOfOnePathBothHaveTheProblem) {
   }
 }
 
-TEST(PathConflicts, AQemuThatIsNotFollowedIsHiddenByTheOneThatHasItsPath) {
+TEST(PathConflicts, AnUnfollowedQemuIsHiddenByTheOneThatBoundItsPath) {
   const PathConflicts found = FindPathConflicts({Vm("a1", "/q/a1.qmp", 20)},
                                                 {{.pid = 10, .name = "a1", .sockets = {kSocket}},
                                                  {.pid = 20, .name = "b1", .sockets = {kSocket}}});
@@ -58,7 +58,7 @@ struct OtherCase {
   bool shares;
 };
 
-TEST(PathConflicts, AnotherProcessIsAnotherQemuOnlyIfItMayHaveThePath) {
+TEST(PathConflicts, AnotherProcessIsAConflictOnlyIfItMayHaveBoundThePath) {
   const OtherCase cases[] = {
       {"root's", {.pid = 10, .user = 0}, true},
       {"the same user's", {.pid = 10, .user = 7}, true},

@@ -62,7 +62,7 @@ TEST_F(SlotTableTest, APathHasOneSlot) {
   EXPECT_NE(table_.At("/run/b"), slot);
 }
 
-TEST_F(SlotTableTest, ADroppedSlotExistsUntilTheEndOfTheTurnAndItsPathMayHaveAnother) {
+TEST_F(SlotTableTest, ADroppedSlotExistsUntilTheEndOfTheTurnWhileItsPathMayGetANewOne) {
   SocketSlot* const slot = table_.At("/run/a");
   table_.Drop(slot);
   EXPECT_EQ(table_.Find("/run/a"), nullptr);
@@ -99,7 +99,7 @@ TEST_F(SlotTableTest, ADroppedSlotLeadsToNoRun) {
   EXPECT_THAT(old_run_.slots, IsEmpty());
 }
 
-TEST_F(SlotTableTest, ARunIsFoundByTheSocketThatItWasAttachedByLast) {
+TEST_F(SlotTableTest, ARunIsFoundByTheLastSocketThroughWhichItWasAttached) {
   SocketSlot* const slot = table_.At("/run/a");
   table_.AddRun(slot, kRoot, &old_run_);
   table_.Lead(slot, &old_run_);
@@ -116,7 +116,7 @@ TEST_F(SlotTableTest, ARunIsFoundByTheSocketThatItWasAttachedByLast) {
   EXPECT_EQ(old_run_.attached_by, nullptr);
 }
 
-TEST_F(SlotTableTest, ALaterRunMayHaveTheInodeOfOneThatIsOver) {
+TEST_F(SlotTableTest, ALaterRunMayHaveTheInodeOfAnEndedOne) {
   SocketSlot* const slot = table_.At("/run/a");
   table_.AddRun(slot, kRoot, &old_run_);
   table_.SetAttached(&old_run_, slot, SeenSocketOf(7, 100));
@@ -128,7 +128,7 @@ TEST_F(SlotTableTest, ALaterRunMayHaveTheInodeOfOneThatIsOver) {
   EXPECT_EQ(table_.AttachedBy(InodeOf(SeenSocketOf(7, 0).identity)), nullptr);
 }
 
-TEST_F(SlotTableTest, ASlotIsUsedWhileItHasASocketOrARunThatWasFoundThere) {
+TEST_F(SlotTableTest, ASlotIsInUseWhileItHasASocketOrARunThatWasFoundThere) {
   SocketSlot* const slot = table_.At("/run/a");
   EXPECT_TRUE(slot->unused());
   slot->present = true;
@@ -141,7 +141,7 @@ TEST_F(SlotTableTest, ASlotIsUsedWhileItHasASocketOrARunThatWasFoundThere) {
   EXPECT_TRUE(slot->unused());
 }
 
-TEST_F(SlotTableTest, AfterARunTheSlotOfItsSocketHasSeenTheEnd) {
+TEST_F(SlotTableTest, RemovingARunMarksTheSlotOfItsSocketAsEnded) {
   SocketSlot* const its = table_.At("/run/a");
   SocketSlot* const replaced = table_.At("/run/b");
   SlotTable::SetSeen(its, SeenSocketOf(7, 100).identity);
@@ -156,7 +156,7 @@ TEST_F(SlotTableTest, AfterARunTheSlotOfItsSocketHasSeenTheEnd) {
   EXPECT_EQ(replaced->leads_to, nullptr);
 }
 
-TEST_F(SlotTableTest, AnotherSocketAtThePathIsJudgedAfresh) {
+TEST_F(SlotTableTest, AnotherSocketAtThePathIsCheckedAgain) {
   SocketSlot* const slot = table_.At("/run/a");
   SlotTable::SetSeen(slot, SeenSocketOf(7, 100).identity);
   const auto judge = [slot] {

@@ -16,7 +16,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(OpenSocketFileTest, ReportsWhyItIsNoSocket) {
+TEST(OpenSocketFileTest, ReturnsTheErrnoIfThePathIsNoSocket) {
   TemporaryDirectory directory;
   SocketFile file;
   EXPECT_EQ(OpenSocketFile(directory.Path("missing"), &file), ENOENT);

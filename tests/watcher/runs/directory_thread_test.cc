@@ -54,7 +54,7 @@ TEST_F(DirectoryThreadTest, TheReturnedFunctionIsCalledAtOnceIfTheWorkIsQuick) {
   EXPECT_THAT(done_, ElementsAre(1));
 }
 
-TEST_F(DirectoryThreadTest, TheReturnedFunctionsOfSlowWorkAreCalledFromTheLoopInItsOrder) {
+TEST_F(DirectoryThreadTest, ReturnedFunctionsOfSlowWorkAreCalledByTheLoopInOrder) {
   Start(absl::ZeroDuration());
   std::promise<void> first;
   Run(1, first.get_future().share());
@@ -66,7 +66,7 @@ TEST_F(DirectoryThreadTest, TheReturnedFunctionsOfSlowWorkAreCalledFromTheLoopIn
   EXPECT_THAT(dropped_, IsEmpty());
 }
 
-TEST_F(DirectoryThreadTest, AHangDropsWhatWaitsUntilItIsOver) {
+TEST_F(DirectoryThreadTest, AHangDropsWaitingWork) {
   Start(absl::ZeroDuration());
   std::promise<void> answer;
   Run(1, answer.get_future().share());
@@ -86,7 +86,7 @@ TEST_F(DirectoryThreadTest, AHangDropsWhatWaitsUntilItIsOver) {
   EXPECT_THAT(done_, ElementsAre(4));
 }
 
-TEST_F(DirectoryThreadTest, ItMayBeDestroyedWhileItHangs) {
+TEST_F(DirectoryThreadTest, AThreadMayBeDestroyedWhileItHangs) {
   Start(absl::ZeroDuration());
   std::promise<void> answer;
   Run(1, answer.get_future().share());

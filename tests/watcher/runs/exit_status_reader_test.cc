@@ -56,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(Sources, ExitStatusReaderTest,
                            return name;
                          });
 
-TEST_P(ExitStatusReaderTest, AParentThatReapsAtOnceHidesNothing) {
+TEST_P(ExitStatusReaderTest, AStatusIsReadEvenIfTheParentReapsAtOnce) {
   // Signals, and codes below 0.
   for (const int end : {SIGKILL, SIGABRT, SIGTERM, 0, -3, -255}) {
     int go[2];
@@ -142,7 +142,7 @@ TEST(ExitStatusReaderZombieTest, AProcessWithAnotherStartTimeHasNoStatus) {
   EXPECT_EQ(reader->Ask(pidfd.get(), child.pid(), started).status->code, 7);
 }
 
-TEST(ExitStatusSourceTest, TheBestIsTakenWhereNoneIsForced) {
+TEST(ExitStatusSourceTest, TheBestAvailableSourceIsTakenUnlessOneIsForced) {
   const SystemClock clock;
   const auto loop = EventLoop::Create(&clock).value();
   ExitStatusSource best = ExitStatusSource::kPidfd;

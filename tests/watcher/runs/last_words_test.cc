@@ -61,7 +61,7 @@ class LastWordsTest : public testing::Test {
   std::shared_ptr<const LastWordsReader::Trail> trail_;
 };
 
-TEST_F(LastWordsTest, AFileThatIsItsOwnIsReadFromItsBeginning) {
+TEST_F(LastWordsTest, AFileOfThisLifeAloneIsReadFromItsBeginning) {
   Start("2>" + File() + "; echo early >&2");
   const v1::ShutdownDetail facts = End("late");
   EXPECT_THAT(facts.last_words().lines(), ElementsAre("early", "late"));
@@ -69,7 +69,7 @@ TEST_F(LastWordsTest, AFileThatIsItsOwnIsReadFromItsBeginning) {
   EXPECT_EQ(facts.core(), "");
 }
 
-TEST_F(LastWordsTest, OfAFileWithEarlierLivesOnlyThisLifeIsRead) {
+TEST_F(LastWordsTest, InAFileWithEarlierLivesOnlyThisLifeIsRead) {
   std::ofstream(File()) << "of an earlier life\n";
   started_later_ = absl::Seconds(10);  // so that the file is older
   Start("2>>" + File());
@@ -92,7 +92,7 @@ TEST_F(LastWordsTest, AFileThatIsNotRegularIsNotRead) {
   }
 }
 
-TEST_F(LastWordsTest, BeyondTheBoundOfFilesNothingIsRead) {
+TEST_F(LastWordsTest, NothingIsReadBeyondTheMaximumNumberOfOpenFiles) {
   Start("2>" + File());
   e2e::WaitUntil("its files are looked at", [this] { return LastWordsReader::IsReady(*trail_); });
   const auto first = std::move(child_);
@@ -116,7 +116,7 @@ TEST_F(LastWordsTest, ACoreIsNamedBeforeAnythingIsRead) {
 }
 
 // As Ganeti starts a QEMU, with -D and -daemonize; vmeventd's user may not see its descriptors.
-TEST_F(LastWordsTest, WordsThatNoDescriptorShowsAreReadFromTheManagersLog) {
+TEST_F(LastWordsTest, WithoutADescriptorLastWordsAreReadFromTheManagersLog) {
   std::filesystem::create_directories(logs_);
   run_.name = run_.raw_name = "web1";
   run_.unit = "ganeti.service";

@@ -43,7 +43,7 @@ TEST_F(OomCountersTest, ACgroupWithoutAMemoryControllerIsCountedAbove) {
   EXPECT_EQ(Find()->kills, 5u);
 }
 
-TEST_F(OomCountersTest, ACgroupOutsideOfTheNamespaceOrWithoutACountHasNoCounter) {
+TEST_F(OomCountersTest, ACgroupOutsideTheNamespaceOrWithoutACountHasNoCounter) {
   EXPECT_FALSE(Find().has_value());
   Put("/sys/fs/cgroup/memory.events", "oom_kill 1\n");
   Cgroup("0::/../../vm1.scope\n");

@@ -75,7 +75,7 @@ TEST(PeerProcessTest, FindsAProcessAgainByItsStartTime) {
   EXPECT_EQ(IdentifyAgain(-7, start_ticks)->kind, PeerProcess::Kind::kGone);
 }
 
-TEST(PeerProcessTest, AThreadsNumberIsNoProcess) {
+TEST(PeerProcessTest, AThreadIdIsNotTakenForAPid) {
   std::atomic<pid_t> number = 0;
   std::atomic<bool> over = false;
   std::thread thread([&] {

@@ -47,7 +47,7 @@ class ProcConnectorTest : public testing::Test {
   HandedExits handed_;
 };
 
-TEST_F(ProcConnectorTest, ForgetsWhatNobodyFollows) {
+TEST_F(ProcConnectorTest, DropsExitsOfProcessesThatNobodyFollows) {
   Child first(Sleep);
   Child second(Sleep);
   connector_->Follow(first.pid());
@@ -78,7 +78,7 @@ TEST_F(ProcConnectorTest, MessagesThatWaitWhenAPidIsFollowedBelongToAnEarlierPro
   EXPECT_EQ(connector_->WaitStatusOf(earlier.pid()), std::nullopt);
 }
 
-TEST_F(ProcConnectorTest, AReusedNumberDoesNotReplaceTheStatusOfItsFirstProcess) {
+TEST_F(ProcConnectorTest, AReusedPidDoesNotReplaceTheStatusOfTheEarlierProcess) {
   Child child(Sleep);
   connector_->Follow(child.pid());
   connector_->OnMessage(ExitMessage(child.pid(), SIGSEGV));
@@ -130,7 +130,7 @@ TEST_F(ProcConnectorTest, ReportsDroppedWhileNobodyReadsAreCounted) {
                         [&] { return connector_->overflows() > 0; }));
 }
 
-TEST_F(ProcConnectorTest, ResumesNoOtherDescriptor) {
+TEST_F(ProcConnectorTest, DoesNotResumeADescriptorOfAnotherKind) {
   const UniqueFd another(socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_ROUTE));
   for (const int descriptor : {another.get(), STDIN_FILENO}) {
     handed_.socket = UniqueFd(dup(descriptor));
@@ -140,7 +140,7 @@ TEST_F(ProcConnectorTest, ResumesNoOtherDescriptor) {
   }
 }
 
-TEST_F(ProcConnectorTest, RefusesWhatIsNoMessage) {
+TEST_F(ProcConnectorTest, IgnoresMalformedMessages) {
   Child followed(Sleep);
   connector_->Follow(followed.pid());
   const std::string message = ExitMessage(followed.pid(), SIGKILL);

@@ -40,7 +40,7 @@ constexpr char kText[] = "550e8400-e29b-41d4-A716-446655440000";
 
 class RunTableTest : public RunTableFixture {};
 
-TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
+TEST_F(RunTableTest, ARunIsFoundByItsIdItsNameAndItsIntent) {
   FakeRun* const run = Add("vm1", "run-1");
   FakeRun* const other = Add("vm1", "run-2");
   EXPECT_EQ(table_.Find("run-1"), run);
@@ -51,7 +51,7 @@ TEST_F(RunTableTest, ARunIsFoundByAllThatNamesIt) {
   EXPECT_EQ(run->agent_questions, 1);
 }
 
-TEST_F(RunTableTest, ARunThatIsOverLeavesItAtOnceAndIsDestroyedLater) {
+TEST_F(RunTableTest, AnEndedRunIsRemovedAtOnceAndDestroyedLater) {
   FakeRun* const run = Add("vm1", "run-1");
   Declare(run);
   run->End();
@@ -78,7 +78,7 @@ TEST_F(RunTableTest, ADiscardedRunReleasesItsProcessAtOnce) {
 }
 
 // While a manager's report is waited for, another process may get the number.
-TEST_F(RunTableTest, ASignalAfterTheEndOfTheProcessIsNotItsOwn) {
+TEST_F(RunTableTest, ASignalAfterTheEndOfTheProcessIsIgnored) {
   FakeQemu qemu;
   RunInfo info = Info("vm1", "run-1");
   info.process_tracked = true;
@@ -95,7 +95,7 @@ TEST_F(RunTableTest, ASignalAfterTheEndOfTheProcessIsNotItsOwn) {
 }
 
 // A VM is first taken for the process that listens for it.
-TEST_F(RunTableTest, ASignalToTheListenerThatIsNotClearDoesNotExplainTheEndOfItsQemu) {
+TEST_F(RunTableTest, AnUnclearSignalToTheListenerDoesNotExplainTheEndOfItsQemu) {
   FakeQemu listener;
   FakeQemu qemu;
   RunInfo info = Info("vm1", "run-1");
@@ -125,7 +125,7 @@ TEST_F(RunTableTest, WhatQemuHasSentIsReadBeforeAnIntentIsTaken) {
 }
 
 // A helper of QEMU's that was killed weeks before does not make an admin's kill a crash.
-TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
+TEST_F(RunTableTest, AnOomKillIsTheRunsOnlyIfItIsCountedAsTheRunEnds) {
   const auto count = [&](int kills) {
     std::ofstream(directory_.Path("memory.events")) << "oom_kill " << kills << "\n";
   };
@@ -151,7 +151,7 @@ TEST_F(RunTableTest, AKillForMemoryIsTheRunsOwnIfItIsCountedAsTheRunEnds) {
 }
 
 // Several VMs may have one cgroup.
-TEST_F(RunTableTest, AKillForMemoryOfOneRunIsNotAnothersToo) {
+TEST_F(RunTableTest, AnOomKillIsAttributedToOneRunOnly) {
   const auto count = [&](int kills) {
     std::ofstream(directory_.Path("memory.events")) << "oom_kill " << kills << "\n";
   };
@@ -260,7 +260,7 @@ TEST_F(RunTableTest, SharedUuidsAreReportedOnceAllRunsAreKnown) {
   EXPECT_THAT(ProblemsOf("vm1"), IsEmpty());
 }
 
-TEST_F(RunTableTest, TwoVmsOfOneUuidNameEachOtherAndMoreAreCalledSeveral) {
+TEST_F(RunTableTest, TwoVmsOfOneUuidNameEachOtherAndMoreAreReportedAsSeveral) {
   table_.ReportSharedUuids();
   std::vector<FakeRun*> runs;
   for (const char* number : {"1", "2", "3", "4"}) {
@@ -291,7 +291,7 @@ TEST_F(RunTableTest, TwoVmsOfOneUuidNameEachOtherAndMoreAreCalledSeveral) {
   EXPECT_THAT(ProblemsOf("vm2"), IsEmpty());
 }
 
-TEST_F(RunTableTest, ARunThatADaemonLeftResumesOrEndsWhateverItsSource) {
+TEST_F(RunTableTest, ASavedRunResumesOrEndsWhateverItsSource) {
   const std::string saved = Add("vm1", "run-1")->session().Save();
   FakeRun* const other = Add("vm2", "run-2");
   const std::string rebooted = absl::StrReplaceAll(other->session().Save(), {{"run-2", "old-2"}});

@@ -93,7 +93,7 @@ TEST_F(ShutdownFileTest, AFileWithAnotherLinkIsReplacedAndTheOtherLeftAlone) {
   EXPECT_NE(Stat("vm.shutdown").st_ino, Stat("other").st_ino);
 }
 
-TEST_F(ShutdownFileTest, IsRemovedAndRemovingAMissingFileSucceeds) {
+TEST_F(ShutdownFileTest, CanBeRemovedAlsoIfItIsMissing) {
   const std::string name = "a\nb\xff";
   ASSERT_TRUE(Create(name).ok());
   EXPECT_TRUE(e2e::Exists(directory_.Path(name + ".shutdown")));

@@ -24,7 +24,7 @@ namespace {
 using truth_table::Dimension, truth_table::Exits, truth_table::ForEachChoice, truth_table::kWindow;
 using truth_table::Lives, truth_table::OtherDimensions, truth_table::Reasons, truth_table::Value;
 
-TEST(ClassificationTest, TheTruthTableIsTheAgreedOne) {
+TEST(ClassificationTest, TheTruthTableMatchesTheGoldenFile) {
   EXPECT_EQ(truth_table::Text(),
             e2e::ReadFile(VMEVENTD_SOURCE_DIR "/tests/golden/classification.txt"))
       << "if the change is intended: ./dev docs";
@@ -180,7 +180,7 @@ TEST(ClassificationTest, ACrashThatOnlyLibvirtReportsIsUnknown) {
   EXPECT_EQ(Classify(evidence, kWindow).rule, "guest-panic");
 }
 
-TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
+TEST(ClassificationTest, MemoryKillersAreRecognizedByTheirNamesOrPrograms) {
   for (const char* name : {"systemd-oomd", "earlyoom", "nohang", "oomd"}) {
     EXPECT_TRUE(IsMemoryKiller({.command = std::string(name)})) << name;
     EXPECT_TRUE(IsMemoryKiller({.executable = std::string(absl::StrCat("/usr/bin/", name))}))
@@ -194,7 +194,7 @@ TEST(ClassificationTest, MemoryKillersAreKnownByTheirNamesOrTheirPrograms) {
   }
 }
 
-TEST(ClassificationTest, EachListOfMemoryKillersIsTheSame) {
+TEST(ClassificationTest, TheContractAndTheRulesListTheSameMemoryKillers) {
   std::vector<absl::string_view> names(std::begin(kMemoryKillers), std::end(kMemoryKillers));
   EXPECT_THAT(e2e::ReadFile(VMEVENTD_SOURCE_DIR "/proto/vmeventd/v1/vm_events.proto"),
               testing::HasSubstr(absl::StrCat("(", absl::StrJoin(names, ", "), ")")));

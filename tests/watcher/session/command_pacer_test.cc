@@ -24,7 +24,7 @@ TEST(CommandPacerTest, TheQuietTimeFollowsEventsThatAnotherClientMayHaveCaused) 
   }
 }
 
-TEST(CommandPacerTest, AnEventDoesNotTakeBackThatACommandIsOut) {
+TEST(CommandPacerTest, AnEventDoesNotEndTheWaitForAReply) {
   CommandPacer pacer;
   pacer.OnSent();
   pacer.OnEvent("STOP", kLater);
@@ -42,7 +42,7 @@ TEST(CommandPacerTest, NothingIsAskedAfterAShutdown) {
   EXPECT_EQ(pacer.NextAt(), kNever);
 }
 
-TEST(CommandPacerTest, CommandsResumeForAVmThatLivesOn) {
+TEST(CommandPacerTest, CommandsResumeOnceAVmContinuesAfterItsShutdown) {
   for (const char* event : {"RESET", "RESUME"}) {
     CommandPacer pacer;
     pacer.OnEvent("SHUTDOWN", kLater);
@@ -52,7 +52,7 @@ TEST(CommandPacerTest, CommandsResumeForAVmThatLivesOn) {
   }
 }
 
-TEST(CommandPacerTest, AFloodOfOtherEventsPutsNothingOff) {
+TEST(CommandPacerTest, EventsOfOtherTypesDelayNoCommand) {
   CommandPacer pacer;
   pacer.OnEvent("BLOCK_IO_ERROR", kLater);
   EXPECT_LE(pacer.NextAt(), absl::ZeroDuration());

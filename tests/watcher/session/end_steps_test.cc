@@ -34,7 +34,7 @@ TEST(EndStepsTest, AFileThatFailsIsTriedAgainOnceTheProcessIsGone) {
   EXPECT_FALSE(steps.file_due());
 }
 
-TEST(EndStepsTest, AVmThatLivesOnHasItsFileDecidedAgain) {
+TEST(EndStepsTest, TheShutdownFileIsDecidedAgainForAVmThatContinues) {
   EndSteps steps;
   steps.OnVmRevived();
   EXPECT_TRUE(steps.file_due());
@@ -57,7 +57,7 @@ TEST(EndStepsTest, AnAnswerThatNoStepWaitsForIsIgnored) {
   EXPECT_EQ(steps.facts()->core(), "");
 }
 
-TEST(EndStepsTest, WordsAddToTheFactsOfTheEnd) {
+TEST(EndStepsTest, LastWordsAreAddedToTheFactsOfTheEnd) {
   EndSteps steps;
   EXPECT_EQ(steps.facts(), nullptr);
   steps.OnGone();

@@ -17,7 +17,7 @@ int AdmittedOf(EventLimiter* limiter, int events, absl::Duration now) {
   return AdmittedOf(limiter, EventType::kIoError, events, now);
 }
 
-TEST(EventLimiterTest, AdmitsABurstAndCountsTheRest) {
+TEST(EventLimiterTest, AdmitsABurstAndCountsDroppedEvents) {
   EventLimiter limiter;
   EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(5)), EventLimiter::kBurst);
   EXPECT_EQ(limiter.dropped(), 1000u - EventLimiter::kBurst);
@@ -30,7 +30,7 @@ TEST(EventLimiterTest, RefillsWithTime) {
   EXPECT_EQ(AdmittedOf(&limiter, 1000, absl::Seconds(3600)), EventLimiter::kBurst);
 }
 
-TEST(EventLimiterTest, AFloodDoesNotHideChangesOfStateWhichAreADebt) {
+TEST(EventLimiterTest, ChangesOfStateAreAdmittedDuringAFloodAndChargedLater) {
   constexpr int kReserve = EventLimiter::kReserve;
   EventLimiter limiter;
   AdmittedOf(&limiter, 1000, absl::Seconds(5));

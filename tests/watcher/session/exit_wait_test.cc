@@ -9,7 +9,7 @@ namespace {
 
 constexpr Instant InstantAt(int64_t seconds) { return {absl::UnixEpoch(), absl::Seconds(seconds)}; }
 
-TEST(ExitWaitTest, NothingIsLateThatIsNotExpected) {
+TEST(ExitWaitTest, AnUnexpectedExitIsNeverLate) {
   ExitWait wait;
   EXPECT_FALSE(wait.IsLate(absl::Hours(1)));
   EXPECT_EQ(wait.ReportAt(), absl::InfiniteDuration());

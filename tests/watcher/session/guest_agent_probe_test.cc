@@ -94,7 +94,7 @@ TEST(GuestAgentProbeTest, APortWithoutAnIdIsNotReported) {
   EXPECT_EQ(asked.info.port, "");
 }
 
-TEST(GuestAgentProbeTest, AVmWithoutPortsIsAskedTwiceOnly) {
+TEST(GuestAgentProbeTest, AVmWithoutPortsGetsOnlyTwoQueries) {
   const Asked asked = Ask({{kListNamed, "[]"}, {kListUnnamed, "[]"}});
   EXPECT_FALSE(asked.info.present);
   EXPECT_THAT(asked.commands, ElementsAre(kListNamed, kListUnnamed));

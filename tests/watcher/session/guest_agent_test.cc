@@ -53,7 +53,7 @@ TEST(GuestAgentTest, AResetForgetsAnAgentThatHasLeft) {
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(3), kAgentWindow), std::nullopt);
 }
 
-TEST(GuestAgentTest, AResetClosesAChannelOfWhichNoEventComes) {
+TEST(GuestAgentTest, AResetMakesAnUnreportedChannelUncertain) {
   GuestAgent agent;
   agent.Learn({.present = true, .open = true}, AgentTime(1));
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(2), kAgentWindow), kConnected);

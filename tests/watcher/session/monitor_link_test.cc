@@ -17,7 +17,7 @@ class MonitorLinkTest : public testing::Test {
   MonitorLink link_{now_};
 };
 
-TEST_F(MonitorLinkTest, AClosedOneIsLostAfterASecondAndLaterWhereTheEndIsDecided) {
+TEST_F(MonitorLinkTest, AClosedLinkIsLostAfterASecondOrLaterIfTheEndIsDecided) {
   link_.Attach();
   EXPECT_EQ(link_.LostAt(false), absl::InfiniteDuration());
   link_.Close("EOF", now_);
@@ -31,7 +31,7 @@ TEST_F(MonitorLinkTest, AClosedOneIsLostAfterASecondAndLaterWhereTheEndIsDecided
   EXPECT_TRUE(link_.ready());
 }
 
-TEST_F(MonitorLinkTest, ARestoredOneIsLostAfterTenSeconds) {
+TEST_F(MonitorLinkTest, ARestoredLinkIsLostAfterTenSeconds) {
   link_ = MonitorLink::Restored(/*lost=*/false, now_);
   EXPECT_EQ(link_.state(), LinkState::kUnseen);
   EXPECT_EQ(link_.LostAt(false), now_.monotonic + MonitorLink::kAwayGrace);
@@ -40,13 +40,13 @@ TEST_F(MonitorLinkTest, ARestoredOneIsLostAfterTenSeconds) {
   EXPECT_FALSE(link_.unattached_since_restore());
 }
 
-TEST_F(MonitorLinkTest, ARestoredOneThatWasLostStaysSo) {
+TEST_F(MonitorLinkTest, ARestoredLinkThatWasLostStaysLost) {
   link_ = MonitorLink::Restored(/*lost=*/true, now_);
   EXPECT_TRUE(link_.lost());
   EXPECT_EQ(link_.LostAt(false), absl::InfiniteDuration());
 }
 
-TEST_F(MonitorLinkTest, OneThatEndsInItsFirstHandshakeIsLostAtOnce) {
+TEST_F(MonitorLinkTest, ALinkThatClosesInItsFirstHandshakeIsLostAtOnce) {
   link_.Close("EOF", now_);
   EXPECT_TRUE(link_.lost());
   EXPECT_TRUE(link_.closed_in_first_handshake());
@@ -57,7 +57,7 @@ TEST_F(MonitorLinkTest, OneThatEndsInItsFirstHandshakeIsLostAtOnce) {
   EXPECT_FALSE(link_.closed_in_first_handshake());
 }
 
-TEST_F(MonitorLinkTest, NobodyListenedBeforeTheFirstInputOfEachConnection) {
+TEST_F(MonitorLinkTest, TheFirstInputOfEachConnectionFollowsUnobservedTime) {
   EXPECT_TRUE(link_.TakeInput());
   EXPECT_FALSE(link_.TakeInput());
   link_.Attach();
@@ -66,7 +66,7 @@ TEST_F(MonitorLinkTest, NobodyListenedBeforeTheFirstInputOfEachConnection) {
   EXPECT_TRUE(link_.TakeInput());
 }
 
-TEST_F(MonitorLinkTest, NothingIsMissedInANewQemuAndWhileItIsAttached) {
+TEST_F(MonitorLinkTest, NoEventIsMissedInANewQemuAndWhileAttached) {
   EXPECT_TRUE(link_.MissedNothing(/*new_qemu=*/true));
   EXPECT_FALSE(link_.MissedNothing(/*new_qemu=*/false));
   link_.Attach();
@@ -87,7 +87,7 @@ TEST_F(MonitorLinkTest, AShutdownInTheHandshakeIsKnownUntilItIsOver) {
   EXPECT_FALSE(link_.TakeDownInHandshake());
 }
 
-TEST_F(MonitorLinkTest, AQemuMayLiveOnThatShowsItSinceItsMonitorClosed) {
+TEST_F(MonitorLinkTest, ASignOfLifeCountsOnlySinceTheMonitorClosed) {
   link_.Attach();
   link_.MarkMaybeAlive();
   link_.Close("EOF", now_);
@@ -108,7 +108,7 @@ TEST_F(MonitorLinkTest, AnAttachedConnectionShowsTheEnd) {
   EXPECT_FALSE(link_.ShowsEnd(/*has_manager=*/true, now_.monotonic)) << "the manager has ended";
 }
 
-TEST_F(MonitorLinkTest, AnEndThatWaitedForThisDaemonDoesNotShow) {
+TEST_F(MonitorLinkTest, AnEndThatWaitedForThisDaemonIsNotObserved) {
   link_ = MonitorLink::Restored(/*lost=*/false, now_);
   link_.TakeOver(/*answered_all=*/true, now_.monotonic);
   EXPECT_TRUE(link_.answered_all());
@@ -118,7 +118,7 @@ TEST_F(MonitorLinkTest, AnEndThatWaitedForThisDaemonDoesNotShow) {
   EXPECT_TRUE(link_.ShowsEnd(/*has_manager=*/false, After(absl::Seconds(1)).monotonic));
 }
 
-TEST_F(MonitorLinkTest, QemusTimeCountsOnlyOfWhatWaitedForThisDaemon) {
+TEST_F(MonitorLinkTest, QemusTimeIsUsedOnlyForEventsThatWaitedForThisDaemon) {
   const absl::Time start = now_.wall - absl::Seconds(1);
   const absl::Time waited = now_.wall - absl::Seconds(20);
   EXPECT_EQ(link_.SentAt(waited, start, now_).wall, now_.wall);
@@ -131,7 +131,7 @@ TEST_F(MonitorLinkTest, QemusTimeCountsOnlyOfWhatWaitedForThisDaemon) {
   EXPECT_EQ(link_.SentAt(waited, start, now_).wall, now_.wall);
 }
 
-TEST_F(MonitorLinkTest, EachAttachedConnectionAnswersAllOnce) {
+TEST_F(MonitorLinkTest, EachAttachedConnectionAnswersAllQueriesOnce) {
   link_.Attach();
   EXPECT_FALSE(link_.answered_all());
   EXPECT_TRUE(link_.TakeAllAnswers());

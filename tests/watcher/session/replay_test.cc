@@ -31,7 +31,7 @@ std::vector<std::string> Transcripts() {
 
 class ReplayTest : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(ReplayTest, EndsInItsClass) {
+TEST_P(ReplayTest, EndsInTheRecordedClass) {
   std::istringstream transcript(e2e::ReadFile(absl::StrCat(kGolden, "/", GetParam())));
   std::string line;
   std::getline(transcript, line);

@@ -29,13 +29,13 @@ class RunIntentsTest : public testing::Test {
   RunIntents intents_;
 };
 
-TEST_F(RunIntentsTest, OneExpiresOnTheMonotonicClock) {
+TEST_F(RunIntentsTest, AnIntentExpiresOnTheMonotonicClock) {
   EXPECT_EQ(intents_.Deadline(), absl::InfiniteDuration());
   Open("a", absl::Minutes(5));
   EXPECT_EQ(intents_.Deadline(), now_.monotonic + absl::Minutes(5));
 }
 
-TEST_F(RunIntentsTest, AnOpenOneCountsAndAClosedOneDoesNot) {
+TEST_F(RunIntentsTest, AnOpenIntentCountsAndAClosedOneDoesNot) {
   Open("a");
   EXPECT_TRUE(facts_.intended);
   Close();
@@ -43,7 +43,7 @@ TEST_F(RunIntentsTest, AnOpenOneCountsAndAClosedOneDoesNot) {
   EXPECT_EQ(intents_.OfRequest("a"), nullptr);
 }
 
-TEST_F(RunIntentsTest, OneThatCountsForADecidedEndStillDoesOnceItIsClosed) {
+TEST_F(RunIntentsTest, AnIntentOfADecidedEndCountsEvenAfterItIsClosed) {
   Open("a");
   facts_.panic = Fact::kStands;
   Close();
@@ -54,7 +54,7 @@ TEST_F(RunIntentsTest, OneThatCountsForADecidedEndStillDoesOnceItIsClosed) {
   EXPECT_NE(intents_.OfRequest("b"), nullptr);
 }
 
-TEST_F(RunIntentsTest, OneAfterTheDecisionDoesNotCount) {
+TEST_F(RunIntentsTest, AnIntentAfterTheDecisionDoesNotCount) {
   facts_.panic = Fact::kStands;
   Open("a");
   EXPECT_FALSE(facts_.intended);

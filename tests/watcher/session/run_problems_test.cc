@@ -9,7 +9,7 @@ namespace {
 
 using ProblemSubject = RunProblem::Subject;
 
-TEST(RunProblemsTest, EachSubjectHasOneAtMostInTheOrderOfTheSubjects) {
+TEST(RunProblemsTest, EachSubjectHasAtMostOneProblemAndTheListFollowsTheSubjects) {
   RunProblems problems;
   problems.Set(ProblemSubject::kExit, {ProblemCode::kExitLate, "late"});
   problems.Set(ProblemSubject::kMonitor, {ProblemCode::kNoGreeting, "held"});
@@ -23,7 +23,7 @@ TEST(RunProblemsTest, EachSubjectHasOneAtMostInTheOrderOfTheSubjects) {
   EXPECT_EQ(problems.List().size(), 1u);
 }
 
-TEST(RunProblemsTest, WhatWasPublishedIsNoChange) {
+TEST(RunProblemsTest, APublishedListIsNoChange) {
   RunProblems problems;
   EXPECT_FALSE(problems.changed());
   problems.Set(ProblemSubject::kExit, {ProblemCode::kExitLate, "late"});
@@ -34,7 +34,7 @@ TEST(RunProblemsTest, WhatWasPublishedIsNoChange) {
   EXPECT_TRUE(problems.changed());
 }
 
-TEST(RunProblemsTest, LeaveOnlyRemovesTheOtherSubjects) {
+TEST(RunProblemsTest, LeaveOnlyRemovesTheProblemsOfOtherSubjects) {
   RunProblems problems;
   problems.Set(ProblemSubject::kMonitor, {ProblemCode::kNoGreeting, "held"});
   problems.Set(ProblemSubject::kFile, {ProblemCode::kShutdownFile, "full"});

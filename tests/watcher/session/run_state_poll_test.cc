@@ -47,7 +47,7 @@ TEST_F(RunStatePollTest, AQemuWhoseVmRunsIsAskedAtTheIntervalOfTheHangCheck) {
   EXPECT_THAT(MillisecondsBetween(3, "suspended"), ElementsAre(60'000, 60'000, 60'000));
 }
 
-TEST_F(RunStatePollTest, AQemuWhoseVmIsPausedIsAskedLessAndLessOften) {
+TEST_F(RunStatePollTest, AQemuWhoseVmIsPausedIsAskedWithGrowingPauses) {
   poll_.OnAttach("paused", now_);
   EXPECT_THAT(MillisecondsBetween(8, "paused"),
               ElementsAre(1000, 2000, 4000, 8000, 16'000, 30'000, 30'000, 30'000));

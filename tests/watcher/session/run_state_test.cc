@@ -34,7 +34,7 @@ TEST(RunStateTest, EachFieldOfTheSavedMessageIsRestoredAndSavedAgain) {
 }
 
 // Inputs of another format are refused at their first byte.
-TEST(RunStateTest, TheFuzzersFirstInputsAreOfThisFormat) {
+TEST(RunStateTest, TheFuzzersSeedInputsHaveThisFormat) {
   const auto expect = [](const std::string& name, const std::string& saved) {
     ExpectGolden("tests/fuzz/corpus/saved_run/" + name, saved);
   };

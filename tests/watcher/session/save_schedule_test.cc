@@ -19,7 +19,7 @@ TEST(SaveScheduleTest, AFloodOfChangesIsSavedALittleLater) {
   EXPECT_TRUE(schedule.Admit(now + absl::Milliseconds(100)));
 }
 
-TEST(SaveScheduleTest, WhatIsSavedIsNotDue) {
+TEST(SaveScheduleTest, ASavedStateIsNotDue) {
   SaveSchedule schedule;
   while (schedule.Admit(absl::ZeroDuration())) {
   }
@@ -29,7 +29,7 @@ TEST(SaveScheduleTest, WhatIsSavedIsNotDue) {
   EXPECT_EQ(schedule.DueAt(), absl::InfiniteDuration());
 }
 
-TEST(SaveScheduleTest, OnlyAnotherTextIsAChange) {
+TEST(SaveScheduleTest, OnlyADifferentTextIsAChange) {
   SaveSchedule schedule;
   EXPECT_TRUE(schedule.Record("a"));
   EXPECT_FALSE(schedule.Record("a"));

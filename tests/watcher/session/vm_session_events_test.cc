@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 using VmSessionEventTest = RunningVmTest;
 
-TEST_F(VmSessionEventTest, EvidenceQuotesNoLongText) {
+TEST_F(VmSessionEventTest, EvidenceCutsALongText) {
   std::string reason = "guest-";
   for (int i = 0; i < 100'000; ++i) reason += "\xC3\xA4";
   vm_.EndBy(reason);
@@ -225,7 +225,7 @@ TEST(VmSessionStateTest, AVmWhoseDirectoryHangsIsUnreachableDespiteItsMonitor) {
   EXPECT_EQ(vm.Stopped().shutdown_class(), ShutdownClass::kUser);
 }
 
-TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
+TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoSeparateEvent) {
   SessionDriver vm;
   vm.SharedUuid("its UUID is used by the running VM web2 as well");
   vm.Ready();
@@ -239,7 +239,7 @@ TEST(VmSessionStateTest, AProblemThatComesWithAnEventHasNoneOfItsOwn) {
   EXPECT_THAT(vm.Status().problems(), IsEmpty());
 }
 
-TEST_F(VmSessionFloodTest, AGuestCannotFloodItsEvidence) {
+TEST_F(VmSessionFloodTest, TheEvidenceHasABoundDespiteAFlood) {
   for (int i = 0; i < 1000; ++i) {
     vm_.Event("GUEST_PANICKED", absl::StrCat(R"({"action": "run)", i, R"("})"));
   }
@@ -296,7 +296,7 @@ TEST_F(VmSessionPanicTest, ATdxGuestsMessageIsOneLineAndCut) {
   EXPECT_THAT(EvidenceOf(vm_.Stopped()), Not(HasSubstr("\n")));
 }
 
-TEST_F(VmSessionPanicTest, AResetForgetsIt) {
+TEST_F(VmSessionPanicTest, AResetDropsThePanic) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("RESET");
   vm_.EndBy("guest-shutdown");
@@ -310,7 +310,7 @@ TEST_F(VmSessionPanicTest, ACrashKernelWithoutDetailsKeepsThoseOfThePanic) {
   EXPECT_TRUE(vm_.Stopped().panic().has_hyper_v());
 }
 
-TEST_F(VmSessionPanicTest, MembersOfAnotherTypeAreLeftOut) {
+TEST_F(VmSessionPanicTest, MembersOfAnotherTypeAreIgnored) {
   const auto parse = [](const std::string& data) {
     return ParseGuestPanic(QmpObject::parse(data));
   };

@@ -61,7 +61,7 @@ std::vector<std::string> HangProblems(const SessionDriver& vm) {
 
 using VmSessionHangTest = RunningVmTest;
 
-TEST_F(VmSessionHangTest, NoExitIsExpectedOfAVmThatWasReset) {
+TEST_F(VmSessionHangTest, NoExitIsExpectedAfterAReset) {
   vm_.Shutdown("guest-shutdown");
   vm_.Event("RESET");
   for (int second = 0; second < 15; ++second) vm_.Advance(absl::Seconds(1));

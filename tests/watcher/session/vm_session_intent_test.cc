@@ -54,7 +54,7 @@ TEST_F(VmSessionIntentTest, ExpiresByTheMonotonicClockAndIsReportedThen) {
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(VmSessionIntentTest, AnIntentThatCannotCountIsRefused) {
+TEST_F(VmSessionIntentTest, AnIntentAfterADecidedEndIsRefused) {
   const struct {
     const char* event;
     const char* data;
@@ -93,7 +93,7 @@ TEST_F(VmSessionIntentTest, ARetryFindsItsOwnIntent) {
   EXPECT_EQ(vm_.IntentOfRequest(""), "") << "one without a request id has no retry";
 }
 
-TEST_F(VmSessionIntentTest, AnEventAfterItsTimeDoesNotCountForItEvenIfTheTimerIsLate) {
+TEST_F(VmSessionIntentTest, AnEndAfterTheExpiryIsNotIntendedEvenIfTheTimerIsLate) {
   Instant now = vm_.now();
   v1::Intent intent;
   *intent.mutable_expire_time() = ToTimestamp(now.wall + absl::Seconds(5));

@@ -28,7 +28,7 @@ TEST(VmSessionMigrationTest, PostmigrateIsMigratedAway) {
 
 // QEMU sends no STOP for a VM that is paused already, and without the capability `events` nothing
 // else either.
-TEST(VmSessionMigrationTest, APausedVmThatIsMigratedAwayIsSeen) {
+TEST(VmSessionMigrationTest, TheMigrationOfAPausedVmIsSeen) {
   for (const char* how : {"attach", "STOP", "restart", "reconnect"}) {
     SessionDriver vm;
     if (how == std::string("attach")) {

@@ -51,7 +51,7 @@ TEST_F(VmSessionRestartTest, APowerdownDuringAHandoverHasTheTimeAtWhichItWasSent
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
-TEST_F(VmSessionRestartTest, AHandoverMissesNoPress) {
+TEST_F(VmSessionRestartTest, AHandoverMissesNoPowerdown) {
   vm_.HandOver(absl::Seconds(1));
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
@@ -91,7 +91,7 @@ TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorEndedU
 }
 
 // Before Linux 6.15 its parent may have reaped it meanwhile.
-TEST_F(VmSessionRestartTest, AnEndBetweenTwoDaemonsWithoutAStatusWasSeenByNobody) {
+TEST_F(VmSessionRestartTest, AnEndWithoutAStatusBetweenTwoDaemonsIsUnobserved) {
   for (const bool between : {true, false}) {
     RunningVm vm;
     vm.HandOver(absl::Seconds(1));
@@ -179,7 +179,7 @@ TEST_F(VmSessionRestartTest, StoppedHasQemusShutdownEventAfterAHandover) {
 
 using VmSessionFileTest = RunningVmTest;
 
-TEST_F(VmSessionFileTest, IsLeftWhereALaterRunHasTheName) {
+TEST_F(VmSessionFileTest, IsLeftInPlaceIfALaterRunHasTheName) {
   vm_.Shutdown("host-qmp-quit");
   vm_.Restart();
   vm_.file = true;

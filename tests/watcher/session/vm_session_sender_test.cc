@@ -63,7 +63,7 @@ TEST_F(VmSessionSenderTest, TheProblemOfAQemuThatIgnoresASignalNamesTheSender) {
   }
 }
 
-TEST_F(VmSessionSenderTest, ASignalAfterAnOldQemusShutdownIsNoProof) {
+TEST_F(VmSessionSenderTest, ASignalAfterAnOldQemusShutdownIsNotItsCause) {
   const absl::Time reported = absl::FromUnixSeconds(1795157000);
   for (const bool before : {true, false}) {
     RunningVm vm;
@@ -78,7 +78,7 @@ TEST_F(VmSessionSenderTest, ASignalAfterAnOldQemusShutdownIsNoProof) {
 }
 
 // libvirtd sends a SIGTERM of its own as it reads the SHUTDOWN, before it passes that on.
-TEST_F(VmSessionSenderTest, ASignalSentSinceTheShutdownIsNotTheOneThatWasObeyed) {
+TEST_F(VmSessionSenderTest, ASignalSentAfterTheShutdownIsNotItsCause) {
   const absl::Time reported = absl::FromUnixSeconds(1795157000);
   SignalSender first = Process(SIGTERM, "bash");
   first.pid = 4711;

@@ -73,14 +73,14 @@ TEST_F(VmSessionOrderTest, AFailedRemovalOfTheShutdownFileIsRetried) {
   EXPECT_EQ(vm_.file, false);
 }
 
-TEST_F(VmSessionOrderTest, ASecondReportOfTheHostsShutdownIsNoNewEvidence) {
+TEST_F(VmSessionOrderTest, ASecondReportOfTheHostsShutdownAddsNoEvidence) {
   vm_.Host(true, "systemd-logind");
   const std::string once = vm_.saved;
   vm_.Host(true, "systemd");
   EXPECT_EQ(vm_.saved, once);
 }
 
-TEST_F(VmSessionOrderTest, AFileThatFailsIsReportedAfterItsCause) {
+TEST_F(VmSessionOrderTest, AFailedShutdownFileIsReportedAfterTheEventThatCausedIt) {
   SessionDriver vm;
   vm.file_status = absl::PermissionDeniedError("/run/ctrl/web1.shutdown: Permission denied");
   vm.Shutdown("guest-shutdown");
@@ -100,7 +100,7 @@ TEST_F(VmSessionOrderTest, AShutdownFileIsWrittenIfTheRunHasOne) {
   }
 }
 
-TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsThatAtTheShutdownNotAtTheEnd) {
+TEST_F(VmSessionOrderTest, ThePowerdownsAgeIsMeasuredAtTheShutdownNotAtTheEnd) {
   vm_.Event("POWERDOWN");
   vm_.Advance(absl::Seconds(5));
   vm_.Shutdown("guest-shutdown");

@@ -86,7 +86,7 @@ TEST_F(VmSessionWordsTest, LastWordsConfirmTheSenderOfTheKernel) {
   }
 }
 
-TEST_F(VmSessionWordsTest, LastWordsDoNotOverrideWhatTheKernelShowedOfAMemoryKiller) {
+TEST_F(VmSessionWordsTest, LastWordsDoNotOverrideTheKernelsReportOfAMemoryKiller) {
   for (const bool of_qemu : {true, false}) {
     RunningVm vm{SessionOptions{.last_words = true}};
     vm.SetWords("terminating on signal 15 from pid 812 (earlyoom)", LastWordsSource::kJournal);

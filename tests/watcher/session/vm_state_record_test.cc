@@ -10,7 +10,7 @@ namespace {
 
 constexpr absl::Time SecondAt(int64_t seconds) { return absl::FromUnixSeconds(seconds); }
 
-TEST(VmStateRecordTest, AStateHasTheTimeOfItsBeginning) {
+TEST(VmStateRecordTest, AStateHasTheTimeAtWhichItBegan) {
   VmStateRecord vm;
   vm.Set(VmState::kRunning, SecondAt(1));
   vm.Set(VmState::kRunning, SecondAt(2));
@@ -55,7 +55,7 @@ TEST(VmStateRecordTest, AReasonThatChangesAfterThePauseWasPublishedIsAChange) {
   EXPECT_FALSE(vm.TakePauseReasonChange()) << "the event had it";
 }
 
-TEST(VmStateRecordTest, ALostVmIsUnreachableAndHasItsTimeAgainIfNothingChanged) {
+TEST(VmStateRecordTest, ALostVmIsUnreachableAndKeepsItsTimeIfItsStateIsUnchanged) {
   VmStateRecord vm;
   vm.Set(VmState::kRunning, SecondAt(1));
   vm.Lose(SecondAt(5));
@@ -88,7 +88,7 @@ TEST(VmStateRecordTest, AHiddenVmIsUnreachableUnlessItIsDown) {
   }
 }
 
-TEST(VmStateRecordTest, APublishedStateHasItsOwnTime) {
+TEST(VmStateRecordTest, AHiddenStateIsPublishedWithTheTimeAtWhichItBegan) {
   VmStateRecord vm;
   vm.Set(VmState::kRunning, SecondAt(1));
   vm.MarkPublished(VmState::kRunning, SecondAt(3));

@@ -89,7 +89,7 @@ class BpfTraceTest : public testing::Test {
   ProcessReader reader_;
 };
 
-TEST_F(BpfTraceTest, TheRecordOfEachSignalThatEndsAProcessIsThereWhenTheProcessIsGone) {
+TEST_F(BpfTraceTest, TheRecordOfADeadlySignalIsReadableOnceTheProcessIsGone) {
   for (int round = 0; round < 30; ++round) {
     for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGKILL, SIGTERM}) {
       ::signal(signal, SIG_DFL);  // nohup ignores one of them, and a shell in the background two
@@ -102,7 +102,7 @@ TEST_F(BpfTraceTest, TheRecordOfEachSignalThatEndsAProcessIsThereWhenTheProcessI
   }
 }
 
-TEST_F(BpfTraceTest, AKillOfAThreadIsAKillOfItsProcessEvenIfThatIsGone) {
+TEST_F(BpfTraceTest, AKillOfAThreadIsRecordedAsAKillOfItsProcess) {
   int pipe[2];
   ASSERT_EQ(::pipe(pipe), 0);
   Child victim([&pipe] {
@@ -226,7 +226,7 @@ TEST_F(BpfTraceTest, ItsDescriptorIsReadableOncePerRecord) {
   EXPECT_EQ(Of(victim.pid()).size(), 1U);
 }
 
-TEST_F(BpfTraceTest, ADeathSignalIsTheKernelsAlsoIfOnlyAThreadOfTheParentEnds) {
+TEST_F(BpfTraceTest, AParentDeathSignalIsTheKernelsEvenIfOnlyAThreadEnds) {
   for (const bool thread : {false, true}) {
     int ready[2];
     int started[2];
@@ -286,7 +286,7 @@ TEST_F(BpfTraceTest, AFloodThatIsNotReadIsLostAndCounted) {
   RecordOfAKill();
 }
 
-TEST_F(BpfTraceTest, UserAndCgroupOfWhoWasKilledAreRecorded) {
+TEST_F(BpfTraceTest, TheVictimsUserAndCgroupAreRecorded) {
   constexpr uid_t kUser = 65534;
   int pipe[2];
   ASSERT_EQ(::pipe(pipe), 0);
@@ -421,7 +421,7 @@ void ForbidBpf(int error) {
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) std::abort();
 }
 
-TEST_F(BpfTraceTest, EachReasonHasItsCode) {
+TEST_F(BpfTraceTest, EachFailureHasItsProblemCode) {
   EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EPERM); }), v1::PROBLEM_CODE_SECCOMP);
   EXPECT_EQ(CodeAfter("", [] { ForbidBpf(EINVAL); }), v1::PROBLEM_CODE_CANNOT_TRACE);
   EXPECT_EQ(CodeAfter("",

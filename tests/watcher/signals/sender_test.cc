@@ -64,7 +64,7 @@ class SenderTest : public testing::Test {
   ProcessReader reader_{root_.path()};
 };
 
-TEST_F(SenderTest, IsReadWhileItLives) {
+TEST_F(SenderTest, ASenderIsReadWhileItLives) {
   Write({.pid = 812,
          .start_ticks = 100,
          .uid = 0,
@@ -110,7 +110,7 @@ TEST_F(SenderTest, ASenderThatIsGoneHasOnlyItsPid) {
   EXPECT_FALSE(sender.of_qemu);
 }
 
-TEST_F(SenderTest, ANumberThatIsUsedAgainIsAnotherProcess) {
+TEST_F(SenderTest, AReusedPidIsNotTakenForTheSender) {
   Write({.pid = 812, .start_ticks = 9001});
   EXPECT_FALSE(Sender(812, 9000).uid.has_value());
   EXPECT_TRUE(Sender(812, 9001).uid.has_value());
@@ -141,7 +141,7 @@ TEST_F(SenderTest, ASenderThatExecutesAnotherProgramLaterKeepsItsEarlierName) {
   EXPECT_EQ(sender("sleep").executable, "/usr/bin/sleep");
 }
 
-TEST_F(SenderTest, AYoungDescendantThatIsReadLateIsQemusOwn) {
+TEST_F(SenderTest, AYoungDescendantThatIsReadLateCountsAsQemu) {
   Write({.pid = 4800, .parent = kQemu, .start_ticks = 9000});
   const SignalSender sender = Sender(4800, 9000, absl::Seconds(1));
   EXPECT_TRUE(sender.of_qemu);
@@ -181,7 +181,7 @@ TEST_F(SenderTest, SystemdsHierarchyNamesTheCgroupIfTheUnifiedOneIsEmpty) {
   EXPECT_EQ(Sender(813).cgroup, "/");
 }
 
-TEST_F(SenderTest, QemuItselfIsItsOwn) {
+TEST_F(SenderTest, QemuItselfCountsAsQemu) {
   EXPECT_TRUE(Sender(kQemu).of_qemu);
   std::filesystem::remove_all(root_ / "proc");
   EXPECT_TRUE(Sender(kQemu).of_qemu);
@@ -197,7 +197,7 @@ Qemus OfQemu(const SignalSender& sender) {
   return sender.of_qemu ? Qemus::kShown : Qemus::kNo;
 }
 
-TEST_F(SenderTest, ADescendantIsItsOwnAndAnOrphanMayBe) {
+TEST_F(SenderTest, ADescendantCountsAsQemuAndAnOrphanMayCount) {
   const struct {
     const char* what;
     FakeProcess process;
@@ -242,7 +242,7 @@ TEST_F(SenderTest, ADescendantIsItsOwnAndAnOrphanMayBe) {
   }
 }
 
-TEST_F(SenderTest, AChildAtTheTimeOfTheSignalIsItsOwnAlsoIfItIsAnOrphanOrGoneBefore) {
+TEST_F(SenderTest, AChildThatSentTheSignalCountsAsQemuEvenIfItIsAnOrphanOrGoneNow) {
   SignalRecord record{.time = StartOf(9000),
                       .target = kQemu,
                       .signal = SIGKILL,
@@ -255,7 +255,7 @@ TEST_F(SenderTest, AChildAtTheTimeOfTheSignalIsItsOwnAlsoIfItIsAnOrphanOrGoneBef
 }
 
 // The sender is a script of a login from which QEMU was started with -daemonize.
-TEST_F(SenderTest, AnOrphanOfAnotherSessionThatIsOlderIsNotQemus) {
+TEST_F(SenderTest, AnOrphanOfAnOlderSessionIsNoDescendantOfQemu) {
   const FakeProcess shell = {
       .pid = 4500, .session = 4500, .start_ticks = 4000, .uid = 107, .cgroup = kScope};
   const FakeProcess script = {.pid = 4810, .session = 4500, .uid = 107, .cgroup = kScope};
@@ -285,7 +285,7 @@ TEST_F(SenderTest, AnOrphanOfAnotherSessionThatIsOlderIsNotQemus) {
 }
 
 // The senders are ganeti-noded after its restart (KillMode=process), and its worker.
-TEST_F(SenderTest, AManagerThatBeganAgainInTheServiceOfItsQemusDoesNotDescendFromThem) {
+TEST_F(SenderTest, AManagerRestartedInTheCgroupOfItsQemusIsNoDescendantOfThem) {
   Write({.pid = kQemu, .session = 4600, .start_ticks = kQemuStart, .cgroup = kService});
   const struct {
     const char* what;
@@ -330,7 +330,7 @@ TEST_F(SenderTest, GanetisNodeDaemonIsKnownByItsPidFile) {
   EXPECT_EQ(OfQemu(Sender(4800)), Qemus::kNotExcluded) << "its number is another's";
 }
 
-TEST_F(SenderTest, ThreadsOfTheKernelAreTheKernel) {
+TEST_F(SenderTest, AKernelThreadCountsAsTheKernel) {
   Write({.pid = 77, .parent = 2, .start_ticks = 1, .comm = "kworker/0:1"});
   EXPECT_TRUE(Sender(77).by_kernel);
   EXPECT_EQ(Sender(77).pid, 0);

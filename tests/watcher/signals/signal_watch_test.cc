@@ -148,7 +148,7 @@ TEST_F(SignalWatchTest, ASenderHasWhatLogindKnowsOfItsSession) {
   }
 }
 
-TEST_F(SignalWatchTest, SignalsToAFollowedProcessAreHandedOut) {
+TEST_F(SignalWatchTest, SignalsToAFollowedProcessAreReported) {
   watch_.Follow(4711, 5000, &qemu_);
   trace_->Record(Signal(99));
   RecordAndTurn(Signal(4711, SIGTERM));
@@ -170,7 +170,7 @@ TEST_F(SignalWatchTest, AnOomVictimIsReportedWithItsMemory) {
   EXPECT_EQ(qemu_.victims[0].total_vm, 5);
 }
 
-TEST_F(SignalWatchTest, ARecordOfTheProcessThatHadTheNumberBeforeIsNotOfThisOne) {
+TEST_F(SignalWatchTest, ARecordOfTheEarlierProcessOfAReusedPidIsIgnored) {
   uint64_t start = 5000;
   while (StartOf(start) < SinceBoot()) start *= 2;
   watch_.Follow(4711, start, &qemu_);
@@ -227,7 +227,7 @@ TEST_F(SignalWatchTest, AQemuThatChangedItsUserIsJudgedByTheNewOne) {
   EXPECT_TRUE(last().of_qemus_user) << "it has ended meanwhile";
 }
 
-TEST_F(SignalWatchTest, AFloodWakesTheLoopNoMoreThanItMay) {
+TEST_F(SignalWatchTest, AFloodWakesTheLoopABoundedNumberOfTimes) {
   watch_.Follow(4711, 5000, &qemu_);
   const int before = trace_->reads;
   // One second, in steps of a millisecond.
@@ -340,7 +340,7 @@ TEST_F(SignalWatchTest, TheFirstSignalOfEachKindDuringTheHandoverCounts) {
   EXPECT_EQ(qemu_.signals[1].pid, 814);
 }
 
-TEST_F(SignalWatchTest, NothingThatWasSentAfterAKillDuringTheHandoverCounts) {
+TEST_F(SignalWatchTest, SignalsAfterAKillDuringTheHandoverAreIgnored) {
   for (const int signal : {SIGKILL, SIGTERM}) {
     SignalRecord record = Before({.uid = 0, .cgroup = 1}, {.uid = 107, .cgroup = 2}, 800 + signal);
     record.signal = signal;
@@ -393,7 +393,7 @@ TEST_F(SignalWatchTest, AKillOfTheFirstProcessOfAnOuterContainerIsAKillOfTheVm) 
 }
 
 // bubblewrap requests this with --die-with-parent.
-TEST_F(SignalWatchTest, AContainerThatEndsWithItsParentIsKilledByTheKernelForThat) {
+TEST_F(SignalWatchTest, AKillOfAContainerWhoseParentEndedIsTheKernels) {
   FollowInContainer();
   SignalRecord death = KernelsKill(4700, 0);
   death.ended_with = "bash (pid 812)";
@@ -405,7 +405,7 @@ TEST_F(SignalWatchTest, AContainerThatEndsWithItsParentIsKilledByTheKernelForTha
   EXPECT_EQ(qemu_.signals[0].ended_with, "bash (pid 812)");
 }
 
-TEST_F(SignalWatchTest, AContainerThatEndsByItselfIsKilledByTheKernel) {
+TEST_F(SignalWatchTest, AKillByTheEndOfAContainerIsTheKernels) {
   FollowInContainer();
   trace_->Record(Signal(4700, SIGHUP));
   trace_->Record(Signal(4701));
@@ -420,7 +420,7 @@ TEST_F(SignalWatchTest, AContainerThatEndsByItselfIsKilledByTheKernel) {
 }
 
 // The first process may have disregarded that signal, and have ended by one whose record was lost.
-TEST_F(SignalWatchTest, ASignalBeforeALossIsNoProofThatTheFirstProcessObeyed) {
+TEST_F(SignalWatchTest, ASignalBeforeLostRecordsDoesNotExplainTheFirstProcesssEnd) {
   FollowInContainer();
   for (const auto& [signal, ender] : {std::pair(SIGTERM, 0), {SIGKILL, SIGKILL}}) {
     qemu_.signals.clear();
@@ -458,7 +458,7 @@ TEST_F(SignalWatchTest, AKillIsAttributedToAFirstProcessOnlyIfItLedANamespace) {
 }
 
 // The kernel kills it with a tracer that had requested that (PTRACE_O_EXITKILL).
-TEST_F(SignalWatchTest, AProcessThatIsGoneIsNotTakenForTheFirstOfAContainer) {
+TEST_F(SignalWatchTest, AnEndedProcessIsNotTakenForTheFirstProcessOfAContainer) {
   watch_.Follow(4711, 5000, &qemu_);
   SignalRecord kill = KernelsKill(4711, 4700);
   kill.ended_with = "gdb (pid 4700) ended";
