@@ -48,7 +48,7 @@ TEST_F(AttachTest, VmsThatRanBeforeTheDaemonAreFollowed) {
   EXPECT_EQ(WaitStopped("vm3").shutdown().shutdown_class(), v1::SHUTDOWN_CLASS_USER);
 }
 
-TEST_F(AttachTest, LabelsAreOfQemusCommandLineAndThenOfTheDaemonsRules) {
+TEST_F(AttachTest, LabelsOfQemusCommandLineOverrideTheDaemonsRules) {
   StartDaemonAndStream(Options({"--label", "vm*:app=web,tier=front", "--label", "vm1:tier=back"}));
   const auto guest = StartGuest(
       {.arguments = {"-fw_cfg", "name=opt/vmeventd/labels,string=project=demo,,app=own"}});
@@ -80,7 +80,7 @@ TEST_F(AttachTest, APauseHasQemusReason) {
   EXPECT_TRUE(ExpectStopped(kHostSignal, "waits").shutdown().never_ran());
 }
 
-TEST_F(AttachTest, GuestThatWentDownBeforeIsUnknownAndItsFileIsKept) {
+TEST_F(AttachTest, AGuestThatWentDownBeforeTheStartIsUnknownAndItsFileIsKept) {
   const auto guest = StartGuest({.arguments = {"-no-shutdown"}});
   guest->PowerOff();
   guest->manager().WaitEvent("STOP");
@@ -100,7 +100,7 @@ class DaemonizedTest : public AttachTest, public testing::WithParamInterface<int
 
 INSTANTIATE_TEST_SUITE_P(By, DaemonizedTest, testing::Values(SIGTERM, SIGKILL));
 
-TEST_P(DaemonizedTest, QemuIsNotOurChild) {
+TEST_P(DaemonizedTest, ADaemonizedQemuIsFollowedToItsEnd) {
   StartDaemonAndStream();
   const std::string pid_file = dir() / "pid";
   std::vector<std::string> qemu = QemuCommand(Boot::kNothing, "");
@@ -157,7 +157,7 @@ TEST_F(AttachTest, PathsMayBeLongerThanAUnixAddress) {
   ExpectStopped(kHostSignal, "mounted");
 }
 
-TEST_F(AttachTest, MonitorThatAnotherClientHoldsIsAttachedWhenItLeaves) {
+TEST_F(AttachTest, AMonitorHeldByAnotherClientIsAttachedWhenThatLeaves) {
   const auto guest = StartEmptyGuest("vm1");
   auto other = std::make_unique<QmpClient>(guest->socket_path());
   StartDaemonAndStream();

@@ -40,14 +40,14 @@ class DaemonTest : public E2eTest {
   }
 };
 
-TEST_F(DaemonTest, SecondOneOnTheSameSocketIsRefused) {
+TEST_F(DaemonTest, ASecondDaemonOnTheSameSocketIsRefused) {
   StartDaemon();
   DaemonOptions second = Options();
   second.state_dir = dir() / "other-state";
   ExpectRefused(second, second.socket);
 }
 
-TEST_F(DaemonTest, SecondOneOnTheSameStateDirectoryIsRefused) {
+TEST_F(DaemonTest, ASecondDaemonOnTheSameStateDirectoryIsRefused) {
   StartDaemon();
   DaemonOptions second = Options();
   second.socket = dir() / "other-run/vmeventd.sock";
@@ -80,7 +80,7 @@ TEST_F(DaemonTest, AReadOnlyStateDirectoryIsRefused) {
 }
 
 // Runs in a network namespace, to which the address is added later.
-TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
+TEST_F(DaemonTest, AnAddressAddedAfterTheStartIsListenedOn) {
   DaemonOptions options = Options({"--listen", "192.0.2.55:9555", "--insecure-listen"});
   options.wrapper = {"unshare", "--net"};
   StartDaemon(options);
@@ -99,7 +99,7 @@ TEST_F(DaemonTest, AnAddressMayComeAfterTheStart) {
 
 // In a time namespace, whose clocks differ by as much as after 8 hours of suspend: the kernel dates
 // processes by CLOCK_BOOTTIME, and windows and intents use CLOCK_MONOTONIC.
-TEST_F(DaemonTest, OnANodeThatWasSuspendedWindowsAndStartTimesAreRight) {
+TEST_F(DaemonTest, WindowsAndStartTimesAreRightOnANodeThatWasSuspended) {
   if (const std::string why = WhyNoTimeNamespace(); !why.empty()) GTEST_SKIP() << why;
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = qemu.AddMonitor(watch_dir() + "/vm1.kvmd");

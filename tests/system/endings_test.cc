@@ -371,14 +371,14 @@ void EndingTest::CheckEnding(bool linux) {
   ExpectWholeRun(guest->name());
 }
 
-TEST_P(EndingTest, HasTheRightVerdict) { CheckEnding(/*linux=*/false); }
+TEST_P(EndingTest, IsClassifiedRight) { CheckEnding(/*linux=*/false); }
 
 INSTANTIATE_TEST_SUITE_P(Endings, EndingTest, testing::ValuesIn(Endings()), kByName);
 
 // The endings that a boot sector has above, of guests that run Linux.
 class LinuxEndingTest : public EndingTest {};
 
-TEST_P(LinuxEndingTest, HasTheRightVerdict) { CheckEnding(/*linux=*/true); }
+TEST_P(LinuxEndingTest, IsClassifiedRight) { CheckEnding(/*linux=*/true); }
 
 INSTANTIATE_TEST_SUITE_P(Endings, LinuxEndingTest, testing::ValuesIn(Endings()), kByName);
 
@@ -404,7 +404,7 @@ class BareGuestEndingTest : public E2eTest {
   }
 };
 
-TEST_F(BareGuestEndingTest, AShutdownByThePvpanicDeviceIsTheUsers) {
+TEST_F(BareGuestEndingTest, AShutdownByThePvpanicDeviceIsClassifiedAsUser) {
   if (QemuVersion() < std::pair(9, 1)) GTEST_SKIP() << "takes QEMU 9.1";
   std::ofstream(dir() / "boot.img", std::ios::binary) << BootSector({
       0xba, 0x05, 0x05,  // mov dx, 0x505: pvpanic

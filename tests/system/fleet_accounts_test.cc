@@ -197,7 +197,7 @@ class FleetAccountTest : public FleetSecurityTest {
   const std::string admin_ = MakeUser("admin", {});
 };
 
-TEST_F(FleetAccountTest, ANodeWithItsCredentialsPublishesAndItsLogHasNothingOfThem) {
+TEST_F(FleetAccountTest, ANodePublishesWithItsCredentialsAndDoesNotLogThem) {
   const std::string credentials = StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Send(10);
@@ -240,13 +240,13 @@ TEST_F(FleetAccountTest, TheStreamsOfAFleetAreMadeByACommand) {
   EXPECT_THAT(three.error, HasSubstr("VMEVENTS has 1 replica, and its server is in no cluster"));
 }
 
-TEST_F(FleetAccountTest, ANodeSaysThatAnyNodeCanWipeAStream) {
+TEST_F(FleetAccountTest, AnUnsafeStreamIsLogged) {
   PermitRollups();
   StartNode();
   push().WaitLog("the stream VMEVENTS is unsafe: allow_rollup_hdrs is on, deny_purge is off");
 }
 
-TEST_F(FleetAccountTest, ANodeCannotPublishUnderTheNameOfAnother) {
+TEST_F(FleetAccountTest, ANodeCannotPublishUnderAnotherNodesName) {
   const std::string credentials = MakeUser("b", PermissionsOf("b"));
   const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   EXPECT_TRUE(b->Request({.subject = "vmevents.v1.test.b.vm.started", .data = "x"}).ok());
@@ -351,7 +351,7 @@ TEST_F(FleetAccountTest, AnAcknowledgementThatOverwritesAnotherNodesStateIsRepai
 
 // A server of NATS 2.9 takes its answer for a request, where that is what the publisher wants: the
 // answer to a repetition names the message of another node.
-TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
+TEST_F(FleetAccountTest, ANodeCannotMakeTheServerDeleteMessages) {
   const std::unique_ptr<NatsConnection> a = ConnectNode("a");
   const std::unique_ptr<NatsConnection> b = ConnectNode("b");
   const auto publish = [](NatsConnection* from, const std::string& subject, const char* id,
@@ -379,7 +379,7 @@ TEST_F(FleetAccountTest, ANodeMakesTheServerDeleteNothing) {
   }
 }
 
-TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
+TEST_F(FleetAccountTest, ANodeCannotReadResponsesToAnotherNode) {
   for (const char* const subject :
        {"_INBOX.>", "_INBOX.vmeventd.>", "_INBOX.vmeventd.test.a.>", "_INBOX.vmevents.>", ">"}) {
     const std::unique_ptr<NatsConnection> one = ConnectNode("b");
@@ -390,7 +390,7 @@ TEST_F(FleetAccountTest, ANodeSeesNoAnswersOfAnother) {
   }
 }
 
-TEST_F(FleetAccountTest, APushWithTheCredentialsOfAnotherNodeSaysWhatIsRefused) {
+TEST_F(FleetAccountTest, APushWithAnotherNodesCredentialsPublishesNothingAndLogsTheRefusal) {
   const std::string credentials = MakeUser("b", PermissionsOf("b"));
   StartPublishing(nats().url(), {"--push-credentials", credentials});
   ChattyVm vm(watch_dir(), "vm1");
@@ -401,7 +401,7 @@ TEST_F(FleetAccountTest, APushWithTheCredentialsOfAnotherNodeSaysWhatIsRefused) 
   EXPECT_EQ(CountMessages(BucketStream(kNodesBucket)), 0u);
 }
 
-TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
+TEST_F(FleetAccountTest, AReaderCanReadEverythingAndWriteNothing) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Send(3);
@@ -429,7 +429,7 @@ TEST_F(FleetAccountTest, AReaderReadsEverythingAndWritesNothing) {
   }
 }
 
-TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelievesSubjects) {
+TEST_F(FleetAccountTest, TheExampleWorksWithTheDocumentedPermissionsAndTrustsSubjectsOnly) {
   StartNode();
   ChattyVm vm(watch_dir(), "vm1");
   vm.Send(2);
@@ -458,7 +458,7 @@ TEST_F(FleetAccountTest, TheExampleFollowsWithTheDocumentedPermissionsAndBelieve
   EXPECT_THAT(followed.error, HasSubstr("vmevents.v1.test.b.vm1.stopped.crash is no event"));
 }
 
-TEST_F(FleetAccountTest, AReaderWithoutCredentialsOrPermissionsIsToldWhatIsMissing) {
+TEST_F(FleetAccountTest, TheErrorOfAReaderNamesMissingCredentialsOrPermissions) {
   const CommandResult without = Vmevents(nats().url(), {"events"});
   EXPECT_EQ(without.exit_code, 4);
   EXPECT_THAT(without.error, HasSubstr("Authorization Violation"));

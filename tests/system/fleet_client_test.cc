@@ -238,7 +238,7 @@ TEST_F(FleetClientTest, ACursorFileContinuesAndReportsWhatIsMissing) {
 }
 
 // A server before 2.10 knows one subject for each consumer.
-TEST_F(FleetClientTest, SeveralNodesAndNames) {
+TEST_F(FleetClientTest, ListsAndWatchesSelectSeveralNodesAndVms) {
   ChattyVm one(Watched("n1"), "web1");
   ChattyVm two(Watched("n2"), "db1");
   ChattyVm three(Watched("n2"), "db2");
@@ -309,7 +309,7 @@ TEST_F(FleetClientTest, TheExampleRecordsEachEventOnce) {
 }
 
 // A publisher can give its message any bytes as headers, the status of a server's word too.
-TEST_F(FleetClientTest, MessagesOfAHostileNodeStopNoReader) {
+TEST_F(FleetClientTest, MessagesOfAHostileNodeDoNotStopReaders) {
   ChattyVm vm(Watched("n1"), "web1");
   vm.Send(2);
   WaitPublished(3);
@@ -391,12 +391,12 @@ class LeafNodeTest : public JournalTestBase {
   std::unique_ptr<NatsServer> leaf_;
 };
 
-TEST_F(LeafNodeTest, WithoutJetStreamOfItsOwn) {
+TEST_F(LeafNodeTest, PublishesAndReadsThroughALeafNodeWithoutJetStream) {
   Begin("jetstream: false");
   PublishesAndReads();
 }
 
-TEST_F(LeafNodeTest, WithJetStreamOfItsOwn) {
+TEST_F(LeafNodeTest, PublishesAndReadsThroughALeafNodeWithItsOwnJetStream) {
   Begin(absl::StrCat("jetstream { store_dir: \"", dir() / "leaf/js", "\", domain: rack }"));
   PublishesAndReads();
 }

@@ -75,7 +75,7 @@ class FleetOfTwoAccountsTest : public FleetSecurityTest {
   const std::unique_ptr<NatsConnection> admin_ = ConnectAs("admin", "");
 };
 
-TEST_F(FleetOfTwoAccountsTest, ANodeMakesTheServerWriteNothingUnderTheNameOfAnother) {
+TEST_F(FleetOfTwoAccountsTest, ANodeCannotMakeTheServerPublishUnderAnotherNodesName) {
   const std::string events(kFleetStream);
   const std::string vms = BucketStream(kVmsBucket);
   const std::string nodes = BucketStream(kNodesBucket);

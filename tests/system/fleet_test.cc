@@ -227,7 +227,7 @@ TEST_F(FleetTest, EveryEventIsInTheStreamInOrder) {
                                      daemon().server_address(), " from the oldest event")));
 }
 
-TEST_F(FleetTest, TheLastStateOfAVmIsInTheBucketAgainAfterItsLoss) {
+TEST_F(FleetTest, TheLastStateOfEachVmIsPublishedAgainAfterTheBucketIsLost) {
   nats().CreateFleet();
   StartPublishing();
   const std::string key = KeySubject(kVmsBucket, VmBucketKey("test", NodeName(), "web.1"));
@@ -286,7 +286,7 @@ TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
   }
 }
 
-TEST_F(FleetTest, ANodeSaysThatItIsThereAndThatItStops) {
+TEST_F(FleetTest, ANodePublishesItsHeartbeatAndItsStop) {
   nats().CreateFleet();
   StartPublishing({"--node", "node7.example"});
   const auto heartbeat = [&] {
@@ -325,7 +325,7 @@ TEST_F(FleetTest, AMissingStreamIsReportedAndUsedOnceItIsThere) {
 }
 
 // A bucket that does not answer does not report either whether it has a value.
-TEST_F(FleetTest, BucketsThatDoNotAnswerHoldUpNoEventForLong) {
+TEST_F(FleetTest, UnresponsiveBucketsDelayEventsForABoundedTime) {
   nats().CreateStream(std::string(kFleetStream));
   for (const absl::string_view bucket : {kVmsBucket, kNodesBucket}) {
     nlohmann::json settings = nlohmann::json::parse(client::CreateRequest(BucketStream(bucket)));
@@ -377,7 +377,7 @@ TEST_F(FleetTest, AnEventThatIsTooLargeForTheStreamIsAGap) {
 
 // The server's files are put back from a copy, and others write before the node comes back, also
 // under its name.
-TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
+TEST_F(FleetTest, AStreamRestoredFromACopyGetsTheMissingEventsAgain) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
@@ -403,7 +403,7 @@ TEST_F(FleetTest, AStreamThatWasRestoredFromACopyGetsWhatItLacks) {
 }
 
 // The connection to the server stays, and others have written before the node does.
-TEST_F(FleetTest, AStreamThatIsMadeAgainUnderTheConnectionGetsAGap) {
+TEST_F(FleetTest, AStreamRecreatedWhileConnectedGetsAGap) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "vm1");
@@ -490,7 +490,7 @@ TEST_F(FleetTest, APushThatLostItsPositionContinuesAfterItsLastMessage) {
   EXPECT_EQ(nats().last_sequence(), 11u) << "nothing comes again";
 }
 
-TEST_F(FleetTest, AcknowledgementsThatAreLostHaveTheEventsSentAgain) {
+TEST_F(FleetTest, EventsWithoutAnAcknowledgementAreSentAgain) {
   nats().CreateFleet();
   AnswerDropper dropper(nats().port());
   StartDaemon(Options());

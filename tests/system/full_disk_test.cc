@@ -69,7 +69,7 @@ class FullDiskTest : public OnSmallDisk<JournalTestBase> {
   }
 };
 
-TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
+TEST_F(FullDiskTest, AKillWhileTheDiskIsFullRepeatsNoSequenceAndReportsTheLoss) {
   StartDaemonAndStream();
   ChattyVm vm(watch_dir(), "vm1");
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -106,7 +106,7 @@ TEST_F(FullDiskTest, KillWhileFullRepeatsNothingAndReportsTheLoss) {
   EXPECT_EQ(again.events().front().type(), v1::EVENT_TYPE_GAP) << "the loss is reported";
 }
 
-TEST_F(FullDiskTest, ARestartByTheServiceManagerWhileFullLosesNothing) {
+TEST_F(FullDiskTest, ARestartByTheServiceManagerWhileTheDiskIsFullLosesNothing) {
   FakeServiceManager manager(dir() / "notify");
   const auto begin = [&] {
     DaemonOptions options = Options();

@@ -44,7 +44,7 @@ class KvmdTest : public E2eTest, public testing::WithParamInterface<KvmdEnding> 
   }
 };
 
-TEST_P(KvmdTest, VmeventdAndKvmdLeaveTheSameFile) {
+TEST_P(KvmdTest, VmeventdAndKvmdWriteTheSameShutdownFile) {
   const auto kvmd = StartReadyKvmd();
   if (HasFailure()) return;
   StartDaemonAndStream();

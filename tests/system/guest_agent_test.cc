@@ -38,7 +38,7 @@ class GuestAgentTest : public E2eTest {
   }
 };
 
-TEST_F(GuestAgentTest, ConnectedWhileTheVmIsFollowedIsACaveat) {
+TEST_F(GuestAgentTest, AnAgentThatConnectsWhileTheVmIsFollowedIsACaveat) {
   StartDaemonAndStream();
   const auto guest = StartGuestWithPort();
   OpenPort(guest.get());
@@ -47,7 +47,7 @@ TEST_F(GuestAgentTest, ConnectedWhileTheVmIsFollowedIsACaveat) {
   EXPECT_THAT(EvidenceOf(stopped), Contains(HasSubstr("guest agent connected")));
 }
 
-TEST_F(GuestAgentTest, OnAPortThatQemuDoesNotReportItIsPossible) {
+TEST_F(GuestAgentTest, AnAgentOnAPortThatQemuDoesNotReportIsAPossibleCaveat) {
   StartDaemonAndStream();
   const auto guest = StartGuestWithPort("");
   OpenPort(guest.get());

@@ -64,7 +64,7 @@ class HandoverTest : public E2eTest {
   FakeServiceManager manager_{dir() / "notify"};
 };
 
-TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
+TEST_F(HandoverTest, EndsDuringAHandoverAreClassified) {
   Begin();
   const auto user = StartGuest();
   const auto powerdown = StartGuest({.name = "vm4"});
@@ -95,7 +95,7 @@ TEST_F(HandoverTest, EndsMeanwhileHaveTheirClasses) {
 
 // It hands nothing over to a service manager, and gets nothing from one: it connects again, and so
 // does the service after it.
-TEST_F(HandoverTest, ADaemonStartedByHandConnectsAgain) {
+TEST_F(HandoverTest, ADaemonStartedByHandReconnectsToMonitors) {
   Begin();
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);
@@ -117,7 +117,7 @@ TEST_F(HandoverTest, ADaemonStartedByHandConnectsAgain) {
   EXPECT_EQ(TypesOf(stream().EventsOf("vm1")), "STARTED IO_ERROR");
 }
 
-TEST_F(HandoverTest, AFailedStartLeavesTheMonitorsToTheNextOne) {
+TEST_F(HandoverTest, AFailedStartLeavesTheMonitorsToTheNextStart) {
   Begin();
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   const int monitor = FollowAsVm1(&qemu);

@@ -104,7 +104,7 @@ class HangTest : public E2eTest, public testing::WithParamInterface<std::string>
 INSTANTIATE_TEST_SUITE_P(, HangTest, testing::Values("", "/above/watched"),
                          [](const auto& test) { return test.param.empty() ? "Mount" : "Above"; });
 
-TEST_P(HangTest, AffectsOnlyThatDirectory) {
+TEST_P(HangTest, AHangingDirectoryAffectsNoOther) {
   FakeQemu hung(TestProgramPath("fake_qemu"));
   FakeQemu other(TestProgramPath("fake_qemu"));
   hung.AddMonitor(directory_ + "/hung1.kvmd");
@@ -145,7 +145,7 @@ TEST_P(HangTest, AffectsOnlyThatDirectory) {
   WaitFollowed("hung2");
 }
 
-TEST_P(HangTest, AtTheStartDelaysNoOther) {
+TEST_P(HangTest, ADirectoryThatHangsAtTheStartDelaysNoOther) {
   FakeQemu hung(TestProgramPath("fake_qemu"));
   FakeQemu other(TestProgramPath("fake_qemu"));
   hung.AddMonitor(directory_ + "/hung1.kvmd");
@@ -158,7 +158,7 @@ TEST_P(HangTest, AtTheStartDelaysNoOther) {
   WaitFollowed("hung1");
 }
 
-TEST_P(HangTest, OfAListeningSocketAffectsOnlyThatSocket) {
+TEST_P(HangTest, AHangingListenSocketAffectsNoOther) {
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   StartListening();
@@ -175,7 +175,7 @@ TEST_P(HangTest, OfAListeningSocketAffectsOnlyThatSocket) {
   WaitStopped("vm1");
 }
 
-TEST_P(HangTest, OfAListeningSocketAtTheStartStopsNoWatching) {
+TEST_P(HangTest, AListenSocketThatHangsAtTheStartDoesNotStopWatching) {
   FakeQemu qemu(TestProgramPath("fake_qemu"));
   qemu.AddMonitor(watch_dir() + "/vm1.kvmd");
   mount_->Hang();
@@ -188,7 +188,7 @@ TEST_P(HangTest, OfAListeningSocketAtTheStartStopsNoWatching) {
             [&] { return daemon().GetServerInfo().listeners(1).listening(); });
 }
 
-TEST_P(HangTest, OfTheCertificateLeavesThePreviousOneInUse) {
+TEST_P(HangTest, ACertificateFileThatHangsLeavesThePreviousOneInUse) {
   const auto authority = MakeCertificateAuthority(directory_);
   const CertificateFiles server = authority->Issue(ServerCertificate());
   const std::string trusted = dir() / "trusted.pem";

@@ -64,14 +64,14 @@ TEST_F(LastWordsTest, AnAssertionThatFailsIsQuoted) {
   EXPECT_THAT(why.output, HasSubstr("assertion failed"));
 }
 
-TEST_F(LastWordsTest, AFileThatIsMissingMakesAStartFailWithItsReason) {
+TEST_F(LastWordsTest, TheReasonOfAFailedStartIsQuoted) {
   const auto qemu = Qemu(absl::StrCat(kSlowly, "-kernel /there/is/none"), "pc");
   const v1::Event stopped = ExpectStopped(kNeverRan);
   EXPECT_THAT(stopped.shutdown().last_words().lines(),
               ElementsAre(HasSubstr("could not open kernel file '/there/is/none'")));
 }
 
-TEST_F(LastWordsTest, ASegmentationFaultLeavesACoreThatIsNamed) {
+TEST_F(LastWordsTest, TheCoreOfASegmentationFaultIsNamed) {
   const auto qemu = Qemu("");
   WaitFollowed("vm1");
   qemu->Signal(SIGSEGV);

@@ -142,7 +142,7 @@ TEST_F(LibvirtContainerTest, ARunningContainerIsFoundAndFollowedAfterRestarts) {
 }
 
 // The driver of QEMUs and that of containers are asked by URIs of their own.
-TEST_F(LibvirtContainerTest, ALibvirtIsFollowedForItsQemusAndItsContainers) {
+TEST_F(LibvirtContainerTest, QemusAndContainersOfOneLibvirtAreFollowed) {
   const std::string qemus = "qemu+unix:///system?socket=" + containers().socket();
   // Starts it before it is followed: that may take more than one attempt.
   ASSERT_EQ(containers().TryDefineAndStartContainer("vm1"), "");

@@ -89,7 +89,7 @@ class LibvirtIncomingTest : public LibvirtTest {
   std::unique_ptr<ChildProcess> migration_;
 };
 
-TEST_F(LibvirtIncomingTest, AMigrationThatIsAbortedIsNoCrashOfTheTarget) {
+TEST_F(LibvirtIncomingTest, AnAbortedMigrationIsNoCrashOfTheTarget) {
   FollowBoth();
   BeginMigration();
   libvirtd().Virsh({"domjobabort", "vm1"});
@@ -97,7 +97,7 @@ TEST_F(LibvirtIncomingTest, AMigrationThatIsAbortedIsNoCrashOfTheTarget) {
   ExpectSourceRuns();
 }
 
-TEST_F(LibvirtIncomingTest, ATargetThatIsFoundInTheMiddleIsNoCrashEither) {
+TEST_F(LibvirtIncomingTest, AnAbortedMigrationIsNoCrashOfATargetFoundDuringIt) {
   BeginMigration();
   FollowBoth();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED, 2);
@@ -106,7 +106,7 @@ TEST_F(LibvirtIncomingTest, ATargetThatIsFoundInTheMiddleIsNoCrashEither) {
   ExpectSourceRuns();
 }
 
-TEST_F(LibvirtIncomingTest, ASourceThatIsKilledEndsUnobservedAndItsTargetFails) {
+TEST_F(LibvirtIncomingTest, AKilledSourceEndsUnobservedAndItsTargetsMigrationFails) {
   FollowBoth();
   BeginMigration();
   kill(libvirtd().Pid("vm1"), SIGKILL);
@@ -114,7 +114,7 @@ TEST_F(LibvirtIncomingTest, ASourceThatIsKilledEndsUnobservedAndItsTargetFails) 
   ExpectMigrationFailed(target());
 }
 
-TEST_F(LibvirtIncomingTest, ATargetThatIsKilledNeverRan) {
+TEST_F(LibvirtIncomingTest, AKilledTargetNeverRan) {
   FollowBoth();
   BeginMigration();
   kill(target().Pid("vm1"), SIGKILL);
@@ -122,7 +122,7 @@ TEST_F(LibvirtIncomingTest, ATargetThatIsKilledNeverRan) {
   ExpectSourceRuns();
 }
 
-TEST_F(LibvirtIncomingTest, TheSourcesLibvirtThatIsKilledMakesNoCrashOfTheTarget) {
+TEST_F(LibvirtIncomingTest, AKillOfTheSourcesLibvirtIsNoCrashOfTheTarget) {
   FollowBoth();
   BeginMigration();
   libvirtd().Stop(SIGKILL);

@@ -171,7 +171,7 @@ TEST_P(LibvirtEndingTest, IsClassifiedAndPublishedOnce) {
 }
 
 // QEMU exits before libvirt has read all that it sent, sometimes: libvirt then says "failed".
-TEST_F(LibvirtTest, AQuitIsTheAdminsOrUnknownAndNeverACrash) {
+TEST_F(LibvirtTest, AQuitIsClassifiedAsAdminOrUnknownAndNeverAsCrash) {
   Follow();
   libvirtd().Create({});
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -214,7 +214,7 @@ TEST_F(LibvirtTest, ADomainThatRanBeforeIsFound) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtTest, LabelsSayWhoseADomainIs) {
+TEST_F(LibvirtTest, LabelsComeFromADomainsMetadata) {
   const auto label = [&](const std::string& value) {
     libvirtd().Virsh({"metadata", "vm1", "urn:vmeventd:labels", "--live", "--key", "labels",
                       "--set",
@@ -245,7 +245,7 @@ TEST_F(LibvirtTest, LabelsSayWhoseADomainIs) {
   EXPECT_EQ(found("app=web"), 0);
 }
 
-TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
+TEST_F(LibvirtTest, ARestartOfLibvirtDoesNotAffectADomain) {
   Follow();
   libvirtd().Create({});
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -269,7 +269,7 @@ TEST_F(LibvirtTest, LibvirtIsRestartedUnderADomain) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtTest, AnEndUnseenByLibvirtIsClassifiedByTheKernelAndQemusWords) {
+TEST_F(LibvirtTest, AnEndThatLibvirtMissedIsClassifiedByTheKernelAndQemusWords) {
   Follow();
   libvirtd().Create({.name = "terminated"});
   libvirtd().Create({.name = "killed"});
@@ -350,7 +350,7 @@ TEST_P(LibvirtRestartTest, RunsContinueAfterARestartOfTheDaemon) {
 }
 
 // libvirt counts ids from 1 again where no domain runs when it starts.
-TEST_F(LibvirtTest, ADomainThatHasItsOldIdAgainIsFollowedByTheNextDaemon) {
+TEST_F(LibvirtTest, ADomainThatGetsItsOldIdAgainIsFollowedByTheNextDaemon) {
   Follow();
   libvirtd().DefineAndStart({});
   const v1::Event started = stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
@@ -392,7 +392,7 @@ TEST_F(LibvirtTest, SocketsThatMatchAGlobComeAndGo) {
             [&] { return daemon().GetServerInfo().libvirt_connections_size() == 2; });
 }
 
-TEST_F(LibvirtTest, WithoutTheProcessLibvirtsReportIsTheEnd) {
+TEST_F(LibvirtTest, WithoutAProcessLibvirtsReportIsTheEnd) {
   StartDaemonAndStream(Options({"--libvirt", libvirtd().uri(), "--process-tracking", "off"}));
   libvirtd().Create({});
   EXPECT_EQ(stream().Wait("vm1", v1::EVENT_TYPE_STARTED).vm().pid(), 0);
@@ -444,7 +444,7 @@ class LibvirtPodTest : public LibvirtTest {
   std::unique_ptr<Libvirtd> pod_;
 };
 
-TEST_F(LibvirtPodTest, AGuestThatPowersOffIsItsUsers) {
+TEST_F(LibvirtPodTest, APoweroffByTheGuestIsClassifiedAsUser) {
   StartAndFollow(LinuxGuest());
   pod_->Type("vm1", "poweroff -f");
   EXPECT_THAT(EvidenceOf(ExpectStopped(kGuestPoweroff)), Contains("libvirt: stopped, shutdown"));
@@ -464,7 +464,7 @@ TEST_F(LibvirtPodTest, ARunContinuesAfterARestartOfTheDaemon) {
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtPodTest, ALibvirtThatEndsIsReportedByItsPathAndByHealth) {
+TEST_F(LibvirtPodTest, TheLossOfALibvirtIsReportedWithItsPathAndByHealth) {
   StartAndFollow();
   const auto health = [&] {
     return RunCommand(
@@ -484,14 +484,14 @@ TEST_F(LibvirtPodTest, ALibvirtThatEndsIsReportedByItsPathAndByHealth) {
   EXPECT_THAT(unhealthy.error, HasSubstr("cannot connect to a libvirt"));
 }
 
-TEST_F(LibvirtPodTest, APodThatIsKilledEndsItsVmAsTheKernelSaysThatItEnded) {
+TEST_F(LibvirtPodTest, TheEndOfAKilledPodsVmIsUnobserved) {
   StartAndFollow();
   pod_->Stop(SIGKILL);
   ExpectStopped(kUnobserved);
   ExpectOneStopped();
 }
 
-TEST_F(LibvirtTest, ADomainThatIsWatchedByASocketAsWellIsOneRun) {
+TEST_F(LibvirtTest, ADomainThatIsAlsoWatchedByASocketIsOneRun) {
   Follow();
   libvirtd().Create({.qemu_arguments = {"-qmp", absl::StrCat("unix:", watch_dir(),
                                                              "/vm1.kvmd,server=on,wait=off")}});
@@ -535,7 +535,7 @@ INSTANTIATE_TEST_SUITE_P(By, LibvirtGuestsTest, testing::Values("shutdown", "sus
                          });
 
 // What the service libvirt-guests does to the domains when the host shuts down.
-TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsTheAdmins) {
+TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsClassifiedAsAdmin) {
   const std::string way = GetParam();
   Follow();
   libvirtd().DefineAndStart(LinuxGuest());

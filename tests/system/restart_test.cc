@@ -46,7 +46,7 @@ class RestartTest : public E2eTest, public testing::WithParamInterface<int> {
 
 INSTANTIATE_TEST_SUITE_P(By, RestartTest, testing::Values(SIGKILL, SIGTERM), kBySignal);
 
-TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
+TEST_P(RestartTest, ARunKeepsItsIdAndIsStartedOnce) {
   StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");
   const v1::Event started = WaitFollowed("vm1");
@@ -63,7 +63,7 @@ TEST_P(RestartTest, RunKeepsItsIdAndStartsOnce) {
   EXPECT_EQ(events.front().SerializeAsString(), started.SerializeAsString());
 }
 
-TEST_P(RestartTest, APowerdownBeforeARestartMayBeVoidAfterIt) {
+TEST_P(RestartTest, APowerdownBeforeARestartDoesNotDecideAnEndAfterIt) {
   StartDaemonAndStream();
   const auto guest = StartGuest({.obeys_power_button = false});
   guest->manager().Execute("system_powerdown");
@@ -76,7 +76,7 @@ TEST_P(RestartTest, APowerdownBeforeARestartMayBeVoidAfterIt) {
   EXPECT_FALSE(FileAtStop("vm1"));
 }
 
-TEST_P(RestartTest, UnobservedEndIsUnknown) {
+TEST_P(RestartTest, AnUnobservedEndIsUnknown) {
   StartDaemonAndStream();
   const auto user = StartGuest();
   const auto quit = StartEmptyGuest("vm2");
@@ -132,7 +132,7 @@ class DrainTest : public E2eTest {
   ChattyVm vm_;
 };
 
-TEST_F(DrainTest, StopDoesNotWaitForAClientThatNeverReadsAndItResumesAtItsPosition) {
+TEST_F(DrainTest, AStopDoesNotWaitForAClientThatNeverReadsAndThatClientCanResume) {
   StartDaemonAndStream();
   stream().Wait("vm1", v1::EVENT_TYPE_STARTED);
   const auto watch = StartStoppedWatch();

@@ -95,7 +95,7 @@ TEST_F(SendersTest, AProcessOfTheHostThatKillsIsNamed) {
   EXPECT_EQ(daemon().GetServerInfo().signal_senders().lost(), 0U);
 }
 
-TEST_F(SendersTest, AKillOfItsContainersFirstProcessIsAHostKill) {
+TEST_F(SendersTest, AKillOfTheContainersFirstProcessIsAHostKill) {
   const auto guest = StartByScript(Script("container",
                                           "exec unshare --pid --fork --mount-proc sh -c "
                                           "'qemu-system-x86_64 \"$@\" <&- & wait' sh \"$@\""));
@@ -122,7 +122,7 @@ TEST_F(SendersTest, ADeathSignalHasNoSender) {
                                       guest->pid(), ")"))));
 }
 
-TEST_F(SendersTest, ASigquitIsTheHostsAndASegfaultACrash) {
+TEST_F(SendersTest, ASigquitIsAHostKillAndASegfaultACrash) {
   const v1::Event quit = StoppedBy("vm1", [](pid_t pid) { kill(pid, SIGQUIT); });
   ExpectEnd(quit, kHostKill);
   EXPECT_EQ(quit.shutdown().sender().signal(), SIGQUIT);
@@ -137,7 +137,7 @@ TEST_F(SendersTest, ASignalThatQemuObeysHasItsSender) {
   EXPECT_EQ(stopped.shutdown().sender().pid(), getpid());
 }
 
-TEST_F(SendersTest, ASenderThatIsGoneIsAProcessOfTheHost) {
+TEST_F(SendersTest, AKillByAProcessThatHasEndedIsAHostKill) {
   const v1::Event stopped = StoppedBy("vm1", [](pid_t pid) {
     Child killer([pid] {
       kill(pid, SIGKILL);
@@ -149,7 +149,7 @@ TEST_F(SendersTest, ASenderThatIsGoneIsAProcessOfTheHost) {
   EXPECT_GT(stopped.shutdown().sender().pid(), 0);
 }
 
-TEST_F(SendersTest, ASignalOfAProgramThatQemuStartedIsQemusOwn) {
+TEST_F(SendersTest, ASignalFromAProgramThatQemuStartedCountsAsQemus) {
   const auto guest = StartEmptyGuest("vm1");
   WaitUntilAttached(daemon(), "vm1");
   const std::string helper = Script("helper", "kill -KILL $PPID\nexec sleep 1000");
@@ -208,7 +208,7 @@ TEST_F(SendersOverARestartTest, TheSenderOfAKillDuringTheRestartIsKnown) {
 
 class UnwatchedSendersTest : public E2eTest {};
 
-TEST_F(UnwatchedSendersTest, WithoutTheRightAKillIsUnknownAndInfoSaysWhichOne) {
+TEST_F(UnwatchedSendersTest, WithoutTheCapabilityAKillIsUnknownAndInfoNamesIt) {
   if (const std::string why = WhyNoSignalTrace(); !why.empty()) GTEST_SKIP() << why;
   DaemonOptions options = Options();
   options.signal_senders = "auto";
@@ -231,7 +231,7 @@ class SendersOffTest : public E2eTest, public testing::WithParamInterface<int> {
 INSTANTIATE_TEST_SUITE_P(Signals, SendersOffTest, testing::Values(SIGKILL, SIGQUIT),
                          [](const auto& test) { return test.param == SIGKILL ? "Kill" : "Quit"; });
 
-TEST_P(SendersOffTest, AKillIsUnknown) {
+TEST_P(SendersOffTest, WithoutSenderTracingAKillIsUnknown) {
   DaemonOptions options = Options();
   options.signal_senders = "off";
   StartDaemonAndStream(options);

@@ -93,7 +93,7 @@ TEST_F(ServiceTest, AStopBlockedByADiskFailsAndNamesTheDisk) {
   EXPECT_THAT(Log(), Not(HasSubstr("a client")));
 }
 
-TEST_F(ServiceTest, AStartOnAHungDiskIsReportedAndContinuesWhenTheDiskAnswers) {
+TEST_F(ServiceTest, AStartOnAHungDiskContinuesWhenTheDiskAnswers) {
   std::ofstream(hang()).close();
   const auto process = StartOnHungDisk();
   EXPECT_THAT(manager_.Next("READY=1"),
@@ -127,7 +127,7 @@ TEST_F(ServiceTest, AStartOnAHungDiskReportsWhatItWaitsFor) {
   EXPECT_EQ(process->Wait(), 0);
 }
 
-TEST_F(ServiceTest, AnEndWhileTheStartWaitsForTheDiskHasItsExitStatus) {
+TEST_F(ServiceTest, AnEndDuringAStartOnAHungDiskHasItsExitStatus) {
   if (const std::string why = WhyNoPidfdExitStatus(); !why.empty()) GTEST_SKIP() << why;
   StartDaemonAndStream();
   const auto guest = StartEmptyGuest("vm1");

@@ -292,4 +292,4 @@ def causes_of_real_guests():
 
 
 for real_cause in causes_of_real_guests():
-    elsewhere(f"{REAL_GUESTS}:EndingTest.HasTheRightVerdict", real_cause)
+    elsewhere(f"{REAL_GUESTS}:EndingTest.IsClassifiedRight", real_cause)

@@ -331,7 +331,7 @@ elsewhere("tests/watcher/libvirt/libvirt_source_test.cc:"
           "LibvirtSourceTest.LabelsComeWithTheDetailsAndStandInTheNextEvent", "VmRef.labels")
 
 
-# With labels: LibvirtTest.LabelsSayWhoseADomainIs.
+# With labels: LibvirtTest.LabelsComeFromADomainsMetadata.
 @promise("EventFilter.labels")
 @promise("ListVmsRequest.labels")
 def selectors_of_labels(world):

@@ -62,7 +62,7 @@ void GiveTheSecondRun(const v1::VmRef& to, History* history) {
   for (const size_t i : {2, 3}) *history->journal[i].mutable_vm() = to;
 }
 
-TEST(CrashChecksTest, EachFaultIsFoundInAHistoryThatIsCorrectWithoutIt) {
+TEST(CrashChecksTest, EachFaultAddedToACorrectHistoryIsFound) {
   ASSERT_THAT(Check(GoodHistory()), IsEmpty());
   const struct {
     const char* finding;
@@ -133,7 +133,7 @@ TEST(CrashChecksTest, EachFaultIsFoundInAHistoryThatIsCorrectWithoutIt) {
   }
 }
 
-TEST(CrashChecksTest, LossesThatAKillPermitsAreNoFault) {
+TEST(CrashChecksTest, PermittedLossesAfterAKillAreNoFault) {
   const std::function<void(History*, std::vector<StreamHistory>*)> kLosses[] = {
       // An event that was not durable.
       [](auto*, auto* streams) {

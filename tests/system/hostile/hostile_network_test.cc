@@ -156,7 +156,7 @@ class HostileNetworkTest : public E2eTest {
 
 class HostileNetworkMemoryTest : public HostileNetworkTest {};
 
-TEST_F(HostileNetworkTest, TenThousandConnectionsWithoutARequest) {
+TEST_F(HostileNetworkTest, TenThousandIdleConnectionsHarmNoOtherClient) {
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   const rlim_t wanted = 10'500;
@@ -228,7 +228,7 @@ TEST_F(HostileNetworkTest, GarbageHarmsNoOtherClient) {
 }
 
 // Uses many connections of one peer, so that no limit of a connection applies.
-TEST_F(HostileNetworkMemoryTest, CountlessOpenCalls) {
+TEST_F(HostileNetworkMemoryTest, OpenCallsTakeBoundedMemory) {
   // Calls that gRPC has not got through yet take 20 KB each, more of them on a busy machine; all
   // that are begun here would take 1.5 GB.
   const size_t most = daemon().ResidentMiB() + 256;
@@ -266,7 +266,7 @@ TEST_F(HostileNetworkMemoryTest, CountlessOpenCalls) {
 }
 
 // Calls whose answers are large, or refusals, and none of which is read.
-TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
+TEST_F(HostileNetworkMemoryTest, UnreadResponsesTakeBoundedMemory) {
   const size_t before = daemon().ResidentMiB();
   // No window: not even an answer's first byte may be sent.
   std::string calls = kPreface + Frame(4, 0, 0, std::string("\0\4\0\0\0\0", 6));
@@ -289,7 +289,7 @@ TEST_F(HostileNetworkMemoryTest, AnswersThatAreNotRead) {
 }
 
 // Headers that are decompressed to as much as gRPC permits, on all streams that a peer may open.
-TEST_F(HostileNetworkMemoryTest, StreamsWithLargeHeaders) {
+TEST_F(HostileNetworkMemoryTest, StreamsWithLargeHeadersTakeBoundedMemory) {
   constexpr uint32_t kStreams = 1'000;  // half of --max-streams
   const size_t before = daemon().ResidentMiB();
   std::string headers = CallHeaders("/vmeventd.v1.VmEventService/WatchEvents");

@@ -75,23 +75,23 @@ class PassedDescriptorsTest : public HostileTest {
   }
 };
 
-TEST_F(PassedDescriptorsTest, OfMonitorsDelayNobody) {
+TEST_F(PassedDescriptorsTest, DescriptorsPassedByMonitorsDelayNobody) {
   StartDaemonAndStream();
   AttackMonitors();
 }
 
-TEST_F(PassedDescriptorsTest, OfClientsDelayNobody) {
+TEST_F(PassedDescriptorsTest, DescriptorsPassedByClientsDelayNobody) {
   StartDaemonAndStream();
   AttackCalls();
 }
 
-TEST_F(PassedDescriptorsTest, BeforeLinux616OfMonitorsDelayNobody) {
+TEST_F(PassedDescriptorsTest, BeforeLinux616DescriptorsPassedByMonitorsDelayNobody) {
   ForgetPassRights();
   StartDaemonAndStream();
   AttackMonitors();
 }
 
-TEST_F(PassedDescriptorsTest, BeforeLinux616OfClientsDelayNobody) {
+TEST_F(PassedDescriptorsTest, BeforeLinux616DescriptorsPassedByClientsDelayNobody) {
   ForgetPassRights();
   StartDaemonAndStream();
   AttackCalls();
