@@ -81,12 +81,12 @@ class NodeTest(ClientsTest):
         super().setUpClass()
         cls.modules = install_node_modules()
 
-    def test_the_page_s_client(self):
+    def test_the_documented_javascript_client_receives_an_end(self):
         text = block("js").replace("/run/vmeventd/vmeventd.sock", str(self.world.socket))
         (self.folder / "client.js").write_text(text, encoding="utf-8")
         self.expect_the_end("node", "client.js", NODE_PATH=str(self.modules))
 
-    def test_generated_code(self):
+    def test_a_client_of_generated_code_receives_an_end(self):
         (self.folder / "node_modules").symlink_to(self.modules)
         shutil.copy(HERE / "watch.mjs", self.folder)
         self.run_in_folder("bash", "-ec", block("", "--es_out"))
@@ -96,7 +96,7 @@ class NodeTest(ClientsTest):
 class PythonTest(ClientsTest):
     """Python without vmeventd's package."""
 
-    def test_generated_code(self):
+    def test_a_client_of_generated_code_receives_an_end(self):
         shutil.copy(HERE / "watch.py", self.folder)
         self.run_in_folder("bash", "-ec", block("", "--grpc_python_out"))
         self.expect_the_end(sys.executable, "watch.py", f"unix:{self.world.socket}", PYTHONPATH="gen")
@@ -137,7 +137,7 @@ class ReflectionTest(ClientsTest):
                 pool.Add(file)
                 files.remove(file)
 
-    def test_a_client_without_the_contract(self):
+    def test_a_client_that_learns_the_contract_by_reflection_receives_an_end(self):
         channel = grpc.insecure_channel(f"unix:{self.world.socket}")
         self.addCleanup(channel.close)
         pool = descriptor_pool.DescriptorPool()
@@ -199,7 +199,7 @@ class GeneratedTest(ClientsTest):
                            GO111MODULE="off", GOPATH=str(GO_SOURCES.parent))
         self.path = f"{self.tools}:{os.environ['PATH']}"
 
-    def test_go(self):
+    def test_a_go_client_receives_an_end(self):
         shutil.copy(HERE / "client.go", self.folder)
         self.go("mod", "init", "client.invalid/watch")
         self.run_in_folder("bash", "-ec", block("", "go mod"), PATH=self.path)
@@ -214,7 +214,7 @@ class GeneratedTest(ClientsTest):
     def go(self, *arguments):
         self.run_in_folder("go", *arguments, GOFLAGS="-mod=mod", GOPROXY="off", GOSUMDB="off")
 
-    def test_java(self):
+    def test_a_java_client_receives_an_end(self):
         shutil.copy(HERE / "Watch.java", self.folder)
         self.run_in_folder("bash", "-ec", block("", "--java_out"))
         jars = ":".join(str(jar) for name in JAVA_LIBRARIES for jar in pathlib.Path("/usr/share/java").glob(f"{name}.jar"))
@@ -224,7 +224,7 @@ class GeneratedTest(ClientsTest):
 
 
 
-    def test_buf(self):
+    def test_buf_generates_code_for_each_language(self):
         (self.folder / "buf.gen.yaml").write_text(block("yaml"), encoding="utf-8")
         (self.folder / "node_modules").symlink_to(install_node_modules())
         buf = ROOT / "build/buf/node_modules/.bin/buf"

@@ -33,7 +33,7 @@ class Committed(unittest.TestCase):
 
 
 class Endings(unittest.TestCase):
-    def test_each_has_a_name_and_a_title_of_its_own(self):
+    def test_each_ending_has_a_unique_name_and_title(self):
         for values in ([ending.name for ending in ENDINGS], [ending.title for ending in ENDINGS]):
             self.assertEqual(len(set(values)), len(values))
 

@@ -277,7 +277,7 @@ def play(scenario, client):
 
 
 class ConformanceTest(unittest.TestCase):
-    def test_every_client_in_every_scenario(self):
+    def test_every_client_behaves_the_same_in_every_scenario(self):
         # They wait much and compute little.
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             plays = [(scenario, client, pool.submit(play, scenario, client))
@@ -303,12 +303,12 @@ class ConformanceTest(unittest.TestCase):
             finally:
                 server.close()
 
-    def test_a_refused_call_is_not_tried_again(self):
+    def test_a_refused_call_is_not_retried(self):
         for code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED,
                      grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED):
             self.refused(code)
 
-    def test_another_thread_ends_it(self):
+    def test_another_thread_can_end_a_follower(self):
         with tempfile.TemporaryDirectory() as name:
             server = Server(f"{name}/sock", [[progress(0), events(1), Silence()]])
             try:
@@ -328,7 +328,7 @@ class ConformanceTest(unittest.TestCase):
             finally:
                 server.close()
 
-    def test_an_iterator_of_asyncio_that_is_closed_at_an_item_leaves_nothing_running(self):
+    def test_an_asyncio_iterator_closed_at_an_item_leaves_no_thread(self):
         with tempfile.TemporaryDirectory() as name:
             server = Server(f"{name}/sock", [[progress(0), events(1), Silence()]])
             before = threading.enumerate()
@@ -346,7 +346,7 @@ class ConformanceTest(unittest.TestCase):
             finally:
                 server.close()
 
-    def test_a_socket_in_a_long_directory_that_is_made_again_is_reached_by_the_same_channel(self):
+    def test_a_channel_reaches_a_recreated_socket_in_a_long_directory(self):
         with tempfile.TemporaryDirectory() as name:
             directory = long_directory(name)
             address = f"unix:{directory}/sock"
@@ -373,14 +373,14 @@ class ConformanceTest(unittest.TestCase):
         with self.assertRaises(FileNotFoundError):
             vmeventd.Server(f"unix:{path[:-1]}").channel()
 
-    def test_a_position_is_a_line_of_text(self):
+    def test_a_position_is_converted_to_a_line_of_text_and_back(self):
         position = vmeventd.Position(JOURNAL, 4711)
         self.assertEqual(vmeventd.Position.parse(f"{position}\n"), position)
         for text in ("", ":1", JOURNAL, f"{JOURNAL}:", f"{JOURNAL}:-1", f"{JOURNAL}:1x"):
             with self.assertRaises(ValueError):
                 vmeventd.Position.parse(text)
 
-    def test_wrong_arguments_are_named(self):
+    def test_a_wrong_argument_is_named_in_the_error(self):
         for arguments, what in (({"start": "newest"}, "newest"), ({"progress_interval": 0.5}, "0.5"),
                                 ({"start": datetime.datetime(2026, 1, 1)}, "time zone")):
             with self.assertRaisesRegex(ValueError, what):

@@ -95,13 +95,13 @@ class DoctorTest(DoctorCase):
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         self.assertEqual(self.findings(f"(pid {qemu.pid})"), [])
 
-    def test_without_a_daemon_it_names_that_alone(self):
+    def test_without_a_daemon_that_is_the_only_finding(self):
         self.qemu("web1")
         (finding,) = self.findings()
         self.assertEqual((finding["finding"], finding["subjects"]), ("daemon", [f"unix:{self.world.socket}"]))
         self.assertRegex(line_of(finding), "^ss -xlp ")
 
-    def test_a_held_monitor_names_the_holder_and_hears_nothing_of_the_doctor(self):
+    def test_a_held_monitors_holder_is_named_and_the_doctor_connects_to_no_monitor(self):
         held = self.monitored("web1")
         self.hold("web1")
         self.world.start()
@@ -127,7 +127,7 @@ class DoctorTest(DoctorCase):
         (subject,) = self.only(f"(pid {held.pid})", "held-monitor")["subjects"]
         self.assertEqual(subject, f"web1 (pid {held.pid}) {self.sockets}/web1.qmp")
 
-    def test_a_stopped_qemu_is_continued_by_the_line(self):
+    def test_the_proposed_line_continues_a_stopped_qemu(self):
         hung = self.monitored("web1")
         hung.send_signal(signal.SIGSTOP)
         world.wait_until("it is stopped", lambda: state_of(hung.pid) == "T")
@@ -140,7 +140,7 @@ class DoctorTest(DoctorCase):
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         self.assertEqual(self.findings(f"(pid {hung.pid})"), [])
 
-    def test_a_monitor_that_no_watch_takes(self):
+    def test_the_proposed_watch_takes_an_unwatched_monitor(self):
         elsewhere = self.world.path / "elsewhere"
         elsewhere.mkdir()
         self.world.start()
@@ -155,7 +155,7 @@ class DoctorTest(DoctorCase):
         world.wait_until("the monitor answers", lambda: self.world.get("web1").qemu_version)
         self.assertEqual(self.findings(f"(pid {qemu.pid})"), [])
 
-    def test_a_missing_directory_is_made_by_the_line(self):
+    def test_the_proposed_line_makes_a_missing_directory(self):
         missing = self.world.path / "missing"
         self.world.watches.append(f"{missing}:*.qmp")
         self.world.start()
@@ -166,7 +166,7 @@ class DoctorTest(DoctorCase):
         world.wait_until("health says so", lambda: self.world.health("watch") == "SERVING")
         self.assertEqual(self.findings(str(missing)), [])
 
-    def test_sockets_that_were_left_are_deleted_by_the_line(self):
+    def test_the_proposed_line_deletes_leftover_sockets(self):
         directory = os.open(self.sockets, os.O_PATH)
         self.addCleanup(os.close, directory)
         for name in ("left1.qmp", "my left.qmp"):
@@ -180,7 +180,7 @@ class DoctorTest(DoctorCase):
         subprocess.run(line_of(finding), shell=True, check=True)
         self.assertEqual([path.name for path in self.sockets.iterdir()], ["web1.qmp"])
 
-    def test_a_node_on_which_nothing_can_be_followed(self):
+    def test_a_node_without_a_usable_source_is_a_finding(self):
         missing = self.world.path / "missing"
         self.world.watches = [f"{missing}:*.qmp"]
         uri = f"qemu+unix:///system?socket={self.world.path}/no-libvirt-sock"
@@ -194,7 +194,7 @@ class DoctorTest(DoctorCase):
         world.wait_until("health says so", lambda: self.world.health("sources") == "SERVING")
 
     @unittest.skipUnless(os.geteuid() == 0, "becomes another user")
-    def test_a_user_without_the_group_gets_the_line_that_adds_them(self):
+    def test_the_proposed_line_adds_a_user_to_the_sockets_group(self):
         self.world.path.chmod(0o755)
         directory = self.world.path / "serving"
         socket_of_group = directory / "v.sock"
@@ -217,7 +217,7 @@ class DoctorTest(DoctorCase):
         socket_of_group.chmod(0o600)
         self.assertEqual(line(), f"sudo vmevents --server unix:{socket_of_group} doctor")
 
-    def test_of_another_node_it_asks_the_daemon_alone(self):
+    def test_of_another_node_only_the_daemon_is_examined(self):
         done = subprocess.run([world.PROGRAMS["vmevents"], "--server", "node7.invalid", "-o", "json", "doctor"],
                               check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
@@ -244,14 +244,14 @@ class LinesTest(DoctorCase):
         listener.listen()
         threading.Thread(target=serve, daemon=True).start()
 
-    def test_who_listens_where_no_vmeventd_answers(self):
+    def test_the_proposed_line_shows_who_listens_on_the_socket(self):
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(self.world.socket))
             self.close_each_client(other)
             (finding,) = self.findings()
             self.assertIn(str(self.world.socket), self.paste(finding))
 
-    def test_who_listens_on_a_port(self):
+    def test_the_proposed_line_shows_who_listens_on_a_port(self):
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             self.close_each_client(other)
@@ -267,7 +267,7 @@ class LinesTest(DoctorCase):
         (finding,) = [json.loads(line) for line in done.stdout.splitlines()]
         return finding
 
-    def test_both_certificates_are_shown(self):
+    def test_the_proposed_line_shows_both_certificates(self):
         path = self.world.path
         for name in ("localhost", "other"):
             world.make_certificate(path, name)
@@ -282,7 +282,7 @@ class LinesTest(DoctorCase):
         subjects = re.findall(r"^subject=CN ?= ?(.*)$", done.stdout, re.MULTILINE)
         self.assertEqual(subjects, ["localhost", "other"])
 
-    def test_who_holds_a_monitor(self):
+    def test_the_proposed_line_shows_who_holds_a_monitor(self):
         qemu = self.monitored("web1")
         self.hold("web1")
         self.world.start()
@@ -290,7 +290,7 @@ class LinesTest(DoctorCase):
         self.assertRegex(self.paste(self.only(f"(pid {qemu.pid})", "held-monitor")), rf"(?m)^ *{os.getpid()} ")
 
     @unittest.skipUnless(os.geteuid() == 0, "only root sees that nobody has it")
-    def test_a_holder_that_cannot_be_seen(self):
+    def test_a_monitor_held_by_an_unseen_process_is_a_finding(self):
         """The connection is being passed between two processes, and belongs to neither."""
         qemu = self.monitored("web1")
         here, there = socket.socketpair()
@@ -305,7 +305,7 @@ class LinesTest(DoctorCase):
             self.assertRegex(line_of(finding), "^ss -xp ")
             self.assertIn(f"pid={qemu.pid},", self.paste(finding))
 
-    def test_a_socket_of_another_program(self):
+    def test_the_proposed_line_shows_the_other_program_that_has_a_socket(self):
         path = self.sockets / "web1.qmp"
         self.run_beside(["qemu-storage-daemon", "--chardev", f"socket,id=m,path={path},server=on,wait=off",
                          "--monitor", "chardev=m"], stdin=subprocess.DEVNULL)
@@ -316,7 +316,7 @@ class LinesTest(DoctorCase):
         self.assertRegex(line_of(finding), "^ss -xlp ")
         self.assertIn("qemu-storage-da", self.paste(finding))
 
-    def test_the_threads_of_a_qemu_that_accepts_nobody(self):
+    def test_the_proposed_line_shows_the_threads_of_a_hung_qemu(self):
         program = self.world.path / "qemu-system-x86_64"
         shutil.copy(os.path.realpath(sys.executable), program)
         path = self.sockets / "web1.qmp"
@@ -331,7 +331,7 @@ class LinesTest(DoctorCase):
         self.assertIn("qemu-system-x86", self.paste(finding))
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts a tmpfs")
-    def test_the_disk_of_a_journal_that_is_full(self):
+    def test_the_proposed_line_shows_the_full_disk_of_the_journal(self):
         self.world.small_disk()
         self.world.start()
         self.world.fill_disk()
@@ -342,7 +342,7 @@ class LinesTest(DoctorCase):
         self.world.empty_disk()
 
     @unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/dev/fuse"), "mounts")
-    def test_a_directory_that_hangs(self):
+    def test_the_proposed_line_shows_the_path_of_a_directory_that_hangs(self):
         behind = self.world.path / "behind"
         behind.mkdir()
         bindfs = self.run_beside(["bindfs", "-f", behind, self.sockets])
@@ -361,7 +361,7 @@ class LinesTest(DoctorCase):
 class RightsTest(DoctorCase):
     """A daemon of a user without capabilities, which may open what the lines permit."""
 
-    def test_directory_and_socket_are_opened_by_the_lines(self):
+    def test_the_proposed_lines_grant_access_to_a_directory_and_a_socket(self):
         user = pwd.getpwnam("daemon")
         self.world.path.chmod(0o755)
         self.world.state.mkdir(mode=0o700)

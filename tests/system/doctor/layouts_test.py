@@ -24,16 +24,16 @@ class LayoutsTest(LayoutTest):
 
     # Directories.
 
-    def test_a_directory_with_blanks_and_quotes(self):
+    def test_a_directory_with_blanks_and_quotes_gets_a_watch(self):
         path = self.directory("my \"vms\" 'of' a,b") / "web1.qmp"
         self.begin()
         self.expect_watched_by_the_line(self.monitored(path))
 
-    def test_a_directory_for_each_vm(self):
+    def test_a_directory_for_each_vm_gets_a_watch(self):
         self.begin()
         self.expect_watched_by_the_line(self.monitored(self.directory("vms/web1") / "events.qmp"))
 
-    def test_a_directory_by_a_symbolic_link(self):
+    def test_a_directory_behind_a_symbolic_link_gets_a_watch(self):
         self.directory("real")
         (self.path / "link").symlink_to("real")
         self.begin()
@@ -51,7 +51,7 @@ class LayoutsTest(LayoutTest):
         self.assertEqual(list(self.world.call("ListVms").vms), [])
         self.client(path)
 
-    def test_a_monitor_of_a_configuration_file(self):
+    def test_a_monitor_from_a_configuration_file_gets_a_watch(self):
         path = self.directory("elsewhere") / "web1.qmp"
         file = self.path / "qemu.conf"
         file.write_text(f'[chardev "m"]\n  backend = "socket"\n  path = "{path}"\n  server = "on"\n  wait = "off"\n'
@@ -60,7 +60,7 @@ class LayoutsTest(LayoutTest):
         self.expect_watched_by_the_line(self.qemu("-readconfig", str(file)))
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
-    def test_a_directory_that_a_container_shares(self):
+    def test_a_directory_shared_with_a_container_gets_a_watch(self):
         """The container has its own mount namespace, network and processes."""
         shared = self.directory("shared")
         sock = self.directory("inside")
@@ -72,7 +72,7 @@ class LayoutsTest(LayoutTest):
         self.assertIn(str(shared), self.configuration.read_text(encoding="utf-8"))
 
     @unittest.skipUnless(os.geteuid() == 0, "runs a QEMU as another user")
-    def test_a_users_runtime_directory(self):
+    def test_a_users_runtime_directory_gets_a_watch(self):
         """What is in XDG_RUNTIME_DIR is its user's alone."""
         runtime = self.directory("run/user/65534")
         (runtime / "qemu").mkdir()
@@ -84,7 +84,7 @@ class LayoutsTest(LayoutTest):
             runtime / "qemu/web1.qmp", before=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]))
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
-    def test_a_units_private_tmp(self):
+    def test_a_monitor_in_a_units_private_tmp_needs_another_one(self):
         """systemd creates it with another name at each start of the unit."""
         private = pathlib.Path(tempfile.mkdtemp(prefix="systemd-private-0123-web1.service-", dir="/tmp"))
         self.addCleanup(shutil.rmtree, private)
@@ -101,7 +101,7 @@ class LayoutsTest(LayoutTest):
         self.assertNotIn(str(private), self.configuration.read_text(encoding="utf-8"))
 
     @unittest.skipUnless(os.geteuid() == 0, "mounts")
-    def test_a_directory_that_a_container_has_for_itself(self):
+    def test_a_containers_private_directory_gets_no_watch(self):
         """The directory is never proposed by its name in the container."""
         sock = self.directory("inside")
         self.begin()
@@ -114,7 +114,7 @@ class LayoutsTest(LayoutTest):
         done = subprocess.run(compare, shell=True, check=True, capture_output=True, text=True)
         self.assertRegex(done.stdout, rf"(?m)^/proc/[0-9]+/mountinfo:.* {re.escape(str(sock))} .* tmpfs ")
 
-    def test_qemus_that_were_started_by_other_names(self):
+    def test_qemus_started_by_other_names_are_recognized(self):
         """A socket that is not called NAME.qmp is connected to only if it is a QEMU's."""
         watched = self.directory("named")
         self.configuration.write_text(f'watch = ["{watched}:*.sock"]\n', encoding="utf-8")
@@ -146,13 +146,13 @@ class LayoutsTest(LayoutTest):
         held.sendall(b'{"execute": "qmp_capabilities"}\n')
         self.assertIn(b"return", held.recv(4096))
 
-    def test_a_monitor_that_may_be_anybodys_stays_theirs(self):
+    def test_a_monitor_that_another_program_may_use_is_left_alone(self):
         used = self.directory("vms/web1") / "qmp.sock"
         arguments = ["-qmp", f"unix:{used},server=on,wait=off"]
         self.begin()
         self.expect_own_monitor(self.qemu(*arguments), "unwatched", used, arguments)
 
-    def test_an_abstract_socket_is_no_file(self):
+    def test_a_qemu_with_an_abstract_socket_gets_another_monitor(self):
         arguments = ["-chardev", f"socket,id=m,path=vmeventd-{os.getpid()},abstract=on,server=on,wait=off",
                      "-mon", "chardev=m,mode=control"]
         self.begin()
@@ -160,11 +160,11 @@ class LayoutsTest(LayoutTest):
         kind = world.wait_until("it is found", lambda: self.findings(f"pid {qemu.pid})"))[0]["finding"]
         self.expect_own_monitor(qemu, kind, None, arguments)
 
-    def test_without_a_monitor(self):
+    def test_a_qemu_without_a_monitor_gets_one(self):
         self.begin()
         self.expect_own_monitor(self.qemu(), "no-monitor")
 
-    def test_a_path_that_was_taken_is_not_to_be_deleted(self):
+    def test_the_socket_of_a_living_qemu_is_not_proposed_for_deletion(self):
         path = self.sockets / "web1.qmp"
         qemu = self.monitored(path)
         wait_for_listener(path)
@@ -186,7 +186,7 @@ class LayoutsTest(LayoutTest):
         path.write_text("#!/bin/sh\nset -e\n" + script, encoding="utf-8")
         path.chmod(0o755)
 
-    def test_lima(self):
+    def test_limas_commands_add_a_monitor(self):
         home = self.directory("lima/web1")
         command = shlex.join([*QEMU[1:], "-chardev", f"socket,id=char-qmp,path={home}/qmp.sock,server=on,wait=off",
                               "-qmp", "chardev:char-qmp", "-name", "lima-web1"])
@@ -206,7 +206,7 @@ esac
         self.assertEqual(self.findings(f"pid {self.started()})"), [])
         self.client(home / "qmp.sock")
 
-    def test_lima_where_its_directory_is_watched(self):
+    def test_limas_own_monitor_in_a_watched_directory_is_left_alone(self):
         home = self.directory("lima/web1")
         self.configuration.write_text(f'watch = ["{home.parent}/*/*.sock"]\n', encoding="utf-8")
         self.qemu("-chardev", f"socket,id=char-qmp,path={home}/qmp.sock,server=on,wait=off",
@@ -257,17 +257,17 @@ esac
         self.assertIn("-m 48 -chardev", (run / "raw.qemu").read_text(encoding="utf-8"))
         self.client(run / "qemu.monitor")
 
-    def test_incus(self):
+    def test_incus_commands_add_a_monitor(self):
         run = self.directory("incus/web1")
         self.manager_of_settings("incus", run)
         self.expect_settings(run)
 
-    def test_lxd(self):
+    def test_lxd_commands_add_a_monitor(self):
         run = self.directory("lxd/web1")
         self.manager_of_settings("lxc", run)
         self.expect_settings(run)
 
-    def test_a_copy_has_the_path_of_its_original(self):
+    def test_a_copy_that_has_the_path_of_its_original_gets_its_own(self):
         run = self.directory("incus/web1")
         self.manager_of_settings("incus", run)
         (run / "raw.qemu").write_text(f"-m 48 -chardev socket,id=vmev,path={self.path}/web0.qmp,server=on,wait=off "
@@ -321,7 +321,7 @@ esac
                          (run / "raw.qemu").read_text(encoding="utf-8").replace("web1.qmp", "web2.qmp"))
         return original
 
-    def test_incus_copy(self):
+    def test_a_copy_by_incus_gets_its_own_path(self):
         """The original's socket is lost: it is unreachable once its connection is, and its end unknown."""
         run = self.directory("incus/web1")
         original = self.copy_is_changed("incus", run)
@@ -338,7 +338,7 @@ esac
         self.expect_followed("web1", self.started(run / "pid"))
         self.assertEqual(self.findings(f"pid {self.started(run / 'pid')})"), [])
 
-    def test_lxc_copy(self):
+    def test_a_copy_by_lxc_gets_its_own_path(self):
         self.copy_is_changed("lxc", self.directory("lxd/web1"))
 
     def manager_of_args(self, run):
@@ -374,11 +374,11 @@ esac
         self.expect_followed("100")
         return run, qemu
 
-    def test_proxmox(self):
+    def test_proxmox_commands_add_a_monitor(self):
         run, _ = self.begin_with_proxmox()
         self.client(run / "100.qmp")
 
-    def test_qm_clone(self):
+    def test_a_clone_by_proxmox_gets_its_own_path(self):
         run, original = self.begin_with_proxmox()
         self.do("qm", "clone", "100", "101")
         self.expect_a_clone_to_get_its_own_path(
@@ -390,7 +390,7 @@ esac
                          (run / "100.args").read_text(encoding="utf-8").replace("100.qmp", "101.qmp"))
         self.client(run / "100.qmp")
 
-    def test_a_qemu_whose_path_was_taken_before_vmeventd_started(self):
+    def test_a_qemu_whose_path_was_taken_before_the_start_is_a_finding(self):
         path = self.sockets / "web1.qmp"
         first = self.monitored(path)
         wait_for_listener(path)
@@ -412,7 +412,7 @@ esac
         self.assertEqual(self.findings(f"pid {again.pid})"), [])
 
     @unittest.skipUnless(os.geteuid() == 0, "makes a directory in /run")
-    def test_a_link_to_a_managers_directory(self):
+    def test_a_monitor_behind_a_link_to_a_managers_directory_is_left_alone(self):
         """A monitor there is its manager's, although it is called NAME.qmp."""
         run = pathlib.Path("/run/qemu-server")
         made = not run.exists()
@@ -431,7 +431,7 @@ esac
         self.assertEqual(left.problem.code, world.pb.PROBLEM_CODE_MANAGERS_OWN)
         self.client(path)
 
-    def test_a_manager_without_a_way_to_a_second_monitor(self):
+    def test_a_manager_that_supports_no_second_monitor_is_named(self):
         self.begin()
         disk = self.path / "boot2docker.iso"
         disk.write_bytes(bytes(1 << 20))
@@ -445,7 +445,7 @@ esac
     # QEMUs that stand still.
 
     @unittest.skipUnless(os.geteuid() == 0, "makes cgroups")
-    def test_a_frozen_qemu_is_thawed_by_the_line(self):
+    def test_the_proposed_line_thaws_a_frozen_qemu(self):
         tried = 0
         for root, control, text in (("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN"),
                                     ("/sys/fs/cgroup/unified", "cgroup.freeze", "1"),
@@ -491,7 +491,7 @@ esac
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("fsfreeze") and pathlib.Path("/dev/loop0").exists()
                          and pathlib.Path("/proc/sys/kernel/core_pattern").read_text(encoding="utf-8") == "core\n",
                          "a core must be a file in a file system that can be frozen")
-    def test_a_qemu_that_dumps_its_core_is_named_as_that(self):
+    def test_a_qemu_that_dumps_its_core_is_reported_as_such(self):
         image = self.path / "image"
         image.write_bytes(b"")
         os.truncate(image, 512 << 20)

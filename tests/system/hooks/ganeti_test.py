@@ -116,7 +116,7 @@ class GanetiTest(HookTest):
         self.operate("instance-stop", "elsewhere")
         self.assertIsNone(self.intent())
 
-    def test_an_export_ends_its_intent_with_the_instances_qemu(self):
+    def test_an_exports_intent_explains_the_end_of_the_instances_qemu_only(self):
         self.operate("instance-export", zero_free_space=True, compress="gzip")
         self.send_shutdown(self.qemu)
         self.qemu.exit()
@@ -130,7 +130,7 @@ class GanetiTest(HookTest):
         self.assertEqual(stopped.shutdown.shutdown_class, world.pb.SHUTDOWN_CLASS_USER)
         self.assertTrue((self.world.monitors / "vm1.shutdown").exists())
 
-    def test_a_daemon_that_is_away_stops_no_operation(self):
+    def test_an_operation_continues_without_the_daemon(self):
         self.install(f"unix:{self.world.path}/nobody")
         self.operate("instance-stop")
         self.assertIsNone(self.intent())

@@ -30,7 +30,7 @@ class HooksTest(HookTest):
         vm = self.world.get()
         return vm.intent if vm.HasField("intent") else None
 
-    def test_proxmox_declares_before_a_stop_alone(self):
+    def test_proxmox_declares_an_intent_only_before_a_stop(self):
         for phase in ("pre-start", "post-start", "post-stop"):
             self.run_hook("proxmox-vmeventd.sh", "vm1", phase)
         self.assertIsNone(self.intent())

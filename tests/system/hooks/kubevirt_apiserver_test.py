@@ -88,12 +88,12 @@ class KubevirtApiServerTest(HookTest):
                                  (event["message"], event["firstTimestamp"]))
         self.assertEqual(objects, {})
 
-    def test_a_crash_is_written(self):
+    def test_a_crash_is_written_to_the_vm_and_its_instance(self):
         qemu, _ = self.start("crashed")
         qemu.kill(signal.SIGKILL)
         self.expect_written("crashed", "HostStoppedFailed")
 
-    def test_a_users_shutdown_is_written(self):
+    def test_a_shutdown_by_the_user_is_written_to_the_vm_and_its_instance(self):
         qemu, _ = self.start("users")
         self.send_shutdown(qemu)
         qemu.exit()

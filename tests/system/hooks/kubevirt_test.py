@@ -115,7 +115,7 @@ class KubevirtTest(HookTest):
         self.stream.wait_event("STOPPED", VM)
         self.assertEqual(self.stream.types(VM).count("INTENT_DECLARED"), 1)
 
-    def test_a_request_for_an_earlier_instance_is_none(self):
+    def test_a_request_for_an_earlier_instance_declares_no_intent(self):
         self.start()
         self.put_vm("Stop", uid="uid-of-an-earlier-one")
         self.expect_none()
@@ -126,7 +126,7 @@ class KubevirtTest(HookTest):
         self.put_vmi(phase="Succeeded", deleted=True)
         self.expect_none()
 
-    def test_an_eviction_is_the_admins(self):
+    def test_an_eviction_is_declared_and_the_end_is_admin(self):
         self.start()
         self.put_pod(deleted=True,
                      conditions=[{"type": "DisruptionTarget", "reason": "EvictionByEvictionAPI"}])
@@ -141,19 +141,19 @@ class KubevirtTest(HookTest):
         self.start()
         self.assertEqual(self.wait_declared().intent.reason, "its pod is deleted, tenant/web1")
 
-    def test_a_pod_that_is_over_or_anothers_is_none(self):
+    def test_a_pod_that_has_ended_or_is_of_another_instance_declares_no_intent(self):
         self.start()
         self.put_pod(phase="Succeeded", deleted=True)
         self.put_pod(uid="uid-of-an-earlier-one", deleted=True)
         self.put_pod(node="node2", deleted=True)
         self.expect_none()
 
-    def test_a_deletion_that_is_reported_late_is_not_of_the_next_instance(self):
+    def test_a_late_report_of_a_deletion_declares_no_intent_for_the_next_instance(self):
         self.start()
         self.put_vmi(deleted=True, deleted_at="2026-01-01T00:00:00Z")
         self.expect_none()
 
-    def test_other_nodes_are_theirs(self):
+    def test_instances_of_other_nodes_are_ignored(self):
         self.start()
         self.put_vmi(node="node2", deleted=True)
         self.expect_none()
@@ -165,7 +165,7 @@ class KubevirtTest(HookTest):
         self.start()
         self.wait_declared()
 
-    def test_a_watch_that_is_cut_continues_where_it_was(self):
+    def test_an_interrupted_watch_continues_at_its_position(self):
         self.start()
         self.api.bookmark(VMIS)
         lists = sum("watch" not in query for _, query in self.api.log)
@@ -175,7 +175,7 @@ class KubevirtTest(HookTest):
         self.wait_for_watches()
         self.assertEqual(sum("watch" not in query for _, query in self.api.log), lists)
 
-    def test_a_position_that_has_expired_is_listed_again(self):
+    def test_an_expired_position_makes_the_hook_list_again(self):
         self.start()
         self.put_vmi(deleted=True)
         self.wait_declared()
@@ -188,7 +188,7 @@ class KubevirtTest(HookTest):
         self.stream.wait_event("INTENT_DECLARED", VM, 2)
 
     @unittest.skipIf(world.OTHER_SENTENCES, "what changes the sentences answers for the daemon that is away")
-    def test_a_daemon_that_is_restarted_gets_it(self):
+    def test_an_intent_is_declared_once_the_daemon_is_restarted(self):
         # The hook gives up after ten seconds, in which a busy machine may not have started the daemon.
         self.start(program=("-B", "-c", f"import sys; sys.path.insert(0, {str(HOOK.parent)!r}); import {HOOK.stem} as hook; "
                                         f"hook.CALL_SECONDS = {world.patience()}; hook.main()"))
@@ -198,7 +198,7 @@ class KubevirtTest(HookTest):
         stream = self.world.oldest()
         stream.wait_event("INTENT_DECLARED", VM)
 
-    def test_characters_that_are_cut_by_chunks_arrive(self):
+    def test_characters_split_between_chunks_are_read(self):
         self.start()
         self.put_vmi(deleted=True, note="ä€" * 5000)
         self.wait_declared()
@@ -269,7 +269,7 @@ class KubevirtTest(HookTest):
             if not world.OTHER_SENTENCES:
                 self.assertIn("exit signal 6", event["message"])
 
-    def test_the_vm_and_its_instance_get_a_condition_and_keep_the_others(self):
+    def test_the_vm_and_its_instance_get_a_condition_and_keep_their_other_ones(self):
         ready = {"type": "Ready", "status": "False"}
         earlier = {"type": "GuestTerminated", "status": "True", "reason": "GuestCrashed",
                    "lastTransitionTime": "2025-01-01T00:00:00Z"}
@@ -283,7 +283,7 @@ class KubevirtTest(HookTest):
                 "type": "GuestTerminated", "status": "True", "reason": "HostStoppedFailed", "lastProbeTime": None,
                 "message": found[0]["message"], "lastTransitionTime": stopped.observe_time.ToJsonString()[:19] + "Z"}})
 
-    def test_a_condition_of_kubevirts_own_is_left_as_it_is(self):
+    def test_a_condition_that_kubevirt_wrote_is_not_changed(self):
         own = {"type": "GuestTerminated", "status": "True", "reason": "HostShutdown",
                "lastTransitionTime": "2026-01-02T00:00:00Z"}
         self.put_vmi(conditions=[own])
@@ -294,7 +294,7 @@ class KubevirtTest(HookTest):
         self.assertEqual(self.conditions(VMIS), {"GuestTerminated": own})
         self.assertEqual(self.conditions(VMS), {"GuestTerminated": own})
 
-    def test_a_stop_by_the_user_and_one_that_kubevirt_was_asked_for(self):
+    def test_a_stop_by_the_user_and_a_stop_by_kubevirt_have_their_reasons(self):
         self.start()
         self.send_shutdown(self.qemu)
         self.qemu.exit()
@@ -310,7 +310,7 @@ class KubevirtTest(HookTest):
         self.assertEqual((event["reason"], event["type"]), ("PlatformRequestedShutdown", "Normal"))
         self.assertEqual(self.conditions(VMIS)["GuestTerminated"]["reason"], "PlatformRequestedShutdown")
 
-    def test_the_reasons_are_those_of_enhancement_362(self):
+    def test_the_reasons_match_enhancement_362(self):
         spec = importlib.util.spec_from_file_location("kubevirt_vmeventd", HOOK)
         hook = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(hook)
@@ -346,13 +346,13 @@ class KubevirtTest(HookTest):
         self.assertEqual(self.wait_reported(5)[-1]["involvedObject"]["name"], "last")
         self.assertEqual(len(self.api.objects(VMIS)[0]["status"]["conditions"]), 1)
 
-    def test_an_api_server_that_is_away_gets_it_later(self):
+    def test_a_failed_write_is_retried(self):
         self.start()
         self.api.faults = [503, 500, 429, 409]
         self.crash()
         self.wait_reported(3)
 
-    def test_a_namespace_that_ends_delays_no_others(self):
+    def test_a_terminating_namespace_delays_no_other(self):
         self.api.terminating.add("tenant")
         self.start()
         self.crash()
@@ -361,7 +361,7 @@ class KubevirtTest(HookTest):
                          lambda: int((self.world.path / "cursor").read_text().rpartition(":")[2]) >= stopped)
         self.assertEqual(self.api.objects(EVENTS), [])
 
-    def test_a_successor_of_the_same_name_is_another(self):
+    def test_a_later_instance_of_the_same_name_gets_no_event(self):
         self.put_vmi(uid="uid-of-the-next", created="2999-01-01T00:00:00Z")
         self.start()
         self.crash()
@@ -370,13 +370,13 @@ class KubevirtTest(HookTest):
         self.assertNotIn("uid", vmi["involvedObject"])
         self.assertEqual(self.conditions(VMIS), {})
 
-    def test_the_past_gets_no_event(self):
+    def test_an_old_end_gets_no_event(self):
         self.start("--max-age", "0")
         self.crash()
         self.wait_log("longer than --max-age")
         self.assertEqual(self.api.objects(EVENTS), [])
 
-    def test_an_instance_that_is_gone_and_a_vm_of_others(self):
+    def test_a_deleted_instance_and_a_vm_outside_of_kubevirt_get_no_event(self):
         self.start()
         self.api.delete(VMIS, "tenant", "web1")
         self.crash("plain")

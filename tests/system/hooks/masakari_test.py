@@ -236,7 +236,7 @@ class MasakariTest(HookTest):
         self.start()
         self.expect_only(payload(self.uuid))
 
-    def test_keystone_is_away_and_a_token_expires(self):
+    def test_a_failing_keystone_and_an_expired_token_are_retried(self):
         self.start()
         self.keystone.faults = [503, 500]
         self.crash()
@@ -257,13 +257,13 @@ class MasakariTest(HookTest):
         self.wait_log("masakari ignores it")
         self.expect_only(payload(self.uuid))
 
-    def test_a_host_of_no_segment_is_reported(self):
+    def test_a_host_without_a_segment_is_logged(self):
         self.start("--hostname", "elsewhere")
         self.crash()
         self.wait_log("masakari refuses it")
         self.assertEqual(self.new(), [])
 
-    def test_an_instance_that_runs_again_is_not_stopped(self):
+    def test_an_instance_that_runs_again_is_not_notified(self):
         self.start()
         self.stop(self.hook)
         self.crash()
@@ -272,7 +272,7 @@ class MasakariTest(HookTest):
         self.wait_log("not notified: it runs again")
         self.expect_only()
 
-    def test_an_old_end_or_one_of_no_instance_is_not_notified(self):
+    def test_an_old_end_and_an_end_of_another_vm_are_not_notified(self):
         self.start("--max-age", "0")
         self.crash()
         self.wait_log("longer than --max-age")
@@ -286,7 +286,7 @@ class MasakariTest(HookTest):
         self.wait_log("would notify: ")
         self.assertEqual(self.new(), [])
 
-    def test_the_unit_is_one(self):
+    def test_the_unit_file_is_valid(self):
         self.check_unit("masakari-vmeventd.service", "/usr/local/bin/masakari_notifier.py")
 
 

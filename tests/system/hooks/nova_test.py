@@ -198,7 +198,7 @@ class NovaTest(HookTest):
                 qemu.exit()
                 self.expect_admin(name)
 
-    def test_the_exchange_the_topics_and_the_kind_of_queues_are_those_of_novas_configuration(self):
+    def test_exchange_topics_and_kind_of_queues_come_from_novas_configuration(self):
         for name, queues in (("classic", ""), ("durable", "amqp_durable_queues = true"), ("deleted", "amqp_auto_delete = true"),
                              ("quorum", "rabbit_quorum_queue = true")):
             with self.subTest(name):
@@ -231,7 +231,7 @@ class NovaTest(HookTest):
                                  {"timestamp": str(started + datetime.timedelta(seconds=seconds))})
         self.stream.wait_event("INTENT_DECLARED")
 
-    def test_an_operation_that_is_over_or_fails_withdraws_its_intent(self):
+    def test_an_operation_that_ends_or_fails_withdraws_its_intent(self):
         nova = self.listen()
         for name, end in (
                 ("end", lambda *vm: nova.notify("SUSPEND", *vm, "END")), ("error", lambda *vm: nova.notify("SUSPEND", *vm, "ERROR")),
@@ -291,7 +291,7 @@ class NovaTest(HookTest):
         self.stream.wait_event("INTENT_DECLARED", "other")
         self.assertNotIn("INTENT_DECLARED", self.stream.types())
 
-    def test_the_unit_is_one(self):
+    def test_the_unit_file_is_valid(self):
         self.check_unit("nova-vmeventd.service", "/usr/local/bin/nova_notifications.py")
 
 

@@ -76,7 +76,7 @@ class PasteTest(HookTest):
 class RecipesTest(PasteTest):
     """docs/act.md, and what other pages repeat of it."""
 
-    def test_the_page_for_who_was_paged(self):
+    def test_the_commands_for_a_paged_admin_work(self):
         page = (ROOT / "docs/paged.md").read_text(encoding="utf-8")
         self.crash("web1")
         why, doctor, events = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -87,7 +87,7 @@ class RecipesTest(PasteTest):
         self.assertIn(done.returncode, (0, 1), done.stderr)
         self.assertEqual(done.stderr, "")
 
-    def test_the_audit_of_a_month(self):
+    def test_the_audit_lists_the_stops_of_a_month(self):
         month, daily = blocks("Audit", "sh")
         # Nothing names the month of the node's events.
         self.run_block(month.replace("2026-06-01", "2001-01-01").replace("2026-07-01", "2999-01-01"))
@@ -131,7 +131,7 @@ class RecipesTest(PasteTest):
             self.assertEqual((done.returncode, done.stderr.count("\n")), (code, 1), done.stderr)
             self.assertIn(message, done.stderr)
 
-    def test_who_is_paged(self):
+    def test_the_pager_script_pages_for_the_documented_ends(self):
         (script,) = blocks("Page somebody", "sh")
         pager = self.world.path / "page-for-stop"
         pager.write_text(script)
@@ -151,25 +151,25 @@ class RecipesTest(PasteTest):
                     "VMEVENTS_MESSAGE": "m"})
                 self.assertEqual(done.stdout, paged)
 
-    def test_the_causes_that_page_are_causes(self):
+    def test_the_documented_causes_that_page_exist(self):
         known = {name.removeprefix("SHUTDOWN_CAUSE_") for name in world.pb.ShutdownCause.keys()}
         rows = re.findall(r"^\| CRASH, ([A-Z_, ]+) \|", section("Page somebody"), re.MULTILINE)
         self.assertEqual(len(rows), 4)
         self.assertLessEqual({cause for row in rows for cause in row.split(", ")}, known)
 
-    def test_the_pages_have_one_sentence_on_an_unknown_end(self):
+    def test_the_pages_have_the_same_sentence_on_an_unknown_end(self):
         sentence = ("Nobody can say who wanted an UNKNOWN end: the hooks leave such a VM off, unless you start them with "
                     "`--unknown restart`.")
         for page in ("README.md", "docs/answers.md", "docs/act.md"):
             self.assertIn(sentence, " ".join((ROOT / page).read_text(encoding="utf-8").split()), page)
 
-    def test_the_managers_are_those_of_the_hook(self):
+    def test_the_documented_managers_match_the_hook(self):
         hook = (HOOKS / "restart_crashed.py").read_text(encoding="utf-8")
         commands = dict(re.findall(r'^    "(\w+)": "(.*)",$', hook, re.MULTILINE))
         listed = re.findall(r"^\| [^|]+ \| `(.*?)` \|", section("Restart what crashed"), re.MULTILINE)
         self.assertEqual({command.replace("MASTER", "{master}") for command in listed}, set(commands.values()))
 
-    def test_mail_about_each_crash(self):
+    def test_the_mail_command_sends_mail_about_each_crash(self):
         self.write_program("mail", "#!/bin/sh\necho \"$*\"\n")
         page = (ROOT / "docs/vmevents.1").read_text(encoding="utf-8").replace("\\e\n", "\\\n")
         (manual,) = re.findall(r"^vmevents watch (?:.*\\\n)+.*'mail .*'$", page, re.MULTILINE)
@@ -182,7 +182,7 @@ class RecipesTest(PasteTest):
                 for cursor in ("cursor", "crashes"):
                     (self.world.path / cursor).unlink(missing_ok=True)
 
-    def test_an_intent(self):
+    def test_the_documented_intent_commands_work(self):
         self.world.started_vm(self.stream, "web1")
         declare, listing, withdraw = block_with("docs/act.md", "vmevents intent list").splitlines()
         self.run_block(declare)
@@ -195,7 +195,7 @@ class RecipesTest(PasteTest):
 class PagesTest(PasteTest):
     """Other pages."""
 
-    def test_the_readme(self):
+    def test_the_commands_of_the_readme_work(self):
         self.crash("web1")
         answers = {}
         for command in commands_of(block_with("README.md", "vmevents vms --all")):
@@ -221,14 +221,14 @@ class PagesTest(PasteTest):
         self.assertIn(done.returncode, (0, 1), done.stderr)
         self.assertRegex(done.stdout, "Asked vmeventd ")
 
-    def test_the_check_of_a_connection(self):
+    def test_the_commands_that_check_a_connection_work(self):
         vms, doctor, health = commands_of(block_with("docs/connect.md", "vmevents health sources"))
         self.world.started_vm(self.stream, "web1")
         self.assertRegex(self.run_block(vms), "web1 +RUNNING")
         self.run_doctor(doctor.removeprefix("sudo "))
         self.assertEqual(self.run_block(health), "SERVING\n")
 
-    def test_for_programs(self):
+    def test_the_commands_for_programs_work(self):
         self.crash("web1")
         history, end = block_with("docs/vmevents.md", "| jq -r .vm.name").splitlines()
         self.assertEqual(set(self.run_block(history).split()), {"=crash()", "web1"})
@@ -237,7 +237,7 @@ class PagesTest(PasteTest):
         for command in (end, manual):
             self.assertEqual(self.run_block(command.replace(" watch ", " watch --from oldest ")), "SHUTDOWN_CLASS_CRASH\n")
 
-    def test_the_examples_of_the_manual(self):
+    def test_the_examples_of_the_manual_work(self):
         self.crash("web1")
         page = (ROOT / "docs/vmevents.1").read_text(encoding="utf-8").split(".Sh EXAMPLES")[1].split("\n.Sh ")[0]
         ran = []
@@ -251,7 +251,7 @@ class PagesTest(PasteTest):
         self.assertTrue(all("web1" in text for text in ran[:2] + ran[3:5]), ran)
         self.assertEqual(ran[-1], "SERVING\n")
 
-    def test_the_journal_is_read_by_sqlite(self):
+    def test_the_documented_queries_read_the_journal_with_sqlite(self):
         self.crash("web1")
         journal = str(self.world.state / "journal.db")
         world.wait_until("the events are in the journal", lambda: all(event.durable for event in self.world.events()))
@@ -268,7 +268,7 @@ class PagesTest(PasteTest):
         with contextlib.closing(sqlite3.connect(self.world.path / "copy.db")) as database:
             self.assertEqual(database.execute("SELECT count(*) FROM events WHERE vm = 'web1' AND type = 2").fetchall(), [(1,)])
 
-    def test_the_loop_of_the_python_package(self):
+    def test_the_documented_python_loop_works(self):
         text = block_with("docs/api.md", "with vmeventd.follow(").replace("/run/vmeventd/vmeventd.sock",
                                                                          str(self.world.socket))
         frame = "def load():\n    return None\ndef work(event):\n    print(event.vm.name)\n    raise SystemExit\n" \
@@ -277,7 +277,7 @@ class PagesTest(PasteTest):
                               env={**os.environ, "PYTHONPATH": world.STUBS.name})
         self.assertEqual((done.returncode, done.stdout), (0, "=crash()\n"), done.stderr)
 
-    def test_the_page_in_the_browser_and_its_stream(self):
+    def test_the_documented_commands_serve_the_web_page_and_its_stream(self):
         port = str(world.free_port())
         (command,) = {commands_of(block_with(page, "vmevents web  "))[number]
                       for page, number in (("README.md", 5), ("docs/vmevents.md", 0))}
@@ -292,7 +292,7 @@ class PagesTest(PasteTest):
             return "SHUTDOWN_CLASS_CRASH" in output.read_text(encoding="utf-8")
         world.wait_until("the crash arrives", crash_is_said)
 
-    def test_the_runbooks_are_served_elsewhere(self):
+    def test_the_documented_command_changes_the_address_of_the_runbooks(self):
         copy = self.world.path / "vmeventd.rules.yml"
         rules = (ROOT / "deploy/prometheus/vmeventd.rules.yml").read_text(encoding="utf-8")
         copy.write_text(rules, encoding="utf-8")

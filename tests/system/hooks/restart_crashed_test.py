@@ -76,7 +76,7 @@ class RestartCrashedTest(HookTest):
         self.wait_calls("qm start 101")
         self.wait_log("101: done: qm start 101")
 
-    def test_an_unknown_end_is_left_alone_unless_it_is_to_be_restarted(self):
+    def test_an_unknown_end_is_left_alone_unless_configured(self):
         hook = self.start()
         self.world.started_vm(self.stream, "100").kill(signal.SIGKILL)
         self.stream.wait_event("STOPPED", "100")
@@ -89,14 +89,14 @@ class RestartCrashedTest(HookTest):
         self.world.started_vm(self.stream, "102").kill(signal.SIGKILL)
         self.wait_calls("qm start 101", "qm start 102")
 
-    def test_an_unknown_end_of_one_that_may_run_elsewhere_is_left_alone(self):
+    def test_a_vm_that_may_run_elsewhere_is_left_alone(self):
         self.start("--unknown", "restart")
         qemu = self.world.started_vm(self.stream, "103", status="inmigrate")
         qemu.kill(signal.SIGKILL)
         self.wait_log("103: left alone: it may still run, here or elsewhere")
         self.assertEqual(self.calls, [])
 
-    def test_each_manager_is_called_as_it_wants(self):
+    def test_each_manager_is_called_with_its_command(self):
         master = self.world.path / "master"
         master.write_text("node1.example\n")
         for manager, name, call in (
@@ -126,7 +126,7 @@ class RestartCrashedTest(HookTest):
         self.crash("102")  # another VM has a count of its own
         self.wait_calls(*["qm start 101"] * 3, "page 101", "qm start 102")
 
-    def test_a_start_that_fails_counts(self):
+    def test_a_failed_start_counts(self):
         (self.world.path / "calls.fail").touch()
         self.start("--max-starts", "2", "--gave-up", "page {vm}")
         self.crash()
@@ -143,7 +143,7 @@ class RestartCrashedTest(HookTest):
         self.wait_calls("qm start 101", "qm start 101", "page 101")
         self.wait_log("101: qm start 101: killed after 0.5 s")
 
-    def test_a_master_that_is_not_known_is_a_start_that_fails(self):
+    def test_an_unknown_master_is_a_failed_start(self):
         self.start("--max-starts", "1", "--gave-up", "page {vm}", "--ganeti-master", "/nowhere", manager="ganeti")
         self.crash()
         self.wait_calls("page 101")
@@ -172,7 +172,7 @@ class RestartCrashedTest(HookTest):
         self.crash("102")
         self.wait_calls("qm start 101", "qm start 102")
 
-    def test_a_start_that_was_planned_outlives_the_hook(self):
+    def test_a_planned_start_survives_a_restart_of_the_hook(self):
         self.plan_and_kill()
         self.start("--max-delay", "0.01")
         self.wait_calls("qm start 101")
@@ -185,7 +185,7 @@ class RestartCrashedTest(HookTest):
         self.world.start()
         self.wait_calls("qm start 101")
 
-    def test_the_past_is_left_alone(self):
+    def test_an_old_crash_is_left_alone(self):
         self.start("--max-age", "0")
         self.crash()
         self.wait_log("longer than --max-age")
@@ -201,7 +201,7 @@ class RestartCrashedTest(HookTest):
         self.wait_log("101: left alone: it runs again")
         self.assertEqual(self.calls, [])
 
-    def test_a_name_is_no_command(self):
+    def test_a_vm_name_cannot_inject_a_command(self):
         self.start("--start", "qm start {vm}", manager=None)
         name = "a; touch b $(c)"
         self.crash(name)
@@ -213,7 +213,7 @@ class RestartCrashedTest(HookTest):
         self.assertEqual(done.returncode, 2)
         self.assertIn("{name}", done.stderr)
 
-    def test_the_unit_is_one(self):
+    def test_the_unit_file_is_valid(self):
         self.check_unit("restart-crashed.service", "/usr/local/sbin/restart_crashed.py")
 
 

@@ -79,7 +79,7 @@ class GanetiReaderTest(world.WorldTest):
         self.stream.wait_event("STOPPED", "web1")
         self.assertIsNone(self.ganeti.GetInstanceInfo("web1"))
 
-    def test_a_users_poweroff(self):
+    def test_a_poweroff_by_the_user_is_read_as_user_down(self):
         self.manager("cont")
         self.qemu.wait()
         self.stream.wait_event("STOPPED", "web1")
@@ -90,15 +90,15 @@ class GanetiReaderTest(world.WorldTest):
         self.ganeti._ClearUserShutdown("web1")  # pylint: disable=protected-access
         self.assertIsNone(self.ganeti.GetInstanceInfo("web1"))
 
-    def test_an_obeyed_power_button(self):
+    def test_an_obeyed_power_button_is_read_as_down(self):
         self.manager("system_powerdown", "cont")
         self.expect_down()
 
-    def test_a_quit(self):
+    def test_a_quit_is_read_as_down(self):
         self.manager("quit")
         self.expect_down()
 
-    def test_a_kill(self):
+    def test_a_kill_is_read_as_down(self):
         self.qemu.send_signal(signal.SIGKILL)
         self.expect_down()
 

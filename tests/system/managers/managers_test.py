@@ -52,7 +52,7 @@ class ManagersTest(world.WorldTest):
                          f"SHUTDOWN_CLASS_{shutdown_class}")
         self.assertEqual(world.pb.ShutdownCause.Name(shutdown.cause), f"SHUTDOWN_CAUSE_{cause}")
 
-    def test_plain_qemu_under_systemd(self):
+    def test_the_documented_unit_runs_a_followed_qemu(self):
         command = shlex.split(setting("ExecStart").replace("%i", "web1").replace(
             "/run/qemu/", f"{self.sockets}/").replace("-m 1024", "-m 32"))
         disk = self.world.path / "web1.disk"
@@ -71,7 +71,7 @@ class ManagersTest(world.WorldTest):
         qemu.send_signal(signal.SIGTERM)
         self.expect_stopped("web1", "ADMIN", "HOST_SIGNAL")
 
-    def test_the_unit_has_a_disk_and_names_what_it_needs(self):
+    def test_the_unit_has_a_disk_and_names_its_packages(self):
         self.assertIn("-drive file=/var/lib/qemu/%i.qcow2,", setting("ExecStart"))
         for page in (UNIT.read_text(encoding="utf-8"), PAGE.read_text(encoding="utf-8")):
             self.assertRegex(page, r"package socat")
@@ -98,7 +98,7 @@ class ManagersTest(world.WorldTest):
                         UNIT.with_name("qemu.tmpfiles")], check=True)
         self.assertEqual((root / "run/qemu").stat().st_mode & 0o777, 0o750)
 
-    def test_the_arguments_for_each_manager(self):
+    def test_the_documented_arguments_for_each_manager_work(self):
         page = PAGE.read_text(encoding="utf-8")
         shown = re.findall(r"(-chardev socket,\S+,path=/run/qemu/([\w]+)\.qmp,\S+ -mon [\w=,]+)", page)
         libvirt = " ".join(re.findall(r"<qemu:arg value='([^']+)'/>", page))

@@ -46,7 +46,7 @@ class Apply(unittest.TestCase):
                 pod = {**template, 'metadata': {**template['metadata'], 'generateName': 'vmeventd-'}}
                 yield self.api.call('POST', f'{NAMESPACE}/pods?dryRun=All', pod)
 
-    def test_each_component_and_all_are_applied_one_over_the_other(self):
+    def test_each_combination_of_components_can_be_applied_over_another(self):
         for components in VARIANTS:
             with self.subTest(components):
                 self.apply(*components)
@@ -60,7 +60,7 @@ class Apply(unittest.TestCase):
         with self.assertRaisesRegex(urllib.error.HTTPError, 'insufficient quota to match these scopes'):
             list(self.create_pods())
 
-    def test_faults_are_found(self):
+    def test_the_api_server_refuses_an_unknown_field(self):
         done = manifests.run(
             manifests.PROGRAMS['kubectl'], '--server', self.api.url, '--certificate-authority', self.api.ca, '--token', TOKEN,
             'apply', '--filename', '-', text=manifests.rendered().replace('hostPID:', 'hostPid:'))

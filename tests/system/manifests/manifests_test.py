@@ -205,7 +205,7 @@ class Kubernetes(unittest.TestCase):
             used |= {path.parent / patch['path'] for patch in settings.get('patches', [])}
         self.assertEqual(set(KUBERNETES.rglob('*.yaml')) - used, set())
 
-    def test_every_image_is_one_that_the_site_names(self):
+    def test_every_image_is_named_in_the_sites_settings(self):
         named = {f'registry.example.com/{name}' for name in ('vmeventd', 'vmeventd-kubevirt')}
         for variant in VARIANTS:
             with self.subTest(variant):
@@ -217,13 +217,13 @@ class Kubernetes(unittest.TestCase):
                         self.assertIn(image, named, container['name'])
                         self.assertRegex(tag, r'^\d+\.\d+\.\d+$')
 
-    def test_each_component_adds_what_it_says_and_no_more(self):
+    def test_each_component_adds_only_its_documented_parts(self):
         self.assertEqual(set(ADDED), set(COMPONENTS) - {'non-root'})
         for variant in VARIANTS:
             with self.subTest(variant):
                 self.assertEqual(facts_of(parsed(*variant)), expected(variant))
 
-    def test_another_namespace_is_that_of_the_accounts_too(self):
+    def test_another_namespace_applies_to_the_accounts_too(self):
         """With the lines of the page, of which each patch is for a component that may not be there."""
         page = (KUBERNETES / 'README.md').read_text(encoding='utf-8')
         lines = yaml.safe_load(re.search(r'```yaml\n(namespace: .*?)```', page, re.DOTALL)[1])
@@ -247,12 +247,12 @@ class Kubernetes(unittest.TestCase):
                 if 'hostPath' in volume:
                     self.assertEqual(volume['hostPath']['type'], 'DirectoryOrCreate')
 
-    def test_a_pod_in_the_hosts_network_asks_the_clusters_dns(self):
+    def test_a_pod_in_the_hosts_network_uses_the_clusters_dns(self):
         for manifests in self.each():
             pod = pod_of(manifests)
             self.assertEqual(pod.get('dnsPolicy'), 'ClusterFirstWithHostNet' if pod.get('hostNetwork') else None)
 
-    def test_openshift_admits_what_every_pod_has(self):
+    def test_openshifts_constraints_admit_every_pod(self):
         constraints = built(*EVERYTHING)['SecurityContextConstraints']
         for manifests in (built(*EVERYTHING), built(*WITHOUT_ROOT), hooks('openshift')):
             pod = pod_of(manifests)
@@ -284,7 +284,7 @@ class Kubernetes(unittest.TestCase):
                           if manifest['kind'] not in ('Namespace', 'SecurityContextConstraints')}
             self.assertEqual(namespaces, {manifests['Namespace']['metadata']['name']})
 
-    def test_the_ports_fit(self):
+    def test_the_ports_of_services_pods_and_configuration_match(self):
         for manifests in self.each():
             ports = {port['name']: port['containerPort']
                      for port in pod_of(manifests)['containers'][0]['ports']}
@@ -299,7 +299,7 @@ class Kubernetes(unittest.TestCase):
             self.assertIn(f':{ports["metrics"]}"',
                           re.search(r'^metrics-listen = .*', config, re.M)[0])
 
-    def test_only_named_peers_come_in_and_nothing_goes_out_but_to_the_fleets_servers(self):
+    def test_the_network_policy_admits_only_named_peers_and_the_fleets_servers(self):
         for variant in VARIANTS:
             policy = built(*variant)['NetworkPolicy']['spec']
             self.assertEqual(policy['policyTypes'], ['Ingress', 'Egress'])
@@ -310,7 +310,7 @@ class Kubernetes(unittest.TestCase):
                 for peer in rule['from']:
                     self.assertTrue(peer['podSelector']['matchLabels'])
 
-    def test_the_daemon_has_the_nodes_name_and_not_the_pods(self):
+    def test_the_daemon_gets_the_name_of_the_node(self):
         for manifests in self.each():
             container = manifests['DaemonSet']['spec']['template']['spec']['containers'][0]
             self.assertIn('--node=$(NODE_NAME)', container['args'])
@@ -323,7 +323,7 @@ class Kubernetes(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertNotEqual(check_config(config + 'no-such-flag = 1\n').returncode, 0)
 
-    def test_the_configuration_names_what_is_mounted(self):
+    def test_each_path_in_the_configuration_is_mounted(self):
         for manifests in self.each():
             config = manifests['ConfigMap']['data']['vmeventd.conf']
             mounts = {mount['mountPath']: mount
@@ -334,7 +334,7 @@ class Kubernetes(unittest.TestCase):
             if '.kvmd' in config:  # shutdown files are written next to these
                 self.assertFalse(mounts['/run/qemu'].get('readOnly'))
 
-    def test_the_flags_exist(self):
+    def test_the_pods_use_existing_flags(self):
         for manifests in self.each():
             arguments = pod_of(manifests)['containers'][0]['args']
             flags = {argument.split('=')[0] for argument in arguments if argument.startswith('--')}
@@ -343,7 +343,7 @@ class Kubernetes(unittest.TestCase):
         flags = {argument.split('=')[0] for argument in arguments if argument.startswith('--')}
         self.assertLessEqual(flags, set(re.findall(r'--[a-z][-a-z]*', run(PROGRAMS['vmevents'], push, '--help').stdout)))
 
-    def test_the_probes_are_the_daemons(self):
+    def test_the_daemon_answers_the_probes(self):
         (container,) = pod_of(built())['containers']
         asked = {name: container[name]['httpGet'] for name in ('startupProbe', 'readinessProbe', 'livenessProbe')}
         self.assertEqual({probe['port'] for probe in asked.values()}, {'metrics'})
@@ -357,7 +357,7 @@ class Kubernetes(unittest.TestCase):
             finally:
                 daemon.terminate()
 
-    def test_the_libvirts_are_mounted(self):
+    def test_the_sockets_of_each_libvirt_are_mounted(self):
         for manifests in self.each():
             container = pod_of(manifests)['containers'][0]
             mounts = {mount['mountPath']: mount for mount in container['volumeMounts']}
@@ -371,7 +371,7 @@ class Kubernetes(unittest.TestCase):
                 self.assertTrue(holders, argument)
                 self.assertTrue(all(mount['readOnly'] for mount in holders))
 
-    def test_the_pod_has_no_more_than_it_needs(self):
+    def test_the_pod_has_only_the_rights_that_it_needs(self):
         for manifests in self.each():
             pod = pod_of(manifests)
             self.assertIs(pod['automountServiceAccountToken'], False)
@@ -396,7 +396,7 @@ class Kubernetes(unittest.TestCase):
                 self.assertEqual(other['securityContext']['capabilities'], {'drop': ['ALL']})
                 self.assertIs(other['securityContext']['runAsNonRoot'], True)
 
-    def test_one_memory_limit_everywhere(self):
+    def test_the_memory_limit_is_the_same_everywhere(self):
         unit = (ROOT / 'deploy/systemd/vmeventd.service').read_text(encoding='utf-8')
         self.assertIn('\nMemoryMax=1G\n', unit)
         compose = (ROOT / 'deploy/compose.yaml').read_text(encoding='utf-8')
@@ -422,7 +422,7 @@ class Compose(unittest.TestCase):
         self.service = self.file['services']['vmeventd']
         self.schema = strict_yaml.load(HERE / 'compose_schema.json')
 
-    def test_it_is_valid(self):
+    def test_the_compose_file_is_valid(self):
         validator = jsonschema.Draft7Validator(self.schema)
         self.assertEqual([error.message for error in validator.iter_errors(self.file)], [])
 
@@ -431,26 +431,26 @@ class Compose(unittest.TestCase):
         self.service['cap-add'] = []
         self.assertFalse(validator.is_valid(self.file))
 
-    def test_the_flags_exist(self):
+    def test_the_service_uses_existing_flags(self):
         flags = {word for word in self.service['command'] if word.startswith('--')}
         self.assertLessEqual(flags, flags_of('vmeventd'))
         result = run(PROGRAMS['vmeventd'], *self.service['command'], '--check-config')
         self.assertEqual(result.returncode, 0, result.stderr)
 
-    def test_it_has_no_more_than_it_needs(self):
+    def test_the_service_has_only_the_rights_that_it_needs(self):
         self.assertEqual(self.service['cap_drop'], ['ALL'])
         self.assertLessEqual(set(self.service['cap_add']), CAPABILITIES)
         self.assertIs(self.service['read_only'], True)
         self.assertIn('no-new-privileges:true', self.service['security_opt'])
         self.assertNotIn('privileged', self.service)
 
-    def test_the_volumes_are_there(self):
+    def test_the_service_has_its_volumes(self):
         targets = {volume['target'] for volume in self.service['volumes']}
         self.assertEqual(targets, {'/run/qemu', '/run/vmeventd', '/var/lib/vmeventd'})
         # A named volume would belong to the image's user, and this runs as root.
         self.assertEqual({volume['type'] for volume in self.service['volumes']}, {'bind'})
 
-    def test_its_seccomp_profile_permits_what_shows_senders(self):
+    def test_the_seccomp_profile_permits_tracing_senders(self):
         (name,) = (option.partition(':')[2] for option in self.service['security_opt'] if option.startswith('seccomp:'))
         profile = json.loads((ROOT / 'deploy' / name).read_text(encoding='utf-8'))
         (rule,) = (rule for rule in profile['syscalls'] if 'bpf' in rule['names'])
@@ -479,7 +479,7 @@ class DockerRun(unittest.TestCase):
             options.setdefault(name, []).extend(value)
         return options
 
-    def test_each_is_the_compose_file(self):
+    def test_each_docker_command_matches_the_compose_file(self):
         service = self.service
         nofile = service['ulimits']['nofile']
         self.assertEqual(nofile['soft'], nofile['hard'])
@@ -509,14 +509,14 @@ class Image(unittest.TestCase):
         text = (ROOT / 'Dockerfile').read_text(encoding='utf-8')
         self.text = text.replace('\\\n', ' ')
 
-    def test_its_packages_are_those_of_dev(self):
+    def test_the_images_packages_are_listed_in_dev(self):
         dev = (ROOT / 'dev').read_text(encoding='utf-8')
         packages = re.search(r'^readonly build_packages=\((.*?)^\)', dev, re.M | re.S)
         ours = set(packages[1].split())
         install = re.search(r'--no-install-recommends install (.*?) &&', self.text)[1]
         self.assertLessEqual(set(install.split()), ours)
 
-    def test_the_debian_package_is_built_with_the_same(self):
+    def test_the_image_and_the_debian_package_have_the_same_build_packages(self):
         install = re.search(r'--no-install-recommends install (.*?) &&', self.text)[1]
         control = (ROOT / 'debian/control').read_text(encoding='utf-8')
         needed = re.search(r'^Build-Depends:\n((?: .*\n)+)', control, re.M)[1]
@@ -526,7 +526,7 @@ class Image(unittest.TestCase):
                          # build-essential has g++, and ccache is for developers.
                          set(install.split()) - {'ccache', 'g++'})
 
-    def test_its_health_check_is_the_compose_files(self):
+    def test_the_images_health_check_matches_the_compose_file(self):
         test = re.search(r'^HEALTHCHECK .*CMD (\[.*\])', self.text, re.M)[1]
         compose = strict_yaml.load(ROOT / 'deploy/compose.yaml')['services']['vmeventd']
         self.assertEqual(['CMD', *re.findall(r'"([^"]*)"', test)], compose['healthcheck']['test'])
@@ -539,7 +539,7 @@ class KubevirtHook(unittest.TestCase):
     def setUp(self):
         self.manifests = hooks()
 
-    def test_the_account_may_do_what_the_hook_does_and_no_more(self):
+    def test_the_account_has_only_the_rights_that_the_hook_needs(self):
         rights = {(rule['apiGroups'][0], resource, verb) for rule in self.manifests['ClusterRole']['rules']
                   for resource in rule['resources'] for verb in rule['verbs']}
         objects = ('virtualmachineinstances', 'virtualmachines')
@@ -554,13 +554,13 @@ class KubevirtHook(unittest.TestCase):
         self.assertEqual(pod_of(self.manifests)['serviceAccountName'], account['name'])
         self.assertEqual(pod_of(built('kubevirt-hook'))['automountServiceAccountToken'], False)
 
-    def test_the_container_has_no_more_than_it_needs(self):
+    def test_the_container_has_only_the_rights_that_it_needs(self):
         (container,) = pod_of(self.manifests)['containers']
         self.assertEqual(container['securityContext']['capabilities'], {'drop': ['ALL']})
         self.assertEqual({mount['mountPath'] for mount in container['volumeMounts']},
                          {'/run/vmeventd', '/var/lib/vmeventd-kubevirt'})
 
-    def test_the_command_and_its_flags_are_those_of_the_image(self):
+    def test_the_command_and_its_flags_exist_in_the_image(self):
         (container,) = pod_of(self.manifests)['containers']
         image = (ROOT / 'Dockerfile').read_text(encoding='utf-8')
         (command,) = container['command']
@@ -572,7 +572,7 @@ class KubevirtHook(unittest.TestCase):
 
 
 class Documents(unittest.TestCase):
-    def test_the_flags_exist(self):
+    def test_the_documents_use_existing_flags(self):
         known = flags_of('vmeventd') | flags_of('vmevents')
         for path in (ROOT / 'docs/install.md', KUBERNETES / 'README.md'):
             text = path.read_text(encoding='utf-8').replace('\\\n', ' ')

@@ -32,7 +32,7 @@ class Bill(unittest.TestCase):
                 for relation in self.bill['relationships']
                 if (relation['spdxElementId'], relation['relationshipType']) == (one, kind)}
 
-    def test_it_has_the_mandatory_fields(self):
+    def test_the_bill_has_the_mandatory_fields(self):
         self.assertEqual(self.bill['spdxVersion'], 'SPDX-2.3')
         self.assertEqual(self.bill['dataLicense'], 'CC0-1.0')
         self.assertEqual(self.bill['SPDXID'], 'SPDXRef-DOCUMENT')
@@ -45,19 +45,19 @@ class Bill(unittest.TestCase):
             for name in ('name', 'versionInfo', 'downloadLocation', 'supplier'):
                 self.assertTrue(package[name], spdx_id)
 
-    def test_relations_are_between_what_is_there(self):
+    def test_relations_name_existing_packages(self):
         for relation in self.bill['relationships']:
             for end in ('spdxElementId', 'relatedSpdxElement'):
                 self.assertIn(relation[end], {*self.packages, 'SPDXRef-DOCUMENT'})
 
-    def test_it_describes_the_packages_that_are_there(self):
+    def test_the_bill_describes_exactly_the_built_packages(self):
         self.assertEqual(self.related('SPDXRef-DOCUMENT', 'DESCRIBES'),
                          {field(deb, 'Package') for deb in DEBS})
         sums = {package['packageFileName']: package['checksums'][0]['checksumValue']
                 for package in self.packages.values() if 'packageFileName' in package}
         self.assertEqual(sums, {deb.name: hashlib.sha256(deb.read_bytes()).hexdigest() for deb in DEBS})
 
-    def test_each_library_that_is_linked_is_there(self):
+    def test_each_linked_library_is_in_the_bill(self):
         for deb in DEBS:
             (own,) = [spdx_id for spdx_id, package in self.packages.items()
                       if package.get('packageFileName') == deb.name]

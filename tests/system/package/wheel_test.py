@@ -25,7 +25,7 @@ vmeventd.follow("unix:/nowhere", position=vmeventd.Position("journal", 1)).close
 
 
 class WheelTest(unittest.TestCase):
-    def test_it_is_complete(self):
+    def test_the_wheel_is_complete(self):
         with tempfile.TemporaryDirectory() as name:
             copy = pathlib.Path(name, "copy")
             for directory in ("client/python", "proto"):

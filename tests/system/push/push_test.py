@@ -148,7 +148,7 @@ class PushTest(world.WorldTest):
 
     # Formats.
 
-    def test_templates_of_the_examples(self):
+    def test_the_example_templates_send_their_fields(self):
         self.crash()
         for file in sorted((ROOT / "examples/push").iterdir()):
             receiver = self.make_receiver()
@@ -178,7 +178,7 @@ class PushTest(world.WorldTest):
         self.assertEqual(done.returncode, 2)
         self.assertIn('has "REPLACE-BY-THE-KEY-OF-YOUR-INTEGRATION"; write your own value there', done.stderr)
 
-    def test_a_gap_of_the_node_is_for_those_who_ask_for_it(self):
+    def test_a_gap_of_the_node_is_sent_only_if_requested(self):
         self.crash()
         self.world.damage_journal()
         self.stream = self.world.oldest()
@@ -218,7 +218,7 @@ class PushTest(world.WorldTest):
                 self.assertEqual(lines.readline(), "CONNECT events.example:443 HTTP/1.1\n")
             self.assertEqual(push.wait(world.patience()), 1)
 
-    def test_the_fields_of_the_page(self):
+    def test_the_documented_fields_of_a_template_exist(self):
         (self.path / "form").write_text('{"text": "{{name}}"}')
         done = subprocess.run(self.command("--template", self.path / "form"), check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)
@@ -229,7 +229,7 @@ class PushTest(world.WorldTest):
 
     # The signature.
 
-    def test_the_receivers_check_of_the_page(self):
+    def test_the_documented_check_of_a_signature_works(self):
         check = {}
         exec(document_code("def verified("), check)  # pylint: disable=exec-used
         secret = self.path / "secret"
@@ -252,7 +252,7 @@ class PushTest(world.WorldTest):
         self.assertFalse(verified(SECRET, "", request.body, now=now))
         self.assertFalse(verified(SECRET, "t=x,v1=", request.body, now=now))
 
-    def test_no_secret_is_seen(self):
+    def test_no_secret_is_logged_or_visible_to_other_users(self):
         for name, text in (("url", self.receiver.url + "/T0/secret-of-the-path\n"), ("secret", SECRET),
                            ("headers", "Authorization: Bearer token-of-mine\nX-Team: ops\n")):
             (self.path / name).write_text(text)
@@ -295,10 +295,10 @@ class PushTest(world.WorldTest):
         self.assertIn("it answers 503: try \\x1b[31mlater (trying again)", self.log)
         self.assertIn("accepts events again", self.log)
 
-    def test_connections_that_are_reset(self):
+    def test_a_reset_connection_is_retried(self):
         self.check_after(Answer(reset="before"), Answer(reset="middle"))
 
-    def test_a_receiver_that_hangs(self):
+    def test_a_hung_receiver_is_retried_after_the_timeout(self):
         released = threading.Event()
         self.addCleanup(released.set)
         # On a busy machine, so short a timeout may also end a request that would be answered; its events come again.
@@ -312,11 +312,11 @@ class PushTest(world.WorldTest):
         self.assertEqual(other.requests, [])
         self.assertIn(f"307, a redirection to {other.url}, which is not followed", self.log)
 
-    def test_answers_without_end(self):
+    def test_an_endless_response_takes_bounded_memory(self):
         self.check_after(Answer(500, b"x" * (1 << 20)), Answer(500, headers={f"X-{n}": "y" * 900 for n in range(90)}))
         self.assertLess(len(json.dumps(self.status())), 4000)
 
-    def test_a_token_and_a_secret_that_are_rotated(self):
+    def test_a_rotated_token_and_secret_are_read_again(self):
         check = {}
         exec(document_code("def verified("), check)  # pylint: disable=exec-used
         secret = self.secret_file("secret", SECRET)
@@ -399,7 +399,7 @@ class PushTest(world.WorldTest):
             context.load_verify_locations(self.path / "ca.pem")
         return self.make_receiver(context)
 
-    def test_tls(self):
+    def test_only_a_receiver_with_a_trusted_certificate_gets_events(self):
         self.certificates()
         self.crash()
         ca = ("--push-ca", self.path / "ca.pem")
@@ -415,12 +415,12 @@ class PushTest(world.WorldTest):
         self.start(*ca, url=right.url)
         self.wait_delivered(self.expected(), right)
 
-    def test_a_receiver_without_tls(self):
+    def test_a_receiver_without_tls_is_named_as_the_cause(self):
         self.crash()
         self.start(url=self.receiver.url.replace("http:", "https:"))
         self.wait_log("its port may be that of http://")
 
-    def test_a_ca_that_is_replaced(self):
+    def test_a_replaced_ca_is_read_again(self):
         self.certificates()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         receiver = self.tls_receiver("right", context=context)
@@ -436,7 +436,7 @@ class PushTest(world.WorldTest):
         self.secret_file("in-use.pem", (self.path / "ca.pem").read_text())
         self.wait_delivered(self.expected(), receiver)
 
-    def test_mutual_tls(self):
+    def test_a_receiver_may_require_a_client_certificate(self):
         self.certificates()
         self.crash()
         receiver = self.tls_receiver("right", client=True)
@@ -494,7 +494,7 @@ class PushTest(world.WorldTest):
         firsts = list(dict.fromkeys(self.delivered()))
         self.assertEqual(firsts, expected, "in order, none left out")
 
-    def test_a_stop_lets_a_request_end(self):
+    def test_a_stop_waits_for_the_request_in_progress(self):
         self.crash()
         released = threading.Event()
         self.addCleanup(released.set)
@@ -506,7 +506,7 @@ class PushTest(world.WorldTest):
         self.assertEqual(push.wait(world.patience()), 0)
         self.assertEqual(self.sequence(), self.expected()[-1][1])
 
-    def test_the_daemon_comes_later_and_is_restarted(self):
+    def test_a_push_waits_for_the_daemon_and_survives_its_restart(self):
         self.world.stop()
         metrics = self.path / "push.prom"
         self.start("--metrics-file", metrics)
@@ -551,7 +551,7 @@ class PushTest(world.WorldTest):
 
     # Several nodes, and a fleet.
 
-    def test_several_nodes(self):
+    def test_the_events_of_several_nodes_are_delivered(self):
         other = self.make_world("--node", "node2")
         self.crash()
         qemu = other.vm("far1")
@@ -571,7 +571,7 @@ class PushTest(world.WorldTest):
             firsts = dict.fromkeys(event for event in self.delivered() if event[0] == expected[0][0])
             self.assertEqual(list(firsts), expected)
 
-    def test_a_fleet(self):
+    def test_the_events_of_a_fleet_are_delivered(self):
         port = world.free_port()
         nats = subprocess.Popen(["/usr/sbin/nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd",
                                  self.path / "js"], stderr=subprocess.DEVNULL)
@@ -597,7 +597,7 @@ class PushTest(world.WorldTest):
 
     # What the push reports about itself.
 
-    def test_it_says_where_it_delivers_from(self):
+    def test_a_start_logs_the_position_from_which_it_delivers(self):
         self.crash()
         push = self.start()
         self.wait_delivered(self.expected())
@@ -612,11 +612,11 @@ class PushTest(world.WorldTest):
         self.wait_log(f"{begin}after event {last}, its position\n")
         self.assertIn(f"{begin}from the oldest event\n", self.log)
 
-    def test_libcurl_is_loaded_by_a_push_alone(self):
+    def test_only_a_push_loads_libcurl(self):
         libraries = subprocess.run(["ldd", world.PROGRAMS["vmevents"]], check=True, capture_output=True, text=True)
         self.assertNotIn("libcurl", libraries.stdout)
 
-    def test_status_and_metrics(self):
+    def test_status_and_metrics_show_the_state_of_the_push(self):
         metrics = self.path / "push.prom"
         done = subprocess.run(self.command("--status"), check=False, capture_output=True, text=True)
         self.assertEqual(done.returncode, 3)

@@ -66,7 +66,7 @@ class SentencesTest(world.WorldTest):
         self.assertEqual(own_words[1], own_words[0], (direct, other))
         return other[0], other[2]
 
-    def test_the_proxy_changes_sentences_and_nothing_else(self):
+    def test_the_proxy_changes_only_sentences(self):
         self.world.started_vm(self.stream).kill(signal.SIGABRT)
         stopped = self.stream.wait_event("STOPPED")
         stub = world.vm_events_pb2_grpc.VmEventServiceStub(self.world.connect(f"unix:{self.other}"))
@@ -82,7 +82,7 @@ class SentencesTest(world.WorldTest):
             stub.GetVm(pb.GetVmRequest(vm_name="none"))
         self.assertEqual((raised.exception.details(), world.reason(raised.exception)), (OTHER, world.reason(refused)))
 
-    def test_lists_and_stories(self):
+    def test_lists_and_stories_depend_on_no_sentence(self):
         self.world.started_vm(self.stream).kill(signal.SIGABRT)
         qemu = self.world.started_vm(self.stream, "vm2")
         qemu.send(qmp("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
@@ -114,7 +114,7 @@ class SentencesTest(world.WorldTest):
         status, output = self.same("-o", "json", "doctor")
         self.assertEqual((status, output), (1, ""))
 
-    def test_an_intent_that_is_refused_has_the_way_out(self):
+    def test_a_refused_intent_has_its_hint(self):
         declare = ("intent", "declare", "vm1", "--actor", "bob", "--reason", "r")
         self.assertEqual(self.same(*declare)[0], 3)
         qemu = self.world.started_vm(self.stream)
@@ -149,7 +149,7 @@ class SentencesTest(world.WorldTest):
             world.wait_until("it says so", lambda: "--max-streams" in (self.world.path / "watch.log").read_text())
             watch.kill()
 
-    def test_a_complaint_of_the_server_has_its_status(self):
+    def test_a_refused_request_has_its_exit_status(self):
         self.assertEqual(self.same("vm", "x" * 1025)[0], self.run_at(self.world.own_socket, "vm", "x" * 1025)[0])
         self.assertEqual(self.same("intent", "declare", "vm1", "--actor", "a", "--reason", "r" * 2000)[0], 2)
 

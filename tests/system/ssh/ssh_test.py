@@ -95,13 +95,13 @@ UserKnownHostsFile {self.path}/known
         self.assertIn("Permission denied (publickey)", done.stderr)
         self.assertIn(f"vmeventd at {self.address} cannot be reached", done.stderr)
 
-    def test_a_daemon_that_is_away_is_named_by_the_other_end(self):
+    def test_an_unreachable_daemon_is_named_by_the_remote_client(self):
         self.world.stop()
         done = self.ask("vms")
         self.assertEqual(done.returncode, 4)
         self.assertIn(str(self.world.socket), done.stderr)
 
-    def test_the_other_end_has_one_socket_of_its_host(self):
+    def test_the_remote_client_connects_to_one_local_socket_only(self):
         for server in (f"unix:{self.world.socket},unix:/x", "node1.invalid"):
             done = self.ask("proxy", server=server)
             self.assertEqual((done.returncode, done.stdout), (2, ""), server)

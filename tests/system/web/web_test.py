@@ -114,7 +114,7 @@ class WebTest(world.WorldTest):
 
 class ApiTest(WebTest):
 
-    def test_the_lists_have_what_the_command_line_has(self):
+    def test_the_lists_match_the_command_line(self):
         self.crash()
         self.world.started_vm(self.stream, "vm2")
         self.start()
@@ -142,7 +142,7 @@ class ApiTest(WebTest):
         self.assertEqual((node["reachable"], node["ends_in_24h"], [one["vm"] for one in node["trouble"]]), (True, {"CRASH": 1}, ["vm1"]))
         self.assertEqual(self.get("/api/v1/vms")["servers"], [node["node"]])
 
-    def test_trouble_is_what_the_command_line_calls_so(self):
+    def test_trouble_matches_the_command_line(self):
         self.world.started_vm(self.stream, "aaa")
         self.world.started_vm(self.stream, "bbb").send(world.qmp("STOP"))
         self.stream.wait_event("PAUSED", "bbb")
@@ -174,7 +174,7 @@ class ApiTest(WebTest):
         self.assertIn("write a number", self.get("/api/v1/events?pid=x", 400)["error"])
         self.assertIn("the parameters are node", self.get("/api/v1/nodes?pid=1", 400)["error"])
 
-    def test_texts_are_in_the_zone_that_is_asked_for(self):
+    def test_texts_are_in_the_requested_zone(self):
         self.crash()
         self.start()
         for zone, offset in (("Asia/Tehran", r"\+0330"), ("UTC", "UTC")):
@@ -185,7 +185,7 @@ class ApiTest(WebTest):
             error = self.get("/api/v1/vms?" + urllib.parse.urlencode({"zone": wrong}), 400)["error"]
             self.assertIn(f'zone: "{wrong}" is not a time zone', error)
 
-    def test_a_wrong_query_is_answered_by_what_is_wrong_and_what_is_right(self):
+    def test_the_error_for_a_wrong_query_names_the_fault_and_the_correct_form(self):
         self.start()
         for path, sentence in (("events?type=stoped", "did you mean stopped?"), ("events?since=x", "since: "),
                                ("events?bogus=1", "the parameters are cause, class, label"), ("events?last=1001", "at most 1000"),
@@ -197,7 +197,7 @@ class ApiTest(WebTest):
         self.assertIn("vm9", self.get("/api/v1/vms/vm9", 404)["error"])
         self.assertIn("/healthz", self.get("/api/v2/vms", 404)["error"])
 
-    def test_a_stream_resumes_behind_the_last_id(self):
+    def test_a_stream_resumes_after_the_last_id(self):
         self.crash()
         self.start()
         stream = self.follow("?from=oldest")
@@ -207,7 +207,7 @@ class ApiTest(WebTest):
         resumed, same = self.follow(Last_Event_ID=first).next()
         self.assertEqual((resumed, same), (second, later))
 
-    def test_a_journal_that_is_gone_is_a_gap(self):
+    def test_a_lost_journal_is_a_gap(self):
         self.crash()
         self.start()
         last, _ = self.follow("?from=oldest").next()
@@ -215,7 +215,7 @@ class ApiTest(WebTest):
         _, gap = self.follow(Last_Event_ID=last).next("gap")
         self.assertIn("may be missing", gap["message"])
 
-    def test_a_daemon_that_is_away_is_a_note_and_nothing_is_lost(self):
+    def test_an_unreachable_daemon_is_noted_and_no_event_is_lost(self):
         self.start()
         stream = self.follow("?type=started")
         stream.next("open")
@@ -225,7 +225,7 @@ class ApiTest(WebTest):
         self.world.started_vm(self.stream)
         self.assertEqual(stream.next()[1]["vm"]["name"], "vm1")
 
-    def test_a_daemon_that_is_not_there_is_503_and_the_page_is_there(self):
+    def test_without_a_daemon_the_api_answers_503_and_the_page_is_served(self):
         self.world.stop()
         self.start()
         self.assertIn(str(self.world.socket), self.get("/api/v1/vms", 503)["error"])
@@ -264,14 +264,14 @@ class ApiTest(WebTest):
         self.assertIn("error", self.get("/api/v1/vms/vm9", 503))
         self.assertIn("error", self.get("/api/v1/counts?by=class&class=user", 503))
 
-    def test_a_list_that_takes_longer_than_a_silent_client_may_is_answered(self):
+    def test_a_list_that_takes_longer_than_the_timeout_of_a_client_is_answered(self):
         daemon = fake_daemon.FakeDaemon(self.world.path / "fake", [fake_daemon.vm("vm1")])
         self.addCleanup(daemon.close)
         daemon.list_seconds = 12
         self.start(server=daemon.address)
         self.assertEqual(self.get("/api/v1/vms")["vms"][0]["ref"]["name"], "vm1")
 
-    def test_64_streams_are_open_and_the_next_one_is_after_one_has_gone(self):
+    def test_64_streams_may_be_open_at_a_time(self):
         self.start()
         first = self.follow()
         connection = self.connection
@@ -288,7 +288,7 @@ class ApiTest(WebTest):
         world.wait_until("a stream has gone", is_open)
         self.assertEqual(rest[-1].next("open")[1], {})
 
-    def test_every_name_is_in_a_path(self):
+    def test_a_vm_of_any_name_has_a_path(self):
         for name in HOSTILE:
             self.world.started_vm(self.stream, name)
         self.start()
@@ -296,7 +296,7 @@ class ApiTest(WebTest):
             path = "/api/v1/vms/" + urllib.parse.quote(one["ref"]["name"], safe="")
             self.assertEqual([story["name"] for story in self.get(path)["stories"]], [one["ref"]["name"]])
 
-    def test_nothing_is_changed_and_no_other_site_may_ask(self):
+    def test_only_reads_from_the_same_site_are_permitted(self):
         self.start()
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
             response = self.ask("/api/v1/vms", method, body=None if method in ("OPTIONS", "TRACE") else "x" * 100)
@@ -317,7 +317,7 @@ class ApiTest(WebTest):
             self.assertIsNone(response.getheader("Access-Control-Allow-Origin"))
         self.assertGreaterEqual(self.ask("/", X="y" * 40000).status, 400)
 
-    def test_a_token_is_asked_for(self):
+    def test_a_request_without_the_token_is_refused(self):
         token = self.world.path / "token"
         token.write_text(TOKEN + "\n")
         token.chmod(0o600)
@@ -349,7 +349,7 @@ class ApiTest(WebTest):
         if certificate:
             self.context.load_cert_chain(self.world.path / f"{certificate}.pem", self.world.path / f"{certificate}.key")
 
-    def test_tls_takes_clients_with_a_certificate_for_clients(self):
+    def test_with_tls_only_clients_with_a_client_certificate_are_served(self):
         self.start(*self.certificates(), "--web-client-ca", self.world.path / "ca.pem")
         for certificate, status in ((None, 403), ("server", 403), ("client", 200)):
             self.use(certificate)
@@ -357,7 +357,7 @@ class ApiTest(WebTest):
         self.assertEqual(self.ask("/", Host="vms.example").status, 200)
         self.assertEqual(self.ask("/", Host="evil.example").status, 421)
 
-    def test_beyond_loopback_it_wants_tls_and_to_know_the_client(self):
+    def test_beyond_loopback_tls_and_authentication_are_required(self):
         tls = self.certificates()
         token = self.world.path / "token"
         token.write_text(TOKEN)
@@ -369,7 +369,7 @@ class ApiTest(WebTest):
         self.start("--listen", f"0.0.0.0:{(port := world.free_port())}", *tls, "--token-file", token, ready=False)
         world.wait_until("it serves", lambda: f"https://0.0.0.0:{port}/" in self.log)
 
-    def test_faults_of_its_files_and_its_address_are_named(self):
+    def test_an_unusable_file_or_address_is_named(self):
         token = self.world.path / "token"
         token.write_text("short")
         token.chmod(0o600)
@@ -424,7 +424,7 @@ class NginxTest(WebTest):
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", port)) == 0
 
-    def test_its_users_have_the_page_below_its_path(self):
+    def test_authenticated_users_get_the_page_below_nginxs_path(self):
         self.crash()
         self.assertEqual(self.ask("/vms/").status, 401)
         self.assertEqual(self.ask("/vms/", **self.alice).status, 200)
@@ -531,7 +531,7 @@ class PageTest(WebTest):
         self.browser.run("document.querySelector('#rows .row .why').click()")
         self.wait("the whole row leads to the VM", lambda: self.browser.text("#vm-title") == "bbb")
 
-    def test_each_vm_has_the_rank_that_the_client_gives_it(self):
+    def test_each_vm_has_the_same_rank_as_in_the_client(self):
         lines = (ROOT / "tests/golden/trouble.txt").read_text(encoding="utf-8").splitlines()
         self.open()
         wrong, by_class, states, of_down = self.browser.run("""
@@ -564,7 +564,7 @@ class PageTest(WebTest):
         self.assertEqual(states, list(dict.fromkeys(line.split()[0] for line in lines[2:-1])), "in the order of the contract")
         self.assertEqual(of_down, "USER", "a guest that is down has its own end, not that of a run before")
 
-    def test_an_unknown_value_is_not_shown_as_none(self):
+    def test_an_unknown_value_is_not_shown_as_zero(self):
         self.crash()
         self.open("#vm=nobody")
         self.wait_text("no VM \"nobody\" is known", "#why")
@@ -588,7 +588,7 @@ class PageTest(WebTest):
         clock = re.search(r"\d\d:\d\d:\d\d", self.browser.text("#why"))[0]
         self.assertIn(clock, self.browser.text("#event-rows"))
 
-    def test_ages_grow_while_nothing_can_be_asked(self):
+    def test_ages_grow_while_the_daemon_is_unreachable(self):
         self.world.started_vm(self.stream)
         self.open()
         self.wait_text("running", "#rows")
@@ -641,7 +641,7 @@ class PageTest(WebTest):
         qemu.kill()
         self.stream.wait_event("STOPPED", name, self.stream.types(name).count("STARTED"))
 
-    def test_who_ends_most_is_seen_by_two_clicks(self):
+    def test_two_clicks_show_who_ended_most_vms(self):
         self.crash("web1")
         self.end_by_alice("web1")
         self.end_by_alice("web2")
@@ -709,7 +709,7 @@ class PageTest(WebTest):
             begin, end = self.browser.run("const t = timesOf(arguments[0]); return [t.from - new Date(), t.to - t.from]", text)
             self.assertTrue(-86400e3 <= begin <= 0 < end < 86400e3, text)
 
-    def test_whether_a_vm_of_a_project_was_stopped_is_one_search(self):
+    def test_one_search_finds_the_stops_of_a_projects_vms(self):
         self.world.stop()
         self.world.start("--label", "web*:project=p")
         self.stream = self.world.oldest()
@@ -762,7 +762,7 @@ class PageTest(WebTest):
         self.start("--server", f"unix:{other.socket}")
         return other
 
-    def test_while_a_node_is_away_the_ends_of_the_others_are_counted(self):
+    def test_while_a_node_is_unreachable_the_ends_of_others_are_counted(self):
         self.crash()
         other = self.begin_other()
         other.stop()
@@ -774,7 +774,7 @@ class PageTest(WebTest):
         problem, = self.browser.texts("#problems p")
         self.assertIn(str(other.socket), problem)
 
-    def test_events_that_are_not_known_are_not_shown_as_none(self):
+    def test_unknown_events_are_not_shown_as_none(self):
         self.start()
         # Nothing is answered yet.
         script = self.browser.command("Page.addScriptToEvaluateOnNewDocument", {"source": "window.fetch = () => new Promise(() => {});"})
@@ -792,7 +792,7 @@ class PageTest(WebTest):
         self.assertRegex(self.browser.text("#log-title"), r"^Events \d")
         self.browser.complaints()  # of the requests that failed
 
-    def test_the_view_of_events_is_read_once_as_it_opens(self):
+    def test_opening_the_view_of_events_reads_them_once(self):
         other = self.begin_other()
         for away in (False, True):
             if away:
@@ -814,7 +814,7 @@ class PageTest(WebTest):
         self.wait("the end", lambda: len(self.browser.texts("#log-rows .row")) == 1)
         self.assertTrue(self.browser.run("return document.querySelector('#log-rows .node').checkVisibility()"))
 
-    def test_a_node_that_is_away_is_a_row(self):
+    def test_an_unreachable_node_has_a_row(self):
         other = world.World()
         self.addCleanup(other.close)
         other.started_vm(other.begin(), "vm2")
@@ -834,7 +834,7 @@ class PageTest(WebTest):
         self.wait("it is away", lambda: "away" in rows()[1])
         self.assertIn("1 of 2 up", self.browser.text("#nodes-count"))
 
-    def test_a_restart_of_the_daemon_is_survived(self):
+    def test_the_page_survives_a_restart_of_the_daemon(self):
         qemu = self.world.started_vm(self.stream)
         self.open()
         self.wait("vm1 runs", lambda: "running" in self.row())
@@ -847,7 +847,7 @@ class PageTest(WebTest):
         self.wait("its end is there", lambda: "CRASH" in self.row())
         self.assertTrue(self.browser.run("return window.sameDocument"))
 
-    def test_a_restart_of_the_page_s_server_is_survived(self):
+    def test_the_page_survives_a_restart_of_its_server(self):
         web = self.start()
         port = self.port
         self.open()
@@ -903,7 +903,7 @@ class PageTest(WebTest):
         self.addCleanup(daemon.close)
         return daemon
 
-    def test_10000_vms_scroll(self):
+    def test_a_list_of_10000_vms_scrolls(self):
         daemon = self.fake(10000)
         self.open(server=daemon.address)
         self.wait_text("10000 alive", "#count")
@@ -944,7 +944,7 @@ class PageTest(WebTest):
         self.wait("its page", lambda: self.browser.text("#vm-title") == "vm00498")
         self.wait("its events were read", lambda: self.browser.text("#why"))
 
-    def test_it_fits_and_can_be_read_on_every_window(self):
+    def test_the_page_fits_and_can_be_read_in_every_window(self):
         self.crash("a-name-that-is-" + "long-" * 10)
         self.crash()
         self.open()
