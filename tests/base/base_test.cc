@@ -252,7 +252,7 @@ TEST(TokenBucketTest, AChargeMayLeaveADebtBeyondTheBurst) {
   EXPECT_EQ(bucket.TakeOrWait(absl::Milliseconds(21'200)), absl::ZeroDuration());
 }
 
-TEST(TokenBucketTest, ATimeThatGoesBackEarnsNothing) {
+TEST(TokenBucketTest, AClockSetBackAddsNoTokens) {
   TokenBucket bucket(20, 5);
   TakenOf(&bucket, 20, absl::Seconds(10));
   EXPECT_EQ(TakenOf(&bucket, 100, absl::Seconds(5)), 0);

@@ -417,7 +417,7 @@ MUTATIONS = [
              "session.alive_at_ = ⟦std::max(options->last_watched, LastTimeIn(session.saved_))⟧;",
              "LastTimeIn(session.saved_)",
              # Most ends in such a time have a SHUTDOWN, which is a sign of life.
-             unit_test="VmSessionRestartTest.AnEndThatNobodySawHasTwoTimes"),
+             unit_test="VmSessionRestartTest.AnUnseenEndHasTheTimesBetweenWhichItHappened"),
     Mutation("a-uuid-is-not-saved", "watcher/session/vm_session_save.cc",
              "session.saved_.problems.MarkPublished();", "session.saved_.uuid.clear();"),
     Mutation("any-command-line-is-a-qemus", "watcher/core/qemu_program.cc",
@@ -577,7 +577,7 @@ MUTATIONS = [
     Mutation("a-stop-after-a-shutdown-does-not-show-that-qemu-stays", "watcher/session/vm_session_events.cc",
              "⟦saved_.evidence.facts.stays_down = true;⟧", ";",
              # It takes a QEMU whose command line is not known, and that is reset and killed before anybody connects.
-             unit_test="VmSessionRestartTest.AGuestThatWasDownMayHaveComeUpWhereItsMonitorAcceptsAgain"),
+             unit_test="VmSessionRestartTest.AGuestThatWasDownMayHaveComeUpIfItsMonitorAcceptsAgain"),
     Mutation("an-earlier-expiry-stands-next-to-the-last", "watcher/session/evidence_log.cc",
              "facts.*fact = ⟦fact == expired ? Fact::kStands : Fact::kNone⟧;",
              "fact == expired ? Fact::kStands : facts.*fact",

@@ -250,7 +250,7 @@ TEST_F(FleetTest, TheLastStateOfEachVmIsPublishedAgainAfterTheBucketIsLost) {
             [&] { return class_of() == v1::SHUTDOWN_CLASS_UNKNOWN; });
 }
 
-TEST_F(FleetTest, AStateHasTheJournalThatItComesFrom) {
+TEST_F(FleetTest, AStateNamesTheJournalOfItsNode) {
   nats().CreateFleet();
   StartPublishing();
   ChattyVm vm(watch_dir(), "web.1");

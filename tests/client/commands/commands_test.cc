@@ -107,7 +107,7 @@ EventsCommand EventsSince(absl::Time since) {
   return command;
 }
 
-TEST_F(CommandsTest, AnEmptyListSaysSo) {
+TEST_F(CommandsTest, AnEmptyListPrintsThatItIsEmpty) {
   ServeEvents(0);
   server_.service().list_vms = Answers<v1::ListVmsResponse>("");
   const auto run = [this](const auto& command) {
@@ -162,7 +162,7 @@ TEST_F(CommandsTest, StatsByDayUseTheUtcOffsetOfEachDay) {
   EXPECT_THAT(count(), SizeIs(1));
 }
 
-TEST_F(CommandsTest, AnEmptyListOfEventsSaysWhenTheJournalBegins) {
+TEST_F(CommandsTest, AnEmptyListOfEventsNamesTheStartOfTheJournal) {
   server_.service().list_events = [](const v1::ListEventsRequest& request,
                                      v1::ListEventsResponse* response) {
     if (request.filter().vm_names().empty()) {

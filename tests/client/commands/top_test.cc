@@ -155,7 +155,7 @@ TEST_F(TopTest, TheLongestLagIsFromQemuToTheEvent) {
   EXPECT_THAT(Frame(), HasSubstr("Lag       at most 100 ms from QEMU to the event"));
 }
 
-TEST_F(TopTest, AGapIsNoEnd) {
+TEST_F(TopTest, AGapIsNotCountedAsAnEnd) {
   events_ = {End(v1::SHUTDOWN_CLASS_USER, "web1"), MakeEvent(2, "")};
   events_[1].set_type(v1::EVENT_TYPE_GAP);
   events_[1].clear_vm();

@@ -325,7 +325,7 @@ TEST_F(WhyTest, ReadsTheLast24HoursAndTheLastEndOfEachName) {
   EXPECT_TRUE(lists_[0].include_stopped());
 }
 
-TEST_F(WhyTest, AnEndOfAVmThatIsNoLongerListedIsFoundHoweverOldItIs) {
+TEST_F(WhyTest, AnOldEndOfAVmThatIsNoLongerListedIsFound) {
   for (const int64_t age : {100'000, 200'000, 300'000}) {
     ends_.push_back(EndOf("db1", age, v1::SHUTDOWN_CLASS_USER));
   }

@@ -66,7 +66,7 @@ TEST(FormatWhy, ShowsQemusLastWordsAndWhereToFindMore) {
   EXPECT_THAT(text, Not(HasSubstr("\033")));
 }
 
-TEST(FormatWhy, AnEndThatNobodySawHasTwoTimes) {
+TEST(FormatWhy, AnUnseenEndHasTheTimesBetweenWhichItHappened) {
   VmStory story = Crashed();
   story.end->event.mutable_shutdown()->mutable_last_seen_time()->set_seconds(1782906346);
   EXPECT_THAT(Why(story), HasSubstr("between 2026-07-01 11:45:46 and 11:46:00 UTC (13 min ago)"));

@@ -154,7 +154,7 @@ TEST_F(PushFormatTest, ATemplateHasASubjectAndASeverity) {
   EXPECT_EQ(fields(), "prod/n7.example warning");
 }
 
-TEST_F(PushFormatTest, AnEndThatNobodySawHasTwoTimes) {
+TEST_F(PushFormatTest, AnUnseenEndHasTheTimesBetweenWhichItHappened) {
   *AddStopped(7, "web1", v1::SHUTDOWN_CLASS_UNKNOWN)->mutable_shutdown()->mutable_last_seen_time() =
       ToTimestamp(absl::FromUnixSeconds(1'782'907'186));
   const auto json =

@@ -270,7 +270,7 @@ TEST_F(DaemonSourceTest, ReportsAGapAndContinuesWithTheOldestWhenTheJournalChang
 }
 
 // From the oldest event it would reach the damaged position again and again.
-TEST_F(DaemonSourceTest, ContinuesWithNewEventsWhereTheJournalIsDamaged) {
+TEST_F(DaemonSourceTest, ContinuesWithNewEventsIfTheJournalIsDamaged) {
   Serve({ProgressMessage(10), EventsMessage({11})},
         WithInfo(grpc::StatusCode::OUT_OF_RANGE, "any words", "JOURNAL_DAMAGED"));
   ServeAndHoldOpen({ProgressMessage(40), EventsMessage({41})});

@@ -185,7 +185,7 @@ TEST_F(FleetWatchTest, EventsRepeatedAfterTheCursorAreSkipped) {
   EXPECT_THAT(Seen(), ElementsAre("n1:6"));
 }
 
-TEST_F(FleetWatchTest, AStreamThatIsRestoredUnderTheWatchRepeatsNothing) {
+TEST_F(FleetWatchTest, AStreamRestoredDuringTheWatchRepeatsNoEvent) {
   AddEvents("n1", 1, 5);
   nats_.lose_after = 5;
   on_wait_ = [this] {

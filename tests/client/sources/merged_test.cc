@@ -93,7 +93,7 @@ TEST_F(EventMergerTest, AnEventWaitsABoundedTimeForTheOtherNodes) {
   EXPECT_THAT(Ready(), ElementsAre(5));
 }
 
-TEST_F(EventMergerTest, TheEventsOfOneNodeKeepTheirOrderThoughItsClockWasSetBack) {
+TEST_F(EventMergerTest, EventsOfANodeKeepTheirOrderEvenIfItsClockIsSetBack) {
   Add(0, 9);
   Add(0, 1);
   Add(1, 5);

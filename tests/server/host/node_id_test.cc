@@ -17,7 +17,7 @@ using ::testing::MatchesRegex;
 
 constexpr char kUuid[] = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";
 
-TEST(NodeId, IsStoredInTheStateDirectoryWhereThereIsNoMachineId) {
+TEST(NodeId, IsStoredInTheStateDirectoryIfThereIsNoMachineId) {
   const TemporaryDirectory directory;
   const std::string id = StoredNodeId(directory.path()).value();
   EXPECT_THAT(id, MatchesRegex(kUuid));

@@ -62,7 +62,7 @@ TEST(AcceptingSocket, OpensOnceAFileAtItsPathIsGone) {
 
 // The path is gone after `rm -rf /run/vmeventd/*`, systemd-tmpfiles, or a volume that was made
 // again.
-TEST(AcceptingSocket, ListensAgainWhereItsPathWasRemovedOrReplaced) {
+TEST(AcceptingSocket, ListensAgainIfItsPathWasRemovedOrReplaced) {
   const TemporaryDirectory directory;
   const std::string path = directory / "run/s";
   ManualClock clock;

@@ -58,7 +58,7 @@ for test, fields in (
          ("LastWords.lines", "LastWords.truncated"))):
     for field in fields:
         elsewhere(test, field)
-elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionSaveTest.ARunComesBackWithRawNamesAndOddText",
+elsewhere("tests/watcher/session/vm_session_restart_test.cc:VmSessionSaveTest.ARunIsRestoredWithRawNamesAndOddText",
           "VmRef.unit")
 elsewhere(f"{HOST_SHUTDOWN_STORIES}.AKillOfSystemd", "ShutdownCause.SHUTDOWN_CAUSE_HOST_SHUTDOWN")
 elsewhere(f"{HOST_SHUTDOWN_STORIES}.AGuestThatPowersItselfOffHasACaveat",

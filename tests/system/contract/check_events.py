@@ -482,7 +482,7 @@ for test, problem in (
         (f"{TRACE}Test.EachFailureHasItsProblemCode", "CANNOT_TRACE")):
     elsewhere(test, f"ProblemCode.PROBLEM_CODE_{problem}")
 for test, gap in (
-        (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsTheRest", "RATE_LIMITED"),
+        (f"{SESSION}events_test.cc:VmSessionFloodTest.AFloodIsLimitedAndOneGapCountsDroppedEvents", "RATE_LIMITED"),
         (f"{SESSION}end_test.cc:VmSessionEndTest.AStateThatChangedUnseenIsAGap", "UNSEEN_CHANGE"),
         (LIBVIRT_LOST, "LIBVIRT_LOST"),
         (f"{LOG}test.cc:FullLog.EventsOtherThanEvidenceAreDroppedFirstAndOneGapCountsThem", "QUEUE_FULL"),

@@ -6,7 +6,7 @@
 namespace vmeventd {
 namespace {
 
-TEST(ProtoTimeTest, GoesThereAndBackBeforeTheEpochToo) {
+TEST(ProtoTimeTest, ATimeSurvivesConversionEvenBeforeTheEpoch) {
   const absl::Time noon = absl::FromUnixSeconds(1'782'907'200);
   for (const absl::Time time :
        {noon, noon + absl::Nanoseconds(1), absl::FromUnixSeconds(-5) - absl::Nanoseconds(1)}) {

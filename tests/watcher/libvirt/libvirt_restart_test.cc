@@ -58,7 +58,7 @@ class LibvirtUnattendedTest : public LibvirtProcessTest {
   }
 };
 
-TEST_F(LibvirtUnattendedTest, AnEndThatNobodySawIsUnknownAtOnce) {
+TEST_F(LibvirtUnattendedTest, AnUnseenEndIsUnknownAtOnce) {
   FollowAndStop();
   libvirt_->Hang(true);
   EndAndRestart();
@@ -187,7 +187,7 @@ struct HandedEnd {
 class LibvirtHandoverEndTest : public LibvirtHandoverTest,
                                public testing::WithParamInterface<HandedEnd> {};
 
-TEST_P(LibvirtHandoverEndTest, IsWhatTheExitStatusSays) {
+TEST_P(LibvirtHandoverEndTest, IsDecidedByTheExitStatus) {
   FollowAndHandOver();
   EndByAndGoOn(GetParam().signal);
   ASSERT_TRUE(UntilCount(EventType::kStopped));

@@ -66,7 +66,7 @@ class SocketGlobWatcherTest : public testing::Test {
   int reports_ = 0;
 };
 
-TEST_F(SocketGlobWatcherTest, FindsWhatIsThereAndWhatComes) {
+TEST_F(SocketGlobWatcherTest, FindsExistingAndNewSockets) {
   MakeSocket("pods/a/run/sock");
   MakeSocket("pods/b/run/other");
   Start({"pods/*/run/s*", "late/*/sock", "plain/sock"});
@@ -83,7 +83,7 @@ TEST_F(SocketGlobWatcherTest, FindsWhatIsThereAndWhatComes) {
   ASSERT_TRUE(UntilFound(2));
 }
 
-TEST_F(SocketGlobWatcherTest, AnotherSocketInItsPlaceIsReported) {
+TEST_F(SocketGlobWatcherTest, ASocketThatReplacesAnotherIsReported) {
   MakeSocket("pods/a/sock");
   Start({"pods/*/sock"});
   EXPECT_EQ(reports_, 1);
@@ -94,7 +94,7 @@ TEST_F(SocketGlobWatcherTest, AnotherSocketInItsPlaceIsReported) {
   ASSERT_TRUE(Until([&] { return reports_ == 2; }));
 }
 
-TEST_F(SocketGlobWatcherTest, SocketsThatWereFoundStayBeyondTheLimit) {
+TEST_F(SocketGlobWatcherTest, FoundSocketsStayFoundAtTheLimit) {
   std::filesystem::create_directories(directory_.Path("pods/b"));
   const std::string first = directory_.Path("pods/b/0");
   sockets_.emplace_back(e2e::ListenUnix(first));

@@ -53,7 +53,7 @@ TEST(LookAtSocketTest, DistinguishesASocketFromTheNextAtItsPath) {
   EXPECT_EQ(LookAtSocket(directory.Path("link"), &seen), ENOTSOCK);
 }
 
-TEST(ConnectToTest, GivesTheErrnoOfASocketThatDoesNotListen) {
+TEST(ConnectToTest, ReturnsTheErrnoOfASocketThatDoesNotListen) {
   TemporaryDirectory directory;
   FakeQemu qemu;
   qemu.AddMonitor(directory.Path("socket"), {.listen = false});

@@ -30,7 +30,7 @@ TEST(GuestAgentTest, MayBeConnectedUntilQemuHasAnswered) {
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(1), kAgentWindow), std::nullopt);
 }
 
-TEST(GuestAgentTest, MayBeConnectedWhereQemuReportsNoChange) {
+TEST(GuestAgentTest, MayBeConnectedIfQemuReportsNoChange) {
   GuestAgent agent;
   agent.Learn({.present = true}, AgentTime(1));
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(1), kAgentWindow), kPossible);

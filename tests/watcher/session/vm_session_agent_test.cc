@@ -17,7 +17,7 @@ GuestAgentInfo Port(bool open) {
 
 using VmSessionAgentTest = RunningVmTest;
 
-TEST_F(VmSessionAgentTest, IsAskedForAtEachAttach) {
+TEST_F(VmSessionAgentTest, TheAgentIsQueriedAtEachAttach) {
   EXPECT_EQ(vm_.agent_queries, 1);
   vm_.Closed();
   vm_.Ready();

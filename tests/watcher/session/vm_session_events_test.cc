@@ -77,7 +77,7 @@ TEST_F(VmSessionEventTest, EvidenceCutsALongText) {
 
 using VmSessionFloodTest = RunningVmTest;
 
-TEST_F(VmSessionFloodTest, AFloodIsLimitedAndOneGapCountsTheRest) {
+TEST_F(VmSessionFloodTest, AFloodIsLimitedAndOneGapCountsDroppedEvents) {
   for (int i = 0; i < 1000; ++i) vm_.Event("MEMORY_FAILURE", R"({"recipient": "guest"})");
   EXPECT_THAT(vm_.events, SizeIs(1 + EventLimiter::kBurst));
   vm_.Advance(absl::Seconds(1));
@@ -303,7 +303,7 @@ TEST_F(VmSessionPanicTest, AResetDropsThePanic) {
   EXPECT_FALSE(vm_.Stopped().has_panic());
 }
 
-TEST_F(VmSessionPanicTest, ACrashKernelWithoutDetailsKeepsThoseOfThePanic) {
+TEST_F(VmSessionPanicTest, ACrashKernelWithoutDetailsKeepsThePanicsDetails) {
   vm_.Event("GUEST_PANICKED", kWindows);
   vm_.Event("GUEST_CRASHLOADED", R"({"action": "run"})");
   vm_.End();

@@ -60,7 +60,7 @@ TEST_F(VmSessionRestartTest, AHandoverMissesNoPowerdown) {
 
 // The end was between the last sign of life and now. What the previous daemon has recorded counts,
 // or what the run has seen itself, if that is later.
-TEST_F(VmSessionRestartTest, AnEndThatNobodySawHasTwoTimes) {
+TEST_F(VmSessionRestartTest, AnUnseenEndHasTheTimesBetweenWhichItHappened) {
   for (const bool recorded : {true, false}) {
     RunningVm vm;
     const absl::Time seen = vm.now().wall;
@@ -75,7 +75,7 @@ TEST_F(VmSessionRestartTest, AnEndThatNobodySawHasTwoTimes) {
 
 // Nobody knows how long after its monitor's end the process ended: a QEMU that stays may have come
 // up again.
-TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorEndedUnseen) {
+TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpIfItsMonitorClosedUnseen) {
   for (const bool stays : {true, false}) {
     RunningVm vm;
     vm.HandOver(absl::Minutes(1));
@@ -102,7 +102,7 @@ TEST_F(VmSessionRestartTest, AnEndWithoutAStatusBetweenTwoDaemonsIsUnobserved) {
 }
 
 // A QEMU that accepts a connection after its monitor has closed did not end then.
-TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpWhereItsMonitorAcceptsAgain) {
+TEST_F(VmSessionRestartTest, AGuestThatWasDownMayHaveComeUpIfItsMonitorAcceptsAgain) {
   for (const bool accepts : {true, false}) {
     RunningVm vm;
     vm.Shutdown("guest-shutdown");
@@ -248,7 +248,7 @@ TEST(VmSessionSavedRunTest, ARunWithoutAnEventIsNotSavedAsTheDaemonStops) {
 
 using VmSessionSaveTest = RunningVmTest;
 
-TEST_F(VmSessionSaveTest, ARunComesBackWithRawNamesAndOddText) {
+TEST_F(VmSessionSaveTest, ARunIsRestoredWithRawNamesAndOddText) {
   const Instant now{absl::FromUnixSeconds(1795157000), absl::Seconds(1000)};
   const SessionOptions options;
   RunInfo run;

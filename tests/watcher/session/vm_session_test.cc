@@ -21,7 +21,7 @@ using ::testing::IsEmpty;
 
 using VmSessionOrderTest = RunningVmTest;
 
-TEST_F(VmSessionOrderTest, AGuestsPoweroffHasItsSentenceAndQemusWords) {
+TEST_F(VmSessionOrderTest, AGuestsPoweroffHasItsMessageAndQemusEvent) {
   vm_.EndBy("guest-shutdown");
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kStopped));
@@ -141,7 +141,7 @@ TEST_F(VmSessionMonitorTest, AReconnectAfterARestartIsNoChangeOfTheState) {
   EXPECT_EQ(FromTimestamp(vm_.Status().state_time()), paused);
 }
 
-TEST_F(VmSessionMonitorTest, AQuickReconnectIsReportedAsWell) {
+TEST_F(VmSessionMonitorTest, AQuickReconnectIsReportedToo) {
   vm_.Closed("a line that is not JSON");
   vm_.Ready();
   EXPECT_THAT(vm_.Types(), ElementsAre(EventType::kStarted, EventType::kMonitorLost,
