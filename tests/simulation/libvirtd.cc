@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "watcher/libvirt/domain_xml.h"
-#include "watcher/libvirt/passed_on_event.h"
+#include "watcher/libvirt/forwarded_event.h"
 
 namespace vmeventd::simulation {
 namespace {
@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<LibvirtApi::Connection>> Libvirtd::Open(const std
   link_ = std::make_shared<simulation::Connection>();
   link_->of_daemon = true;
   listed_ = false;
-  story_->Say("libvirtd", "has a client");
+  story_->Log("libvirtd", "has a client");
   return std::make_unique<Client>(this, link_);
 }
 
@@ -79,7 +79,7 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
     // libvirtd has not noticed the end of another yet, and its state says nothing.
     if (!life->process_gone) SayRunState(life);
   }
-  story_->Say("libvirtd", "lists ", active.size(), " domains");
+  story_->Log("libvirtd", "lists ", active.size(), " domains");
   story_->Reach("a list of domains");
   Take();
   if (link_ != link) return Away();
@@ -90,7 +90,7 @@ absl::StatusOr<std::vector<ActiveDomain>> Libvirtd::List(const ConnectionPtr& li
 
 void Libvirtd::Stop() {
   if (!runs_) return;
-  story_->Say("libvirtd", "ends");
+  story_->Log("libvirtd", "ends");
   story_->Reach("libvirtd ends");
   runs_ = false;
   LoseSight();
@@ -108,7 +108,7 @@ void Libvirtd::Start() {
   last_id_ = 0;
   for (const Life* const life : domains_) last_id_ = std::max(last_id_, life->domain_id);
   if (last_id_ == 0) story_->Reach("the ids of domains begin again");
-  story_->Say("libvirtd", "starts, with ", domains_.size(), " domains");
+  story_->Log("libvirtd", "starts, with ", domains_.size(), " domains");
   runs_ = true;
   started_at_ = kernel_->monotonic();
 }
@@ -147,8 +147,8 @@ void Libvirtd::Forward(Life* life, absl::string_view event, absl::string_view da
   const int64_t us = report->wall_us;
   const Callback callback = callback_;
   callback(DomainEvent{NameOf(*life),
-                       PassedOnEvent(std::string(event), us / 1'000'000,
-                                     static_cast<uint32_t>(us % 1'000'000), std::string(data))
+                       ForwardedEvent(std::string(event), us / 1'000'000,
+                                      static_cast<uint32_t>(us % 1'000'000), std::string(data))
                            .value()});
 }
 

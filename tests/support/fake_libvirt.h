@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "base/mutex.h"
 #include "watcher/libvirt/domain_xml.h"
+#include "watcher/libvirt/forwarded_event.h"
 #include "watcher/libvirt/libvirt_api.h"
-#include "watcher/libvirt/passed_on_event.h"
 
 namespace vmeventd {
 
@@ -49,7 +49,7 @@ class FakeLibvirt : public LibvirtApi {
   }
 
   void Qmp(const DomainName& domain, const std::string& event, const std::string& data = "") {
-    Current()(DomainEvent{domain, PassedOnEvent(event, 1700000000, 5, data).value()});
+    Current()(DomainEvent{domain, ForwardedEvent(event, 1700000000, 5, data).value()});
   }
   void Started(const DomainName& domain, bool incoming = false) {
     Current()(DomainChanged{domain, {.text = "started", .started = true, .incoming = incoming}});

@@ -19,8 +19,8 @@
 #include "base/thread_name.h"
 #include "watcher/core/libvirt_spec.h"
 #include "watcher/libvirt/domain_xml.h"
+#include "watcher/libvirt/forwarded_event.h"
 #include "watcher/libvirt/libvirt_api.h"
-#include "watcher/libvirt/passed_on_event.h"
 
 namespace vmeventd {
 namespace {
@@ -242,7 +242,7 @@ void FreeCallback(void* opaque) { delete static_cast<Callback*>(opaque); }
 void OnQemuEvent(virConnectPtr, virDomainPtr domain, const char* name, long long seconds,
                  unsigned int micros, const char* details, void* opaque) {
   std::optional<QmpEvent> event =
-      PassedOnEvent(name, seconds, micros, details == nullptr ? "" : details);
+      ForwardedEvent(name, seconds, micros, details == nullptr ? "" : details);
   if (event.has_value()) Post(opaque, DomainEvent{NameOf(domain), *std::move(event)});
 }
 

@@ -1,4 +1,4 @@
-#include "watcher/libvirt/passed_on_event.h"
+#include "watcher/libvirt/forwarded_event.h"
 
 #include <utility>
 #include <variant>
@@ -9,8 +9,8 @@
 
 namespace vmeventd {
 
-std::optional<QmpEvent> PassedOnEvent(const std::string& name, int64_t seconds,
-                                      uint32_t microseconds, const std::string& data) {
+std::optional<QmpEvent> ForwardedEvent(const std::string& name, int64_t seconds,
+                                       uint32_t microseconds, const std::string& data) {
   // The message as QEMU sent it, so that it is read, bounded and cut like a monitor's.
   const std::string quoted =
       nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
