@@ -36,8 +36,8 @@ class HostShutdown : public HostShutdownApi {
   const int fd_;
 };
 
-// The records of signals that the simulated kernel has for one daemon, which goes on with those
-// that were handed over. `kernel` outlives it.
+// The records of signals that the simulated kernel has for one daemon, which continues those that
+// were handed over. `kernel` outlives it.
 class SignalRings : public SignalTrace {
  public:
   explicit SignalRings(Kernel* kernel)
@@ -177,7 +177,7 @@ Daemon::~Daemon() {
 }
 
 bool Daemon::LoopIsDue() const {
-  // The first look at the directories goes on by itself; one for domains waits for libvirt.
+  // The first look at the directories continues by itself; one for domains waits for libvirt.
   constexpr int kFirstTurns = 100;
   return (loop_turns_ < kFirstTurns && !watcher_->first_scan_done()) ||
          kernel_->loop_due() <= kernel_->monotonic() || kernel_->LoopHasInput();

@@ -24,7 +24,7 @@ void DiskFaults::Begin() {
   // The mark is written over itself, which needs no room in most file systems.
   mark_too_ = random_->OneIn(error_ == ENOSPC ? 3 : 2);
   one_in_ = random_->OneIn(2) ? 1 : static_cast<uint64_t>(random_->Between(2, 20));
-  story_->Say("disk", error_ == ENOSPC ? "is full" : "has errors",
+  story_->Log("disk", error_ == ENOSPC ? "is full" : "has errors",
               database_only_ ? ", in journal.db" : "", syncs_only_ ? ", of syncs" : "",
               reads_too_ ? ", of reads too" : "", mark_too_ ? ", also for the sequence mark" : "",
               one_in_ > 1 ? absl::StrCat(", in one of ", one_in_, " calls") : "");
@@ -33,7 +33,7 @@ void DiskFaults::Begin() {
 void DiskFaults::End() {
   if (!active()) return;
   error_ = 0;
-  story_->Say("disk", "works again");
+  story_->Log("disk", "works again");
 }
 
 int DiskFaults::Ask(absl::string_view call, const std::string& path) {

@@ -93,7 +93,7 @@ void Host::FailDisk() {
 // Holds back all writes for a while; the daemon is killed meanwhile, in the shutdown file.
 void Host::HangDisk() {
   disk_hangs_until_ = kernel_->monotonic() + random_->Between(absl::Seconds(1), absl::Seconds(60));
-  story_->Say("disk", "hangs");
+  story_->Log("disk", "hangs");
   if (kills_ == 0 || !daemon_runs()) return;
   kernel_->KillAt("fchmod", ".shutdown", static_cast<uint64_t>(random_->Between(1, 20)));
 }
@@ -102,7 +102,7 @@ void Host::StepClock() {
   const absl::Duration step = random_->OneIn(3)
                                   ? random_->Between(-absl::Hours(50), absl::Hours(50))
                                   : random_->Between(-absl::Seconds(5), absl::Seconds(5));
-  story_->Say("host", "the wall clock is set by ", absl::FormatDuration(step));
+  story_->Log("host", "the wall clock is set by ", absl::FormatDuration(step));
   story_->Reach(step > absl::Hours(1)    ? "clock step ahead by hours"
                 : step < -absl::Hours(1) ? "clock step back by hours"
                                          : "clock step");
@@ -176,7 +176,7 @@ void Host::AimKillAtStart() {
 bool Host::OnDeath() {
   const bool power = std::exchange(power_goes_, false) ||
                      (power_losses_ > 0 && (power_losses_ >= kills_ || random_->OneIn(2)));
-  story_->Say("daemon", "is killed in ", kernel_->killed_in());
+  story_->Log("daemon", "is killed in ", kernel_->killed_in());
   story_->Reach(power ? "power is lost in " : "kill in ", KindOf(kernel_->killed_in()));
   commit_is_unsynced_ = !power && absl::StartsWith(kernel_->killed_in(), "fsync of ") &&
                         absl::EndsWith(kernel_->killed_in(), "/journal.db-wal");
@@ -188,7 +188,7 @@ bool Host::OnDeath() {
 
 void Host::LosePower() {
   --power_losses_;
-  story_->Say("host", "loses its power");
+  story_->Log("host", "loses its power");
   world_->KillAll();
   // A boot takes longer than what the start of one process may seem to move by.
   kernel_->AdvanceTo(kernel_->monotonic() + random_->Between(absl::Seconds(10), absl::Seconds(60)));

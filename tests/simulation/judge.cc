@@ -184,7 +184,7 @@ void Judge::AfterPump(Daemon* daemon, int number) {
 void Judge::Add(const v1::Event& event, int daemon) {
   const bool says_why = event.type() == v1::EVENT_TYPE_PROBLEMS_CHANGED ||
                         event.type() == v1::EVENT_TYPE_MONITOR_LOST;
-  story_->Say("daemon", "published ", Describe(event), says_why ? ": " : "",
+  story_->Log("daemon", "published ", Describe(event), says_why ? ": " : "",
               says_why ? event.message() : "");
   story_->Reach("event ", v1::EventType_Name(event.type()).substr(11));
   entries_[event.sequence()] = {

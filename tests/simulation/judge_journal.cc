@@ -34,7 +34,7 @@ bool Judge::DamageJournal() {
   kernel_->disk().Write(kJournalPath, file.get(), 0, std::string(100, 'x'));
   kernel_->disk().Sync(kJournalPath, file.get());
   damaged_ = replacement_is_due_ = true;
-  story_->Say("host", "the journal is damaged");
+  story_->Log("host", "the journal is damaged");
   return true;
 }
 

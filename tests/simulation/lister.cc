@@ -54,7 +54,7 @@ bool Lister::Turn(Daemon* daemon) {
     return true;
   }
   if (!random_->OneIn(100)) return false;
-  story_->Say(name_, "gives up its call");
+  story_->Log(name_, "gives up its call");
   call_->cancelled = true;
   call_ = nullptr;
   return true;
@@ -72,7 +72,7 @@ void Lister::Ask(Daemon* daemon) {
   }
   if (!random_->OneIn(4)) request.set_page_size(static_cast<int32_t>(random_->Between(1, 40)));
   request.set_page_token(token_);
-  story_->Say(name_, "asks for ", request.page_size(), " events ",
+  story_->Log(name_, "asks for ", request.page_size(), " events ",
               question_.newest_first() ? "before " : "after ", done_,
               call->forged ? ", with the token of another question" : "");
   call_ = call;
@@ -114,7 +114,7 @@ void Lister::OnAnswer(const Daemon& daemon, const Call& call,
                  random_->Between(absl::ZeroDuration(),
                                   random_->OneIn(6) ? absl::Minutes(5) : absl::Seconds(20));
   if (!answer.ok()) {
-    story_->Say(name_, "gets ", answer.status().ToString());
+    story_->Log(name_, "gets ", answer.status().ToString());
     story_->Reach("list ends with ", static_cast<int>(answer.status().code()));
   }
   // A start that reserves no sequences begins another journal.
@@ -152,7 +152,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
   if (!token_.empty()) {
     const uint64_t next = FirstAfter(done_, token_newest_);
     if (next != 0 && (newest_first ? done_ - 1 : next) < call.unbroken_from) {
-      Fail("the event ", next, " was deleted, and the list went on without it");
+      Fail("the event ", next, " was deleted, and the list continued without it");
     }
   }
   // The pump learns later of what the writer has deleted.
@@ -176,7 +176,7 @@ void Lister::TakePage(const Daemon& daemon, const Call& call, const v1::ListEven
     }
     done_ = sequence;
   }
-  story_->Say(name_, "gets ", page.events_size(), " events, to ", done_);
+  story_->Log(name_, "gets ", page.events_size(), " events, to ", done_);
   if (!page.next_page_token().empty()) {
     story_->Reach(newest_first ? "list: a page, newest first" : "list: a page");
     token_ = page.next_page_token();

@@ -131,7 +131,7 @@ bool Reader::Turn(Daemon* daemon) {
   if (!call_->has_message()) return false;
   if (!hurries_) {
     if (random_->OneIn(40)) {
-      story_->Say(name_, "breaks off at ", sequence_);
+      story_->Log(name_, "breaks off at ", sequence_);
       call_->Break();
       return true;
     }
@@ -174,7 +174,7 @@ void Reader::Connect(Daemon* daemon) {
   } else if (kind_ == 2) {
     start = FromNow();
   }
-  story_->Say(name_, "connects after ", sequence_, snapshot ? ", with a snapshot" : "");
+  story_->Log(name_, "connects after ", sequence_, snapshot ? ", with a snapshot" : "");
   in_snapshot_ = snapshot;
   snapshot_.clear();
   from_oldest_ = std::holds_alternative<Since>(start);
@@ -223,7 +223,7 @@ void Reader::CheckAtRest(const EventLog& log, bool disk_waits) {
 }
 
 void Reader::OnEnd(const grpc::Status& status) {
-  story_->Say(name_, "its stream ends: ", status.error_message());
+  story_->Log(name_, "its stream ends: ", status.error_message());
   story_->Reach("stream ends with ", static_cast<int>(status.error_code()));
   if (status.error_code() != grpc::StatusCode::CANCELLED) {
     const absl::Duration pause =

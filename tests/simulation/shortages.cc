@@ -45,14 +45,14 @@ void Shortages::Begin(bool at_start) {
   refused_ = 0;
   unopened_.clear();
   ++begun_;
-  story_->Say("host", error_ == ENFILE ? "the system" : "the daemon",
+  story_->Log("host", error_ == ENFILE ? "the system" : "the daemon",
               " may open no descriptor beyond ", max_);
 }
 
 void Shortages::End() {
   if (!active()) return;
   error_ = 0;
-  story_->Say("host", "there are descriptors again; ", refused_, " were refused");
+  story_->Log("host", "there are descriptors again; ", refused_, " were refused");
 }
 
 int Shortages::Ask(absl::string_view call, const std::string& path) {

@@ -65,7 +65,7 @@ class StorySink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
 
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
-    story_->Say("log", absl::string_view(message.payload.data(), message.payload.size()));
+    story_->Log("log", absl::string_view(message.payload.data(), message.payload.size()));
   }
   void flush_() override {}
 
@@ -159,7 +159,7 @@ class Simulation {
 
   void StartDaemon() {
     ++number_;
-    story_.Say("daemon", "starts, for the ", number_, ". time");
+    story_.Log("daemon", "starts, for the ", number_, ". time");
     world_.set_daemon(number_);
     host_.AimKill();
     if (damages_ > 0 && !host_.start_may_fail() && fault_random_.OneIn(2) &&
@@ -175,7 +175,7 @@ class Simulation {
       return Bury();
     }
     if (!daemon.ok() && host_.start_may_fail()) {
-      story_.Say("daemon", "does not start: ", daemon.status().message());
+      story_.Log("daemon", "does not start: ", daemon.status().message());
       story_.Reach("start fails");
       world_.set_daemon(0);
       EndThreads();
@@ -212,7 +212,7 @@ class Simulation {
   void StopDaemon() {
     if (daemon_ == nullptr) return;
     host_.KeepPower();
-    story_.Say("daemon", "is stopped");
+    story_.Log("daemon", "is stopped");
     story_.Reach("stop");
     daemon_->Stop(hands_over_ ? &store_ : nullptr);
     store_.daemon = number_;
@@ -299,7 +299,7 @@ class Simulation {
       }
       // The caller is refused while it is not durable, as the intent may be lost.
       if (again || !intent.ok() || !daemon_->log().state().published_durable) return;
-      story_.Say(life->name, "the intent is declared");
+      story_.Log(life->name, "the intent is declared");
       story_.Reach("intent declared");
       life->intents[index].answered = kernel_.monotonic();
       life->intents[index].counter_refused =

@@ -20,14 +20,14 @@ class Story {
   // Each method takes its text in parts, like absl::StrCat. `who` is one or two words: "qemu vm3",
   // "daemon", "reader 2".
   template <typename... Parts>
-  void Say(absl::string_view who, const Parts&... what) {
+  void Log(absl::string_view who, const Parts&... what) {
     const double time = absl::ToDoubleSeconds(kernel_->monotonic() - began_);
     lines_.push_back(absl::StrFormat("%11.4f  %-10s %s", time, who, absl::StrCat(what...)));
   }
   // Records a failure.
   template <typename... Parts>
   void Fail(const Parts&... problem) {
-    Say("JUDGE", "WRONG: ", problem...);
+    Log("JUDGE", "WRONG: ", problem...);
     if (problem_.empty()) problem_ = absl::StrCat(problem...);
   }
   template <typename... Parts>

@@ -110,7 +110,7 @@ void World::Begin(const std::string& name) {
   }
   life->boot_id = kernel_->boot_id();
   life->run_id = RunIdOf(life->socket, *life->process);
-  story_->Say(name, absl::StrFormat("life %d: QEMU %d.%d starts, pid %d%s%s", life->number,
+  story_->Log(name, absl::StrFormat("life %d: QEMU %d.%d starts, pid %d%s%s", life->number,
                                     life->major, life->minor, life->process->pid,
                                     life->no_shutdown ? ", -no-shutdown" : "",
                                     life->no_reboot ? ", -no-reboot" : ""));
@@ -123,7 +123,7 @@ void World::BeginSocket(Life* life) {
   // Ganeti removes the file; others do not.
   if (!random_->OneIn(3)) kernel_->Unlink(absl::StrCat(kWatchedDirectory, "/", name, ".shutdown"));
   if (random_->OneIn(10)) {
-    story_->Say("host", "the queue of file events is full");
+    story_->Log("host", "the queue of file events is full");
     story_->Reach("the inotify queue overflows");
     kernel_->FillInotifyQueue(kWatchedDirectory);
     At(now() + kFollowsAgain + absl::Seconds(1), [this] { after_overflow_(); });
@@ -143,7 +143,7 @@ void World::BeginSocket(Life* life) {
     if (plan_.calm == 0 && random_->OneIn(8)) ManagerConnects(life);
   });
   In(absl::Milliseconds(1), absl::Seconds(3), life, [this, life] {
-    Say(life, Report::Kind::kResume, "RESUME", "");
+    SendEvent(life, Report::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
 }
@@ -153,7 +153,7 @@ void World::BeginLauncher(Life* life) {
                 [](const ProcessPtr& each) { return each->state != Process::State::kLives; });
   if (!launchers_.empty() && random_->OneIn(2)) {
     life->launcher = random_->Pick(launchers_);
-    story_->Say(life->name, "the launcher ", life->launcher->pid, " of others listens for it");
+    story_->Log(life->name, "the launcher ", life->launcher->pid, " of others listens for it");
     return story_->Reach("a launcher listens for several QEMUs");
   }
   const ProcessPtr launcher = kernel_->Start("/launcher");
@@ -161,13 +161,13 @@ void World::BeginLauncher(Life* life) {
   life->launcher = launcher;
   const bool leaves = random_->OneIn(2);
   if (!leaves) launchers_.push_back(launcher);
-  story_->Say(life->name, "its launcher ", launcher->pid, " listens for it, and ",
+  story_->Log(life->name, "its launcher ", launcher->pid, " listens for it, and ",
               leaves ? "leaves" : "stays");
   story_->Reach(leaves ? "a launcher listens and leaves" : "a launcher listens and stays");
   const absl::Duration stays = leaves ? absl::Milliseconds(20) : absl::Seconds(100);
   Within(absl::ZeroDuration(), stays, [this, life, launcher] {
     if (launcher->state != Process::State::kLives) return;
-    story_->Say(life->name, "its launcher ", launcher->pid, " is gone");
+    story_->Log(life->name, "its launcher ", launcher->pid, " is gone");
     if (!life->gone && life->daemons.empty()) {
       story_->Reach("a launcher ends before its QEMU has sent anything");
     }
@@ -355,7 +355,7 @@ void World::Answer(Life* life, absl::string_view command) {
     Send(life, "{\"return\": {}}\r\n");
     // An event may come before the answers to what is asked next.
     if (plan_.calm == 0 && life->ending == nullptr && random_->OneIn(20)) {
-      Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
+      SendEvent(life, Report::Kind::kPowerdown, "POWERDOWN", "");
     }
   } else if (is("query-status")) {
     const uint64_t begin = life->client->sent;
@@ -386,8 +386,8 @@ void World::Send(Life* life, const std::string& bytes) {
   }
 }
 
-void World::Say(Life* life, Report::Kind kind, absl::string_view event, absl::string_view data,
-                std::string text) {
+void World::SendEvent(Life* life, Report::Kind kind, absl::string_view event,
+                      absl::string_view data, std::string text) {
   if (kind == Report::Kind::kReset) {
     life->pressed = life->voidable = -absl::InfiniteDuration();
     life->resumed_since = life->stricken = false;
@@ -422,16 +422,17 @@ void World::Say(Life* life, Report::Kind kind, absl::string_view event, absl::st
   const absl::string_view to = report.received_on == nullptr ? "nobody listens"
                                : life->client_daemon == 0    ? "to a manager"
                                                              : "to the daemon";
-  story_->Say(life->name, event, data.empty() ? "" : " ", data, " (", to, ")");
+  story_->Log(life->name, event, data.empty() ? "" : " ", data, " (", to, ")");
   life->reports.push_back(std::move(report));
 }
 
-void World::SayShutdown(Life* life, absl::string_view reason) {
+void World::SendShutdown(Life* life, absl::string_view reason) {
   const bool guest = absl::string_view(reason).substr(0, 6) == "guest-";
   std::string data = absl::StrCat("{\"guest\": ", guest ? "true" : "false");
   if (life->major >= 4) absl::StrAppend(&data, ", \"reason\": \"", reason, "\"");
   data += "}";
-  Say(life, Report::Kind::kShutdown, "SHUTDOWN", data, life->major >= 4 ? std::string(reason) : "");
+  SendEvent(life, Report::Kind::kShutdown, "SHUTDOWN", data,
+            life->major >= 4 ? std::string(reason) : "");
   life->reports.back().guest = guest;
   if (!random_->OneIn(8)) return;
   // Somebody declares an intent too late, perhaps before anyone has read that.
@@ -441,12 +442,12 @@ void World::SayShutdown(Life* life, absl::string_view reason) {
 
 void World::Pause(Life* life, absl::string_view run_state) {
   life->run_state = std::string(run_state);
-  Say(life, Report::Kind::kStop, "STOP", "");
+  SendEvent(life, Report::Kind::kStop, "STOP", "");
 }
 
 void World::Resume(Life* life) {
   life->run_state = "running";
-  Say(life, Report::Kind::kResume, "RESUME", "");
+  SendEvent(life, Report::Kind::kResume, "RESUME", "");
 }
 
 void World::ResumeWithin(absl::Duration high, Life* life) {
@@ -459,7 +460,7 @@ void World::ResumeWithin(absl::Duration high, Life* life) {
 void World::Decide(Life* life, const Ending& ending) {
   if (life->ending != nullptr) return;
   life->ending = &ending;
-  story_->Say(life->name, "truth: ", ending.what);
+  story_->Log(life->name, "truth: ", ending.what);
   story_->Reach("ending ", ending.what);
 }
 
@@ -482,7 +483,7 @@ void World::CloseSockets(Life* life, bool unlink) {
 }
 
 void World::ShutDown(Life* life, absl::string_view reason) {
-  SayShutdown(life, reason);
+  SendShutdown(life, reason);
   Leave(life);
 }
 
@@ -535,7 +536,7 @@ void World::ProcessEnds(Life* life, int wait_status) {
   // The listener may be taken for a later process of the same id, if there is no SO_PEERPIDFD.
   const bool listens = life->second != nullptr && life->second->listening;
   if (listens && kernel_->features().peer_pidfd && random_->OneIn(3)) {
-    story_->Say(life->name, "a child of it keeps its other monitor");
+    story_->Log(life->name, "a child of it keeps its other monitor");
     story_->Reach("a child keeps a QEMU's other socket");
     Within(absl::ZeroDuration(), absl::Seconds(10),
            [this, kept = std::exchange(life->second, nullptr)] { kernel_->CloseListener(kept); });
@@ -546,7 +547,7 @@ void World::ProcessEnds(Life* life, int wait_status) {
   life->ended_unattended = daemon_ == 0;
   life->ended_under = daemon_;
   life->gone_at = now();
-  story_->Say(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
+  story_->Log(life->name, absl::StrFormat("life %d: pid %d is gone, wait status 0x%x", life->number,
                                           life->process->pid, wait_status));
   if (random_->OneIn(8)) {
     Within(absl::ZeroDuration(), absl::Microseconds(200),

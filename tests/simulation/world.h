@@ -103,9 +103,9 @@ class World {
   // while QEMU ends".
   void CheckPace(const Life& life) const;
   void Send(Life* life, const std::string& bytes);
-  void Say(Life* life, Report::Kind kind, absl::string_view event, absl::string_view data,
-           std::string text = "");
-  void SayShutdown(Life* life, absl::string_view reason);
+  void SendEvent(Life* life, Report::Kind kind, absl::string_view event, absl::string_view data,
+                 std::string text = "");
+  void SendShutdown(Life* life, absl::string_view reason);
   // Its CPUs stop, with this run state, or resume, and it reports that. ResumeWithin() then takes
   // the next step.
   void Pause(Life* life, absl::string_view run_state);

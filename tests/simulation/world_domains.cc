@@ -20,12 +20,12 @@ void World::BeginDomain(Life* life) {
   life->run_state = "prelaunch";
   life->run_id = RunIdOf(DomainSource(kLibvirtUri), *life->process);
   libvirtd_->Add(life);
-  story_->Say(life->name, "is a domain, id ", life->domain_id);
+  story_->Log(life->name, "is a domain, id ", life->domain_id);
   if (random_->OneIn(5)) return DomainArrives(life);
   In(absl::ZeroDuration(), absl::Seconds(2), life, [this, life] {
     life->run_state = "running";
     libvirtd_->SayRunState(life);
-    Say(life, Report::Kind::kResume, "RESUME", "");
+    SendEvent(life, Report::Kind::kResume, "RESUME", "");
     libvirtd_->SayStarted(life, /*incoming=*/false);
     NextStep(life);
   });
@@ -103,7 +103,7 @@ void World::DomainArrives(Life* life) {
     if (random_->OneIn(2)) {
       Migration(life, "completed");
       if (random_->OneIn(2)) {
-        story_->Say(life->name, "its power button was pressed at its source");
+        story_->Log(life->name, "its power button was pressed at its source");
         life->pressed = now() - random_->Between(absl::ZeroDuration(), absl::Minutes(5));
       }
       Resume(life);
@@ -116,8 +116,8 @@ void World::DomainArrives(Life* life) {
 }
 
 void World::Migration(Life* life, absl::string_view status) {
-  Say(life, Report::Kind::kOther, "MIGRATION", absl::StrCat("{\"status\": \"", status, "\"}"),
-      std::string(status));
+  SendEvent(life, Report::Kind::kOther, "MIGRATION", absl::StrCat("{\"status\": \"", status, "\"}"),
+            std::string(status));
 }
 
 void World::StopToMigrate(Life* life) {

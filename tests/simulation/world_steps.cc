@@ -29,7 +29,8 @@ bool PressIsBorderline(const Life& life, absl::Duration now) {
 
 void World::Reboot(Life* life) {
   if (life->no_reboot) return NextStep(life);
-  for (uint64_t i = 1 + random_->Below(3); i > 0; --i) Say(life, Report::Kind::kReset, "RESET", "");
+  for (uint64_t i = 1 + random_->Below(3); i > 0; --i)
+    SendEvent(life, Report::Kind::kReset, "RESET", "");
   NextStep(life);
 }
 
@@ -40,48 +41,48 @@ void World::StopAndContinue(Life* life) {
 
 void World::Sleep(Life* life) {
   life->run_state = "suspended";
-  Say(life, Report::Kind::kOther, "SUSPEND", "");
+  SendEvent(life, Report::Kind::kOther, "SUSPEND", "");
   In(kNow, absl::Seconds(20), life, [this, life] {
     life->run_state = "running";
-    Say(life, Report::Kind::kOther, "WAKEUP", "");
+    SendEvent(life, Report::Kind::kOther, "WAKEUP", "");
     NextStep(life);
   });
 }
 
 void World::PanicAndReset(Life* life) {
   if (life->no_reboot) return NextStep(life);
-  Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+  SendEvent(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
   In(kNow, absl::Seconds(5), life, [this, life] { Reboot(life); });
 }
 
 void World::DiskError(Life* life) {
   if (random_->OneIn(4)) {
-    Say(life, Report::Kind::kOther, "MEMORY_FAILURE",
-        "{\"recipient\": \"hypervisor\", \"action\": \"ignore\"}");
+    SendEvent(life, Report::Kind::kOther, "MEMORY_FAILURE",
+              "{\"recipient\": \"hypervisor\", \"action\": \"ignore\"}");
     return NextStep(life);
   }
   if (random_->OneIn(4)) {  // a manager has asked for these
-    Say(life, Report::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
+    SendEvent(life, Report::Kind::kOther, "MIGRATION", "{\"status\": \"setup\"}");
     return NextStep(life);
   }
   // A flood, sometimes, and perhaps its last words.
   const bool floods = random_->OneIn(6);
   for (int i = floods ? 300 : 1; i > 0; --i) {
-    Say(life, Report::Kind::kOther, "BLOCK_IO_ERROR",
-        "{\"device\": \"disk0\", \"operation\": \"write\", \"action\": \"report\"}");
+    SendEvent(life, Report::Kind::kOther, "BLOCK_IO_ERROR",
+              "{\"device\": \"disk0\", \"operation\": \"write\", \"action\": \"report\"}");
   }
   if (floods && random_->OneIn(3)) return Crash(life);
   NextStep(life);
 }
 
 void World::PressIgnored(Life* life) {
-  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
+  SendEvent(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   NextStep(life);
 }
 
 void World::LoseMonitor(Life* life) {
   if (life->client == nullptr) return NextStep(life);
-  story_->Say(life->name, "its monitor is closed, and listens again");
+  story_->Log(life->name, "its monitor is closed, and listens again");
   CloseClient(life);
   In(absl::Seconds(2), absl::Seconds(12), life, [this, life] { NextStep(life); });
 }
@@ -94,7 +95,7 @@ bool World::AnswersAtOneSocket(const Life& life) {
 void World::AddSocket(Life* life) {
   // A daemon cannot know that two sockets lead to one QEMU until that has sent something.
   if (life->launcher != nullptr || !AnswersAtOneSocket(*life)) return NextStep(life);
-  story_->Say(life->name, "listens on another socket, too");
+  story_->Log(life->name, "listens on another socket, too");
   story_->Reach("a QEMU has two sockets");
   life->second_run_id = RunIdOf(SecondSocketOf(*life), *life->process);
   life->second = kernel_->Bind(SecondSocketOf(*life), life->process);
@@ -103,10 +104,10 @@ void World::AddSocket(Life* life) {
 }
 
 void World::Hang(Life* life) {
-  story_->Say(life->name, "QEMU hangs");
+  story_->Log(life->name, "QEMU hangs");
   life->hangs = true;
   In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] {
-    story_->Say(life->name, "QEMU hangs no longer");
+    story_->Log(life->name, "QEMU hangs no longer");
     life->hangs = false;
     life->kept_at = now();
     NextStep(life);
@@ -116,10 +117,10 @@ void World::Hang(Life* life) {
 // Hangs before it can answer what its STOP makes a daemon ask.
 void World::HangPaused(Life* life) {
   Pause(life, "paused");
-  story_->Say(life->name, "QEMU hangs");
+  story_->Log(life->name, "QEMU hangs");
   life->hangs = true;
   In(absl::Milliseconds(1), absl::Seconds(20), life, [this, life] {
-    story_->Say(life->name, "QEMU hangs no longer");
+    story_->Log(life->name, "QEMU hangs no longer");
     life->hangs = false;
     life->kept_at = now();
     ResumeWithin(absl::Seconds(5), life);
@@ -129,7 +130,7 @@ void World::HangPaused(Life* life) {
 void World::ManagerConnects(Life* life) {
   const ConnectionPtr connection = kernel_->ConnectAsManager(life->listener);
   if (connection == nullptr) return NextStep(life);
-  story_->Say(life->name, "a manager connects to the monitor");
+  story_->Log(life->name, "a manager connects to the monitor");
   connection->to_server = "{\"execute\":\"qmp_capabilities\"}\n";
   Within(absl::Milliseconds(1), absl::Seconds(40), [this, life, connection] {
     connection->client_closed = true;
@@ -140,7 +141,7 @@ void World::ManagerConnects(Life* life) {
 
 void World::DownAndUp(Life* life) {
   if (!life->no_shutdown) return NextStep(life);
-  SayShutdown(life, "guest-shutdown");
+  SendShutdown(life, "guest-shutdown");
   Pause(life, "shutdown");
   In(kNow, absl::Seconds(30), life, [this, life] { ComesUp(life); });
 }
@@ -148,14 +149,14 @@ void World::DownAndUp(Life* life) {
 // Comes up by a reset; then it may be paused, which shows that it was not down any more.
 void World::ComesUp(Life* life) {
   life->run_state = "prelaunch";
-  Say(life, Report::Kind::kReset, "RESET", "");
+  SendEvent(life, Report::Kind::kReset, "RESET", "");
   Resume(life);
   const bool paused = random_->OneIn(2);
   if (paused) Pause(life, "paused");
   In(absl::Seconds(1), absl::Seconds(30), life, [this, life, paused] {
     if (paused && random_->OneIn(2)) return Quit(life);
     life->run_state = "running";
-    if (paused) Say(life, Report::Kind::kResume, "RESUME", "");
+    if (paused) SendEvent(life, Report::Kind::kResume, "RESUME", "");
     NextStep(life);
   });
 }
@@ -163,10 +164,10 @@ void World::ComesUp(Life* life) {
 // Goes down and up while its monitor is closed for a while: what looks like its end is none.
 void World::DownAndUpUnseen(Life* life) {
   if (!life->no_shutdown) return NextStep(life);
-  SayShutdown(life, "guest-shutdown");
+  SendShutdown(life, "guest-shutdown");
   Pause(life, "shutdown");
   if (life->client != nullptr) {
-    story_->Say(life->name, "its monitor is closed, and listens again");
+    story_->Log(life->name, "its monitor is closed, and listens again");
     CloseClient(life);
   }
   // Comes up before anybody has connected again, or later.
@@ -177,14 +178,14 @@ void World::DownAndUpUnseen(Life* life) {
 // The host resets it before it is down.
 void World::HibernatesInVain(Life* life) {
   if (life->no_reboot) return NextStep(life);
-  Say(life, Report::Kind::kHibernate, "SUSPEND_DISK", "");
+  SendEvent(life, Report::Kind::kHibernate, "SUSPEND_DISK", "");
   In(kNow, absl::Seconds(5), life, [this, life] { Reboot(life); });
 }
 
 void World::WatchdogPause(Life* life) {
   const absl::Duration voidable = life->voidable;
   const bool stricken = life->stricken;
-  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
+  SendEvent(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   Pause(life, "watchdog");
   In(kNow, absl::Seconds(20), life, [this, life, voidable, stricken] {
     // A resume makes the watchdog void.
@@ -197,7 +198,7 @@ void World::WatchdogPause(Life* life) {
 
 // The watchdog resets the guest, as it does by default.
 void World::WatchdogResets(Life* life) {
-  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"reset\"}", "reset");
+  SendEvent(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"reset\"}", "reset");
   if (!life->no_reboot) return Reboot(life);
   Decide(life, endings::kWatchdogExpires);
   ShutDown(life, "guest-reset");
@@ -208,8 +209,8 @@ void World::WatchdogResets(Life* life) {
 void World::WatchdogIsOutlived(Life* life) {
   const absl::Duration voidable = life->voidable;
   const bool stricken = life->stricken;
-  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
-  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
+  SendEvent(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
+  SendEvent(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   if (!life->no_reboot && random_->OneIn(2)) {
     return In(kNow, absl::Seconds(20), life, [this, life] { Reboot(life); });
   }
@@ -224,9 +225,9 @@ void World::WatchdogIsOutlived(Life* life) {
 // `loadvm`, to before what happened last.
 void World::ReturnsToSnapshot(Life* life) {
   if (random_->OneIn(2)) {
-    Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+    SendEvent(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
   } else {
-    Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
+    SendEvent(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   }
   In(kNow, absl::Seconds(20), life, [this, life] {
     Pause(life, "restore-vm");
@@ -246,7 +247,7 @@ void World::InternalError(Life* life) {
       Decide(life, endings::kInternalError);
       return ShutDown(life, "host-qmp-quit");
     }
-    Say(life, Report::Kind::kReset, "RESET", "");
+    SendEvent(life, Report::Kind::kReset, "RESET", "");
     Resume(life);
     NextStep(life);
   });
@@ -254,13 +255,13 @@ void World::InternalError(Life* life) {
 
 void World::AnotherIsOutOfMemory(Life* life) {
   if (random_->OneIn(2)) {
-    story_->Say("host", "the kernel's OOM victim is no VM");
+    story_->Log("host", "the kernel's OOM victim is no VM");
     const ProcessPtr victim = kernel_->Start("/other");
     kernel_->NameVictim(victim);
     EndHelper(victim);
     return NextStep(life);
   }
-  story_->Say(life->name, "another process of its cgroup is killed for memory");
+  story_->Log(life->name, "another process of its cgroup is killed for memory");
   kernel_->CountOomKill(life->process->cgroup);
   life->others_oom_kill = now();
   if (!random_->OneIn(3)) return NextStep(life);
@@ -278,13 +279,13 @@ void World::DeclareIntent(Life* life) {
 
 void World::Declare(Life* life, absl::Duration ttl) {
   life->intents.push_back({.asked = now(), .ttl = ttl});
-  story_->Say(life->name, "somebody declares an intent for ", absl::FormatDuration(ttl));
+  story_->Log(life->name, "somebody declares an intent for ", absl::FormatDuration(ttl));
   const size_t index = life->intents.size() - 1;
   declare_(life, index);
   In(absl::Milliseconds(1), absl::Minutes(5), life, [this, life, index] { declare_(life, index); });
   if (random_->OneIn(3)) {
     In(absl::Milliseconds(1), absl::Seconds(30), life, [this, life, index] {
-      story_->Say(life->name, "the intent is withdrawn");
+      story_->Log(life->name, "the intent is withdrawn");
       life->intents[index].withdrawn = true;
       withdraw_(life, index);
     });
@@ -298,12 +299,12 @@ void World::MigrationFails(Life* life) {
 
 void World::ShutHostDown() {
   if (kernel_->HostWas(true, now(), now())) return;
-  story_->Say("host", "begins to shut down");
+  story_->Log("host", "begins to shut down");
   story_->Reach("the host begins to shut down");
   kernel_->SetHostShutdown(true);
   Within(absl::Milliseconds(1), absl::Seconds(60), [this] {
     if (!kernel_->HostWas(true, now(), now())) return;  // rebooted since
-    story_->Say("host", "cancels its shutdown");
+    story_->Log("host", "cancels its shutdown");
     kernel_->SetHostShutdown(false);
   });
 }
@@ -322,7 +323,7 @@ void World::GuestPowersOff(Life* life) {
   const bool obeyed = now() - life->pressed <= kWindow;
   Decide(life, obeyed ? endings::kGuestObeysPress : endings::kGuestPowersOff);
   if (!life->no_shutdown) return ShutDown(life, "guest-shutdown");
-  SayShutdown(life, "guest-shutdown");
+  SendShutdown(life, "guest-shutdown");
   Pause(life, "shutdown");
   In(absl::Milliseconds(1), absl::Minutes(2), life, [this, life] {
     if (random_->OneIn(3)) return HostKills(life);
@@ -339,7 +340,7 @@ void World::StaysDown(Life* life) {
 }
 
 void World::PowerdownObeyed(Life* life) {
-  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
+  SendEvent(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   In(absl::Milliseconds(10), absl::Minutes(2), life, [this, life] { GuestPowersOff(life); });
 }
 
@@ -428,7 +429,7 @@ void World::GuestExits(Life* life) {
   ProcessEnds(life, 3 << 8);
 }
 
-// Says both at once: nothing but the order of the messages shows that one came before the other.
+// Sends both at once: nothing but the order of the messages shows that one came before the other.
 void World::EndsWithHost(Life* life) {
   ShutHostDown();
   if (random_->OneIn(4)) {
@@ -463,15 +464,16 @@ void World::Panic(Life* life) {
   Decide(life, endings::kGuestPanics);
   const bool newer = life->major >= 4;
   if (!newer || !random_->OneIn(4)) {  // an old panic device leaves only the reason
-    Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}", "poweroff");
+    SendEvent(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"poweroff\"}",
+              "poweroff");
   }
-  if (newer || random_->OneIn(2)) SayShutdown(life, "guest-panic");
+  if (newer || random_->OneIn(2)) SendShutdown(life, "guest-panic");
   Leave(life);
 }
 
 void World::PanicPauseQuit(Life* life) {
   Decide(life, endings::kGuestPanics);
-  Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
+  SendEvent(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"pause\"}", "pause");
   Pause(life, "guest-panicked");
   In(kNow, absl::Minutes(1), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
 }
@@ -480,37 +482,37 @@ void World::RebootExit(Life* life) {
   if (!life->no_reboot) return NextStep(life);
   if (random_->OneIn(3)) {
     Decide(life, endings::kSystemReset);
-    SayShutdown(life, "host-qmp-system-reset");
+    SendShutdown(life, "host-qmp-system-reset");
   } else if (random_->OneIn(3)) {
     Decide(life, endings::kGuestPanics);
-    Say(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
-    SayShutdown(life, "guest-reset");
+    SendEvent(life, Report::Kind::kPanic, "GUEST_PANICKED", "{\"action\": \"run\"}", "run");
+    SendShutdown(life, "guest-reset");
   } else {
     if (PressIsBorderline(*life, now())) return NextStep(life);
     const bool pressed = life->major < 4 && now() - life->pressed <= kWindow;
     Decide(life, pressed ? endings::kGuestRebootsAfterPress : endings::kGuestReboots);
-    SayShutdown(life, "guest-reset");
+    SendShutdown(life, "guest-reset");
   }
   Leave(life);
 }
 
 void World::WatchdogPoweroff(Life* life) {
   Decide(life, endings::kWatchdogExpires);
-  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"poweroff\"}", "poweroff");
+  SendEvent(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"poweroff\"}", "poweroff");
   Leave(life);
 }
 
 void World::WatchdogShutdown(Life* life) {
   Decide(life, endings::kWatchdogPresses);
-  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
-  Say(life, Report::Kind::kPowerdown, "POWERDOWN", "");
+  SendEvent(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"shutdown\"}", "shutdown");
+  SendEvent(life, Report::Kind::kPowerdown, "POWERDOWN", "");
   In(kNow, absl::Seconds(20), life, [this, life] { ShutDown(life, "guest-shutdown"); });
 }
 
 // The watchdog pauses the guest, and somebody ends QEMU then.
 void World::WatchdogPauseQuit(Life* life) {
   Decide(life, endings::kWatchdogExpires);
-  Say(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
+  SendEvent(life, Report::Kind::kWatchdog, "WATCHDOG", "{\"action\": \"pause\"}", "pause");
   Pause(life, "watchdog");
   In(kNow, absl::Seconds(30), life, [this, life] { ShutDown(life, "host-qmp-quit"); });
 }
@@ -518,7 +520,7 @@ void World::WatchdogPauseQuit(Life* life) {
 void World::Hibernate(Life* life) {
   if (now() - life->pressed < kWindow + absl::Minutes(1)) return NextStep(life);
   Decide(life, endings::kGuestHibernates);
-  Say(life, Report::Kind::kHibernate, "SUSPEND_DISK", "");
+  SendEvent(life, Report::Kind::kHibernate, "SUSPEND_DISK", "");
   ShutDown(life, "guest-shutdown");
 }
 

@@ -114,7 +114,7 @@ class Monitor {
   void Unlink() { Check(unlink(path_.c_str()) == 0, "unlink"); }
 
   // Sends at once.
-  void Say(const std::string& bytes) const {
+  void Write(const std::string& bytes) const {
     send(client_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }
 
@@ -302,7 +302,7 @@ class Server {
       return child;
     }
     close(channel_);
-    monitor.Say(bytes);
+    monitor.Write(bytes);
     close(sent[1]);
     AwaitLeash();
   }

@@ -36,12 +36,12 @@ KeyPtr MakeKey() {
 // Writes a new file and renames it, so that no reader sees half of it.
 template <typename Write>
 void WriteFile(const std::string& path, std::filesystem::perms mode, Write write) {
-  const std::string beside = path + ".new";
-  const BioPtr file(BIO_new_file(beside.c_str(), "w"));
-  Check(file != nullptr, beside.c_str());
-  std::filesystem::permissions(beside, mode);
-  Check(write(file.get()) == 1 && BIO_flush(file.get()) == 1, beside.c_str());
-  std::filesystem::rename(beside, path);
+  const std::string temporary = path + ".new";
+  const BioPtr file(BIO_new_file(temporary.c_str(), "w"));
+  Check(file != nullptr, temporary.c_str());
+  std::filesystem::permissions(temporary, mode);
+  Check(write(file.get()) == 1 && BIO_flush(file.get()) == 1, temporary.c_str());
+  std::filesystem::rename(temporary, path);
 }
 
 void WriteCertificate(const std::string& path, X509* certificate) {
@@ -175,9 +175,10 @@ CertificateOptions ClientCertificate(const std::string& uri) {
 void ReplaceCertificate(const CertificateFiles& from, const CertificateFiles& to) {
   for (const auto& [source, target] :
        {std::pair(from.certificate, to.certificate), std::pair(from.key, to.key)}) {
-    const std::string beside = target + ".new";
-    std::filesystem::copy_file(source, beside, std::filesystem::copy_options::overwrite_existing);
-    std::filesystem::rename(beside, target);
+    const std::string temporary = target + ".new";
+    std::filesystem::copy_file(source, temporary,
+                               std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::rename(temporary, target);
   }
 }
 

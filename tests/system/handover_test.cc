@@ -1,5 +1,5 @@
 // A daemon that stops leaves its monitors and processes to the service manager, and the next one
-// goes on as if nothing had happened.
+// continues as if nothing had happened.
 
 #include <csignal>
 #include <filesystem>

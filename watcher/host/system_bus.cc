@@ -158,7 +158,7 @@ class SystemBus : public HostShutdownApi {
          kPropertyAnswers[i], {announcer.interface, announcer.property});
   }
 
-  void Say(size_t i, bool shutting_down) {
+  void SetShuttingDown(size_t i, bool shutting_down) {
     retry_ = kFirstRetryMicroseconds;
     announcers_[i].answered = true;
     announcers_[i].shutting_down = shutting_down;
@@ -221,7 +221,7 @@ class SystemBus : public HostShutdownApi {
                       : sd_bus_message_read(message, "v", "s", &state)) < 0) {
       bus->announcers_[i].answered = true;
     } else {
-      bus->Say(i, preparing != 0 || std::strcmp(state, "stopping") == 0);
+      bus->SetShuttingDown(i, preparing != 0 || std::strcmp(state, "stopping") == 0);
     }
     return 0;
   }
@@ -231,7 +231,7 @@ class SystemBus : public HostShutdownApi {
     int preparing = 0;
     if (!bus->IsFrom(kLogind, message) || sd_bus_message_read(message, "b", &preparing) < 0)
       return 0;
-    bus->Say(kLogind, preparing != 0);
+    bus->SetShuttingDown(kLogind, preparing != 0);
     return 0;
   }
 
@@ -246,10 +246,10 @@ class SystemBus : public HostShutdownApi {
       return 0;
     }
     if (sd_bus_message_is_signal(message, nullptr, "JobNew") != 0) {
-      bus->Say(kSystemd, true);
+      bus->SetShuttingDown(kSystemd, true);
     } else if (sd_bus_message_read(message, "s", &result) >= 0 &&
                std::strcmp(result, "done") != 0) {
-      bus->Say(kSystemd, false);
+      bus->SetShuttingDown(kSystemd, false);
     }
     return 0;
   }

@@ -64,10 +64,10 @@ TEST(ListenSocket, TheGroupMayEnterTheDirectoryCreatedForItsSocket) {
   const mode_t old = umask(0077);
   const auto socket = ListenSocket::Open(UnixAddress(directory / "made/s", ",group=54321"));
   ASSERT_TRUE(MakeOwnDirectory(directory / "kept").ok());
-  const auto beside = ListenSocket::Open(UnixAddress(directory / "kept/s", ",group=54321"));
+  const auto in_existing = ListenSocket::Open(UnixAddress(directory / "kept/s", ",group=54321"));
   umask(old);
   ASSERT_TRUE(socket.ok()) << socket.status();
-  ASSERT_TRUE(beside.ok()) << beside.status();
+  ASSERT_TRUE(in_existing.ok()) << in_existing.status();
   struct stat info {};
   ASSERT_EQ(stat((directory / "made").c_str(), &info), 0);
   EXPECT_EQ(info.st_gid, 54321);

@@ -9,11 +9,11 @@
 
 namespace vmeventd {
 
-// A HostShutdownApi that reports what the test says. One thread.
+// A HostShutdownApi that reports the state that the test sets. One thread.
 class FakeHostShutdown : public HostShutdownApi {
  public:
   // The loop wakes for it, unless `silent`.
-  void Say(HostShutdownState state, bool silent = false) {
+  void SetState(HostShutdownState state, bool silent = false) {
     state_ = std::move(state);
     if (!silent) eventfd_write(fd_.get(), 1);
   }

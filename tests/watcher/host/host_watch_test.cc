@@ -20,10 +20,10 @@ class HostWatchTest : public testing::Test {
  protected:
   HostWatchTest() {
     watch_.OnChange(
-        [this](const HostShutdownState& state) { said_.push_back(state.shutting_down); });
+        [this](const HostShutdownState& state) { reported_.push_back(state.shutting_down); });
   }
   void Turn() { loop_->RunOnce(absl::ZeroDuration()); }
-  static HostShutdownState Says(bool shutting_down) {
+  static HostShutdownState StateWith(bool shutting_down) {
     return {.known = true, .shutting_down = shutting_down, .by = "systemd-logind"};
   }
 
@@ -31,35 +31,35 @@ class HostWatchTest : public testing::Test {
   std::unique_ptr<EventLoop> loop_ = EventLoop::Create(&clock_).value();
   std::shared_ptr<FakeHostShutdown> source_ = std::make_shared<FakeHostShutdown>();
   HostWatch watch_{loop_.get(), source_, ""};
-  std::vector<bool> said_;
+  std::vector<bool> reported_;
 };
 
 TEST_F(HostWatchTest, TheFirstAnswerAndEachChangeAreReported) {
   EXPECT_FALSE(watch_.settled());
-  source_->Say(Says(false));
+  source_->SetState(StateWith(false));
   Turn();
   EXPECT_TRUE(watch_.settled());
-  source_->Say(Says(false));
+  source_->SetState(StateWith(false));
   Turn();
-  source_->Say(Says(true));
+  source_->SetState(StateWith(true));
   Turn();
-  source_->Say(Says(false));
+  source_->SetState(StateWith(false));
   Turn();
-  EXPECT_THAT(said_, ElementsAre(false, true, false));
+  EXPECT_THAT(reported_, ElementsAre(false, true, false));
 }
 
 TEST_F(HostWatchTest, DrainHandlesReportsWithoutATurnOfTheLoop) {
-  source_->Say(Says(true), /*silent=*/true);
+  source_->SetState(StateWith(true), /*silent=*/true);
   watch_.Drain();
-  EXPECT_THAT(said_, ElementsAre(true));
+  EXPECT_THAT(reported_, ElementsAre(true));
   EXPECT_TRUE(watch_.state().shutting_down);
 }
 
 TEST_F(HostWatchTest, WithoutABusNothingIsReportedAndTheStartContinues) {
-  source_->Say({.known = true, .problem = "no system bus"});
+  source_->SetState({.known = true, .problem = "no system bus"});
   Turn();
   EXPECT_TRUE(watch_.settled());
-  EXPECT_THAT(said_, IsEmpty());
+  EXPECT_THAT(reported_, IsEmpty());
   EXPECT_EQ(watch_.state().problem, "no system bus");
 }
 
@@ -70,19 +70,19 @@ TEST_F(HostWatchTest, TheStartWaitsABoundedTimeForTheFirstAnswer) {
   clock_.Advance(absl::Milliseconds(1));
   Turn();
   EXPECT_TRUE(watch_.settled());
-  source_->Say(Says(true));
+  source_->SetState(StateWith(true));
   Turn();
-  EXPECT_THAT(said_, ElementsAre(true));
+  EXPECT_THAT(reported_, ElementsAre(true));
 }
 
 TEST_F(HostWatchTest, AShutdownContinuesIfTheBusIsGone) {
-  source_->Say(Says(true));
+  source_->SetState(StateWith(true));
   Turn();
-  HostShutdownState gone = Says(true);
+  HostShutdownState gone = StateWith(true);
   gone.problem = "lost the connection to the system bus";
-  source_->Say(gone);
+  source_->SetState(gone);
   Turn();
-  EXPECT_THAT(said_, ElementsAre(true));
+  EXPECT_THAT(reported_, ElementsAre(true));
   EXPECT_TRUE(watch_.state().shutting_down);
 }
 

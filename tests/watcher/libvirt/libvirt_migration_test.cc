@@ -58,7 +58,7 @@ const LostQemu kLost[] = {
 
 class LibvirtMigrationTest : public LibvirtSourceTest {
  protected:
-  void Say(const std::string& what) {
+  void Report(const std::string& what) {
     if (what == "incoming") {
       libvirt_->Started(kDomain, /*incoming=*/true);
     } else if (what == "outgoing") {
@@ -83,7 +83,7 @@ class LibvirtLostMigrationTest : public LibvirtMigrationTest,
 TEST_P(LibvirtLostMigrationTest, IsClassified) {
   if (GetParam().listed != nullptr) libvirt_->SetActive({{kDomain, GetParam().listed}});
   StartConnected();
-  for (const std::string& what : GetParam().reports) Say(what);
+  for (const std::string& what : GetParam().reports) Report(what);
   EXPECT_EQ(RuleOf(ManagerEnd::kFailed), GetParam().rule);
 }
 
@@ -92,11 +92,11 @@ INSTANTIATE_TEST_SUITE_P(Qemus, LibvirtLostMigrationTest, testing::ValuesIn(kLos
 
 TEST_F(LibvirtMigrationTest, ADaemonThatStartsAgainKnowsTheMigration) {
   StartWithDomain();
-  Say("active");
+  Report("active");
   ASSERT_TRUE(UntilCount(EventType::kMigration));
   libvirt_->SetActive({{kDomain, "running"}});
   RestartConnected();
-  Say("STOP");
+  Report("STOP");
   EXPECT_EQ(RuleOf(ManagerEnd::kFailed), "migration-unfinished");
 }
 

@@ -31,7 +31,7 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::SizeIs;
 
-// A daemon that stops, and another one that goes on with what it hands over.
+// A daemon that stops, and another one that resumes the runs that it hands over.
 class HandoverTest : public RestartTest {
  protected:
   // Starts a daemon that follows vm1.
@@ -162,12 +162,12 @@ TEST_F(HandoverTest, AShutdownBeforeTheHandoverDecidesAnEndAfterIt) {
 TEST_F(HandoverTest, AHostShutdownCancelledDuringTheHandoverIsNotTheCause) {
   const auto host = std::make_shared<FakeHostShutdown>();
   options_.host_shutdown.source = host;
-  host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  host->SetState({.known = true, .shutting_down = true, .by = "systemd-logind"});
   const int monitor = Follow(&qemu_);
   Stop();
   qemu_.SendAndExit(monitor,
                     EventLine("SHUTDOWN", "{\"guest\": false, \"reason\": \"host-signal\"}"));
-  host->Say({.known = true, .shutting_down = false, .by = "systemd-logind"});
+  host->SetState({.known = true, .shutting_down = false, .by = "systemd-logind"});
   Resume();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_EQ(Stopped().cause(), ShutdownCause::kHostSignal);
@@ -176,12 +176,12 @@ TEST_F(HandoverTest, AHostShutdownCancelledDuringTheHandoverIsNotTheCause) {
 TEST_F(HandoverTest, AHostShutdownThatBeganAfterAnEndIsNotItsCause) {
   const auto host = std::make_shared<FakeHostShutdown>();
   options_.host_shutdown.source = host;
-  host->Say({.known = true, .shutting_down = false, .by = "systemd-logind"});
+  host->SetState({.known = true, .shutting_down = false, .by = "systemd-logind"});
   Follow(&qemu_);
   Stop();
   qemu_.Kill(SIGTERM);
   AwaitEnd(qemu_.pid());
-  host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  host->SetState({.known = true, .shutting_down = true, .by = "systemd-logind"});
   Resume();
   ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
   EXPECT_NE(Stopped().cause(), ShutdownCause::kHostShutdown);

@@ -95,7 +95,7 @@ TEST_F(NodeWatcherTest, ItsDescriptionIncludesTheHostsShutdown) {
   const auto host = std::make_shared<FakeHostShutdown>();
   options_.host_shutdown.source = host;
   Start();
-  host->Say({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  host->SetState({.known = true, .shutting_down = true, .by = "systemd-logind"});
   Turns();
   EXPECT_TRUE(watcher_->Describe().host_shutdown().shutting_down());
 }
