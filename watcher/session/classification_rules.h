@@ -351,9 +351,8 @@ inline constexpr Rule kTable[] = {
     {"legacy-host", "SHUTDOWN guest=false without a known reason",
      [](In in) { return in.unexplained_from_host(); }, kAdmin, kAdmin, kHostRequest},
     {"legacy-powerdown",
-     "SHUTDOWN guest=true without a known reason, a POWERDOWN within the window before it, no "
-     "RESET "
-     "between",
+     "SHUTDOWN guest=true without a known reason, a POWERDOWN within the window before it, "
+     "no RESET between",
      [](In in) { return in.unexplained_from_guest() && in.powerdown_in_window; }, kAdmin, kAdmin,
      kHostPowerdown},
     {"legacy-hibernate", "SHUTDOWN guest=true without a known reason, after SUSPEND_DISK",
