@@ -21,9 +21,9 @@ v1::LastWords WordsIn(absl::string_view text, LastWordsSource source);
 // Returns the sender that QEMU's last words name, as in "terminating on signal 15 from pid 812
 // (/usr/sbin/virtqemud)". Unset: they name none.
 //
-// This is the one sentence of another program that vmeventd parses for a verdict
-// (docs/internals/qemu.md, "Last words"). Other words of a later QEMU name nobody: an end that only
-// they explain is then UNKNOWN.
+// This is the one sentence of QEMU that vmeventd parses for a verdict (docs/internals/qemu.md,
+// "Last words"). Other words of a later QEMU name nobody: an end that only they explain is then
+// UNKNOWN.
 std::optional<SignalSender> SenderInLastWords(const v1::LastWords& words);
 
 }  // namespace vmeventd

@@ -158,8 +158,8 @@ class RecipesTest(PasteTest):
         self.assertLessEqual({cause for row in rows for cause in row.split(", ")}, known)
 
     def test_the_pages_have_the_same_sentence_on_an_unknown_end(self):
-        sentence = ("Nobody can say who wanted an UNKNOWN end: the hooks leave such a VM off, unless you start them with "
-                    "`--unknown restart`.")
+        sentence = ("Nobody can say who wanted an UNKNOWN end: the hooks that restart VMs leave such a VM off, unless you "
+                    "start them with `--unknown restart`.")
         for page in ("README.md", "docs/answers.md", "docs/act.md"):
             self.assertIn(sentence, " ".join((ROOT / page).read_text(encoding="utf-8").split()), page)
 
