@@ -7,7 +7,7 @@
 #include "server/transport/connection_acceptor.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// What a daemon that has started writes into the log.
+// The log lines of a daemon that has started.
 
 namespace vmeventd {
 

@@ -13,8 +13,9 @@
 
 namespace vmeventd::client {
 
-// The servers to ask, and the output, of a command that sends each daemon one request. The objects
-// behind the pointers must outlive it; a pointer may be null if the command does not use it.
+// The context of a command that sends each daemon one request: the servers to ask, and the output.
+// The objects behind the pointers must outlive it; a pointer may be null if the command does not
+// use it.
 struct CommandContext {
   explicit CommandContext(ServerAddress server, Formatter* shows = nullptr,
                           Output* prints = nullptr)

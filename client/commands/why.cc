@@ -160,8 +160,8 @@ class StoryCollector {
 // The label with the name that a user of OpenStack gave the VM.
 constexpr char kNovaName[] = "nova.name";
 
-// If the filter's only name is not that of a VM but nova's name of VMs, replaces it by their UUIDs.
-// Returns those VMs.
+// Replaces the filter's only name by the UUIDs of the VMs that nova calls so, unless a VM has that
+// name. Returns those VMs.
 NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   if (filter->vm_names_size() != 1 || IsGlob(filter->vm_names(0))) return {};
   const std::string name = filter->vm_names(0);
@@ -182,7 +182,8 @@ NodeVms TakeNovaName(ListSource* source, v1::EventFilter* filter) {
   return vms;
 }
 
-// If the name is a number, returns a filter for the run with that pid; unset: none is known.
+// Returns a filter for the run whose pid is the name; unset: the name is no number, or no such run
+// is known.
 std::optional<v1::EventFilter> FilterOfPid(ListSource* source, const std::string& name) {
   int64_t pid = 0;
   if (!absl::SimpleAtoi(name, &pid) || pid <= 0) return std::nullopt;
@@ -260,7 +261,7 @@ std::optional<Failure> ExplainEnds(const WhyCommand& command, const Invocation& 
   return failure ? failure : NotFound("end that matches", invocation, "");
 }
 
-// What the parts of `why` for VMs share. All must outlive it.
+// Objects that the parts of `why` for VMs share. All must outlive it.
 struct Why {
   const WhyCommand& command;
   const Invocation& invocation;

@@ -70,7 +70,7 @@ std::string TakePath(const OwnPlace& place, const std::string& vm, const NodePro
   }
 }
 
-// For a path that TakePath() made plain.
+// QEMU's arguments for a path that TakePath() made plain.
 std::string PlainArguments(const std::string& path) {
   return absl::StrCat("-chardev socket,id=vmev,path=", path,
                       ",server=on,wait=off -mon chardev=vmev,mode=control");

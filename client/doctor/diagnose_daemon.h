@@ -2,7 +2,7 @@
 
 #include "client/doctor/examination.h"
 
-// The daemon itself, and what this client may see of it.
+// Findings about the daemon itself, and about what this client may see of it.
 
 namespace vmeventd::client {
 

@@ -4,7 +4,7 @@
 #include "client/doctor/node_facts.h"
 #include "watcher/core/managers.h"
 
-// Connections to libvirt, and its domains.
+// Findings about connections to libvirt, and about its domains.
 
 namespace vmeventd::client {
 

@@ -5,7 +5,7 @@
 #include "client/doctor/node_facts.h"
 #include "watcher/core/managers.h"
 
-// One QEMU. Only its first obstacle is reported, because it causes the others.
+// Findings about one QEMU. Only its first obstacle is reported, because it causes the others.
 
 namespace vmeventd::client {
 

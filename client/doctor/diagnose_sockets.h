@@ -3,8 +3,8 @@
 #include "client/doctor/examination.h"
 #include "client/doctor/node_facts.h"
 
-// Watched directories, the sockets in them that lead to no VM, and other programs that occupy
-// them.
+// Findings about watched directories, about sockets in them that lead to no VM, and about other
+// programs that occupy them.
 
 namespace vmeventd::client {
 

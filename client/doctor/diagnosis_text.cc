@@ -16,7 +16,7 @@
 namespace vmeventd::client {
 namespace {
 
-// For each Place: the text before its line, and its name for programs.
+// The text before a line, and the name for programs, of each Place.
 constexpr struct {
   const char* before;
   const char* name;

@@ -328,7 +328,7 @@ std::vector<Mount> MountsOf(const std::string& process) {
   return mounts;
 }
 
-// What follows `directory` in `path`, with its slash; unset: the path is not below it.
+// Returns the part of `path` after `directory` and its slash; unset: the path is not below it.
 std::optional<std::string> Below(absl::string_view directory, absl::string_view path) {
   absl::ConsumeSuffix(&directory, "/");
   if (!absl::ConsumePrefix(&path, directory)) return std::nullopt;

@@ -25,7 +25,8 @@
 
 namespace vmeventd::client {
 
-// In the order of ValuesOf("--output"). JSON always has one object on each line.
+// Forms of the output, in the order of ValuesOf("--output"). JSON always has one object on each
+// line.
 enum class OutputFormat { kTable, kWide, kJson, kJsonLines, kName, kCsv };
 enum class ColorMode { kAuto, kAlways, kNever };
 

@@ -40,8 +40,8 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not reachable,
 5 push: the receiver answered 410 Gone.)";
 
-// What stands below the options of a command. Between `text` and `examples` stand the paragraphs of
-// its sinks.
+// The text below the options of a command. The paragraphs of its sinks come between `text` and
+// `examples`.
 struct Footer {
   absl::string_view command;
   absl::string_view text;

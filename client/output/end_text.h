@@ -16,12 +16,12 @@ std::string ClassWord(const v1::ShutdownDetail& shutdown);
 // "guest poweroff" for GUEST_POWEROFF.
 std::string CauseWords(v1::ShutdownCause cause);
 
-// Who intended the end, and why, to stand before its description: "alice: ticket 4711; ". Escaped.
+// The end's intent, to stand before its description: "alice: ticket 4711; ". Escaped.
 std::string IntentPrefix(const v1::ShutdownDetail& shutdown);
 
-// The end in a few words: who intended it and why; the cause; then the sender of the signal that
-// ended the VM or, without a sender, the exit status: "host kill by virtqemud", "qemu crashed,
-// SIGSEGV". Escaped.
+// The end in a few words: its intent; the cause; then the sender of the signal that ended the VM
+// or, without a sender, the exit status: "host kill by virtqemud", "qemu crashed, SIGSEGV".
+// Escaped.
 std::string ShortEnd(const v1::ShutdownDetail& shutdown);
 
 // "ended between 2026-07-01 11:45:46 and 11:46:00" for an end that nobody saw and that was noticed

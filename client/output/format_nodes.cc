@@ -37,7 +37,7 @@ Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
-// How long the node has been up, or that it cannot be asked.
+// The time since the node's start, or a word if it cannot be asked.
 Cell UpCell(const NodeReport& report, absl::Time now) {
   if (!report.problem.empty()) return {report.lag ? "SILENT" : "AWAY", Color::kRed};
   if (!report.info.has_start_time()) return {"yes", Color::kGreen};

@@ -16,11 +16,11 @@ namespace vmeventd::client {
 // The state of a node, as it reports it.
 struct NodeReport {
   MessageNode node;
-  // Why the node does not answer, or that it is silent; the members below are then those that are
-  // still known. Safe for a terminal; empty: the node is up.
+  // The reason why the node does not answer or is silent; the members below then have what is still
+  // known. Safe for a terminal; empty: the node is up.
   std::string problem;
   v1::GetServerInfoResponse info;  // for a fleet's node: the content of its heartbeat
-  // For a fleet's node: number of sequences that are not published yet.
+  // Number of sequences of a fleet's node that are not published yet.
   std::optional<uint64_t> lag;
   NodeVms vms;           // VMs that have not stopped
   NodeEvents ends;       // STOPPED events since the requested time

@@ -9,7 +9,7 @@
 
 namespace vmeventd::client {
 
-// How a Formatter shows messages.
+// The style in which a Formatter shows messages.
 struct TableStyle {
   bool color = false;
   absl::TimeZone zone;
@@ -26,8 +26,8 @@ struct TableStyle {
   // The terminal's width in columns; longer rows are cut. 0: no limit.
   size_t width = 0;
   bool brief = false;  // a time of this year is shown without the year
-  // For a shell that completes a word: leaves out names that it could not be, those with characters
-  // that are shown escaped, and those like an option.
+  // The names are candidates for a word that a shell completes: omits names that cannot be typed as
+  // an argument, because they have escaped characters or look like an option.
   bool completes = false;
   std::string before;  // not empty: each name is followed by a line with this text and the name
   // The clock. Null: no ages are shown, and every time has its year.

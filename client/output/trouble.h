@@ -11,11 +11,10 @@
 
 namespace vmeventd::client {
 
-// For this long, a crash, or an end without a known reason, counts as trouble.
+// Time for which a crash, or an end without a known reason, counts as trouble.
 inline constexpr absl::Duration kTroubleAfterEnd = absl::Hours(24);
 
-// An intent has waited too long if its VM still runs when only this much time is left before it
-// expires.
+// Time before an intent's expiry from which the intent is overdue if its VM still runs.
 inline constexpr absl::Duration kLateIntent = absl::Minutes(2);
 
 // Kinds of trouble of a VM, the worst first. An end of class CRASH or UNKNOWN, of any run of the

@@ -9,8 +9,8 @@
 
 namespace vmeventd::client {
 
-// Why a VM is paused, from QEMU's run state: "waits for an incoming migration". Escaped; empty for
-// an empty run state.
+// The reason of a pause, from QEMU's run state: "waits for an incoming migration". Escaped; empty
+// for an empty run state.
 std::string PauseWords(absl::string_view run_state);
 
 // The texts of the VM's problems, separated by "; "; not escaped.

@@ -13,8 +13,8 @@ namespace vmeventd::client {
 struct WatchPosition {
   uint64_t sequence = 0;
   std::string journal_id;  // empty: there is no position yet
-  // When a fleet's message at `sequence` was stored; identifies the stream. The infinite past: not
-  // known.
+  // Time at which a fleet's message at `sequence` was stored; identifies the stream. The infinite
+  // past: not known.
   absl::Time message_time = absl::InfinitePast();
 
   bool operator==(const WatchPosition&) const = default;

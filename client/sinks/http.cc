@@ -157,7 +157,7 @@ void Set(CURL* easy, CURLoption option, Value value, absl::Status* status) {
                                        ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
 }
 
-// Why a request got no answer: libcurl's words, and what they may mean.
+// The reason why a request got no answer: libcurl's words, and what they may mean.
 std::string FaultOf(CURLcode code, const char* detail) {
   const std::string why =
       EscapeForTerminal(*detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code));

@@ -18,7 +18,7 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
 
-  // A stream is open: called before its events.
+  // Called once a stream is open, before its events.
   virtual absl::Status Begin() { return absl::OkStatus(); }
   virtual absl::Status ConsumeVms(const NodeVms& /*vms*/) { return absl::OkStatus(); }
   // Returns when the events are handled, so that a cursor may move past them. For a push: each

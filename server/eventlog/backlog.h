@@ -59,9 +59,9 @@ class Backlog {
   static constexpr absl::Duration kRetry = absl::Seconds(1);  // wait after a failure
   static constexpr size_t kMaxBytes = 32 << 20;               // the daemon's `max_bytes`
 
-  // The journal is not open yet. New sequences begin after `assigned`; those up to it may have been
-  // assigned before. While nothing can be written, the oldest changes beyond `max_bytes` are
-  // dropped.
+  // Begins with a journal that is not open yet. New sequences begin after `assigned`; those up to
+  // it may have been assigned before. While nothing can be written, the oldest changes beyond
+  // `max_bytes` are dropped.
   Backlog(size_t max_bytes, uint64_t assigned, const JournalBounds& bounds)
       : max_bytes_(max_bytes),
         assigned_before_(assigned),
@@ -106,7 +106,7 @@ class Backlog {
 
   // Reserves enough further sequences. `assigned` is the one that was assigned last.
   void Reserve(uint64_t assigned);
-  // Everything that happened up to `until` was added by the turn `turn`, or earlier.
+  // Records that everything that happened up to `until` was added by the turn `turn`, or earlier.
   void Watched(absl::Time until, uint64_t turn);
   absl::Time watched_until() const { return watched_until_; }
 
@@ -117,12 +117,12 @@ class Backlog {
   // Returns the next task. `retention_is_due`: the journal has more events than permitted.
   Task Begin(absl::Duration now, bool retention_is_due);
   void End(const Task& task, const Done& done);
-  // The journal was opened, with these `bounds`. Call it before End of kOpen, or at the start.
-  // `lost`: the sequences that the journal itself reports as missing. `ended`: its open runs with
-  // which the watcher did not start.
+  // Takes over the opened journal, with these `bounds`. Call it before End of kOpen, or at the
+  // start. `lost`: the sequences that the journal itself reports as missing. `ended`: its open runs
+  // with which the watcher did not start.
   void TakeJournal(const JournalBounds& bounds, bool created, const Hole& lost,
                    const SavedRuns& ended, absl::Duration now);
-  // The journal failed outside of a task, for example in a read.
+  // Records a failure of the journal outside of a task, for example in a read.
   void Fail(const absl::Status& status, absl::Duration now);
   bool writing() const { return writing_; }
 

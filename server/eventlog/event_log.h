@@ -209,8 +209,8 @@ class EventLog final : public UpdateSink {
 
   // The writer: event_log_writer.cc.
 
-  // If `found` is DATA_LOSS, the journal is damaged: nothing more is written, and the next start
-  // replaces it.
+  // Handles the result of an access: after DATA_LOSS nothing more is written, and the next start
+  // replaces the journal.
   void CheckDamage(const absl::Status& found);
   // Takes over the opened journal.
   void TakeJournal(Journal::Opened opened) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -261,7 +261,7 @@ class EventLog final : public UpdateSink {
   PublicVms vms_ ABSL_GUARDED_BY(mutex_);
   bool reported_writable_ ABSL_GUARDED_BY(mutex_) = true;
   std::string file_ ABSL_GUARDED_BY(mutex_);  // see JournalEnd
-  // For the pump: the result of opening, without its journal.
+  // The result of opening, without its journal, for the pump.
   std::optional<Journal::Opened> opened_ ABSL_GUARDED_BY(mutex_);
   bool pushed_all_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

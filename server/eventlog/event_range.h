@@ -14,8 +14,8 @@ namespace vmeventd {
 struct EventRange {
   uint64_t oldest = 1;  // newest + 1 if nothing is retained
   uint64_t newest = 0;
-  // From this sequence on, nothing is missing except what a GAP names. A stream may begin at any of
-  // these.
+  // First sequence from which on no event is missing, except those that a GAP names. A stream may
+  // begin there, or later.
   uint64_t unbroken_from = 1;
   // `committed`: the newest sequence in the journal. `durable`: up to it, every event is in the
   // journal, or is named by a GAP in the journal.

@@ -12,7 +12,7 @@ inline constexpr v1::EventType kEvidence[] = {v1::EVENT_TYPE_STARTED, v1::EVENT_
                                               v1::EVENT_TYPE_INTENT_DECLARED,
                                               v1::EVENT_TYPE_INTENT_ENDED, v1::EVENT_TYPE_GAP};
 bool IsEvidence(v1::EventType type);
-// For people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP".
+// The names of these types, for people: "STARTED, STOPPED, INTENT_DECLARED, INTENT_ENDED and GAP".
 std::string EvidenceNames();
 
 }  // namespace vmeventd

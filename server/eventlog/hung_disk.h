@@ -7,7 +7,7 @@
 
 namespace vmeventd {
 
-// For people: "the disk does not answer, for 3s now".
+// The text about a disk that hangs, for people: "the disk does not answer, for 3s now".
 inline std::string HungDiskText(absl::Duration hung) {
   return absl::StrCat("the disk does not answer, for ",
                       absl::FormatDuration(absl::Floor(hung, absl::Seconds(1))), " now");

@@ -194,7 +194,8 @@ absl::Status CreateFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-// Why the database at `path` cannot be used as it is. UNIMPLEMENTED: it has another version.
+// Checks whether the database at `path` can be used as it is. UNIMPLEMENTED: it has another
+// version.
 absl::Status CheckSchema(SqliteDatabase& database, const std::string& path) {
   SqliteQuery row(database,
                   "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema"

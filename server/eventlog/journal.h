@@ -110,7 +110,8 @@ struct Journal::Opened {
   std::string file;           // FileIdentity() of the database; empty: there is none
   SavedRuns runs;             // runs that were open
   std::vector<v1::Vm> stops;  // the VMs that stopped last, oldest first
-  // Why it is not the journal of the previous daemon, as a sentence for a GAP; empty: it is.
+  // The reason, as a sentence for a GAP, why it is not the journal of the previous daemon; empty:
+  // it is.
   std::string replaced;
   bool created = false;  // just now: no sequence was assigned under its id
   Hole hole;

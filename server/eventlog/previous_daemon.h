@@ -5,7 +5,7 @@
 
 namespace vmeventd {
 
-// What a log finds of the daemon that wrote to its journal before.
+// The facts about the previous daemon that a log finds in its journal.
 struct PreviousDaemon {
   bool existed = false;
   SavedRuns runs;  // the runs that it left open

@@ -10,7 +10,7 @@
 
 namespace vmeventd {
 
-// What one turn of the watcher changes for the public, once it is published. Its events are in
+// The public changes of one turn of the watcher, made once it is published. Its events are in
 // RecentEvents.
 struct UnpublishedTurn {
   uint64_t turn = 0;        // its number, from 1 on

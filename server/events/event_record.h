@@ -14,8 +14,8 @@ struct EventRecord {
   v1::EventType type{};
   v1::ShutdownClass shutdown_class{};  // UNSPECIFIED if the event has none
   absl::Time observe_time;
-  // If it is before observe_time: nobody saw when the event happened, between the two. Else it
-  // equals observe_time.
+  // Earliest time at which the event may have happened. It equals observe_time, unless nobody saw
+  // when the event happened between the two.
   absl::Time since;
   absl::string_view event;  // the message without its VmRef and `durable`
   // The same VmRef has always the same bytes; empty: of the node as a whole.

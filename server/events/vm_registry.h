@@ -32,7 +32,7 @@ class VmRegistry {
   std::vector<VmRecordPtr> Named(absl::string_view name, std::optional<Uuid> uuid) const;
   // The entries in order, beginning after `after` (null: at the first).
   std::vector<VmRecordPtr> ListAfter(const VmKey* after) const;
-  // At most `limit` stopped VMs, the last to stop first.
+  // The VMs that stopped last, at most `limit`, the latest first.
   std::vector<VmRecordPtr> LastStopped(size_t limit) const;
   size_t running_count() const { return records_.size() - stopped_.size(); }
 

@@ -18,7 +18,7 @@ class EventCounts {
   // Keys in memory; events of further keys are counted together.
   static constexpr size_t kMaxKeys = 10'000;
 
-  // With `counts_gaps` a GAP of the node as a whole is counted too.
+  // `counts_gaps`: a GAP of the node as a whole is counted too.
   EventCounts(v1::CountKey by, absl::Duration utc_offset, bool counts_gaps)
       : by_(by),
         zone_(absl::FixedTimeZone(static_cast<int>(absl::ToInt64Seconds(utc_offset)))),

@@ -34,7 +34,7 @@ class IncomingCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byte
   static IncomingCall* Start(grpc::CallbackServerContext* context, CallKind kind,
                              const Handler* handler, CallGate* gate);
 
-  // For the handler: who called, and the request.
+  // The caller and the request, for the handler.
   const CallPeer& caller() const { return counted_->caller(); }
   const grpc::ByteBuffer& request() const { return request_; }
 

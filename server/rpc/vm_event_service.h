@@ -46,7 +46,7 @@ class VmEventService : public ServiceMethods {
   }
 
  private:
-  // What a method requires besides a valid request.
+  // Requirements of a method besides a valid request.
   enum Needs : unsigned { kNothing = 0, kOperator = 1, kRate = 2 };
   // Reads a request. An error is the reason for a refusal: the caller's rights, the request's size
   // (counted) or encoding, or the caller's rate.

@@ -6,7 +6,8 @@
 
 namespace vmeventd {
 
-// Who ended the VM, for people: "alice", "virtqemud", "the guest", "libvirt", "the host".
+// The party that ended the VM, for people: "alice", "virtqemud", "the guest", "libvirt", "the
+// host".
 std::string WhoOf(const v1::ShutdownDetail& shutdown, const v1::VmRef& vm);
 
 }  // namespace vmeventd

@@ -55,7 +55,7 @@ class StreamCursor {
   // match.
   void RequestProgress() { progress_wanted_ = true; }
 
-  // All matching events up to this sequence are in the messages that were returned so far. Never
+  // Sequence up to which all matching events are in the messages that were returned so far. Never
   // decreases.
   uint64_t sequence() const { return sequence_; }
   absl::Duration interval() const { return interval_; }
@@ -100,7 +100,7 @@ class StreamCursor {
   const bool with_stopped_;  // sends also the stopped VMs of the snapshot
   size_t snapshot_vm_ = 0;   // next to send
   EventPage page_;           // the next message
-  // Up to this sequence, the next events are in the journal.
+  // Sequence up to which the next events are in the journal.
   uint64_t journal_through_ = 0;
   bool has_read_ = false;  // has read the journal since the last step
 };

@@ -40,7 +40,7 @@ class StreamMeters {
   uint64_t ends(StreamEnd end) const { return ends_[static_cast<size_t>(end)].value(); }
 
   Counter opened;
-  // Passed to the network.
+  // Messages passed to the network.
   Counter sent_messages;
   Counter sent_events;
   Counter sent_bytes;

@@ -46,7 +46,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
 
   // Returns its description; `newest` is the newest event.
   v1::Stream Describe(uint64_t newest) const;
-  // Events up to this sequence were passed to the network, or do not match.
+  // Sequence up to which all events were passed to the network, or do not match.
   uint64_t delivered() const { return delivered_; }
   const std::string& id() const { return description_.stream_id(); }
 

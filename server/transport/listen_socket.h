@@ -12,8 +12,8 @@
 #include "base/unique_fd.h"
 #include "server/config/listen_address.h"
 
-// The daemon binds and accepts itself: gRPC would silently replace another process's socket, does
-// not report why a bind failed, and accepts any number of connections.
+// The sockets on which the daemon binds and accepts itself. gRPC would silently replace another
+// process's socket, does not report why a bind failed, and accepts any number of connections.
 
 namespace vmeventd {
 

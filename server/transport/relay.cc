@@ -82,7 +82,7 @@ absl::StatusOr<UniqueFd> MakeNamedPair(Relay::Added* added) {
 
 }  // namespace
 
-// What one peer, or one connection, may still send now.
+// The amounts that one peer, or one connection, may still send now.
 struct Relay::Budget {
   Budget(const RelayLimits& limits, double share)
       : bytes(limits.bytes.burst * share, limits.bytes.per_second * share),

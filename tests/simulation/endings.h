@@ -9,7 +9,7 @@ namespace vmeventd::simulation {
 // A way in which the world ends a VM, and its class by docs/answers.md. The judge compares the
 // daemon's verdict with this truth. A step sets it when it ends a VM, from what the world did.
 struct Ending {
-  // How the daemon can see the ending.
+  // The means by which the daemon can see the ending.
   enum class By {
     kWord,     // QEMU reports it, by an event or its run state
     kProcess,  // by how the process ended, and who killed it

@@ -114,8 +114,8 @@ void Judge::TakeRunId(const std::string& run_id, Life* life) {
   life->run_id = run_id;
 }
 
-// What was read by a turn of the loop is handed to the log by that turn, but what changed without
-// an event in a flood, which is saved a moment later.
+// A turn of the loop hands over to the log all that it has read, except changes without an event in
+// a flood, which are saved a moment later.
 void Judge::MarkKept(const Daemon& daemon) {
   constexpr absl::Duration kSaves = absl::Milliseconds(200);
   const absl::Duration now = kernel_->monotonic();

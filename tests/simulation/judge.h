@@ -65,10 +65,10 @@ class Judge {
   void set_unopened(const std::set<std::string>* paths) { unopened_ = paths; }
   // Sets whether the running daemon was started with few descriptors.
   void set_short_of_descriptors(bool is) { short_of_descriptors_ = is; }
-  // After some time without descriptors, in which these paths could not be opened: checks that the
-  // daemon lists what it does not follow.
+  // Checks that the daemon lists what it does not follow, after some time without descriptors in
+  // which these paths could not be opened.
   void CheckListed(const Daemon& daemon, int number, const std::set<std::string>& unopened) const;
-  // After some time with descriptors: checks that every VM that can be followed is followed.
+  // Checks that every VM that can be followed is followed, after some time with descriptors.
   void CheckFollowed(int number) const;
   // Called from time to time: checks that libvirt's domains are followed, each with its true
   // identity.
@@ -92,7 +92,7 @@ class Judge {
   const std::string& journal_id() const { return journal_id_; }
   uint64_t newest() const { return entries_.empty() ? 0 : entries_.rbegin()->first; }
   uint64_t oldest() const { return oldest_; }  // sequence of the oldest event in the journal
-  // What the log has reported so far: the newest event in the journal, and the newest durable one.
+  // The log's reports so far: the newest event in the journal, and the newest durable one.
   uint64_t committed() const { return committed_; }
   uint64_t durable() const { return durable_; }
   // Retention has thinned out events up to this sequence. MayBeThinned(): whether it may have
@@ -184,7 +184,7 @@ class Judge {
   // Returns whether there is a reason for which the run may lack a STOPPED: retention, a GAP, or a
   // daemon that started without the open runs.
   bool MayLackStop(const std::string& run_id) const;
-  // After a start: adopts the journal that has replaced the damaged one.
+  // Adopts the journal that has replaced the damaged one. Call it after a start.
   void TakeNewJournal(const Daemon& daemon);
   // Check that the last event of each listed VM is public, and that no later one is.
   void CheckVms(const Daemon& daemon) const;
@@ -205,7 +205,7 @@ class Judge {
   std::vector<std::pair<uint64_t, uint64_t>> missing_;  // ranges named by GAPs
   bool damaged_ = false;  // the journal was damaged, and no new one was seen yet
   bool start_may_fail_ = false;
-  // Since the last start that found everything in order, a start may have created another journal.
+  // A start may have created another journal since the last start that found everything in order.
   bool may_be_renamed_ = false;
   // No daemon has opened the journal since it was damaged: it may lack tables, or not exist.
   bool replacement_is_due_ = false;

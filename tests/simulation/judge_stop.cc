@@ -158,11 +158,11 @@ void Judge::CheckShutdownFile(const Life& life, const v1::Event& stopped, int da
 }
 
 std::set<bool> Judge::MayBeIntended(const Life& life) const {
-  // The end of a VM whose process is not known is its socket's, shortly before the process's.
+  // A VM whose process is not known ends with its socket, shortly before the process.
   const absl::Duration decided_at = std::min(DecidedAt(life), kernel_->monotonic());
   const Report* const down = DecisiveShutdown(life, number_);
-  // What has come on the monitor is read before an intent is accepted, and none is for a process
-  // that has ended.
+  // Input on the monitor is read before an intent is accepted, and an ended process takes no
+  // intent.
   const auto is_too_late = [&](const Declared& intent) {
     if (down != nullptr && life.uuid.empty() && down->at >= started_at_ &&
         intent.asked > down->at) {

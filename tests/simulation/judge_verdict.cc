@@ -251,7 +251,7 @@ void Judge::CheckDetail(const Life& life, const v1::Event& stopped, Fault fault,
   const bool doubtful =
       unread || life.resumed_since || life.others_oom_kill > -absl::InfiniteDuration() ||
       (life.voidable > -absl::InfiniteDuration() && life.voidable <= life.unseen_at);
-  // A QEMU before 4.0 does not tell why it ends; a signal before its SHUTDOWN does.
+  // QEMU reports the reason of its end since 4.0; a signal before its SHUTDOWN shows it, too.
   const bool tells_why = life.major >= 4 || (&ending == &endings::kSignal &&
                                              life.kill_seen_by == daemon && !clock_steps_);
   const bool legacy_press = life.major < 4 && cause == ShutdownCause::kHostPowerdown &&

@@ -189,7 +189,7 @@ class Kernel : public Clock {
   void set_call_fault(CallFault fault) { call_fault_ = std::move(fault); }
   // Sets whether the rest of each line that the daemon has begun to read is late.
   void set_rest_is_late(bool late) { rest_is_late_ = late; }
-  // For the calls that make a descriptor.
+  // Sets the fault of the calls that make a descriptor.
   void set_descriptor_fault(CallFault fault) { descriptor_fault_ = std::move(fault); }
 
   // While this object exists, system calls do not fail, are not counted, and do not kill the

@@ -51,7 +51,7 @@ struct Life {
   std::vector<Report> reports;
   // Numbers of the daemons that have had a connection, or to which libvirt has reported the domain.
   std::set<int> daemons;
-  // How it ends, set by the step that decides; null: not decided yet.
+  // The ending, set by the step that decides; null: not decided yet.
   const Ending* ending = nullptr;
   // Time of the last press of its power button that still counts: since then there was no reset,
   // and no return to an earlier snapshot.

@@ -32,7 +32,7 @@ class Reader {
   // everything else that was due.
   // `disk_waits`: events that are only in the journal cannot be read now.
   void CheckAtRest(const EventLog& log, bool disk_waits);
-  // From now on reads without pauses, for the end of the simulation.
+  // Reads without pauses from now on, for the end of the simulation.
   void Hurry() { hurries_ = true; }
   // Time at which it continues by itself.
   absl::Duration next() const { return pause_until_; }

@@ -2,8 +2,8 @@
 
 namespace vmeventd::simulation {
 
-// From now on, for the whole process, SQLite uses the files on the running simulation's disk:
-// SQLite's own VFS on the simulated system calls.
+// Makes SQLite use the files on the running simulation's disk, in the whole process and from now
+// on: SQLite's own VFS on the simulated system calls.
 void UseSimulatedFilesForSqlite();
 
 }  // namespace vmeventd::simulation

@@ -39,7 +39,7 @@ class Threads {
   void Turn();                 // runs one thread that can run, until it yields
   absl::Duration due() const;  // time at which a thread can run without a notification
 
-  // For any thread.
+  // Any thread.
   uint64_t Start(std::function<void()> body);
   void Join(uint64_t id);
   void Detach(uint64_t id);  // for a thread that nobody will join

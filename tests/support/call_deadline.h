@@ -8,7 +8,7 @@
 
 namespace vmeventd {
 
-// When a call that a test makes ends with DEADLINE_EXCEEDED: after Patience().
+// The deadline of a call that a test makes: Patience() from now.
 inline std::chrono::system_clock::time_point CallDeadline() {
   return absl::ToChronoTime(absl::Now() + Patience());
 }

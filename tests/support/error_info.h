@@ -5,7 +5,7 @@
 
 #include "grpcpp/support/status.h"
 
-// What a failed call's status has for programs.
+// The details for programs in a failed call's status.
 
 namespace vmeventd {
 

@@ -23,7 +23,7 @@ class FakeLibvirt : public LibvirtApi {
     const MutexLock lock(&mutex_);
     open_error_ = std::move(status);
   }
-  // While it hangs, calls do not return: all calls or, with `uri_part`, calls of Open() with a URI
+  // Makes calls hang, or return again: all calls or, with `uri_part`, calls of Open() with a URI
   // that contains this text.
   void Hang(bool hangs, const std::string& uri_part = "") {
     const MutexLock lock(&mutex_);

@@ -43,8 +43,8 @@ struct ReusedPeerPid : ScopedFault {
   ReusedPeerPid(pid_t gone, pid_t now);
 };
 
-// On all threads, inotify_add_watch(2), statx(2) and fstatat(2) do not return for paths below
-// `directory`, as in a file system that hangs.
+// Makes inotify_add_watch(2), statx(2) and fstatat(2) hang on all threads for paths below
+// `directory`, as a file system that hangs does.
 struct HangingDirectory : ScopedFault {
   explicit HangingDirectory(std::string directory);
 };

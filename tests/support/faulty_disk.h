@@ -18,7 +18,7 @@ class FaultyDisk {
   void Fail(int code, int after = 0);
   // Sets the result of each read from now on that includes byte `from` of its file or a later one.
   void FailReads(int code, int64_t from = 0);
-  // While paused, the disk works, for the test's own use; then it continues as before.
+  // Pauses the faults, or resumes them: the disk works meanwhile, for the test's own use.
   void Pause(bool pause);
 };
 

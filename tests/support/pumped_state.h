@@ -30,7 +30,7 @@ Ring RingOf(size_t events);
 class PumpedState {
  public:
   explicit PumpedState(Ring ring = {}, JournalOptions journal = {});
-  // With the path and the node of the tests.
+  // Makes a state with the path and the node of the tests.
   explicit PumpedState(EventLogOptions options);
 
   // Pushes the updates in one turn, writes them and publishes them.
@@ -47,7 +47,7 @@ class PumpedState {
   EventLog& log() { return *log_; }
   ManualClock& clock() { return clock_; }
   const JournalOptions& journal_options() const { return options_.journal; }
-  // What the log last reported about the journal.
+  // The log's last report about the journal.
   bool reported_writable() const { return reported_writable_; }
   // Returns whether, since the last call, the log has reported new events or newly durable events.
   bool TakePublished() { return std::exchange(published_, false); }

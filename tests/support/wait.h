@@ -12,7 +12,7 @@ namespace vmeventd {
 // Returns how many processes compete for each processor, at least 1: tests are now slower by this
 // factor.
 double MachineLoad();
-// How long a test waits before it fails: a minute, or longer on a busy machine. Only a broken test
+// Time that a test waits before it fails: a minute, or longer on a busy machine. Only a broken test
 // waits that long.
 absl::Duration Patience();
 

@@ -17,7 +17,7 @@ inline v1::WatchEventsRequest FromTheOldest() {
   return request;
 }
 
-// After a cursor of `journal_id`.
+// A stream after a cursor of `journal_id`.
 inline v1::WatchEventsRequest After(uint64_t sequence, const std::string& journal_id) {
   v1::WatchEventsRequest request;
   request.set_after_sequence(sequence);

@@ -44,7 +44,7 @@ class E2eTest : public testing::Test {
   void StopDaemon() { daemon_.reset(); }
   // Ends the daemon by a signal; its wait status.
   int EndDaemon(int signal);
-  // How many descriptors the daemon has open.
+  // The number of descriptors that the daemon has open.
   size_t CountDescriptors();
   // The address that the daemon chose for an argument "--listen 127.0.0.1:0".
   std::string LoopbackAddress();
@@ -61,7 +61,7 @@ class E2eTest : public testing::Test {
   // Waits for the STOPPED in the same way, and expects this end.
   v1::Event ExpectStopped(const VmEnd& end, const std::string& name = "vm1", int nth = 1);
   v1::Intent DeclareIntent(const std::string& name);
-  // Whether NAME.shutdown existed when NAME's STOPPED arrived.
+  // Returns whether NAME.shutdown existed when NAME's STOPPED arrived.
   bool FileAtStop(const std::string& name);
 
  private:

@@ -15,7 +15,7 @@ class JournalTestBase : public E2eTest {
   // Filling a journal takes more events than the limits admit.
   JournalTestBase() { LimitEvents(false); }
 
-  // How a stream with this start ends, if it is refused.
+  // The status of a stream with this start, if it is refused.
   grpc::Status TryCursor(uint64_t after, const std::string& journal_id) {
     grpc::ClientContext context;
     const auto reader = daemon().stub().WatchEvents(&context, After(after, journal_id));

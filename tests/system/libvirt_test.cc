@@ -30,7 +30,7 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 
-// What ends a domain, and what must be reported of it.
+// An end of a domain: its cause, and the report of it that is expected.
 struct Ending {
   std::string name;
   VmEnd end;
@@ -419,7 +419,7 @@ std::string KubeVirtUri(const std::string& root) {
   return absl::StrCat(uri.str(1), "system", uri.str(2), root, uri.str(3));
 }
 
-// What runs in a pod of KubeVirt: its pid files have numbers of its own.
+// A libvirt and QEMU as in a pod of KubeVirt, whose pid files have the pod's own numbers.
 class LibvirtPodTest : public LibvirtTest {
  protected:
   // Starts vm1; its pid here.
@@ -534,7 +534,7 @@ INSTANTIATE_TEST_SUITE_P(By, LibvirtGuestsTest, testing::Values("shutdown", "sus
                            return std::string(way.param);
                          });
 
-// What the service libvirt-guests does to the domains when the host shuts down.
+// The service libvirt-guests ends the domains as it does when the host shuts down.
 TEST_P(LibvirtGuestsTest, AShutdownOfTheHostIsClassifiedAsAdmin) {
   const std::string way = GetParam();
   Follow();

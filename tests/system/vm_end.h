@@ -7,7 +7,7 @@
 
 namespace vmeventd::e2e {
 
-// Who ended a VM, and how.
+// The end of a VM: who ended it, and how.
 struct VmEnd {
   v1::ShutdownClass shutdown_class;
   v1::ShutdownCause cause;

@@ -34,7 +34,7 @@ void Write(int fd, std::string_view text) {
   static_cast<void>(send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
-// What a client has asked for.
+// The requests of a client.
 struct Asked {
   bool capabilities = false;  // the first command
   bool status = false;        // the last one of vmeventd's handshake

@@ -181,8 +181,8 @@ double Replay(const std::string& address, uint64_t events) {
   return SecondsNow() - begin;
 }
 
-// What clients that open a stream over the whole journal and read no more than its first message
-// cost the daemon.
+// Measures the daemon's cost of clients that open a stream over the whole journal and read no more
+// than its first message.
 void MeasureStalled(const std::string& address, pid_t daemon) {
   constexpr int kStreams = 100;
   const double before = bench::ResidentKib(daemon);
@@ -223,8 +223,7 @@ double List(v1::VmEventService::Stub* service, const std::string& vm, int count)
   return SecondsNow() - begin;
 }
 
-// What lists of one VM's events take of a daemon that has just started: all is in the journal
-// alone.
+// Measures lists of one VM's events by a daemon that has just started: the journal alone has them.
 void MeasureLists(const std::string& address) {
   const auto service =
       v1::VmEventService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));

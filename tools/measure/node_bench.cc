@@ -176,8 +176,8 @@ void MeasureIdle(pid_t pid, const std::string& of, Record* record) {
   record->Add("idle, wake-ups in 20 s" + of, Wakeups(pid) - wakeups, "");
 }
 
-// What a VM costs, of `vms` of them. `empty`: the memory of a daemon without VMs, in KiB; unset:
-// memory is not measured, which takes half a minute.
+// Measures the cost of a VM, of `vms` of them. `empty`: the memory of a daemon without VMs, in KiB;
+// unset: memory is not measured, which takes half a minute.
 void MeasureVms(const Plan& plan, int vms, std::optional<double> empty, Record* record) {
   const bool full = vms == plan.vms();
   const std::string of = absl::StrCat(" of ", vms, " VMs");
@@ -338,7 +338,7 @@ void MeasureFileFloor(const Plan& plan, Record* record) {
               absl::ToDoubleSeconds(files.Wait(vms) - begin), "s");
 }
 
-// What a stream costs, of `count` of them.
+// Measures the cost of a stream, of `count` of them.
 void MeasureStreams(const Plan& plan, int count, bool tls, Record* record) {
   const std::string to = absl::StrCat(" to ", count, " subscribers", tls ? " over TLS" : "");
   const int events = std::min(plan.quick ? 2000 : 20'000, 2'000'000 / count);
@@ -374,7 +374,7 @@ void MeasureStreams(const Plan& plan, int count, bool tls, Record* record) {
   record->Add("fan-out, deliveries" + to, million * 1e6 / absl::ToDoubleSeconds(end - begin), "/s");
 }
 
-// What an event costs that one of `count` streams wants, each of which names another VM.
+// Measures the cost of an event that one of `count` streams wants, each of which names another VM.
 void MeasureNamedStreams(const Plan& plan, int count, Record* record) {
   const int vms = std::max(plan.vms(), count);
   const std::string of = absl::StrCat(" of ", count, " streams of one VM each");
@@ -401,7 +401,7 @@ void MeasureNamedStreams(const Plan& plan, int count, Record* record) {
   record->AddTimes("one event to one" + of, times);
 }
 
-// What a stream costs of a server that only sends; `durable`: and syncs each event.
+// Measures the cost of a stream of a server that only sends; `durable`: and syncs each event.
 void MeasureGrpcFloor(const Plan& plan, int count, bool durable, Record* record) {
   const TemporaryDirectory directory;
   const std::string address = "unix:" + (directory / "s");

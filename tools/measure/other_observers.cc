@@ -67,7 +67,7 @@ class KvmdNode {
   std::unique_ptr<e2e::ChildProcess> kvmd_;
 };
 
-// When which VM stopped. Any thread.
+// The times at which VMs stopped. Any thread.
 class StopTimes {
  public:
   void AddNow() {
@@ -133,7 +133,7 @@ class LifecycleEvents {
   std::thread thread_;
 };
 
-// When each VM stopped, as a client of vmeventd receives it.
+// The time at which each VM stopped, as a client of vmeventd receives it.
 class StoppedEvents {
  public:
   explicit StoppedEvents(e2e::Daemon* daemon)

@@ -3,7 +3,7 @@
 #include "absl/algorithm/container.h"
 #include "vmeventd/v1/vm_events.pb.h"
 
-// What the contract says of the types of events. Pure.
+// Properties of the types of events, as the contract defines them. Pure.
 
 namespace vmeventd {
 

@@ -6,7 +6,7 @@
 
 namespace vmeventd {
 
-// What a handshake with QEMU showed: its answers on its monitor, and its command line. Text is
+// The result of a handshake with QEMU: its answers on its monitor, and its command line. Text is
 // UTF-8; empty where QEMU did not answer.
 struct MonitorInfo {
   std::string qemu_version;

@@ -3,11 +3,11 @@
 #include <optional>
 #include <string>
 
-// How a process ended, as the kernel reports it.
+// The end of a process.
 
 namespace vmeventd {
 
-// End of a process, as the kernel reports it.
+// Exit status of a process, as the kernel reports it.
 struct ExitStatus {
   int code = 0;    // valid if signal is 0
   int signal = 0;  // the signal that ended it; 0: none

@@ -5,7 +5,7 @@
 
 #include "absl/strings/string_view.h"
 
-// Which processes are QEMUs, by their program. Pure.
+// Recognizes QEMUs by the program of a process. Pure.
 
 namespace vmeventd {
 

@@ -4,7 +4,7 @@
 
 namespace vmeventd {
 
-// What the command line of a QEMU shows about its VM, and about how it ends. Without a command line
+// Traits of a QEMU that its command line shows: of its VM, and of its end. Without a command line
 // nothing is known: all false, no labels.
 struct QemuTraits {
   bool guest_can_exit = false;  // its guest can end it with a code: isa-debug-exit, semihosting

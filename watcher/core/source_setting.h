@@ -38,7 +38,7 @@ struct SourceSetting {
   // Returns the paths in the values that must be directories where they exist. Null: none. The
   // caller looks at the disk, because this module is pure.
   std::vector<std::string> (*directories)(const SourceSpecs& specs) = nullptr;
-  // What to write in place of such a path if it is a socket. Empty: nothing is known.
+  // Text to write in place of such a path if it is a socket. Empty: nothing is known.
   const char* instead_of_socket = "";
 
   // Checks the values of all settings together, once they are read. `real_path` resolves the
@@ -47,7 +47,7 @@ struct SourceSetting {
   absl::Status (*check)(const SourceSpecs& specs,
                         std::string (*real_path)(const std::string& path)) = nullptr;
 
-  // What is followed if no setting names anything.
+  // The default, which is followed if no setting names anything.
   struct Default {
     const char* name;   // for the log, such as "Ganeti"
     const char* place;  // for other texts, such as "Ganeti's directory"

@@ -38,8 +38,8 @@ std::string Enumerated(std::vector<std::string> texts, absl::string_view last) {
   return texts.empty() ? end : absl::StrCat(absl::StrJoin(texts, ", "), last, end);
 }
 
-// What is followed by default, by one of its texts. The last setting comes first: libvirt, which
-// more nodes have, is named before Ganeti.
+// The default sources, by one of their texts. The last setting comes first: libvirt, which more
+// nodes have, is named before Ganeti.
 std::string Defaults(SourceSettings settings, const char* SourceSetting::Default::*text) {
   std::vector<std::string> texts;
   for (const SourceSetting* setting : settings) {

@@ -42,7 +42,7 @@ std::string SourceNames(SourceSettings settings = kSourceSettings);
 std::string DefaultSourcesText(SourceSettings settings = kSourceSettings);
 // A sentence for --help, without its full stop: these sources are followed without these flags.
 std::string DefaultSourcesHelp(SourceSettings settings = kSourceSettings);
-// What these default sources have, for people: "libvirt's domains and Ganeti's VMs".
+// The VMs of these default sources, for people: "libvirt's domains and Ganeti's VMs".
 std::string DefaultVms(SourceSettings settings = kSourceSettings);
 
 // Returns the first setting that has examples. There must be one.

@@ -8,8 +8,8 @@
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/named_monitors.h"
 
-// Managers copy a VM's extra arguments when they clone it, so the clone binds the original's path.
-// Finds QEMUs that share a path, and sockets that are named after another VM. Pure.
+// Finds QEMUs that share a path, and sockets that are named after another VM: managers copy a VM's
+// extra arguments when they clone it, so the clone binds the original's path. Pure.
 
 namespace vmeventd {
 

@@ -90,8 +90,8 @@ class QmpSource : public RunSource,
   // follows that process: then `run` was discarded.
   bool ReleaseToOther(QmpRun* run, const PeerProcess& sender);
 
-  // For runs: the limits of their monitors, and the disposal of a connection that may be on the
-  // call stack.
+  // The limits of the runs' monitors, and the disposal of a connection that may be on the call
+  // stack.
   MonitorBudget* budget() { return &budget_; }
   void Retire(std::unique_ptr<MonitorConnection> connection) {
     closed_connections_.push_back(std::move(connection));
@@ -127,8 +127,8 @@ class QmpSource : public RunSource,
   void DropSlotIfUnused(SocketSlot* slot);
   std::string RawVmName(const SocketSlot& slot) const;
 
-  // If `socket`, at the slot's path, is not the one of the slot's run: the slot has no run any
-  // more. That run keeps its connection and its process.
+  // Separates the slot from its run if `socket`, at the slot's path, is not the run's. The run
+  // keeps its connection and its process.
   void LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket);
   // Returns `run` if it belongs to this source; else null.
   static QmpRun* Own(VmRun* run);

@@ -34,7 +34,7 @@ class SocketAttempts {
   // The rest of an attempt, called on the loop's thread if its slot still exists.
   using WithSlot = absl::AnyInvocable<void(SocketSlot* slot)>;
 
-  // For the specs 0 to `specs` - 1, and -1: all other directories. The pointers outlive this.
+  // Serves the specs 0 to `specs` - 1, and -1: all other directories. The pointers outlive this.
   SocketAttempts(RunContext* context, size_t specs, Delegate* delegate);
 
   // Calls `task` on the directory's thread, and then the function that it returned on the loop's

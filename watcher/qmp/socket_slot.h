@@ -25,7 +25,7 @@ struct SocketSlot {
   int spec = -1;     // -1: known from a run of an earlier daemon only
   int runs = 0;      // number of live runs that were found here
   bool present = false;
-  // Until then, a foreign listener is left alone: `socket` sent no greeting, and no VM is seen
+  // Time until which a foreign listener is left alone: `socket` sent no greeting, and no VM is seen
   // behind it.
   absl::Duration silent_until;
 

@@ -24,8 +24,8 @@ class CommandLineRead {
   }
   // Once done: the arguments. Null: the process is no QEMU, or they could not be read.
   const QemuArguments* found() const { return found_.get(); }
-  // Once done: what the process was given as -uuid, whatever its program is called. Empty:
-  // nothing, or it could not be read.
+  // Once done: the process's argument of -uuid, whatever its program is called. Empty: nothing, or
+  // it could not be read.
   const std::string& uuid() const { return uuid_; }
   // Once done: the container whose libvirt_lxc it is. Empty: it is none, or could not be read.
   const std::string& container() const { return container_; }

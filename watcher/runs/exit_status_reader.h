@@ -20,7 +20,7 @@ namespace vmeventd {
 // The process connector's socket of a daemon that has stopped.
 struct HandedExits {
   UniqueFd socket;  // has received messages since
-  // By pid, the processes that it followed, with the status of those whose end it had read.
+  // The processes that it followed, by pid, with the status of those whose end it had read.
   absl::flat_hash_map<int64_t, std::optional<int>> wait_statuses;
 };
 
@@ -70,7 +70,7 @@ class ExitStatusReader : public FdHandler {
   Answer Ask(int pidfd, int64_t pid, uint64_t start_ticks);
   // The connector's status of `pid` as wait(2) would report it; unset: not known, yet or ever.
   std::optional<int> WaitStatusOf(int64_t pid);
-  // The same, but only from messages that were read before: reads none that wait.
+  // Like WaitStatusOf(), but reads no message that waits.
   std::optional<int> WaitStatusRead(int64_t pid) const;
 
   void OnFdReady(uint32_t events) override;

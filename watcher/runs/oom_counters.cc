@@ -14,8 +14,8 @@
 
 namespace vmeventd {
 
-// If a cgroup has no memory controller (it is threaded, or its parent does not delegate the
-// controller), the nearest cgroup above it with a memory controller counts.
+// The nearest cgroup above counts if a cgroup has no memory controller: it is threaded, or its
+// parent does not delegate the controller.
 std::optional<OomCounters::Count> OomCounters::Find(int64_t pid) const {
   const std::string text =
       ReadSmallFile(absl::StrCat(root_, "/proc/", pid, "/cgroup")).value_or("");

@@ -7,7 +7,7 @@
 #include "absl/time/time.h"
 #include "watcher/signals/process_stat.h"
 
-// What /proc shows of a process.
+// The facts of a process in /proc.
 
 namespace vmeventd {
 

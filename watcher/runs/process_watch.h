@@ -48,7 +48,8 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // Releases the pidfd, if there is one, to the caller.
   UniqueFd Release();
 
-  // After OnProcessGone: finds out how it ended, at once or after a moment, and ends the run.
+  // Finds out how it ended, at once or after a moment, and ends the run. Call it after
+  // OnProcessGone.
   void AwaitEnd();
   // Returns the end of a process that nobody watched and of which `zombie` is left.
   ProcessEnd EndOfZombie(const PeerProcess& zombie);
@@ -83,7 +84,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   bool end_unseen_ = false;
   bool found_ended_ = false;
   std::string kill_unclear_;  // the reason that OnUnclearSignal() got; empty: none
-  // While the kernel is asked for the exit status again.
+  // State while the kernel is asked again for the exit status.
   struct StatusWait {
     TimerId timer;
     absl::Duration deadline;

@@ -12,11 +12,11 @@ namespace vmeventd {
 class VmRun;
 class VmSession;
 
-// Something that finds runs and feeds their sessions: it owns its connections, adds what it finds
-// to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp), libvirt is the
-// other (watcher/libvirt). Each run has the key of its source (RunInfo::source_key). No two sources
-// follow the same process. A source outlives the table, so its destructor must not use that. Loop
-// thread, unless a method names another.
+// A source of runs, which finds them and feeds their sessions: it owns its connections, adds what
+// it finds to the RunTable, and knows nothing of verdicts. QMP sockets are one (watcher/qmp),
+// libvirt is the other (watcher/libvirt). Each run has the key of its source (RunInfo::source_key).
+// No two sources follow the same process. A source outlives the table, so its destructor must not
+// use that. Loop thread, unless a method names another.
 class RunSource {
  public:
   virtual ~RunSource() = default;

@@ -16,7 +16,7 @@ bool MayComeUpAgain(const Evidence& evidence) {
          (evidence.stays_down || evidence.managed);
 }
 
-// What may have happened unseen.
+// Events that may have happened unseen.
 struct Unseen {
   bool reset;   // or a return to a snapshot
   bool resume;  // `cont`

@@ -19,8 +19,8 @@
 namespace vmeventd {
 namespace {
 
-// If a monitor is attached this long after its process started, events that matter may have been
-// missed.
+// Time since the start of a process after which its monitor may have sent events that matter,
+// before it was attached.
 constexpr absl::Duration kLateAttach = absl::Seconds(10);
 
 // Inserts `entry` by its time, after entries of the same time.

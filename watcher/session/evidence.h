@@ -10,7 +10,7 @@
 #include "watcher/core/process_end.h"
 #include "watcher/core/signal_sender.h"
 
-// What is known of a run when it ends. Pure.
+// The evidence about the end of a run. Pure.
 
 namespace vmeventd {
 

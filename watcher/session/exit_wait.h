@@ -10,10 +10,11 @@ namespace vmeventd {
 // `report_after`: a late exit is reported again after the daemon's restart. Pure; times are
 // monotonic.
 struct ExitWait {
-  // A QEMU that is still alive this long after SHUTDOWN, without a STOP, has a guest that is down.
+  // Time after SHUTDOWN from which a QEMU that is still alive, without a STOP, has a guest that is
+  // down.
   static constexpr absl::Duration kDownGrace = absl::Seconds(5);
-  // If QEMU takes longer than this to exit, that is a problem. It is reported again each time its
-  // duration has doubled.
+  // Duration of QEMU's exit from which it is a problem. It is reported again each time it has
+  // doubled.
   static constexpr absl::Duration kFirstReport = absl::Seconds(10);
 
   Rare<Instant> since;  // time from which QEMU is expected to exit; unset: it is not

@@ -26,7 +26,8 @@ inline std::string ReporterClosed(const RunInfo& run) {
                          : "monitor closed";
 }
 
-// Why a run whose process is not seen has ended. `reported`: the manager reported the end.
+// The reason for the end of a run whose process is not seen. `reported`: the manager reported the
+// end.
 inline std::string EndOfUnseen(const RunInfo& run, bool reported) {
   if (!run.has_manager) {
     return "monitor closed; the process is not tracked, so this is taken as its end";

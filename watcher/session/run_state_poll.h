@@ -13,7 +13,7 @@ namespace vmeventd {
 // `postmigrate`, nor when a VM arrives by migration with its guest down. Pure; times are monotonic.
 class RunStatePoll {
  public:
-  // A QEMU that has not answered after this time hangs.
+  // Time after which a QEMU that has not answered counts as hanging.
   static constexpr absl::Duration kAnswerTime = absl::Seconds(10);
   // First and maximum interval while the VM is paused. The interval doubles with each answer.
   static constexpr absl::Duration kPausedPoll = absl::Seconds(1);

@@ -97,8 +97,8 @@ SignalTracing Failed(absl::string_view what, int error, const std::string& root)
   return {nullptr, std::move(problem)};
 }
 
-// In another PID namespace than the host's, the kernel reports pids that are not those followed
-// here.
+// Returns whether this process is in the host's PID namespace: in another one, the kernel's pids
+// are not those that are followed here.
 bool IsInHostPidNamespace(const std::string& root) {
   char target[64];
   const ssize_t size = readlink((root + "/proc/self/ns/pid").c_str(), target, sizeof(target));

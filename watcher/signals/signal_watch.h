@@ -98,7 +98,7 @@ class SignalWatch : public FdHandler {
   const ProcessReader reader_;
   const Problem problem_;                            // why there is no trace
   absl::flat_hash_map<int64_t, Followed> followed_;  // keyed by pid
-  // No record was lost after that time, since the boot.
+  // Time since the boot after which no record was lost.
   absl::Duration lost_until_ = -absl::InfiniteDuration();
   std::vector<SignalRecord> records_;
   // Records from before this watch, whose targets an earlier daemon followed.

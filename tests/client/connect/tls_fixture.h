@@ -54,7 +54,7 @@ class TlsFixture : public testing::Test {
   std::optional<Failure> Ask(const ServerAddress& address) {
     return RunCommand(InfoCommand{}, CommandContext(address, &formatter_, &output_));
   }
-  // Why a request fails to reach the server.
+  // The reason why a request fails to reach the server.
   std::string Fault() { return Fault(Address()); }
   std::string Fault(const ServerAddress& address) {
     // The explanation of a failure waits two seconds for the server. On a busy machine the server's

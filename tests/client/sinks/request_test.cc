@@ -231,7 +231,7 @@ TEST(PushSignatureTest, SecretsAreOneOrTwoLinesOfAMinimumLength) {
   EXPECT_THAT(ParseSecrets("hunter2"), Not(Says("hunter2")));
 }
 
-// What a server does with its connection once it has sent its response.
+// A server's treatment of its connection once it has sent its response.
 enum class Afterwards { kCloses, kHolds };
 
 // The answer to a request, of a server that sends this response.

@@ -29,7 +29,7 @@ using Work = Backlog::Work;
 constexpr size_t kBound = 16 << 10;
 constexpr size_t kTurn = 8 << 10;  // more than the largest turn takes
 
-// What is on the disk.
+// The content of the disk.
 struct Disk {
   std::set<uint64_t> events;
   std::vector<Hole> named;            // the holes that the GAPs among the events name

@@ -9,7 +9,7 @@
 namespace vmeventd {
 namespace {
 
-// Who ended a VM of that source.
+// The party that ended a VM of that source.
 std::string Who(const std::string& shutdown, const std::string& source = "qmp:/run/vms") {
   v1::VmRef vm;
   vm.set_source(source);

@@ -12,7 +12,7 @@
 
 namespace vmeventd::crash {
 
-// What clients have received so far, for the harness to wait on. Any thread.
+// The events that clients have received so far, for the harness to wait on. Any thread.
 class Sightings {
  public:
   void Add(const v1::Event& event) {

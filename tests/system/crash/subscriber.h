@@ -17,7 +17,7 @@ namespace vmeventd::crash {
 struct SubscriberOptions {
   std::string name;
   std::string address;  // the daemon's, for gRPC
-  // How each stream begins; kAfter: the first one at the oldest event, each later one where the
+  // The start of each stream; kAfter: the first one at the oldest event, each later one where the
   // previous one ended, as the contract requires.
   StreamStart start = StreamStart::kAfter;
   absl::Duration pause;  // after each message
@@ -36,8 +36,8 @@ class Subscriber {
   const std::string& name() const { return options_.name; }
   // Stops pausing from now on.
   void HurryUp();
-  // Whether the open stream has delivered everything up to `sequence`; also true if it never will,
-  // because the daemon refused the client.
+  // Returns whether the open stream has delivered everything up to `sequence`; also true if it
+  // never will, because the daemon refused the client.
   bool HasReached(uint64_t sequence) const;
   // Ends its stream and returns its history. Call it once.
   ClientHistory Stop();

@@ -63,7 +63,7 @@ std::string Members(int count) {
   return out;
 }
 
-// How many events of a VM are reported only by its GAPs.
+// The number of events of a VM that only its GAPs report.
 int64_t CountLost(const std::vector<v1::Event>& events) {
   int64_t lost = 0;
   for (const v1::Event& event : events) {

@@ -11,8 +11,9 @@
 namespace vmeventd::e2e {
 namespace {
 
-// Whether `text` contains anything that could control or deceive a terminal: a control character
-// other than a line end, one that changes the direction of text or is invisible, or invalid UTF-8.
+// Returns whether `text` contains anything that could control or deceive a terminal: a control
+// character other than a line end, one that changes the direction of text or is invisible, or
+// invalid UTF-8.
 bool ControlsTerminal(const std::string& text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);

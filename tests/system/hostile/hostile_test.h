@@ -8,7 +8,7 @@
 
 namespace vmeventd::e2e {
 
-// For hostile neighbours of the VMs.
+// A fixture for hostile neighbours of the VMs.
 class HostileTest : public E2eTest {
  protected:
   // The SHUTDOWN of an orderly guest shutdown.

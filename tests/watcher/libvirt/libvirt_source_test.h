@@ -113,7 +113,7 @@ class LibvirtSourceTest : public testing::Test {
     ASSERT_TRUE(UntilCount(EventType::kStopped, ends));
     EXPECT_EQ(LastStopped().shutdown().shutdown_class(), shutdown_class) << LastStopped().message();
   }
-  // What the sink keeps of each open run, by run id.
+  // The saved state of each open run that the sink has, by run id.
   std::map<std::string, std::string> SavedRuns() {
     std::map<std::string, std::string> saved;
     for (const RecordingSink::Entry& entry : sink_.entries()) {

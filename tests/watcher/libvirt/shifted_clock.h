@@ -15,7 +15,7 @@ class ShiftedClock : public Clock {
     return {now.wall + shift_, now.monotonic + shift_};
   }
   void Advance(absl::Duration step) { shift_ += step; }
-  // From now on only Advance moves the clocks.
+  // Stops the clocks: only Advance moves them from now on.
   void Stop() { stopped_ = real_.Now(); }
   // The clocks resume where they stopped.
   void Resume() {

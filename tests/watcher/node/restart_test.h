@@ -86,7 +86,7 @@ class RestartTest : public NodeWatcherFixture {
     ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
   }
 
-  // How often a watcher has asked everything of the handshake on a monitor.
+  // The number of whole handshakes that a watcher has made on a monitor.
   static size_t Handshakes(FakeQemu& qemu, int monitor) {
     const std::vector<std::string> commands = qemu.Commands(monitor);
     // query-status follows, and is asked at other times too.

@@ -114,7 +114,7 @@ Evidence WithoutLastWords(Evidence evidence) {
   return evidence;
 }
 
-// Who has QEMU's monitor, and what libvirt reports of the end.
+// The holder of QEMU's monitor, and libvirt's report of the end.
 Dimension Managers() {
   Dimension values = {{"plain", [](Evidence*) {}},
                       {"stays-down", [](Evidence* e) { e->stays_down = true; }},

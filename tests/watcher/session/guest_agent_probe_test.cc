@@ -21,7 +21,7 @@ std::string NextCommand(const GuestAgentProbe& probe) {
   return std::string(absl::StripSuffix(probe.NextCommand(), "\n"));
 }
 
-// What QEMU 7.2 answers, measured; `answers` is by command.
+// The answers of QEMU 7.2, measured; `answers` is by command.
 struct Asked {
   GuestAgentInfo info;
   std::vector<std::string> commands;

@@ -175,7 +175,7 @@ class SessionDriver {
 
   void DirectoryHangs(bool hangs) { Apply(session_->On(input::DirectoryHangs{hangs}, now_)); }
 
-  // What was published, as the names of the event types.
+  // The types of the published events.
   std::vector<EventType> Types() const {
     std::vector<EventType> types;
     for (const v1::Event& event : events) types.push_back(static_cast<EventType>(event.type()));

@@ -25,9 +25,9 @@ using Dimension = std::vector<Value>;
 Dimension Reasons();
 // The end of the process: its exit code or signal, or none.
 Dimension Exits();
-// What surrounds a SHUTDOWN: a POWERDOWN, the monitor, Exits().
+// The circumstances of a SHUTDOWN: a POWERDOWN, the monitor, Exits().
 std::vector<Dimension> OtherDimensions();
-// Whether the VM was seen running, and whether it was migrating.
+// The life of the VM: whether it was seen running, and whether it was migrating.
 Dimension Lives();
 
 // Calls `visit` with each combination of one value of each dimension, as indexes.

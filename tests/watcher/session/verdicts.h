@@ -11,7 +11,7 @@
 
 namespace vmeventd {
 
-// What was seen, each followed by "; ".
+// The texts of the evidence, each followed by "; ".
 inline std::string EvidenceOf(const v1::ShutdownDetail& detail) {
   std::string text;
   for (const v1::Evidence& seen : detail.evidence()) absl::StrAppend(&text, seen.what(), "; ");
