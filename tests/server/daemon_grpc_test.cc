@@ -5,15 +5,19 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <deque>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_reason.h"
+#include "base/mutex.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "server/disk_wait.h"
@@ -131,10 +135,12 @@ class EndingWatcher : public FakeWatcher {
  public:
   explicit EndingWatcher(TestServer* server) : server_(server) {}
   ~EndingWatcher() override {
-    for (std::thread& thread : answering_) thread.join();
+    while (std::optional<std::thread> thread = TakeThread()) thread->join();
   }
   void DeclareIntent(IntentRequest request,
                      std::function<void(absl::StatusOr<v1::Intent>)> done) override {
+    // The new thread may call this again before it is in the list.
+    const MutexLock lock(&mutex_);
     answering_.emplace_back([this, request, done] {
       if (!request.ended.has_value()) {
         VmUpdate end = Stopped("web1", "run-1", ShutdownClass::kAdmin);
@@ -148,8 +154,17 @@ class EndingWatcher : public FakeWatcher {
   }
 
  private:
+  std::optional<std::thread> TakeThread() {
+    const MutexLock lock(&mutex_);
+    if (answering_.empty()) return std::nullopt;
+    std::thread thread = std::move(answering_.front());
+    answering_.pop_front();
+    return thread;
+  }
+
   TestServer* const server_;
-  std::vector<std::thread> answering_;
+  Mutex mutex_;
+  std::deque<std::thread> answering_ ABSL_GUARDED_BY(mutex_);
 };
 
 TEST(VmEventService, AnIntentForARunThatHasJustEndedIsLate) {
