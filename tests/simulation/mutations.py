@@ -539,7 +539,7 @@ MUTATIONS = [
     Mutation("a-paused-vm-stays-down", "watcher/session/evidence_log.cc",
              "  const bool went_on = ⟦was_down && NeedsReset(run_state)⟧;", "false"),
     Mutation("no-gap-for-a-libvirt-that-was-away", "watcher/libvirt/libvirt_source.cc",
-             "if (⟦std::exchange(link->was_connected, true)⟧) PublishGap(*link);", "false"),
+             "if (⟦link->connected_at.has_value()⟧) PublishGap(*link);", "false"),
     Mutation("a-stop-of-another-life-ends-this-one", "watcher/libvirt/libvirt_domains.cc",
              "if (⟦name.id <= 0 || name.id == run->info().domain_id⟧) run->OnStopped(lifecycle);", "true",
              # libvirtd says nothing of a life after the next one has begun.
@@ -612,7 +612,7 @@ MUTATIONS = [
              # No path is used again before the end of its QEMU.
              unit_test="RestartTest.TheShutdownFileBelongsToTheLaterOfTwoRunsOfAName"),
     Mutation("a-domain-that-libvirt-still-lists-begins-again", "watcher/libvirt/libvirt_domains.cc",
-             "LifeOf(link, &domain, id)->phase = ⟦Life::Phase::kGone⟧;", "Life::Phase::kNew",
+             "LifeOf(link, &domain, id)->process = ⟦Life::Process::kGone⟧;", "Life::Process::kUnknown",
              # It takes a connection that is lost between the end of a process and libvirt's report.
              unit_test="LibvirtProcessTest.AnEndedLifeThatIsListedAgainBeginsNoRun"),
     Mutation("a-signal-after-an-old-qemus-shutdown-is-its-cause", "watcher/session/evidence_log.cc",

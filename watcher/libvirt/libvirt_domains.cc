@@ -73,13 +73,13 @@ void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
   if (domain.doubt == ListDoubt::kLifecycle) return;
   if (LibvirtRun* const run = domain.run; run != nullptr && IsSameLifeById(*run, active.domain)) {
     if (!run->connected()) run->OnListed(active.domain.id, active.run_state);
-    if (domain.run == run && !run->tracked()) LookAgain(link, active.domain);
+    if (domain.run == run && !run->tracked()) LookForProcess(link, active.domain);
     return;
   }
   if (domain.life.IsOfAnotherRun(active.domain.id)) return;
   Life* const life = LifeOf(link, &domain, active.domain.id);
   if (life->run_state.empty()) life->run_state = active.run_state;
-  Seek(link, active.domain, life);
+  LookForProcessOfLife(link, active.domain, life);
 }
 
 // Events
@@ -87,7 +87,7 @@ void LibvirtSource::OnListed(Link* link, const ActiveDomain& active) {
 void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   if (message.domain.id <= 0) return;  // it does not run (any more)
   Domain& domain = link->domains[message.domain.uuid];
-  if (!link->connected && domain.doubt == ListDoubt::kNone) domain.doubt = ListDoubt::kEvent;
+  if (!link->connected() && domain.doubt == ListDoubt::kNone) domain.doubt = ListDoubt::kEvent;
   LibvirtRun* const run = domain.run;
   if (run != nullptr && IsSameLifeById(*run, message.domain)) {
     return run->OnQmpEvent(message.event);
@@ -98,7 +98,7 @@ void LibvirtSource::Handle(Link* link, DomainEvent& message) {
   Hold(link, life, std::move(message.event));
   if (!link->containers || !reset || run == nullptr) return;
   life->rebooted = true;
-  Seek(link, message.domain, life);
+  LookForProcessOfLife(link, message.domain, life);
 }
 
 void LibvirtSource::Handle(Link* link, DomainChanged& message) {
@@ -118,7 +118,7 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
   if (name.id <= 0) return;
   Domain& domain = link->domains[name.uuid];
   if (domain.run != nullptr && IsSameLifeById(*domain.run, name)) {
-    if (!domain.run->tracked()) LookAgain(link, name);
+    if (!domain.run->tracked()) LookForProcess(link, name);
     return;
   }
   Life* const life = LifeOf(link, &domain, name.id);
@@ -131,7 +131,7 @@ void LibvirtSource::OnStarted(Link* link, const DomainName& name,
       if (first != nullptr) life->run_state = FirstRunState(first->name);
     }
   }
-  Seek(link, name, life);
+  LookForProcessOfLife(link, name, life);
 }
 
 void LibvirtSource::OnPaused(Link* link, const DomainName& name, const DomainLifecycle& lifecycle) {
@@ -152,7 +152,8 @@ void LibvirtSource::OnStopped(Link* link, const DomainName& name,
   Domain& domain = it->second;
   LibvirtRun* const run = domain.run;
   has_unused_ = true;
-  domain.life.phase = Life::Phase::kNew;
+  // What is known of the process may be of the life that has ended.
+  domain.life.process = Life::Process::kUnknown;
   if (!domain.life.waits()) {
     domain.life = {};
   } else if (name.id <= 0 || name.id == domain.life.id) {
@@ -178,7 +179,7 @@ void LibvirtSource::Handle(Link* link, DetailsChanged& message) {
 
 void LibvirtSource::AskDetails(LibvirtRun* run) {
   const auto it = link_of_.find(run);
-  if (it == link_of_.end() || !it->second->connected) return;
+  if (it == link_of_.end() || !it->second->connected()) return;
   it->second->worker->AskDetails(run->uuid());
 }
 
@@ -197,12 +198,12 @@ LibvirtSource::Life LibvirtSource::TakeLife(Link* link, Domain* domain) {
   return std::exchange(domain->life, {});
 }
 
-void LibvirtSource::Seek(Link* link, const DomainName& domain, Life* life) {
-  if (!std::exchange(life->is_looked_for, true)) LookAgain(link, domain);
+void LibvirtSource::LookForProcessOfLife(Link* link, const DomainName& domain, Life* life) {
+  if (!std::exchange(life->is_looked_for, true)) LookForProcess(link, domain);
 }
 
-void LibvirtSource::LookAgain(Link* link, const DomainName& domain) {
-  ++link->looks;
+void LibvirtSource::LookForProcess(Link* link, const DomainName& domain) {
+  ++link->searches;
   link->worker->FindProcess(domain);
 }
 
@@ -227,7 +228,7 @@ void LibvirtSource::Release(LibvirtRun* run, const Link& link, const Life& life)
 }
 
 void LibvirtSource::Handle(Link* link, ProcessFound& message) {
-  --link->looks;
+  --link->searches;
   const auto it = link->domains.find(message.domain.uuid);
   if (it == link->domains.end()) return;
   Domain& domain = it->second;
@@ -267,18 +268,18 @@ LibvirtRun* LibvirtSource::RunOf(Link* link, const Life& life, ProcessFound* fou
   }
   if (run_state.empty()) return nullptr;
   if (table_->FindByProcess(found->result.process) != nullptr) {
-    LifeOf(link, &domain, name.id)->phase = Life::Phase::kOfAnotherRun;
+    LifeOf(link, &domain, name.id)->process = Life::Process::kOfAnotherRun;
     return nullptr;
   }
   const bool would_be_seen = found->result.visible && !life.started &&
                              found->result.process.kind != PeerProcess::Kind::kTracked;
-  if (would_be_seen && life.phase == Life::Phase::kGone) {
-    LifeOf(link, &domain, name.id)->phase = Life::Phase::kGone;
+  if (would_be_seen && life.process == Life::Process::kGone) {
+    LifeOf(link, &domain, name.id)->process = Life::Process::kGone;
     return nullptr;
   }
   // libvirt may not have noticed its end yet. If it still lists the domain later, it runs.
-  if (would_be_seen && !found->result.no_descriptor && life.phase != Life::Phase::kUnseen) {
-    LifeOf(link, &domain, name.id)->phase = Life::Phase::kUnseen;
+  if (would_be_seen && !found->result.no_descriptor && life.process != Life::Process::kUnseen) {
+    LifeOf(link, &domain, name.id)->process = Life::Process::kUnseen;
     return nullptr;
   }
   LibvirtRun* const run = AddRun(link, found);
@@ -400,7 +401,7 @@ void LibvirtSource::OnOver(VmRun* run) {
     Domain& domain = it->second;
     const int64_t id = run->info().domain_id;
     if (run->tracked() && !Of(run)->reported() && (domain.life.id == id || !domain.life.waits())) {
-      LifeOf(link, &domain, id)->phase = Life::Phase::kGone;
+      LifeOf(link, &domain, id)->process = Life::Process::kGone;
     }
   }
   has_unused_ = true;

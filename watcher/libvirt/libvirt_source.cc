@@ -137,10 +137,15 @@ void LibvirtSource::Start() {
 
 void LibvirtSource::EndTurn() {
   threads_.StartMissing();
-  for (const auto& [uri, link] : links_) link->tried |= link->connected && link->looks == 0;
-  const auto tried = [](const auto& entry) { return entry.second->tried || !entry.second->wanted; };
+  for (const auto& [uri, link] : links_) {
+    link->first_scan_done |= link->connected() && link->searches == 0;
+  }
+  const auto is_done = [](const auto& entry) {
+    return entry.second->first_scan_done || !entry.second->wanted;
+  };
   if (!first_scan_done_ && started_ && !loading_.under_way() &&
-      (sockets_.looked() || sockets_.hangs()) && std::all_of(links_.begin(), links_.end(), tried)) {
+      (sockets_.looked() || sockets_.hangs()) &&
+      std::all_of(links_.begin(), links_.end(), is_done)) {
     // The only reporter of how its domains end is gone for good.
     const auto is_orphan = [](const LibvirtRun&, const Link& link) { return !link.reachable(); };
     if (sockets_.looked()) {
@@ -168,7 +173,7 @@ void LibvirtSource::Want(Link* link, const LibvirtSpec& spec, const std::string&
                                                  context_->options->process_tracking);
   }
   link->wanted = true;
-  if (link->open || link->timer.serial != 0) return;
+  if (link->state != Link::State::kClosed || link->timer.serial != 0) return;
   if (context_->loop->Now().monotonic < link->not_before) {
     RetryLater(link);
   } else {
@@ -220,11 +225,11 @@ void LibvirtSource::OnSocketGone(const LibvirtSpec& spec, const std::string& pat
   if (it == links_.end()) return;
   Link* const link = it->second.get();
   link->wanted = false;
-  if (!link->connected) DropLink(link);
+  if (!link->connected()) DropLink(link);
 }
 
 void LibvirtSource::Connect(Link* link) {
-  link->open = true;
+  link->state = Link::State::kOpening;
   link->listing = true;
   context_->loop->SetTimerIn(&link->timer, kSlowAttempt, [this, link] { OnSlow(link); });
   link->worker->Open();
@@ -232,7 +237,7 @@ void LibvirtSource::Connect(Link* link) {
 }
 
 void LibvirtSource::OnSlow(Link* link) {
-  link->tried = true;
+  link->first_scan_done = true;
   SetProblem(link, ProblemCode::kNoAnswer,
              link->worker->waits_for_thread()
                  ? absl::StrCat("waiting for a free thread: ", kMaxThreads,
@@ -252,22 +257,25 @@ void LibvirtSource::RetryLater(Link* link) {
 void LibvirtSource::EndAttempt(Link* link) {
   context_->loop->CancelTimer(&link->timer);
   link->listing = false;
-  link->looks = 0;
+  link->searches = 0;
   for (auto& [uuid, domain] : link->domains) {
     domain.doubt = ListDoubt::kNone;
     const Life life = TakeLife(link, &domain);
-    if (life.phase == Life::Phase::kGone) LifeOf(link, &domain, life.id)->phase = life.phase;
+    if (life.process == Life::Process::kGone) {
+      LifeOf(link, &domain, life.id)->process = life.process;
+    }
   }
   has_unused_ = true;
-  link->open = false;
+  link->state = Link::State::kClosed;
 }
 
 void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
+  const bool was_connected = link->connected();
   EndAttempt(link);
-  if (std::exchange(link->connected, false)) {
+  if (was_connected) {
     const Instant now = context_->loop->Now();
     link->since = now.wall;
-    if (now.monotonic - link->connected_at >= kStable) link->backoff = absl::ZeroDuration();
+    if (now.monotonic - *link->connected_at >= kStable) link->backoff = absl::ZeroDuration();
     link->worker->Close();
   }
   const auto is_its = [link](const LibvirtRun&, const Link& of) { return &of == link; };
@@ -277,7 +285,7 @@ void LibvirtSource::Disconnect(Link* link, absl::string_view why) {
 }
 
 void LibvirtSource::DropLink(Link* link) {
-  if (link->open) BackOff(link);  // it has not answered
+  if (link->state == Link::State::kOpening) BackOff(link);  // it has not answered
   EndAttempt(link);
   link->worker->Close();
   {
@@ -311,7 +319,7 @@ void LibvirtSource::CheckLater(Link* link, absl::Duration wait) {
     CheckLater(link, kCheckInterval);
     const auto in_doubt = [link](const auto& entry) {
       const Domain& domain = entry.second;
-      return domain.life.waits() || domain.life.phase == Life::Phase::kUnseen ||
+      return domain.life.waits() || domain.life.process == Life::Process::kUnseen ||
              (domain.doubt != ListDoubt::kNone && !link->listing) ||
              (domain.run != nullptr && !domain.run->tracked());
     };
@@ -339,16 +347,16 @@ void LibvirtSource::ShowState(const Link& link) {
   const MutexLock lock(&mutex_);
   v1::LibvirtConnection& state = states_[link.uri];
   state.set_uri(EscapeNonUtf8(link.uri));
-  state.set_connected(link.connected);
+  state.set_connected(link.connected());
   state.clear_problem();
-  if (!link.connected && !link.problem.empty()) *state.mutable_problem() = ToProto(link.problem);
+  if (!link.connected() && !link.problem.empty()) *state.mutable_problem() = ToProto(link.problem);
   *state.mutable_since() = ToTimestamp(link.since);
   state.set_domains(link.runs);
 }
 
 bool LibvirtSource::is_open() const {
   const auto is_wanted = [](const auto& entry) { return entry.second->wanted; };
-  const auto is_connected = [](const auto& entry) { return entry.second->connected; };
+  const auto is_connected = [](const auto& entry) { return entry.second->connected(); };
   if (std::any_of(links_.begin(), links_.end(), is_wanted)) {
     return std::any_of(links_.begin(), links_.end(), is_connected);
   }
@@ -440,10 +448,10 @@ void LibvirtSource::ReadNow(absl::Duration limit) {
 }
 
 bool LibvirtSource::ReadFrom(Link* link) {
-  if (!link->open) return false;
+  if (link->state == Link::State::kClosed) return false;
   std::vector<LibvirtMessage> messages = link->worker->Take();
   for (LibvirtMessage& message : messages) {
-    if (!link->open) break;  // it was closed meanwhile
+    if (link->state == Link::State::kClosed) break;  // it was closed meanwhile
     std::visit([&](auto& known) { Handle(link, known); }, message);
     if (link->held > kMaxHeld) {
       LinkClosed closed{"events arrived faster than vmeventd could read them", /*overflow=*/true};
@@ -455,15 +463,15 @@ bool LibvirtSource::ReadFrom(Link* link) {
 
 bool LibvirtSource::waits() const {
   return std::any_of(links_.begin(), links_.end(),
-                     [](const auto& entry) { return entry.second->looks > 0; });
+                     [](const auto& entry) { return entry.second->searches > 0; });
 }
 
 void LibvirtSource::Handle(Link* link, DomainsListed& message) {
-  if (!link->connected) {
+  if (!link->connected()) {
     meters_.connects.Add();
     spdlog::info("connected to libvirt {}", absl::CHexEscape(link->uri));
-    if (std::exchange(link->was_connected, true)) PublishGap(*link);
-    link->connected = true;
+    if (link->connected_at.has_value()) PublishGap(*link);
+    link->state = Link::State::kConnected;
     const Instant now = context_->loop->Now();
     link->since = now.wall;
     link->connected_at = now.monotonic;
@@ -476,8 +484,8 @@ void LibvirtSource::Handle(Link* link, DomainsListed& message) {
 void LibvirtSource::Handle(Link* link, LinkClosed& message) {
   meters_.failures.Add();
   if (message.overflow) meters_.overflows.Add();
-  link->tried = true;
-  const auto code = link->connected     ? ProblemCode::kLibvirtLost
+  link->first_scan_done = true;
+  const auto code = link->connected()   ? ProblemCode::kLibvirtLost
                     : message.forbidden ? ProblemCode::kPermissionDenied
                                         : ProblemCode::kCannotConnect;
   Disconnect(link, message.why);

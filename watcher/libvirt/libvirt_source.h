@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -110,27 +111,27 @@ class LibvirtSource : public RunSource, public FdHandler {
 
   // The latest life of a domain, as long as no run follows it.
   struct Life {
-    // The knowledge about the life.
-    enum class Phase {
-      kNew,     // nothing yet: events of it have arrived, or its process is being looked for
-      kUnseen,  // in a list, but its process was not seen: it runs if the next list also has it
-      kOfAnotherRun,  // another run follows its process
-      kGone,          // the process of its run is gone, but libvirt has not reported that
+    // What the last search for its process, or the process's run, has shown.
+    enum class Process {
+      kUnknown,       // nothing yet, or nothing since libvirt reported an end of the domain
+      kUnseen,        // not visible, although a list has the life: it runs if the next list has it
+      kOfAnotherRun,  // followed by another run
+      kGone,          // ended, which libvirt has not reported yet
     };
 
     int64_t id = 0;  // 0: there is none
-    Phase phase = Phase::kNew;
-    bool is_looked_for = false;  // its process is being looked for
+    Process process = Process::kUnknown;
+    bool is_looked_for = false;  // a search for its process is under way
     std::string run_state;       // from a list or STARTED; empty: it was in neither
     bool started = false;        // it was reported by STARTED
     bool rebooted = false;  // it is the container of the run after a reboot, with a new process
-    std::vector<std::variant<QmpEvent, DomainLifecycle>> held;  // what arrived since then, in order
+    std::vector<std::variant<QmpEvent, DomainLifecycle>> held;  // what has arrived of it, in order
 
     // Returns whether it is the life with that id, and another run follows its process.
     bool IsOfAnotherRun(int64_t domain_id) const {
-      return id == domain_id && phase == Phase::kOfAnotherRun;
+      return id == domain_id && process == Process::kOfAnotherRun;
     }
-    // Returns whether the search for its process must still decide about it, now or after the next
+    // Returns whether a search for its process must still decide about it, now or after the next
     // list.
     bool waits() const { return is_looked_for || !held.empty(); }
   };
@@ -148,16 +149,22 @@ class LibvirtSource : public RunSource, public FdHandler {
   // One libvirt. The link exists as long as its socket, a call or a run of it exists; without a
   // glob in the URI, permanently.
   struct Link {
+    enum class State {
+      kClosed,
+      kOpening,    // an attempt is under way, until the first list of the domains arrives
+      kConnected,  // the first list has arrived
+    };
+
     explicit Link(const std::string& link_uri) : uri(link_uri), containers(IsContainerUri(uri)) {}
 
     const std::string uri;
     const bool containers;                // its domains are containers, whose ids are their pids
     std::unique_ptr<LibvirtLink> worker;  // null: no --libvirt names this libvirt
     bool wanted = false;                  // should be connected
-    bool connected = false;
-    bool tried = false;          // the first attempt has ended, or takes too long
-    bool was_connected = false;  // was connected at some time
-    bool open = false;           // an attempt is in progress, or the connection is open
+    State state = State::kClosed;
+    // The start of vmeventd need not wait for it any longer: its domains were listed and looked
+    // for, or the first attempt has failed or takes too long.
+    bool first_scan_done = false;
     // Fires for the next attempt, for the report that an attempt takes long, or for the next list
     // of domains.
     TimerId timer;
@@ -165,17 +172,19 @@ class LibvirtSource : public RunSource, public FdHandler {
     // Earliest time of the next attempt, on the monotonic clock.
     absl::Duration not_before = -absl::InfiniteDuration();
     Problem problem;
-    absl::Time since;
-    absl::Duration connected_at;                       // on the monotonic clock
+    absl::Time since;  // begin of the present connection, or of the time without one
+    // Begin of the last connection, on the monotonic clock; unset: there was none.
+    std::optional<absl::Duration> connected_at;
     absl::node_hash_map<std::string, Domain> domains;  // by UUID
     int runs = 0;
-    size_t looks = 0;      // searches for processes that have no result yet
+    size_t searches = 0;   // for processes, without a result yet
     size_t held = 0;       // number of events in Life::held
     bool listing = false;  // a list of the domains was requested, and has not arrived
     TokenBucket new_runs{kBurst, kPerSecond};
 
-    // Returns whether a --libvirt names this libvirt.
-    bool reachable() const { return wanted || open; }
+    bool connected() const { return state == State::kConnected; }
+    // Returns whether it may report something, now or later.
+    bool reachable() const { return wanted || state != State::kClosed; }
   };
 
   LibvirtSource(RunContext* context, RunTable* table, UpdateSink* sink,
@@ -229,10 +238,11 @@ class LibvirtSource : public RunSource, public FdHandler {
   static Life* LifeOf(Link* link, Domain* domain, int64_t id);
   // Removes the domain's life, with its held events, and returns it.
   static Life TakeLife(Link* link, Domain* domain);
-  // Starts the search for the domain's process; the result decides about the life.
-  static void Seek(Link* link, const DomainName& domain, Life* life);
-  // Starts the search for the process of a domain, such as one whose run has no process.
-  static void LookAgain(Link* link, const DomainName& domain);
+  // Starts a search for the process of the domain's life, unless one is under way. The result
+  // decides about the life.
+  static void LookForProcessOfLife(Link* link, const DomainName& domain, Life* life);
+  // Starts a search for the domain's process, such as for that of a run without a process.
+  static void LookForProcess(Link* link, const DomainName& domain);
   static void Hold(Link* link, Life* life, std::variant<QmpEvent, DomainLifecycle> what);
   // Passes the held events to `run`, as long as it is the domain's run.
   static void Release(LibvirtRun* run, const Link& link, const Life& life);
