@@ -1,9 +1,6 @@
 #include "client/sources/daemon_source.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -19,152 +16,14 @@
 #include "client/connect/tls_probe.h"
 #include "client/output/terminal_text.h"
 #include "client/sources/position_gap.h"
+#include "client/sources/watch_cursor.h"
+#include "client/sources/watch_stream.h"
 #include "grpcpp/client_context.h"
-#include "grpcpp/completion_queue.h"
 #include "vmeventd/v1/vm_events.grpc.pb.h"
 #include "watcher/core/proto_time.h"
 
 namespace vmeventd::client {
 namespace {
-
-// Decides what the next stream requests, given what was received.
-class WatchCursor {
- public:
-  // A FromSequence must have its journal_id.
-  explicit WatchCursor(WatchStart start) : start_(std::move(start)) {
-    if (const auto* from = std::get_if<FromSequence>(&start_)) {
-      position_ = *from;
-      reached_ = from->sequence;
-    }
-  }
-
-  // Returns whether the next stream must begin with a snapshot.
-  bool AwaitsSnapshot() const {
-    return std::holds_alternative<FromSnapshot>(start_) && !position_.has_value();
-  }
-
-  // Fills in `start` and `journal_id` of the next stream's request.
-  void FillRequest(v1::WatchEventsRequest* request) const {
-    if (position_) {
-      request->set_after_sequence(position_->sequence);
-      request->set_journal_id(position_->journal_id);
-    } else if (const auto* from = std::get_if<FromTime>(&start_)) {
-      *request->mutable_since() = ToTimestamp(from->time);
-    } else if (std::holds_alternative<FromOldest>(start_)) {
-      request->set_from_oldest(true);
-    } else if (std::holds_alternative<FromSnapshot>(start_)) {
-      request->set_snapshot(true);
-    }
-  }
-
-  // An event arrived. False: it was shown before; drop it.
-  bool OnEvent(const v1::Event& event) {
-    const bool fresh = event.sequence() > reached_;
-    // The journal takes events in their order.
-    Reach(event.sequence(), event.durable() ? event.sequence() : 0);
-    return fresh;
-  }
-
-  // A Progress arrived. False: the server has another journal than the one requested, so events may
-  // be missing; the cursor has moved to the new one.
-  bool OnProgress(const v1::Progress& progress) {
-    // Do not resume at the position of an incomplete snapshot: its remaining VMs would be lost.
-    if (AwaitsSnapshot()) return true;
-    const bool replaced = position_ && progress.journal_id() != position_->journal_id;
-    if (replaced) reached_ = 0;
-    if (replaced || !position_) position_ = WatchPosition{0, progress.journal_id()};
-    Reach(progress.sequence(), progress.durable_sequence());
-    return !replaced;
-  }
-
-  // This Progress completes the snapshot.
-  void OnSnapshotDone(const v1::Progress& progress) {
-    if (AwaitsSnapshot()) *this = WatchCursor(FromNow{});
-    OnProgress(progress);
-  }
-
-  // The server answered OUT_OF_RANGE: the requested start is gone, and it continues from the oldest
-  // retained event; or the journal is `damaged` there, and it continues with new events. False: the
-  // oldest was requested already, so there is nothing new to report.
-  bool OnOutOfRange(bool damaged) {
-    const bool gap = position_.has_value() || !std::holds_alternative<FromOldest>(start_);
-    *this = WatchCursor(damaged ? WatchStart(FromNow{}) : FromOldest{});
-    return gap;
-  }
-
-  // The last sequence known to be complete and durable, in the journal that it belongs to; none
-  // before the first Progress.
-  const std::optional<WatchPosition>& position() const { return position_; }
-
- private:
-  // Everything up to `sequence` has arrived, and everything up to `durable` is durable.
-  void Reach(uint64_t sequence, uint64_t durable) {
-    reached_ = std::max(reached_, sequence);
-    if (!position_) return;
-    position_->sequence = std::max(position_->sequence, std::min(reached_, durable));
-  }
-
-  WatchStart start_;
-  std::optional<WatchPosition> position_;
-  uint64_t reached_ = 0;  // everything up to it has arrived, of the position's journal
-};
-
-// One WatchEvents call, which a stop cancels.
-class WatchStream {
- public:
-  enum class Step { kNothing, kMessage, kEnd };
-
-  WatchStream(v1::VmEventService::StubInterface* stub, const v1::WatchEventsRequest& request,
-              const std::stop_token& stop)
-      : reader_(stub->AsyncWatchEvents(&call_, request, &queue_, nullptr)),
-        on_stop_(stop, [this] { call_.TryCancel(); }) {}
-  ~WatchStream() {
-    call_.TryCancel();
-    static_cast<void>(Finish());
-    queue_.Shutdown();
-  }
-  WatchStream(const WatchStream&) = delete;
-  WatchStream& operator=(const WatchStream&) = delete;
-
-  // Waits for a message. After kEnd, Finish() has the reason.
-  Step Wait(absl::Duration limit) {
-    const auto deadline = std::chrono::system_clock::now() + absl::ToChronoNanoseconds(limit);
-    while (true) {
-      if (!std::exchange(waits_, true)) reader_->Read(&response_, nullptr);
-      void* tag = nullptr;
-      bool ok = false;
-      if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) {
-        return Step::kNothing;
-      }
-      waits_ = false;
-      if (!ok) return Step::kEnd;
-      if (std::exchange(started_, true)) return Step::kMessage;
-    }
-  }
-  v1::WatchEventsResponse* response() { return &response_; }
-
-  // Waits for the end of the call.
-  grpc::Status Finish() {
-    if (std::exchange(finished_, true)) return status_;
-    void* tag = nullptr;
-    bool ok = false;
-    if (waits_) queue_.Next(&tag, &ok);
-    reader_->Finish(&status_, nullptr);
-    queue_.Next(&tag, &ok);
-    return status_;
-  }
-
- private:
-  grpc::ClientContext call_;
-  grpc::CompletionQueue queue_;
-  v1::WatchEventsResponse response_;
-  grpc::Status status_;
-  const std::unique_ptr<grpc::ClientAsyncReaderInterface<v1::WatchEventsResponse>> reader_;
-  bool waits_ = true;  // for an operation, at first for the start of the call
-  bool started_ = false;
-  bool finished_ = false;
-  const std::stop_callback<std::function<void()>> on_stop_;
-};
 
 class DaemonSource : public ReconnectingSource {
  public:

@@ -29,11 +29,7 @@ inline constexpr grpc::StatusCode kFinalStatuses[] = {
     grpc::StatusCode::UNAUTHENTICATED, grpc::StatusCode::UNIMPLEMENTED};
 
 // Makes the source of one daemon's events. It resumes over any number of streams without losing or
-// repeating events. It relies on the contract: the sequences of one journal increase on a stream,
-// and none is used twice; each stream begins with a Progress, which names the journal and the
-// sequence up to which everything was sent and is durable. An incomplete snapshot is dropped and
-// requested again. The position never passes an event that is not durable: the next stream sends it
-// again, and the source drops it if it was already delivered.
+// repeating events: see WatchCursor. The VMs of an incomplete snapshot are dropped.
 std::unique_ptr<Source> WatchDaemon(WatchCommand command, ServerAddress address,
                                     ReconnectingSource::Environment environment,
                                     Silence silence = {});
