@@ -9,7 +9,7 @@
 
 namespace vmeventd::client {
 
-void DiagnoseQemu(const NodeProcess& qemu, Examination* exam);
+void DiagnoseQemu(const NodeProcess& process, Examination* exam);
 // The directory in which the QEMU's user makes the sockets that vmeventd follows.
 OwnPlace PlaceFor(const NodeProcess& qemu, const Manager* manager, const Examination& exam);
 
