@@ -37,6 +37,9 @@ Cell StateCell(const v1::NodeHeartbeat& node, absl::Time now) {
   return state == NodeState::kUp ? Cell{"up", Color::kGreen} : Cell{"silent", Color::kRed};
 }
 
+// Returns whether there are facts of the node: it answered, or a fleet has its heartbeat.
+bool IsKnown(const NodeReport& report) { return report.problem.empty() || report.lag.has_value(); }
+
 // The time since the node's start, or a word if it cannot be asked.
 Cell UpCell(const NodeReport& report, absl::Time now) {
   if (!report.problem.empty()) return {report.lag ? "SILENT" : "AWAY", Color::kRed};
@@ -51,77 +54,89 @@ Cell JournalCell(const NodeReport& report) {
   return {"writable"};
 }
 
+Cell TroubleCell(const NodeReport& report, absl::Time now) {
+  const size_t troubled = TroubledVms(report, now).size();
+  return {absl::StrCat(troubled), troubled > 0 ? Color::kRed : Color::kNone};
+}
+
+using EndsByClass = std::map<v1::ShutdownClass, int>;
+
+// Counts the ends of the last time (kCountedEnds).
+EndsByClass CountEnds(const NodeReport& report, absl::Time now) {
+  EndsByClass ends;
+  for (const NodeEvent& end : report.ends) {
+    const bool recent = FromTimestamp(end.event.observe_time()) > now - kCountedEnds;
+    if (recent) ++ends[end.event.shutdown().shutdown_class()];
+  }
+  return ends;
+}
+
+// The number of recent ends, and of those whose class needs a look.
+Cell EndsCell(const NodeReport& report, absl::Time now) {
+  const EndsByClass ends = CountEnds(report, now);
+  int sum = 0;
+  for (const auto& [shutdown_class, count] : ends) sum += count;
+  std::string text = absl::StrCat(report.all_ends ? "" : ">=", sum);
+  for (const v1::ShutdownClass bad : {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CLASS_UNKNOWN}) {
+    const auto found = ends.find(bad);
+    if (found != ends.end()) absl::StrAppend(&text, ", ", ShortName(bad), " ", found->second);
+  }
+  if (ends.contains(v1::SHUTDOWN_CLASS_CRASH)) return {std::move(text), Color::kRed};
+  const bool unknown = ends.contains(v1::SHUTDOWN_CLASS_UNKNOWN);
+  return {std::move(text), unknown ? Color::kYellow : Color::kNone};
+}
+
+// A node as an object of JSON.
+absl::StatusOr<std::string> NodeJson(const NodeReport& report, absl::Time now) {
+  nlohmann::ordered_json ends = nlohmann::ordered_json::object();
+  for (const auto& [shutdown_class, count] : CountEnds(report, now)) {
+    ends[ShortName(shutdown_class)] = count;
+  }
+  nlohmann::ordered_json troubled = nlohmann::ordered_json::array();
+  for (const NodeVm& one : TroubledVms(report, now)) {
+    troubled.push_back({{"vm", one.vm.ref().name()},
+                        {"run_id", one.vm.ref().run_id()},
+                        {"state", ShortName(one.vm.state())},
+                        {"why", TroubleText(one, now)}});
+  }
+  v1::GetServerInfoResponse info = report.info;
+  if (!report.node.name.empty()) info.set_node(report.node.name);
+  const bool known = IsKnown(report);
+  const bool reachable = report.problem.empty();
+  return ObjectOf({{"cluster", report.node.cluster.empty() ? "" : JsonText(report.node.cluster)},
+                   {"", known ? ToJson(info) : ObjectOf({{"node", JsonText(info.node())}})},
+                   {"reachable", reachable ? "true" : "false"},
+                   {"problem", JsonText(reachable ? report.unhealthy : report.problem)},
+                   {"lag", report.lag ? absl::StrCat("\"", *report.lag, "\"") : ""},
+                   {"trouble", JsonText(troubled)},
+                   {"ends_in_24h", JsonText(ends)}});
+}
+
 std::string YesNo(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
 
 absl::StatusOr<std::string> Formatter::FormatNodes(const NodeReports& reports, absl::Time now) {
   for (const NodeReport& report : reports) NoteCluster(report.node);
-  const auto ends_of = [now](const NodeReport& report) {
-    std::map<v1::ShutdownClass, int> ends;
-    for (const NodeEvent& end : report.ends) {
-      const bool recent = FromTimestamp(end.event.observe_time()) > now - kCountedEnds;
-      if (recent) ++ends[end.event.shutdown().shutdown_class()];
-    }
-    return ends;
-  };
   const auto make_row = [&](const NodeReport& report) {
-    const v1::GetServerInfoResponse& info = report.info;
-    const bool known = report.problem.empty() || report.lag.has_value();
-    const size_t troubled = TroubledVms(report, now).size();
-    const std::map<v1::ShutdownClass, int> ends = ends_of(report);
-    int sum = 0;
-    for (const auto& [shutdown_class, count] : ends) sum += count;
-    std::string bad;
-    for (const v1::ShutdownClass one : {v1::SHUTDOWN_CLASS_CRASH, v1::SHUTDOWN_CLASS_UNKNOWN}) {
-      const auto found = ends.find(one);
-      if (found != ends.end()) absl::StrAppend(&bad, ", ", ShortName(one), " ", found->second);
-    }
-    Color color = bad.empty() ? Color::kNone : Color::kYellow;
-    if (ends.contains(v1::SHUTDOWN_CLASS_CRASH)) color = Color::kRed;
-    const auto or_dash = [known](const Cell& cell) { return known ? cell : Cell{"-"}; };
+    const auto or_dash = [&report](const Cell& cell) { return IsKnown(report) ? cell : Cell{"-"}; };
     Row row;
     row.Add(NameColumn("NODE"), {NodeCell(report.node).text, Color::kBold});
     row.Add({"UP"}, UpCell(report, now));
-    row.Add({"VMS"}, or_dash({absl::StrCat(info.vms())}));
-    row.Add({"TROUBLE"},
-            or_dash({absl::StrCat(troubled), troubled > 0 ? Color::kRed : Color::kNone}));
-    row.Add({"ENDS-24H"}, or_dash({absl::StrCat(report.all_ends ? "" : ">=", sum, bad), color}));
+    row.Add({"VMS"}, or_dash({absl::StrCat(report.info.vms())}));
+    row.Add({"TROUBLE"}, or_dash(TroubleCell(report, now)));
+    row.Add({"ENDS-24H"}, or_dash(EndsCell(report, now)));
     row.Add({"JOURNAL"}, or_dash(JournalCell(report)));
-    row.Add({"VERSION"}, or_dash({info.version()}));
+    row.Add({"VERSION"}, or_dash({report.info.version()}));
     if (style_.wide) row.Add({"PROBLEM"}, {OrDash(absl::StrCat(report.problem, report.unhealthy))});
     return row;
-  };
-  const auto json_of = [&](const NodeReport& report) -> absl::StatusOr<std::string> {
-    nlohmann::ordered_json ends = nlohmann::ordered_json::object();
-    for (const auto& [shutdown_class, count] : ends_of(report)) {
-      ends[ShortName(shutdown_class)] = count;
-    }
-    nlohmann::ordered_json troubled = nlohmann::ordered_json::array();
-    for (const NodeVm& one : TroubledVms(report, now)) {
-      troubled.push_back({{"vm", one.vm.ref().name()},
-                          {"run_id", one.vm.ref().run_id()},
-                          {"state", ShortName(one.vm.state())},
-                          {"why", TroubleText(one, now)}});
-    }
-    v1::GetServerInfoResponse info = report.info;
-    if (!report.node.name.empty()) info.set_node(report.node.name);
-    return ObjectOf(
-        {{"cluster", report.node.cluster.empty() ? "" : JsonText(report.node.cluster)},
-         {"", report.problem.empty() || report.lag ? ToJson(info)
-                                                   : ObjectOf({{"node", JsonText(info.node())}})},
-         {"reachable", report.problem.empty() ? "true" : "false"},
-         {"problem", JsonText(report.problem.empty() ? report.unhealthy : report.problem)},
-         {"lag", report.lag ? absl::StrCat("\"", *report.lag, "\"") : ""},
-         {"trouble", JsonText(troubled)},
-         {"ends_in_24h", JsonText(ends)}});
   };
   return FormatList(
       reports,
       [](const NodeReport& report) {
         return report.node.name.empty() ? report.info.node() : report.node.full_name();
       },
-      json_of, make_row);
+      [now](const NodeReport& report) { return NodeJson(report, now); }, make_row);
 }
 
 absl::StatusOr<std::string> Formatter::FormatInfo(const v1::GetServerInfoResponse& info) {
