@@ -50,6 +50,11 @@ class RestartCrashedTest(HookTest):
     def calls(self):
         return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
 
+    @property
+    def state(self):
+        """What the hook has stored."""
+        return json.loads((self.world.path / "state.json").read_text())
+
     def wait_calls(self, *calls):
         world.wait_until(f"it calls {calls}; it called {self.calls}; its log: {self.log}",
                          lambda: len(self.calls) >= len(calls))
@@ -59,8 +64,7 @@ class RestartCrashedTest(HookTest):
         """Lets the hook plan a start, and kills the hook before it makes it."""
         hook = self.start("--first-delay", "1000", "--max-delay", "1000")
         self.crash()
-        world.wait_until("it is planned", lambda: json.loads(
-            (self.world.path / "state.json").read_text())["pending"])
+        world.wait_until("it is planned", lambda: self.state["pending"])
         kill(hook)
 
     def crash(self, name="101", **behavior):
@@ -126,6 +130,24 @@ class RestartCrashedTest(HookTest):
         self.crash("102")  # another VM has a count of its own
         self.wait_calls(*["qm start 101"] * 3, "page 101", "qm start 102")
 
+    def test_a_crash_loop_goes_on_over_a_restart_of_the_hook(self):
+        options = ("--max-starts", "3", "--gave-up", "page {vm}")
+        hook = self.start(*options)
+        for number in (1, 2):
+            self.crash()
+            self.wait_calls(*["qm start 101"] * number)
+        world.wait_until("both are stored as done",
+                         lambda: len(self.state["handled"]) == 2 and not self.state["pending"])
+        kill(hook)
+        world.wait_until("its stream has ended", lambda: self.world.info().streams == 1)
+        self.start(*options)
+        self.crash()
+        self.wait_calls(*["qm start 101"] * 3)
+        self.assertIn("101: start 3 of 3, in 0.04 s", self.log)
+        self.crash()
+        self.wait_calls(*["qm start 101"] * 3, "page 101")
+        self.assertIn("101: gave up after 4 crashes in 3600 s", self.log)
+
     def test_a_failed_start_counts(self):
         (self.world.path / "calls.fail").touch()
         self.start("--max-starts", "2", "--gave-up", "page {vm}")
@@ -165,8 +187,7 @@ class RestartCrashedTest(HookTest):
         hook = self.start()
         self.wait_calls("qm start 101")
         self.wait_log("101: done")
-        world.wait_until("that is stored", lambda: not json.loads(
-            (self.world.path / "state.json").read_text())["pending"])
+        world.wait_until("that is stored", lambda: not self.state["pending"])
         kill(hook)
         self.start()
         self.crash("102")
