@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 # pylint: disable=wrong-import-position
 from test_summary import permitted  # noqa: E402
 
-STORY = ROOT / "tests/watcher/session/story.h"
+STORY = ROOT / "tests/watcher/session/story.cc"
 VALUE = re.compile(r"\w+\.[A-Z0-9_]+")
 FIELD = re.compile(r"\w+\.([a-z0-9_]+)")
 
@@ -51,10 +51,10 @@ def story_row(text, name):
 
 
 def verdict_words(field):
-    """The words of a story's verdict by which story.h looks at a field of the end."""
-    words = re.split(r'word == "(\w+)"', STORY.read_text())
-    return [word for word, code in zip(words[1::2], words[2::2])
-            if re.search(rf"\.{field}\(\)", code.partition("} else")[0])]
+    """The words of a story's verdict whose rows in story.cc look at a field of the end."""
+    table = STORY.read_text().partition("Expectation kExpectations[] = {")[2].partition("\n};")[0]
+    rows = re.split(r'^ *\{"(\w+)",', table, flags=re.MULTILINE)
+    return [word for word, code in zip(rows[1::2], rows[2::2]) if re.search(rf"\.{field}\(\)", code)]
 
 
 def problem_of(element, file, name):
