@@ -17,11 +17,6 @@
 
 namespace vmeventd {
 
-// Longest time from the start, or from the disk's response, until the service manager is notified
-// that the daemon is ready: it starts the managers of VMs after that, so waiting for a libvirt that
-// is not started yet would never end. The health service waits for the first scan.
-inline constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
-
 // While this object exists, reports that the start waits for the disk of the state directory: to
 // clients and, after kReadyTimeout, to the service manager, which is then notified that the daemon
 // is ready. A SIGTERM or SIGINT, which every thread blocks, ends the process: nothing was observed

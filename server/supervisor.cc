@@ -2,39 +2,19 @@
 
 #include <malloc.h>
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
-#include "server/disk_wait.h"
+#include "server/host/pulse.h"
+#include "server/host/service.h"
 #include "spdlog/spdlog.h"
 
 namespace vmeventd {
 
 Supervisor::Supervisor(const Clock* clock, EventLog* log, const StreamHub* hub)
-    : clock_(clock), log_(log), hub_(hub) {}
+    : clock_(clock), log_(log), hub_(hub), course_(WatchdogInterval()) {}
 
 void Supervisor::ServeUntilStop(NodeWatcher* watcher, GrpcServer* server) {
-  Course course{.watcher = watcher, .server = server};
-  course.now = course.ask_at = clock_->Now().monotonic;
-  course.ready_by = course.now + kReadyTimeout;
-  for (bool begins = false; AwaitTurn(course, &begins);) {
-    course.now = clock_->Now().monotonic;
-    if (begins) BeginServing(&course);
-    if (!course.ready && (course.serving || course.now >= course.ready_by)) {
-      course.ready = true;
-      NotifyManager("READY=1", course);
-    }
-    if (course.now >= course.ask_at) AskWatcher(&course);
-    if (course.now >= course.trim_at) {
-      malloc_trim(0);
-      course.trim_at = absl::InfiniteDuration();
-    }
-    const bool is_watched = watchdog_.turn() < absl::InfiniteDuration();
-    if (course.ready && is_watched && watchdog_.Turn(course.now)) {
-      NotifyManager("WATCHDOG=1", course);
-      AskAllThreads(course);
-    }
+  for (bool scanned = false; AwaitTurn(&scanned);) {
+    Act(course_.Turn(clock_->Now().monotonic, scanned), watcher, server);
   }
 }
 
@@ -50,71 +30,75 @@ bool Supervisor::OnWatcherTurn(bool first_scan_done) {
     scanned_ = true;
     changed_.NotifyAll();
   }
-  pulse_.Answer();
-  watchdog_.Answer(Watchdog::kWatcher);
+  course_.OnWatcherTurn();
   return stop_;
 }
 
-void Supervisor::OnPumpTurn() { watchdog_.Answer(Watchdog::kPump); }
+void Supervisor::OnPumpTurn() { course_.OnPumpTurn(); }
 
-bool Supervisor::AwaitTurn(const Course& course, bool* begins) {
-  const absl::Duration next =
-      std::min({course.ready ? watchdog_.turn() : course.ready_by - course.now,
-                course.ask_at - course.now, course.trim_at - course.now});
+bool Supervisor::AwaitTurn(bool* scanned) {
   const MutexLock lock(&mutex_);
-  *begins = WaitUntil(&changed_, &mutex_, next, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stop_ || (scanned_ && !course.serving);
+  WaitUntil(&changed_, &mutex_, course_.TimeToTurn(), [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stop_ || (scanned_ && !course_.serving());
   });
+  *scanned = scanned_;
   return !stop_;
 }
 
-void Supervisor::BeginServing(Course* course) {
-  // Attaching to thousands of VMs leaves as much freed memory behind as they need themselves.
-  constexpr absl::Duration kSettleTime = absl::Seconds(10);
+void Supervisor::Act(const ServiceCourse::Actions& actions, NodeWatcher* watcher,
+                     GrpcServer* server) {
+  if (actions.begin_serving) BeginServing(server);
+  if (actions.notify_ready) NotifyManager("READY=1", *watcher, *server);
+  if (actions.watcher_fell_silent) ReportSilence(server);
+  if (actions.watcher_responds_again) ReportResponse(server);
+  if (actions.wake_watcher) watcher->Wake();
+  if (actions.trim_memory) malloc_trim(0);
+  if (actions.notify_alive) {
+    NotifyManager("WATCHDOG=1", *watcher, *server);
+    AskAllThreads(watcher, server);
+  }
+}
+
+void Supervisor::BeginServing(GrpcServer* server) {
   spdlog::info("the first scan is done: serving");
   // A program that waits for SERVING then finds all lines of the start in the log.
   spdlog::default_logger()->flush();
-  course->server->health().OnFirstScan();
-  course->serving = true;
-  course->trim_at = course->now + kSettleTime;
+  server->health().OnFirstScan();
 }
 
-void Supervisor::AskWatcher(Course* course) {
-  constexpr absl::Duration kAskInterval = absl::Seconds(1);
-  course->ask_at = course->now + kAskInterval;
-  if (pulse_.Ask() != course->silent) {
-    course->silent = !course->silent;
-    if (course->silent) {
-      spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
-      course->server->health().Report(NodeWatcher::NotServing());
-    } else {
-      spdlog::info("the watcher responds again");  // its next turn reports the sources
-    }
-    course->server->health().OnWatcher(!course->silent);
-  }
-  course->watcher->Wake();
+void Supervisor::ReportSilence(GrpcServer* server) {
+  spdlog::error("the watcher has not responded for {} s: no VM is followed", Pulse::kQuestions);
+  server->health().Report(NodeWatcher::NotServing());
+  server->health().OnWatcher(false);
 }
 
-void Supervisor::AskAllThreads(const Course& course) {
-  course.watcher->Wake();
+void Supervisor::ReportResponse(GrpcServer* server) {
+  spdlog::info("the watcher responds again");  // its next turn reports the sources
+  server->health().OnWatcher(true);
+}
+
+void Supervisor::AskAllThreads(NodeWatcher* watcher, GrpcServer* server) {
+  watcher->Wake();
   log_->Wake();
-  course.server->CallInTurn([this] { watchdog_.Answer(Watchdog::kAcceptor); });
+  server->CallInTurn([this] { course_.OnAcceptorTurn(); });
 }
 
-void Supervisor::NotifyManager(const char* news, const Course& course) const {
+void Supervisor::NotifyManager(const char* news, const NodeWatcher& watcher,
+                               const GrpcServer& server) const {
   Notify(absl::StrCat(
-      news, "\nSTATUS=", course.serving ? StatusText(course) : "the first scan is not done yet"));
+      news, "\nSTATUS=",
+      course_.serving() ? StatusText(watcher, server) : "the first scan is not done yet"));
 }
 
-std::string Supervisor::StatusText(const Course& course) const {
+std::string Supervisor::StatusText(const NodeWatcher& watcher, const GrpcServer& server) const {
   const EventLog::State log = log_->state();
   std::string out =
       absl::StrCat("following ", log.vms, " VMs for ", hub_->stream_count(), " streams",
                    log.journal_writable ? "" : "; the journal cannot be written");
-  for (const std::string& trouble : course.watcher->Troubles()) {
+  for (const std::string& trouble : watcher.Troubles()) {
     absl::StrAppend(&out, "; ", trouble);
   }
-  for (const ListenerState& listener : course.server->listeners()) {
+  for (const ListenerState& listener : server.listeners()) {
     if (listener.listening) continue;
     absl::StrAppend(&out, "; not listening on ", listener.address.ToString());
   }

@@ -3,13 +3,10 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "server/eventlog/event_log.h"
-#include "server/host/pulse.h"
-#include "server/host/service.h"
-#include "server/host/watchdog.h"
+#include "server/host/service_course.h"
 #include "server/stream/stream_hub.h"
 #include "server/transport/grpc_server.h"
 #include "watcher/node/node_watcher.h"
@@ -17,7 +14,7 @@
 namespace vmeventd {
 
 // The work of the main thread while the daemon serves: it reports to the service manager, and sees
-// whether each thread still responds.
+// whether each thread still responds. Carries out what ServiceCourse decides.
 class Supervisor {
  public:
   // `clock`, `log` and `hub` must outlive the supervisor.
@@ -35,28 +32,16 @@ class Supervisor {
   void OnPumpTurn();
 
  private:
-  // The course of ServeUntilStop(), in monotonic time.
-  struct Course {
-    NodeWatcher* watcher;
-    GrpcServer* server;
-    absl::Duration now;
-    absl::Duration ready_by;  // READY=1 is due, even if the first scan is not done
-    absl::Duration ask_at;
-    absl::Duration trim_at = absl::InfiniteDuration();  // freed memory goes back to the kernel
-    bool ready = false;                                 // READY=1 was sent
-    bool serving = false;                               // the first scan is done
-    bool silent = false;                                // the watcher is
-  };
-
-  // Waits until something is due. `*begins`: the first scan is done. False: the daemon stops.
-  bool AwaitTurn(const Course& course, bool* begins);
-  static void BeginServing(Course* course);
-  // Asks the watcher whether it responds, and reacts if it has not.
-  void AskWatcher(Course* course);
+  // Waits until the next turn is due. `*scanned`: the first scan is done. False: the daemon stops.
+  bool AwaitTurn(bool* scanned);
+  void Act(const ServiceCourse::Actions& actions, NodeWatcher* watcher, GrpcServer* server);
+  static void BeginServing(GrpcServer* server);
+  static void ReportSilence(GrpcServer* server);
+  static void ReportResponse(GrpcServer* server);
   // Makes each thread that the watchdog covers answer.
-  void AskAllThreads(const Course& course);
-  void NotifyManager(const char* news, const Course& course) const;
-  std::string StatusText(const Course& course) const;
+  void AskAllThreads(NodeWatcher* watcher, GrpcServer* server);
+  void NotifyManager(const char* news, const NodeWatcher& watcher, const GrpcServer& server) const;
+  std::string StatusText(const NodeWatcher& watcher, const GrpcServer& server) const;
 
   const Clock* const clock_;
   EventLog* const log_;
@@ -66,8 +51,7 @@ class Supervisor {
   CondVar changed_;
   bool scanned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  Watchdog watchdog_{WatchdogInterval()};
-  Pulse pulse_;  // the watcher's
+  ServiceCourse course_;
 };
 
 }  // namespace vmeventd

@@ -8,6 +8,11 @@
 
 namespace vmeventd {
 
+// Longest time from the start, or from the disk's response, until the service manager is notified
+// that the daemon is ready: it starts the managers of VMs after that, so waiting for a libvirt that
+// is not started yet would never end. The health service waits for the first scan.
+inline constexpr absl::Duration kReadyTimeout = absl::Seconds(2);
+
 // Sends `state`, lines NAME=VALUE, to systemd if systemd started this process (sd_notify(3)). Any
 // thread.
 void Notify(const std::string& state);
