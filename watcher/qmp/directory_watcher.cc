@@ -1,21 +1,17 @@
 #include "watcher/qmp/directory_watcher.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "base/errno_status.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/foreign_text.h"
 #include "watcher/core/managers.h"
@@ -24,8 +20,6 @@
 namespace vmeventd {
 namespace {
 
-constexpr uint32_t kMask = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF |
-                           IN_MOVE_SELF | IN_ATTRIB | IN_ONLYDIR;
 constexpr uint32_t kSelfMask = IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT;
 constexpr absl::Duration kRetryInterval = absl::Seconds(1);
 // Interval of the checks of a root; every fifth check covers all directories.
@@ -35,74 +29,9 @@ constexpr int kRootChecks = 5;
 constexpr size_t kMaxSocketsOfVm = 16;
 constexpr size_t kReadBytes = 64 << 10;
 
-std::string Join(const std::string& directory, const std::string& name) {
-  return absl::StrCat(absl::StripSuffix(directory, "/"), "/", name);
-}
-
-std::string Failed(absl::string_view what, const std::string& path, int error) {
-  return absl::StrCat("cannot ", what, " ", absl::CHexEscape(path), ": ", ErrnoText(error));
-}
-
 constexpr char kTooMany[] = "it has more sockets than vmeventd follows in one directory";
 constexpr char kHangs[] =
     "its file system has not answered for 5 s: its VMs are not found or connected to until it does";
-
-}  // namespace
-
-struct DirectoryWatcher::Border {
-  UniqueFd inotify;
-  std::vector<WatchSpec> specs;
-};
-
-struct DirectoryWatcher::Look {
-  int watch = -1;
-  std::string problem;
-  bool scanned = false;
-  bool opened = false;       // the members below are set by a scan
-  bool complete = false;     // nothing is missing in `known`
-  std::vector<Entry> known;  // entries that were there before
-  std::vector<Entry> fresh;  // others
-  std::vector<std::string> gone;
-  std::string unmatched;  // a socket that is not one of the spec's; empty: none was seen
-  std::string link;       // a link to a socket; empty: none was seen
-};
-
-namespace {
-
-// What the directory's thread does.
-
-// Adds an inotify watch for `path`, whatever it is by now. Returns -1 if it is not a directory or
-// cannot be watched.
-int WatchPath(int inotify, const std::string& path, std::string* problem) {
-  struct stat status;
-  if (fstatat(AT_FDCWD, path.c_str(), &status, 0) == 0 && status.st_nlink == 0) {
-    *problem = absl::StrCat(absl::CHexEscape(path),
-                            " was removed on the host side of its mount, and a directory created "
-                            "there since is not visible here: mount its parent instead");
-    return -1;
-  }
-  const int watch = inotify_add_watch(inotify, path.c_str(), kMask);
-  if (watch < 0 && errno != ENOENT && errno != ENOTDIR) *problem = Failed("watch", path, errno);
-  return watch;
-}
-
-// Returns whether an entry, which is at `path` relative to the descriptor `at`, should be followed.
-bool IsWanted(const WatchSpec& spec, bool has_directories, const std::string& name, int at,
-              const std::string& path, SeenSocket* socket, std::string* link) {
-  struct stat status;
-  if (has_directories) {
-    return spec.DirectoryOf(name).has_value() && fstatat(at, path.c_str(), &status, 0) == 0 &&
-           S_ISDIR(status.st_mode);
-  }
-  if (!spec.TakesFile(name)) return false;
-  const int error = LookAtSocket(path, socket, at);
-  if (error == ENOTSOCK && fstatat(at, path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-      S_ISLNK(status.st_mode) && fstatat(at, path.c_str(), &status, 0) == 0 &&
-      S_ISSOCK(status.st_mode)) {
-    *link = name;
-  }
-  return error == 0;
-}
 
 }  // namespace
 
@@ -116,7 +45,7 @@ absl::StatusOr<std::unique_ptr<DirectoryWatcher>> DirectoryWatcher::Create(
   }
   std::unique_ptr<DirectoryWatcher> watcher(new DirectoryWatcher(
       loop, std::move(specs), std::move(threads), delegate, max_sockets, std::move(inotify)));
-  if (absl::Status status = loop->Add(watcher->border_->inotify.get(), EPOLLIN, watcher.get());
+  if (absl::Status status = loop->Add(watcher->inotify_->get(), EPOLLIN, watcher.get());
       !status.ok()) {
     return status;
   }
@@ -129,22 +58,25 @@ DirectoryWatcher::DirectoryWatcher(EventLoop* loop, std::vector<WatchSpec> specs
     : loop_(loop),
       threads_(std::move(threads)),
       delegate_(delegate),
-      border_(std::make_shared<Border>(Border{std::move(inotify), std::move(specs)})),
-      progress_(border_->specs.size()),
-      last_number_(static_cast<int>(border_->specs.size()) - 1) {
+      inotify_(std::make_shared<UniqueFd>(std::move(inotify))),
+      specs_(std::move(specs)),
+      progress_(specs_.size()),
+      last_number_(static_cast<int>(specs_.size()) - 1) {
   for (int spec = 0; spec <= last_number_; ++spec) {
-    directories_.try_emplace(spec, spec, border_->specs[spec].root(), max_sockets);
+    directories_.try_emplace(spec, spec, specs_[spec].root(), max_sockets);
   }
 }
 
 DirectoryWatcher::~DirectoryWatcher() {
   loop_->CancelTimer(&retry_timer_);
   loop_->CancelTimer(&check_timer_);
-  loop_->Remove(border_->inotify.get());
+  loop_->Remove(inotify_->get());
 }
 
-const WatchSpec& DirectoryWatcher::spec(const Directory& directory) const {
-  return border_->specs[directory.spec];
+LookTarget DirectoryWatcher::TargetOf(const Directory& directory) const {
+  return {.path = directory.path,
+          .spec = spec(directory),
+          .has_directories = HasDirectories(directory)};
 }
 
 void DirectoryWatcher::Start() {
@@ -182,7 +114,7 @@ void DirectoryWatcher::WarnOfPattern(const Directory& root) const {
 
 void DirectoryWatcher::OnFdReady(uint32_t) {
   std::array<char, kReadBytes> buffer;
-  const ssize_t size = read(border_->inotify.get(), buffer.data(), buffer.size());
+  const ssize_t size = read(inotify_->get(), buffer.data(), buffer.size());
   if (size > 0) Dispatch(absl::string_view(buffer.data(), static_cast<size_t>(size)));
 }
 
@@ -244,6 +176,7 @@ void DirectoryWatcher::OnHangChange(int spec) {
   ReportDirectories();
 }
 
+template <typename Look>
 void DirectoryWatcher::BeginLook(int number, Directory* directory, std::function<Look()> look,
                                  void (DirectoryWatcher::*on_seen)(int number, const Look& look)) {
   const int spec = directory->spec;
@@ -291,49 +224,20 @@ void DirectoryWatcher::Evaluate(int number, bool scan_always) {
     directory.look_again = true;
     return;
   }
-  const bool needs_scan = std::exchange(directory.needs_scan, false) || directory.watch < 0;
-  const auto look = [border = border_, path = directory.path, spec = directory.spec,
-                     has_directories = HasDirectories(directory), needs_scan,
-                     max_entries = directory.max_entries,
-                     entries = needs_scan ? directory.entries : decltype(directory.entries)()] {
-    Look seen;
-    seen.watch = WatchPath(border->inotify.get(), path, &seen.problem);
-    if (seen.watch < 0 || !needs_scan) return seen;
-    seen.scanned = true;
-    DIR* const stream = opendir(path.c_str());
-    if (stream == nullptr) {
-      seen.problem = Failed("read", path, errno);
-      return seen;
-    }
-    seen.opened = true;
-    const auto type = has_directories ? DT_DIR : DT_SOCK;
-    while (true) {
-      errno = 0;  // it stays 0 at the end of the directory
-      // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own.
-      const dirent* const entry = readdir(stream);
-      if (entry == nullptr) break;
-      Entry found{.name = entry->d_name};
-      if (found.name == "." || found.name == "..") continue;
-      if (entry->d_type != type && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) continue;
-      if (!IsWanted(border->specs[spec], has_directories, found.name, dirfd(stream), found.name,
-                    &found.socket, &seen.link)) {
-        if (entry->d_type == DT_SOCK) seen.unmatched = found.name;
-      } else if (entries.contains(found.name)) {
-        seen.known.push_back(std::move(found));
-      } else if (seen.fresh.size() <= max_entries) {
-        seen.fresh.push_back(std::move(found));
-      }
-    }
-    const int error = errno;
-    seen.complete = error == 0;
-    if (!seen.complete) seen.problem = Failed("read all of", path, error);
-    closedir(stream);
-    return seen;
-  };
-  BeginLook(number, &directory, look, &DirectoryWatcher::OnEvaluated);
+  std::optional<ScanRequest> request;
+  if (std::exchange(directory.needs_scan, false) || directory.watch < 0) {
+    // One entry beyond the limit shows that the directory has more.
+    request = ScanRequest{.known = directory.entries, .max_fresh = directory.max_entries + 1};
+  }
+  BeginLook<DirectoryLook>(
+      number, &directory,
+      [inotify = inotify_, target = TargetOf(directory), request = std::move(request)] {
+        return LookAtDirectory(inotify->get(), target, request);
+      },
+      &DirectoryWatcher::OnEvaluated);
 }
 
-void DirectoryWatcher::OnEvaluated(int number, const Look& look) {
+void DirectoryWatcher::OnEvaluated(int number, const DirectoryLook& look) {
   Directory* const directory = EndLook(number);
   if (directory == nullptr) return DropWatchIfUnused(look.watch);
   const bool changed = look.watch != directory->watch;
@@ -346,11 +250,11 @@ void DirectoryWatcher::OnEvaluated(int number, const Look& look) {
     directory->left_out = directory->needs_scan = false;
     DropEntries(number, {});
     RetryLater();
-  } else if (look.scanned) {
+  } else if (look.scan.has_value()) {
     if (changed && spec(*directory).optional) {
       spdlog::info("found {}: following its VMs", directory->path);
     }
-    OnScan(number, look, &problem);
+    OnScan(number, *look.scan, &problem);
   } else {
     if (changed) Evaluate(number, true);
     return;
@@ -358,24 +262,24 @@ void DirectoryWatcher::OnEvaluated(int number, const Look& look) {
   SetProblem(directory, std::move(problem));
 }
 
-void DirectoryWatcher::OnScan(int number, const Look& look, std::string* problem) {
+void DirectoryWatcher::OnScan(int number, const DirectoryScan& scan, std::string* problem) {
   Directory& directory = directories_.at(number);
   if (std::exchange(directory.scanned, true)) rescans_.Add();
-  directory.unreadable = !look.opened;
+  directory.unreadable = !scan.opened;
   // Sockets that were there stay known: a full descriptor table removes none.
-  if (!look.opened) return ScanLater(&directory);
+  if (!scan.opened) return ScanLater(&directory);
   directory.left_out = false;
-  if (!look.unmatched.empty()) directories_.at(directory.spec).unmatched = look.unmatched;
-  WarnOfLink(&directory, look.link);
-  if (look.complete) {
+  if (!scan.unmatched.empty()) directories_.at(directory.spec).unmatched = scan.unmatched;
+  WarnOfLink(&directory, scan.link);
+  if (scan.complete) {
     absl::flat_hash_set<std::string> known;
-    for (const Entry& entry : look.known) known.insert(entry.name);
+    for (const SeenEntry& entry : scan.known) known.insert(entry.name);
     DropEntries(number, known);
   } else {
     ScanLater(&directory);  // sockets that were not listed may be there all the same
   }
-  for (const Entry& entry : look.known) OnEntry(number, entry);
-  for (const Entry& entry : look.fresh) {
+  for (const SeenEntry& entry : scan.known) OnEntry(number, entry);
+  for (const SeenEntry& entry : scan.fresh) {
     if (AddEntry(&directory, entry.name)) OnEntry(number, entry);
   }
   if (directory.left_out && problem->empty()) *problem = kTooMany;
@@ -386,7 +290,7 @@ void DirectoryWatcher::WarnOfLink(Directory* directory, const std::string& name)
   spdlog::warn(
       "{} is a symbolic link to a socket, which is not followed: watch the directory of the "
       "socket itself",
-      absl::CHexEscape(Join(directory->path, name)));
+      absl::CHexEscape(EntryPath(directory->path, name)));
 }
 
 void DirectoryWatcher::LookAt(int number, std::set<std::string> names) {
@@ -395,29 +299,20 @@ void DirectoryWatcher::LookAt(int number, std::set<std::string> names) {
   Directory& directory = it->second;
   // The present state counts, whatever the events reported: later events are in the queue.
   if (directory.looking || threads_[directory.spec]->hangs()) return Evaluate(number, true);
-  const auto look = [border = border_, path = directory.path, spec = directory.spec,
-                     has_directories = HasDirectories(directory), names = std::move(names)] {
-    Look seen;
-    for (const std::string& name : names) {
-      Entry entry{.name = name};
-      if (IsWanted(border->specs[spec], has_directories, name, AT_FDCWD, Join(path, name),
-                   &entry.socket, &seen.link)) {
-        seen.fresh.push_back(std::move(entry));
-      } else {
-        seen.gone.push_back(name);
-      }
-    }
-    return seen;
-  };
-  BeginLook(number, &directory, look, &DirectoryWatcher::OnLookedAt);
+  BeginLook<EntriesLook>(
+      number, &directory,
+      [target = TargetOf(directory), names = std::move(names)] {
+        return LookAtEntries(target, names);
+      },
+      &DirectoryWatcher::OnLookedAt);
 }
 
-void DirectoryWatcher::OnLookedAt(int number, const Look& look) {
+void DirectoryWatcher::OnLookedAt(int number, const EntriesLook& look) {
   Directory* const directory = EndLook(number);
   if (directory == nullptr) return;
   WarnOfLink(directory, look.link);
   for (const std::string& name : look.gone) RemoveEntry(number, name);
-  for (const Entry& entry : look.fresh) {
+  for (const SeenEntry& entry : look.there) {
     if (AddEntry(directory, entry.name)) {
       OnEntry(number, entry);
     } else {
@@ -440,11 +335,11 @@ void DirectoryWatcher::SetWatch(int number, int watch) {
 
 void DirectoryWatcher::DropWatchIfUnused(int watch) {
   if (watch < 0 || users_.contains(watch)) return;
-  inotify_rm_watch(border_->inotify.get(), watch);  // EINVAL: the kernel was first
+  inotify_rm_watch(inotify_->get(), watch);  // EINVAL: the kernel was first
 }
 
 std::string DirectoryWatcher::BelowRoot(const Directory& directory, const std::string& name) const {
-  const std::string path = Join(directory.path, name);
+  const std::string path = EntryPath(directory.path, name);
   return std::string(absl::StripPrefix(path, spec(directory).PathOf("")));
 }
 
@@ -460,7 +355,7 @@ bool DirectoryWatcher::AddEntry(Directory* directory, const std::string& name) {
   return true;
 }
 
-void DirectoryWatcher::OnEntry(int number, const Entry& entry) {
+void DirectoryWatcher::OnEntry(int number, const SeenEntry& entry) {
   Directory& directory = directories_.at(number);
   if (!HasDirectories(directory)) {
     return delegate_->OnSocket(directory.spec, BelowRoot(directory, entry.name), entry.socket);

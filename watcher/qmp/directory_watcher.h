@@ -20,6 +20,7 @@
 #include "base/unique_fd.h"
 #include "vmeventd/v1/vm_events.pb.h"
 #include "watcher/core/watch_spec.h"
+#include "watcher/qmp/directory_look.h"
 #include "watcher/qmp/socket_file.h"
 #include "watcher/runs/directory_thread.h"
 
@@ -116,14 +117,6 @@ class DirectoryWatcher : public FdHandler {
     bool present() const { return watch >= 0 && !unreadable; }
   };
 
-  // The state that looks share. May outlive the watcher.
-  struct Border;
-  // The result of a look on the directory's thread.
-  struct Look;
-  struct Entry {
-    std::string name;
-    SeenSocket socket;  // empty for a directory
-  };
   // The looks of a spec.
   struct Progress {
     int looks = 0;           // under way
@@ -141,16 +134,18 @@ class DirectoryWatcher : public FdHandler {
   bool HasDirectories(const Directory& directory) const {
     return directory.entry.empty() && spec(directory).has_directories();
   }
-  const WatchSpec& spec(const Directory& directory) const;
+  const WatchSpec& spec(const Directory& directory) const { return specs_[directory.spec]; }
+  LookTarget TargetOf(const Directory& directory) const;
 
   void EvaluateAll(bool scan_always);
   // Watches what is at the directory's path, and scans it if it is another one than before.
   void Evaluate(int number, bool scan_always);
   // Looks at entries of which inotify has reported something.
   void LookAt(int number, std::set<std::string> names);
-  void OnEvaluated(int number, const Look& look);
-  void OnLookedAt(int number, const Look& look);
+  void OnEvaluated(int number, const DirectoryLook& look);
+  void OnLookedAt(int number, const EntriesLook& look);
   // Calls `look` on the directory's thread, and then `on_seen` on the loop's.
+  template <typename Look>
   void BeginLook(int number, Directory* directory, std::function<Look()> look,
                  void (DirectoryWatcher::*on_seen)(int number, const Look& look));
   // Returns the directory of a look that has ended; null: it is not needed any more.
@@ -160,11 +155,11 @@ class DirectoryWatcher : public FdHandler {
   void SetWatch(int number, int watch);
   void DropWatchIfUnused(int watch);
   // Handles the outcome of a scan.
-  void OnScan(int number, const Look& look, std::string* problem);
+  void OnScan(int number, const DirectoryScan& scan, std::string* problem);
   // Adds an entry. False: there is no room.
   bool AddEntry(Directory* directory, const std::string& name);
   // Reports a socket, or follows a directory, in the entries of a directory.
-  void OnEntry(int number, const Entry& entry);
+  void OnEntry(int number, const SeenEntry& entry);
   void RemoveEntry(int number, const std::string& name);
   // Forgets the directory's entries but those in `except`.
   void DropEntries(int number, const absl::flat_hash_set<std::string>& except);
@@ -186,7 +181,8 @@ class DirectoryWatcher : public FdHandler {
   EventLoop* const loop_;
   const std::vector<DirectoryThread*> threads_;  // by spec
   Delegate* const delegate_;
-  const std::shared_ptr<const Border> border_;
+  const std::shared_ptr<const UniqueFd> inotify_;  // looks share it, and may outlive the watcher
+  const std::vector<WatchSpec> specs_;
   std::vector<Progress> progress_;  // by spec
   // Directories by number: a root has the number of its spec, and no number is used twice.
   std::map<int, Directory> directories_;
