@@ -15,61 +15,86 @@
 
 namespace vmeventd {
 
+namespace {
+
+// Records what of QEMU's start its monitor did not show: it closed before the first run state, sent
+// no greeting, or belongs to another QEMU on the same path. `may_be_starting`: at its end QEMU was
+// so young that nobody need have answered.
+void SawSilentStart(const MonitorLink& link, bool may_be_starting, Instant now, RunState* run) {
+  using Subject = RunProblem::Subject;
+  EvidenceLog& evidence = run->evidence;
+  if (!link.WasLost(now.monotonic) && link.lost() && link.closed_in_first_handshake() &&
+      run->vm.state == VmState::kUnreachable) {
+    evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
+                 link.closed_at(), EvidenceId::kNotRunning);
+  }
+  if (may_be_starting && evidence.facts.never_ran == Fact::kNone) {
+    evidence.facts.never_greeted = true;
+    evidence.Saw(absl::StrCat("no greeting came in the ",
+                              absl::ToInt64Seconds(now.wall - run->run.process_start),
+                              " s of QEMU's life: it was starting, or another client held "
+                              "its monitor"),
+                 now);
+  } else if (run->problems.Of(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
+    evidence.Saw("no greeting came: another client held the monitor, or QEMU hung", now);
+  }
+  const Problem shared_path = run->problems.Of(Subject::kPath);
+  if (!shared_path.empty() && !link.ready() && !link.closed()) evidence.Saw(shared_path.text, now);
+}
+
+// Records how the process ended or, if it is not followed, what is taken as its end.
+void SawProcess(const ProcessEnd& end, const MonitorLink& link, Instant now, RunState* run) {
+  const RunInfo& info = run->run;
+  EvidenceLog& evidence = run->evidence;
+  const std::optional<ManagerEnd>& manager_end = evidence.facts.manager_end;
+  evidence.facts.managed = info.has_manager && !info.is_container;
+  if (!info.process_tracked) {
+    return evidence.Saw(EndOfUnseen(info, /*reported=*/manager_end.has_value()), now);
+  }
+  if (link.closed()) evidence.Saw(ReporterClosed(info), link.closed_at());
+  // The manager ends the process of a container that has stopped: how that ended is no evidence.
+  const bool may_be_manager =
+      manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : end.unseen;
+  const bool by_manager = info.is_container && may_be_manager;
+  evidence.SawProcessEnd(by_manager ? ProcessEnd{} : end, now);
+}
+
+}  // namespace
+
+// The order counts: it is that of the timeline, and a doubt covers only what was recorded before.
 void VmSession::Handle(const input::ProcessGone& input, Instant now) {
+  const ProcessEnd& end = input.end;
   EnsureStarted(now);
+  saves_.Cancel();  // STOPPED removes the saved run
+  StopAsking();
+
+  // The facts of the end that are no evidence.
   steps_.OnGone();
   v1::EndNumbers* const numbers = steps_.facts()->mutable_numbers();
-  if (saved_.run.process_start > absl::InfinitePast() && now.wall > saved_.run.process_start &&
-      !input.end.unseen && !restored_unattached()) {
-    *numbers->mutable_ran_for() = ToProtoDuration(now.wall - saved_.run.process_start);
+  const absl::Time start = saved_.run.process_start;
+  if (start > absl::InfinitePast() && now.wall > start && !end.unseen && !restored_unattached()) {
+    *numbers->mutable_ran_for() = ToProtoDuration(now.wall - start);
   }
   // The end of a process that is not followed shows in its monitor, if it has one, or in its
   // manager's report.
-  if (input.end.late ||
+  if (end.late ||
       (!saved_.run.process_tracked && !link_.ShowsEnd(saved_.run.has_manager, now.monotonic) &&
        !saved_.evidence.facts.manager_end.has_value())) {
     SawEndLate(now);
   }
-  saves_.Cancel();
-  StopAsking();
-  if (MayHaveMissedEvents(input.end, now)) saved_.evidence.facts.monitored = false;
-  if (!link_.WasLost(now.monotonic) && link_.lost() && link_.closed_in_first_handshake() &&
-      saved_.vm.state == VmState::kUnreachable) {
-    saved_.evidence.Saw(&Evidence::never_ran, "monitor closed before QEMU reported its run state",
-                        link_.closed_at(), EvidenceId::kNotRunning);
-  }
-  if (MayBeStarting(now) && saved_.evidence.facts.never_ran == Fact::kNone) {
-    saved_.evidence.facts.never_greeted = true;
-    saved_.evidence.Saw(absl::StrCat("no greeting came in the ",
-                                     absl::ToInt64Seconds(now.wall - saved_.run.process_start),
-                                     " s of QEMU's life: it was starting, or another client held "
-                                     "its monitor"),
-                        now);
-  } else if (saved_.problems.Of(Subject::kMonitor).code == ProblemCode::kNoGreeting) {
-    saved_.evidence.Saw("no greeting came: another client held the monitor, or QEMU hung", now);
-  }
-  if (shares_path() && !link_.ready() && !link_.closed()) {
-    saved_.evidence.Saw(saved_.problems.Of(Subject::kPath).text, now);
-  }
+
+  // What was not seen of its life, from its start on.
+  if (MayHaveMissedEvents(end, now)) saved_.evidence.facts.monitored = false;
+  SawSilentStart(link_, MayBeStarting(now), now, &saved_);
   SawRestart(now);
-  if (WasAttached(saved_) && !link_.ready() &&
-      (!link_.closed() || MayHaveOutlivedMonitor(input.end))) {
+  // This puts what stands so far in doubt.
+  if (WasAttached(saved_) && !link_.ready() && (!link_.closed() || MayHaveOutlivedMonitor(end))) {
     saved_.evidence.facts.unfollowed = true;
     OnUnfollowedTime(now);
   }
-  const std::optional<ManagerEnd>& manager_end = saved_.evidence.facts.manager_end;
-  const RunInfo& run = saved_.run;
-  saved_.evidence.facts.managed = run.has_manager && !run.is_container;
-  if (!run.process_tracked) {
-    saved_.evidence.Saw(EndOfUnseen(run, /*reported=*/manager_end.has_value()), now);
-  } else {
-    if (link_.closed()) saved_.evidence.Saw(ReporterClosed(run), link_.closed_at());
-    // The manager ends the process of a container that has stopped: how that ended is no evidence.
-    const bool may_be_manager =
-        manager_end.has_value() ? *manager_end != ManagerEnd::kFailed : input.end.unseen;
-    const bool by_manager = run.is_container && may_be_manager;
-    saved_.evidence.SawProcessEnd(by_manager ? ProcessEnd{} : input.end, now);
-  }
+
+  // The end of the process comes last: no doubt covers it.
+  SawProcess(end, link_, now, &saved_);
   Conclude(now);
 }
 
