@@ -1,24 +1,17 @@
 #include "server/eventlog/journal.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "base/errno_status.h"
 #include "base/sync_directory.h"
-#include "base/unique_fd.h"
 #include "base/uuid.h"
 #include "server/eventlog/damage_report.h"
 #include "server/eventlog/database_check.h"
 #include "server/eventlog/evidence_types.h"
 #include "server/eventlog/file_identity.h"
+#include "server/eventlog/journal_file.h"
 #include "server/eventlog/journal_rows.h"
 #include "server/events/event_codec.h"
 #include "server/events/event_matcher.h"
@@ -125,73 +118,8 @@ constexpr char kDeleteGoing[] = R"sql(
   DELETE FROM stored WHERE sequence IN (SELECT sequence FROM going);
 )sql";
 
-// Syncs the write-ahead log: a kill may have left an unsynced commit in it, but everything that a
-// start finds counts as durable.
-absl::Status SyncLogOf(const std::string& path) {
-  const std::string log = path + "-wal";
-  const UniqueFd fd(open(log.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (fd.valid() ? fdatasync(fd.get()) == 0 : errno == ENOENT) return absl::OkStatus();
-  return absl::UnavailableError(ErrnoStatus(log, "cannot be synced", errno).message());
-}
-
 void PutMeta(SqliteDatabase& database, const char* key, const std::string& value) {
   SqliteQuery(database, "INSERT OR REPLACE INTO meta(key, value) VALUES(?, ?)", key, value).Run();
-}
-
-// Renames the database and its log. Returns the new path.
-absl::StatusOr<std::string> MoveAside(const std::string& path, absl::Time now) {
-  const std::string time = absl::FormatTime("%Y%m%dT%H%M%SZ", now, absl::UTCTimeZone());
-  std::string aside = absl::StrCat(path, ".", time);
-  struct stat info {};
-  for (int i = 2; lstat(aside.c_str(), &info) == 0; ++i)
-    aside = absl::StrCat(path, ".", time, "-", i);
-  // The log first: a database without it is whole, a log without its database is nothing.
-  for (const char* suffix : {"-shm", "-wal", ""}) {
-    const std::string from = absl::StrCat(path, suffix);
-    if (rename(from.c_str(), absl::StrCat(aside, suffix).c_str()) != 0 && errno != ENOENT) {
-      return absl::UnavailableError(ErrnoStatus(from, "cannot be moved aside", errno).message());
-    }
-  }
-  RemoveDamageReport(path);
-  if (absl::Status status = SyncDirectoryOf(path); !status.ok()) return status;
-  return aside;
-}
-
-// SQLite maps the index of its log, and extends it by one byte for each page of 4 KiB. With smaller
-// blocks, the rest is allocated by a write to the mapping, which ends the process on a full disk.
-absl::Status CheckRoom(const std::string& path) {
-  constexpr uint64_t kPage = 4096;
-  constexpr uint64_t kRoom = uint64_t{64} << 10;
-  struct statvfs room {};
-  if (statvfs(path.c_str(), &room) != 0 || room.f_bsize >= kPage ||
-      room.f_bavail * room.f_frsize >= kRoom) {
-    return absl::OkStatus();
-  }
-  return absl::UnavailableError(absl::StrCat(path, ": the disk is full"));
-}
-
-// Creates the file with mode 0640, not SQLite's 0644; the write-ahead log gets the same mode.
-absl::Status CreateFile(const std::string& path) {
-  const UniqueFd fd(
-      open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640));
-  if (!fd.valid() && errno == ELOOP) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path,
-        ": a symbolic link, which is not followed; move the file here, or link its directory"));
-  }
-  if (!fd.valid()) {
-    return absl::UnavailableError(ErrnoStatus(path, "cannot open the journal", errno).message());
-  }
-  struct stat info {};
-  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrCat(path, ": not a regular file; move it away"));
-  }
-  if (info.st_uid != geteuid()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, ": belongs to the user with the id ", info.st_uid, ", and vmeventd runs as ",
-        geteuid(), ": give it to that user, or run vmeventd as its owner"));
-  }
-  return absl::OkStatus();
 }
 
 // Checks whether the database at `path` can be used as it is. UNIMPLEMENTED: it has another
@@ -236,7 +164,7 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
   absl::StatusOr<Opened> opened = OpenLate(options, {});
   const absl::Status why = opened.status();
   if (!absl::IsDataLoss(why) && !absl::IsUnimplemented(why)) return opened;
-  const absl::StatusOr<std::string> aside = MoveAside(options.path, now);
+  const absl::StatusOr<std::string> aside = MoveJournalAside(options.path, now);
   if (!aside.ok()) return aside.status();
   const bool is_there = access(aside->c_str(), F_OK) == 0;
   spdlog::error("{}; starting a new journal", std::string(why.message()));
@@ -257,8 +185,8 @@ absl::StatusOr<Journal::Opened> Journal::Open(const JournalOptions& options, abs
 absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
                                                   const SequenceMark& begin) {
   if (absl::Status status = CheckReportedDamage(options.path); !status.ok()) return status;
-  if (absl::Status status = CreateFile(options.path); !status.ok()) return status;
-  if (absl::Status status = CheckRoom(options.path); !status.ok()) return status;
+  if (absl::Status status = CreateJournalFile(options.path); !status.ok()) return status;
+  if (absl::Status status = CheckRoomOfJournal(options.path); !status.ok()) return status;
   Opened opened;
   absl::Status status;
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -276,7 +204,7 @@ absl::StatusOr<Journal::Opened> Journal::OpenLate(const JournalOptions& options,
   }
   // The identity is ours and the version is known: a table or column that is not there was lost.
   if (absl::IsInternal(status)) return absl::DataLossError(status.message());
-  if (status.ok()) status = SyncLogOf(options.path);
+  if (status.ok()) status = SyncJournalLog(options.path);
   if (!status.ok()) return status;
   if (begin.journal_id.empty()) return opened;
   Journal& journal = *opened.journal;

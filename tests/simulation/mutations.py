@@ -160,7 +160,7 @@ MUTATIONS = [
              "SqliteQuery(*database_, ⟦kFindNoise⟧, newest, excess)",
              'VMEVENTD_GOING " WHERE sequence < ?1 AND type <> 1 ORDER BY sequence LIMIT ?2"'),
     Mutation("a-start-syncs-nothing", "server/eventlog/journal.cc",
-             "if (⟦status.ok()⟧) status = SyncLogOf", "false",
+             "if (⟦status.ok()⟧) status = SyncJournalLog", "false",
              # It takes a power loss before the next commit.
              unit_test="PowerLoss.ACommitThatTheNextStartReadsSurvivesAPowerLoss"),
     Mutation("durable-sequence-is-one-too-high-in-a-hang", "server/eventlog/event_log.cc",
