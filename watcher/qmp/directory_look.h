@@ -46,7 +46,7 @@ struct ScanRequest {
 struct DirectoryLook {
   // The inotify watch of what is at the path by now; -1: it is no directory, or cannot be watched.
   int watch = -1;
-  std::string problem;                // why it cannot be watched or read; empty: a path without one
+  std::string problem;  // why the directory cannot be watched or read; empty: it can, or is missing
   std::optional<DirectoryScan> scan;  // unset: none was requested, or there is no watch
 };
 
