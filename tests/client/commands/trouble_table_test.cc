@@ -10,7 +10,7 @@
 #include "watcher/core/proto_time.h"
 
 // The page in a browser ranks VMs itself, because it applies each event to its list. A test of the
-// page compares it with the same file (tests/system/web/web_test.py).
+// page compares it with the same file (tests/system/web/web_page_test.py).
 
 namespace vmeventd::client {
 namespace {
