@@ -313,10 +313,10 @@ TEST(Config, AMissingFileOrGroupIsAFailureAndNotAUsageError) {
        {"--tls-cert", "/none", "No such file"}},
   };
   for (Wrong row : rows) {
-    row.arguments.push_back("--check-config");
+    row.arguments.emplace_back("--check-config");
     ExpectWrong(row);
     row.arguments.pop_back();
-    row.says.push_back("cannot start");
+    row.says.emplace_back("cannot start");
     row.exit_code = 1;
     ExpectWrong(row);
     if (row.arguments[0] == "--config") continue;
