@@ -97,9 +97,9 @@ bool Judge::IsException(const Life& life, const v1::Event& stopped, int daemon) 
 
 Fault Judge::FaultOfProcess(const Life& life, int daemon) const {
   if (life.ended_under != daemon) return Fault::kEndedUnattended;
-  // A parent that reaps late leaves no status in time.
+  // The daemon waits 0.9 s for a parent that reaps late.
   const bool reads_exit = kernel_->features().pidfd_exit &&
-                          life.process->reaped_at < life.gone_at + absl::Milliseconds(50);
+                          life.process->reaped_at < life.gone_at + absl::Milliseconds(800);
   if (!reads_exit) return Fault::kStatusUnreadable;
   const bool killed = life.sender != -1;
   // The counter of its cgroup shows a kill for memory, too.

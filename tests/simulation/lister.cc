@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "absl/algorithm/container.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/events/event_codec.h"
 #include "server/rpc/queries.h"
@@ -85,12 +88,26 @@ void Lister::Ask(Daemon* daemon) {
       });
 }
 
+// The end of a run may come after the next run's start: its exit status is waited for.
+bool Lister::SeveralRun(const std::string& name) const {
+  std::set<std::string> known;
+  std::set<std::string> stopped;
+  for (const auto& [sequence, entry] : judge_->entries()) {
+    const v1::VmRef& vm = entry.event.vm();
+    if (vm.name() != name) continue;
+    known.insert(vm.run_id());
+    if (entry.event.type() == v1::EVENT_TYPE_STOPPED) stopped.insert(vm.run_id());
+  }
+  return known.size() > stopped.size() + 1;
+}
+
 void Lister::AskVm(Daemon* daemon, const std::string& name) const {
   v1::GetVmRequest request;
   request.set_vm_name(name);
   // Stopped VMs of earlier daemons are known once the journal is open.
   if (!daemon->has_journal() || daemon->PumpIsDue()) return;
   const absl::StatusOr<std::string> answer = daemon->queries().GetVm(request);
+  if (absl::IsFailedPrecondition(answer.status()) && SeveralRun(name)) return;
   const v1::Vm vm = Parsed<v1::GetVmResponse>(answer.value_or("")).vm();
   for (auto it = judge_->entries().rbegin(); it != judge_->entries().rend(); ++it) {
     const v1::Event& event = it->second.event;

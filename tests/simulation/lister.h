@@ -39,6 +39,8 @@ class Lister {
 
   void Begin();
   void Ask(Daemon* daemon);
+  // Returns whether several runs with the name have not ended yet.
+  bool SeveralRun(const std::string& name) const;
   // Requests the VM with a name, and checks the answer: the open run, or the run that stopped last.
   void AskVm(Daemon* daemon, const std::string& name) const;
   void OnAnswer(const Daemon& daemon, const Call& call, const absl::StatusOr<std::string>& answer);

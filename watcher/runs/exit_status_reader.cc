@@ -285,8 +285,8 @@ ExitStatusReader::Answer ExitStatusReader::Ask(int pidfd, int64_t pid, uint64_t 
   if (!wait_status.has_value()) wait_status = WaitStatusFromStat(pidfd, pid, start_ticks);
   // It may have been reaped between the two reads.
   if (!wait_status.has_value() && by_pidfd) wait_status = WaitStatusFromPidfd(pidfd);
-  if (wait_status.has_value()) return {Decoded(*wait_status), true};
-  return {std::nullopt, source_ == ExitStatusSource::kNone};
+  if (wait_status.has_value()) return {Decoded(*wait_status)};
+  return {.final = source_ == ExitStatusSource::kNone, .unreaped = by_pidfd};
 }
 
 void ExitStatusReader::Follow(int64_t pid) {

@@ -63,7 +63,8 @@ class ExitStatusReader : public FdHandler {
 
   struct Answer {
     std::optional<ExitStatus> status;
-    bool final = true;  // false: a later call may find more
+    bool final = true;      // false: a later call may find more
+    bool unreaped = false;  // it finds more once the parent has reaped the process
   };
   // Asks for the status of the process that `pidfd`, which is readable, stands for. `start_ticks`
   // as in PeerProcess. Never blocks.

@@ -19,10 +19,14 @@ namespace vmeventd {
 namespace {
 
 // Longest time for which the end of a run waits for the exit status, if the kernel does not have it
-// yet: a parent that reaps its children does so within this time. The status of a zombie that this
-// process may not read stays unknown.
+// yet.
 constexpr absl::Duration kStatusWait = absl::Milliseconds(100);
+// The same where only the parent's wait(2) shows the status, and nothing else decides the class: a
+// parent may be busy. The end comes before its monitor counts as lost (MonitorLink::kLostGrace).
+// The status of a zombie that is reaped later stays unknown.
+constexpr absl::Duration kReapWait = absl::Milliseconds(900);
 constexpr absl::Duration kFirstStatusWait = absl::Milliseconds(1);
+constexpr absl::Duration kLastStatusWait = absl::Milliseconds(50);
 
 }  // namespace
 
@@ -113,8 +117,7 @@ std::optional<uint64_t> ProcessWatch::ReadOomKillsOfOthers() const {
 }
 
 void ProcessWatch::AwaitEnd() {
-  status_wait_ = StatusWait{.deadline = context_->loop->Now().monotonic + kStatusWait,
-                            .backoff = kFirstStatusWait};
+  status_wait_ = StatusWait{.begin = context_->loop->Now().monotonic, .backoff = kFirstStatusWait};
   AskExitStatus();
 }
 
@@ -125,15 +128,19 @@ ExitStatusReader::Answer ProcessWatch::AskNow() const {
 void ProcessWatch::AskExitStatus() {
   const ExitStatusReader::Answer answer = AskNow();
   const absl::Duration now = context_->loop->Now().monotonic;
-  if (!answer.final && now < status_wait_->deadline) {
-    status_wait_->timer = context_->loop->AddTimer(
-        std::min(now + status_wait_->backoff, status_wait_->deadline), [this] { AskExitStatus(); });
-    status_wait_->backoff *= 2;
+  const bool decides = answer.unreaped && !run_->session().decided();
+  const absl::Duration deadline = status_wait_->begin + (decides ? kReapWait : kStatusWait);
+  if (!answer.final && now < deadline) {
+    status_wait_->timer = context_->loop->AddTimer(std::min(now + status_wait_->backoff, deadline),
+                                                   [this] { AskExitStatus(); });
+    status_wait_->backoff = std::min(2 * status_wait_->backoff, kLastStatusWait);
     return;
   }
   status_wait_.reset();
   Release();
-  run_->End(EndOf(answer.status));
+  ProcessEnd end = EndOf(answer.status);
+  if (answer.unreaped) end.status_unknown = "its parent has not reaped it";
+  run_->End(end);
 }
 
 ProcessEnd ProcessWatch::EndOfZombie(const PeerProcess& zombie) {

@@ -87,7 +87,7 @@ class ProcessWatch : public FdHandler, public SignalWatch::User {
   // State while the kernel is asked again for the exit status.
   struct StatusWait {
     TimerId timer;
-    absl::Duration deadline;
+    absl::Duration begin;
     absl::Duration backoff;
   };
   Rare<StatusWait> status_wait_;
