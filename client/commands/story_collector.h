@@ -1,9 +1,9 @@
 #pragma once
 
-#include <compare>
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -36,7 +36,9 @@ class StoryCollector {
     std::string uuid;    // empty: not known
     std::string source;  // empty: its UUID is known
 
-    auto operator<=>(const VmKey&) const = default;
+    bool operator<(const VmKey& other) const {
+      return std::tie(name, uuid, source) < std::tie(other.name, other.uuid, other.source);
+    }
   };
 
   VmStory* StoryOf(const v1::VmRef& vm, const MessageNode& node);

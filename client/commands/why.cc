@@ -92,7 +92,7 @@ void AddLateIntents(const LateIntents& intents, VmStory* story) {
 }
 
 std::optional<Failure> FirstOf(std::optional<Failure> first, std::optional<Failure> second) {
-  return first ? first : second;
+  return first ? std::move(first) : std::move(second);
 }
 
 // Explains that some of several nodes did not answer, and that the others have no `what`.
