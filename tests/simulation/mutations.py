@@ -693,6 +693,15 @@ MUTATIONS = [
     Mutation("messages-that-are-read-again-are-new", "client/sources/fleet_position.cc",
              "if (position_ && ⟦sequence <= position_->sequence⟧) return false;", "false",
              unit_test="FleetPositionTest.AfterALostConnectionItReadsOnAndRepeatsNothing"),
+    # Facts of a life that another one, a daemon that was away, or a clock that was set may change.
+    Mutation("a-watchdog-that-waited-came-as-it-was-read", "watcher/session/vm_session_events.cc",
+             'QmpText(sent.data, "action"), ⟦of->SentAt(sent, now)⟧, now);', "now",
+             # No daemon is away for as long as a press counts.
+             unit_test="VmSessionRestartTest.AWatchdogDuringAHandoverHasTheTimeAtWhichItWasSent"),
+    Mutation("an-agent-left-before-a-shutdown-was-read", "watcher/session/vm_session_events.cc",
+             "saved_.agent.CaveatAt(⟦sent_at.monotonic⟧, options_->powerdown_window);", "now.monotonic",
+             # The same.
+             unit_test="VmSessionRestartTest.AnAgentThatLeftBeforeAHandoverCountsByTheTimeOfTheShutdown"),
 ]
 
 

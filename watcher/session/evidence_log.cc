@@ -179,7 +179,7 @@ void EvidenceLog::SawPanic(const QmpEvent& event, Instant now) {
   if (ends_qemu) panic->set_action("poweroff");
 }
 
-void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
+void EvidenceLog::SawWatchdog(absl::string_view action, Instant sent_at, Instant now) {
   // The other actions (debug, none, inject-nmi) leave the guest as it is.
   if (action != "reset" && action != "shutdown" && action != "poweroff" && action != "pause") {
     return;
@@ -193,7 +193,7 @@ void EvidenceLog::SawWatchdog(absl::string_view action, Instant now) {
        {&Evidence::watchdog, &Evidence::watchdog_paused, &Evidence::watchdog_ended}) {
     facts.*fact = fact == expired ? Fact::kStands : Fact::kNone;
   }
-  watchdog_at = action == "shutdown" ? std::optional(now) : std::nullopt;
+  watchdog_at = action == "shutdown" ? std::optional(sent_at) : std::nullopt;
   Saw(absl::StrCat("WATCHDOG action=", action), now,
       paused ? EvidenceId::kWatchdogPaused : EvidenceId::kWatchdog);
 }

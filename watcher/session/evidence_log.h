@@ -73,7 +73,8 @@ struct EvidenceLog {
                    Instant now);
   void SawStop(Instant now);
   void SawPanic(const QmpEvent& event, Instant now);
-  void SawWatchdog(absl::string_view action, Instant now);
+  // `sent_at`: as for a POWERDOWN.
+  void SawWatchdog(absl::string_view action, Instant sent_at, Instant now);
   void SawHibernation(Instant now);
   // Call it if the guest still runs although its watchdog pressed the power button some time ago:
   // that press no longer counts.

@@ -77,7 +77,7 @@ VmSession::EventHandler VmSession::HandlerOf(absl::string_view event) {
        }},
       {"WATCHDOG",
        [](Of of, Event sent, Instant now) {
-         of->saved_.evidence.SawWatchdog(QmpText(sent.data, "action"), now);
+         of->saved_.evidence.SawWatchdog(QmpText(sent.data, "action"), of->SentAt(sent, now), now);
          of->Report(EventType::kWatchdogExpired, "the guest did not feed its watchdog", sent, now);
        }},
       {"SUSPEND",
@@ -143,8 +143,8 @@ void VmSession::OnShutdown(const QmpEvent& event, Instant now) {
   // The name of a reason that is newer than this program still shows whose it is.
   if (!fact.guest.has_value() && absl::StartsWith(reason, "host-")) fact.guest = false;
   if (!fact.guest.has_value() && absl::StartsWith(reason, "guest-")) fact.guest = true;
-  fact.caveat = saved_.agent.CaveatAt(now.monotonic, options_->powerdown_window);
   const Instant sent_at = SentAt(event, now);
+  fact.caveat = saved_.agent.CaveatAt(sent_at.monotonic, options_->powerdown_window);
   BeginListening(sent_at);
   if (saved_.unseen_until.has_value()) {
     fact.unseen_age = sent_at.monotonic - saved_.unseen_until->monotonic;

@@ -51,6 +51,32 @@ TEST_F(VmSessionRestartTest, APowerdownDuringAHandoverHasTheTimeAtWhichItWasSent
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+// A watchdog's press of the power button has the same window.
+TEST_F(VmSessionRestartTest, AWatchdogDuringAHandoverHasTheTimeAtWhichItWasSent) {
+  const absl::Time reported = vm_.now().wall + absl::Seconds(20);
+  vm_.HandOver(absl::Minutes(9));
+  vm_.EventAt(reported, "WATCHDOG", R"({"action": "shutdown"})");
+  vm_.EventAt(reported, "POWERDOWN", "{}");
+  vm_.Advance(absl::Minutes(2));
+  vm_.EndBy("guest-shutdown");
+  ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
+}
+
+// The agent left within the window before the SHUTDOWN was sent, and not before it was read.
+TEST_F(VmSessionRestartTest, AnAgentThatLeftBeforeAHandoverCountsByTheTimeOfTheShutdown) {
+  for (const bool in_window : {true, false}) {
+    RunningVm vm;
+    vm.Agent({.present = true, .open = true, .reported = true, .port = "ch0"});
+    vm.Event("VSERPORT_CHANGE", R"({"id": "ch0", "open": false})");
+    vm.Advance(in_window ? absl::Minutes(9) : absl::Minutes(10));
+    const absl::Time reported = vm.now().wall + absl::Seconds(20);
+    vm.HandOver(absl::Minutes(2));
+    vm.EventAt(reported, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
+    vm.End();
+    EXPECT_EQ(vm.Stopped().caveats_size(), in_window ? 1 : 0);
+  }
+}
+
 TEST_F(VmSessionRestartTest, AHandoverMissesNoPowerdown) {
   vm_.HandOver(absl::Seconds(1));
   vm_.EndBy("guest-shutdown");
