@@ -283,7 +283,11 @@ MUTATIONS = [
     Mutation("a-withdrawal-does-nothing", "watcher/session/vm_session.cc",
              "if (⟦saved_.intents.open.has_value()⟧) CloseIntent(IntentEnd::kWithdrawn, now);", "false"),
     Mutation("a-shutdown-file-is-not-taken-back", "watcher/session/vm_session_end.cc",
-             "if (⟦!saved_.file_written || saved_.evidence.decided()⟧) return;", "true"),
+             "if (⟦!(saved_.file_written || under_way) || saved_.evidence.decided()⟧) return;", "true"),
+    Mutation("a-shutdown-file-that-is-on-its-way-is-not-taken-back", "watcher/session/vm_session_end.cc",
+             "const bool under_way = ⟦steps_.file_requested()⟧;", "false",
+             # The disk is seldom slow just as a VM comes up again.
+             unit_test="VmSessionFileTest.IsTakenBackWhileItIsOnItsWay"),
     Mutation("a-kill-of-the-host-is-a-crash", "watcher/session/classification_rules.h",
              "[](In in) { return ⟦in.killed_by_other_process()⟧; },", "false"),
     Mutation("a-kill-of-nobody-known-is-a-crash", "watcher/session/classification_rules.h",

@@ -35,10 +35,9 @@ class EndSteps {
     file_ = failed && !gone_ ? Step::kUndone : Step::kDone;
     return true;
   }
-  // Call it when the VM lives on: the file is due again at its next end.
-  void OnVmRevived() {
-    if (file_ == Step::kDone) file_ = Step::kUndone;
-  }
+  // Call it when the VM lives on: the file is due again at its next end, and an answer that is on
+  // its way no longer counts.
+  void OnVmRevived() { file_ = Step::kUndone; }
 
   bool words_due() const { return words_ == Step::kUndone; }
   void RequestWords() { words_ = Step::kRequested; }

@@ -191,8 +191,11 @@ bool VmSession::RequestShutdownFile() {
 }
 
 void VmSession::RevokeShutdownFile() {
+  // A file that was asked for may be there soon.
+  const bool under_way = steps_.file_requested();
+  if (under_way && saved_.evidence.decided()) return;
   steps_.OnVmRevived();
-  if (!saved_.file_written || saved_.evidence.decided()) return;
+  if (!(saved_.file_written || under_way) || saved_.evidence.decided()) return;
   saved_.file_written = false;
   effects_.push_back(SetShutdownFile{false});
 }

@@ -215,6 +215,29 @@ TEST_F(VmSessionFileTest, IsLeftInPlaceIfALaterRunHasTheName) {
   EXPECT_EQ(vm_.file, true);
 }
 
+std::vector<bool> FilesOf(const Effects& effects) {
+  std::vector<bool> files;
+  for (const Effect& effect : effects) {
+    if (const auto* file = std::get_if<SetShutdownFile>(&effect)) files.push_back(file->there);
+  }
+  return files;
+}
+
+// On a slow disk the VM may be back before its file is there.
+TEST_F(VmSessionFileTest, IsTakenBackWhileItIsOnItsWay) {
+  vm_.Shutdown("guest-shutdown");
+  vm_.Event("STOP");
+  VmSession& session = vm_.session();
+  ASSERT_THAT(FilesOf(session.On(input::MonitorClosed{"EOF"}, vm_.now())), ElementsAre(true));
+  const MonitorInfo info{"7.2.22", "running", "uuid-1", "web1"};
+  EXPECT_THAT(FilesOf(session.On(input::MonitorReady{info}, vm_.now())), ElementsAre(false));
+  session.On(input::FileDone{absl::OkStatus()}, vm_.now());  // of both
+  const QmpEvent quit{.name = "SHUTDOWN", .data = {{"guest", false}, {"reason", "host-qmp-quit"}}};
+  session.On(input::Event{quit}, vm_.now());
+  EXPECT_THAT(FilesOf(session.On(input::MonitorClosed{"EOF"}, vm_.now())), ElementsAre(false))
+      << "the next end has its own";
+}
+
 // The host's restart.
 
 // What is saved. SessionDriver checks in every test that it is never behind.
