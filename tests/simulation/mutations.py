@@ -698,6 +698,22 @@ MUTATIONS = [
              "if (position_ && ⟦sequence <= position_->sequence⟧) return false;", "false",
              unit_test="FleetPositionTest.AfterALostConnectionItReadsOnAndRepeatsNothing"),
     # Facts of a life that another one, a daemon that was away, or a clock that was set may change.
+    Mutation("a-guest-that-was-reset-while-it-was-down-never-ran", "watcher/session/evidence_log.cc",
+             'if (run_state == "prelaunch" && ⟦went_on⟧) return;', "false",
+             # A VM that is found so seldom ends before it is resumed.
+             unit_test="UnseenStoryTest.AVmThatIsInPrelaunchAfterItsShutdownHasRun"),
+    Mutation("a-stop-in-a-doubtful-migration-finishes-it", "watcher/session/evidence_log.cc",
+             "if (⟦migrating == Fact::kDoubted⟧) Doubt(&facts.finishing_migration);", "false",
+             # It takes a libvirt that was lost in a migration, and is there at the end.
+             unit_test="UnseenStoryTest.AStopOfOneThatMayHaveFailedIsUnknownWhereItsEndIsReported"),
+    Mutation("a-reset-hides-the-hosts-shutdown", "watcher/session/evidence_log.cc",
+             "if (entry.id == EvidenceId::kSignalSent || ⟦entry.id == EvidenceId::kHostShutdown⟧) return false;", "false",
+             # The texts of the evidence are not judged.
+             unit_test="HostShutdownStoryTest.AResetThatClearsAPanicDoesNotClearIt"),
+    Mutation("last-words-count-after-a-kill", "watcher/session/evidence_log.cc",
+             "if (⟦facts.killer.has_value()⟧) return;\n  if (facts.signaller.has_value()) {", "false",
+             # Words of a QEMU that obeys and is killed by the kernel all the same.
+             unit_test="WordsStoryTest.LastWordsDoNotReplaceTheSenderOfAKill"),
     Mutation("a-watchdog-that-waited-came-as-it-was-read", "watcher/session/vm_session_events.cc",
              'QmpText(sent.data, "action"), ⟦of->SentAt(sent, now)⟧, now);', "now",
              # No daemon is away for as long as a press counts.
@@ -706,6 +722,61 @@ MUTATIONS = [
              "saved_.agent.CaveatAt(⟦sent_at.monotonic⟧, options_->powerdown_window);", "now.monotonic",
              # The same.
              unit_test="VmSessionRestartTest.AnAgentThatLeftBeforeAHandoverCountsByTheTimeOfTheShutdown"),
+    Mutation("a-stop-that-libvirt-reports-is-unexplained", "watcher/session/vm_session_events.cc",
+             "⟦saved_.run.has_manager⟧ ? Fact::kNone : Fact::kStands;", "false",
+             # A domain that is paused seldom crashes.
+             unit_test="MigrationStoryTest.ACrashOfADomainThatIsPausedIsOne"),
+    Mutation("a-reset-of-a-held-vm-asks-nothing", "watcher/session/vm_session_events.cc",
+             "    if (is_paused) ⟦poll_.AskSoon(now.monotonic);⟧\n  }\n\n  const bool repeated", ";",
+             # Why a VM is paused is not judged.
+             unit_test="PauseStoryTest.QemuIsAskedAfterAResetOfAVmThatIsHeld"),
+    Mutation("a-press-of-the-watchdog-is-ignored-by-what-waited", "watcher/session/vm_session.cc",
+             "!gone() && ⟦sent_at.monotonic⟧ >= evidence.WatchdogEnd", "now.monotonic",
+             # No daemon is away for as long as a press counts.
+             unit_test="VmSessionRestartTest.AShutdownDuringAHandoverObeysTheWatchdogOfThatTime"),
+    Mutation("a-clock-that-was-set-back-makes-events-of-the-future", "watcher/session/monitor_link.cc",
+             "*qemu_time < ⟦std::min(daemon_start, now.wall)⟧;", "daemon_start",
+             # The clock is seldom set between a start and what waited for it.
+             unit_test="MonitorLinkTest.QemusTimeIsUsedOnlyForEventsThatWaitedForThisDaemon"),
+    Mutation("a-paused-vm-is-not-asked-after-a-handover", "watcher/session/vm_session_save.cc",
+             "if (⟦saved_.evidence.facts.paused != Fact::kNone⟧) return poll_", "false",
+             # A paused VM seldom migrates in a handover.
+             unit_test="VmSessionMigrationTest.APausedVmIsAskedSoonAfterAHandover"),
+    Mutation("a-file-of-a-guest-that-is-found-paused-stays", "watcher/session/vm_session_monitor.cc",
+             "if (was_lost) saved_.vm.Regain();\n  ⟦RevokeShutdownFile();⟧", ";"),
+    Mutation("a-run-whose-end-was-not-seen-ran-until-then", "watcher/session/vm_session_end.cc",
+             "now.wall > start && ⟦!end.unseen && !restored_unattached()⟧) {", "true",
+             # How long QEMU ran is not judged.
+             unit_test="VmSessionRestartTest.OnlyAnEndThatIsSeenShowsHowLongQemuRan"),
+    Mutation("a-vm-that-never-ran-ended-with-its-host", "watcher/session/classification_rules.h",
+             "if (down() || !evidence.host_shutdown || ⟦Seen(evidence.never_ran)⟧ ||", "false",
+             # Few VMs arrive while their host shuts down.
+             unit_test="HostShutdownStoryTest.AKillOfAVmThatNeverRanIsUnknown"),
+    Mutation("a-vm-whose-migration-finishes-ended-with-its-host", "watcher/session/classification_rules.h",
+             "        ⟦Seen(evidence.finishing_migration)⟧ ||", "false",
+             # The same.
+             unit_test="HostShutdownStoryTest.AKillInTheLastPassOfAMigrationIsUnknown"),
+    Mutation("a-reset-closes-an-agents-port-that-is-reported", "watcher/session/guest_agent.cc",
+             "if (⟦!reported⟧) open = false;", "true",
+             # There are no guest agents.
+             unit_test="GuestAgentTest.AResetLeavesAChannelAsItsEventsShowIt"),
+    Mutation("a-vm-that-starts-while-its-host-shuts-down-does-not-end-with-it", "watcher/runs/run_table.cc",
+             "if (⟦!added->session().restored_unattached()⟧) ApplyHostShutdown(added);", "false"),
+    Mutation("a-monitor-that-vmeventd-closed-was-followed", "watcher/qmp/qmp_run.cc",
+             "if (⟦protocol_error⟧ || (awaits_sender() && sockets_.listener_seen)) Feed", "false",
+             # It takes an end within a second after an error of the protocol.
+             unit_test="NodeWatcherProcessTest.AnEndJustAfterVmeventdClosedItsMonitorWasNotSeen"),
+    Mutation("a-domain-whose-first-event-is-a-stop-never-ran", "watcher/libvirt/libvirt_domains.cc",
+             'if (event == "STOP") return ⟦"paused"⟧;', '"prelaunch"',
+             # libvirtd reports a RESUME first.
+             unit_test="LibvirtLostMigrationTest.IsClassified"),
+    Mutation("a-time-without-a-daemon-begins-after-it", "watcher/node/node_watcher.cc", "since = ⟦std::min(since, until)⟧;", "since",
+             # The clock is seldom set back between two daemons.
+             unit_test="RestartTest.TheGapOfARestartDoesNotBeginAfterItsEndWhenTheClockWasSetBack"),
+    Mutation("a-position-from-before-an-event-follows-it", "client/sources/merged_source.cc",
+             "        ⟦positions.erase(item.node);⟧", ";",
+             # The simulation watches one node.
+             unit_test="MergedSourceTest.APositionFromBeforeAnEventDoesNotFollowIt"),
 ]
 
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -450,6 +451,34 @@ TEST_F(MergedSourceTest, ReportsAnOpenStreamBeforeTheFirstEvent) {
     item = source->Next(absl::InfiniteDuration());
     ASSERT_FALSE(std::holds_alternative<Source::Ended>(item));
   }
+}
+
+TEST_F(MergedSourceTest, APositionFromBeforeAnEventDoesNotFollowIt) {
+  Serve(0, {1});
+  Serve(1, {2});
+  std::atomic<int> asked_for_the_time = 0;
+  const auto source = WatchNodes(
+      {{"n0", {}, servers_[0].address()}, {"n1", {}, servers_[1].address()}}, &stop_,
+      [](const std::string& /*sentence*/) {},
+      [&asked_for_the_time] {
+        ++asked_for_the_time;
+        return absl::UnixEpoch();
+      });
+  // Each node's Opened, position and event have arrived, and are taken together.
+  ASSERT_TRUE(Eventually([&] { return asked_for_the_time == 6; }));
+  std::optional<uint64_t> reached;
+  while (true) {
+    const Source::Item item = source->Next(absl::ZeroDuration());
+    if (std::holds_alternative<Source::Nothing>(item)) break;
+    ASSERT_FALSE(std::holds_alternative<Source::Ended>(item));
+    if (const auto* events = std::get_if<NodeEvents>(&item)) {
+      ASSERT_EQ(events->front().node.name, "n0");
+      reached = events->front().event.sequence();
+    } else if (const auto* position = std::get_if<ServerPosition>(&item)) {
+      EXPECT_TRUE(position->server == 1 || position->position.sequence >= reached.value_or(0));
+    }
+  }
+  EXPECT_EQ(reached, 11);
 }
 
 TEST_F(MergedSourceTest, ANodeThatIsDownHoldsUpNobody) {

@@ -219,6 +219,16 @@ TEST_F(NodeWatcherProcessTest, InputOfAnotherProcessIsNotRead) {
   EXPECT_EQ(sink_.Count(EventType::kStarted), 1);
 }
 
+// Its SHUTDOWN may not have been read.
+TEST_F(NodeWatcherProcessTest, AnEndJustAfterVmeventdClosedItsMonitorWasNotSeen) {
+  const int monitor = FollowWithManualClock();
+  qemu_.Send(monitor, "no JSON\r\n");
+  ASSERT_TRUE(UntilProblem("vm1", "monitor closed by vmeventd"));
+  qemu_.Exit();
+  ASSERT_TRUE(UntilCount(EventType::kStopped, 1));
+  EXPECT_EQ(Stopped().rule(), "unobserved");
+}
+
 // A watcher in a PID namespace of its own, where the QEMU has no number.
 class ForeignNamespaceTest : public NodeWatcherProcessTest {
  protected:

@@ -207,6 +207,17 @@ TEST_F(RestartTest, ARestartLeavesAGapThatCountsUnseenEnds) {
   EXPECT_EQ(sink_.Count(EventType::kGap), 1);
 }
 
+TEST_F(RestartTest, TheGapOfARestartDoesNotBeginAfterItsEndWhenTheClockWasSetBack) {
+  Follow(&qemu_);
+  Die();
+  previous_.daemon_existed = true;
+  options_.session.last_watched = clock_.Now().wall + absl::Hours(1);
+  Restart();
+  ASSERT_TRUE(Until([&] { return sink_.Count(EventType::kGap) > 0; }));
+  const v1::Event gap = *sink_.Last(EventType::kGap)->update.event;
+  EXPECT_EQ(FromTimestamp(gap.unwatched().start()), FromTimestamp(gap.unwatched().end()));
+}
+
 TEST_F(RestartTest, TheGapOfARestartReportsIfEarlierRunsAreUnknown) {
   Follow(&qemu_);
   Die();

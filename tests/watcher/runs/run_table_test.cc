@@ -64,6 +64,16 @@ TEST_F(RunTableTest, AnEndedRunIsRemovedAtOnceAndDestroyedLater) {
   table_.EndTurn();
 }
 
+TEST_F(RunTableTest, ARunThatBeginsWhileItsHostShutsDownEndsWithIt) {
+  table_.SetHostShutdown({.known = true, .shutting_down = true, .by = "systemd-logind"});
+  FakeRun* const run = Add("vm1", "run-1");
+  run->waits = QmpEvent{.name = "SHUTDOWN", .data = {{"guest", false}, {"reason", "host-signal"}}};
+  run->ReadNow();
+  run->End();
+  EXPECT_EQ(sink_.Last(EventType::kStopped)->update.event->shutdown().cause(),
+            ShutdownCause::kHostShutdown);
+}
+
 // The listener that a run was taken for may end in the turn in which QEMU is found to be another
 // process.
 TEST_F(RunTableTest, ADiscardedRunReleasesItsProcessAtOnce) {

@@ -61,6 +61,13 @@ TEST(GuestAgentTest, AResetMakesAnUnreportedChannelUncertain) {
   EXPECT_EQ(agent.CaveatAt(absl::Seconds(2), kAgentWindow), kPossible);
 }
 
+TEST(GuestAgentTest, AResetLeavesAChannelAsItsEventsShowIt) {
+  GuestAgent agent;
+  agent.Learn(Channel(true), AgentTime(1));
+  agent.SawReset();
+  EXPECT_EQ(agent.CaveatAt(absl::Seconds(2), kAgentWindow), kConnected);
+}
+
 TEST(GuestAgentTest, EachFurtherPortIsAskedAboutOnceAndNotWithoutLimit) {
   GuestAgent agent;
   GuestAgentInfo info = Channel(true);

@@ -127,6 +127,9 @@ TEST_F(MonitorLinkTest, QemusTimeIsUsedOnlyForEventsThatWaitedForThisDaemon) {
   EXPECT_EQ(link_.SentAt(waited, start, now_).monotonic, now_.monotonic - absl::Seconds(20));
   EXPECT_EQ(link_.SentAt(start, start, now_).wall, now_.wall);
   EXPECT_EQ(link_.SentAt(std::nullopt, start, now_).wall, now_.wall);
+  // The clock was set back since the start.
+  const absl::Time ahead = now_.wall + absl::Seconds(5);
+  EXPECT_EQ(link_.SentAt(ahead, ahead + absl::Seconds(1), now_).monotonic, now_.monotonic);
   link_.Attach();
   EXPECT_EQ(link_.SentAt(waited, start, now_).wall, now_.wall);
 }

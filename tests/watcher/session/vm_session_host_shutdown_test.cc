@@ -59,6 +59,10 @@ const StoryCase kHostShutdowns[] = {
      "ADMIN HOST_SHUTDOWN; rule host-shutdown"},
     {"AResetDoesNotEndIt", "host down; RESET; SHUTDOWN host-signal; end 0",
      "ADMIN HOST_SHUTDOWN; rule host-shutdown"},
+    {"AResetThatClearsAPanicDoesNotClearIt",
+     "host down; GUEST_PANICKED action=run; RESET; SHUTDOWN host-signal; end 0",
+     "ADMIN HOST_SHUTDOWN; rule host-shutdown; seen the host began to shut down; unseen clears: "
+     "the host"},
     {"SystemdShutdownShowsIt", "sent SIGTERM systemd-shutdow pid=1; SHUTDOWN host-signal; end 0",
      "ADMIN HOST_SHUTDOWN; rule host-shutdown"},
     {"Killall5ShowsIt", "sent SIGTERM killall5 pid=1; SHUTDOWN host-signal; end 0",
@@ -69,6 +73,13 @@ const StoryCase kHostShutdowns[] = {
      "sent SIGTERM systemd-shutdow; SHUTDOWN host-signal; end 0", "ADMIN HOST_SIGNAL"},
     {"AVmThatNeverRanStaysUnknown", "new; ready inmigrate; host down; end SIGKILL",
      "UNKNOWN NEVER_RAN; never ran"},
+    // The host that shuts down kills what is left here, and the VM lives on elsewhere.
+    {"AKillOfAVmThatNeverRanIsUnknown",
+     "new; ready inmigrate; host down; sent SIGKILL systemd; end SIGKILL",
+     "UNKNOWN NEVER_RAN; never ran; may still run; sender systemd"},
+    {"AKillInTheLastPassOfAMigrationIsUnknown",
+     "STOP; answer finish-migrate; host down; sent SIGKILL systemd; end SIGKILL",
+     "UNKNOWN MIGRATION_UNFINISHED; may still run; sender systemd"},
 };
 STORIES(HostShutdownStoryTest, HostShutdowns, kHostShutdowns);
 

@@ -60,6 +60,16 @@ TEST(VmSessionMigrationTest, TheMigrationOfAPausedVmIsSeen) {
   }
 }
 
+TEST(VmSessionMigrationTest, APausedVmIsAskedSoonAfterAHandover) {
+  RunningVm vm;
+  vm.Event("STOP");
+  vm.RunState("paused");
+  vm.HandOver(absl::Seconds(1));
+  const int before = vm.queries;
+  vm.Advance(absl::Milliseconds(10));
+  EXPECT_EQ(vm.queries, before + 1);
+}
+
 TEST(VmSessionMigrationTest, NoCommandIsSentToTheQemuOfAManager) {
   RunInfo run;
   run.name = "web1";
@@ -199,6 +209,9 @@ const StoryCase kMigrations[] = {
      "UNKNOWN MIGRATION_UNFINISHED"},
     {"AnExitInOrderAfterAStopIsTheHosts", "STOP; end 0", "ADMIN HOST_REQUEST; rule paused-exit"},
     {"ACrashOfAPausedVmIsOne", "STOP; wait 10ms; answer paused; end SIGSEGV", "CRASH QEMU_CRASHED"},
+    // libvirt reports by itself how a migration goes.
+    {"ACrashOfADomainThatIsPausedIsOne", "libvirt; ready; STOP; reported failed; end SIGSEGV",
+     "CRASH QEMU_CRASHED; file none"},
     {"ACrashOfAVmThatWasResumedIsACrash", "STOP; RESUME; end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"AnAnswerFromBeforeTheStopExplainsNothing", "STOP; answer running; end SIGSEGV",
      "UNKNOWN MIGRATION_UNFINISHED"},

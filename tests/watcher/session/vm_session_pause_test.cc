@@ -32,10 +32,14 @@ const StoryCase kPauses[] = {
      "status=completed; answer postmigrate; paused for postmigrate; last MIGRATION; SHUTDOWN "
      "host-qmp-quit; end",
      "ADMIN MIGRATED_AWAY"},
-    {"QemuIsAskedAfterAResetOfAVmThatIsHeld",
+    {"QemuIsAskedAfterAWakeUpOfAVmThatIsHeld",
      "STOP; answer paused; SUSPEND; WAKEUP; paused for nothing; asked 0; wait 10ms; asked 1; "
      "answer "
      "paused; paused for paused; end SIGTERM",
+     "ADMIN HOST_SIGNAL"},
+    {"QemuIsAskedAfterAResetOfAVmThatIsHeld",
+     "SHUTDOWN guest-shutdown; STOP; RESET; is PAUSED; paused for nothing; asked 0; wait 10ms; "
+     "asked 1; answer prelaunch; paused for prelaunch; end SIGTERM",
      "ADMIN HOST_SIGNAL"},
 };
 STORIES(PauseStoryTest, Pauses, kPauses);

@@ -62,6 +62,16 @@ TEST_F(VmSessionRestartTest, AWatchdogDuringAHandoverHasTheTimeAtWhichItWasSent)
   ExpectVerdict(vm_, ShutdownClass::kUser, ShutdownCause::kGuestPoweroff);
 }
 
+TEST_F(VmSessionRestartTest, AShutdownDuringAHandoverObeysTheWatchdogOfThatTime) {
+  vm_.Event("WATCHDOG", R"({"action": "shutdown"})");
+  vm_.Event("POWERDOWN");
+  const absl::Time reported = vm_.now().wall + absl::Seconds(20);
+  vm_.HandOver(absl::Minutes(11));
+  vm_.EventAt(reported, "SHUTDOWN", R"({"guest": true, "reason": "guest-shutdown"})");
+  vm_.End();
+  ExpectVerdict(vm_, ShutdownClass::kCrash, ShutdownCause::kWatchdog);
+}
+
 // The agent left within the window before the SHUTDOWN was sent, and not before it was read.
 TEST_F(VmSessionRestartTest, AnAgentThatLeftBeforeAHandoverCountsByTheTimeOfTheShutdown) {
   for (const bool in_window : {true, false}) {
@@ -163,6 +173,16 @@ TEST_F(VmSessionRestartTest, AnEndThatIsSeenHasOneTime) {
   vm_.RestartAndAttach();
   vm_.End();
   EXPECT_FALSE(vm_.Stopped().has_last_seen_time());
+}
+
+TEST_F(VmSessionRestartTest, OnlyAnEndThatIsSeenShowsHowLongQemuRan) {
+  for (const bool seen : {true, false}) {
+    SessionDriver vm({}, /*process_tracked=*/true, /*has_shutdown_file=*/true, absl::Minutes(5));
+    vm.Ready();
+    if (!seen) vm.Restart();
+    vm.End({.unseen = !seen});
+    EXPECT_EQ(vm.Stopped().numbers().has_ran_for(), seen);
+  }
 }
 
 // What QEMU itself reports is a sign of life at the time at which it was sent.

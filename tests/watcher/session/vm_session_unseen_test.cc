@@ -86,6 +86,11 @@ const StoryCase kUnseenResets[] = {
     {"AStopOfOneThatMayHaveFailedIsUnknown",
      "libvirt; ready; MIGRATION status=active; lost; ready; declare; STOP; end SIGSEGV",
      "UNKNOWN UNOBSERVED; rule snapshot; intent intent-1; seen STOP in a migration"},
+    // libvirt has followed it to its end: only the migration is in doubt.
+    {"AStopOfOneThatMayHaveFailedIsUnknownWhereItsEndIsReported",
+     "libvirt; ready; MIGRATION status=active; lost; ready; declare; STOP; reported failed; end "
+     "SIGSEGV",
+     "UNKNOWN UNOBSERVED; rule snapshot; intent intent-1; seen STOP in a migration"},
     {"AnArrivalBeforeMayHaveRun", "new; ready inmigrate; lost; gone 1",
      "UNKNOWN UNOBSERVED; rule snapshot"},
     {"AVmThatWaitedMayHaveRun", "new; ready prelaunch; lost; sent SIGTERM earlyoom; gone SIGTERM",
@@ -144,9 +149,16 @@ const StoryCase kRestarts[] = {
     {"AVmThatIsPausedIsNotDown",
      "SHUTDOWN guest-shutdown; STOP; attach paused; last PAUSED; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT; seen (clears: SHUTDOWN reason=guest-shutdown"},
+    {"TheFileOfAVmThatIsFoundPausedIsTakenBack",
+     "SHUTDOWN guest-shutdown; STOP; closed; file written; ready paused; file removed; SHUTDOWN "
+     "host-qmp-quit; end 0",
+     "ADMIN HOST_QUIT"},
     {"AVmThatIsInPrelaunchIsNotDown",
      "SHUTDOWN guest-shutdown; STOP; attach prelaunch; last PAUSED; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT; seen (clears: SHUTDOWN reason=guest-shutdown"},
+    // Only its reset leads to `prelaunch`: it ran before that.
+    {"AVmThatIsInPrelaunchAfterItsShutdownHasRun",
+     "SHUTDOWN guest-shutdown; STOP; attach prelaunch; end SIGSEGV", "CRASH QEMU_CRASHED"},
     {"AVmThatIsInAnIoErrorIsNotDown",
      "SHUTDOWN guest-shutdown; STOP; attach io-error; last PAUSED; SHUTDOWN host-qmp-quit; end",
      "ADMIN HOST_QUIT; seen (clears: SHUTDOWN reason=guest-shutdown"},
