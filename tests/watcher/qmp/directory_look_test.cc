@@ -29,6 +29,7 @@ using testing::UnorderedElementsAre;
 
 std::vector<std::string> NamesOf(const std::vector<SeenEntry>& entries) {
   std::vector<std::string> names;
+  names.reserve(entries.size());
   for (const SeenEntry& entry : entries) names.push_back(entry.name);
   return names;
 }
