@@ -117,7 +117,7 @@ TEST_F(TopTest, AFrameShowsTheStateOfTheNode) {
             "Jul 01 11:59:00  web1  STOPPED     USER?    guest poweroff\n");
   EXPECT_THAT(pauses_, testing::IsEmpty());
   EXPECT_THAT(request_.filter().types(), ElementsAre(v1::EVENT_TYPE_STOPPED));
-  EXPECT_EQ(request_.start_time().seconds(), kFrameTime - 24 * 60 * 60) << "for crashes";
+  EXPECT_EQ(request_.start_time().seconds(), kFrameTime - int64_t{24} * 60 * 60) << "for crashes";
 }
 
 TEST_F(TopTest, AJournalThatCannotBeReadHidesNothingElse) {
