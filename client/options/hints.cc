@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "base/spelling.h"
 #include "client/cli/values.h"
+#include "client/output/shell_quote.h"
 
 namespace vmeventd::client {
 namespace {
@@ -107,6 +108,23 @@ std::string Elsewhere(const CLI::App& program, absl::string_view option) {
   return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "));
 }
 
+// Whether the command takes options alone, as doctor does.
+bool TakesNoWords(const CLI::App& command) {
+  return command.get_parent() != nullptr && command.get_subcommands({}).empty() &&
+         absl::c_all_of(command.get_options(),
+                        [](const CLI::Option* one) { return one->nonpositional(); });
+}
+
+// A proposal for a word that may be a VM's name.
+std::string WhyInstead(const CLI::App& command, absl::string_view name) {
+  if (TakesNoWords(command)) {
+    return absl::StrCat("; ", command.get_name(), " takes no VM; write `vmevents why ",
+                        QuoteForShell(name), "`");
+  }
+  const std::string argument = absl::StrCat(" ", name);
+  return DidYouMean({"why", argument});
+}
+
 }  // namespace
 
 std::vector<const CLI::App*> CommandsOf(const CLI::App& app) {
@@ -144,11 +162,12 @@ std::string HintFor(const CLI::App& command, absl::string_view typed) {
   if (std::string elsewhere = Elsewhere(*program, typed); !elsewhere.empty()) return elsewhere;
   if (is_letter && typed.size() == 2) return "";  // every letter is near to every other
   if (!is_option && absl::c_any_of(typed, absl::ascii_isdigit)) {
-    // No command has a digit, and most VMs have one.
-    const std::string name = absl::StrCat(" ", typed);
-    return DidYouMean({"why", name});
+    return WhyInstead(command, typed);  // no command has a digit, and most VMs have one
   }
   const std::string nearest = NearestName(typed, names);
+  if (nearest.empty() && !is_option && !typed.empty() && TakesNoWords(command)) {
+    return WhyInstead(command, typed);
+  }
   return DidYouMean({nearest});
 }
 

@@ -17,7 +17,8 @@ std::vector<std::string> OptionsOf(const CLI::App& app);
 
 // Completes the error about a word that `command` does not know, such as "; did you mean --since?".
 // Proposes this program's name for a word of kubectl, journalctl, virsh or docker, or a name with a
-// similar spelling. Empty: no name is similar.
+// similar spelling, or `vmevents why` for a word that may be a VM's name. Empty: no name is
+// similar.
 std::string HintFor(const CLI::App& command, absl::string_view typed);
 
 }  // namespace vmeventd::client
