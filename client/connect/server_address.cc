@@ -39,7 +39,20 @@ absl::StatusOr<ServerAddress> ParseUnix(absl::string_view text) {
   return address;
 }
 
-bool IsPort(absl::string_view port);
+bool IsNumber(absl::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
+}
+
+bool IsPort(absl::string_view port) {
+  uint32_t number = 0;
+  return IsNumber(port) && absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535;
+}
+
+// The fault of a port that is none.
+std::string BadPort(absl::string_view port) {
+  if (port.empty()) return "has no port after its colon";
+  return absl::StrCat("has the port \"", port, "\", which is not a number from 1 to 65535");
+}
 
 // Parses "alice@node1:2222". A word that ssh could take for an option is refused.
 absl::StatusOr<ServerAddress> ParseSsh(absl::string_view text) {
@@ -48,7 +61,7 @@ absl::StatusOr<ServerAddress> ParseSsh(absl::string_view text) {
   const size_t colon = rest.rfind(':');
   if (colon != absl::string_view::npos && rest.back() != ']') {
     address.port = std::string(rest.substr(colon + 1));
-    if (!IsPort(address.port)) return BadAddress(text, "has no port from 1 to 65535");
+    if (!IsPort(address.port)) return BadAddress(text, BadPort(address.port));
     rest = rest.substr(0, colon);
   }
   const bool good = std::all_of(rest.begin(), rest.end(), [](char c) {
@@ -62,10 +75,41 @@ absl::StatusOr<ServerAddress> ParseSsh(absl::string_view text) {
   return address;
 }
 
-bool IsPort(absl::string_view port) {
-  uint32_t number = 0;
-  return !port.empty() && std::all_of(port.begin(), port.end(), absl::ascii_isdigit) &&
-         absl::SimpleAtoi(port, &number) && number >= 1 && number <= 65535;
+absl::Status OnlyANumber(absl::string_view text) {
+  return absl::InvalidArgumentError(absl::StrCat("the address \"", text,
+                                                 "\" is only a number and names no host; write "
+                                                 "127.0.0.1:",
+                                                 text));
+}
+
+// Parses HOST[:PORT] or [IPV6][:PORT]. The error is the fault alone, which completes "the address".
+absl::StatusOr<ServerAddress> ParseHostAndPort(absl::string_view text,
+                                               absl::string_view default_port) {
+  const auto bad = [](absl::string_view fault) { return absl::InvalidArgumentError(fault); };
+  if (text.empty()) return bad("is empty");
+  if (absl::StrContains(text, "://")) return bad("is a URL");
+  absl::string_view host = text;
+  absl::string_view port = default_port;
+  const size_t colon = text.rfind(':');
+  if (colon != absl::string_view::npos && text.back() != ']') {
+    host = text.substr(0, colon);
+    port = text.substr(colon + 1);
+  }
+  const bool bracketed = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]");
+  if (!bracketed && absl::StrContains(host, ':')) {
+    return bad("has an IPv6 address without brackets around it");
+  }
+  if (!IsPort(port)) return bad(BadPort(port));
+  if (host.empty()) return bad("names no host");
+  const absl::string_view others = bracketed ? ":.%" : "-._";  // with a zone: fe80::1%eth0
+  const bool good = std::all_of(host.begin(), host.end(), [others](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains(others, c);
+  });
+  if (!good) return bad("has a character that host names must not have");
+  ServerAddress address;
+  address.host = std::string(host);
+  address.port = std::string(port);
+  return address;
 }
 
 std::string HostAndPort(absl::string_view host, absl::string_view port) {
@@ -79,39 +123,24 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
                                                  absl::string_view default_port) {
   if (absl::StartsWith(text, "unix:") || absl::StartsWith(text, "/")) return ParseUnix(text);
   if (absl::StartsWith(text, "ssh://")) return ParseSsh(text);
-  if (text.empty()) return BadAddress(text, "is empty");
-  if (absl::StrContains(text, "://")) return BadAddress(text, "is a URL");
-  if (absl::StrContains(text, '/')) {
+  if (absl::StrContains(text, '/') && !absl::StrContains(text, "://")) {
     return BadAddress(text, "looks like a path, which must begin with unix: or /");
   }
-  if (std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    return absl::InvalidArgumentError(absl::StrCat("the address \"", text,
-                                                   "\" is only a number and names no host; write "
-                                                   "127.0.0.1:",
-                                                   text));
-  }
-  absl::string_view host = text;
-  absl::string_view port = default_port;
-  const size_t colon = text.rfind(':');
-  if (colon != absl::string_view::npos && text.back() != ']') {
-    host = text.substr(0, colon);
-    port = text.substr(colon + 1);
-  }
-  if (!IsPort(port)) return BadAddress(text, "has no port from 1 to 65535");
-  const bool bracketed = absl::ConsumePrefix(&host, "[") && absl::ConsumeSuffix(&host, "]");
-  if (host.empty()) return BadAddress(text, "names no host");
-  if (!bracketed && absl::StrContains(host, ':')) {
-    return BadAddress(text, "has an IPv6 address without brackets around it");
-  }
-  const absl::string_view others = bracketed ? ":.%" : "-._";  // with a zone: fe80::1%eth0
-  const bool good = std::all_of(host.begin(), host.end(), [others](char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains(others, c);
-  });
-  if (!good) return BadAddress(text, "has a character that host names must not have");
-  ServerAddress address;
-  address.host = std::string(host);
-  address.port = std::string(port);
-  return address;
+  if (IsNumber(text)) return OnlyANumber(text);
+  absl::StatusOr<ServerAddress> address = ParseHostAndPort(text, default_port);
+  return address.ok() ? address : BadAddress(text, address.status().message());
+}
+
+absl::StatusOr<ServerAddress> ParseListenAddress(absl::string_view text,
+                                                 absl::string_view default_port) {
+  if (IsNumber(text)) return OnlyANumber(text);
+  const bool is_path = absl::StartsWith(text, "unix:") || absl::StartsWith(text, "/");
+  absl::StatusOr<ServerAddress> address =
+      is_path ? absl::InvalidArgumentError("is a path") : ParseHostAndPort(text, default_port);
+  if (address.ok()) return address;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the address \"", text, "\" ", address.status().message(),
+      "; write HOST:PORT, such as 127.0.0.1:", default_port, " or [::1]:", default_port));
 }
 
 ServerAddress DefaultServerAddress(unsigned uid, absl::string_view xdg_runtime_dir,

@@ -36,6 +36,11 @@ inline constexpr char kSystemSocket[] = "/run/vmeventd/vmeventd.sock";
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text,
                                                  absl::string_view default_port = kDefaultPort);
 
+// Parses the address at which to listen: HOST[:PORT] or [IPV6][:PORT]. INVALID_ARGUMENT names the
+// fault and the correct form.
+absl::StatusOr<ServerAddress> ParseListenAddress(absl::string_view text,
+                                                 absl::string_view default_port);
+
 // Returns unix:/run/vmeventd/vmeventd.sock for root. For another user, vmeventd/vmeventd.sock in
 // the user's runtime directory (`xdg_runtime_dir`; if empty, /run/user/UID), or the system's socket
 // if that one does not exist. `may_exist` returns whether a path exists; it also returns true for a

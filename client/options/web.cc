@@ -16,8 +16,7 @@ void AddWeb(CLI::App* program, Reading* reading) {
   command->listen = {.host = "127.0.0.1", .port = "9557"};
   AddOption(app, "--listen", "HOST:PORT", "address to listen on (default 127.0.0.1:9557)",
             [web = command](const std::string& text) {
-              web->listen = Need(ParseServerAddress(text, "9557"));
-              if (web->listen.host.empty()) Wrong("a page needs HOST:PORT, such as 127.0.0.1:9557");
+              web->listen = Need(ParseListenAddress(text, "9557"));
             });
   AddPair(app, "--web-cert", "use TLS with this certificate, PEM; needs --web-key", "--web-key",
           &command->tls);

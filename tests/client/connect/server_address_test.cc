@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -62,8 +63,22 @@ TEST(ParseServerAddress, RefusesAMalformedAddressWithTheReason) {
   EXPECT_THAT(AddressComplaint(":80"), HasSubstr("names no host"));
   EXPECT_THAT(AddressComplaint("[]:80"), HasSubstr("names no host"));
   EXPECT_THAT(AddressComplaint("a b:80"), HasSubstr("host names must not have"));
-  for (const char* port : {"host:", "host:0", "host:65536", "host:x", "host:+1", "host: 1"}) {
-    EXPECT_THAT(AddressComplaint(port), HasSubstr("no port from 1 to 65535")) << port;
+  EXPECT_THAT(AddressComplaint("host:"), HasSubstr("has no port after its colon"));
+  for (const char* port : {"0", "65536", "x", "+1", " 1"}) {
+    EXPECT_THAT(
+        AddressComplaint(absl::StrCat("host:", port)),
+        HasSubstr(absl::StrCat("has the port \"", port, "\", which is not a number from 1")));
+  }
+}
+
+TEST(ParseListenAddress, TakesTheHostsAndPortsOfAServerAndNoOtherAddress) {
+  EXPECT_EQ(ToText(*ParseListenAddress("127.0.0.1", "9557")), "127.0.0.1:9557");
+  EXPECT_EQ(ToText(*ParseListenAddress("[::1]:80", "9557")), "[::1]:80");
+  for (const char* wrong : {"", ":80", "::1", "host:99999", "unix:/x", "/x", "ssh://x", "a/b"}) {
+    const auto address = ParseListenAddress(wrong, "9557");
+    ASSERT_FALSE(address.ok()) << wrong;
+    EXPECT_THAT(std::string(address.status().message()),
+                testing::EndsWith("; write HOST:PORT, such as 127.0.0.1:9557 or [::1]:9557"));
   }
 }
 
