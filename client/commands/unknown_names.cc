@@ -5,17 +5,30 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/glob.h"
 #include "base/spelling.h"
 #include "client/commands/not_found.h"
 #include "client/commands/some_of.h"
+#include "client/output/or_list.h"
 #include "client/output/terminal_text.h"
 #include "client/output/wanted.h"
 #include "client/sources/events_command.h"
 
 namespace vmeventd::client {
+namespace {
+
+// The VMs whose names begin with the word; if there are none, the VM with the nearest name. Empty:
+// no name is near.
+std::string NearestTo(const std::string& word, const VmNames& names) {
+  VmNames begun;
+  absl::c_copy_if(names, std::inserter(begun, begun.end()),
+                  [&word](const std::string& name) { return absl::StartsWith(name, word); });
+  if (!begun.empty()) return SomeOf(begun);
+  return EscapeForTerminal(NearestName(word, {names.begin(), names.end()}));
+}
+
+}  // namespace
 
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNames& known) {
   std::vector<std::string> unknown;
@@ -49,18 +62,12 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation
   NodeVms all;
   static_cast<void>(source->ReadVms({}, /*stopped_too=*/true, &all));  // only for a hint
   const VmNames names = VmNamesOf(all);
-  // The VMs whose names begin with the word; if there are none, the VM with the nearest name.
-  VmNames begun;
-  absl::c_copy_if(names, std::inserter(begun, begun.end()),
-                  [&](const std::string& name) { return absl::StartsWith(name, unknown.front()); });
-  const std::string nearest =
-      !begun.empty()
-          ? SomeOf(begun)
-          : EscapeForTerminal(NearestName(unknown.front(), {names.begin(), names.end()}));
-  const auto quote = [](std::string* out, const std::string& name) {
-    absl::StrAppend(out, "\"", EscapeForTerminal(name), "\"");
-  };
-  return NotFound(absl::StrCat("VM ", absl::StrJoin(unknown, ", ", quote)), invocation,
+  const std::string nearest = unknown.size() == 1 ? NearestTo(unknown.front(), names) : "";
+  std::vector<std::string> quoted;
+  for (const std::string& name : unknown) {
+    quoted.push_back(absl::StrCat("\"", EscapeForTerminal(name), "\""));
+  }
+  return NotFound(absl::StrCat("VM ", OrList(quoted)), invocation,
                   names.empty()     ? "; no VM is"
                   : nearest.empty() ? ListHint(invocation)
                                     : absl::StrCat("; did you mean ", nearest, "?"));

@@ -21,7 +21,8 @@ VmNames VmNamesOf(const NodeVms& vms);
 // Returns the names and globs of the filter that match no known name.
 std::vector<std::string> UnknownNames(const v1::EventFilter& filter, const VmNames& known);
 
-// The failure for unknown names, which lists known ones. Asks the source for all VMs.
+// The failure for unknown names; for a single one it proposes known names. Asks the source for all
+// VMs.
 Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation& invocation,
                        ListSource* source);
 

@@ -430,6 +430,11 @@ TEST_F(WhyTest, TheErrorForAnUnknownNameNamesKnownOnes) {
             "no VM \"mail\" is known here; `vmevents vms --all` lists those that are");
   EXPECT_EQ(Why("vm_names: 'web2'")->sentence, "no VM \"web2\" is known here; did you mean web1?");
   EXPECT_THAT(Why("vm_names: 'WEB1'")->sentence, HasSubstr("did you mean web1?"));
+  EXPECT_EQ(Why("vm_names: ['web2', 'mail']")->sentence,
+            "no VM \"web2\" or \"mail\" is known here; `vmevents vms --all` lists those that are")
+      << "a proposal would not show of which name it is";
+  EXPECT_THAT(Why("vm_names: ['a', 'b', 'c']")->sentence,
+              HasSubstr("no VM \"a\", \"b\" or \"c\" is known here"));
   EXPECT_THAT(Why("vm_names: 'web1' run_ids: 'other'")->sentence,
               HasSubstr("no such run is known here"));
   failure = Why("vm_names: ['web1', 'mail*']");
