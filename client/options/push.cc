@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -42,6 +43,15 @@ const PushSinkKind* ChooseSink(const SinkTable& sinks, const PushCommand& push) 
     if (!OptionOf(push.follow.sink_options, kind->flag).empty()) return kind;
   }
   return SinkOfUrl(sinks, push.url);
+}
+
+// The beginning of a URL up to its host: the rest may be a secret. Empty: the host has a password.
+absl::string_view BeginOfUrl(absl::string_view url) {
+  constexpr absl::string_view kEnd = "://";
+  const size_t scheme = url.find(kEnd);
+  const size_t host = scheme == absl::string_view::npos ? 0 : scheme + kEnd.size();
+  const absl::string_view begin = url.substr(0, url.find_first_of("/?#", host));
+  return absl::StrContains(begin, '@') ? "" : begin;
 }
 
 // The options that `add` adds to the command.
@@ -92,6 +102,9 @@ void CheckPush(const CLI::App& app, const OptionContext& context, const SinkTabl
                        Joined(sinks, "`, `vmevents push ", &PushSinkKind::example),
                        "`, or --url-file"),
           "push");
+  }
+  if (!push->url.empty() && SinkOfUrl(sinks, push->url) == nullptr) {
+    Wrong(std::string(UnknownUrlError(sinks, BeginOfUrl(push->url)).message()));
   }
   push->sinks = &sinks;
   push->sink = ChooseSink(sinks, *push);

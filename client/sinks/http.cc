@@ -85,7 +85,7 @@ absl::StatusOr<PushTarget> ParseHttpTarget(absl::string_view url, bool insecure)
   const std::string scheme = PartOf(parsed.get(), CURLUPART_SCHEME);
   const std::string host = PartOf(parsed.get(), CURLUPART_HOST);
   if (code != CURLUE_OK || (scheme != "https" && scheme != "http")) {
-    return wrong("URL: it is no URL of HTTP; write https://HOST/PATH");
+    return wrong("URL: after http:// or https:// it has no valid host; write https://HOST/PATH");
   }
   if (!PartOf(parsed.get(), CURLUPART_FRAGMENT).empty()) {
     return wrong("URL: the part after # is never sent; remove it");

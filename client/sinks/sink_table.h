@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/sinks/push_sink.h"
@@ -20,9 +21,13 @@ struct SinkTable {
 // The sink that takes such a URL; null: none.
 const PushSinkKind* SinkOfUrl(const SinkTable& sinks, absl::string_view url);
 
-// Parses and checks the URL of a push. Its prefix chooses the sink, by default the first. An
-// unencrypted URL is accepted only for loopback, or if `insecure`. INVALID_ARGUMENT names the
-// fault, without the path; FAILED_PRECONDITION: libcurl is missing.
+// The error for a URL that no sink takes, with those that are taken. `shown` is what the error may
+// show of the URL, which may be a secret; it is not escaped. Empty: nothing.
+absl::Status UnknownUrlError(const SinkTable& sinks, absl::string_view shown);
+
+// Parses and checks the URL of a push. Its prefix chooses the sink. An unencrypted URL is accepted
+// only for loopback, or if `insecure`. INVALID_ARGUMENT names the fault, without the path;
+// FAILED_PRECONDITION: libcurl is missing.
 absl::StatusOr<PushTarget> ParsePushTarget(const SinkTable& sinks, absl::string_view url,
                                            bool insecure);
 

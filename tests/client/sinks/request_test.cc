@@ -13,6 +13,7 @@
 #include "client/sinks/push_target.h"
 #include "client/sinks/set_aside_line.h"
 #include "client/sinks/signature.h"
+#include "client/sinks/sink_table.h"
 #include "client/sinks/sinks.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -329,6 +330,9 @@ TEST(PushTargetTest, ATextThatIsNoUrlIsRefused) {
        {"", "hooks.example/x", "https://", "https://a b/", "https://a/\n", "ftp://x/", "x://y/"}) {
     EXPECT_THAT(UrlComplaint(url), HasSubstr("write https://HOST/PATH")) << url;
   }
+  EXPECT_EQ(UrlComplaint("hunter2"),
+            "URL: it does not begin with https://, http://, tls:// or nats://; write "
+            "https://HOST/PATH or nats://HOST");
   EXPECT_THAT(UrlComplaint("https://me:hunter2@x/"), HasSubstr("--header-file"));
   EXPECT_THAT(UrlComplaint("https://me:hunter2@x/"), Not(HasSubstr("hunter2")));
   EXPECT_THAT(UrlComplaint("https://x/#y"), HasSubstr("never sent"));
