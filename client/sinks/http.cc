@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -14,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/clock.h"
+#include "base/errno_status.h"
 #include "base/loopback.h"
 #include "base/shared_library.h"
 #include "client/output/terminal_text.h"
@@ -46,9 +49,9 @@ struct CurlFree {
   void operator()(CURL* easy) const { CURL_FUNCTION(curl_easy_cleanup)(easy); }
 };
 
-std::string PartOf(CURLU* url, CURLUPart part) {
+std::string PartOf(CURLU* url, CURLUPart part, unsigned flags = 0) {
   char* text = nullptr;
-  if (CURL_FUNCTION(curl_url_get)(url, part, &text, 0) != CURLUE_OK) return "";
+  if (CURL_FUNCTION(curl_url_get)(url, part, &text, flags) != CURLUE_OK) return "";
   return std::unique_ptr<char, CurlFree>(text).get();
 }
 
@@ -157,8 +160,32 @@ void Set(CURL* easy, CURLoption option, Value value, absl::Status* status) {
                                        ": ", CURL_FUNCTION(curl_easy_strerror)(code))));
 }
 
+// Why there is no connection; unset: the system gave no reason. Only libcurl's own sentence tells
+// whether that is the receiver's address or a proxy's, so that both are named.
+std::optional<std::string> ConnectFault(CURL* easy) {
+  long error = 0;
+  char* url = nullptr;  // owned by the handle
+  CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_OS_ERRNO, &error);
+  CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_EFFECTIVE_URL, &url);
+  const std::unique_ptr<CURLU, CurlFree> parsed(CURL_FUNCTION(curl_url)());
+  if (error == 0 || url == nullptr ||
+      CURL_FUNCTION(curl_url_set)(parsed.get(), CURLUPART_URL, url, 0) != CURLUE_OK) {
+    return std::nullopt;
+  }
+  const bool may_use_proxy = PartOf(parsed.get(), CURLUPART_SCHEME) == "https";
+  const std::string where =
+      absl::StrCat(EscapeForTerminal(PartOf(parsed.get(), CURLUPART_HOST)), ":",
+                   PartOf(parsed.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT),
+                   may_use_proxy ? ", or at the proxy if $https_proxy names one" : "");
+  if (error == ECONNREFUSED) return absl::StrCat("nobody listens at ", where);
+  return absl::StrCat("no connection to ", where, ": ", ErrnoText(static_cast<int>(error)));
+}
+
 // The reason why a request got no answer: libcurl's words, and what they may mean.
-std::string FaultOf(CURLcode code, const char* detail) {
+std::string FaultOf(CURL* easy, CURLcode code, const char* detail) {
+  if (code == CURLE_COULDNT_CONNECT) {
+    if (std::optional<std::string> fault = ConnectFault(easy)) return *std::move(fault);
+  }
   const std::string why =
       EscapeForTerminal(*detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code));
   if (code != CURLE_SSL_CONNECT_ERROR) return why;
@@ -190,7 +217,7 @@ HttpAnswer Post(HttpClient* client, const std::string& body,
   if (client->head == absl::InfiniteFuture()) {
     if (code == CURLE_ABORTED_BY_CALLBACK) return {.stopped = true};
     if (code == CURLE_OK) return {.fault = "its answer is cut"};
-    return {.fault = FaultOf(code, client->error.data())};
+    return {.fault = FaultOf(easy, code, client->error.data())};
   }
   long status = 0;
   CURL_FUNCTION(curl_easy_getinfo)(easy, CURLINFO_RESPONSE_CODE, &status);

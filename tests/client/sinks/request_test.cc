@@ -1,6 +1,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 #include <thread>
 
@@ -296,6 +297,19 @@ TEST(PushAnswerTest, AnAnswerIsValidOnceItsHeadersAreComplete) {
     const HttpAnswer answer = AnswerOf(response);
     EXPECT_EQ(answer.status, 0) << response;
     EXPECT_NE(answer.fault, "") << response;
+  }
+}
+
+TEST(PushAnswerTest, APortOnWhichNobodyListensIsNamed) {
+  uint16_t port = 0;
+  const UniqueFd held = e2e::HoldOnLoopback(&port);
+  setenv("no_proxy", "*", 1);  // whatever proxy the environment of the tests has
+  for (const auto& [scheme, and_proxy] :
+       {std::pair("http", ""), std::pair("https", ", or at the proxy if $https_proxy names one")}) {
+    const std::string url = absl::StrCat(scheme, "://127.0.0.1:", port, "/secret");
+    const auto post = MakeHttpPost(url, {}, absl::Seconds(30), {});
+    EXPECT_EQ(ReasonOf((*post)("the body", {})),
+              absl::StrCat("nobody listens at 127.0.0.1:", port, and_proxy));
   }
 }
 
