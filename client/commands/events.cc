@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "client/commands/label_hint.h"
 #include "client/commands/print.h"
+#include "client/commands/run_hint.h"
 #include "client/output/node_event.h"
 #include "watcher/core/proto_time.h"
 
@@ -28,9 +29,10 @@ std::string NothingFound(const EventsCommand& command, ListSource* source, absl:
     begin = absl::FormatTime("%Y-%m-%d %H:%M:%S", FromTimestamp(one.event.observe_time()), zone);
     return false;
   });
-  const std::string labels = ExplainLabels(request.filter(), source);
-  if (unread) return absl::StrCat("no events match", labels);
-  return absl::StrCat("no events match", labels, "; the journal ",
+  const std::string why =
+      absl::StrCat(ExplainLabels(request.filter(), source), ExplainRuns(request.filter(), source));
+  if (unread) return absl::StrCat("no events match", why);
+  return absl::StrCat("no events match", why, "; the journal ",
                       begin.empty() ? "has no event" : absl::StrCat("begins ", begin));
 }
 

@@ -225,6 +225,35 @@ TEST_F(CommandsTest, ALabelThatNoVmHasIsExplained) {
   EXPECT_EQ(empty_, "no VMs match; no VM has a label \"projet\", or any other");
 }
 
+TEST_F(CommandsTest, ARunOrASourceThatNoEventAndNoVmHasIsExplained) {
+  server_.service().list_events = [](const v1::ListEventsRequest& request,
+                                     v1::ListEventsResponse* response) {
+    const v1::EventFilter& filter = request.filter();
+    if (!filter.run_ids().empty() && filter.run_ids(0) == "old" && filter.types().empty()) {
+      *response->add_events() = MakeEvent(1);
+    }
+    return grpc::Status::OK;
+  };
+  server_.service().list_vms = [](const v1::ListVmsRequest& request,
+                                  v1::ListVmsResponse* response) {
+    if (request.sources().empty() || request.sources(0) == "qmp") {
+      *response->add_vms() = FromText<v1::Vm>("ref { name: 'a' run_id: 'r' source: 'qmp' }");
+    }
+    return grpc::Status::OK;
+  };
+  const auto why = [this](const std::string& filter) {
+    EXPECT_FALSE(Run(EventsOf(absl::StrCat("filter { types: EVENT_TYPE_PAUSED ", filter, " }"))));
+    return empty_;
+  };
+  constexpr char kNone[] = "no events match; the journal has no event";
+  EXPECT_EQ(why("run_ids: ['r', 'old'] sources: 'qmp'"), kNone);
+  EXPECT_EQ(why("run_ids: ['r', 'zzz']"),
+            "no events match; no event and no VM has the run ID \"zzz\"; the journal has no event");
+  EXPECT_EQ(
+      why("sources: 'nope'"),
+      "no events match; no event and no VM is of a source \"nope\"; the journal has no event");
+}
+
 // A run of a VM that ended, or began, so many seconds after 1970.
 NodeVm RunAt(const std::string& name, v1::VmState state, int64_t time,
              v1::ShutdownClass end = v1::SHUTDOWN_CLASS_UNSPECIFIED) {
