@@ -149,9 +149,8 @@ absl::StatusOr<std::unique_ptr<TlsFiles>> OpenTls(const Config& config, const Cl
 
 // Makes the state directory, and takes its lock.
 absl::StatusOr<UniqueFd> LockState(const Config& config) {
-  absl::Status status = MakeOwnDirectory(config.state_dir);
-  if (status.ok()) status = CheckOwner(config.state_dir);
-  if (!status.ok()) return status;
+  absl::Status made = MakeStateDirectory(config.state_dir);
+  if (!made.ok()) return made;
   return LockFile(config.state_dir + "/lock");
 }
 

@@ -63,6 +63,14 @@ absl::Status MakeOwnDirectory(const std::string& path, std::optional<gid_t> grou
   return absl::OkStatus();
 }
 
+absl::Status MakeStateDirectory(const std::string& path) {
+  const absl::Status made = MakeOwnDirectory(path);
+  if (made.ok()) return CheckOwner(path);
+  return absl::Status(
+      made.code(),
+      absl::StrCat(made.message(), "; choose another directory for the state with --state-dir"));
+}
+
 absl::Status CheckOwner(const std::string& path, bool others_files) {
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) return ErrnoStatus(path, "cannot be examined", errno);

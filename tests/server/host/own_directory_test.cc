@@ -50,6 +50,14 @@ TEST(Directories, AFileIsRefused) {
   EXPECT_THAT(MakeOwnDirectory(directory / "file/below"), Says("Not a directory"));
 }
 
+TEST(Directories, AStateDirectoryThatCannotBeMadeNamesTheFlagOfAnother) {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "file") << "x";
+  EXPECT_TRUE(MakeStateDirectory(directory / "a/b").ok());
+  EXPECT_THAT(MakeStateDirectory(directory / "file"),
+              FailsAs(absl::IsFailedPrecondition, "--state-dir"));
+}
+
 TEST(Directories, ADirectoryInWhichOthersCanReplaceFilesIsRefused) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give a directory away";
   const TemporaryDirectory directory;
