@@ -1,6 +1,9 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/utf8.h"
 #include "client/cli/option.h"
 #include "client/cli/option_error.h"
@@ -10,8 +13,22 @@
 #include "client/options/filter.h"
 #include "client/options/reading.h"
 #include "client/options/time_options.h"
+#include "client/output/time_text.h"
 
 namespace vmeventd::client {
+namespace {
+
+// An intent's time, as vmeventd takes it.
+absl::Duration ReadTtl(const std::string& text) {
+  constexpr absl::Duration kMaxTtl = absl::Hours(24);
+  const absl::StatusOr<absl::Duration> ttl = ParseDurationText(text);
+  if (ttl.ok() && *ttl <= kMaxTtl) return *ttl;
+  Wrong(absl::StrCat("\"", text,
+                     "\" is not a duration of more than 0 and at most 24h; use 30s, 10m, 1h30m, or "
+                     "leave it out for 10m"));
+}
+
+}  // namespace
 
 void AddIntent(CLI::App* program, Reading* reading) {
   CLI::App* intent = AddCommand(program, "intent", "Declare who is about to stop a VM, and why");
@@ -34,8 +51,9 @@ void AddIntent(CLI::App* program, Reading* reading) {
       &declare->actor);
   AddValue(app, "--reason", "WHY", "why the VM is to end, as one sentence for people",
            &declare->reason);
-  AddValue(app, "--ttl", "DURATION",
-           "how long the intent is valid, such as 5m, at most 24h (default 10m)", &declare->ttl);
+  AddOption(app, "--ttl", "DURATION",
+            "how long the intent is valid, such as 5m, at most 24h (default 10m)",
+            [to = declare](const std::string& text) { to->ttl = ReadTtl(text); });
   AddValue(app, "--run", "RUN_ID",
            "the run that is about to end; needed if several runs have the VM's name",
            &declare->run_id);
