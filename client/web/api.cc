@@ -26,6 +26,7 @@
 #include "client/options/option_context.h"
 #include "client/output/formatter.h"
 #include "client/output/json.h"
+#include "client/output/zone_name.h"
 #include "client/sources/make_source.h"
 #include "client/sources/watch_positions.h"
 #include "client/web/event_id.h"
@@ -156,7 +157,7 @@ WebAnswer Collect(const char* name, CommandLine query, int64_t pid = 0) {
   const absl::string_view list = absl::StripSuffix(output.text, "\n");
   const nlohmann::ordered_json head = {{"servers", servers},
                                        {"fleet", query.servers.fleet.has_value()},
-                                       {"zone", query.zone.name()},
+                                       {"zone", ZoneName(query.zone, absl::Now())},
                                        {"problems", problems}};
   const std::string members = JsonText(head);
   return {200, "application/json",

@@ -163,5 +163,12 @@ TEST_F(WebApiTest, RefusesUnknownZones) {
   EXPECT_THAT(answer.body, testing::HasSubstr("\"zone\":\"UTC\""));
 }
 
+TEST_F(WebApiTest, AZoneWithoutANameIsAnOffset) {
+  line_.zone = absl::FixedTimeZone(9 * 3600);
+  for (const char* path : {"/api/v1/vms", "/api/v1/events"}) {
+    EXPECT_THAT(Get(path).body, testing::HasSubstr("\"zone\":\"+09:00\"")) << path;
+  }
+}
+
 }  // namespace
 }  // namespace vmeventd::client
