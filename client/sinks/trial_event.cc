@@ -16,7 +16,8 @@ NodeEvent TrialEvent(const std::string& node, absl::Time now) {
   one.event.set_state(v1::VM_STATE_STOPPED);
   one.event.mutable_vm()->set_name("vmevents-test");
   one.event.mutable_shutdown()->set_shutdown_class(v1::SHUTDOWN_CLASS_UNKNOWN);
-  one.event.set_message("This is a test of vmevents push: no VM has ended.");
+  one.event.mutable_shutdown()->set_cause(v1::SHUTDOWN_CAUSE_UNOBSERVED);
+  one.event.set_message("this is a test of vmevents push, and no VM has ended");
   return one;
 }
 

@@ -16,6 +16,7 @@
 #include "client/sinks/signature.h"
 #include "client/sinks/sink_table.h"
 #include "client/sinks/sinks.h"
+#include "client/sinks/trial_event.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -154,6 +155,13 @@ TEST_F(PushFormatTest, ATemplateHasASubjectAndASeverity) {
   EXPECT_EQ(fields(), "web1 info");
   Add(4, v1::EVENT_TYPE_GAP, "");
   EXPECT_EQ(fields(), "prod/n7.example warning");
+}
+
+TEST_F(PushFormatTest, TheEventOfATestReadsLikeAnEnd) {
+  events_ = {TrialEvent("node1", absl::UnixEpoch())};
+  EXPECT_EQ(nlohmann::json::parse(Body(PushFormat::kTemplate, R"(["{{text}}"])").text)[0],
+            "vmevents-test on node1: STOPPED, UNKNOWN (UNOBSERVED): This is a test of vmevents "
+            "push, and no VM has ended.");
 }
 
 TEST_F(PushFormatTest, AnUnseenEndHasTheTimesBetweenWhichItHappened) {

@@ -200,7 +200,7 @@ class PushTest(world.WorldTest):
         self.assertEqual(done.stdout, f"{self.receiver.url}: it answers 200: thanks\n")
         event, = cloud_events(self.receiver.accepted[0])
         self.assertEqual((event["subject"], event["data"]["message"]),
-                         ("vmevents-test", "This is a test of vmevents push: no VM has ended."))
+                         ("vmevents-test", "this is a test of vmevents push, and no VM has ended"))
         self.assertFalse((self.path / "push").exists())
         self.receiver.answers = [Answer(403, b"invalid_token")]
         done = subprocess.run(self.command("--test"), check=False, capture_output=True, text=True)
