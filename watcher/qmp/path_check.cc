@@ -9,6 +9,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 #include "watcher/core/proto_time.h"
 #include "watcher/qmp/path_conflicts.h"
@@ -33,6 +34,12 @@ constexpr char kPathLost[] =
 }  // namespace
 
 void PathCheck::OnBegun() { CheckIn(kGrace); }
+
+void PathCheck::OnTaken() { CheckIn(kGrace); }
+
+void PathCheck::OnFound(const QmpRun& run) {
+  if (run.session().shares_path()) CheckIn(absl::ZeroDuration());
+}
 
 void PathCheck::OnOver(bool was_shared) {
   if (has_conflicts_ || was_shared) CheckIn(absl::ZeroDuration());
@@ -74,6 +81,21 @@ void PathCheck::Check() {
   Report(found == nullptr ? std::vector<NamedMonitors::Qemu>() : found->Qemus());
 }
 
+bool PathCheck::HasLostPath(const QmpRun& run) {
+  const RunSockets& sockets = run.sockets();
+  if (sockets.HasPresentSocket()) return false;
+  if (run.session().shares_path()) return true;
+  // A VM that comes from another QEMU of this node may have its path.
+  const QmpRun* const holder = sockets.home->run();
+  return sockets.path_taken && (holder == nullptr || !holder->session().incoming());
+}
+
+bool PathCheck::IsWithoutSocket(const QmpRun& run) const {
+  const SocketSlot& home = *run.sockets().home;
+  return run.session().restored_unattached() && !run.connected() && home.spec >= 0 &&
+         source_->first_scan_done() && !home.present && !run.sockets().HasPresentSocket();
+}
+
 void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
   std::vector<QmpRun*> runs;
   std::vector<FollowedVm> vms;
@@ -92,10 +114,12 @@ void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
                    .at_path = runs.back()->sockets().HasPresentSocket()});
   }
   PathConflicts conflicts = FindPathConflicts(vms, qemus);
-  // IsDying() costs more, so it is called only for VMs with a conflict.
+  // IsDying() costs more, so it is called only for VMs with a problem.
   const size_t before = runs.size();
   for (size_t i = before; i-- > 0;) {
-    if (conflicts.of_vms[i].empty() || vms[i].pid == 0 || !IsDying(vms[i].pid)) continue;
+    const bool is_affected =
+        !conflicts.of_vms[i].empty() || HasLostPath(*runs[i]) || IsWithoutSocket(*runs[i]);
+    if (!is_affected || vms[i].pid == 0 || !IsDying(vms[i].pid)) continue;
     runs.erase(runs.begin() + static_cast<std::ptrdiff_t>(i));
     vms.erase(vms.begin() + static_cast<std::ptrdiff_t>(i));
   }
@@ -103,9 +127,15 @@ void PathCheck::Report(const std::vector<NamedMonitors::Qemu>& qemus) {
   has_conflicts_ = !conflicts.hidden.empty();
   for (size_t i = 0; i < runs.size(); ++i) {
     has_conflicts_ |= !conflicts.of_vms[i].empty();
-    SetProblem(runs[i], conflicts.of_vms[i].empty() && !runs[i]->sockets().HasPresentSocket()
-                            ? (runs[i]->session().shares_path() ? kPathLost : "")
-                            : conflicts.of_vms[i]);
+    const bool is_lost = conflicts.of_vms[i].empty() && HasLostPath(*runs[i]);
+    SetProblem(runs[i], is_lost ? kPathLost : conflicts.of_vms[i]);
+    if (!IsWithoutSocket(*runs[i])) continue;
+    const RunInfo& info = runs[i]->info();
+    runs[i]->ReportProblem(
+        {info.lost_problem,
+         absl::StrCat("vmeventd has not connected to the monitor since it started: there is no "
+                      "socket at ",
+                      info.monitor_path)});
   }
   std::map<int64_t, v1::UnfollowedSocket> hidden;
   for (const PathConflicts::Hidden& one : conflicts.hidden) {

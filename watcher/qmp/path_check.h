@@ -16,8 +16,9 @@
 namespace vmeventd {
 
 // Looks for QEMUs that share a path, and for sockets that are named after another VM
-// (path_conflicts.h), after runs have begun or ended. Reports them as problems of the VMs, and
-// lists the QEMUs that cannot be followed. Loop thread.
+// (path_conflicts.h), after runs have begun or ended; and for VMs that vmeventd cannot connect to
+// again, because another QEMU took their path, or because there is no socket since its own restart.
+// Reports them as problems of the VMs, and lists the QEMUs that cannot be followed. Loop thread.
 class PathCheck {
  public:
   // Checks the runs of `source`, all of which are QmpRuns. The pointers outlive this.
@@ -27,6 +28,10 @@ class PathCheck {
 
   // Call it when a run was added to the table.
   void OnBegun();
+  // Call it when another socket has taken the place of a run's.
+  void OnTaken();
+  // Call it when a socket leads to `run` to which none has led before, or another one.
+  void OnFound(const QmpRun& run);
   // Call it when a run is over. `was_shared`: another run that was found at the same path is still
   // open.
   void OnOver(bool was_shared);
@@ -40,6 +45,11 @@ class PathCheck {
   void CheckIn(absl::Duration delay);
   void Check();
   void Report(const std::vector<NamedMonitors::Qemu>& qemus);
+  // Returns whether the run had a conflict, or another socket took the place of its own, and no
+  // socket leads to it now: it cannot be connected to again.
+  static bool HasLostPath(const QmpRun& run);
+  // Returns whether a run that was followed before the daemon's start has no socket.
+  bool IsWithoutSocket(const QmpRun& run) const;
   static void SetProblem(QmpRun* run, const std::string& problem);
 
   RunContext* const context_;

@@ -287,6 +287,8 @@ void QmpSource::EndUntrackedRun(SocketSlot* slot) {
 
 void QmpSource::LeaveReplacedRun(SocketSlot* slot, const SocketIdentity& socket) {
   if (slot->run() == nullptr || slot->run()->IsSocketOf(*slot, socket)) return;
+  slot->run()->sockets().path_taken = true;
+  path_check_.OnTaken();
   EndUntrackedRun(slot);
   SetRun(slot, nullptr);
 }
@@ -298,7 +300,10 @@ bool QmpSource::OnSeen(SocketSlot* slot, const SeenSocket& seen) {
   if (slot->left_alone) return false;
   const RunSockets* const attached = slots_.AttachedBy(InodeOf(seen.identity));
   if (attached == nullptr || !(attached->run->info().socket == seen.identity)) return true;
-  SetRun(slot, attached->run);  // the socket was renamed, or has several paths
+  if (slot->run() != attached->run) {
+    SetRun(slot, attached->run);  // the socket was renamed, or has several paths
+    path_check_.OnFound(*attached->run);
+  }
   return !slot->run()->connected();
 }
 

@@ -21,6 +21,8 @@ struct RunSockets {
   // The socket that it was attached by last, by which it is found again.
   std::optional<InodeKey> attached_inode;
   uint32_t owner = 0;  // the owner of that socket
+  // Another socket took the place of its own, and no slot has led to the run since.
+  bool path_taken = false;
   // The listening process is visible, or was until its end: so senders are visible too.
   bool listener_seen = false;
 

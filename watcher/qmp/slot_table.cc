@@ -50,7 +50,9 @@ void SlotTable::Lead(SocketSlot* slot, RunSockets* run) {
     if (before->attached_by == slot) before->attached_by = nullptr;
   }
   slot->leads_to = run;
-  if (run != nullptr) run->slots.push_back(slot);
+  if (run == nullptr) return;
+  run->slots.push_back(slot);
+  run->path_taken = false;
 }
 
 void SlotTable::SetAttached(RunSockets* run, SocketSlot* slot, const SeenSocket& seen) {

@@ -1,10 +1,15 @@
 // Two QEMUs on one path: the second has unlinked the socket of the first and bound its own.
 
+#include <unistd.h>
+
 #include <csignal>
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/qmp_lines.h"
 #include "tests/watcher/node/restart_test.h"
@@ -13,8 +18,28 @@
 namespace vmeventd {
 namespace {
 
+using testing::HasSubstr;
+
 class SharedPathTest : public RestartTest {
  protected:
+  // Follows the first QEMU, then another one that takes its path and removes it as it ends.
+  void FollowOneAfterAnother() {
+    first_monitor_ = FollowWithManualClock();
+    first_run_ = RunId("vm1");
+    qemu_.Unlink(first_monitor_);
+    second_monitor_ = clone_.AddMonitor(Socket("vm1"));
+    ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+    second_run_ = RunId("vm1");
+    clone_.Unlink(second_monitor_);
+    clone_.KillAndReap();
+    ASSERT_TRUE(UntilStopped(second_run_));
+  }
+  void Wait(absl::Duration time) {
+    for (absl::Duration waited; waited < time; waited += absl::Milliseconds(100)) {
+      manual_clock_.Advance(absl::Milliseconds(100));
+      Turn();
+    }
+  }
   // Waits until both are followed and have the problem.
   void FollowBoth() {
     first_monitor_ = qemu_.AddMonitor(Socket("vm1"));
@@ -140,6 +165,77 @@ TEST_F(SharedPathTest, ACloneAtTheSamePathKeepsItsOwnName) {
   EXPECT_EQ(sink_.Latest("vm1")->state(), v1::VM_STATE_RUNNING);
 }
 
+TEST_F(SharedPathTest, AQemuWhosePathAnotherTookAndRemovedAtItsEndHasTheProblem) {
+  FollowOneAfterAnother();
+  EXPECT_TRUE(UntilInTime([&] { return SharesPath(first_run_); }));
+  EXPECT_EQ(Find(first_run_)->state(), v1::VM_STATE_RUNNING);
+  EXPECT_THAT(Find(first_run_)->problems(0).text(), HasSubstr("has bound or removed the path"));
+}
+
+TEST_F(SharedPathTest, APathThatAProgramWithoutAVmHasTakenIsLostToo) {
+  first_monitor_ = FollowWithManualClock();
+  first_run_ = RunId("vm1");
+  qemu_.Unlink(first_monitor_);
+  clone_.AddMonitor(Socket("vm1"), {.greet = false});
+  EXPECT_TRUE(UntilInTime([&] { return SharesPath(first_run_); }));
+}
+
+TEST_F(SharedPathTest, TheProblemIsClearedOnceItsOwnSocketIsAtItsPathAgain) {
+  const std::string kept = Socket("vm1") + ".kept";
+  first_monitor_ = FollowWithManualClock();
+  ASSERT_EQ(link(Socket("vm1").c_str(), kept.c_str()), 0);
+  first_run_ = RunId("vm1");
+  qemu_.Unlink(first_monitor_);
+  second_monitor_ = clone_.AddMonitor(Socket("vm1"));
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  second_run_ = RunId("vm1");
+  clone_.Unlink(second_monitor_);
+  clone_.KillAndReap();
+  ASSERT_TRUE(UntilInTime([&] { return SharesPath(first_run_); }));
+  ASSERT_EQ(rename(kept.c_str(), Socket("vm1").c_str()), 0);
+  EXPECT_TRUE(UntilInTime([&] { return !SharesPath(first_run_); }));
+  EXPECT_EQ(Find(first_run_)->problems_size(), 0);
+}
+
+TEST_F(SharedPathTest, ASocketThatIsRenamedOrRemovedIsNoProblemWhileItIsConnected) {
+  FollowWithManualClock();
+  const std::string hidden = Socket("vm1") + ".hidden";
+  ASSERT_EQ(rename(Socket("vm1").c_str(), hidden.c_str()), 0);
+  Wait(absl::Seconds(30));
+  EXPECT_EQ(sink_.Latest("vm1")->problems_size(), 0);
+  ASSERT_EQ(unlink(hidden.c_str()), 0);
+  Wait(absl::Seconds(30));
+  EXPECT_EQ(sink_.Latest("vm1")->problems_size(), 0);
+}
+
+TEST_F(SharedPathTest, AVmThatArrivesAtThePathOfItsSourceIsNoProblem) {
+  first_monitor_ = FollowWithManualClock();
+  first_run_ = RunId("vm1");
+  qemu_.Unlink(first_monitor_);
+  clone_.AddMonitor(Socket("vm1"), {.status = "inmigrate"});
+  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
+  Wait(absl::Seconds(30));
+  EXPECT_EQ(Find(first_run_)->problems_size(), 0);
+}
+
+TEST_F(SharedPathTest, AfterARestartAVmWithoutASocketIsUnreachableForThatReason) {
+  FollowWithManualClock();
+  first_run_ = RunId("vm1");
+  qemu_.Unlink(0);
+  Die();
+  previous_.saved = SavedTexts();
+  StartWithManualClock();
+  ASSERT_TRUE(UntilInTime([&] {
+    return Find(first_run_)->state() == v1::VM_STATE_UNREACHABLE &&
+           absl::StrContains(Find(first_run_)->problems(0).text(), "there is no socket at");
+  }));
+  EXPECT_EQ(Find(first_run_)->problems_size(), 1);
+  EXPECT_EQ(Find(first_run_)->problems(0).code(), v1::PROBLEM_CODE_MONITOR_LOST);
+  EXPECT_EQ(Find(first_run_)->problems(0).text(),
+            "vmeventd has not connected to the monitor since it started: there is no socket at " +
+                Socket("vm1"));
+}
+
 TEST_F(SharedPathTest, AQemuThatEndsWhileTheNextStartsIsNoProblem) {
   first_monitor_ = qemu_.AddMonitor(Socket("vm1"));
   StartWithManualClock();
@@ -151,10 +247,7 @@ TEST_F(SharedPathTest, AQemuThatEndsWhileTheNextStartsIsNoProblem) {
   clone_.AddMonitor(Socket("vm1"), {.name = "another name"});
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
   second_run_ = RunId("vm1");
-  for (int i = 0; i < 300; ++i) {
-    manual_clock_.Advance(absl::Milliseconds(100));
-    Turn();
-  }
+  Wait(absl::Seconds(30));
   EXPECT_FALSE(SharesPath(second_run_));
   EXPECT_EQ(sink_.Count(EventType::kStopped), 0);
 }
