@@ -32,6 +32,9 @@ namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
 
+// How exact the start of a process is. A QEMU that is restarted begins milliseconds after an end.
+constexpr absl::Duration kStartAccuracy = absl::Seconds(1);
+
 // Returns whether it is the libvirt of one of KubeVirt's pods, whose socket is in a volume of the
 // pod.
 bool IsOfPod(const VmSource& source) {
@@ -258,7 +261,7 @@ class StoryWriter {
     if (vm.state() == v1::VM_STATE_STOPPED) return state;
     if (vm.has_state_time())
       absl::StrAppend(&state, " since ", Since(FromTimestamp(vm.state_time())));
-    if (vm.ref().pid() != 0) absl::StrAppend(&state, " (pid ", vm.ref().pid(), ")");
+    absl::StrAppend(&state, PidText(vm.ref()));
     if (moved_) absl::StrAppend(&state, " on ", node_.name);
     if (const std::string why = PauseWords(vm.pause_reason()); !why.empty()) {
       absl::StrAppend(&state, ": ", why);
@@ -267,11 +270,37 @@ class StoryWriter {
     return state;
   }
 
+  // Returns whether the run that is shown now had begun when the run ended whose end is shown: two
+  // QEMUs of one name. A VM that has moved may run at its target before its source ends.
+  bool IsAnotherQemu() const {
+    if (!story_.end || !story_.vm || node_.stale_since || moved_) return false;
+    const v1::Vm& vm = story_.vm->vm;
+    const v1::Event& end = story_.end->event;
+    if (vm.state() == v1::VM_STATE_STOPPED || vm.ref().run_id() == end.vm().run_id()) return false;
+    if (!vm.has_start_time() && !vm.has_state_time()) return false;
+    const auto& since = vm.has_start_time() ? vm.start_time() : vm.state_time();
+    // Of an end that nobody saw, the time is that of its discovery.
+    const v1::ShutdownDetail& shutdown = end.shutdown();
+    const auto& alive =
+        shutdown.has_last_seen_time() ? shutdown.last_seen_time() : end.observe_time();
+    return FromTimestamp(since) + kStartAccuracy < FromTimestamp(alive);
+  }
+  // " (pid 4711)", or "" if it is not known.
+  static std::string PidText(const v1::VmRef& vm) {
+    return vm.pid() == 0 ? "" : absl::StrCat(" (pid ", vm.pid(), ")");
+  }
+
   std::string Now() const {
     FactList facts(painter_, 5);
     if (story_.vm) {
       const v1::Vm& vm = story_.vm->vm;
       facts.Add("Now", State(vm), node_.stale_since ? Color::kYellow : ColorOf(vm.state()));
+      if (IsAnotherQemu()) {
+        facts.Add("",
+                  absl::StrCat("another QEMU of that name", PidText(vm.ref()),
+                               ": it began before that end"),
+                  Color::kYellow);
+      }
       if (vm.has_intent()) {
         const std::string until =
             vm.intent().has_expire_time()

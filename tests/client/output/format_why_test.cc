@@ -72,6 +72,30 @@ TEST(FormatWhy, AnUnseenEndHasTheTimesBetweenWhichItHappened) {
   EXPECT_THAT(Why(story), HasSubstr("between 2026-07-01 11:45:46 and 11:46:00 UTC (13 min ago)"));
 }
 
+TEST(FormatWhy, AnotherQemuOfTheNameThatRanAlreadyAtTheEndIsCalledSo) {
+  VmStory story = Crashed();
+  EXPECT_THAT(Why(story), Not(HasSubstr("another QEMU"))) << "it began after the end";
+  v1::Vm& now = story.vm->vm;
+  now.mutable_start_time()->set_seconds(1782906358);
+  now.mutable_state_time()->set_seconds(1782906358);
+  EXPECT_THAT(Why(story), HasSubstr("Now    RUNNING since 11:45:58 (pid 6489)\n"
+                                    "       another QEMU of that name (pid 6489): it began before "
+                                    "that end\n"));
+  now.mutable_start_time()->set_seconds(1782906360);
+  EXPECT_THAT(Why(story), Not(HasSubstr("another QEMU"))) << "a restart, as exactly as is known";
+  now.clear_start_time();
+  EXPECT_THAT(Why(story), HasSubstr("another QEMU"));
+  v1::ShutdownDetail* const end = story.end->event.mutable_shutdown();
+  end->mutable_last_seen_time()->set_seconds(1782906350);
+  EXPECT_THAT(Why(story), Not(HasSubstr("another QEMU"))) << "the end may have been before";
+  end->clear_last_seen_time();
+  now.mutable_ref()->set_run_id("run-1");
+  EXPECT_THAT(Why(story), Not(HasSubstr("another QEMU"))) << "it is the one that ended";
+  now.mutable_ref()->set_run_id("run-2");
+  story.vm->node.name = "node2";
+  EXPECT_THAT(Why(story), Not(HasSubstr("another QEMU"))) << "it has moved";
+}
+
 TEST(FormatWhy, ThePresentProblemOfTheVmComesFirst) {
   VmStory story = Crashed();
   EXPECT_THAT(Why(story), StartsWith("web1 CRASHED"));
