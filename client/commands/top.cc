@@ -48,9 +48,8 @@ void AddVms(const NodeVms& vms, FactList* facts) {
   facts->Add("VMs", absl::StrJoin(parts, "  "), problems > 0 ? Color::kYellow : Color::kNone);
 }
 
-// The ends of the window, and the longest time from QEMU's report of one to its event.
-std::string EndsOf(const NodeReport& report, const TopCommand& command, absl::Time now,
-                   absl::Duration* lag) {
+// The ends of the window.
+std::string EndsOf(const NodeReport& report, const TopCommand& command, absl::Time now) {
   std::map<v1::ShutdownClass, int> classes;
   bool older = report.all_ends;
   for (const NodeEvent& one : report.ends) {
@@ -60,9 +59,6 @@ std::string EndsOf(const NodeReport& report, const TopCommand& command, absl::Ti
       continue;
     }
     ++classes[end.shutdown().shutdown_class()];
-    if (end.has_qemu_time()) {
-      *lag = std::max(*lag, FromTimestamp(end.observe_time()) - FromTimestamp(end.qemu_time()));
-    }
   }
   return absl::StrCat(older ? "" : "at least ", EndsText(classes, command.window));
 }
@@ -79,8 +75,7 @@ std::string FactsOf(const NodeReport& report, const TopCommand& command, const T
   facts.Add(EscapeForTerminal(info.node()),
             absl::StrCat("vmeventd ", info.version(), "  ", up, LocalTimeText(now, style.zone)));
   AddVms(report.vms, &facts);
-  absl::Duration lag;
-  const std::string ends = EndsOf(report, command, now, &lag);
+  const std::string ends = EndsOf(report, command, now);
   // A journal that cannot be read does not hide how the node is.
   facts.Add("Ends", report.unread.empty() ? ends : report.unread,
             report.unread.empty() ? Color::kNone : Color::kRed);
@@ -95,11 +90,7 @@ std::string FactsOf(const NodeReport& report, const TopCommand& command, const T
       absl::StrCat(writable ? "writable" : "NOT WRITABLE", "  ",
                    info.newest_sequence() == 0 ? "no events" : StoredEvents(info, style.zone)),
       writable ? Color::kNone : Color::kRed);
-  facts.Add("Lag",
-            absl::StrCat(lag == absl::ZeroDuration() ? ""
-                                                     : absl::StrCat("at most ", DurationText(lag),
-                                                                    " from QEMU to the event  "),
-                         "answer in ", DurationText(report.answer_time)));
+  facts.Add("Answer", absl::StrCat("in ", DurationText(report.answer_time)));
   if (const int unfollowed = info.unfollowed_sockets_size(); unfollowed > 0) {
     facts.Add("Sockets",
               absl::StrCat(unfollowed, unfollowed < kMaxUnfollowed ? "" : " or more",
