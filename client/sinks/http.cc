@@ -186,7 +186,7 @@ std::string FaultOf(CURL* easy, CURLcode code, const char* detail) {
   if (code == CURLE_COULDNT_CONNECT) {
     if (std::optional<std::string> fault = ConnectFault(easy)) return *std::move(fault);
   }
-  const std::string why =
+  std::string why =
       EscapeForTerminal(*detail != '\0' ? detail : CURL_FUNCTION(curl_easy_strerror)(code));
   if (code != CURLE_SSL_CONNECT_ERROR) return why;
   return absl::StrCat("no TLS session (", why,
