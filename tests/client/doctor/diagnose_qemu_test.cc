@@ -14,7 +14,6 @@ namespace vmeventd::client {
 namespace {
 
 using testing::AllOf;
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST_F(DiagnosisTest, AMonitorBoundToARelativePathIsRecognizedAsTheFollowedOne) {

@@ -16,8 +16,6 @@
 namespace vmeventd::client {
 namespace {
 
-using testing::HasSubstr;
-
 TEST_F(DiagnosisTest, AHealthyNodeHasNoFindings) {
   const Diagnosis diagnosis = Diagnose(facts_);
   EXPECT_TRUE(diagnosis.findings.empty());

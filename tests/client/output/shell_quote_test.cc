@@ -41,9 +41,7 @@ TEST(QuoteForShell, AShellReadsEachWordAsItIs) {
   std::string every;
   for (int byte = 1; byte < 256; ++byte) every += static_cast<char>(byte);
   const std::string words[] = {every, "a\\'b'$(touch x)`touch x`", "\n-rf\n",
-                               "\xc2\x9b"
-                               "abc",
-                               "-a b"};
+                               std::string("\xc2\x9b") + "abc", "-a b"};
   std::string line;
   std::string expected;
   for (const std::string& word : words) {
