@@ -32,8 +32,9 @@ namespace {
 
 constexpr size_t kEvidenceClock = 12;  // 12:00:00.123
 
-// How exact the start of a process is. A QEMU that is restarted begins milliseconds after an end.
-constexpr absl::Duration kStartAccuracy = absl::Seconds(1);
+// A QEMU that is restarted begins milliseconds after the end of the earlier one, whose STOPPED may
+// come 1.1 s later, as its exit status and last words are waited for.
+constexpr absl::Duration kRestartSlack = absl::Milliseconds(1'500);
 
 // Returns whether it is the libvirt of one of KubeVirt's pods, whose socket is in a volume of the
 // pod.
@@ -283,7 +284,7 @@ class StoryWriter {
     const v1::ShutdownDetail& shutdown = end.shutdown();
     const auto& alive =
         shutdown.has_last_seen_time() ? shutdown.last_seen_time() : end.observe_time();
-    return FromTimestamp(since) + kStartAccuracy < FromTimestamp(alive);
+    return FromTimestamp(since) + kRestartSlack < FromTimestamp(alive);
   }
   // " (pid 4711)", or "" if it is not known.
   static std::string PidText(const v1::VmRef& vm) {
