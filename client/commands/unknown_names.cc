@@ -64,6 +64,7 @@ Failure ExplainUnknown(const std::vector<std::string>& unknown, const Invocation
   const VmNames names = VmNamesOf(all);
   const std::string nearest = unknown.size() == 1 ? NearestTo(unknown.front(), names) : "";
   std::vector<std::string> quoted;
+  quoted.reserve(unknown.size());
   for (const std::string& name : unknown) {
     quoted.push_back(absl::StrCat("\"", EscapeForTerminal(name), "\""));
   }
