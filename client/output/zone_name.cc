@@ -21,7 +21,7 @@ std::string NameOfFile(const std::string& path) {
 }  // namespace
 
 std::string ZoneName(absl::TimeZone zone, absl::Time time) {
-  const std::string name = zone.name();
+  std::string name = zone.name();
   const bool is_path = absl::StartsWith(name, "/");
   // Abseil calls a zone that is only an offset so.
   const bool is_offset = absl::StartsWith(name, "Fixed/");
