@@ -9,7 +9,7 @@
 namespace vmeventd::client {
 namespace {
 
-// Whether neither a VM nor an event of one matches. False if the source cannot be asked.
+// Returns whether neither a VM nor an event of one matches. False if the source cannot be asked.
 bool IsUnknown(const v1::EventFilter& filter, ListSource* source) {
   NodeVms vms;
   if (source->ReadVms(filter, /*stopped_too=*/true, &vms) || !vms.empty()) return false;

@@ -29,7 +29,7 @@ class StoryCollector {
   VmStories Take() const;
 
  private:
-  // What identifies a VM. A VM without a UUID may have moved to another node, to a source of the
+  // The identity of a VM. A VM without a UUID may have moved to another node, to a source of the
   // same name.
   struct VmKey {
     std::string name;

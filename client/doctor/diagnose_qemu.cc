@@ -52,7 +52,7 @@ KnownQemu Know(const NodeProcess& process, const Examination& exam) {
           ManagerOf(process.arguments, process.cgroups)};
 }
 
-// Whether a vmeventd follows a QEMU, for the counts of the diagnosis.
+// The count of the diagnosis to which a QEMU belongs.
 enum class Following { kFollowed, kFollowedElsewhere, kUsable, kNot };
 
 // Returns whether a QEMU of this user can make a socket there.

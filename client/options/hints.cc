@@ -108,7 +108,7 @@ std::string Elsewhere(const CLI::App& program, absl::string_view option) {
   return absl::StrCat("; ", option, " is an option of ", absl::StrJoin(commands, ", "));
 }
 
-// Whether the command takes options alone, as doctor does.
+// Returns whether the command takes options alone, as doctor does.
 bool TakesNoWords(const CLI::App& command) {
   return command.get_parent() != nullptr && command.get_subcommands({}).empty() &&
          absl::c_all_of(command.get_options(),

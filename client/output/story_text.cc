@@ -280,7 +280,7 @@ class StoryWriter {
     if (vm.state() == v1::VM_STATE_STOPPED || vm.ref().run_id() == end.vm().run_id()) return false;
     if (!vm.has_start_time() && !vm.has_state_time()) return false;
     const auto& since = vm.has_start_time() ? vm.start_time() : vm.state_time();
-    // Of an end that nobody saw, the time is that of its discovery.
+    // The event of an end that nobody saw has the time of its discovery.
     const v1::ShutdownDetail& shutdown = end.shutdown();
     const auto& alive =
         shutdown.has_last_seen_time() ? shutdown.last_seen_time() : end.observe_time();

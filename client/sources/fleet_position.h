@@ -56,8 +56,8 @@ class FleetPosition {
   // wanted, or the stream no longer has it. Not while a snapshot is awaited.
   Step OnConnected(const StreamState& state, std::optional<absl::Time> stored);
 
-  // Where to read from: some messages before the position, because those after it may repeat their
-  // events.
+  // Returns where to read from: some messages before the position, because those after it may
+  // repeat their events.
   ReadStart ReadFrom() const;
 
   // Messages, in the order of the stream.

@@ -22,10 +22,12 @@ using testing::HasSubstr;
 
 class SharedPathTest : public RestartTest {
  protected:
-  // Follows the first QEMU, then another one that takes its path and removes it as it ends.
-  void FollowOneAfterAnother() {
+  void FollowFirst() {
     first_monitor_ = FollowWithManualClock();
     first_run_ = RunId("vm1");
+  }
+  // Another QEMU takes the path of the first one, is followed, and removes the path as it ends.
+  void TakeAndRemovePath() {
     qemu_.Unlink(first_monitor_);
     second_monitor_ = clone_.AddMonitor(Socket("vm1"));
     ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
@@ -166,15 +168,15 @@ TEST_F(SharedPathTest, ACloneAtTheSamePathKeepsItsOwnName) {
 }
 
 TEST_F(SharedPathTest, AQemuWhosePathAnotherTookAndRemovedAtItsEndHasTheProblem) {
-  FollowOneAfterAnother();
+  FollowFirst();
+  TakeAndRemovePath();
   EXPECT_TRUE(UntilInTime([&] { return SharesPath(first_run_); }));
   EXPECT_EQ(Find(first_run_)->state(), v1::VM_STATE_RUNNING);
   EXPECT_THAT(Find(first_run_)->problems(0).text(), HasSubstr("has bound or removed the path"));
 }
 
 TEST_F(SharedPathTest, APathThatAProgramWithoutAVmHasTakenIsLostToo) {
-  first_monitor_ = FollowWithManualClock();
-  first_run_ = RunId("vm1");
+  FollowFirst();
   qemu_.Unlink(first_monitor_);
   clone_.AddMonitor(Socket("vm1"), {.greet = false});
   EXPECT_TRUE(UntilInTime([&] { return SharesPath(first_run_); }));
@@ -182,15 +184,9 @@ TEST_F(SharedPathTest, APathThatAProgramWithoutAVmHasTakenIsLostToo) {
 
 TEST_F(SharedPathTest, TheProblemIsClearedOnceItsOwnSocketIsAtItsPathAgain) {
   const std::string kept = Socket("vm1") + ".kept";
-  first_monitor_ = FollowWithManualClock();
+  FollowFirst();
   ASSERT_EQ(link(Socket("vm1").c_str(), kept.c_str()), 0);
-  first_run_ = RunId("vm1");
-  qemu_.Unlink(first_monitor_);
-  second_monitor_ = clone_.AddMonitor(Socket("vm1"));
-  ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
-  second_run_ = RunId("vm1");
-  clone_.Unlink(second_monitor_);
-  clone_.KillAndReap();
+  TakeAndRemovePath();
   ASSERT_TRUE(UntilInTime([&] { return SharesPath(first_run_); }));
   ASSERT_EQ(rename(kept.c_str(), Socket("vm1").c_str()), 0);
   EXPECT_TRUE(UntilInTime([&] { return !SharesPath(first_run_); }));
@@ -209,8 +205,7 @@ TEST_F(SharedPathTest, ASocketThatIsRenamedOrRemovedIsNoProblemWhileItIsConnecte
 }
 
 TEST_F(SharedPathTest, AVmThatArrivesAtThePathOfItsSourceIsNoProblem) {
-  first_monitor_ = FollowWithManualClock();
-  first_run_ = RunId("vm1");
+  FollowFirst();
   qemu_.Unlink(first_monitor_);
   clone_.AddMonitor(Socket("vm1"), {.status = "inmigrate"});
   ASSERT_TRUE(UntilCount(EventType::kStarted, 2));
